@@ -1,0 +1,1 @@
+"""What DAS is: models as lists of steps, search, surgery, recovery, checkpoints, tasks and data."""

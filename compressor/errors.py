@@ -1,0 +1,70 @@
+"""Errors a user can act on: what was found, what was expected, the command that fixes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: ``found`` and ``expected`` are clauses, ``fix`` a command or an instruction."""
+
+    found: str
+    expected: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"found:    {self.found}\nexpected: {self.expected}\nfix:      {self.fix}"
+
+
+class DasError(Exception):
+    """A mistake in the input, the usage or the environment, or a failed check; never a bug in das.
+
+    Carries one or more problems, so that everything wrong is reported at once. ``exit_code`` is the contract of
+    docs/architecture.md: 2 usage, 3 input, 4 check failed, 5 environment.
+    """
+
+    exit_code = 1
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class UsageError(DasError):
+    """Wrong options or configuration."""
+
+    exit_code = 2
+
+
+class InputError(DasError):
+    """A checkpoint, table, image or run that cannot be used."""
+
+    exit_code = 3
+
+
+class CheckFailed(DasError):
+    """A comparison that was asked for, or is always made, did not hold."""
+
+    exit_code = 4
+
+
+class EnvironmentProblem(DasError):
+    """Something the machine lacks: a device, a library, space on the disk."""
+
+    exit_code = 5
+
+
+def input_error(found: str, expected: str, fix: str) -> InputError:
+    """An :class:`InputError` with a single problem."""
+    return InputError(Problem(found, expected, fix))
+
+
+def usage_error(found: str, expected: str, fix: str) -> UsageError:
+    """A :class:`UsageError` with a single problem."""
+    return UsageError(Problem(found, expected, fix))
+
+
+def environment_problem(found: str, expected: str, fix: str) -> EnvironmentProblem:
+    """An :class:`EnvironmentProblem` with a single problem."""
+    return EnvironmentProblem(Problem(found, expected, fix))

@@ -1,0 +1,451 @@
+"""METER (Dou et al., CVPR 2022): CLIP ViT and RoBERTa, joined by rounds of co-attention layers.
+
+The forward pass computes what the public code computes, trap by trap: both fusion layers of a round read the previous
+text and image; post-LN with eps 1e-12 in fusion, 1e-5 elsewhere; QuickGELU in CLIP, erf GELU elsewhere; the image
+mask is all ones; DAS's checkpoints replace the projected text token 0 by a learned one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.clip.configuration_clip import CLIPVisionConfig
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionEmbeddings
+from transformers.models.roberta.configuration_roberta import RobertaConfig
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
+
+from compressor.adapters import Adapter
+from compressor.families.base import Family, KeyTable, Leftover, Part, Pool, State
+from compressor.steps import Rounds, Step, StepModel, Streams
+
+MASKED = -10000.0  # added to the scores of padding, as in the public code
+
+
+class MeterDims(BaseModel):
+    """Sizes of a METER; the defaults are the published model at 384 pixels with a VQA v2 head.
+
+    ``text_positions`` includes RoBERTa's two reserved rows. ``image_size`` is in pixels. ``parallel_width`` is the
+    bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
+    questions are padded to.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    hidden: int = 768
+    heads: int = 12
+    fusion_layers: int = 6
+    fusion_ffn: int = 3072
+    text_vocabulary: int = 50265
+    text_positions: int = 514
+    text_types: int = 1
+    text_hidden: int = 768
+    text_layers: int = 12
+    text_heads: int = 12
+    text_ffn: int = 3072
+    vision_width: int = 768
+    vision_layers: int = 11
+    vision_ffn: int = 3072
+    patch: int = 16
+    image_size: int = 384
+    image_types: int = 1
+    classes: int = 3129
+    text_length: int = 50
+    class_token: bool = False
+    parallel_width: int = 0
+    dropout: float = 0.1
+
+    @property
+    def vision_heads(self) -> int:
+        """CLIP's rule, whatever the configuration says."""
+        return self.vision_width // 64
+
+    @property
+    def image_tokens(self) -> int:
+        """Patches and the class token."""
+        return (self.image_size // self.patch) ** 2 + 1
+
+    @property
+    def text_config(self) -> RobertaConfig:
+        """RoBERTa's configuration for transformers."""
+        config = RobertaConfig(
+            vocab_size=self.text_vocabulary,
+            hidden_size=self.text_hidden,
+            num_attention_heads=self.text_heads,
+            intermediate_size=self.text_ffn,
+            max_position_embeddings=self.text_positions,
+            type_vocab_size=self.text_types,
+            layer_norm_eps=1e-5,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.dropout,
+        )
+        config._attn_implementation = "sdpa"
+        return config
+
+    @property
+    def vision_config(self) -> CLIPVisionConfig:
+        """CLIP's configuration for transformers."""
+        config = CLIPVisionConfig(
+            hidden_size=self.vision_width,
+            num_attention_heads=self.vision_heads,
+            intermediate_size=self.vision_ffn,
+            patch_size=self.patch,
+            image_size=self.image_size,
+            hidden_act="quick_gelu",
+            layer_norm_eps=1e-5,
+        )
+        config._attn_implementation = "sdpa"
+        return config
+
+
+class Prologue(nn.Module):
+    """Token ids and pixels to the first ``text`` and ``image`` streams and the additive ``text_mask``."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.text = RobertaEmbeddings(dims.text_config)
+        self.image = CLIPVisionEmbeddings(dims.vision_config)
+        self.image_norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Streams:
+        """Take (B, L), (B, L) and (B, 3, H, W); make ``text`` (B, L, Dt), ``image`` (B, N, Dv), mask (B, 1, 1, L)."""
+        image = self.image_norm(self.image(pixel_values))
+        mask = (1.0 - attention_mask[:, None, None, :].to(image.dtype)) * MASKED
+        text = self.text(input_ids, token_type_ids=torch.zeros_like(input_ids))
+        return {"text": text, "image": image, "text_mask": mask}
+
+
+class TextBridge(nn.Module):
+    """RoBERTa's width to the fusion width, plus the text's type; token 0 replaced when DAS trained one."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.project = nn.Linear(dims.text_hidden, dims.hidden)
+        self.token_type = nn.Parameter(torch.zeros(1, dims.hidden))
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dims.hidden)) if dims.class_token else None
+
+    def forward(self, text: Tensor) -> Tensor:
+        """(B, L, Dt) -> (B, L, D)."""
+        text = self.project(text)
+        if self.class_token is not None:
+            text = torch.cat([self.class_token.expand(len(text), -1, -1), text[:, 1:]], dim=1)
+        return text + self.token_type
+
+
+class ImageBridge(nn.Module):
+    """CLIP's final norm, its width to the fusion width, plus the image's type."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
+        self.project = nn.Linear(dims.vision_width, dims.hidden)
+        self.token_types = nn.Parameter(torch.zeros(dims.image_types, dims.hidden))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, N, Dv) -> (B, N, D)."""
+        return self.project(self.norm(image)) + self.token_types[0]
+
+
+class VisionLayer(CLIPEncoderLayer):
+    """CLIP's pre-LN encoder layer, without its unused mask argument."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, N, Dv) -> (B, N, Dv)."""
+        return super().forward(image, None)
+
+
+class _Projections(nn.Module):
+    """Multi-head attention of one stream on another, up to the output projection."""
+
+    def __init__(self, hidden: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value = (nn.Linear(hidden, hidden) for _ in range(3))
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        def split(projected: Tensor) -> Tensor:  # (B, N, D) -> (B, heads, N, D / heads)
+            return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        attended = F.scaled_dot_product_attention(
+            split(self.query(x)),
+            split(self.key(context)),
+            split(self.value(context)),
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return attended.transpose(1, 2).flatten(2)
+
+
+class _AttentionOutput(nn.Module):
+    """LN(dense(attended) + x + A(x)): the parallel adapter reads the sub-layer's input and sits inside the norm."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.dense = nn.Linear(dims.hidden, dims.hidden)
+        self.LayerNorm = nn.LayerNorm(dims.hidden, eps=1e-12)
+        self.dropout = nn.Dropout(dims.dropout)
+        self.adapter = Adapter(dims.hidden, dims.parallel_width) if dims.parallel_width else None
+
+    def forward(self, attended: Tensor, x: Tensor) -> Tensor:
+        x = x if self.adapter is None else x + self.adapter(x)
+        return self.LayerNorm(self.dropout(self.dense(attended)) + x)
+
+
+class _Attention(nn.Module):
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.self = _Projections(dims.hidden, dims.heads, dims.dropout)
+        self.output = _AttentionOutput(dims)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        return self.output(self.self(x, context, mask), x)
+
+
+class _Intermediate(nn.Module):
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.dense = nn.Linear(dims.hidden, dims.fusion_ffn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.dense(x))
+
+
+class _FeedForwardOutput(nn.Module):
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.dense = nn.Linear(dims.fusion_ffn, dims.hidden)
+        self.LayerNorm = nn.LayerNorm(dims.hidden, eps=1e-12)
+        self.dropout = nn.Dropout(dims.dropout)
+
+    def forward(self, inner: Tensor, x: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(self.dense(inner)) + x)
+
+
+class FusionLayer(nn.Module):
+    """Self-attention, cross-attention to the other stream, feed-forward; each followed by its norm.
+
+    The parallel adapter of the feed-forward reads its input and is added outside its norm (facts of the public code).
+    """
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.attention = _Attention(dims)
+        self.crossattention = _Attention(dims)
+        self.intermediate = _Intermediate(dims)
+        self.output = _FeedForwardOutput(dims)
+        self.adapter = Adapter(dims.hidden, dims.parallel_width) if dims.parallel_width else None
+
+    def forward(self, x: Tensor, other: Tensor, mask: Tensor | None, other_mask: Tensor | None) -> Tensor:
+        """(B, N, D) reading ``other`` (B, M, D); masks are additive, (B, 1, 1, N) and (B, 1, 1, M), or None."""
+        x = self.attention(x, x, mask)
+        x = self.crossattention(x, other, other_mask)
+        out = self.output(self.intermediate(x), x)
+        return out if self.adapter is None else out + self.adapter(x)
+
+
+class _Pooler(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.dense(x[:, 0]))
+
+
+class Epilogue(nn.Module):
+    """Pool token 0 of each stream, text first, and classify."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.text_pooler = _Pooler(dims.hidden)
+        self.image_pooler = _Pooler(dims.hidden)
+        width = 2 * dims.hidden
+        self.head = nn.Sequential(
+            nn.Linear(width, width), nn.LayerNorm(width, eps=1e-5), nn.GELU(), nn.Linear(width, dims.classes)
+        )
+
+    def forward(self, streams: Streams) -> Tensor:
+        """Streams to logits (B, classes)."""
+        pooled = [self.text_pooler(streams["text"]), self.image_pooler(streams["image"])]
+        return self.head(torch.cat(pooled, dim=-1))
+
+
+def rounds(dims: MeterDims) -> Rounds:
+    """The steps of a METER in the order they run."""
+    vision = [(Step(f"VEn{i}", ("image",), "image", "vision"),) for i in range(dims.vision_layers)]
+    language = [(Step(f"LEn{i}", ("text", "text_mask"), "text", "language"),) for i in range(dims.text_layers)]
+    bridges = (Step("text_bridge", ("text",), "text"), Step("image_bridge", ("image",), "image"))
+    fusion = [
+        (
+            Step(f"FL{i}", ("text", "image", "text_mask", "image_mask"), "text", "fusion-language"),
+            Step(f"FV{i}", ("image", "text", "image_mask", "text_mask"), "image", "fusion-vision"),
+        )
+        for i in range(dims.fusion_layers)
+    ]
+    return (*vision, *language, bridges, *fusion)
+
+
+def build(dims: MeterDims, task: str) -> StepModel:
+    """A randomly initialised METER."""
+    blocks: dict[str, nn.Module] = {"text_bridge": TextBridge(dims), "image_bridge": ImageBridge(dims)}
+    blocks |= {f"VEn{i}": VisionLayer(dims.vision_config) for i in range(dims.vision_layers)}
+    blocks |= {f"LEn{i}": RobertaLayer(dims.text_config) for i in range(dims.text_layers)}
+    blocks |= {f"{side}{i}": FusionLayer(dims) for side in ("FL", "FV") for i in range(dims.fusion_layers)}
+    return StepModel("meter", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims))
+
+
+def _count(state: Mapping[str, Tensor], template: str) -> int:
+    count = 0
+    while template.format(i=count) in state:
+        count += 1
+    return count
+
+
+def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], head: str) -> MeterDims:
+    """Sizes from the tensors; head counts and lengths, which no shape shows, from ``hyper_parameters``.
+
+    Args:
+        state: the checkpoint's tensors under their public names.
+        config: ``hyper_parameters["config"]``, {} when the checkpoint has none.
+        head: prefix of the task's head (``vqa_classifier.``).
+
+    """
+    hidden, text_hidden = state["cross_modal_text_transform.weight"].shape
+    conv = state["vit_model.visual.conv1.weight"]
+    grid = math.isqrt(len(state["vit_model.visual.positional_embedding"]) - 1)
+    layer = "text_transformer.encoder.layer.{i}.intermediate.dense.weight"
+    block = "vit_model.visual.transformer.resblocks.{i}.mlp.c_fc.weight"
+    fusion = "cross_modal_text_layers.{i}.intermediate.dense.weight"
+    positions = len(state["text_transformer.embeddings.position_embeddings.weight"])
+    heads = int(config.get("num_heads", hidden // 64))
+    adapter = state.get("cross_modal_text_layers.0.adapter.down_proj.weight")
+    return MeterDims(
+        hidden=hidden,
+        heads=heads,
+        fusion_layers=_count(state, fusion),
+        fusion_ffn=len(state[fusion.format(i=0)]),
+        text_vocabulary=len(state["text_transformer.embeddings.word_embeddings.weight"]),
+        text_positions=positions,
+        text_types=len(state["text_transformer.embeddings.token_type_embeddings.weight"]),
+        text_hidden=text_hidden,
+        text_layers=_count(state, layer),
+        # No upstream configuration names RoBERTa's heads; RoBERTa-base has as many as the fusion layers.
+        text_heads=heads if text_hidden == hidden else text_hidden // 64,
+        text_ffn=len(state[layer.format(i=0)]),
+        vision_width=len(conv),
+        vision_layers=_count(state, block),
+        vision_ffn=len(state[block.format(i=0)]),
+        patch=conv.shape[-1],
+        image_size=grid * conv.shape[-1],
+        image_types=len(state["token_type_embeddings.weight"]) - 1,
+        classes=len(state[head + "3.weight"]),
+        text_length=min(int(config.get("max_text_len", 50)), positions - 2),
+        class_token="token4classifier" in state,
+        parallel_width=0 if adapter is None else len(adapter),
+        dropout=float(config.get("drop_rate", 0.1)),
+    )
+
+
+def resize_positions(positions: Tensor, grid: int) -> Tensor:
+    """CLIP position embeddings, (g*g+1, D), to another grid: class row kept, the rest resampled bicubically."""
+    old = math.isqrt(len(positions) - 1)
+    if old == grid:
+        return positions
+    square = positions[1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:1], resized.permute(0, 2, 3, 1).flatten(1, 2)[0]])
+
+
+def prepare(ours: State, dims: MeterDims) -> State:
+    """Position embeddings at the model's image size."""
+    name = "prologue.image.position_embedding.weight"
+    return ours if name not in ours else ours | {name: resize_positions(ours[name], dims.image_size // dims.patch)}
+
+
+_BLOCK = "vit_model.visual.transformer.resblocks.{i}."
+_QKV = tuple((f"blocks.VEn{{i}}.self_attn.{name}_proj.", part) for part, name in enumerate("qkv"))
+
+KEYS = KeyTable(
+    renames=(
+        ("text_transformer.embeddings.word_embeddings.", "prologue.text.word_embeddings."),
+        ("text_transformer.embeddings.position_embeddings.", "prologue.text.position_embeddings."),
+        ("text_transformer.embeddings.token_type_embeddings.", "prologue.text.token_type_embeddings."),
+        ("text_transformer.embeddings.LayerNorm.", "prologue.text.LayerNorm."),
+        ("text_transformer.encoder.layer.{i}.", "blocks.LEn{i}."),
+        ("vit_model.visual.conv1.", "prologue.image.patch_embedding."),
+        ("vit_model.visual.class_embedding", "prologue.image.class_embedding"),
+        ("vit_model.visual.positional_embedding", "prologue.image.position_embedding.weight"),
+        ("vit_model.visual.ln_pre.", "prologue.image_norm."),
+        (_BLOCK + "ln_1.", "blocks.VEn{i}.layer_norm1."),
+        (_BLOCK + "ln_2.", "blocks.VEn{i}.layer_norm2."),
+        (_BLOCK + "mlp.c_fc.", "blocks.VEn{i}.mlp.fc1."),
+        (_BLOCK + "mlp.c_proj.", "blocks.VEn{i}.mlp.fc2."),
+        (_BLOCK + "attn.out_proj.", "blocks.VEn{i}.self_attn.out_proj."),
+        ("vit_model.visual.ln_post.", "blocks.image_bridge.norm."),
+        ("cross_modal_text_transform.", "blocks.text_bridge.project."),
+        ("cross_modal_image_transform.", "blocks.image_bridge.project."),
+        ("token4classifier", "blocks.text_bridge.class_token"),
+        ("cross_modal_text_layers.{i}.", "blocks.FL{i}."),
+        ("cross_modal_image_layers.{i}.", "blocks.FV{i}."),
+        ("cross_modal_text_pooler.", "epilogue.text_pooler."),
+        ("cross_modal_image_pooler.", "epilogue.image_pooler."),
+        ("adapter_list_l.{i}.0.", "skips.FL{i}."),
+        ("adapter_list_v.{i}.0.", "skips.FV{i}."),
+        ("vqa_classifier.", "epilogue.head."),
+    ),
+    splits=(
+        *(
+            (_BLOCK + f"attn.in_proj_{kind}", tuple(Part(name + kind, at, at + 1, of=3) for name, at in _QKV))
+            for kind in ("weight", "bias")
+        ),
+        (
+            "token_type_embeddings.weight",
+            (Part("blocks.text_bridge.token_type", 0, 1), Part("blocks.image_bridge.token_types", 1, None)),
+        ),
+    ),
+)
+
+METER = Family(
+    name="meter",
+    signature=(
+        "cross_modal_text_transform.weight",
+        "cross_modal_text_layers.0.intermediate.dense.weight",
+        "vit_model.visual.conv1.weight",
+        "text_transformer.embeddings.word_embeddings.weight",
+    ),
+    keys=KEYS,
+    leftovers=(
+        Leftover(r"text_transformer\.embeddings\.position_ids", "a constant buffer of old transformers"),
+        Leftover(r"text_transformer\.pooler\.", "RoBERTa's pooler, unused by METER"),
+        Leftover(r"vit_model\.(positional_embedding|ln_final\.)", "CLIP's text side, unused by METER"),
+        Leftover(r"das_gate|skip_num", "search state of the public DAS code"),
+        Leftover(r"mlm_score\.", "masked-language-model head of pre-training"),
+        Leftover(r"itm_score\.|rank_output\.", "head of another task (retrieval)"),
+        Leftover(r"nlvr2_classifier\.", "head of another task (nlvr2)"),
+        Leftover(r"snli_classifier\.", "head of another task (snli-ve)"),
+    ),
+    pools=(
+        Pool("language", "LEn", 1 / 4),
+        Pool("vision", "VEn", 1 / 4),
+        Pool("fusion-language", "FL", 3 / 8),
+        Pool("fusion-vision", "FV", 3 / 8),
+    ),
+    scopes={
+        "fusion": ("fusion-language", "fusion-vision"),
+        "global": ("language", "fusion-language", "fusion-vision"),
+        "all": ("language", "vision", "fusion-language", "fusion-vision"),
+    },
+    inputs=("input_ids", "attention_mask", "pixel_values"),
+    heads={"vqa": "vqa_classifier."},
+    dims_type=MeterDims,
+    read_dims=read_dims,
+    prepare=prepare,
+    rounds=rounds,
+    build=build,
+    tolerances={"fp32": 1e-4},
+)

@@ -1,0 +1,237 @@
+"""From a checkpoint on disk to a full model, with an account of every key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from compressor.adapters import SkipAdapter
+from compressor.checkpoints import Checkpoint, read_checkpoint
+from compressor.errors import InputError, Problem, input_error, usage_error
+from compressor.families import FAMILIES, Family
+from compressor.families.base import State
+from compressor.steps import StepModel, steps_of
+
+NEW_HEAD = "epilogue.head."
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A full model and what became of the checkpoint's keys.
+
+    Attributes:
+        model: in eval mode, on the CPU, float32.
+        config: the checkpoint's own configuration.
+        leftovers: keys that nothing reads, with the reason.
+        notes: sentences the user should see.
+
+    """
+
+    model: StepModel
+    config: Mapping[str, Any]
+    leftovers: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How a pre-trained checkpoint is adapted to a task it was not trained for (``--adapt``).
+
+    Args:
+        classes: outputs of the task's new head, when the checkpoint has none.
+        parallel_fraction: bottleneck of the parallel adapters in kept layers, over the hidden size (paper: 96/768).
+
+    """
+
+    classes: int
+    parallel_fraction: float = 1 / 8
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """A checkpoint's tensors sorted into what the model reads and what it does not."""
+
+    ours: State
+    origin: dict[str, str]
+    leftovers: dict[str, str] = field(default_factory=dict)
+
+
+def recognise(checkpoint: Checkpoint) -> Family:
+    """The family whose signature the checkpoint carries.
+
+    Raises:
+        InputError: none does, or more than one.
+
+    """
+    found = [family for family in FAMILIES.values() if all(key in checkpoint.state for key in family.signature)]
+    if len(found) == 1:
+        return found[0]
+    keys = ", ".join(list(checkpoint.state)[:3])
+    looked_for = "; ".join(f"{family.name}: {', '.join(family.signature)}" for family in FAMILIES.values())
+    raise input_error(
+        f"{checkpoint.path} is of no family das knows (its first keys: {keys})",
+        f"a checkpoint with these keys: {looked_for}",
+        "give a METER checkpoint; see the list of families in the README",
+    )
+
+
+def tasks_of(checkpoint: Checkpoint, family: Family) -> tuple[str, ...]:
+    """Tasks that the checkpoint has a head for."""
+    return tuple(task for task, head in family.heads.items() if any(key.startswith(head) for key in checkpoint.state))
+
+
+def load_checkpoint(
+    path: str | Path, task: str | None = None, image_size: int | None = None, transfer: Transfer | None = None
+) -> Loaded:
+    """Read a full checkpoint, key for key.
+
+    Args:
+        path: a Lightning checkpoint or a plain state dict of a known family.
+        task: which head to use; may be left out when the checkpoint has exactly one.
+        image_size: pixels; position embeddings are resized when it is not the checkpoint's own.
+        transfer: adapt a pre-trained checkpoint: fresh parallel adapters, and a fresh head where there is none.
+
+    Raises:
+        InputError: unreadable, of no known family, without the task's head, or with keys missing or misshapen.
+        UsageError: several heads and no ``task``, or an impossible image size.
+
+    """
+    checkpoint = read_checkpoint(path)
+    family = recognise(checkpoint)
+    task = _choose_task(checkpoint, family, task, transfer)
+    dims = _dims(checkpoint, family, task, image_size, transfer)
+    model = family.build(dims, task)
+    content = _sort_keys(checkpoint, family)
+    ours = family.prepare(content.ours, dims)
+    _attach_skips(model, ours)
+    fresh = _fresh_names(model, ours, checkpoint, family, task) if transfer else set()
+    _check_complete(model, ours, checkpoint, family, fresh)
+    model.load_state_dict({name: value.float() for name, value in ours.items()}, strict=False)
+    return Loaded(model.eval(), checkpoint.config, content.leftovers, _notes(model, checkpoint))
+
+
+def _choose_task(checkpoint: Checkpoint, family: Family, task: str | None, transfer: Transfer | None) -> str:
+    heads = tasks_of(checkpoint, family)
+    if task is not None and task not in family.heads:
+        known = ", ".join(family.heads)
+        raise usage_error(
+            f"no task {task!r} for {family.name}", f"one of: {known}", f"--task {next(iter(family.heads))}"
+        )
+    if task is None and len(heads) == 1:
+        return heads[0]
+    if task is None and heads:
+        raise usage_error(f"{checkpoint.path} has heads for {', '.join(heads)}", "one task", f"--task {heads[0]}")
+    if task is not None and (task in heads or transfer):
+        return task
+    wanted = task or next(iter(family.heads))
+    raise input_error(
+        f"{checkpoint.path} has no head for {wanted} (no key starts with {family.heads[wanted]})",
+        f"a checkpoint fine-tuned on {wanted}" + (f"; this one has heads for: {', '.join(heads)}" if heads else ""),
+        "give a fine-tuned checkpoint, or train a new head with --adapt",
+    )
+
+
+def _dims(checkpoint: Checkpoint, family: Family, task: str, image_size: int | None, transfer: Transfer | None) -> Any:
+    state = dict(checkpoint.state)
+    head = family.heads[task]
+    fresh_head = transfer is not None and head + "3.weight" not in state
+    if fresh_head:
+        state[head + "3.weight"] = next(iter(state.values())).new_zeros(transfer.classes, 1)  # type: ignore[union-attr]
+    try:
+        dims = family.read_dims(state, checkpoint.config, head)
+    except KeyError as missing:
+        raise input_error(
+            f"{checkpoint.path} lacks the key {missing.args[0]}",
+            f"every tensor of a {family.name} checkpoint",
+            "save the whole state dict, or copy the file again",
+        ) from None
+    if image_size is not None:
+        if image_size <= 0 or image_size % dims.patch:
+            raise usage_error(
+                f"image size {image_size}",
+                f"a multiple of the patch size {dims.patch}",
+                f"--image-size {dims.image_size}",
+            )
+        dims = dims.model_copy(update={"image_size": image_size})
+    if transfer is not None and not dims.parallel_width:
+        dims = dims.model_copy(update={"parallel_width": max(1, round(dims.hidden * transfer.parallel_fraction))})
+    return dims
+
+
+def _sort_keys(checkpoint: Checkpoint, family: Family) -> _Sorted:
+    ours, origin = family.keys.to_ours(checkpoint.state)
+    used = set(origin.values())
+    leftovers = {}
+    for key in checkpoint.state:
+        if key not in used:
+            reasons = [entry.reason for entry in family.leftovers if re.match(entry.pattern, key)]
+            leftovers[key] = reasons[0] if reasons else f"not part of a {family.name}"
+    return _Sorted(ours, origin, leftovers)
+
+
+def _attach_skips(model: StepModel, ours: State) -> None:
+    """Make room for the skip adapters that the checkpoint brought along."""
+    for name in sorted({name.split(".")[1] for name in ours if name.startswith("skips.")}):
+        if name in model.layers:
+            width, hidden = ours[f"skips.{name}.down_proj.weight"].shape
+            model.skips[name] = SkipAdapter(hidden, width)
+
+
+def _fresh_names(model: StepModel, ours: State, checkpoint: Checkpoint, family: Family, task: str) -> set[str]:
+    """Parameters that a transfer starts anew: parallel adapters, and the head when the checkpoint has none for it."""
+    head_there = task in tasks_of(checkpoint, family)
+    names = {
+        name for name in model.state_dict() if ".adapter." in name or (name.startswith(NEW_HEAD) and not head_there)
+    }
+    if not head_there:
+        for module in model.epilogue.get_submodule("head").modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+    return {name for name in names if name not in ours}
+
+
+def _check_complete(
+    model: StepModel, ours: Mapping[str, Tensor], checkpoint: Checkpoint, family: Family, fresh: set[str]
+) -> None:
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    problems = []
+    missing = sorted({family.keys.checkpoint_name(name) for name in expected if name not in ours and name not in fresh})
+    if missing:
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        problems.append(
+            Problem(
+                f"{checkpoint.path} lacks {len(missing)} keys: {shown}",
+                f"every tensor of a {family.name} checkpoint",
+                "save the whole state dict, or copy the file again",
+            )
+        )
+    wrong = [
+        f"{family.keys.checkpoint_name(name)} {tuple(ours[name].shape)}, not {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in ours and ours[name].shape != shape
+    ]
+    if wrong:
+        problems.append(
+            Problem(
+                f"{checkpoint.path} has {len(wrong)} tensors of another shape: {'; '.join(wrong[:4])}",
+                "shapes that fit together",
+                "check which training run the file came from",
+            )
+        )
+    if problems:
+        raise InputError(*problems)
+
+
+def _notes(model: StepModel, checkpoint: Checkpoint) -> tuple[str, ...]:
+    if not model.skips:
+        return ()
+    ordered = [step.name for step in steps_of(model.rounds) if step.name in model.skips]
+    recorded = checkpoint.config.get("skip_module")
+    note = f"the checkpoint carries skip adapters for {len(ordered)} layers; none is skipped until you name the layers"
+    return (note + (f" (it records skip_module={list(recorded)})" if recorded else ""),)

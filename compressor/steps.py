@@ -1,0 +1,131 @@
+"""A model is a prologue, a list of rounds of steps over named streams, and an epilogue.
+
+Everything else follows from this one idea: frozen encoders are cached by running the steps no candidate can change,
+surgery edits the list, MACs and latency are taken per step, and the picture in a report is the list itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+Streams = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One place in the network: reads some streams, rewrites one.
+
+    ``pool`` names the pool of skippable layers it belongs to; None for steps that always stay (projections between
+    encoders). A stream in ``reads`` that the prologue never made is passed as None (METER has no image mask).
+    ``skipped`` is True once surgery has put a skip adapter here.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: str
+    pool: str | None = None
+    skipped: bool = False
+
+    def as_skipped(self) -> Step:
+        """The same place with a skip adapter in it: it reads its own output stream and nothing else."""
+        return replace(self, reads=(self.writes,), skipped=True)
+
+
+Rounds = tuple[tuple[Step, ...], ...]
+"""Steps of one round all read the streams as they were before the round."""
+
+
+class StepModel(nn.Module):
+    """A full or a slim model.
+
+    Args:
+        family: name of the family, a key of ``compressor.families``.
+        task: name of the task whose head is in the epilogue.
+        dims: the sizes the modules were built from (a frozen pydantic model of the family).
+        prologue: called with the model's inputs, returns the first streams.
+        rounds: the steps in order.
+        blocks: the module of every step, by step name.
+        epilogue: called with the last streams, returns the logits.
+
+    """
+
+    def __init__(
+        self,
+        family: str,
+        task: str,
+        dims: Any,
+        prologue: nn.Module,
+        rounds: Rounds,
+        blocks: Mapping[str, nn.Module],
+        epilogue: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.family, self.task, self.dims, self.rounds = family, task, dims, rounds
+        self.prologue = prologue
+        self.blocks = nn.ModuleDict({step.name: blocks[step.name] for step in steps_of(rounds)})
+        self.epilogue = epilogue
+        # Skip adapters by layer: those a checkpoint brought along, or the search trained; none in a slim model.
+        self.skips = nn.ModuleDict()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the skippable layers still in the model, in the order they run."""
+        return tuple(step.name for step in steps_of(self.rounds) if step.pool and not step.skipped)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the layers that surgery replaced by an adapter."""
+        return tuple(step.name for step in steps_of(self.rounds) if step.skipped)
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """Return the logits, (B, classes), of a batch of the family's inputs."""
+        return self.epilogue(self.advance(self.prologue(**inputs), self.rounds))
+
+    def advance(
+        self, streams: Streams, rounds: Rounds, routed: Mapping[str, Callable[[Tensor], Tensor]] | None = None
+    ) -> Streams:
+        """Run ``rounds`` on ``streams`` and return the new streams.
+
+        ``routed`` sends a step through another module on its own output stream, as the supernet does while searching.
+        """
+        routed = routed or {}
+        for round_ in rounds:
+            written = {
+                step.writes: routed[step.name](streams[step.writes])
+                if step.name in routed
+                else self.blocks[step.name](*(streams.get(name) for name in step.reads))
+                for step in round_
+            }
+            streams = {**streams, **written}
+        return streams
+
+
+def steps_of(rounds: Rounds) -> tuple[Step, ...]:
+    """All steps of all rounds in order."""
+    return tuple(step for round_ in rounds for step in round_)
+
+
+def split_at_candidates(rounds: Rounds, candidates: Collection[str]) -> tuple[Rounds, Rounds]:
+    """Split ``rounds`` into what no candidate can change, and the rest.
+
+    The first part depends on the input alone, so it runs once per sample however many subsets of ``candidates`` are
+    tried. A step belongs to it when it is no candidate and reads only streams that nothing in the second part wrote.
+    """
+    fixed: list[tuple[Step, ...]] = []
+    varying: list[tuple[Step, ...]] = []
+    touched: set[str] = set()
+    for round_ in rounds:
+        late = tuple(s for s in round_ if s.name in candidates or touched.intersection((*s.reads, s.writes)))
+        # A step that would overwrite a stream which a late step of its own round still reads must wait for it.
+        if late:
+            read_late = {name for step in late for name in step.reads}
+            late = tuple(s for s in round_ if s in late or s.writes in read_late)
+        early = tuple(step for step in round_ if step not in late)
+        touched.update(step.writes for step in late)
+        fixed += [early] if early else []
+        varying += [late] if late else []
+    return tuple(fixed), tuple(varying)

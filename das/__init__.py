@@ -1,0 +1,1 @@
+"""The face of das: the command line and the public Python API."""

@@ -1,0 +1,1 @@
+"""Measuring: MACs, latency, memory, and the reports that carry them."""
