@@ -19,7 +19,7 @@ State = dict[str, Tensor]
 class Pool:
     """An ordered set of skippable layers of one kind.
 
-    ``skip_width`` and ``stream`` size the skip adapter: its bottleneck as a fraction of the stream's width.
+    ``skip_fraction`` sizes the skip adapter: its bottleneck as a fraction of the width of the layer's stream.
     """
 
     name: str
@@ -133,9 +133,7 @@ class Family:
         prepare: last changes to our tensors before loading (position embeddings to another image size).
         rounds: the ordered steps of a model of these dims.
         build: a randomly initialised full model of these dims.
-        closed_form: MACs of every step at batch 1 by formula, for ``das flops``.
         tolerances: largest allowed |difference| of logits between runtimes, by precision.
-        learning_rate: the paper's base learning rate, and the width it belongs to.
 
     """
 

@@ -1,0 +1,39 @@
+"""docs/results.md: each benchmark owns one section between two markers and rewrites only that."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
+PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "fvcore", "tensorrt-rtx")
+
+
+def environment() -> str:
+    """One line: date, machine, versions, command."""
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"{package} not installed")
+    command = " ".join(["python", *(Path(a).name if os.sep in a else a for a in sys.argv)])
+    return (
+        f"{datetime.date.today()}, {platform.machine()} with {os.cpu_count()} cores, no GPU used, "
+        f"Python {platform.python_version()}, {', '.join(versions)}. Command: `{command}`"
+    )
+
+
+def write_section(name: str, title: str, body: str) -> None:
+    """Replace the section ``name`` of docs/results.md, or append it."""
+    text = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
+    section = f"<!-- {name} -->\n## {title}\n\n{environment()}\n\n{body.strip()}\n<!-- /{name} -->"
+    pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
+    text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}\n"
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(text)

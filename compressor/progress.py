@@ -1,0 +1,28 @@
+"""How long work tells its caller where it stands; the terminal's version lives in ``das/terminal.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """Says nothing. Subclasses draw what is going on, how far it is and how long is left."""
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Yield ``items``, reporting each as done when the next is asked for."""
+        yield from items
+
+    @contextmanager
+    def stage(self, label: str) -> Iterator[None]:
+        """Wrap one piece of work whose length is not known beforehand."""
+        yield
+
+    def say(self, message: str) -> None:
+        """A sentence the user should see."""
+
+
+QUIET = Progress()
