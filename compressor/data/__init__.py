@@ -1,1 +1,1 @@
-"""Data."""
+"""Data as people have it on disk, turned into batches of tensors."""

@@ -1,0 +1,58 @@
+"""The pyarrow tables that METER's and ViLT's converters write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from compressor.errors import input_error
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Memory-map an arrow file and check that it has ``columns``.
+
+    Raises:
+        InputError: missing, damaged, empty, or with other columns.
+    """
+    if not path.exists():
+        raise input_error(f"no file {path}", "an arrow table as METER's converter writes it", "give its folder: --data")
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise input_error(
+            f"{path} is no arrow file ({reason})", "an arrow IPC file", "convert or copy it again"
+        ) from None
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise input_error(
+            f"{path} has no column {', '.join(missing)} (it has: {', '.join(table.column_names)})",
+            f"the columns {', '.join(columns)}",
+            "use the table of this task, written by METER's or ViLT's converter",
+        )
+    if table.num_rows == 0:
+        raise input_error(f"{path} has no rows", "at least one row", "convert the data again")
+    return table
+
+
+def write_table(path: Path, columns: dict[str, list[object]]) -> None:
+    """Write columns as an arrow IPC file, whole or not at all."""
+    table = pa.table(columns)
+    temporary = path.with_suffix(".tmp")
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    temporary.replace(path)
+
+
+def fingerprint(path: Path) -> str:
+    """Short digest of a file's size and its first and last megabyte: cheap, and changes when the data does."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(1 << 20))
+        file.seek(max(0, size - (1 << 20)))
+        digest.update(file.read())
+    return digest.hexdigest()[:16]

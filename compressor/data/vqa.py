@@ -1,0 +1,229 @@
+"""VQA tables as METER's and ViLT's converters write them: one row per image, its questions in lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch import Tensor
+
+from compressor.data.images import ImageTransform, decode_image
+from compressor.data.tables import fingerprint, read_table
+from compressor.data.text import TextTransform
+from compressor.errors import input_error
+
+COLUMNS = ("image", "questions", "answers", "answer_labels", "answer_scores", "image_id", "question_id", "split")
+TRAIN = ("vqav2_train", "vqav2_trainable_val")
+HELD_OUT = ("vqav2_rest_val", "vqav2_val")
+TEST = ("vqav2_test",)
+HELD_OUT_SHARE = 0.1
+IMAGE_CACHE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """What turns a question and an image into the model's inputs."""
+
+    text: TextTransform
+    image: ImageTransform
+
+    def __call__(self, questions: Sequence[str], images: list[Image.Image]) -> dict[str, Tensor]:
+        """``input_ids``, ``attention_mask`` (B, L) and ``pixel_values`` (B, 3, H, W)."""
+        return {**self.text(questions), "pixel_values": self.image(images)}
+
+
+class Split:
+    """Questions of some tables, by number.
+
+    Args:
+        name: as reports call it.
+        tables: (file, table) pairs.
+        index: (n, 3) of table number, row, question in the row.
+        transforms: of the model at hand.
+        classes: outputs of the model's head.
+    """
+
+    def __init__(
+        self, name: str, tables: list[tuple[Path, pa.Table]], index: np.ndarray, transforms: Transforms, classes: int
+    ) -> None:
+        self.name, self.tables, self.index = name, tables, index
+        self.transforms, self.classes = transforms, classes
+        self._pixels: dict[tuple[int, int], Tensor] = {}
+        self._pixel_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def describe(self) -> dict[str, Any]:
+        """Which files, how many questions, and a fingerprint of the files."""
+        return {
+            "name": self.name,
+            "files": [path.name for path, _ in self.tables],
+            "questions": len(self),
+            "fingerprint": "-".join(fingerprint(path) for path, _ in self.tables),
+        }
+
+    def batch(self, numbers: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """The model's inputs and ``targets`` (B, classes): soft scores, as in METER's VQA objective."""
+        places = [tuple(int(value) for value in self.index[number]) for number in numbers]
+        questions = [self._cell(table, "questions", row)[at] for table, row, at in places]
+        inputs = self.transforms.text(questions)
+        inputs["pixel_values"] = torch.stack([self._image(table, row) for table, row, _ in places])
+        targets = torch.zeros(len(places), self.classes)
+        for i, (table, row, at) in enumerate(places):
+            labels = self._cell(table, "answer_labels", row)[at]
+            targets[i, labels] = torch.tensor(self._cell(table, "answer_scores", row)[at], dtype=torch.float32)
+        return {**inputs, "targets": targets}
+
+    def question(self, number: int) -> tuple[str, bytes]:
+        """Text and encoded image of one question."""
+        table, row, at = (int(value) for value in self.index[number])
+        return self._cell(table, "questions", row)[at], self._cell(table, "image", row)
+
+    def _cell(self, table: int, column: str, row: int) -> Any:
+        return self.tables[table][1].column(column)[row].as_py()
+
+    def _image(self, table: int, row: int) -> Tensor:
+        cached = self._pixels.get((table, row))
+        if cached is not None:
+            return cached
+        origin = f"the image in row {row} of {self.tables[table][0]}"
+        pixels = self.transforms.image([decode_image(self._cell(table, "image", row), origin)])[0]
+        if self._pixel_bytes < IMAGE_CACHE_BYTES:
+            self._pixels[table, row] = pixels
+            self._pixel_bytes += pixels.nbytes
+        return pixels
+
+
+@dataclass(frozen=True)
+class VqaData:
+    """Three disjoint sets of questions, and the answers' names.
+
+    Attributes:
+        train: adapters learn on it.
+        held_out: subsets of layers are rewarded on it; never trained on, never reported.
+        evaluation: scores in reports come from it.
+        labels: name of each class; a class no table mentions is called ``<class 7>``.
+    """
+
+    train: Split
+    held_out: Split
+    evaluation: Split
+    labels: tuple[str, ...]
+
+
+def find_data(named: str | Path | None, recorded: str | None) -> Path:
+    """The data folder: what was named, else ``$DAS_DATA``, else ``./data``, else the checkpoint's own data root.
+
+    Raises:
+        InputError: none of them is a folder; lists the places looked at.
+    """
+    candidates = (
+        [("--data", str(named))]
+        if named
+        else [("$DAS_DATA", os.environ.get("DAS_DATA", "")), ("./data", "data"), ("the checkpoint", recorded or "")]
+    )
+    for _, place in candidates:
+        if place and Path(place).is_dir():
+            return Path(place)
+    looked = "; ".join(f"{origin}: {place or 'not set'}" for origin, place in candidates)
+    raise input_error(
+        f"no data folder; looked at {looked}",
+        "a folder with vqav2_*.arrow tables",
+        "--data FOLDER (das demo writes one to demo/data)",
+    )
+
+
+def load_vqa(root: Path, transforms: Transforms, classes: int) -> VqaData:
+    """Open the VQA tables of a folder.
+
+    Training takes ``vqav2_train`` and ``vqav2_trainable_val``. Scores come from ``vqav2_test`` where it has answers,
+    rewards then from ``vqav2_rest_val`` or ``vqav2_val``. Without answers in the test table (VQA v2's are not public)
+    scores come from the validation table and the last tenth of the training images is held out for rewards.
+
+    Raises:
+        InputError: tables missing, damaged, of another task, or with labels that the head does not have.
+    """
+    held_out, test = _open(root, HELD_OUT)[:1], _open(root, TEST)
+    # vqav2_val is trainable_val and rest_val together: whatever is held out is not trained on.
+    train = _open(root, TRAIN if held_out and held_out[0][0].stem == HELD_OUT[0] else TRAIN[:1])
+    train_index, held_index, test_index = (_index(tables) for tables in (train, held_out, test))
+    if not len(train_index) or not (len(held_index) or len(test_index)):
+        there = ", ".join(sorted(path.name for path in root.glob("*.arrow"))) or "no arrow file"
+        raise input_error(
+            f"{root} holds {there}",
+            "vqav2_train.arrow and vqav2_val.arrow (or vqav2_rest_val.arrow) with answers",
+            "convert VQA v2 with METER's write_vqa.py, or give the right folder: --data",
+        )
+    _check_labels([*train, *held_out, *test], classes)
+
+    def split(name: str, tables: list[tuple[Path, pa.Table]], index: np.ndarray) -> Split:
+        return Split(name, tables, index, transforms, classes)
+
+    labels = _labels([*train, *held_out, *test], classes)
+    if len(held_index) and len(test_index):
+        parts = split("train", train, train_index), split("val", held_out, held_index), split("test", test, test_index)
+        return VqaData(*parts, labels)
+    scored = ("val", held_out, held_index) if len(held_index) else ("test", test, test_index)
+    images = np.unique(train_index[:, :2], axis=0)
+    table, row = images[-max(1, int(len(images) * HELD_OUT_SHARE))]
+    kept_back = (train_index[:, 0] > table) | ((train_index[:, 0] == table) & (train_index[:, 1] >= row))
+    return VqaData(
+        split("train", train, train_index[~kept_back]),
+        split("train, last tenth of the images", train, train_index[kept_back]),
+        split(*scored),
+        labels,
+    )
+
+
+def _open(root: Path, names: Sequence[str]) -> list[tuple[Path, pa.Table]]:
+    paths = [root / f"{name}.arrow" for name in names]
+    return [(path, read_table(path, COLUMNS)) for path in paths if path.exists()]
+
+
+def _index(tables: list[tuple[Path, pa.Table]]) -> np.ndarray:
+    entries = []
+    for number, (path, table) in enumerate(tables):
+        try:
+            labels = table.column("answer_labels").to_pylist()
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            raise input_error(f"{path} is damaged ({error})", "a readable table", "convert it again") from None
+        entries += [
+            (number, row, at) for row, cell in enumerate(labels) for at, found in enumerate(cell or []) if found
+        ]
+    return np.array(entries, dtype=np.int64).reshape(-1, 3)
+
+
+def _pairs(table: pa.Table) -> Mapping[int, str]:
+    names: dict[int, str] = {}
+    for labels, answers in zip(
+        table.column("answer_labels").to_pylist(), table.column("answers").to_pylist(), strict=True
+    ):
+        for label_list, answer_list in zip(labels or [], answers or [], strict=False):
+            names.update(zip(label_list, answer_list, strict=False))
+    return names
+
+
+def _labels(tables: list[tuple[Path, pa.Table]], classes: int) -> tuple[str, ...]:
+    names: dict[int, str] = {}
+    for _, table in tables:
+        names.update(_pairs(table))
+    return tuple(names.get(number, f"<class {number}>") for number in range(classes))
+
+
+def _check_labels(tables: list[tuple[Path, pa.Table]], classes: int) -> None:
+    for path, table in tables:
+        highest = max((label for label in _pairs(table)), default=0)
+        if highest >= classes:
+            raise input_error(
+                f"{path} has answer label {highest}, the model's head has {classes} classes",
+                "the tables that the checkpoint was fine-tuned on",
+                "give the matching --data folder or checkpoint",
+            )
