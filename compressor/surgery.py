@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+from torch import nn
+
 from compressor.adapters import SkipAdapter
 from compressor.errors import usage_error
 from compressor.families import FAMILIES
@@ -14,9 +16,7 @@ from compressor.steps import StepModel, steps_of
 
 def stream_width(model: StepModel, layer: str) -> int:
     """Width of the stream that ``layer`` writes: what a skip adapter in its place must read and write."""
-    import torch
-
-    norms = [m for m in model.blocks[layer].modules() if isinstance(m, torch.nn.LayerNorm)]
+    norms = [module for module in model.blocks[layer].modules() if isinstance(module, nn.LayerNorm)]
     return norms[0].normalized_shape[0]
 
 
@@ -41,6 +41,10 @@ def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
     return Plan(skip=tuple(Skip(layer=name, adapter_width=adapter_width(model, name)) for name in names))
 
 
+def _same(module: nn.Module) -> nn.Module:
+    return module
+
+
 def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> SkipAdapter:
     """A copy of the model's own skip adapter for ``layer``, or a fresh one that passes its stream through."""
     if layer in model.skips:
@@ -48,11 +52,11 @@ def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> 
     return SkipAdapter(stream_width(model, layer), width or adapter_width(model, layer))
 
 
-def remove_layers(model: StepModel, plan: Plan) -> StepModel:
+def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepModel:
     """A slim copy of ``model``: planned layers gone, their adapters in place, nothing unused kept.
 
-    The model itself is not changed and shares nothing with the copy. Without training, a fresh adapter passes its
-    stream through unchanged.
+    The model itself is not changed, and shares nothing with the copy unless ``copy_kept`` is False, which saves memory
+    when the model is thrown away anyway. Without training, a fresh adapter passes its stream through unchanged.
 
     Raises:
         UsageError: a planned layer is not in the model.
@@ -60,13 +64,14 @@ def remove_layers(model: StepModel, plan: Plan) -> StepModel:
     """
     match_layers(plan.layers, model.layers)
     width = {entry.layer: entry.adapter_width for entry in plan.skip}
+    keep = copy.deepcopy if copy_kept else _same
     rounds = tuple(
         tuple(step.as_skipped() if step.name in width else step for step in round_) for round_ in model.rounds
     )
     blocks = {
         step.name: new_skip_adapter(model, step.name, width[step.name])
         if step.name in width
-        else copy.deepcopy(model.blocks[step.name])
+        else keep(model.blocks[step.name])
         for step in steps_of(model.rounds)
     }
     return StepModel(
@@ -76,5 +81,5 @@ def remove_layers(model: StepModel, plan: Plan) -> StepModel:
         copy.deepcopy(model.prologue),
         rounds,
         blocks,
-        copy.deepcopy(model.epilogue),
+        keep(model.epilogue),
     ).train(model.training)

@@ -71,6 +71,11 @@ class MeterDims(BaseModel):
         return (self.image_size // self.patch) ** 2 + 1
 
     @property
+    def longest_text(self) -> int:
+        """Most tokens a text may have: the position rows without RoBERTa's two reserved ones."""
+        return self.text_positions - 2
+
+    @property
     def text_config(self) -> RobertaConfig:
         """RoBERTa's configuration for transformers."""
         config = RobertaConfig(

@@ -1,0 +1,310 @@
+"""The run folder: everything a compression leaves behind, enough to rebuild the slim model with no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from compressor.checkpoints import sha256
+from compressor.data.images import ImageTransform
+from compressor.data.text import FILE_NAME as TOKENIZER_FILE
+from compressor.data.text import TextTransform
+from compressor.data.vqa import Transforms
+from compressor.errors import DasError, environment_problem, input_error
+from compressor.evaluation import Score
+from compressor.families import FAMILIES
+from compressor.loading import Transfer, load_checkpoint
+from compressor.plan import Plan
+from compressor.steps import StepModel
+from compressor.surgery import remove_layers
+
+SCHEMA_VERSION = 1
+ROOT = Path("runs")
+LATEST = "latest"
+MANIFEST, WEIGHTS, LABELS = "manifest.json", "model.safetensors", "labels.json"
+PREPROCESSOR, SEARCH_LOG, SAMPLES = "preprocessor.json", "search.jsonl", "samples.safetensors"
+
+
+class Source(BaseModel):
+    """The full checkpoint that was compressed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    sha256: str
+    image_size: int
+    transfer_classes: int | None = None
+
+
+class Results(BaseModel):
+    """What the compression measured: scores are of the evaluation split; ``full`` is None after a transfer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    full: Score | None
+    slim: Score
+    answer_agreement: float | None
+    seconds: Mapping[str, float]
+
+
+class Manifest(BaseModel):
+    """What a run is, in one JSON document."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    family: str
+    task: str
+    dims: Mapping[str, Any]
+    plan: Plan
+    strategy: str
+    candidates: tuple[str, ...]
+    source: Source
+    data: tuple[Mapping[str, Any], ...]
+    data_root: str
+    settings: Mapping[str, Any]
+    trained_parameters: int
+    device: str
+    versions: Mapping[str, str]
+    command: str
+    results: Results
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run folder."""
+
+    path: Path
+    manifest: Manifest
+
+    def load_slim(self) -> StepModel:
+        """The slim model, in eval mode on the CPU.
+
+        Raises:
+            InputError: the weights are missing, damaged, or not those of the manifest's plan.
+        """
+        family = FAMILIES[self.manifest.family]
+        full = family.build(family.dims_type(**self.manifest.dims), self.manifest.task)
+        slim = remove_layers(full, self.manifest.plan, copy_kept=False)
+        weights = self._tensors(WEIGHTS)
+        expected = slim.state_dict()
+        if {name: value.shape for name, value in expected.items()} != {name: v.shape for name, v in weights.items()}:
+            raise input_error(
+                f"{self.path / WEIGHTS} does not fit {MANIFEST}", "the weights of this run", "compress again"
+            )
+        slim.load_state_dict(weights, assign=True)
+        return slim.eval()
+
+    def load_full(self) -> StepModel:
+        """The model before compression, from the checkpoint that the manifest names.
+
+        Raises:
+            InputError: the checkpoint is gone or has changed since.
+        """
+        source = self.manifest.source
+        path = Path(source.path)
+        if not path.exists():
+            raise input_error(
+                f"the full checkpoint {path} is gone",
+                "the checkpoint that was compressed, to compare with",
+                "put it back, or compress it again from its new place",
+            )
+        if sha256(path) != source.sha256:
+            raise input_error(
+                f"{path} has changed since it was compressed", f"sha256 {source.sha256[:16]}...", "compress it again"
+            )
+        classes = source.transfer_classes
+        transfer = None if classes is None else Transfer(classes)
+        return load_checkpoint(path, self.manifest.task, source.image_size, transfer).model
+
+    def samples(self) -> dict[str, Tensor]:
+        """A few real evaluation inputs, for parity checks and profiles."""
+        return self._tensors(SAMPLES)
+
+    def labels(self) -> tuple[str, ...]:
+        """Name of each class."""
+        return tuple(json.loads((self.path / LABELS).read_text()))
+
+    def transforms(self) -> Transforms:
+        """What turns a question and an image into the model's inputs."""
+        dims = self.manifest.dims
+        tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
+        text = TextTransform(tokenizer, dims["text_length"], dims["text_vocabulary"])
+        return Transforms(text, ImageTransform(dims["image_size"]))
+
+    def search_log(self) -> list[dict[str, Any]]:
+        """Every subset that the search scored, in order; empty without a search."""
+        path = self.path / SEARCH_LOG
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        try:
+            return load_file(self.path / name)
+        except (OSError, SafetensorError) as error:
+            raise input_error(
+                f"{self.path / name} cannot be read ({error})", "a complete run", "compress again"
+            ) from None
+
+
+def open_run(path: str | Path | None = None) -> Run:
+    """Open a run folder; None opens ``runs/latest``.
+
+    Raises:
+        InputError: no run there, or one whose manifest is damaged or of a newer das.
+    """
+    folder = Path(path) if path is not None else ROOT / LATEST
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        there = sorted(str(found.parent) for found in ROOT.glob(f"*/{MANIFEST}"))
+        raise input_error(
+            f"no run in {folder}" + (f"; there is {', '.join(there)}" if there else ""),
+            f"a run folder with {MANIFEST}",
+            "das compress CKPT --task vqa --skip 8",
+        )
+    try:
+        return Run(folder.resolve(), Manifest.model_validate_json(manifest.read_bytes()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise input_error(
+            f"{manifest} is damaged: {'.'.join(str(part) for part in first['loc'])} {first['msg']}",
+            f"a manifest of schema version {SCHEMA_VERSION}",
+            "compress again",
+        ) from None
+
+
+def save_run(
+    folder: Path,
+    slim: StepModel,
+    manifest: Manifest,
+    *,
+    tokenizer: Tokenizer,
+    labels: tuple[str, ...],
+    samples: Mapping[str, Tensor],
+    log: list[dict[str, Any]],
+) -> Run:
+    """Write a run: into a folder with a temporary name, renamed when it is complete.
+
+    Raises:
+        EnvironmentProblem: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
+        save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
+        # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
+        (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
+        write_json(temporary / PREPROCESSOR, {"transform": "clip", "size": manifest.dims["image_size"]})
+        write_json(temporary / LABELS, list(labels))
+        (temporary / SEARCH_LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
+        (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))
+        temporary.rename(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise cannot_write(folder, error) from None
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    point_latest_at(folder)
+    return Run(folder.resolve(), manifest)
+
+
+def point_latest_at(folder: Path) -> None:
+    """Make ``latest`` beside ``folder`` a link to it, replacing an older link in one step."""
+    link = folder.parent / LATEST
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = folder.parent / f".{LATEST}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    temporary.replace(link)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2))
+    temporary.replace(path)
+
+
+def cannot_write(folder: Path, error: Exception) -> DasError:
+    """The error for a folder that does not take what is written to it."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return environment_problem(
+        f"cannot write {folder} ({reason})", "a folder with enough free space", "free some space, or --out FOLDER"
+    )
+
+
+def free_folder(out: str | None, stem: str) -> Path:
+    """Where a new run goes: ``out``, or the first free ``runs/<stem>[-n]``. Creates the parent, checks it is writable.
+
+    Raises:
+        InputError: ``out`` exists already.
+        EnvironmentProblem: the parent cannot be written.
+    """
+    folder = Path(out) if out else ROOT / stem
+    number = 2
+    while not out and folder.exists():
+        folder, number = ROOT / f"{stem}-{number}", number + 1
+    if folder.exists():
+        raise input_error(f"{folder} exists already", "a new folder", "give another --out, or remove it")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        probe = folder.parent / f".das-{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return folder
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    import platform
+    from importlib.metadata import version
+
+    packages = ("das-toolkit", "torch", "transformers", "tokenizers", "safetensors")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def resumable(value: Any) -> Any:
+    """A deep copy of a state of tensors and plain values, on the CPU, that later training does not change."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, Mapping):
+        return {key: resumable(entry) for key, entry in value.items()}
+    return [resumable(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a resumable state of tensors and plain values, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(dict(state), temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path.parent, error) from None
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote; tensors and plain values only."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise input_error(
+            f"{path} cannot be resumed ({error})", "a state that das saved", "start again without --resume"
+        ) from None

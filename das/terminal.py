@@ -1,0 +1,73 @@
+"""Consoles and progress: results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from compressor.progress import Progress
+
+T = TypeVar("T")
+WIDTH = 80
+
+console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+err_console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False)
+
+
+class TerminalProgress(Progress):
+    """Bars on stderr while it is a terminal; plain sentences always."""
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Draw what, how far and how long is left."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        if not err_console.is_terminal:
+            yield from items
+            return
+        with Bars(*columns, console=err_console, transient=True) as bars:
+            yield from bars.track(items, total=total, description=label)
+
+    @contextmanager
+    def stage(self, label: str) -> Iterator[None]:
+        """Draw a spinner and the time since the start."""
+        if not err_console.is_terminal:
+            yield
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Bars(*columns, console=err_console, transient=True) as bars:
+            bars.add_task(label, total=None)
+            yield
+
+    def say(self, message: str) -> None:
+        """Print a sentence."""
+        err_console.print(message)
+
+
+def progress() -> Progress:
+    """The progress that commands hand down."""
+    return TerminalProgress()
+
+
+def print_json(value: Any) -> None:
+    """Put one JSON document on stdout: a pydantic model, or anything JSON can hold."""
+    text = value.model_dump_json(indent=2) if hasattr(value, "model_dump_json") else json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
