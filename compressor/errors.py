@@ -68,3 +68,11 @@ def usage_error(found: str, expected: str, fix: str) -> UsageError:
 def environment_problem(found: str, expected: str, fix: str) -> EnvironmentProblem:
     """An :class:`EnvironmentProblem` with a single problem."""
     return EnvironmentProblem(Problem(found, expected, fix))
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user pressed Ctrl-C; ``hint`` says what was kept and how to go on."""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__(hint)
+        self.hint = hint

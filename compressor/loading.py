@@ -37,6 +37,14 @@ class Loaded:
     leftovers: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
+    @property
+    def leftovers_by_reason(self) -> dict[str, list[str]]:
+        """The leftover keys, grouped."""
+        grouped: dict[str, list[str]] = {}
+        for key, reason in self.leftovers.items():
+            grouped.setdefault(reason, []).append(key)
+        return grouped
+
 
 @dataclass(frozen=True)
 class Transfer:

@@ -11,12 +11,13 @@ from compressor.encoding import Encoded
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.steps import StepModel, split_at_candidates
-from compressor.supernet import trained_in_transfer
+from compressor.supernet import parallel_adapters
 from compressor.tasks.base import Task
-from compressor.training import HEAD_FACTOR, PARALLEL_FACTOR, Optimiser, batch_of_step
+from compressor.training import HEAD_FACTOR, MAX_LEARNING_RATE, PARALLEL_FACTOR, Optimiser, batch_of_step
 
 DISTILLATION_SHARE = 0.5
-MAX_HEAD_LEARNING_RATE = 1e-3
+
+Encoder = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,29 @@ class Recovery:
     transfer: bool = False
 
 
-def recovery_groups(slim: StepModel, recovery: Recovery) -> list[tuple[list[nn.Parameter], float]]:
-    """What is trained, and how fast: skip adapters at the base rate, parallel adapters and head faster (paper's recipe)."""
-    rate = recovery.learning_rate
-    groups = [([p for name in slim.skipped for p in slim.blocks[name].parameters()], rate)]
-    parallel, epilogue = trained_in_transfer(slim)
+Groups = list[tuple[list[nn.Parameter], float]]
+
+
+def transfer_groups(model: StepModel, rate: float) -> Groups:
+    """What ``--adapt`` trains besides skip adapters: parallel adapters at 5 times, poolers and head at 50 times the rate."""
+    parallel = [parameter for parameters in parallel_adapters(model).values() for parameter in parameters]
+    return [(parallel, min(PARALLEL_FACTOR * rate, MAX_LEARNING_RATE)), head_group(model, rate)]
+
+
+def head_group(model: StepModel, rate: float) -> tuple[list[nn.Parameter], float]:
+    """Poolers and head at 50 times the rate (paper's recipe)."""
+    return list(model.epilogue.parameters()), min(HEAD_FACTOR * rate, MAX_LEARNING_RATE)
+
+
+def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
+    """What is trained, and how fast."""
+    groups = [([p for name in slim.skipped for p in slim.blocks[name].parameters()], recovery.learning_rate)]
     if recovery.transfer:
-        groups.append((parallel, min(PARALLEL_FACTOR * rate, MAX_HEAD_LEARNING_RATE)))
-    if recovery.transfer or recovery.head:
-        groups.append((epilogue, min(HEAD_FACTOR * rate, MAX_HEAD_LEARNING_RATE)))
-    return groups
+        return groups + transfer_groups(slim, recovery.learning_rate)
+    return groups + ([head_group(slim, recovery.learning_rate)] if recovery.head else [])
 
 
-def freeze_all_but(model: StepModel, groups: list[tuple[list[nn.Parameter], float]]) -> None:
+def freeze_all_but(model: StepModel, groups: Groups) -> None:
     """Let only the parameters of ``groups`` receive gradients; the model stays in eval mode, without dropout."""
     model.eval().requires_grad_(False)
     for parameters, _ in groups:
@@ -60,12 +71,14 @@ def freeze_all_but(model: StepModel, groups: list[tuple[list[nn.Parameter], floa
             parameter.requires_grad_(True)
 
 
-def encoder_of(
-    slim: StepModel, teacher: StepModel | None, transfer: bool
-) -> Callable[[dict[str, Tensor]], Mapping[str, Tensor]]:
-    """What is computed once per sample: the streams in front of the first trained layer, and the teacher's logits."""
-    trained = slim.skipped + (slim.layers if transfer else ())
-    fixed, _ = split_at_candidates(slim.rounds, trained)
+def trained_steps(slim: StepModel, recovery: Recovery) -> tuple[str, ...]:
+    """Steps with parameters in training: nothing behind the first of them can be computed beforehand."""
+    return slim.skipped + (tuple(parallel_adapters(slim)) if recovery.transfer else ())
+
+
+def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -> Encoder:
+    """What is computed once per sample: the streams in front of the first trained step, and the teacher's logits."""
+    fixed, _ = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
     names = FAMILIES[slim.family].inputs
 
     def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
@@ -101,7 +114,7 @@ def recover(
         progress: told about the steps.
     """
     freeze_all_but(slim, recovery_groups(slim, recovery))
-    _, varying = split_at_candidates(slim.rounds, slim.skipped + (slim.layers if recovery.transfer else ()))
+    _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
     steps = range(optimiser.done, recovery.steps)
     for step in progress.track(steps, f"Recovering {len(slim.skipped)} adapters", len(steps)):
         batch = train.batch(batch_of_step(step, recovery.batch_size, len(train), recovery.seed))

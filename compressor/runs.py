@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -33,6 +32,7 @@ from compressor.surgery import remove_layers
 SCHEMA_VERSION = 1
 ROOT = Path("runs")
 LATEST = "latest"
+PARTIAL = ".partial"  # added to the name of a run that is not finished
 MANIFEST, WEIGHTS, LABELS = "manifest.json", "model.safetensors", "labels.json"
 PREPROCESSOR, SEARCH_LOG, SAMPLES = "preprocessor.json", "search.jsonl", "samples.safetensors"
 
@@ -247,27 +247,40 @@ def cannot_write(folder: Path, error: Exception) -> DasError:
     )
 
 
-def free_folder(out: str | None, stem: str) -> Path:
-    """Where a new run goes: ``out``, or the first free ``runs/<stem>[-n]``. Creates the parent, checks it is writable.
+def new_folder(out: str | None, stem: str) -> Path:
+    """Where a new run goes: ``out``, or the first free ``runs/<stem>[-n]``; its parent is made and found writable.
 
     Raises:
         InputError: ``out`` exists already.
         EnvironmentProblem: the parent cannot be written.
     """
-    folder = Path(out) if out else ROOT / stem
-    number = 2
-    while not out and folder.exists():
+    folder, number = Path(out) if out else ROOT / stem, 2
+    while not out and (folder.exists() or folder.with_name(folder.name + PARTIAL).exists()):
         folder, number = ROOT / f"{stem}-{number}", number + 1
     if folder.exists():
         raise input_error(f"{folder} exists already", "a new folder", "give another --out, or remove it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         probe = folder.parent / f".das-{os.getpid()}"
-        probe.write_text("")
+        probe.write_text("writable")
         probe.unlink()
     except OSError as error:
         raise cannot_write(folder, error) from None
     return folder
+
+
+def interrupted_folder(out: str | None, stem: str) -> Path:
+    """The newest run of this name that was interrupted and can be resumed.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = Path(out) if out else ROOT / stem
+    found = [folder.with_name(folder.name + PARTIAL)] if out else list(ROOT.glob(f"{stem}*{PARTIAL}"))
+    found = sorted((path for path in found if path.exists()), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise input_error(f"no interrupted run {folder}{PARTIAL}", "a run to resume", "start without --resume")
+    return found[-1].with_name(found[-1].name.removesuffix(PARTIAL))
 
 
 def versions() -> dict[str, str]:
@@ -277,34 +290,3 @@ def versions() -> dict[str, str]:
 
     packages = ("das-toolkit", "torch", "transformers", "tokenizers", "safetensors")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
-
-
-def resumable(value: Any) -> Any:
-    """A deep copy of a state of tensors and plain values, on the CPU, that later training does not change."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, Mapping):
-        return {key: resumable(entry) for key, entry in value.items()}
-    return [resumable(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a resumable state of tensors and plain values, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(dict(state), temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(path.parent, error) from None
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote; tensors and plain values only."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise input_error(
-            f"{path} cannot be resumed ({error})", "a state that das saved", "start again without --resume"
-        ) from None

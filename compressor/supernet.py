@@ -18,19 +18,21 @@ class Supernet:
     Args:
         model: a full model; its parameters are frozen and it is put into eval mode.
         candidates: names of the layers that may be skipped.
+        also_trained: other steps with parameters in training; nothing behind them can be computed beforehand.
     """
 
-    def __init__(self, model: StepModel, candidates: Sequence[str]) -> None:
+    def __init__(self, model: StepModel, candidates: Sequence[str], also_trained: Sequence[str] = ()) -> None:
         self.model, self.candidates = model.eval().requires_grad_(False), tuple(candidates)
-        self.fixed, self.varying = split_at_candidates(model.rounds, self.candidates)
+        self.fixed, self.varying = split_at_candidates(model.rounds, {*candidates, *also_trained})
         device = next(model.parameters()).device
         for name in self.candidates:
             model.skips[name] = new_skip_adapter(model, name).to(device)
 
     def encode(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Streams in front of the first candidate: the same for every subset."""
-        inputs = {name: batch[name] for name in FAMILIES[self.model.family].inputs}
-        return self.model.advance(self.model.prologue(**inputs), self.fixed)
+        """Streams in front of the first candidate, the same for every subset, and whatever else the batch holds."""
+        names = FAMILIES[self.model.family].inputs
+        streams = self.model.advance(self.model.prologue(**{name: batch[name] for name in names}), self.fixed)
+        return {**{name: value for name, value in batch.items() if name not in names}, **streams}
 
     def logits(self, streams: Mapping[str, Tensor], skipped: Collection[str]) -> Tensor:
         """Logits (B, classes) with the layers ``skipped`` routed through their adapters."""
@@ -42,10 +44,13 @@ class Supernet:
         return [parameter for name in self.candidates for parameter in self.model.skips[name].parameters()]
 
 
-def trained_in_transfer(model: StepModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parallel adapters of the kept layers, and the poolers and head: what ``--adapt`` trains besides skip adapters."""
-    parallel = [p for name, p in model.blocks.named_parameters() if ".adapter." in name]
-    return parallel, list(model.epilogue.parameters())
+def parallel_adapters(model: StepModel) -> dict[str, list[nn.Parameter]]:
+    """Parameters of the parallel adapters by the step they sit in; empty for an ordinary fine-tuned model."""
+    found: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.blocks.named_parameters():
+        if ".adapter." in name:
+            found.setdefault(name.split(".")[0], []).append(parameter)
+    return found
 
 
 def seeded(seed: int) -> torch.Generator:

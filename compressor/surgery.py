@@ -35,7 +35,7 @@ def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
         UsageError: no layer named, or a name that is not in the model.
 
     """
-    names = match_layers(layers, model.layers)
+    names = match_layers(layers, FAMILIES[model.family].layer_order(model.layers))
     if not names:
         raise usage_error("no layer to skip", "at least one layer name", "das inspect on the checkpoint for the names")
     return Plan(skip=tuple(Skip(layer=name, adapter_width=adapter_width(model, name)) for name in names))

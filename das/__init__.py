@@ -1,1 +1,60 @@
-"""The face of das: the command line and the public Python API."""
+"""The face of das: the command line and the public Python API.
+
+>>> import das
+>>> model = das.load("meter.ckpt")
+>>> slim = das.skip(model, ["FL1", "FV0"])
+>>> run = das.compress("meter.ckpt", task="vqa", skip=8, data="data/")
+>>> das.export(run, "onnx"); das.profile(run); das.flops("meter", skip_layers=["FV0"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compressor.runs import Run
+    from compressor.steps import StepModel
+
+__all__ = ["compress", "export", "flops", "load", "profile", "skip"]
+
+
+def load(path: str | Path, task: str | None = None, image_size: int | None = None) -> StepModel:
+    """A full checkpoint or a run folder as an ``nn.Module`` in eval mode on the CPU.
+
+    ``model(input_ids=..., attention_mask=..., pixel_values=...)`` returns logits (B, classes); ``model.family``,
+    ``model.task`` and ``model.layers`` say what it is.
+
+    Raises:
+        InputError: nothing usable there.
+        UsageError: the checkpoint has several heads and no ``task`` is given.
+    """
+    from compressor.loading import load_checkpoint
+    from compressor.runs import MANIFEST, open_run
+
+    if (Path(path) / MANIFEST).exists():
+        return open_run(path).load_slim()
+    return load_checkpoint(path, task, image_size).model
+
+
+def skip(model: StepModel, layers: Sequence[str]) -> StepModel:
+    """A slim copy of ``model`` without ``layers`` (names or patterns): surgery alone, no search, no training.
+
+    Raises:
+        UsageError: a layer that the model does not have.
+    """
+    from compressor.surgery import make_plan, remove_layers
+
+    return remove_layers(model, make_plan(model, layers))
+
+
+def compress(checkpoint: str | Path, task: str | None = None, skip: int | None = None, **options: Any) -> Run:
+    """What ``das compress`` does; ``options`` are the fields of :class:`compressor.pipeline.Settings`."""
+    from compressor.pipeline import Settings
+    from compressor.pipeline import compress as run_compression
+    from compressor.report import save_report
+
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    run = run_compression(Settings(checkpoint=str(checkpoint), task=task, skip=skip, **options))
+    return run

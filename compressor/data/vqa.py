@@ -141,6 +141,12 @@ def find_data(named: str | Path | None, recorded: str | None) -> Path:
     )
 
 
+def answer_count(root: Path) -> int:
+    """Classes that a new head needs for the tables of a folder: one more than the highest label."""
+    tables = _open(root, (*TRAIN, *HELD_OUT, *TEST))
+    return 1 + max((label for _, table in tables for label in _pairs(table)), default=0)
+
+
 def load_vqa(root: Path, transforms: Transforms, classes: int) -> VqaData:
     """Open the VQA tables of a folder.
 

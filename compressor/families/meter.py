@@ -292,7 +292,7 @@ def rounds(dims: MeterDims) -> Rounds:
         )
         for i in range(dims.fusion_layers)
     ]
-    return (*vision, *language, bridges, *fusion)
+    return (*language, *vision, bridges, *fusion)
 
 
 def build(dims: MeterDims, task: str) -> StepModel:

@@ -1,0 +1,206 @@
+"""A compression asked for, and the same with everything opened and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from tokenizers import Tokenizer
+
+from compressor.checkpoints import read_checkpoint, sha256
+from compressor.data.images import ImageTransform
+from compressor.data.text import TextTransform, find_tokenizer
+from compressor.data.vqa import Transforms, VqaData, answer_count, find_data
+from compressor.errors import Problem, UsageError, environment_problem
+from compressor.families import FAMILIES
+from compressor.loading import Loaded, Transfer, load_checkpoint, recognise, tasks_of
+from compressor.plan import match_layers, summarise
+from compressor.recovery import Recovery
+from compressor.runs import Source
+from compressor.steps import StepModel, steps_of
+from compressor.surgery import stream_width
+from compressor.tasks import TASKS
+from compressor.training import scaled_learning_rate, steps_per_epoch
+
+STRATEGIES = ("das", "random")
+
+
+class Settings(BaseModel):
+    """What a user asks of a compression.
+
+    Attributes:
+        checkpoint: a full fine-tuned checkpoint.
+        task: name of the task; None takes the checkpoint's only head.
+        skip: how many layers to skip (k); None when ``layers`` names them.
+        data: folder of the task's data; None looks around.
+        scope: named scope or layer patterns the search may touch; None is the family's default.
+        layers: names or patterns of the layers to skip, without a search.
+        strategy: ``das``, or ``random`` as the baseline of the paper's Table B.
+        seed: of everything that is drawn.
+        device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        out: folder of the run; None is ``runs/<checkpoint>-<task>-skip<k>``.
+        tokenizer: file, folder or Hugging Face name; None looks around.
+        image_size: pixels; None is the checkpoint's own.
+        batch_size: samples of a training step.
+        search_epochs, recover_epochs: passes over the training data (paper: 3 and 10).
+        learning_rate: of the skip adapters; None scales the paper's (:func:`scaled_learning_rate`).
+        train_head: train poolers and head while recovering.
+        adapt: the checkpoint is pre-trained only: add parallel adapters and train them and a head, too.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: str
+    task: str | None = None
+    skip: int | None = None
+    data: str | None = None
+    scope: str | None = None
+    layers: tuple[str, ...] = ()
+    strategy: str = "das"
+    seed: int = 0
+    device: str | None = None
+    out: str | None = None
+    tokenizer: str | None = None
+    image_size: int | None = None
+    batch_size: int = 64
+    search_epochs: float = 3
+    recover_epochs: float = 10
+    learning_rate: float | None = None
+    train_head: bool = False
+    adapt: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A compression whose inputs have all been opened and checked."""
+
+    settings: Settings
+    loaded: Loaded
+    data: VqaData
+    tokenizer: Tokenizer
+    data_root: Path
+    candidates: tuple[str, ...]
+    device: torch.device
+    source: Source
+
+    @property
+    def model(self) -> StepModel:
+        """The full model."""
+        return self.loaded.model
+
+    @property
+    def skip(self) -> int:
+        """How many layers will go."""
+        return self.settings.skip or len(self.candidates)
+
+    @property
+    def search_steps(self) -> int:
+        """Training steps of the search."""
+        return self._steps(self.settings.search_epochs)
+
+    @property
+    def recovery(self) -> Recovery:
+        """The recipe of the recovery."""
+        steps = self._steps(self.settings.recover_epochs)
+        s = self.settings
+        return Recovery(steps, s.batch_size, self.learning_rate(steps), s.seed, s.train_head, s.adapt)
+
+    def learning_rate(self, steps: int) -> float:
+        """Peak rate of the skip adapters over a training of ``steps``."""
+        return self.settings.learning_rate or scaled_learning_rate(stream_width(self.model, self.candidates[0]), steps)
+
+    def _steps(self, epochs: float) -> int:
+        return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))
+
+
+def prepare(settings: Settings) -> Job:
+    """Open and check everything a compression needs, cheapest first, before any long work.
+
+    Raises:
+        UsageError: impossible options, all of them at once.
+        InputError: checkpoint, tokenizer or data unusable.
+        EnvironmentProblem: the device is not there.
+    """
+    check_options(settings)
+    device = choose_device(settings.device)
+    checkpoint = read_checkpoint(settings.checkpoint)
+    family = recognise(checkpoint)
+    root = find_data(settings.data, str(checkpoint.config.get("data_root") or ""))
+    task = settings.task or next(iter(tasks_of(checkpoint, family)), None)
+    transfer = Transfer(answer_count(root)) if settings.adapt else None
+    loaded = load_checkpoint(settings.checkpoint, task, settings.image_size, transfer)
+    candidates = _candidates(settings, loaded.model)
+    dims = loaded.model.dims
+    tokenizer = find_tokenizer(settings.tokenizer, Path(settings.checkpoint), checkpoint.config.get("tokenizer"))
+    text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary)
+    data = TASKS[loaded.model.task].load_data(root, Transforms(text, ImageTransform(dims.image_size)), dims.classes)
+    data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
+    source = Source(
+        path=str(Path(settings.checkpoint).resolve()),
+        sha256=sha256(settings.checkpoint),
+        image_size=dims.image_size,
+        transfer_classes=transfer.classes if transfer else None,
+    )
+    loaded.model.to(device)
+    return Job(settings, loaded, data, tokenizer, root, candidates, device, source)
+
+
+def check_options(settings: Settings) -> None:
+    """Refuse impossible options, all of them at once."""
+    problems = []
+    if settings.layers and settings.skip is not None:
+        problems.append(
+            Problem("--skip and --layers together", "one of them", "drop --skip: --layers names the layers")
+        )
+    if not settings.layers and settings.skip is None:
+        problems.append(Problem("neither --skip nor --layers", "how many layers to skip, or which", "--skip 8"))
+    if settings.skip is not None and settings.skip < 1:
+        problems.append(Problem(f"--skip {settings.skip}", "at least 1 layer to skip", "--skip 8"))
+    if settings.strategy not in STRATEGIES:
+        problems.append(Problem(f"--strategy {settings.strategy}", f"one of {', '.join(STRATEGIES)}", "--strategy das"))
+    if settings.task is not None and settings.task not in TASKS:
+        problems.append(Problem(f"--task {settings.task}", f"one of {', '.join(TASKS)}", f"--task {next(iter(TASKS))}"))
+    if settings.batch_size < 1:
+        problems.append(Problem(f"--batch-size {settings.batch_size}", "at least 1 sample", "--batch-size 64"))
+    for name, epochs in (("--search-epochs", settings.search_epochs), ("--recover-epochs", settings.recover_epochs)):
+        if epochs < 0 or (epochs == 0 and name == "--search-epochs"):
+            problems.append(Problem(f"{name} {epochs:g}", "a positive number of passes over the data", f"{name} 3"))
+    if problems:
+        raise UsageError(*problems)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device called ``name``; None is CUDA where there is one, else the CPU.
+
+    Raises:
+        EnvironmentProblem: CUDA was asked for and is not there.
+        UsageError: no such kind of device.
+    """
+    if name not in (None, "cpu", "cuda"):
+        raise UsageError(Problem(f"--device {name}", "cpu or cuda", "--device cpu"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise environment_problem("no CUDA device", "a GPU and a CUDA build of PyTorch", "--device cpu, or das doctor")
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:
+    """Layers that may go: those named by hand, or the scope's."""
+    family = FAMILIES[model.family]
+    known = family.layer_order(model.layers)
+    if settings.layers:
+        return match_layers(settings.layers, known)
+    scope = settings.scope or next(iter(family.scopes))
+    pools = family.scopes.get(scope)
+    in_pools = {step.name for step in steps_of(model.rounds) if step.pool in (pools or ())}
+    chosen = tuple(name for name in known if name in in_pools) if pools else match_layers(scope.split(","), known)
+    if settings.skip is not None and settings.skip > len(chosen):
+        raise UsageError(
+            Problem(
+                f"--skip {settings.skip} of {len(chosen)} layers in scope {scope} ({summarise(chosen)})",
+                f"at most {len(chosen)}",
+                f"--skip {min(8, len(chosen))}, or a wider --scope: {', '.join(family.scopes)}",
+            )
+        )
+    return chosen

@@ -1,0 +1,246 @@
+"""The whole compression: evaluate the full model, search, cut, recover, evaluate the slim one, save the run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from compressor.encoding import Encoded
+from compressor.evaluation import Evaluation, Score, evaluate
+from compressor.families import FAMILIES
+from compressor.job import Job, Settings, check_options, prepare
+from compressor.plan import Plan
+from compressor.progress import QUIET, Progress
+from compressor.recovery import encoder_of, freeze_all_but, recover, recovery_groups, transfer_groups
+from compressor.resume import Resumable, copy_of
+from compressor.runs import Manifest, Results, Run, interrupted_folder, new_folder, save_run, versions
+from compressor.search import Search, SearchPlan, random_subset, run_search
+from compressor.steps import StepModel
+from compressor.supernet import Supernet, parallel_adapters
+from compressor.surgery import make_plan, remove_layers
+from compressor.tasks import TASKS
+from compressor.training import Optimiser
+
+UPDATE_EVERY = 10  # training steps between updates, as in the public code
+MIN_UPDATES = 100  # on little data the gates move more often, so that they move at all
+REWARD_SAMPLES = 256
+SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
+
+
+@dataclass
+class Stages:
+    """Seconds each stage took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to the stage ``name``."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 2)
+
+
+def compress(settings: Settings, *, command: str = "", resume: bool = False, progress: Progress = QUIET) -> Run:
+    """Compress a checkpoint and save the run.
+
+    Args:
+        settings: what is asked for.
+        command: the command line, for the record.
+        resume: go on with an interrupted run of the same settings; it ends where an uninterrupted one would.
+        progress: told about every stage.
+
+    Raises:
+        DasError: as :func:`prepare`, and when the run cannot be written.
+        Interrupted: on Ctrl-C while training; the state is kept.
+    """
+    check_options(settings)
+    stem = f"{Path(settings.checkpoint).stem}-{settings.task or 'task'}-skip{settings.skip or len(settings.layers)}"
+    folder = interrupted_folder(settings.out, stem) if resume else new_folder(settings.out, stem)
+    job = prepare(settings)
+    for note in job.loaded.notes:
+        progress.say(note)
+    stages = Stages()
+    keep = Resumable(folder, _identity(job))
+    if resume:
+        keep.load()
+    full = _full_evaluation(job, keep, stages, progress)
+    plan, log = choose_layers(job, keep, stages, progress)
+    slim = remove_layers(job.model, plan)
+    slim.skips.clear()
+    with stages.timed("recover"):
+        trained = _recover(job, slim, full is not None, keep, progress)
+    with stages.timed("evaluate"):
+        after = evaluate(
+            slim, job.data.evaluation, TASKS[slim.task], progress=progress, label="Evaluating the slim model"
+        )
+    manifest = _manifest(job, slim, plan, trained, command, _results(full, after, stages))
+    samples = _samples(job)
+    slim.to("cpu")
+    run = save_run(folder, slim, manifest, tokenizer=job.tokenizer, labels=job.data.labels, samples=samples, log=log)
+    keep.remove()
+    return run
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """What must be the same for a run to be resumed."""
+    asked = job.settings.model_dump(exclude={"out", "data", "checkpoint", "tokenizer"})
+    splits = [split.describe()["fingerprint"] for split in (job.data.train, job.data.held_out, job.data.evaluation)]
+    return {**asked, "layers": list(job.candidates), "checkpoint": job.source.sha256, "data": splits}
+
+
+def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Evaluation | None:
+    """The full model's score; None for a transfer, whose head has not been trained yet."""
+    if job.settings.adapt:
+        return None
+    if "full" in keep.state:
+        return Evaluation(Score(**keep.state["full"]["score"]), keep.state["full"]["answers"])
+    with stages.timed("evaluate"):
+        label = "Evaluating the full model"
+        full = evaluate(job.model, job.data.evaluation, TASKS[job.model.task], progress=progress, label=label)
+    keep.state["full"] = {"score": full.score.model_dump(), "answers": full.answers}
+    return full
+
+
+def choose_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> tuple[Plan, list[dict[str, Any]]]:
+    """The plan, by hand or by search, and the search's log. The search leaves its trained adapters in the model."""
+    if job.settings.layers:
+        return make_plan(job.model, job.candidates), []
+    model, settings, task = job.model, job.settings, TASKS[job.model.task]
+    supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
+    steps = job.search_steps
+    warm_up = math.ceil(steps / 3) if settings.search_epochs <= 1 else round(steps / settings.search_epochs)
+    every = max(1, min(UPDATE_EVERY, (steps - warm_up) // MIN_UPDATES))
+    search = Search(len(job.candidates), job.skip, every=every, seed=settings.seed)
+    rate = job.learning_rate(steps)
+    groups = [(supernet.adapters(), rate), *(transfer_groups(model, rate) if settings.adapt else [])]
+    freeze_all_but(model, groups)
+    optimiser = Optimiser(groups, steps)
+    log: list[dict[str, Any]] = []
+    if "searched" in keep.state:
+        model.load_state_dict(keep.state["searched"]["model"], strict=False)
+        return _chosen(job, search, keep.state["searched"]["gates"]), keep.state["searched"]["log"]
+    if "search" in keep.state:
+        _restore(keep.state["search"], model, optimiser)
+        search.load_state_dict(keep.state["search"]["bandit"])
+        log += keep.state["search"]["log"]
+
+    def take() -> dict[str, Any]:
+        state = {
+            "model": _trained(model),
+            "optimiser": optimiser.state_dict(),
+            "bandit": search.state_dict(),
+            "log": log,
+        }
+        return {"search": state}
+
+    with stages.timed("encode"):
+        train = Encoded(job.data.train, supernet.encode, job.device, progress, "Encoding the training data once")
+        held_out = Encoded(job.data.held_out, supernet.encode, job.device, progress, "Encoding the held-out data once")
+    lengths = SearchPlan(steps, warm_up, settings.batch_size, min(REWARD_SAMPLES, len(held_out)), settings.seed)
+    with stages.timed("search"), keep.saving(take) as after_step:
+        run_search(
+            supernet,
+            search,
+            optimiser,
+            task,
+            train,
+            held_out,
+            lengths,
+            log=log,
+            after_step=after_step,
+            progress=progress,
+        )
+    keep.state.pop("search", None)
+    keep.state["searched"] = copy_of({"model": _trained(model), "gates": search.gates, "log": log})
+    return _chosen(job, search, search.gates), log
+
+
+def _chosen(job: Job, search: Search, gates: torch.Tensor) -> Plan:
+    search.gates = gates
+    chosen = (
+        search.best()
+        if job.settings.strategy == "das"
+        else random_subset(len(job.candidates), job.skip, job.settings.seed)
+    )
+    return make_plan(job.model, [job.candidates[i] for i in chosen])
+
+
+def _recover(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, progress: Progress) -> int:
+    """Train the slim model in place; returns how many parameters were trained."""
+    recovery = job.recovery
+    groups = recovery_groups(slim, recovery)
+    if recovery.steps == 0:
+        return 0
+    optimiser = Optimiser(groups, recovery.steps)
+    if "recover" in keep.state:
+        _restore(keep.state["recover"], slim, optimiser)
+    freeze_all_but(slim, groups)
+    teacher = job.model if has_teacher else None
+    encode = encoder_of(slim, teacher, recovery)
+    train = Encoded(job.data.train, encode, job.device, progress, "Asking the full model once")
+
+    def take() -> dict[str, Any]:
+        return {"recover": {"model": _trained(slim), "optimiser": optimiser.state_dict()}}
+
+    with keep.saving(take) as after_step:
+        recover(slim, TASKS[slim.task], train, recovery, optimiser, after_step=after_step, progress=progress)
+    return sum(parameter.numel() for parameters, _ in groups for parameter in parameters)
+
+
+def _trained(model: StepModel) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _restore(state: dict[str, Any], model: StepModel, optimiser: Optimiser) -> None:
+    model.load_state_dict(state["model"], strict=False)
+    optimiser.load_state_dict(state["optimiser"])
+
+
+def _results(full: Evaluation | None, slim: Evaluation, stages: Stages) -> Results:
+    same = None if full is None else float((full.answers == slim.answers).double().mean())
+    return Results(full=full.score if full else None, slim=slim.score, answer_agreement=same, seconds=stages.seconds)
+
+
+def _manifest(job: Job, slim: StepModel, plan: Plan, trained: int, command: str, results: Results) -> Manifest:
+    recovery = job.recovery
+    recipe = {
+        "search_steps": 0 if job.settings.layers else job.search_steps,
+        "search_learning_rate": None if job.settings.layers else job.learning_rate(job.search_steps),
+        "recover_steps": recovery.steps,
+        "recover_learning_rate": recovery.learning_rate,
+    }
+    return Manifest(
+        family=slim.family,
+        task=slim.task,
+        dims=slim.dims.model_dump(),
+        plan=plan,
+        strategy="by hand" if job.settings.layers else job.settings.strategy,
+        candidates=job.candidates,
+        source=job.source,
+        data=tuple(split.describe() for split in (job.data.train, job.data.held_out, job.data.evaluation)),
+        data_root=str(job.data_root.resolve()),
+        settings={**job.settings.model_dump(exclude={"out"}), **recipe},
+        trained_parameters=trained,
+        device=str(job.device),
+        versions=versions(),
+        command=command,
+        results=results,
+    )
+
+
+def _samples(job: Job) -> dict[str, torch.Tensor]:
+    """The first evaluation inputs, up to 32 of them or 32 MB."""
+    one = job.data.evaluation.batch(np.arange(1))
+    size = sum(value.nbytes for value in one.values())
+    count = max(2, min(SAMPLES_KEPT, SAMPLE_BYTES // size, len(job.data.evaluation)))
+    batch = job.data.evaluation.batch(np.arange(count))
+    return {name: batch[name] for name in FAMILIES[job.model.family].inputs}

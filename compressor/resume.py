@@ -1,0 +1,111 @@
+"""Saving a training's state while it runs, so that Ctrl-C or a lost machine costs seconds, not the run."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compressor.errors import Interrupted, input_error
+from compressor.runs import PARTIAL, cannot_write
+
+STATE = "state.pt"
+SAVE_EVERY_SECONDS = 30.0
+
+
+class Resumable:
+    """The resumable state of one compression, in ``<run>.partial`` beside the run to be.
+
+    ``state`` is a plain dictionary of tensors and values; what is in it when :meth:`save` is called is what a later
+    process finds. It always describes the end of a step, never the middle of one.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder.with_name(folder.name + PARTIAL)
+        self.state: dict[str, Any] = {"settings": dict(settings)}
+
+    def load(self) -> None:
+        """Read the state of an interrupted run.
+
+        Raises:
+            InputError: the state is damaged or belongs to other settings.
+        """
+        path = self.folder / STATE
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise input_error(
+                f"{path} cannot be resumed ({error})", "a state that das saved", "start again without --resume"
+            ) from None
+        if saved["settings"] != self.state["settings"]:
+            changed = [k for k, v in self.state["settings"].items() if saved["settings"].get(k) != v]
+            raise input_error(
+                f"{path} was made with other settings ({', '.join(changed)})",
+                "the command that was interrupted",
+                "repeat it with the same options and --resume, or start again without --resume",
+            )
+        self.state = saved
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        temporary = self.folder / (STATE + ".tmp")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(self.state, temporary)
+            temporary.replace(self.folder / STATE)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            raise cannot_write(self.folder, error) from None
+
+    def remove(self) -> None:
+        """Forget the state: the run is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def saving(self, take: Callable[[], Mapping[str, Any]]) -> Iterator[Callable[[int], None]]:
+        """Around a training loop: yields what the loop calls after every step.
+
+        Every 30 seconds, and on Ctrl-C, ``take()`` is put into the state and saved.
+
+        Raises:
+            Interrupted: after Ctrl-C, once the state is safe.
+        """
+        asked, last = threading.Event(), time.monotonic()
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            asked.set()
+
+        def after_step(step: int) -> None:
+            nonlocal last
+            if asked.is_set() or time.monotonic() - last > SAVE_EVERY_SECONDS:
+                self.state.update(copy_of(dict(take())))
+                self.save()
+                last = time.monotonic()
+            if asked.is_set():
+                raise Interrupted(f"stopped after step {step}; go on with the same command and --resume")
+
+        main = threading.current_thread() is threading.main_thread()
+        previous = signal.signal(signal.SIGINT, ask) if main else None
+        try:
+            yield after_step
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, previous)
+
+
+def copy_of(value: Any) -> Any:
+    """A deep copy of tensors and plain values, on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, Mapping):
+        return {key: copy_of(entry) for key, entry in value.items()}
+    return [copy_of(entry) for entry in value] if isinstance(value, list | tuple) else value
