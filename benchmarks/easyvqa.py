@@ -18,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.results import LogProgress
 from compressor.data.images import ImageTransform
-from compressor.data.scenes import question_only_floor, word_tokenizer
+from compressor.data.scenes import word_tokenizer
 from compressor.data.tables import write_table
 from compressor.data.text import FILE_NAME, TextTransform
 from compressor.data.vqa import Transforms, load_vqa
@@ -63,8 +64,6 @@ def train_full(work: Path, steps: int) -> None:
     """Train the small METER and write it in the public format."""
     from tokenizers import Tokenizer
 
-    from das.terminal import progress
-
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_file(str(work / FILE_NAME))
     dims = MeterDims(
@@ -89,7 +88,7 @@ def train_full(work: Path, steps: int) -> None:
     data = load_vqa(work / "data", transforms, dims.classes)
     model = build(dims, "vqa")
     started = time.time()
-    finetune(model, data.train, TASKS["vqa"], steps=steps, batch_size=64, learning_rate=1e-3, progress=progress())
+    finetune(model, data.train, TASKS["vqa"], steps=steps, batch_size=64, learning_rate=1e-3, progress=LogProgress())
     config = {"num_heads": 4, "max_text_len": TEXT_LENGTH, "drop_rate": 0.0, "image_size": 64}
     save_public_checkpoint(model, work / "meter.ckpt", config)
     (work / "training.json").write_text(json.dumps({"steps": steps, "seconds": time.time() - started}))

@@ -7,11 +7,29 @@ import os
 import platform
 import re
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
+from compressor.progress import Progress
+
+T = TypeVar("T")
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "fvcore", "tensorrt-rtx")
+
+
+class LogProgress(Progress):
+    """A line on stderr for every tenth of a long job: for logs of runs that nobody watches."""
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Yield ``items`` and report."""
+        started, tenth = time.monotonic(), max(1, (total or 1) // 10)
+        for number, item in enumerate(items):
+            yield item
+            if (number + 1) % tenth == 0:
+                print(f"{label}: {number + 1}/{total}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def environment() -> str:

@@ -18,7 +18,7 @@ from compressor.families import FAMILIES
 from compressor.loading import Loaded, Transfer, load_checkpoint, recognise, tasks_of
 from compressor.plan import match_layers, summarise
 from compressor.recovery import Recovery
-from compressor.runs import Source
+from compressor.runs import Source, open_run
 from compressor.steps import StepModel, steps_of
 from compressor.surgery import stream_width
 from compressor.tasks import TASKS
@@ -183,6 +183,30 @@ def choose_device(name: str | None) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise environment_problem("no CUDA device", "a GPU and a CUDA build of PyTorch", "--device cpu, or das doctor")
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def open_for_evaluation(
+    subject: Path, task: str | None, data: str | None, tokenizer: str | None
+) -> tuple[StepModel, VqaData]:
+    """A checkpoint or a run folder, with the data it is to be scored on.
+
+    Raises:
+        InputError: subject, tokenizer or data unusable.
+    """
+    if subject.is_dir():
+        run = open_run(subject)
+        model, transforms, recorded = run.load_slim(), run.transforms(), run.manifest.data_root
+    else:
+        loaded = load_checkpoint(subject, task)
+        model, config = loaded.model, loaded.config
+        found = find_tokenizer(tokenizer, subject, config.get("tokenizer"))
+        text = TextTransform(found, model.dims.text_length, model.dims.text_vocabulary)
+        transforms, recorded = (
+            Transforms(text, ImageTransform(model.dims.image_size)),
+            str(config.get("data_root") or ""),
+        )
+    root = find_data(data, recorded)
+    return model, TASKS[model.task].load_data(root, transforms, model.dims.classes)
 
 
 def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def compress(settings: Settings, *, command: str = "", resume: bool = False, pro
         after = evaluate(
             slim, job.data.evaluation, TASKS[slim.task], progress=progress, label="Evaluating the slim model"
         )
-    manifest = _manifest(job, slim, plan, trained, command, _results(full, after, stages))
+    manifest = _manifest(job, slim, plan, trained, command, _results(job, full, after, stages))
     samples = _samples(job)
     slim.to("cpu")
     run = save_run(folder, slim, manifest, tokenizer=job.tokenizer, labels=job.data.labels, samples=samples, log=log)
@@ -164,6 +164,12 @@ def choose_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress)
     return _chosen(job, search, search.gates), log
 
 
+def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, list[dict[str, Any]]]:
+    """Search without cutting: the opened job, the plan DAS would follow, and the search's log."""
+    job = prepare(settings)
+    return (job, *choose_layers(job, Resumable(None, {}), Stages(), progress))
+
+
 def _chosen(job: Job, search: Search, gates: torch.Tensor) -> Plan:
     search.gates = gates
     chosen = (
@@ -205,9 +211,15 @@ def _restore(state: dict[str, Any], model: StepModel, optimiser: Optimiser) -> N
     optimiser.load_state_dict(state["optimiser"])
 
 
-def _results(full: Evaluation | None, slim: Evaluation, stages: Stages) -> Results:
+def _results(job: Job, full: Evaluation | None, slim: Evaluation, stages: Stages) -> Results:
     same = None if full is None else float((full.answers == slim.answers).double().mean())
-    return Results(full=full.score if full else None, slim=slim.score, answer_agreement=same, seconds=stages.seconds)
+    return Results(
+        full=full.score if full else None,
+        slim=slim.score,
+        floor=TASKS[job.model.task].floor(job.data.train, job.data.evaluation),
+        answer_agreement=same,
+        seconds=stages.seconds,
+    )
 
 
 def _manifest(job: Job, slim: StepModel, plan: Plan, trained: int, command: str, results: Results) -> Manifest:

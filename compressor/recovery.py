@@ -45,7 +45,7 @@ Groups = list[tuple[list[nn.Parameter], float]]
 
 
 def transfer_groups(model: StepModel, rate: float) -> Groups:
-    """What ``--adapt`` trains besides skip adapters: parallel adapters at 5 times, poolers and head at 50 times the rate."""
+    """What ``--adapt`` trains besides skip adapters: parallel adapters at 5 times the rate, poolers and head at 50."""
     parallel = [parameter for parameters in parallel_adapters(model).values() for parameter in parameters]
     return [(parallel, min(PARALLEL_FACTOR * rate, MAX_LEARNING_RATE)), head_group(model, rate)]
 

@@ -23,14 +23,14 @@ SAVE_EVERY_SECONDS = 30.0
 
 
 class Resumable:
-    """The resumable state of one compression, in ``<run>.partial`` beside the run to be.
+    """The resumable state of one compression, in ``<run>.partial`` beside the run to be; nowhere without a folder.
 
     ``state`` is a plain dictionary of tensors and values; what is in it when :meth:`save` is called is what a later
     process finds. It always describes the end of a step, never the middle of one.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.folder = folder.with_name(folder.name + PARTIAL)
+    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
+        self.folder = None if folder is None else folder.with_name(folder.name + PARTIAL)
         self.state: dict[str, Any] = {"settings": dict(settings)}
 
     def load(self) -> None:
@@ -39,6 +39,7 @@ class Resumable:
         Raises:
             InputError: the state is damaged or belongs to other settings.
         """
+        assert self.folder is not None
         path = self.folder / STATE
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -57,6 +58,8 @@ class Resumable:
 
     def save(self) -> None:
         """Write the state, whole or not at all."""
+        if self.folder is None:
+            return
         temporary = self.folder / (STATE + ".tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +71,8 @@ class Resumable:
 
     def remove(self) -> None:
         """Forget the state: the run is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def saving(self, take: Callable[[], Mapping[str, Any]]) -> Iterator[Callable[[int], None]]:
@@ -91,7 +95,8 @@ class Resumable:
                 self.save()
                 last = time.monotonic()
             if asked.is_set():
-                raise Interrupted(f"stopped after step {step}; go on with the same command and --resume")
+                kept = "go on with the same command and --resume" if self.folder else "nothing was kept"
+                raise Interrupted(f"stopped after step {step}; {kept}")
 
         main = threading.current_thread() is threading.main_thread()
         previous = signal.signal(signal.SIGINT, ask) if main else None

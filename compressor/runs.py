@@ -49,12 +49,16 @@ class Source(BaseModel):
 
 
 class Results(BaseModel):
-    """What the compression measured: scores are of the evaluation split; ``full`` is None after a transfer."""
+    """What the compression measured, all of the evaluation split.
+
+    ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     full: Score | None
     slim: Score
+    floor: float
     answer_agreement: float | None
     seconds: Mapping[str, float]
 

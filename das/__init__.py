@@ -50,11 +50,22 @@ def skip(model: StepModel, layers: Sequence[str]) -> StepModel:
 
 
 def compress(checkpoint: str | Path, task: str | None = None, skip: int | None = None, **options: Any) -> Run:
-    """What ``das compress`` does; ``options`` are the fields of :class:`compressor.pipeline.Settings`."""
-    from compressor.pipeline import Settings
-    from compressor.pipeline import compress as run_compression
-    from compressor.report import save_report
+    """What ``das compress`` does; the run's folder then holds report.json and report.md.
 
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
-    run = run_compression(Settings(checkpoint=str(checkpoint), task=task, skip=skip, **options))
+    Args:
+        checkpoint: a full fine-tuned checkpoint.
+        task: name of the task; None takes the checkpoint's only head.
+        skip: how many layers to skip; None with ``layers=``.
+        options: the other fields of :class:`compressor.job.Settings`.
+
+    Raises:
+        DasError: as :func:`compressor.job.prepare` says.
+    """
+    from compressor.job import Settings
+    from compressor.pipeline import compress as run_compression
+    from profiles.report import save_report
+
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    run = run_compression(Settings(checkpoint=str(checkpoint), task=task, skip=skip, **given))
+    save_report(run)
     return run

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 
 from compressor.data.images import ImageTransform
-from compressor.data.scenes import ANSWERS, question_only_floor, word_tokenizer, write_scenes
+from compressor.data.scenes import ANSWERS, word_tokenizer, write_scenes
+from compressor.data.tables import read_table
 from compressor.data.text import FILE_NAME, TextTransform
 from compressor.data.vqa import Transforms, load_vqa
 from compressor.families.meter import MeterDims, build
@@ -26,16 +25,7 @@ TABLES = {"train": (2000, 0), "val": (400, 1), "test": (600, 2)}  # images and s
 TRAINING_IMAGES, TRAINING_SEED, TRAINING_STEPS, BATCH_SIZE, LEARNING_RATE = 6000, 3, 3000, 64, 1e-3
 
 
-@dataclass(frozen=True)
-class DemoData:
-    """The demo's folder and how far a guesser gets in it that never sees an image."""
-
-    checkpoint: Path
-    data: Path
-    floor: float
-
-
-def prepare_demo(folder: Path, *, retrain: bool = False, progress: Progress = QUIET) -> DemoData:
+def prepare_demo(folder: Path, *, retrain: bool = False, progress: Progress = QUIET) -> None:
     """Write ``data/``, ``tokenizer.json`` and ``meter.ckpt`` into ``folder``.
 
     Args:
@@ -51,9 +41,7 @@ def prepare_demo(folder: Path, *, retrain: bool = False, progress: Progress = QU
         train_checkpoint(checkpoint, progress)
     else:
         shutil.copyfile(ASSETS / CHECKPOINT, checkpoint)
-    word_tokenizer([question for question, _ in _pairs(data / "vqav2_train.arrow")]).save(str(folder / FILE_NAME))
-    floor = question_only_floor(_pairs(data / "vqav2_train.arrow"), _pairs(data / "vqav2_test.arrow"))
-    return DemoData(checkpoint, data, floor)
+    word_tokenizer(_questions(data / "vqav2_train.arrow")).save(str(folder / FILE_NAME))
 
 
 def train_checkpoint(path: Path, progress: Progress = QUIET, steps: int = TRAINING_STEPS) -> None:
@@ -63,7 +51,7 @@ def train_checkpoint(path: Path, progress: Progress = QUIET, steps: int = TRAINI
         root = Path(scratch)
         write_scenes(root / "vqav2_train.arrow", TRAINING_IMAGES, DRAWN_SIZE, TRAINING_SEED)
         write_scenes(root / "vqav2_val.arrow", 10, DRAWN_SIZE, TRAINING_SEED + 1)
-        tokenizer = word_tokenizer([question for question, _ in _pairs(root / "vqav2_train.arrow")])
+        tokenizer = word_tokenizer(_questions(root / "vqav2_train.arrow"))
         dims = demo_dims(tokenizer.get_vocab_size())
         text = TextTransform(tokenizer, TEXT_LENGTH, dims.text_vocabulary)
         data = load_vqa(root, Transforms(text, ImageTransform(IMAGE_SIZE)), dims.classes)
@@ -105,10 +93,8 @@ def demo_dims(vocabulary: int) -> MeterDims:
     )
 
 
-def _pairs(path: Path) -> list[tuple[str, str]]:
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    rows = zip(table["questions"].to_pylist(), table["answers"].to_pylist(), strict=True)
-    return [(question, answer[0]) for asked, given in rows for question, answer in zip(asked, given, strict=True)]
+def _questions(path: Path) -> list[str]:
+    return [question for asked in read_table(path, ["questions"])["questions"].to_pylist() for question in asked]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Generated visual question answering: shapes on a grid, questions that need the image.
 
 Every question is asked so that its answers are spread evenly: who only reads the question stays near the
-most frequent answer of its kind (:func:`question_only_floor`).
+most frequent answer of its kind (``compressor.data.vqa.question_only_floor``).
 """
 
 from __future__ import annotations
@@ -119,14 +119,10 @@ def write_scenes(path: Path, images: int, size: int, seed: int, per_image: int =
     write_table(path, dict(columns))
 
 
-def question_only_floor(train: list[tuple[str, str]], test: list[tuple[str, str]]) -> float:
-    """Score of the best guesser that never sees an image: for each question, its most frequent training answer."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for question, answer in train:
-        counts[question][answer] += 1
-    anything = Counter(answer for _, answer in train).most_common(1)[0][0]
-    guesses = {question: answers.most_common(1)[0][0] for question, answers in counts.items()}
-    return sum(guesses.get(question, anything) == answer for question, answer in test) / len(test)
+def write_example(path: Path, seed: int, size: int = 192) -> None:
+    """One scene as a picture, to ask questions about."""
+    rng = np.random.default_rng((seed, size))
+    path.write_bytes(draw(scene(rng), size, rng))
 
 
 def word_tokenizer(texts: list[str]) -> Tokenizer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ class Split:
         """Text and encoded image of one question."""
         table, row, at = (int(value) for value in self.index[number])
         return self._cell(table, "questions", row)[at], self._cell(table, "image", row)
+
+    def asked(self) -> Iterator[tuple[str, list[int], list[float]]]:
+        """Text, answer labels and their scores of every question, without its image."""
+        columns = [
+            [table.column(name).to_pylist() for name in ("questions", "answer_labels", "answer_scores")]
+            for _, table in self.tables
+        ]
+        for table, row, at in self.index:
+            question, labels, scores = (column[row][at] for column in columns[table])
+            yield question, labels, scores
 
     def _cell(self, table: int, column: str, row: int) -> Any:
         return self.tables[table][1].column(column)[row].as_py()
@@ -233,3 +244,19 @@ def _check_labels(tables: list[tuple[Path, pa.Table]], classes: int) -> None:
                 "the tables that the checkpoint was fine-tuned on",
                 "give the matching --data folder or checkpoint",
             )
+
+
+def question_only_floor(train: Split, evaluation: Split) -> float:
+    """Score of the best guesser that never sees an image: for each question, its likeliest answer in training."""
+    votes: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    overall: Counter[int] = Counter()
+    for question, labels, scores in train.asked():
+        for label, score in zip(labels, scores, strict=True):
+            votes[question][label] += score  # type: ignore[assignment]
+            overall[label] += score  # type: ignore[assignment]
+    anything = overall.most_common(1)[0][0]
+    guesses = {question: found.most_common(1)[0][0] for question, found in votes.items()}
+    total = 0.0
+    for question, labels, scores in evaluation.asked():
+        total += dict(zip(labels, scores, strict=True)).get(guesses.get(question, anything), 0.0)
+    return total / len(evaluation)

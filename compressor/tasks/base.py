@@ -22,6 +22,8 @@ class Task:
         distillation: student's and teacher's logits to a loss on the same scale as ``loss``.
         scores: logits and batch to one score a sample, (B,).
         load_data: folder, transforms and classes to the task's data.
+        floor: training and evaluation splits to the score of the best guesser that sees one modality only.
+        floor_name: what that guesser does.
     """
 
     name: str
@@ -30,3 +32,5 @@ class Task:
     distillation: Callable[[Tensor, Tensor], Tensor]
     scores: Callable[[Tensor, Batch], Tensor]
     load_data: Callable[..., Any]
+    floor: Callable[[Any, Any], float]
+    floor_name: str

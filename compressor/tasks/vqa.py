@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressor.data.vqa import load_vqa
+from compressor.data.vqa import load_vqa, question_only_floor
 from compressor.tasks.base import Batch, Task
 
 
@@ -24,4 +24,4 @@ def scores(logits: Tensor, batch: Batch) -> Tensor:
     return batch["targets"].gather(-1, logits.argmax(-1, keepdim=True))[:, 0]
 
 
-VQA = Task("vqa", "VQA score", loss, distillation, scores, load_vqa)
+VQA = Task("vqa", "VQA score", loss, distillation, scores, load_vqa, question_only_floor, "question-only guesser")

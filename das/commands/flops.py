@@ -1,0 +1,41 @@
+"""``das flops``: what a model costs, from its sizes alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from das.commands import options as o
+
+
+def flops(
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="A family of models, e.g. meter.")],
+    image_size: Annotated[int | None, typer.Option(help="Pixels. Default: the family's own.")] = None,
+    text_length: Annotated[int | None, typer.Option(help="Tokens. Default: the family's own.")] = None,
+    skip_layers: Annotated[
+        str | None, typer.Option(help="Layers replaced by their skip adapters, e.g. FV0,FV4 or FL*,LEn6-11.")
+    ] = None,
+    parallel_adapters: Annotated[
+        bool, typer.Option("--parallel-adapters", help="Kept fusion layers carry the paper's parallel adapters.")
+    ] = False,
+    json: o.Json = False,
+) -> None:
+    """Count the MACs of a model, and the difference to the plain full one; no checkpoint, no weights.
+
+    Example: [bold]das flops meter --image-size 384 --text-length 40 --skip-layers FV0,FV4 --parallel-adapters[/]
+
+    Next: [bold]das inspect meter.ckpt[/]
+    """
+    from das.render_profile import print_flops
+    from das.terminal import print_json
+    from profiles.family import flops as count_flops
+
+    report = count_flops(
+        family,
+        image_size=image_size,
+        text_length=text_length,
+        skip_layers=o.names(skip_layers),
+        parallel_adapters=parallel_adapters,
+    )
+    print_json(report) if json else print_flops(report)

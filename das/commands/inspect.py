@@ -1,0 +1,20 @@
+"""``das inspect``: what a checkpoint is and what could go."""
+
+from __future__ import annotations
+
+from das.commands import options as o
+
+
+def inspect(checkpoint: o.Checkpoint, task: o.Task = None, json: o.Json = False) -> None:
+    """Show family, heads, sizes, and every layer with its pool, parameters and MACs.
+
+    Example: [bold]das inspect meter.ckpt[/]
+
+    Next: [bold]das compress meter.ckpt --task vqa --skip 8[/]
+    """
+    from das.render_inspect import print_inspection
+    from das.terminal import print_json
+    from profiles.inspection import inspect_checkpoint
+
+    found = inspect_checkpoint(checkpoint, task)
+    print_json(found) if json else print_inspection(found)

@@ -1,0 +1,59 @@
+"""Options that several commands share: name, help and panel in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA, TRAINING, OUTPUT = "Data", "Training", "Output"
+
+Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A fine-tuned checkpoint (METER or DAS .ckpt).")]
+Task = Annotated[str | None, typer.Option(help="Task, e.g. vqa. Default: the checkpoint's only head.")]
+Skip = Annotated[int | None, typer.Option("--skip", "-k", help="How many layers to skip.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the tables. Default: $DAS_DATA, ./data, the checkpoint's own.", rich_help_panel=DATA),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(help="tokenizer.json, folder or Hugging Face name. Default: beside CKPT.", rich_help_panel=DATA),
+]
+ImageSize = Annotated[int | None, typer.Option(help="Pixels; positions are resized.", rich_help_panel=DATA)]
+Scope = Annotated[
+    str | None, typer.Option(help="What may go: fusion (default), global, all, or patterns like FL*,LEn6-11.")
+]
+Strategy = Annotated[str, typer.Option(help="das, or random as a baseline.")]
+Seed = Annotated[
+    int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.", rich_help_panel=TRAINING)
+]
+BatchSize = Annotated[int, typer.Option(help="Samples in a training step.", rich_help_panel=TRAINING)]
+SearchEpochs = Annotated[float, typer.Option(help="Passes over the data while searching.", rich_help_panel=TRAINING)]
+RecoverEpochs = Annotated[
+    float, typer.Option(help="Passes over the data while recovering; 0 for none.", rich_help_panel=TRAINING)
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        help="Of the skip adapters. Default: the paper's, scaled.", rich_help_panel=TRAINING
+    ),
+]
+Adapt = Annotated[
+    bool, typer.Option("--adapt", help="CKPT is only pre-trained: train parallel adapters and a head, too.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT)]
+RunFolder = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder. Default: runs/latest.")]
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """``"FL1, FV0"`` to its parts."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def text(path: Path | None) -> str | None:
+    """A path as settings hold it."""
+    return None if path is None else str(path)

@@ -1,0 +1,52 @@
+"""``das search``: which layers would go, without cutting anything."""
+
+from __future__ import annotations
+
+from das.commands import options as o
+
+
+def search(
+    checkpoint: o.Checkpoint,
+    task: o.Task = None,
+    skip: o.Skip = None,
+    scope: o.Scope = None,
+    data: o.Data = None,
+    tokenizer: o.Tokenizer = None,
+    search_epochs: o.SearchEpochs = 3,
+    batch_size: o.BatchSize = 64,
+    learning_rate: o.LearningRate = None,
+    seed: o.Seed = 0,
+    device: o.Device = None,
+    json: o.Json = False,
+) -> None:
+    """Search alone: print the gates and the layers that DAS would skip.
+
+    Example: [bold]das search meter.ckpt --task vqa --skip 8[/]
+
+    Next: [bold]das compress meter.ckpt --layers FL1,FV0[/] with the layers it names
+    """
+    from compressor.job import Settings
+    from compressor.pipeline import search_only
+    from das.render_report import print_search
+    from das.terminal import print_json, progress
+    from profiles.report import candidates_of
+
+    settings = Settings(
+        checkpoint=str(checkpoint),
+        task=task,
+        skip=skip,
+        scope=scope,
+        data=o.text(data),
+        tokenizer=tokenizer,
+        search_epochs=search_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+    )
+    job, plan, log = search_only(settings, progress())
+    candidates = candidates_of(job.model.family, job.candidates, plan, log)
+    if json:
+        print_json({"plan": plan.model_dump(), "candidates": [entry.model_dump() for entry in candidates]})
+    else:
+        print_search(checkpoint, plan, candidates)

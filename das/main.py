@@ -1,0 +1,87 @@
+"""The ``das`` command: its sub-commands, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from compressor.errors import DasError, Interrupted
+from das.commands.compress import compress
+from das.commands.demo import demo
+from das.commands.doctor import doctor
+from das.commands.eval import evaluate
+from das.commands.export import export
+from das.commands.flops import flops
+from das.commands.inspect import inspect
+from das.commands.predict import predict
+from das.commands.profile import profile
+from das.commands.search import search
+from das.terminal import err_console
+
+INTERRUPTED = 130
+
+
+class DasGroup(TyperGroup):
+    """Renders every failure as the contract says: three parts, the right exit code, never a bare traceback."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run the sub-command; errors become messages on stderr and exit codes."""
+        try:
+            return super().invoke(context)
+        except DasError as error:
+            for problem in error.problems:
+                err_console.print("[bold red]error[/]")
+                for part in ("found", "expected", "fix"):
+                    err_console.print(f"  [bold]{part}:[/]", getattr(problem, part), markup=True, soft_wrap=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt as interrupt:
+            hint = interrupt.hint if isinstance(interrupt, Interrupted) else "interrupted; nothing half-written is left"
+            err_console.print(hint)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            sys.stdout = None  # type: ignore[assignment]  # the reader has gone: nothing more can be flushed to it
+            raise typer.Exit(0) from None
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # typer's own: usage errors, Exit, Abort
+                raise
+            err_console.print(f"[bold red]internal error[/], a bug in das: {type(error).__name__}: {error}")
+            err_console.print(f"  the traceback is in {_write_traceback()}; please report it", soft_wrap=True)
+            raise typer.Exit(1) from None
+
+
+def _write_traceback() -> Path:
+    name = f"das-error-{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+    for folder in (Path.cwd(), Path(tempfile.gettempdir())):
+        try:
+            (folder / name).write_text(traceback.format_exc())
+            return folder / name
+        except OSError:
+            continue
+    return Path("(could not be written)")
+
+
+app = typer.Typer(
+    name="das",
+    cls=DasGroup,
+    help="Find the transformer layers a fine-tuned model does not need, remove them, export and measure what is left.",
+    epilog="Start with: das demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, inspect, compress, search, export, profile, flops, predict, doctor):
+    app.command()(command)
+app.command("eval")(evaluate)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    app()

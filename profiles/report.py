@@ -1,0 +1,342 @@
+"""The report of a run: what was removed and why, what it cost, what it gained, and what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from compressor.evaluation import Score
+from compressor.families import FAMILIES
+from compressor.plan import Plan
+from compressor.runs import WEIGHTS, Run, write_json
+from compressor.steps import StepModel
+from exporters.parity import Parity
+from profiles.comparison import NotMeasured, Pair, ProfileReport
+from profiles.flops import count
+from profiles.markdown import bullets, markdown_table
+from profiles.parts import parameters
+from profiles.tables import Table, latency_table, quantity, size, verdicts
+
+SCHEMA_VERSION = 1
+REPORT, MARKDOWN, PROFILE = "report.json", "report.md", "profile.json"
+KEPT, REPLACED = "■", "□"
+
+
+class Candidate(BaseModel):
+    """A layer the search could have skipped.
+
+    ``gate`` is its final value, None without a search. ``reward_skipped`` and ``reward_kept`` are mean rewards
+    exp(-loss) of the scored subsets that skipped and that kept it, None where there was no such subset.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    pool: str
+    skipped: bool
+    gate: float | None
+    reward_skipped: float | None
+    reward_kept: float | None
+
+
+class Costs(BaseModel):
+    """MACs of one sample (1 MAC = 2 FLOPs), parameters, and bytes of the float32 weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    macs: Pair
+    macs_by_pool: dict[str, Pair]
+    parameters: Pair
+    parameters_by_pool: dict[str, Pair]
+    weight_bytes: Pair
+    uncounted: tuple[str, ...]
+
+
+class Export(BaseModel):
+    """One exported file and whether it answers like the slim model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    bytes: int
+    parity: Parity
+
+
+class CompressionReport(BaseModel):
+    """Everything known about a run, as one value; terminal, JSON and Markdown only draw it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    family: str
+    task: str
+    checkpoint: str
+    strategy: str
+    picture: tuple[str, ...]
+    skipped: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    floor_name: str
+    floor: float
+    full: Score | None
+    slim: Score
+    answer_agreement: float | None
+    trained_parameters: int
+    costs: Costs
+    exports: tuple[Export, ...]
+    profile: ProfileReport | None
+    not_measured: tuple[NotMeasured, ...]
+    data: tuple[Mapping[str, Any], ...]
+    settings: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    command: str
+
+
+def candidates_of(
+    family: str, names: Sequence[str], plan: Plan, log: Sequence[Mapping[str, Any]]
+) -> tuple[Candidate, ...]:
+    """What the search's log says of each candidate."""
+    pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
+    gates = log[-1]["gates"] if log else {}
+
+    def mean(name: str, skipped: bool) -> float | None:
+        rewards = [entry["reward"] for entry in log if (name in entry["layers"]) == skipped]
+        return fmean(rewards) if rewards else None
+
+    return tuple(
+        Candidate(
+            name=name,
+            pool=pools[name.rstrip("0123456789")],
+            skipped=name in plan.layers,
+            gate=gates.get(name),
+            reward_skipped=mean(name, True),
+            reward_kept=mean(name, False),
+        )
+        for name in names
+    )
+
+
+def picture(model: StepModel) -> tuple[str, ...]:
+    """The model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
+    kept, skipped = set(model.layers), set(model.skipped)
+    lines = []
+    for pool in FAMILIES[model.family].pools:
+        names = FAMILIES[model.family].layer_order(
+            tuple(name for name in kept | skipped if name.rstrip("0123456789") == pool.prefix)
+        )
+        marks = " ".join(KEPT if name in kept else REPLACED for name in names)
+        lines.append(f"{pool.prefix:<4}{marks}")
+    return tuple(lines)
+
+
+def measure_costs(run: Run, full: StepModel, slim: StepModel) -> Costs:
+    """Count both models on one real sample."""
+    sample = {name: value[:1] for name, value in run.samples().items()}
+    before, after = count(full, sample), count(slim, sample)
+    sizes = parameters(full), parameters(slim)
+    bytes_full = sum(value.nbytes for value in full.state_dict().values())
+    return Costs(
+        macs=Pair(full=before.total, slim=after.total),
+        macs_by_pool={
+            part: Pair(full=before.by_pool[part], slim=after.by_pool.get(part, 0)) for part in before.by_pool
+        },
+        parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
+        parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},
+        weight_bytes=Pair(full=bytes_full, slim=(run.path / WEIGHTS).stat().st_size),
+        uncounted=tuple(entry.operator for entry in after.uncounted),
+    )
+
+
+def build_report(run: Run) -> CompressionReport:
+    """Gather what the run folder holds; costs are counted once and kept in report.json."""
+    manifest, slim = run.manifest, run.load_slim()
+    costs = _kept_costs(run) or measure_costs(run, run.load_full(), slim)
+    exports, profile = _exports(run), _profile(run)
+    from compressor.tasks import TASKS
+
+    return CompressionReport(
+        run=run.path.name,
+        family=manifest.family,
+        task=manifest.task,
+        checkpoint=manifest.source.path.rsplit("/", 1)[-1],
+        strategy=manifest.strategy,
+        picture=picture(slim),
+        skipped=manifest.plan.layers,
+        candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
+        floor_name=TASKS[manifest.task].floor_name,
+        floor=manifest.results.floor,
+        full=manifest.results.full,
+        slim=manifest.results.slim,
+        answer_agreement=manifest.results.answer_agreement,
+        trained_parameters=manifest.trained_parameters,
+        costs=costs,
+        exports=exports,
+        profile=profile,
+        not_measured=_not_measured(exports, profile),
+        data=manifest.data,
+        settings=manifest.settings,
+        seconds=manifest.results.seconds,
+        versions=manifest.versions,
+        command=manifest.command,
+    )
+
+
+def save_report(run: Run) -> CompressionReport:
+    """Build the report and write report.json and report.md into the run."""
+    report = build_report(run)
+    write_json(run.path / REPORT, report.model_dump(mode="json"))
+    temporary = run.path / f".{MARKDOWN}.tmp"
+    temporary.write_text(report_markdown(report))
+    temporary.replace(run.path / MARKDOWN)
+    return report
+
+
+def _kept_costs(run: Run) -> Costs | None:
+    try:
+        return CompressionReport.model_validate_json((run.path / REPORT).read_bytes()).costs
+    except (OSError, ValidationError):
+        return None
+
+
+def _exports(run: Run) -> tuple[Export, ...]:
+    found = []
+    for path in sorted((run.path / "exports").glob("*.parity.json")):
+        exported = path.with_name(path.name.removesuffix(".parity.json"))
+        if exported.exists():
+            files = sorted(exported.parent.glob(exported.name + "*"))
+            weight = sum(file.stat().st_size for file in files if not file.name.endswith(".json"))
+            parity = Parity.model_validate_json(path.read_bytes())
+            found.append(Export(file=exported.name, bytes=weight, parity=parity))
+    return tuple(found)
+
+
+def _profile(run: Run) -> ProfileReport | None:
+    path = run.path / PROFILE
+    return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _not_measured(exports: Sequence[Export], profile: ProfileReport | None) -> tuple[NotMeasured, ...]:
+    missing = [
+        NotMeasured(what=f"answers of {entry.file}", why=entry.parity.reason or "not executed")
+        for entry in exports
+        if entry.parity.status == "not verified"
+    ]
+    if not exports:
+        missing.append(NotMeasured(what="exports", why="none yet: das export --onnx --trt"))
+    if profile is None:
+        missing.append(NotMeasured(what="latency, memory", why="not yet: das profile"))
+    return (*missing, *(profile.not_measured if profile else ()))
+
+
+def accuracy_table(report: CompressionReport) -> Table:
+    """Full, slim and floor."""
+
+    def row(name: str, score: Score) -> tuple[str, ...]:
+        return name, f"{100 * score.value:.2f} ± {100 * score.margin:.2f}", f"{score.loss:.3f}", str(score.samples)
+
+    rows = [row("full model", report.full)] if report.full else []
+    rows.append(row("slim model", report.slim))
+    if report.full:
+        drop = 100 * (report.slim.value - report.full.value)
+        rows.append(("difference", f"{drop:+.2f}", f"{report.slim.loss - report.full.loss:+.3f}", ""))
+    rows.append((report.floor_name, f"{100 * report.floor:.2f}", "", ""))
+    return Table(f"{report.slim.metric}, %", ("", report.slim.metric, "loss", "n"), tuple(rows))
+
+
+def costs_table(report: CompressionReport) -> Table:
+    """MACs, parameters and weights of full and slim."""
+    rows = []
+    for name, pair, show in (
+        ("MACs (1 MAC = 2 FLOPs)", report.costs.macs, quantity),
+        *((f"  {part}", pair, quantity) for part, pair in report.costs.macs_by_pool.items() if pair.full or pair.slim),
+        ("parameters", report.costs.parameters, quantity),
+        ("weights, float32", report.costs.weight_bytes, size),
+    ):
+        share = f"{-pair.difference / pair.full:.1%}" if pair.full else ""
+        rows.append((name, show(pair.full), show(pair.slim), share))
+    return Table("What it costs", ("", "full", "slim", "saved"), tuple(rows))
+
+
+def candidates_table(report: CompressionReport) -> Table:
+    """Why each layer stayed or went: the highest gates are the redundant layers."""
+
+    def figure(value: float | None, signed: bool = False) -> str:
+        return "" if value is None else f"{value:{'+' if signed else ''}.3f}"
+
+    order = sorted(report.candidates, key=lambda entry: -(entry.gate or 0.0))
+    rows = [
+        (
+            entry.name,
+            figure(entry.gate, signed=True),
+            figure(entry.reward_skipped),
+            figure(entry.reward_kept),
+            f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
+        )
+        for entry in order
+    ]
+    header = ("layer", "gate", "reward when skipped", "when kept", "")
+    return Table("Why these layers (highest gates go)", header, tuple(rows))
+
+
+def exports_table(report: CompressionReport) -> Table:
+    """Each exported file and its parity."""
+    rows = []
+    for entry in report.exports:
+        parity = entry.parity
+        error = "" if parity.max_abs_error is None else f"{parity.max_abs_error:.1e}"
+        agreement = "" if parity.answer_agreement is None else f"{parity.answer_agreement:.1%}"
+        rows.append((entry.file, size(entry.bytes), error, agreement, parity.status))
+    return Table("Exports", ("file", "size", "max error", "agreement", "parity"), tuple(rows))
+
+
+def sentences(report: CompressionReport) -> tuple[str, ...]:
+    """The result in words."""
+    pair, saved = report.costs.macs, 100 * -report.costs.macs.difference / report.costs.macs.full
+    lines = [
+        f"{len(report.skipped)} of {len(report.candidates)} candidate layers removed: {', '.join(report.skipped)}."
+        if len(report.candidates) > len(report.skipped)
+        else f"{len(report.skipped)} layers removed, named by hand: {', '.join(report.skipped)}."
+    ]
+    if report.full:
+        drop = 100 * (report.full.value - report.slim.value)
+        word = "lost" if drop >= 0 else "gained"
+        noise = 100 * max(report.full.margin, report.slim.margin)
+        lines.append(
+            f"{report.slim.metric} {word} {abs(drop):.2f} points"
+            + (f", within the sampling margin of ± {noise:.2f}." if abs(drop) < noise else ".")
+        )
+    if report.answer_agreement is not None:
+        lines.append(f"Full and slim model give the same answer to {report.answer_agreement:.1%} of the questions.")
+    lines.append(f"MACs {quantity(pair.full)} -> {quantity(pair.slim)} ({saved:.1f} % fewer).")
+    lines += verdicts(report.profile) if report.profile else ()
+    return tuple(lines)
+
+
+def tables(report: CompressionReport) -> tuple[Table, ...]:
+    """Every table of the report, in order."""
+    found = [accuracy_table(report), costs_table(report)]
+    if report.profile:
+        found.append(latency_table(report.profile))
+    if report.exports:
+        found.append(exports_table(report))
+    if any(entry.gate is not None for entry in report.candidates):
+        found.append(candidates_table(report))
+    return tuple(found)
+
+
+def report_markdown(report: CompressionReport) -> str:
+    """The report as a Markdown page."""
+    parts = [f"# {report.checkpoint}: {len(report.skipped)} layers skipped", bullets(sentences(report))]
+    parts.append("```text\n" + "\n".join(report.picture) + f"\n\n{KEPT} kept   {REPLACED} skip adapter\n```")
+    for table in tables(report):
+        parts += [f"## {table.title}", markdown_table(table.header, table.rows)]
+    parts += ["Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."]
+    if report.not_measured:
+        parts += ["## Not measured", bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
+    splits = [f"{split['name']}: {', '.join(split['files'])}, {split['questions']} questions" for split in report.data]
+    parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *splits])]
+    return "\n\n".join(parts) + "\n"
