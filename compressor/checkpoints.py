@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +60,12 @@ def _read(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise _not_a_checkpoint(path, "an empty file")
     try:
+        start = path.open("rb").read(2)
+    except OSError as error:
+        raise input_error(f"{path} cannot be read: {error.strerror}", "a readable file", f"ls -l {path}") from None
+    if start == b"PK" and not zipfile.is_zipfile(path):
+        raise _not_a_checkpoint(path, "a truncated checkpoint (its zip directory is missing)")
+    try:
         return _load(path)
     except RefusedCall as refused:
         raise input_error(
@@ -66,21 +73,18 @@ def _read(path: Path) -> Any:
             "a checkpoint that holds tensors and plain values only",
             "do not load this file; get the checkpoint again from a source you trust",
         ) from None
-    except OSError as error:
-        raise input_error(f"{path} cannot be read: {error.strerror}", "a readable file", f"ls -l {path}") from None
     except Exception as error:  # torch and pickle raise anything on damaged bytes
-        if path.open("rb").read(2) == b"PK" and not zipfile.is_zipfile(path):
-            raise _not_a_checkpoint(path, "a truncated checkpoint (its zip directory is missing)") from None
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise _not_a_checkpoint(path, f"a file PyTorch cannot read ({reason})") from None
 
 
 def _load(path: Path) -> Any:
-    zipped = zipfile.is_zipfile(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError:
-        return load_plain(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of the pickle's age, which is no concern of the user's
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except pickle.UnpicklingError:
+            return load_plain(path)
 
 
 def _not_a_checkpoint(path: Path, found: str) -> InputError:

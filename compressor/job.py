@@ -144,6 +144,7 @@ def prepare(settings: Settings) -> Job:
         transfer_classes=transfer.classes if transfer else None,
     )
     loaded.model.to(device)
+    torch.manual_seed(settings.seed)  # fresh adapters are drawn from here
     return Job(settings, loaded, data, tokenizer, root, candidates, device, source)
 
 

@@ -69,3 +69,48 @@ def compress(checkpoint: str | Path, task: str | None = None, skip: int | None =
     run = run_compression(Settings(checkpoint=str(checkpoint), task=task, skip=skip, **given))
     save_report(run)
     return run
+
+
+def export(run: Run | str | Path, *formats: str, precision: str = "fp32", **options: Any) -> Any:
+    """Export a run's slim model to its ``exports`` folder: "onnx", "trt" or both; runs and compares what it made.
+
+    Args:
+        run: a run or its folder.
+        formats: as :func:`exporters.export.export`.
+        precision: of weights and arithmetic.
+        options: ``opset``, ``batch``, ``progress``.
+
+    Raises:
+        CheckFailed: an export does not answer as the model does.
+        EnvironmentProblem: a runtime is missing.
+    """
+    from compressor.runs import Run, open_run
+    from exporters import export as exporting
+    from profiles.report import save_report
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    folder, samples = opened.path / "exports", opened.samples()
+    report = exporting.export(opened.load_slim(), samples, folder, formats, precision=precision, **options)
+    save_report(opened)
+    return report
+
+
+def profile(run: Run | str | Path, **options: Any) -> Any:
+    """Measure a run's full model against its slim one; ``options`` as :func:`profiles.profile.profile`."""
+    from compressor.runs import Run, open_run
+    from profiles.profile import profile as measure
+    from profiles.profile import save
+    from profiles.report import save_report
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    report = measure(opened, **options)
+    save(opened, report)
+    save_report(opened)
+    return report
+
+
+def flops(family: str, **settings: Any) -> Any:
+    """MACs of a family's published model; ``settings`` as :func:`profiles.family.flops`."""
+    from profiles.family import flops as count
+
+    return count(family, **settings)

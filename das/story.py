@@ -41,10 +41,10 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
             settings = Settings(checkpoint=CHECKPOINT, task="vqa", skip=skip, seed=seed)
             run = compress(settings, command=typed, progress=progress())
         with _stage("das export --onnx"):
-            das.export(run, "onnx")
+            das.export(run, "onnx", progress=progress())
         _try_tensorrt(run)
         with _stage("das profile"):
-            das.profile(run)
+            das.profile(run, progress=progress())
         report = save_report(run)
     print_report(report)
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Try it yourself, in the folder {folder}:")
@@ -57,7 +57,7 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
 def _try_tensorrt(run: Run) -> None:
     try:
         with _stage("das export --trt"):
-            das.export(run, "trt")
+            das.export(run, "trt", progress=progress())
     except EnvironmentProblem as error:
         err_console.print(f"  no TensorRT engine: {error.problems[0].found}; {error.problems[0].fix}", soft_wrap=True)
 

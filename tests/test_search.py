@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.search import Search
-
 from tests.support import GOLDEN
 
 TRACES = json.loads((GOLDEN / "das_search_trace.json").read_text())

@@ -1,0 +1,33 @@
+# Everything a fresh machine needs: `make demo` and `make test` make the virtual environment and install first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+comma := ,
+# TensorRT-RTX ships for x86-64 Linux and Windows; elsewhere the demo says that no engine was built.
+EXTRAS := cpu,dev$(if $(filter x86_64,$(shell uname -m)),$(if $(filter Linux,$(shell uname -s)),$(comma)tensorrt-rtx))
+
+.PHONY: demo test lint bench clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: $(VENV)/.installed ## the whole job on generated data, in minutes
+	$(BIN)/das demo
+
+test: $(VENV)/.installed ## the test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed ## the benchmarks that need no data of others
+	$(BIN)/python -m benchmarks.flops_tables
+	$(BIN)/python -m benchmarks.meter_full_size
+
+clean:
+	rm -rf $(VENV) demo runs work-*

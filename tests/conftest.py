@@ -1,0 +1,75 @@
+"""Small data, a small checkpoint and small runs, made once for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never look anything up
+
+import pytest
+import torch
+
+from compressor.data.scenes import word_tokenizer, write_example, write_scenes
+from compressor.data.tables import read_table
+from compressor.job import Settings
+from compressor.pipeline import compress
+from compressor.runs import ROOT, point_latest_at
+from das.demo import ASSETS, CHECKPOINT, DRAWN_SIZE
+
+torch.set_num_threads(1)  # tiny models: threads cost more than they bring
+
+
+def make_workshop(folder):
+    """What a user has: a checkpoint, its tokenizer, and tables."""
+    folder.mkdir(exist_ok=True)
+    for split, (images, seed) in {"train": (150, 0), "val": (30, 1), "test": (40, 2)}.items():
+        write_scenes(folder / "data" / f"vqav2_{split}.arrow", images, DRAWN_SIZE, seed)
+    questions = read_table(folder / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
+    word_tokenizer([question for asked in questions for question in asked]).save(str(folder / "tokenizer.json"))
+    shutil.copyfile(ASSETS / CHECKPOINT, folder / CHECKPOINT)
+    write_example(folder / "scene.png", 0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_workshop(tmp_path_factory):
+    """A workshop that no test changes."""
+    return make_workshop(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture
+def workshop(shared_workshop, tmp_path, monkeypatch):
+    """The same, copied, as the current folder."""
+    folder = tmp_path / "workshop"
+    shutil.copytree(shared_workshop, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DAS_DATA", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_run(shared_workshop, tmp_path_factory):
+    """A searched and recovered run with 8 of 12 fusion layers skipped."""
+    out = tmp_path_factory.mktemp("runs") / "meter-vqa-skip8"
+    return compress(
+        Settings(
+            checkpoint=str(shared_workshop / CHECKPOINT),
+            task="vqa",
+            skip=8,
+            data=str(shared_workshop / "data"),
+            search_epochs=2,
+            recover_epochs=1,
+            batch_size=32,
+            out=str(out),
+        )
+    )
+
+
+@pytest.fixture
+def run_here(shared_run, workshop):
+    """The workshop with a copy of the run as runs/latest."""
+    folder = workshop / ROOT / shared_run.path.name
+    shutil.copytree(shared_run.path, folder)
+    point_latest_at(folder)
+    return folder

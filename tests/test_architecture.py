@@ -1,0 +1,71 @@
+"""The house: imports point one way, help is instant, and docs/architecture.md agrees with the folders."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVELS = ("compressor", "exporters", "profiles", "das")
+TERMINAL = {"typer", "rich", "click"}
+
+
+def imported(path):
+    """Top-level packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize("level", range(len(LEVELS)))
+def test_imports_point_one_way(level):
+    above = set(LEVELS[level + 1 :]) | {"tests", "benchmarks"}
+    below_the_face = LEVELS[level] != "das"
+    for path in (ROOT / LEVELS[level]).rglob("*.py"):
+        found = set(imported(path))
+        assert not found & above, path
+        assert not (below_the_face and found & TERMINAL), path
+
+
+def test_nothing_in_the_compressor_knows_onnx():
+    for path in (ROOT / "compressor").rglob("*.py"):
+        assert not {"onnx", "onnxruntime", "tensorrt", "tensorrt_rtx"} & set(imported(path)), path
+
+
+def test_no_branch_on_the_family():
+    for folder in LEVELS:
+        for path in (ROOT / folder).rglob("*.py"):
+            assert "if family ==" not in path.read_text(), path
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from das.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'pyarrow', 'numpy'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+
+
+def test_architecture_names_every_module():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for folder in LEVELS:
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.name not in {"__init__.py"} and path.parent.name != "commands":
+                assert path.name in text, f"{path.relative_to(ROOT)} is not in docs/architecture.md"
+
+
+def test_nothing_of_one_machine_is_committed():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        assert path.stat().st_size < 2_000_000 or name.startswith("tests/golden/"), f"{name} is too large"

@@ -1,0 +1,332 @@
+"""Mistakes a user makes: the right exit code, three parts, nothing damaged, never a bare traceback."""
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from compressor.checkpoints import read_checkpoint
+from compressor.data.tables import write_table
+from compressor.errors import InputError
+from tests.support import GOLDEN, das
+
+
+def refused(result, code, *words):
+    """Check the exit code and that the message has its three parts and these words."""
+    assert result.exit_code == code, result.stderr + result.stdout
+    message = " ".join(result.stderr.split())
+    for word in ("found:", "expected:", "fix:", *words):
+        assert word in message, message
+    assert "Traceback" not in result.stderr
+    assert not list(Path("runs").glob("*"))
+
+
+def compress(*arguments):
+    return das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, *arguments)
+
+
+def test_no_such_checkpoint_names_those_that_are_there(workshop):
+    refused(das("compress", "metre.ckpt", "--task", "vqa", "--skip", 8), 3, "metre.ckpt", "there is meter.ckpt")
+
+
+def test_empty_file(workshop):
+    (workshop / "meter.ckpt").write_bytes(b"")
+    refused(compress(), 3, "an empty file")
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_truncated_checkpoint(workshop, share):
+    content = (workshop / "meter.ckpt").read_bytes()
+    (workshop / "meter.ckpt").write_bytes(content[: int(share * len(content))])
+    refused(compress(), 3, "truncated")
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint at all", os.urandom(5000), b"PK\x03\x04 and then nothing"])
+def test_not_a_checkpoint(workshop, content):
+    (workshop / "meter.ckpt").write_bytes(content)
+    refused(compress(), 3, "meter.ckpt")
+
+
+def test_another_zip(workshop):
+    with zipfile.ZipFile("meter.ckpt", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    refused(compress(), 3, "meter.ckpt")
+
+
+def test_a_pickle_without_tensors(workshop):
+    torch.save({"epoch": 3, "best": [1, 2]}, "meter.ckpt")
+    refused(compress(), 3, "without tensors")
+
+
+class Hostile:
+    """Runs a command when it is unpickled by anyone less careful."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+class HostileEval:
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return eval, (f"open({self.marker!r}, 'w').close()",)
+
+
+@pytest.mark.parametrize("kind", [Hostile, HostileEval])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_that_would_run_code_is_refused_and_nothing_runs(workshop, tmp_path, kind, zipped):
+    marker = tmp_path / "owned"
+    content = {"state_dict": {"weight": torch.ones(2)}, "callbacks": kind(marker)}
+    torch.save(content, "meter.ckpt", _use_new_zipfile_serialization=zipped)
+    refused(compress(), 3, "would call", "nothing in it has run")
+    assert not marker.exists()
+
+
+def test_a_plain_hostile_pickle(workshop, tmp_path):
+    (workshop / "meter.ckpt").write_bytes(pickle.dumps(Hostile(tmp_path / "owned")))
+    refused(compress(), 3)
+    assert not (tmp_path / "owned").exists()
+
+
+class SomeoneElses:
+    """A class that the reading process does not have."""
+
+    def __init__(self):
+        self.value = 3
+
+
+def test_foreign_classes_become_inert_placeholders(tmp_path, monkeypatch):
+    checkpoint = read_checkpoint(GOLDEN / "lightning_full_layout.ckpt")
+    assert len(checkpoint.state) == 2
+    # An instance, not only a reference, of a class that cannot be imported any more.
+    monkeypatch.setattr(SomeoneElses, "__module__", "pytorch_lightning.callbacks.elsewhere", raising=False)
+    fake = type(sys)("pytorch_lightning.callbacks.elsewhere")
+    fake.SomeoneElses = SomeoneElses
+    for name in ("pytorch_lightning", "pytorch_lightning.callbacks"):
+        monkeypatch.setitem(sys.modules, name, type(sys)(name))
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    torch.save({"state_dict": {"weight": torch.arange(3.0)}, "callbacks": SomeoneElses()}, tmp_path / "old.ckpt")
+    monkeypatch.delitem(sys.modules, fake.__name__)
+    assert torch.equal(read_checkpoint(tmp_path / "old.ckpt").state["weight"], torch.arange(3.0))
+
+
+def test_a_vilt_given_as_meter(workshop):
+    shutil.copyfile(GOLDEN / "vilt_tiny_irtr.ckpt", "meter.ckpt")
+    refused(compress(), 3, "of no family das knows", "meter: cross_modal_text_transform.weight")
+
+
+def test_missing_head(workshop):
+    shutil.copyfile(GOLDEN / "meter_tiny_nlvr2.ckpt", "meter.ckpt")
+    refused(compress(), 3, "has no head for vqa", "--adapt")
+
+
+def test_missing_keys_are_listed(workshop):
+    content = torch.load("meter.ckpt", weights_only=True)
+    del content["state_dict"]["cross_modal_text_layers.3.output.dense.weight"]
+    del content["state_dict"]["vit_model.visual.transformer.resblocks.1.attn.in_proj_bias"]
+    torch.save(content, "meter.ckpt")
+    refused(
+        compress(),
+        3,
+        "lacks 2 keys",
+        "cross_modal_text_layers.3.output.dense.weight",
+        "resblocks.1.attn.in_proj_bias",
+    )
+
+
+def test_a_missing_key_that_sizes_are_read_from(workshop):
+    content = torch.load("meter.ckpt", weights_only=True)
+    del content["state_dict"]["text_transformer.embeddings.position_embeddings.weight"]
+    torch.save(content, "meter.ckpt")
+    refused(compress(), 3, "position_embeddings.weight")
+
+
+def test_misshapen_tensors_are_listed(workshop):
+    content = torch.load("meter.ckpt", weights_only=True)
+    content["state_dict"]["cross_modal_text_pooler.dense.weight"] = torch.zeros(3, 3)
+    torch.save(content, "meter.ckpt")
+    refused(compress(), 3, "cross_modal_text_pooler.dense.weight (3, 3)")
+
+
+def test_no_data_lists_the_places_looked_at(workshop):
+    shutil.rmtree("data")
+    refused(compress(), 3, "$DAS_DATA", "./data", "the checkpoint")
+
+
+def test_no_tables_in_the_data_folder(workshop):
+    for path in (workshop / "data").iterdir():
+        path.unlink()
+    refused(compress(), 3, "no arrow file", "vqav2_train.arrow")
+
+
+@pytest.mark.parametrize("damage", [b"", b"not arrow", "half"])
+def test_corrupt_table(workshop, damage):
+    path = workshop / "data" / "vqav2_train.arrow"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if damage == "half" else damage)
+    refused(compress(), 3, "vqav2_train.arrow")
+
+
+def test_table_of_another_task(workshop):
+    write_table(workshop / "data" / "vqav2_train.arrow", {"image": [b""], "caption": [["a dog"]]})
+    refused(compress(), 3, "has no column questions", "image, caption")
+
+
+def test_table_without_rows(workshop):
+    path = workshop / "data" / "vqav2_train.arrow"
+    table = pa.ipc.open_file(path.read_bytes()).read_all()
+    write_table(path, {name: [] for name in table.column_names})
+    refused(compress(), 3, "no rows")
+
+
+def test_labels_that_the_head_does_not_have(workshop):
+    path = workshop / "data" / "vqav2_val.arrow"
+    columns = pa.ipc.open_file(path.read_bytes()).read_all().to_pydict()
+    columns["answer_labels"][0][0] = [3000]
+    write_table(path, columns)
+    refused(compress(), 3, "answer label 3000")
+
+
+def test_image_bytes_that_do_not_decode(workshop):
+    path = workshop / "data" / "vqav2_test.arrow"
+    columns = pa.ipc.open_file(path.read_bytes()).read_all().to_pydict()
+    columns["image"][0] = b"\x89PNG and then nonsense"
+    write_table(path, columns)
+    refused(compress(), 3, "row 0", "does not decode")
+
+
+def test_no_tokenizer(workshop):
+    (workshop / "tokenizer.json").unlink()
+    refused(compress(), 3, "no tokenizer", "--tokenizer")
+
+
+def test_a_tokenizer_of_another_model(workshop):
+    tokenizer = (workshop / "tokenizer.json").read_text().replace('"yellow": ', '"unseen": 99, "yellow": ')
+    (workshop / "tokenizer.json").write_text(tokenizer)
+    refused(compress(), 3, "tokenizer with")
+
+
+@pytest.mark.parametrize("k", [0, -3])
+def test_k_that_skips_nothing(workshop, k):
+    refused(das("compress", "meter.ckpt", "--task", "vqa", "--skip", k), 2, f"--skip {k}", "at least 1")
+
+
+def test_k_larger_than_the_scope(workshop):
+    refused(das("compress", "meter.ckpt", "--task", "vqa", "--skip", 13), 2, "13 of 12", "FL0-5, FV0-5", "global")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--layers", "FL9"), ("--scope", "FL9")])
+def test_unknown_layer_suggests_the_nearest(workshop, option, value):
+    skip = () if option == "--layers" else ("--skip", 1)
+    refused(das("compress", "meter.ckpt", "--task", "vqa", *skip, option, value), 2, "'FL9'", "did you mean FL")
+
+
+def test_all_usage_problems_at_once(workshop):
+    result = das("compress", "meter.ckpt", "--task", "vqaa", "--skip", 0, "--strategy", "magic", "--batch-size", 0)
+    refused(result, 2, "--task vqaa", "--skip 0", "--strategy magic", "--batch-size 0")
+
+
+def test_cuda_without_a_gpu(workshop):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    refused(compress("--device", "cuda"), 5, "no CUDA device", "--device cpu")
+
+
+def test_output_folder_that_cannot_be_written(workshop):
+    (workshop / "file").write_text("not a folder")
+    refused(compress("--out", "file/run"), 5, "cannot write")
+    assert (workshop / "file").read_text() == "not a folder"
+
+
+def test_output_folder_that_exists_is_left_alone(workshop):
+    (workshop / "mine").mkdir()
+    (workshop / "mine" / "thesis.txt").write_text("years of work")
+    refused(compress("--out", "mine"), 3, "exists already")
+    assert (workshop / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+FULL_DISK = """
+import resource, sys
+from das.main import app
+import compressor.job, compressor.pipeline  # compiled before the limit: Python writes caches, too
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+app(["compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", "--recover-epochs", "0", "--out", "runs/full"])
+"""
+
+
+def test_full_disk_leaves_nothing_that_looks_finished(workshop):
+    # A limit on the size of files is what a full disk looks like to a program, without filling one.
+    done = subprocess.run([sys.executable, "-c", FULL_DISK], capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (workshop / "runs").iterdir()] == []
+
+
+def test_run_that_is_none(workshop):
+    refused(das("export", "runs/nothing"), 3, "no run in runs/nothing", "das compress")
+    refused(das("profile"), 3, "no run in runs/latest")
+
+
+def test_damaged_manifest(run_here):
+    (run_here / "manifest.json").write_text('{"schema_version": 1}')
+    result = das("eval", run_here)
+    assert result.exit_code == 3
+    assert "is damaged" in result.stderr
+
+
+def test_damaged_weights(run_here):
+    content = (run_here / "model.safetensors").read_bytes()
+    (run_here / "model.safetensors").write_bytes(content[: len(content) // 2])
+    result = das("eval", run_here)
+    assert result.exit_code == 3
+    assert "model.safetensors" in result.stderr
+
+
+def test_wrong_weights(run_here):
+    shutil.copyfile(run_here / "samples.safetensors", run_here / "model.safetensors")
+    result = das("eval", run_here)
+    assert result.exit_code == 3
+    assert "does not fit" in " ".join(result.stderr.split())
+
+
+def test_predict_without_a_picture(run_here):
+    (run_here / "note.txt").write_text("no picture")
+    assert das("predict", "--image", "gone.png", "--question", "what?").exit_code == 3
+    assert das("predict", "--image", run_here / "note.txt", "--question", "what?").exit_code == 3
+    assert das("predict", "--image", "scene.png", "--question", "what?", "--runtime", "abacus").exit_code == 2
+    assert das("predict", "--image", "scene.png", "--question", "what?", "--runtime", "onnx").exit_code == 3
+
+
+def test_checkpoint_that_changed_since_it_was_compressed(run_here, monkeypatch):
+    manifest = (run_here / "manifest.json").read_text()
+    changed = manifest.replace('"sha256": "', '"sha256": "00')
+    (run_here / "manifest.json").write_text(changed)
+    result = das("profile", run_here)
+    assert result.exit_code == 3
+    assert "has changed" in " ".join(result.stderr.split())
+
+
+def test_internal_errors_are_called_bugs_and_write_a_log(workshop, monkeypatch):
+    monkeypatch.setattr("compressor.job.sha256", lambda path: 1 / 0)
+    result = compress()
+    assert result.exit_code == 1
+    assert "a bug in das" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "ZeroDivisionError" in next(workshop.glob("das-error-*.log")).read_text()
+
+
+def test_input_errors_reach_python_users_as_one_type():
+    with pytest.raises(InputError):
+        read_checkpoint("nowhere.ckpt")

@@ -1,0 +1,156 @@
+"""MACs: the traced graph against the closed form, the closed form against the paper, and what is not counted."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks.flops_tables import ROWS, TOLERANCE, by_formula, by_trace
+from compressor.errors import UsageError
+from compressor.families.meter import MeterDims
+from compressor.loading import load_checkpoint
+from compressor.surgery import make_plan, remove_layers
+from profiles.closed_form import meter_macs
+from profiles.family import flops
+from profiles.flops import count
+from profiles.parts import parameters
+from tests.support import GOLDEN
+
+G = 1e9
+CONSISTENT = [row for row in ROWS if not row.doubt]
+
+
+def inputs_of(dims):
+    return {
+        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
+        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
+        "pixel_values": torch.zeros(1, 3, dims.image_size, dims.image_size),
+    }
+
+
+@pytest.fixture(params=["meter_tiny_vqa", "das_meter_tiny_vqa"])
+def tiny(request):
+    return load_checkpoint(GOLDEN / f"{request.param}.ckpt").model
+
+
+@pytest.mark.parametrize("layers", [(), ("FL1",), ("FV0", "FL1"), ("FL0", "FV*", "LEn1", "VEn0")])
+def test_the_traced_graph_agrees_with_the_closed_form(tiny, layers):
+    plan = make_plan(tiny, layers) if layers else None
+    model = remove_layers(tiny, plan) if plan else tiny
+    skip = {entry.layer: entry.adapter_width for entry in plan.skip} if plan else {}
+    counted = count(model, inputs_of(tiny.dims))
+    assert counted.by_pool == meter_macs(tiny.dims, skip)
+    assert counted.total == sum(counted.by_pool.values())
+    assert counted.total == sum(counted.by_step.values()) + counted.by_pool["prologue"] + counted.by_pool["head"]
+
+
+def test_macs_grow_with_the_batch(tiny):
+    one = inputs_of(tiny.dims)
+    three = {name: value.expand(3, *value.shape[1:]) for name, value in one.items()}
+    assert count(tiny, three).total == 3 * count(tiny, one).total
+
+
+def test_what_is_not_counted_is_listed(tiny):
+    listed = {entry.operator: entry.calls for entry in count(tiny, inputs_of(tiny.dims)).uncounted}
+    attentions = 2 * 2 * tiny.dims.fusion_layers + tiny.dims.text_layers + tiny.dims.vision_layers
+    adapters = 3 * 2 * tiny.dims.fusion_layers if tiny.dims.parallel_width else 0
+    assert listed["softmax (in attention)"] == attentions
+    assert listed.get("relu", 0) == adapters
+    assert {"gelu", "embedding", "add", "tanh", "bias (in linear)"} <= set(listed)
+
+
+def test_weights_that_no_pass_reaches_are_named():
+    model = load_checkpoint(GOLDEN / "das_meter_tiny_vqa.ckpt").model
+    assert count(model, inputs_of(model.dims)).unused == ("skips",)
+
+
+def test_parameters_by_part_are_all_of_them(tiny):
+    assert sum(parameters(tiny).values()) == sum(p.numel() for p in tiny.parameters())
+    assert (parameters(tiny)["parallel-adapters"] > 0) == bool(tiny.dims.parallel_width)
+
+
+@pytest.mark.parametrize("row", CONSISTENT, ids=lambda row: f"{row.table}-{row.dataset}-{row.layers or 'none'}")
+def test_every_consistent_row_of_the_paper(row):
+    assert by_formula(row, row.layers) == pytest.approx(row.gmacs, abs=TOLERANCE)
+
+
+def test_rows_that_contradict_themselves_are_those_known():
+    doubtful = [row for row in ROWS if row.doubt]
+    assert [(row.table, row.dataset, row.gmacs) for row in doubtful] == [
+        ("A", "VQA", -4.51),
+        ("A", "NLVR2", -4.22),
+        ("B", "VQA", -24.00),
+    ]
+    for row in doubtful:
+        as_printed = by_formula(row, row.layers)
+        assert as_printed is None or abs(as_printed - row.gmacs) > TOLERANCE
+        assert by_formula(row, row.reading) == pytest.approx(row.gmacs, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("row", [ROWS[2], ROWS[17]], ids=lambda row: f"{row.dataset}-{row.layers}")
+def test_the_command_counts_what_the_formula_says(row):
+    assert by_trace(row) == pytest.approx(by_formula(row, row.layers), abs=1e-9)
+
+
+def test_the_full_model_by_pool():
+    counted = flops("meter", image_size=384, text_length=40)
+    pools = counted.by_pool
+    assert counted.additional_macs == 0
+    assert counted.by_pool == {**dict.fromkeys(pools, 0), **meter_macs(MeterDims(image_size=384, text_length=40))}
+    vision = pools["vision"] + pools["prologue"]
+    fusion = pools["fusion-language"] + pools["fusion-vision"]
+    for macs, expected in (
+        (vision, 50.94),
+        (pools["language"], 3.43),
+        (pools["bridges"], 0.36),
+        (fusion, 38.49),
+        (counted.macs - pools["head"], 93.22),
+    ):
+        assert macs / G == pytest.approx(expected, abs=0.01)
+
+
+def das(*arguments):
+    from das.main import app
+
+    return CliRunner().invoke(app, ["flops", *arguments])
+
+
+def test_das_flops_prints_one_json_document():
+    sizes = ("--image-size", "384", "--text-length", "40")
+    done = das("meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert list(found) == ["schema_version", "family", "settings", "macs", "additional_macs", "by_pool", "uncounted"]
+    assert found["additional_macs"] / G == pytest.approx(-9.06, abs=TOLERANCE)
+    assert found["macs"] == sum(found["by_pool"].values())
+    assert {"operator": "gelu", "calls": 23} in found["uncounted"]
+
+
+def test_das_flops_prints_a_table():
+    done = das("meter", "--image-size", "64", "--text-length", "8", "--skip-layers", "FL0")
+    assert "MACs (1 MAC = 2 FLOPs)" in done.stdout
+    assert "Not counted: " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("meteor",), "no family 'meteor'"),
+        (("meter", "--skip-layers", "FV0,FW4"), "did you mean FV4"),
+        (("meter", "--image-size", "100"), "a positive multiple of the patch size 16"),
+        (("meter", "--image-size", "0"), "a positive multiple of the patch size 16"),
+        (("meter", "--text-length", "513"), "1 to 512 tokens"),
+    ],
+)
+def test_das_flops_explains_wrong_usage(arguments, message):
+    done = das(*arguments)
+    assert done.exit_code == 2
+    assert message in done.output.replace("\n", " ")
+
+
+def test_all_wrong_sizes_are_reported_at_once():
+    with pytest.raises(UsageError) as caught:
+        flops("meter", image_size=-16, text_length=0)
+    assert len(caught.value.problems) == 2
