@@ -1,0 +1,172 @@
+"""Does an export answer as the model does? Blind to what executes either of them.
+
+A candidate passes when every logit is finite and within the tolerance of the reference. Answers may still differ where
+the reference's own two best logits are within twice the tolerance of each other: nothing further apart can swap places
+while every logit stays inside. So no rule on answers is needed; their agreement is reported beside the errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from compressor.errors import CheckFailed, Problem
+from exporters.onnx import TEXT_INPUTS
+from exporters.runners import Runner
+from exporters.staging import hashes_of
+
+SCHEMA_VERSION = 1
+Status = Literal["passed", "failed", "not verified"]
+
+
+class Comparison(BaseModel):
+    """Two sets of logits against each other.
+
+    Errors are absolute, in units of logits, None when nothing finite was compared. ``answer_agreement`` is the share of
+    rows with the same largest logit; ``tightest_tolerance`` the smallest round tolerance that would pass. ``samples``
+    counts distinct real inputs; ``batch_sizes`` and ``text_lengths`` (tokens) are those that were tried.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    status: Status
+    reason: str = ""
+    tolerance: float
+    max_abs_error: float | None = None
+    mean_abs_error: float | None = None
+    answer_agreement: float | None = None
+    tightest_tolerance: float | None = None
+    samples: int = 0
+    batch_sizes: tuple[int, ...] = ()
+    text_lengths: tuple[int, ...] = ()
+
+
+class Parity(Comparison):
+    """A comparison and what was compared: the record beside every export; ``sha256`` is by file name."""
+
+    runtime: str
+    precision: str
+    versions: Mapping[str, str]
+    sha256: Mapping[str, str]
+
+
+def compare(reference: Tensor, candidate: Tensor, tolerance: float) -> Comparison:
+    """Compare logits, (B, classes) each; a candidate with a number that is not finite never passes."""
+    if reference.shape != candidate.shape:
+        reason = f"logits of shape {tuple(candidate.shape)}, not {tuple(reference.shape)}"
+        return Comparison(status="failed", reason=reason, tolerance=tolerance)
+    broken = int((~(reference.isfinite() & candidate.isfinite())).sum())
+    if broken:
+        return Comparison(status="failed", reason=f"{broken} logits are not finite", tolerance=tolerance)
+    errors = (reference.double() - candidate.double()).abs()
+    largest = float(errors.max())
+    failed = largest > tolerance
+    return Comparison(
+        status="failed" if failed else "passed",
+        reason=f"a logit is {largest:.1e} off, more than {tolerance:.0e}" if failed else "",
+        tolerance=tolerance,
+        max_abs_error=largest,
+        mean_abs_error=float(errors.mean()),
+        answer_agreement=float((reference.argmax(-1) == candidate.argmax(-1)).double().mean()),
+        tightest_tolerance=_round_up(largest),
+    )
+
+
+def check(
+    reference: Runner, candidate: Runner, samples: Mapping[str, Tensor], sizes: Sequence[int], tolerance: float
+) -> Comparison:
+    """Run both on the samples, in batches of different sizes and two text lengths; see :func:`batches`."""
+    tried = list(batches(samples, sizes))
+    logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in tried]
+    misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
+    ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
+    lengths = {inputs[name].shape[1] for inputs in tried for name in TEXT_INPUTS & inputs.keys()}
+    return compare(ours, theirs, tolerance).model_copy(
+        update={
+            "samples": min(_rows(samples), sum(_rows(inputs) for inputs in tried)),
+            "batch_sizes": tuple(sorted({_rows(inputs) for inputs in tried})),
+            "text_lengths": tuple(sorted(lengths)),
+        }
+    )
+
+
+def batches(samples: Mapping[str, Tensor], sizes: Sequence[int]) -> Iterator[dict[str, Tensor]]:
+    """Batches of the given sizes, then of the last one, until every row was in one; then the shortest texts, trimmed.
+
+    Rows are taken in turn, from the first again when they run out.
+    """
+    rows, start = _rows(samples), 0
+    for number, size in enumerate(chain(sizes, repeat(sizes[-1]))):
+        if number >= len(sizes) and start >= rows:
+            break
+        chosen = (start + torch.arange(size)) % rows
+        yield {name: value[chosen] for name, value in samples.items()}
+        start += size
+    if samples.keys() >= TEXT_INPUTS:
+        yield _shortest(samples, min(sizes))
+
+
+def _shortest(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """The ``size`` shortest texts without their common padding; cut in half when they have none."""
+    mask = samples["attention_mask"]
+    lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)  # position of the last real token, from 1
+    chosen = lengths.argsort(stable=True)[torch.arange(size) % len(lengths)]
+    longest, padded = int(lengths[chosen].max()), mask.shape[1]
+    cut = longest if 0 < longest < padded else max(1, padded // 2)
+    return {name: value[chosen, :cut] if name in TEXT_INPUTS else value[chosen] for name, value in samples.items()}
+
+
+def record(path: Path, runtime: str, precision: str, found: Comparison, packages: Sequence[str]) -> Parity:
+    """The record of the export ``path``: what was found, of which files, with which versions of ``packages``."""
+    return Parity(
+        **found.model_dump(),
+        runtime=runtime,
+        precision=precision,
+        versions=versions_of(packages),
+        sha256=hashes_of(path),
+    )
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Installed version of each distribution, "not installed" without one."""
+
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "not installed"
+
+    return {package: installed(package) for package in packages}
+
+
+def parity_failure(parity: Parity, name: str) -> CheckFailed:
+    """The error for an export that does not answer as the model does."""
+    wider = f"; {parity.tightest_tolerance:.0e} would pass" if parity.tightest_tolerance else ""
+    return CheckFailed(
+        Problem(
+            f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}",
+            f"every logit within {parity.tolerance:.0e} of PyTorch's",
+            f"see {name}.parity.json; the export was removed: try another --opset or version of the runtime",
+        )
+    )
+
+
+def _rows(inputs: Mapping[str, Tensor]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _round_up(error: float) -> float:
+    """To one significant digit: 1.43e-06 -> 2e-06."""
+    if error == 0:
+        return 0.0
+    exponent = math.floor(math.log10(error))
+    return float(f"{math.ceil(error / 10.0**exponent)}e{exponent}")
