@@ -182,9 +182,9 @@ def _export_tensorrt(job: _Job, target: Target) -> Exported:
             with job.progress.stage("comparing TensorRT with PyTorch"):
                 found = _compare(job, TensorRTRunner(temporary), job.batch)
         else:
-            reason = f"no GPU here: the engine is built for {', '.join(target.capabilities)} and was not run"
+            reason = f"no GPU here: built ahead of time ({target}) and not run"
             found = Comparison(status="not verified", reason=reason, tolerance=job.tolerance)
-        parity = record(temporary, f"{target.package}, {target}", job.precision, found, ("torch", target.package))
+        parity = record(temporary, str(target), job.precision, found, ("torch", target.package))
         _settle(temporary, parity)
     _require(parity, plan)
     return Exported(

@@ -51,15 +51,16 @@ class Target:
         return "rtx" if self.package == RTX else self.capabilities[0].lower()
 
     def __str__(self) -> str:
-        dotted = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in self.capabilities)
-        return f"{self.gpu}, {dotted}" if self.gpu else f"none: built ahead of time for {dotted}"
+        """The package and the compute capabilities: "tensorrt for 9.0"."""
+        return f"{self.package} for " + ", ".join(f"{name[2:-1]}.{name[-1]}" for name in self.capabilities)
 
 
 class Passport(BaseModel):
     """Where an engine comes from and where it runs; saved as JSON beside the plan.
 
-    ``gpu`` is its name and compute capability, or "none: built ahead of time for ..."; ``profile`` the smallest, usual
-    and largest shape of every input; ``flags`` the builder flags that were set; ``messages`` TensorRT's own warnings.
+    ``gpu`` is the name of the GPU it was built on, None when it was built ahead of time; ``capabilities`` are those it
+    runs on; ``profile`` the smallest, usual and largest shape of every input; ``flags`` the builder flags that were
+    set; ``messages`` TensorRT's own warnings.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,7 +68,7 @@ class Passport(BaseModel):
     schema_version: int = 1
     package: str
     version: str
-    gpu: str
+    gpu: str | None
     capabilities: tuple[str, ...]
     onnx_sha256: Mapping[str, str]
     profile: Shapes
@@ -161,7 +162,7 @@ def build_engine(
     passport = Passport(
         package=target.package,
         version=trt.__version__,
-        gpu=str(target),
+        gpu=target.gpu,
         capabilities=target.capabilities,
         onnx_sha256=hashes_of(onnx_path),
         profile=shapes,
@@ -197,7 +198,9 @@ def load_engine(plan: Path) -> tuple[Any, Any]:
         ) from None
     here = "SM{}{}".format(*torch.cuda.get_device_capability())
     if here not in passport.capabilities:
-        raise environment_problem(f"{plan} is for {passport.gpu}", f"an engine for {here}", "das export --trt here")
+        raise environment_problem(
+            f"{plan} is for {', '.join(passport.capabilities)}", f"an engine for {here}", "das export --trt here"
+        )
     try:
         trt = importlib.import_module(passport.package)
     except (ImportError, OSError) as error:
@@ -241,7 +244,7 @@ def _one_logger(trt: Any) -> tuple[Any, list[str]]:
 def _refused(target: Target, trt: Any, what: str, messages: list[str]) -> DasError:
     return environment_problem(
         f"{target.package} {trt.__version__} {what} ({_joined(messages)})",
-        f"an engine for {target}",
+        f"an engine of {target}",
         f"a newer version: {INSTALL[target.package]} --upgrade",
     )
 

@@ -6,16 +6,19 @@ import onnx
 import pytest
 import torch
 
+import compressor.runs
 import exporters.export
 import exporters.onnx
+import profiles.report
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
 from compressor.families.meter import MeterDims, build
 from compressor.steps import StepModel
-from exporters.export import export
+from exporters.export import ExportReport, export
 from exporters.onnx import export_onnx, needs_data_file, weight_bytes
 from exporters.parity import Parity
 from exporters.runners import OnnxRunner, TorchRunner
 from tests.exported import full, full_onnx, samples, slim
+from tests.support import das
 
 
 def graph_of(path):
@@ -180,3 +183,46 @@ def test_no_silent_fallback_to_the_cpu():
 def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="no file"), OnnxRunner(tmp_path / "model.onnx"):
         pass
+
+
+class FakeRun:
+    """A run as far as ``das export`` looks."""
+
+    def __init__(self, path, model):
+        self.path, self.load_slim, self.samples = path, model, samples
+
+
+def das_export(monkeypatch, folder, *options, model=full):
+    copied_instead(monkeypatch)
+    monkeypatch.setattr(compressor.runs, "open_run", lambda _: FakeRun(folder, model))
+    monkeypatch.setattr(profiles.report, "save_report", lambda _: None)
+    return das("export", "runs/any", *options)
+
+
+def test_the_command_prints_a_table_that_fits_eighty_columns(tmp_path, monkeypatch):
+    done = das_export(monkeypatch, tmp_path)
+    assert done.exit_code == 0
+    assert "model.onnx" in done.stdout
+    assert "passed" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()[1:]) <= 80  # the first is the folder, never wrapped
+    assert (tmp_path / "exports" / "model.onnx.parity.json").exists()
+
+
+def test_the_command_prints_one_json_document(tmp_path, monkeypatch):
+    done = das_export(monkeypatch, tmp_path, "--json")
+    assert ExportReport.model_validate_json(done.stdout).exports[0].parity.status == "passed"
+
+
+@pytest.mark.parametrize(
+    "options", [("--batch", "1:8"), ("--batch", "8:4:2"), ("--precision", "fp16"), ("--opset", 99)]
+)
+def test_wrong_options_exit_with_two(tmp_path, monkeypatch, options):
+    done = das_export(monkeypatch, tmp_path, *options)
+    assert done.exit_code == 2
+    assert str(options[0]).removeprefix("--") in done.stderr
+
+
+def test_a_failed_parity_check_exits_with_four(tmp_path, monkeypatch):
+    done = das_export(monkeypatch, tmp_path, model=slim)
+    assert done.exit_code == 4
+    assert "does not answer as the model does" in done.stderr

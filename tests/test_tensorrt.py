@@ -122,10 +122,10 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
     parity = Parity.model_validate_json((tmp_path / "model.fp32.rtx.plan.parity.json").read_bytes())
     assert parity == engine.parity
     assert parity.status == "not verified"
-    assert "no GPU here" in parity.reason
+    assert parity.reason == "no GPU here: built ahead of time (tensorrt_rtx for 8.6) and not run"
     assert parity.max_abs_error is None
     passport = Passport.model_validate_json((tmp_path / "model.fp32.rtx.plan.json").read_bytes())
-    assert passport.gpu == "none: built ahead of time for 8.6"
+    assert (passport.gpu, passport.capabilities) == (None, ("SM86",))
     assert passport.profile["input_ids"] == ((1, 1), (2, 12), (4, 12))
     assert passport.profile["pixel_values"] == ((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64))
     assert passport.onnx_sha256 == onnx_file.parity.sha256
@@ -211,7 +211,7 @@ def test_tensorrt_is_preferred_where_there_is_a_gpu(monkeypatch):
     Gpu(monkeypatch, 9, 0)
     monkeypatch.setattr(importlib, "import_module", lambda name: None)
     target = find_target()
-    assert (target.package, target.tag, str(target)) == ("tensorrt", "sm90", "a GPU, 9.0")
+    assert (target.package, target.tag, str(target)) == ("tensorrt", "sm90", "tensorrt for 9.0")
 
 
 @needs_rtx
@@ -241,7 +241,7 @@ def test_an_engine_without_its_passport_or_for_another_gpu(tmp_path, monkeypatch
     passport = Passport(
         package="tensorrt_rtx",
         version="1",
-        gpu="none: built ahead of time for 8.6",
+        gpu=None,
         capabilities=("SM86",),
         onnx_sha256={},
         profile={},

@@ -33,7 +33,7 @@ def export(
     from exporters.export import export as export_model
     from profiles.report import save_report
 
-    found = open_run(run)
+    sizes, found = _batch(batch), open_run(run)
     report = export_model(
         found.load_slim(),
         found.samples(),
@@ -41,7 +41,7 @@ def export(
         [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt)) if wanted],
         precision=precision,
         opset=opset,
-        batch=_batch(batch),
+        batch=sizes,
         progress=progress(),
     )
     save_report(found)
