@@ -77,7 +77,7 @@ def compress(settings: Settings, *, command: str = "", resume: bool = False, pro
     slim = remove_layers(job.model, plan)
     slim.skips.clear()
     with stages.timed("recover"):
-        trained = _recover(job, slim, full is not None, keep, progress)
+        trained = recover_slim(job, slim, full is not None, keep, progress)
     with stages.timed("evaluate"):
         after = evaluate(
             slim, job.data.evaluation, TASKS[slim.task], progress=progress, label="Evaluating the slim model"
@@ -180,8 +180,8 @@ def _chosen(job: Job, search: Search, gates: torch.Tensor) -> Plan:
     return make_plan(job.model, [job.candidates[i] for i in chosen])
 
 
-def _recover(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, progress: Progress) -> int:
-    """Train the slim model in place; returns how many parameters were trained."""
+def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, progress: Progress) -> int:
+    """Train the job's slim model in place, by its recipe; returns how many parameters were trained."""
     recovery = job.recovery
     groups = recovery_groups(slim, recovery)
     if recovery.steps == 0:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compressor.runs import Run
     from compressor.steps import StepModel
+    from exporters.export import ExportReport
+    from profiles.comparison import ProfileReport
+    from profiles.family import FlopsReport
 
 __all__ = ["compress", "export", "flops", "load", "profile", "skip"]
 
@@ -65,51 +68,63 @@ def compress(checkpoint: str | Path, task: str | None = None, skip: int | None =
     from compressor.pipeline import compress as run_compression
     from profiles.report import save_report
 
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    given: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     run = run_compression(Settings(checkpoint=str(checkpoint), task=task, skip=skip, **given))
     save_report(run)
     return run
 
 
-def export(run: Run | str | Path, *formats: str, precision: str = "fp32", **options: Any) -> Any:
-    """Export a run's slim model to its ``exports`` folder: "onnx", "trt" or both; runs and compares what it made.
+def export(run: Run | str | Path | None, *formats: str, **options: Any) -> ExportReport:
+    """Export a run's slim model to its ``exports`` folder, run what was made, and compare it with PyTorch.
 
     Args:
-        run: a run or its folder.
-        formats: as :func:`exporters.export.export`.
-        precision: of weights and arithmetic.
-        options: ``opset``, ``batch``, ``progress``.
+        run: a run, its folder, or None for runs/latest.
+        formats: "onnx", "trt" or both.
+        options: ``precision``, ``opset``, ``batch``, ``progress`` of :func:`exporters.export.export`.
 
     Raises:
-        CheckFailed: an export does not answer as the model does.
+        CheckFailed: an export does not answer as the model does; it is not kept.
         EnvironmentProblem: a runtime is missing.
     """
-    from compressor.runs import Run, open_run
     from exporters import export as exporting
     from profiles.report import save_report
 
-    opened = run if isinstance(run, Run) else open_run(run)
-    folder, samples = opened.path / "exports", opened.samples()
-    report = exporting.export(opened.load_slim(), samples, folder, formats, precision=precision, **options)
-    save_report(opened)
-    return report
+    opened = _open(run)
+    try:
+        return exporting.export(opened.load_slim(), opened.samples(), opened.path / "exports", formats, **options)
+    finally:
+        save_report(opened)  # also after a failure: an export that is gone must leave the report
 
 
-def profile(run: Run | str | Path, **options: Any) -> Any:
-    """Measure a run's full model against its slim one; ``options`` as :func:`profiles.profile.profile`."""
-    from compressor.runs import Run, open_run
+def profile(run: Run | str | Path | None, **options: Any) -> ProfileReport:
+    """Measure a run's full model against its slim one; writes profile.json and the report.
+
+    Args:
+        run: a run, its folder, or None for runs/latest.
+        options: as :func:`profiles.profile.profile`.
+
+    Raises:
+        InputError: the full checkpoint is gone or has changed.
+        EnvironmentProblem: a runtime or device that was asked for is not here.
+    """
     from profiles.profile import profile as measure
     from profiles.profile import save
     from profiles.report import save_report
 
-    opened = run if isinstance(run, Run) else open_run(run)
+    opened = _open(run)
     report = measure(opened, **options)
     save(opened, report)
     save_report(opened)
     return report
 
 
-def flops(family: str, **settings: Any) -> Any:
+def _open(run: Run | str | Path | None) -> Run:
+    from compressor.runs import Run, open_run
+
+    return run if isinstance(run, Run) else open_run(run)
+
+
+def flops(family: str, **settings: Any) -> FlopsReport:
     """MACs of a family's published model; ``settings`` as :func:`profiles.family.flops`."""
     from profiles.family import flops as count
 

@@ -66,7 +66,12 @@ def train_checkpoint(path: Path, progress: Progress = QUIET, steps: int = TRAINI
             seed=TRAINING_SEED,
             progress=progress,
         )
-    config = {"num_heads": dims.heads, "max_text_len": TEXT_LENGTH, "drop_rate": 0.0, "image_size": IMAGE_SIZE}
+    config: dict[str, object] = {
+        "num_heads": dims.heads,
+        "max_text_len": TEXT_LENGTH,
+        "drop_rate": 0.0,
+        "image_size": IMAGE_SIZE,
+    }
     save_public_checkpoint(model, path, config)
 
 

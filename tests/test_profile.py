@@ -20,7 +20,7 @@ from profiles import assertions, latency, runtimes
 from profiles.comparison import ProfileReport
 from profiles.markdown import to_markdown
 from profiles.memory import MemoryRequest, memory
-from profiles.profile import choose_runtimes, profile
+from profiles.profile import choose_runtimes, parity, profile
 from profiles.tables import quantity, size
 from tests.support import GOLDEN
 
@@ -205,7 +205,8 @@ def test_a_whole_profile(run, report):
     assert report.parameters.slim == sum(p.numel() for p in run.load_slim().parameters())
     assert report.skipped == LAYERS
     assert (run.path / "exports" / "model.onnx").exists()
-    assert (run.path / "exports" / "full.onnx").exists()
+    assert (run.path / "exports" / "full" / "model.onnx").exists()
+    assert parity(run) == {"model.onnx.parity.json": "passed"}
     for entry in report.runtimes:
         assert entry.full.n == entry.slim.n == len(entry.full.samples_ms) >= latency.LEAST_TURNS
         assert 0 < entry.speedup.low <= entry.speedup.high

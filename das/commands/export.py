@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from compressor.errors import usage_error
 from das.commands import options as o
-
-if TYPE_CHECKING:
-    from exporters.export import ExportReport
 
 
 def export(
@@ -28,24 +25,14 @@ def export(
 
     Next: [bold]das profile[/]
     """
-    from compressor.runs import open_run
+    import das
+    from das.render_export import print_export
     from das.terminal import print_json, progress
-    from exporters.export import export as export_model
-    from profiles.report import save_report
 
-    sizes, found = _batch(batch), open_run(run)
-    report = export_model(
-        found.load_slim(),
-        found.samples(),
-        found.path / "exports",
-        [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt)) if wanted],
-        precision=precision,
-        opset=opset,
-        batch=sizes,
-        progress=progress(),
-    )
-    save_report(found)
-    print_json(report) if json else _print(report)
+    formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt)) if wanted]
+    sizes = _batch(batch)
+    report = das.export(run, *formats, precision=precision, opset=opset, batch=sizes, progress=progress())
+    print_json(report) if json else print_export(report)
 
 
 def _batch(text: str) -> tuple[int, int, int]:
@@ -54,32 +41,3 @@ def _batch(text: str) -> tuple[int, int, int]:
     except ValueError:
         raise usage_error(f"--batch {text}", "three numbers, MIN:OPT:MAX", "--batch 1:8:32") from None
     return smallest, usual, largest
-
-
-def _print(report: ExportReport) -> None:
-    """A line for each export: what it is, and how far it is from PyTorch."""
-    import rich.box
-    from rich.table import Table
-    from rich.text import Text
-
-    from das.terminal import console
-
-    table = Table(box=rich.box.SIMPLE_HEAD)
-    for header in ("file", "MB", "opset", "seconds", "parity", "largest error"):
-        table.add_column(header, justify="left" if header in ("file", "parity") else "right", no_wrap=True)
-    for entry in report.exports:
-        error = entry.parity.max_abs_error
-        table.add_row(
-            entry.files[0],
-            f"{entry.bytes / 1e6:.1f}",
-            str(entry.opset),
-            f"{entry.seconds:.0f}",
-            entry.parity.status,
-            "-" if error is None else f"{error:.1e}",
-        )
-    console.print(f"exported to {report.folder}", soft_wrap=True)
-    console.print(table)
-    for entry in report.exports:
-        reason = (f"{entry.parity.status}: {entry.parity.reason}",) if entry.parity.reason else ()
-        for note in (*reason, *entry.notes):
-            console.print(Text(f"{entry.files[0]}: {note}"))

@@ -25,9 +25,7 @@ Scope = Annotated[
     str | None, typer.Option(help="What may go: fusion (default), global, all, or patterns like FL*,LEn6-11.")
 ]
 Strategy = Annotated[str, typer.Option(help="das, or random as a baseline.")]
-Seed = Annotated[
-    int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)
-]
+Seed = Annotated[int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)]
 Device = Annotated[
     str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.", rich_help_panel=TRAINING)
 ]
@@ -38,9 +36,7 @@ RecoverEpochs = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(
-        help="Of the skip adapters. Default: the paper's, scaled.", rich_help_panel=TRAINING
-    ),
+    typer.Option(help="Of the skip adapters. Default: the paper's, scaled.", rich_help_panel=TRAINING),
 ]
 Adapt = Annotated[
     bool, typer.Option("--adapt", help="CKPT is only pre-trained: train parallel adapters and a head, too.")

@@ -36,18 +36,17 @@ def profile(
 
     Next: [bold]das predict --image photo.jpg --question "..."[/]
     """
+    import das
     from compressor.runs import open_run
     from das.render_profile import print_profile
     from das.terminal import print_json, progress
     from profiles import assertions
     from profiles.markdown import to_markdown
-    from profiles.profile import choose_runtimes, parity, save
-    from profiles.profile import profile as measure
+    from profiles.profile import choose_runtimes, parity
 
     chosen = [entry.name for entry in choose_runtimes(runtime or ())]
-    claimed = assertions.parse(claims or "", chosen)
-    opened = open_run(run)
-    report = measure(
+    claimed, opened = assertions.parse(claims or "", chosen), open_run(run)
+    report = das.profile(
         opened,
         runtimes=chosen,
         batch=batch,
@@ -56,7 +55,6 @@ def profile(
         device=device,
         progress=progress(),
     )
-    save(opened, report)
     if json:
         print_json(report)
     elif markdown:

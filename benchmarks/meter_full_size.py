@@ -1,0 +1,160 @@
+"""A METER of real size, random weights, through compress, export and profile on this machine.
+
+    python -m benchmarks.meter_full_size --work work-meter
+
+The checkpoint is made on the spot in the public format (384 pixels, 3,129 answers). Each step is the command a user
+types, in a process of its own; its seconds and the peak of its memory are taken from the operating system.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.results import write_section
+from compressor.data.scenes import word_tokenizer, write_scenes
+from compressor.data.tables import read_table
+from compressor.families.meter import MeterDims, build
+from compressor.finetuning import save_public_checkpoint
+from profiles.comparison import ProfileReport
+from profiles.markdown import markdown_table
+
+LAYERS = "FL1,FL2,FL3,FL4,FV0,FV1,FV4,FV5"  # the paper's choice for VQA, Table A
+DIMS = MeterDims(text_length=40, dropout=0.0)
+
+
+def prepare(work: Path) -> None:
+    """Checkpoint, tokenizer and a few questions on generated images."""
+    work.mkdir(exist_ok=True)
+    for split, (images, seed) in {"train": (4, 0), "val": (2, 1), "test": (2, 2)}.items():
+        write_scenes(work / "data" / f"vqav2_{split}.arrow", images, DIMS.image_size, seed, per_image=2)
+    asked = read_table(work / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
+    word_tokenizer([question for questions in asked for question in questions]).save(str(work / "tokenizer.json"))
+    if not (work / "meter.ckpt").exists():
+        torch.manual_seed(0)
+        config = {"num_heads": 12, "max_text_len": DIMS.text_length, "drop_rate": 0.0, "image_size": 384}
+        save_public_checkpoint(build(DIMS, "vqa"), work / "meter.ckpt", config)
+
+
+def command(work: Path, *arguments: str) -> tuple[str, float, float]:
+    """Run ``das ...`` in the work folder; returns its standard output, seconds, and peak memory in GB."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from das.main import run; run()", *arguments],
+        cwd=work,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"das {' '.join(arguments)} failed")
+    return output, time.monotonic() - started, usage.ru_maxrss / 1e6
+
+
+def load_seconds(work: Path) -> float:
+    """Seconds for ``das.load`` of the checkpoint in a fresh process, imports apart."""
+    code = (
+        "import time, das, compressor.loading; started = time.monotonic(); das.load('meter.ckpt');"
+        "print(time.monotonic() - started)"
+    )
+    return float(subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True).stdout)
+
+
+def latency_rows(profile: ProfileReport) -> list[list[str]]:
+    """Full and slim in every runtime."""
+    rows = []
+    for runtime in profile.runtimes:
+        for name, latency in (("full", runtime.full), ("slim", runtime.slim)):
+            quantiles = (latency.p50_ms, latency.p90_ms, latency.p99_ms)
+            peak = getattr(runtime.memory, name).peak / 1e9 if runtime.memory else float("nan")
+            rows.append(
+                [
+                    f"{runtime.name}, {name}",
+                    *(f"{value:.0f}" for value in quantiles),
+                    f"{latency.spread:.1%}",
+                    str(latency.n),
+                    f"{peak:.2f}",
+                ]
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("work-meter"), help="folder for checkpoint, data and runs")
+    parser.add_argument("--seconds", type=float, default=120, help="time for each comparison of full and slim")
+    arguments = parser.parse_args()
+    work = arguments.work
+    prepare(work)
+    loading = load_seconds(work)
+    compress = ("compress", "meter.ckpt", "--task", "vqa", "--layers", LAYERS, "--recover-epochs", "0", "--json")
+    steps = {
+        f"das {' '.join(typed)}": command(work, *typed)
+        for typed in (compress, ("export", "--onnx", "--json"), ("export", "--trt", "--json"))
+    }
+    typed = ("profile", "--seconds", str(arguments.seconds), "--json")
+    steps[f"das {' '.join(typed)}"] = command(work, *typed)
+    profile = ProfileReport.model_validate_json(steps[f"das {' '.join(typed)}"][0])
+    exports = [
+        entry
+        for name, step in steps.items()
+        if "export" in name
+        for entry in json.loads(step[0])["exports"]
+        if entry["seconds"]
+    ]
+    macs, parameters = profile.macs, profile.parameters
+    sizes = markdown_table(
+        ("", "full", "slim", "saved"),
+        [
+            ("MACs, G (1 MAC = 2 FLOPs)", f"{macs.full / 1e9:.2f}", f"{macs.slim / 1e9:.2f}", _saved(macs)),
+            ("parameters, M", f"{parameters.full / 1e6:.1f}", f"{parameters.slim / 1e6:.1f}", _saved(parameters)),
+        ],
+    )
+    latency = markdown_table(
+        ("batch 1, ms", "p50", "p90", "p99", "spread", "n", "peak memory, GB"), latency_rows(profile)
+    )
+    timing = markdown_table(
+        ("command", "seconds", "peak memory, GB"),
+        [
+            ("das.load, 1.3 GB checkpoint", f"{loading:.1f}", ""),
+            *((f"`{name}`", f"{seconds:.0f}", f"{peak:.1f}") for name, (_, seconds, peak) in steps.items()),
+        ],
+    )
+    parity = markdown_table(
+        ("export", "seconds", "max error", "parity"),
+        [
+            (
+                entry["files"][0],
+                f"{entry['seconds']:.0f}",
+                "" if entry["parity"]["max_abs_error"] is None else f"{entry['parity']['max_abs_error']:.1e}",
+                entry["parity"]["status"] + (f": {entry['parity']['reason']}" if entry["parity"]["reason"] else ""),
+            )
+            for entry in exports
+        ],
+    )
+    verdicts = "\n".join(f"- {runtime.name}: {runtime.speedup.verdict}" for runtime in profile.runtimes)
+    missing = "\n".join(f"- {entry.what}: {entry.why}" for entry in profile.not_measured)
+    body = (
+        f"METER with {DIMS.text_length} text tokens at {DIMS.image_size} pixels, random weights (no public checkpoint "
+        f"at hand), {LAYERS} removed, adapters not trained; full and slim in turns, {profile.environment.threads} "
+        f"threads.\n\n{sizes}\n\n{latency}\n\n{verdicts}\n\n{timing}\n\n{parity}\n\nNot measured:\n\n{missing}"
+    )
+    write_section("meter-full-size", "METER of real size on this machine", body)
+
+
+def _saved(pair: object) -> str:
+    full, slim = pair.full, pair.slim  # type: ignore[attr-defined]
+    return f"{(full - slim) / full:.1%}"
+
+
+if __name__ == "__main__":
+    main()

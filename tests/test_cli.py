@@ -1,0 +1,128 @@
+"""The command line's contract: help, JSON, what a run's commands say."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import das as api
+from compressor.runs import open_run
+from tests.support import das
+
+COMMANDS = ("demo", "inspect", "compress", "search", "eval", "predict", "export", "profile", "flops", "doctor")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_an_example_of_its_own(command):
+    result = das(command, "--help")
+    assert result.exit_code == 0
+    assert f"das {command}" in re.search(r"Example:.*", result.stdout)[0]
+
+
+def test_help_lists_every_command():
+    text = das("--help").stdout
+    assert all(re.search(rf"│ {command}\s", text) for command in COMMANDS)
+
+
+def test_a_wrong_option_is_usage():
+    result = das("compress", "meter.ckpt", "--skipp", "8")
+    assert result.exit_code == 2
+    assert "--skip" in result.stderr
+
+
+def test_the_console_script_answers():
+    done = subprocess.run([sys.executable, "-c", "from das.main import run; run()", "--help"], capture_output=True)
+    assert done.returncode == 0
+
+
+def test_dry_run_writes_nothing(workshop):
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--dry-run", "--json")
+    facts = json.loads(result.stdout)
+    assert facts["skip"] == 8
+    assert len(facts["candidates"]) == 12
+    assert facts["search_steps"] > 0
+    assert "RoBERTa's pooler, unused by METER" in facts["leftovers"] or facts["leftovers"] == {}
+    assert not list((workshop / "runs").glob("*"))
+    assert das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--dry-run").exit_code == 0
+
+
+def test_inspect_names_layers_costs_and_leftovers(workshop):
+    found = json.loads(das("inspect", "meter.ckpt", "--json").stdout)
+    assert found["family"] == "meter"
+    assert found["tasks"] == ["vqa"]
+    assert [layer["name"] for layer in found["layers"]][-1] == "FV5"
+    assert all(layer["macs"] > 0 and layer["parameters"] > 0 for layer in found["layers"])
+    assert found["scopes"]["fusion"] == "FL0-5, FV0-5"
+    assert "LEn0-1" in das("inspect", "meter.ckpt").stdout
+
+
+def test_compress_prints_one_json_document(workshop):
+    result = das(
+        *("compress", "meter.ckpt", "--task", "vqa", "--skip", 3, "--search-epochs", 2, "--recover-epochs", 1, "--json")
+    )
+    report = json.loads(result.stdout)
+    assert report["schema_version"] == 1
+    assert len(report["skipped"]) == 3
+    assert report["full"]["value"] > report["floor"] + 0.15
+    assert report["costs"]["macs"]["slim"] < report["costs"]["macs"]["full"]
+    missing = {entry["what"] for entry in report["not_measured"]}
+    assert "exports" in missing
+    saved = json.loads((workshop / "runs" / "latest" / "report.json").read_text())
+    assert saved == report
+
+
+def test_the_report_in_the_terminal_fits_and_says_what_went(run_here):
+    from das.render_report import print_report
+    from das.terminal import console
+    from profiles.report import build_report
+
+    run = open_run(run_here)
+    with console.capture() as captured:
+        print_report(build_report(run))
+    text = captured.get()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for layer in run.manifest.plan.layers:
+        assert layer in text
+    for words in (
+        "8 of 12 candidate layers removed",
+        "question-only guesser",
+        "not measured",
+        "MACs (1 MAC = 2 FLOPs)",
+    ):
+        assert words in text
+
+
+def test_search_names_layers_and_the_next_command(workshop):
+    result = das("search", "meter.ckpt", "--task", "vqa", "--skip", 2, "--search-epochs", 2)
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"das compress meter.ckpt --layers \w+,\w+", result.stdout)
+    assert not list(workshop.glob("runs/*"))
+
+
+def test_predict_answers_with_a_word_it_knows(run_here):
+    result = das("predict", "--image", "scene.png", "--question", "how many things are there?", "--json")
+    answers = json.loads(result.stdout)["answers"]
+    assert len(answers) == 3
+    assert answers[0]["answer"] in open_run(run_here).labels()
+    assert answers[0]["probability"] >= answers[1]["probability"]
+
+
+def test_doctor_says_what_is_here():
+    items = {item["name"]: item for item in json.loads(das("doctor", "--json").stdout)["items"]}
+    assert items["torch"]["ok"]
+    assert all(item["ok"] or item["fix"] for item in items.values())
+    assert das("doctor").exit_code == 0
+
+
+def test_the_python_api_keeps_its_promises(shared_workshop, shared_run):
+    model = api.load(shared_workshop / "meter.ckpt")
+    assert (model.family, model.task) == ("meter", "vqa")
+    assert (model.layers[0], model.layers[-1]) == ("LEn0", "FV5")
+    assert not model.training
+    slim = api.skip(model, ["FL1", "FV0"])
+    assert set(model.layers) - set(slim.layers) == {"FL1", "FV0"}
+    again = api.load(shared_run.path)
+    assert again.skipped
+    assert again(**shared_run.samples()).shape == (len(shared_run.samples()["input_ids"]), 20)
