@@ -1,0 +1,163 @@
+"""Every METER row of the paper's Tables A and B against the traced count and the closed form.
+
+python -m benchmarks.flops_tables
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.results import write_section
+from compressor.families.meter import MeterDims, rounds
+from compressor.steps import steps_of
+from profiles.closed_form import additional_macs, meter_macs
+from profiles.family import flops
+from profiles.flops import HEADER
+from profiles.markdown import markdown_table
+
+TEXT_LENGTH = 40
+PARALLEL_WIDTH = 96
+SKIP_WIDTH = {"FL": 288, "FV": 288, "LEn": 192}
+IMAGE_SIZE = {"VQA": 384, "NLVR2": 288, "Flickr30k": 384}
+TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the paper; ``gmacs`` is its "Additional FLOPs" in G.
+
+    ``doubt`` says what is wrong with a row that contradicts itself, ``reading`` names layers that give its figure.
+    """
+
+    table: str
+    dataset: str
+    scope: str
+    gmacs: float
+    layers: str
+    doubt: str = ""
+    reading: str = ""
+
+    @property
+    def dims(self) -> MeterDims:
+        """Sizes of the model of the row."""
+        size = IMAGE_SIZE[self.dataset]
+        return MeterDims(image_size=size, text_length=TEXT_LENGTH, parallel_width=PARALLEL_WIDTH)
+
+
+ROWS = (
+    Row("A", "VQA", "-", 1.68, ""),
+    Row("A", "VQA", "Fusion", -9.06, "FV0 FV4"),
+    Row("A", "VQA", "Fusion", -11.16, "FL2 FL3 FV0 FV5"),
+    Row("A", "VQA", "Fusion", -17.58, "FL1 FL2 FL3 FV0 FV4 FV5"),
+    Row("A", "VQA", "Fusion", -24.00, "FL1 FL2 FL3 FL4 FV0 FV1 FV4 FV5"),
+    Row("A", "VQA", "Global", -3.96, "FV0 LEn6"),
+    Row(
+        *("A", "VQA", "Global", -4.51, "FV0 LEn10 LEn11"),
+        doubt="four layers are said to be skipped, three are named; with a third LEn layer",
+        reading="FV0 LEn9 LEn10 LEn11",
+    ),
+    Row("A", "VQA", "Global", -5.06, "FV0 LEn4 LEn6 LEn8 LEn10 LEn11"),
+    Row("A", "VQA", "Global", -5.61, "FV4 LEn4 LEn5 LEn6 LEn8 LEn9 LEn10 LEn11"),
+    Row("A", "NLVR2", "-", 0.99, ""),
+    Row("A", "NLVR2", "Fusion", -2.66, "FL4 FV5"),
+    Row("A", "NLVR2", "Fusion", -4.14, "FL2 FL3 FL5 FV5"),
+    Row("A", "NLVR2", "Fusion", -9.97, "FL3 FL4 FL5 FV1 FV3 FV4"),
+    Row("A", "NLVR2", "Fusion", -11.45, "FL1 FL2 FL3 FL4 FL5 FV0 FV3 FV4"),
+    Row("A", "NLVR2", "Global", -2.19, "FV5 LEn1"),
+    Row("A", "NLVR2", "Global", -3.67, "FL2 FL3 FV5 LEn4"),
+    Row(
+        *("A", "NLVR2", "Global", -4.22, "FL2 FL5 FL6 LEn5 LEn6 LEn11"),
+        doubt="METER has no FL6; with FV0, number 6 of the 12 fusion layers counted from FL0",
+        reading="FL2 FL5 FV0 LEn5 LEn6 LEn11",
+    ),
+    Row("A", "NLVR2", "Global", -8.34, "FL2 FL3 FL4 FL5 FV1 FV5 LEn4 LEn11"),
+    Row("A", "Flickr30k", "-", 1.68, ""),
+    Row("A", "Flickr30k", "Fusion", -11.16, "FL4 FL5 FV0 FV3"),
+    Row("A", "Flickr30k", "Global", -6.06, "FL2 FL5 FV0 LEn8"),
+    Row("B", "VQA", "Fusion", -11.16, "FL2 FL4 FV2 FV3"),
+    Row("B", "VQA", "Fusion", -11.16, "FL1 FL5 FV0 FV3"),
+    Row("B", "VQA", "Fusion", -11.16, "FL1 FL4 FV1 FV4"),
+    Row("B", "VQA", "Fusion", -17.58, "FL1 FL2 FL3 FV2 FV3 FV5"),
+    Row("B", "VQA", "Fusion", -17.58, "FL0 FL1 FL4 FV0 FV2 FV5"),
+    Row("B", "VQA", "Fusion", -17.58, "FL2 FL4 FL5 FV1 FV2 FV5"),
+    Row("B", "VQA", "Fusion", -24.00, "FL0 FL1 FL3 FL5 FV2 FV3 FV4 FV5"),
+    Row("B", "VQA", "Fusion", -24.00, "FL1 FL3 FL4 FL5 FV1 FV2 FV3 FV4"),
+    Row(
+        *("B", "VQA", "Fusion", -24.00, "FL0 FL2 FL5 FV1 FV2 FV3 FV4 FV5"),
+        doubt="3 FL and 5 FV layers are named; with 4 and 4",
+        reading="FL0 FL1 FL2 FL5 FV1 FV2 FV3 FV4",
+    ),
+)
+
+
+def by_formula(row: Row, layers: str) -> float | None:
+    """Additional GMACs of a METER of the row's sizes without ``layers``; None when it has no such layer."""
+    names = layers.split()
+    if not {step.name for step in steps_of(rounds(row.dims))}.issuperset(names):
+        return None
+    return additional_macs(row.dims, {name: SKIP_WIDTH[name.rstrip("0123456789")] for name in names}) / 1e9
+
+
+def by_trace(row: Row) -> float:
+    """The same from the traced graph, as ``das flops`` prints it."""
+    size = IMAGE_SIZE[row.dataset]
+    counted = flops(
+        "meter", image_size=size, text_length=TEXT_LENGTH, skip_layers=row.layers.split(), parallel_adapters=True
+    )
+    return counted.additional_macs / 1e9
+
+
+def agrees(row: Row, ours: float | None) -> bool:
+    return ours is not None and abs(ours - row.gmacs) <= TOLERANCE
+
+
+def compared(row: Row) -> list[str]:
+    formula = by_formula(row, row.layers)
+    difference = "" if formula is None else f"{formula - row.gmacs:+.3f}"
+    verdict = "agrees" if agrees(row, formula) else "DIFFERS"
+    if row.doubt:
+        verdict = f"inconsistent in the paper: {row.doubt} it is {by_formula(row, row.reading):+.3f}"
+    ours = ["no such layer"] * 2 if formula is None else [f"{by_trace(row):+.3f}", f"{formula:+.3f}"]
+    return [row.table, row.dataset, row.scope, row.layers or "none", f"{row.gmacs:+.2f}", *ours, difference, verdict]
+
+
+def totals(size: int) -> list[list[str]]:
+    counted = flops("meter", image_size=size, text_length=TEXT_LENGTH)
+    formula = meter_macs(MeterDims(image_size=size, text_length=TEXT_LENGTH))
+    parts = [
+        [part, f"{macs / 1e9:.3f}", f"{formula[part] / 1e9:.3f}"] for part, macs in counted.by_pool.items() if macs
+    ]
+    return [*parts, ["total", f"{counted.macs / 1e9:.3f}", f"{sum(formula.values()) / 1e9:.3f}"]]
+
+
+def body() -> str:
+    consistent = [row for row in ROWS if not row.doubt]
+    good = sum(agrees(row, by_formula(row, row.layers)) for row in consistent)
+    header = ["Table", "Data", "Scope", "Skipped layers", "Paper", "Traced", "Formula", "Difference", "Verdict"]
+    return f"""\
+The paper's "Additional FLOPs" are {HEADER}, in G, against the plain full model, for one image and 40 text
+tokens; images have 384 pixels, NLVR2's 288 and one of the pair is counted. Kept fusion layers carry three parallel
+adapters of width 96; a skip adapter has width 288 in fusion and 192 in the language encoder. "Traced" is what
+`das flops meter --text-length 40 --image-size ... --skip-layers ... --parallel-adapters` prints (fvcore on the model
+itself, attention added); "Formula" is `profiles/closed_form.py`.
+
+**{good} of {len(consistent)} consistent rows agree within {TOLERANCE} G.** The other {len(ROWS) - len(consistent)} \
+rows contradict themselves in the paper; the last column says how.
+
+{markdown_table(header, [compared(row) for row in ROWS])}
+
+The full model by part, G{HEADER} at 384 pixels:
+
+{markdown_table(["Part", "Traced", "Formula"], totals(384))}
+
+At 288 pixels:
+
+{markdown_table(["Part", "Traced", "Formula"], totals(288))}
+
+Not counted, here and in the paper: softmax, activations, additions, biases, embedding lookups. The prologue holds the
+patch embedding, the bridges the projections to the fusion width, the head both poolers and the classifier.
+"""
+
+
+if __name__ == "__main__":
+    write_section("flops-tables", "The paper's FLOPs, row by row", body())

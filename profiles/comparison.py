@@ -1,0 +1,88 @@
+"""What a profile found: full against slim, as one JSON document."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from profiles.environment import Environment
+from profiles.latency import Latency, Speedup
+from profiles.memory import Memory
+
+SCHEMA_VERSION = 1
+
+
+class Pair(BaseModel):
+    """A quantity of the full and of the slim model; ``difference`` is slim less full."""
+
+    model_config = ConfigDict(frozen=True)
+
+    full: int
+    slim: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def difference(self) -> int:
+        """Negative where the slim model needs less."""
+        return self.slim - self.full
+
+
+class MemoryPair(BaseModel):
+    """Memory of the full and of the slim model in one runtime, in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    full: Memory
+    slim: Memory
+
+    @property
+    def peak(self) -> Pair:
+        """Peaks of the two processes."""
+        return Pair(full=self.full.peak, slim=self.slim.peak)
+
+
+class RuntimeProfile(BaseModel):
+    """Full against slim in one runtime; ``file_bytes`` are the weights and graph that it reads."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    full: Latency
+    slim: Latency
+    speedup: Speedup
+    file_bytes: Pair
+    memory: MemoryPair | None
+
+
+class NotMeasured(BaseModel):
+    """Something a reader may look for in the report, and why it is not there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    why: str
+
+
+class ProfileReport(BaseModel):
+    """Full against slim, measured in turns on one machine.
+
+    MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them.
+    ``seconds`` is the time each comparison was measured for.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    family: str
+    task: str
+    skipped: tuple[str, ...]
+    batch: int
+    seconds: float
+    macs: Pair
+    macs_by_pool: dict[str, Pair]
+    uncounted: dict[str, Pair]
+    parameters: Pair
+    parameters_by_pool: dict[str, Pair]
+    runtimes: tuple[RuntimeProfile, ...]
+    environment: Environment
+    not_measured: tuple[NotMeasured, ...]

@@ -1,0 +1,126 @@
+"""Counting MACs on the traced graph of a model, with everything that was not counted listed beside the total.
+
+1 MAC = 2 FLOPs. fvcore counts one multiply-add as one and a LayerNorm as 5 per element, which is how the paper's
+"FLOPs" are counted; attention, which fvcore leaves out, is added here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import conv_flop_jit, get_shape, linear_flop_jit
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from compressor.steps import StepModel, steps_of
+from profiles.parts import by_part
+
+HEADER = "MACs (1 MAC = 2 FLOPs)"
+
+Handle = Callable[[list[Any], list[Any]], int]
+
+
+class Uncounted(BaseModel):
+    """An operator that adds nothing to the total, and how often the graph calls it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    operator: str
+    calls: int
+
+
+class Macs(BaseModel):
+    """Multiply-accumulates of one forward pass; 1 MAC = 2 FLOPs.
+
+    ``by_pool`` and ``by_step`` each sum to ``total``, the latter together with the prologue and the head.
+    ``unused`` names modules with weights that the pass never called.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    total: int
+    by_pool: dict[str, int]
+    by_step: dict[str, int]
+    uncounted: tuple[Uncounted, ...]
+    unused: tuple[str, ...] = ()
+
+
+class _Positional(nn.Module):
+    """The model with positional inputs, as fvcore's tracer wants them.
+
+    The streams follow the blocks to their device, so that a model whose blocks are on the meta device can be counted.
+    """
+
+    def __init__(self, model: StepModel, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        model, device = self.model, next(self.model.epilogue.parameters()).device
+        streams = model.prologue(**dict(zip(self.names, inputs, strict=True)))
+        return model.epilogue(model.advance({name: x.to(device) for name, x in streams.items()}, model.rounds))
+
+
+def count(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
+    """MACs of one forward pass of ``model`` on ``inputs``, whatever their batch size.
+
+    The graph is traced by fvcore. Counted: matrix products, convolutions, both products of attention, LayerNorm at 5
+    per element. Not counted, and listed: everything else, also what hides inside a counted operator.
+    """
+    hidden: Counter[str] = Counter()
+    analysis = FlopCountAnalysis(_Positional(model, tuple(inputs)), tuple(inputs.values()))
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    analysis.set_op_handle(**_handles(hidden))
+    with torch.no_grad():
+        counts = analysis.by_module()
+    uncounted = hidden + Counter({name.removeprefix("aten::"): n for name, n in analysis.unsupported_ops().items()})
+    return Macs(
+        total=counts[""],
+        by_pool=by_part(model, lambda name: counts[f"model.{name}"]),
+        by_step={step.name: counts[f"model.blocks.{step.name}"] for step in steps_of(model.rounds)},
+        uncounted=tuple(Uncounted(operator=name, calls=n) for name, n in sorted(uncounted.items())),
+        unused=_unused(model, {name.removeprefix("model.") for name in analysis.uncalled_modules()}),
+    )
+
+
+def _handles(hidden: Counter[str]) -> dict[str, Handle]:
+    """Rules for the operators fvcore leaves out, or counts only in part; ``hidden`` gathers what they leave out."""
+
+    def attention(inputs: list[Any], outputs: list[Any]) -> int:
+        """Q K^T and its product with V: q (..., Lq, D), k (..., Lk, D), v (..., Lk, Dv)."""
+        query, key, value = (get_shape(x) for x in inputs[:3])
+        hidden["softmax (in attention)"] += 1
+        return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+    def with_bias(rule: Handle, operator: str) -> Handle:
+        def counted(inputs: list[Any], outputs: list[Any]) -> int:
+            if inputs[2].type().kind() == "TensorType":
+                hidden[f"bias (in {operator})"] += 1
+            return rule(inputs, outputs)
+
+        return counted
+
+    def relu(inputs: list[Any], outputs: list[Any]) -> int:
+        hidden["relu"] += 1  # fvcore ignores it without listing it
+        return 0
+
+    return {
+        "aten::scaled_dot_product_attention": attention,
+        "aten::linear": with_bias(linear_flop_jit, "linear"),
+        "aten::_convolution": with_bias(conv_flop_jit, "convolution"),
+        "aten::relu": relu,
+    }
+
+
+def _unused(model: StepModel, uncalled: set[str]) -> tuple[str, ...]:
+    """The outermost of the uncalled modules that hold weights."""
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if name in uncalled and name.rpartition(".")[0] not in uncalled and any(True for _ in module.parameters())
+    )

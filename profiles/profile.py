@@ -1,0 +1,226 @@
+"""Profiling a run: the full model against the slim one, in every runtime that is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from compressor.errors import EnvironmentProblem, Problem, UsageError
+from compressor.job import choose_device
+from compressor.progress import QUIET, Progress
+from compressor.runs import WEIGHTS, Run, write_json
+from exporters.export import ONNX_FILES, export
+from profiles.comparison import MemoryPair, NotMeasured, Pair, ProfileReport, RuntimeProfile
+from profiles.environment import environment
+from profiles.flops import Macs, count
+from profiles.latency import cuda_clock, measure, speedup, wall_clock
+from profiles.memory import Memory, MemoryRequest, memory
+from profiles.parts import parameters
+from profiles.runtimes import RUNTIMES, Runtime, Subject, batch_of
+
+FULL, SLIM = "full", "slim"
+EXPORTS, REPORT = "exports", "profile.json"
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What stays the same while one runtime after the other is measured."""
+
+    run: Run
+    subjects: Mapping[str, Subject]
+    batch: int
+    threads: int
+    seconds: float
+    device: str
+    progress: Progress
+
+
+def profile(
+    run: Run,
+    *,
+    runtimes: Sequence[str] = (),
+    batch: int = 1,
+    threads: int | None = None,
+    seconds: float = 20.0,
+    device: str | None = None,
+    progress: Progress = QUIET,
+) -> ProfileReport:
+    """Measure what skipping gained: MACs, parameters, files, latency, throughput, memory.
+
+    Where a runtime needs ONNX files and nobody made them yet, slim is exported to the run's ``exports`` and full to
+    ``exports/full``, each compared with PyTorch as ``das export`` does.
+
+    Args:
+        run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
+        runtimes: names of ``RUNTIMES``; every installed one when empty.
+        batch: samples in one call.
+        threads: CPU threads of every runtime; PyTorch's own choice when left out.
+        seconds: how long full and slim are timed in each runtime.
+        device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        progress: told what is going on.
+
+    Raises:
+        UsageError: unknown runtime, or a number that cannot be.
+        InputError: the full checkpoint is gone or has changed.
+        EnvironmentProblem: a runtime or device that was asked for is not here.
+        CheckFailed: an ONNX file that was made on the way does not answer as its model does.
+    """
+    chosen = choose_runtimes(runtimes)
+    _check_positive({"batch": batch, "threads": threads, "seconds": seconds})
+    place, folder, onnx = choose_device(device).type, run.path / EXPORTS, ONNX_FILES["fp32"]
+    subjects = {
+        FULL: Subject(run.load_full, Path(run.manifest.source.path), folder / FULL / onnx),
+        SLIM: Subject(run.load_slim, run.path / WEIGHTS, folder / onnx),
+    }
+    with _cpu_threads(threads) as used:
+        bench = _Bench(run, subjects, batch, used, seconds, place, progress)
+        measured_in = environment(place, used)
+        counted = {which: _count(which, bench, any(runtime.needs_onnx for runtime in chosen)) for which in subjects}
+        compared = [_compare(runtime, bench) for runtime in chosen]
+    (full, full_parameters), (slim, slim_parameters) = counted[FULL], counted[SLIM]
+    return ProfileReport(
+        run=run.path.name,
+        family=run.manifest.family,
+        task=run.manifest.task,
+        skipped=run.manifest.plan.layers,
+        batch=batch,
+        seconds=seconds,
+        macs=Pair(full=full.total, slim=slim.total),
+        macs_by_pool=_pairs(full.by_pool, slim.by_pool),
+        uncounted=_pairs(*({entry.operator: entry.calls for entry in macs.uncounted} for macs in (full, slim))),
+        parameters=Pair(full=sum(full_parameters.values()), slim=sum(slim_parameters.values())),
+        parameters_by_pool=_pairs(full_parameters, slim_parameters),
+        runtimes=tuple(found for found, _ in compared),
+        environment=measured_in,
+        not_measured=(*(entry for _, missing in compared for entry in missing), *_left_out(chosen, place)),
+    )
+
+
+def choose_runtimes(names: Sequence[str]) -> tuple[Runtime, ...]:
+    """The runtimes called ``names``; all installed ones when there are none.
+
+    Raises:
+        UsageError: a name that das does not know.
+        EnvironmentProblem: a runtime that is not installed.
+    """
+    unknown = [name for name in names if name not in RUNTIMES]
+    if unknown:
+        known = ", ".join(RUNTIMES)
+        raise UsageError(*(Problem(f"no runtime {name!r}", f"one of: {known}", "--runtime torch") for name in unknown))
+    chosen = tuple(runtime for name, runtime in RUNTIMES.items() if (name in names if names else _installed(runtime)))
+    missing = [runtime for runtime in chosen if not _installed(runtime)]
+    if missing:
+        found = (Problem(f"{entry.name} is not installed", "a runtime that is here", entry.fix) for entry in missing)
+        raise EnvironmentProblem(*found)
+    return chosen
+
+
+def save(run: Run, report: ProfileReport) -> Path:
+    """Write the report into the run folder, whole or not at all."""
+    write_json(run.path / REPORT, report.model_dump(mode="json"))
+    return run.path / REPORT
+
+
+def parity(run: Run) -> dict[str, str]:
+    """What the parity record of each export of the run says, by the record's file name."""
+    records = sorted((run.path / EXPORTS).glob("*.parity.json"))
+    return {record.name: str(json.loads(record.read_text())["status"]) for record in records}
+
+
+def _installed(runtime: Runtime) -> bool:
+    return find_spec(runtime.package) is not None
+
+
+def _check_positive(numbers: Mapping[str, float | None]) -> None:
+    wrong = {name: value for name, value in numbers.items() if value is not None and value <= 0}
+    if wrong:
+        raise UsageError(*(Problem(f"{name} {value}", "more than 0", f"--{name} 1") for name, value in wrong.items()))
+
+
+@contextmanager
+def _cpu_threads(threads: int | None) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield threads or before
+    finally:
+        torch.set_num_threads(before)
+
+
+def _count(which: str, bench: _Bench, needs_onnx: bool) -> tuple[Macs, dict[str, int]]:
+    """MACs and parameters of one model, which is exported on the way where its ONNX file is wanted and missing."""
+    subject, samples = bench.subjects[which], bench.run.samples()
+    model = subject.load()
+    with bench.progress.stage(f"counting MACs of the {which} model"):
+        macs = count(model, batch_of(samples, 1))
+    if needs_onnx and not subject.onnx.exists():
+        bench.progress.say(f"exporting the {which} model to ONNX, to time it")
+        export(model, samples, subject.onnx.parent, ["onnx"], progress=bench.progress)
+    return macs, parameters(model)
+
+
+def _compare(runtime: Runtime, bench: _Bench) -> tuple[RuntimeProfile, list[NotMeasured]]:
+    """Time full and slim in turns in one runtime, then measure the memory of each in a process of its own."""
+    inputs = batch_of(bench.run.samples(), bench.batch)
+    with ExitStack() as stack:
+        runners = {
+            which: stack.enter_context(runtime.open(subject, bench.device, bench.threads))
+            for which, subject in bench.subjects.items()
+        }
+        times = measure(
+            {which: partial(runner.run, inputs) for which, runner in runners.items()},
+            seconds=bench.seconds,
+            batch=bench.batch,
+            clock=cuda_clock if bench.device == "cuda" else wall_clock,
+            progress=bench.progress,
+            label=f"timing full and slim in {runtime.name}",
+        )
+    needed = {which: _memory(runtime, which, bench) for which in bench.subjects}
+    failed = {which: reason for which, reason in needed.items() if isinstance(reason, str)}
+    found = RuntimeProfile(
+        name=runtime.name,
+        full=times[FULL],
+        slim=times[SLIM],
+        speedup=speedup(times[FULL], times[SLIM]),
+        file_bytes=Pair(**{which: runtime.bytes(subject) for which, subject in bench.subjects.items()}),
+        memory=None if failed else MemoryPair.model_validate(needed),
+    )
+    return found, [NotMeasured(what=f"memory, {which}, {runtime.name}", why=why) for which, why in failed.items()]
+
+
+def _memory(runtime: Runtime, which: str, bench: _Bench) -> Memory | str:
+    request = MemoryRequest(
+        run=bench.run.path,
+        which=which,
+        runtime=runtime.name,
+        onnx=bench.subjects[which].onnx,
+        batch=bench.batch,
+        threads=bench.threads,
+        device=bench.device,
+    )
+    with bench.progress.stage(f"measuring the memory of the {which} model in {runtime.name}"):
+        return memory(request)
+
+
+def _left_out(chosen: Sequence[Runtime], device: str) -> list[NotMeasured]:
+    """What a reader may look for in the report, and why it is not there."""
+    others = [runtime for runtime in RUNTIMES.values() if runtime not in chosen]
+    reasons = {entry.name: "not asked for" if _installed(entry) else f"not installed: {entry.fix}" for entry in others}
+    if device == "cuda":
+        reasons["CPU"] = "measured on the GPU; --device cpu"
+        reasons["GPU memory of onnxruntime"] = "PyTorch's counters do not see it"
+    else:
+        reasons["GPU"] = "--device cuda" if torch.cuda.is_available() else "this machine has no CUDA device"
+    reasons["TensorRT"] = "das profile does not time engines; trtexec does, on the GPU they were built for"
+    return [NotMeasured(what=what, why=why) for what, why in reasons.items()]
+
+
+def _pairs(full: Mapping[str, int], slim: Mapping[str, int]) -> dict[str, Pair]:
+    return {name: Pair(full=full.get(name, 0), slim=slim.get(name, 0)) for name in {**full, **slim}}
