@@ -191,5 +191,14 @@ def test_learning_rate_is_the_papers_at_the_papers_size():
     assert scaled_learning_rate(64, 500) > scaled_learning_rate(768, 500)
 
 
+def test_data_that_do_not_fit_into_memory_give_the_same_result(workshop, monkeypatch):
+    kept = compress(settings())
+    monkeypatch.setattr("compressor.encoding.MEMORY_SHARE", 0.0)
+    streamed = compress(settings())
+    assert kept.manifest.plan == streamed.manifest.plan
+    for name, value in weights(kept).items():
+        torch.testing.assert_close(value, weights(streamed)[name], atol=1e-3, rtol=0)
+
+
 def test_check_failed_is_exit_4():
     assert CheckFailed.exit_code == 4

@@ -1,0 +1,23 @@
+"""Draw docs/demo.svg, the report of a run in a terminal: ``python -m benchmarks.terminal_picture RUN``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from compressor.runs import open_run
+from das import render_report
+from das.terminal import console
+from profiles.report import build_report
+
+PICTURE = Path(__file__).parents[1] / "docs" / "demo.svg"
+
+
+def main() -> None:
+    console.record = True
+    render_report.print_report(build_report(open_run(sys.argv[1])))
+    console.save_svg(str(PICTURE), title="das demo")
+
+
+if __name__ == "__main__":
+    main()
