@@ -15,7 +15,8 @@ PICTURE = Path(__file__).parents[1] / "docs" / "demo.svg"
 
 def main() -> None:
     console.record = True
-    render_report.print_report(build_report(open_run(sys.argv[1])))
+    run = open_run(sys.argv[1])
+    render_report.print_report(build_report(run), Path("runs") / run.path.name)
     console.save_svg(str(PICTURE), title="das demo")
 
 

@@ -39,6 +39,7 @@ class Encoded:
         device: where results are handed out.
         progress: told about the encoding.
         label: what the progress calls it.
+        in_memory: keep the results or not; None decides by the memory that is free now.
     """
 
     def __init__(
@@ -48,12 +49,16 @@ class Encoded:
         device: torch.device,
         progress: Progress = QUIET,
         label: str = "Encoding",
+        in_memory: bool | None = None,
     ) -> None:
         self.split, self.encode, self.device = split, encode, device
         self.stored: dict[str, Tensor] | None = None
-        first = self._encode(np.arange(min(CHUNK, len(split))))
+        with progress.stage(label):
+            first = self._encode(np.arange(min(CHUNK, len(split))))
         size = sum(value.nbytes for value in first.values()) / max(1, min(CHUNK, len(split))) * len(split)
-        if size < MEMORY_SHARE * psutil.virtual_memory().available:
+        fits = size < MEMORY_SHARE * psutil.virtual_memory().available
+        self.in_memory = fits if in_memory is None else in_memory
+        if self.in_memory:
             self._store(first, progress, label)
 
     def __len__(self) -> int:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
 from compressor.checkpoints import read_checkpoint, sha256
 from compressor.data.images import ImageTransform
 from compressor.data.text import TextTransform, find_tokenizer
 from compressor.data.vqa import Transforms, VqaData, answer_count, find_data
-from compressor.errors import Problem, UsageError, environment_problem
+from compressor.errors import Problem, UsageError, environment_problem, usage_error
 from compressor.families import FAMILIES
 from compressor.loading import Loaded, Transfer, load_checkpoint, recognise, tasks_of
 from compressor.plan import match_layers, summarise
 from compressor.recovery import Recovery
-from compressor.runs import Source, open_run
+from compressor.runs import LATEST, ROOT, Source, open_run
 from compressor.steps import StepModel, steps_of
 from compressor.surgery import stream_width
 from compressor.tasks import TASKS
@@ -50,7 +52,7 @@ class Settings(BaseModel):
         adapt: the checkpoint is pre-trained only: add parallel adapters and train them and a head, too.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str
     task: str | None = None
@@ -101,6 +103,11 @@ class Job:
         return self._steps(self.settings.search_epochs)
 
     @property
+    def warm_up_steps(self) -> int:
+        """Steps of the search before the gates move: the first epoch, at most a third."""
+        return min(self._steps(1), self.search_steps // 3)
+
+    @property
     def recovery(self) -> Recovery:
         """The recipe of the recovery."""
         steps = self._steps(self.settings.recover_epochs)
@@ -109,7 +116,9 @@ class Job:
 
     def learning_rate(self, steps: int) -> float:
         """Peak rate of the skip adapters over a training of ``steps``."""
-        return self.settings.learning_rate or scaled_learning_rate(stream_width(self.model, self.candidates[0]), steps)
+        if self.settings.learning_rate is not None:
+            return self.settings.learning_rate
+        return scaled_learning_rate(stream_width(self.model, self.candidates[0]), steps)
 
     def _steps(self, epochs: float) -> int:
         return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))
@@ -124,6 +133,7 @@ def prepare(settings: Settings) -> Job:
         EnvironmentProblem: the device is not there.
     """
     check_options(settings)
+    torch.manual_seed(settings.seed)  # fresh heads and adapters are drawn from here
     device = choose_device(settings.device)
     checkpoint = read_checkpoint(settings.checkpoint)
     family = recognise(checkpoint)
@@ -144,8 +154,29 @@ def prepare(settings: Settings) -> Job:
         transfer_classes=transfer.classes if transfer else None,
     )
     loaded.model.to(device)
-    torch.manual_seed(settings.seed)  # fresh adapters are drawn from here
-    return Job(settings, loaded, data, tokenizer, root, candidates, device, source)
+    job = Job(settings, loaded, data, tokenizer, root, candidates, device, source)
+    if not settings.layers and job.search_steps <= job.warm_up_steps:
+        raise usage_error(
+            f"--search-epochs {settings.search_epochs:g} is {job.search_steps} steps: the gates would never move",
+            "a search of some steps",
+            "--search-epochs 3, or a smaller --batch-size",
+        )
+    return job
+
+
+def make_settings(**given: Any) -> Settings:
+    """Settings from keyword arguments.
+
+    Raises:
+        UsageError: an unknown name or a value of the wrong type, all of them at once.
+    """
+    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    try:
+        return Settings(**plain)
+    except ValidationError as error:
+        known = ", ".join(Settings.model_fields)
+        found = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise UsageError(*(Problem(entry, f"one of: {known}", "help(das.compress)") for entry in found)) from None
 
 
 def check_options(settings: Settings) -> None:
@@ -163,10 +194,17 @@ def check_options(settings: Settings) -> None:
         problems.append(Problem(f"--strategy {settings.strategy}", f"one of {', '.join(STRATEGIES)}", "--strategy das"))
     if settings.task is not None and settings.task not in TASKS:
         problems.append(Problem(f"--task {settings.task}", f"one of {', '.join(TASKS)}", f"--task {next(iter(TASKS))}"))
+    if settings.layers and (settings.scope is not None or settings.strategy != STRATEGIES[0]):
+        problems.append(Problem("--scope or --strategy beside --layers", "no search", "drop --scope and --strategy"))
     if settings.batch_size < 1:
         problems.append(Problem(f"--batch-size {settings.batch_size}", "at least 1 sample", "--batch-size 64"))
+    if settings.seed < 0:
+        problems.append(Problem(f"--seed {settings.seed}", "0 or more", "--seed 0"))
+    rate = settings.learning_rate
+    if rate is not None and not 0 < rate < math.inf:
+        problems.append(Problem(f"--learning-rate {rate:g}", "a positive number", "leave it out"))
     for name, epochs in (("--search-epochs", settings.search_epochs), ("--recover-epochs", settings.recover_epochs)):
-        if epochs < 0 or (epochs == 0 and name == "--search-epochs"):
+        if not 0 <= epochs < math.inf or (epochs == 0 and name == "--search-epochs"):
             problems.append(Problem(f"{name} {epochs:g}", "a positive number of passes over the data", f"{name} 3"))
     if problems:
         raise UsageError(*problems)
@@ -188,26 +226,25 @@ def choose_device(name: str | None) -> torch.device:
 
 def open_for_evaluation(
     subject: Path, task: str | None, data: str | None, tokenizer: str | None
-) -> tuple[StepModel, VqaData]:
-    """A checkpoint or a run folder, with the data it is to be scored on.
+) -> tuple[StepModel, VqaData, tuple[str, ...]]:
+    """A checkpoint or a run folder, the data it is to be scored on, and notes for the user.
 
     Raises:
         InputError: subject, tokenizer or data unusable.
     """
-    if subject.is_dir():
+    notes: tuple[str, ...] = ()
+    if subject.is_dir() or subject == ROOT / LATEST:
         run = open_run(subject)
         model, transforms, recorded = run.load_slim(), run.transforms(), run.manifest.data_root
     else:
         loaded = load_checkpoint(subject, task)
-        model, config = loaded.model, loaded.config
+        model, config, notes = loaded.model, loaded.config, loaded.notes
         found = find_tokenizer(tokenizer, subject, config.get("tokenizer"))
         text = TextTransform(found, model.dims.text_length, model.dims.text_vocabulary)
-        transforms, recorded = (
-            Transforms(text, ImageTransform(model.dims.image_size)),
-            str(config.get("data_root") or ""),
-        )
+        transforms = Transforms(text, ImageTransform(model.dims.image_size))
+        recorded = str(config.get("data_root") or "")
     root = find_data(data, recorded)
-    return model, TASKS[model.task].load_data(root, transforms, model.dims.classes)
+    return model, TASKS[model.task].load_data(root, transforms, model.dims.classes), notes
 
 
 def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressor.encoding import Encoded
+from compressor.encoding import Encoded, Split
 from compressor.evaluation import Evaluation, Score, evaluate
 from compressor.families import FAMILIES
 from compressor.job import Job, Settings, check_options, prepare
 from compressor.plan import Plan
 from compressor.progress import QUIET, Progress
-from compressor.recovery import encoder_of, freeze_all_but, recover, recovery_groups, transfer_groups
+from compressor.recovery import Encoder, encoder_of, freeze_all_but, recover, recovery_groups, transfer_groups
 from compressor.resume import Resumable, copy_of
 from compressor.runs import Manifest, Results, Run, interrupted_folder, new_folder, save_run, versions
 from compressor.search import Search, SearchPlan, random_subset, run_search
@@ -63,31 +62,48 @@ def compress(settings: Settings, *, command: str = "", resume: bool = False, pro
         Interrupted: on Ctrl-C while training; the state is kept.
     """
     check_options(settings)
-    stem = f"{Path(settings.checkpoint).stem}-{settings.task or 'task'}-skip{settings.skip or len(settings.layers)}"
-    folder = interrupted_folder(settings.out, stem) if resume else new_folder(settings.out, stem)
-    job = prepare(settings)
+    folder = destination(settings, resume)
+    with progress.stage("Opening checkpoint and data"):
+        job = prepare(settings)
     for note in job.loaded.notes:
         progress.say(note)
-    stages = Stages()
     keep = Resumable(folder, _identity(job))
-    if resume:
-        keep.load()
+    keep.load() if resume else keep.reserve()
+    with keep.kept_on_interrupt():
+        run = _compress(job, folder, keep, command, progress)
+    keep.remove()
+    return run
+
+
+def destination(settings: Settings, resume: bool = False) -> Path:
+    """Where the run will lie: ``--out``, or a name made of checkpoint, task and what is skipped.
+
+    Raises:
+        InputError: it exists already, or there is nothing to resume.
+        EnvironmentProblem: it cannot be written.
+    """
+    what = "by-hand" if settings.layers else f"skip{settings.skip}"
+    stem = "-".join(part for part in (Path(settings.checkpoint).stem, settings.task, what) if part)
+    return interrupted_folder(settings.out, stem) if resume else new_folder(settings.out, stem)
+
+
+def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: Progress) -> Run:
+    stages = Stages(keep.state.setdefault("seconds", {}))
+    samples = _samples(job)
     full = _full_evaluation(job, keep, stages, progress)
     plan, log = choose_layers(job, keep, stages, progress)
     slim = remove_layers(job.model, plan)
-    slim.skips.clear()
     with stages.timed("recover"):
         trained = recover_slim(job, slim, full is not None, keep, progress)
+    label = "Evaluating the slim model"
     with stages.timed("evaluate"):
-        after = evaluate(
-            slim, job.data.evaluation, TASKS[slim.task], progress=progress, label="Evaluating the slim model"
-        )
+        after = evaluate(slim, job.data.evaluation, TASKS[slim.task], progress=progress, label=label)
     manifest = _manifest(job, slim, plan, trained, command, _results(job, full, after, stages))
-    samples = _samples(job)
     slim.to("cpu")
-    run = save_run(folder, slim, manifest, tokenizer=job.tokenizer, labels=job.data.labels, samples=samples, log=log)
-    keep.remove()
-    return run
+    with progress.stage("Saving the run"):
+        return save_run(
+            folder, slim, manifest, tokenizer=job.tokenizer, labels=job.data.labels, samples=samples, log=log
+        )
 
 
 def _identity(job: Job) -> dict[str, Any]:
@@ -107,6 +123,7 @@ def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progre
         label = "Evaluating the full model"
         full = evaluate(job.model, job.data.evaluation, TASKS[job.model.task], progress=progress, label=label)
     keep.state["full"] = {"score": full.score.model_dump(), "answers": full.answers}
+    keep.save()
     return full
 
 
@@ -116,8 +133,7 @@ def choose_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress)
         return make_plan(job.model, job.candidates), []
     model, settings, task = job.model, job.settings, TASKS[job.model.task]
     supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
-    steps = job.search_steps
-    warm_up = math.ceil(steps / 3) if settings.search_epochs <= 1 else round(steps / settings.search_epochs)
+    steps, warm_up = job.search_steps, job.warm_up_steps
     every = max(1, min(UPDATE_EVERY, (steps - warm_up) // MIN_UPDATES))
     search = Search(len(job.candidates), job.skip, every=every, seed=settings.seed)
     rate = job.learning_rate(steps)
@@ -143,8 +159,8 @@ def choose_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress)
         return {"search": state}
 
     with stages.timed("encode"):
-        train = Encoded(job.data.train, supernet.encode, job.device, progress, "Encoding the training data once")
-        held_out = Encoded(job.data.held_out, supernet.encode, job.device, progress, "Encoding the held-out data once")
+        train = _encoded(job, job.data.train, supernet.encode, keep, progress, "Encoding the training data once")
+        held_out = _encoded(job, job.data.held_out, supernet.encode, keep, progress, "Encoding the held-out data once")
     lengths = SearchPlan(steps, warm_up, settings.batch_size, min(REWARD_SAMPLES, len(held_out)), settings.seed)
     with stages.timed("search"), keep.saving(take) as after_step:
         run_search(
@@ -161,7 +177,16 @@ def choose_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress)
         )
     keep.state.pop("search", None)
     keep.state["searched"] = copy_of({"model": _trained(model), "gates": search.gates, "log": log})
+    keep.save()
     return _chosen(job, search, search.gates), log
+
+
+def _encoded(job: Job, split: Split, encode: Encoder, keep: Resumable, progress: Progress, label: str) -> Encoded:
+    """Encode a split; a resumed run keeps in memory what the first one did, as the last bits depend on it."""
+    decisions = keep.state.setdefault("in_memory", {})
+    encoded = Encoded(split, encode, job.device, progress, label, decisions.get(label))
+    decisions[label] = encoded.in_memory
+    return encoded
 
 
 def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, list[dict[str, Any]]]:
@@ -192,7 +217,7 @@ def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, 
     freeze_all_but(slim, groups)
     teacher = job.model if has_teacher else None
     encode = encoder_of(slim, teacher, recovery)
-    train = Encoded(job.data.train, encode, job.device, progress, "Asking the full model once")
+    train = _encoded(job, job.data.train, encode, keep, progress, "Asking the full model once")
 
     def take() -> dict[str, Any]:
         return {"recover": {"model": _trained(slim), "optimiser": optimiser.state_dict()}}
@@ -250,9 +275,8 @@ def _manifest(job: Job, slim: StepModel, plan: Plan, trained: int, command: str,
 
 
 def _samples(job: Job) -> dict[str, torch.Tensor]:
-    """The first evaluation inputs, up to 32 of them or 32 MB."""
-    one = job.data.evaluation.batch(np.arange(1))
-    size = sum(value.nbytes for value in one.values())
-    count = max(2, min(SAMPLES_KEPT, SAMPLE_BYTES // size, len(job.data.evaluation)))
-    batch = job.data.evaluation.batch(np.arange(count))
-    return {name: batch[name] for name in FAMILIES[job.model.family].inputs}
+    """The first evaluation inputs, up to 32 of them or 32 MB, at least one."""
+    split, names = job.data.evaluation, FAMILIES[job.model.family].inputs
+    size = sum(value.nbytes for value in split.batch(np.arange(1)).values())
+    batch = split.batch(np.arange(min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size), len(split))))
+    return {name: batch[name] for name in names}

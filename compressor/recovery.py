@@ -13,7 +13,7 @@ from compressor.progress import QUIET, Progress
 from compressor.steps import StepModel, split_at_candidates
 from compressor.supernet import parallel_adapters
 from compressor.tasks.base import Task
-from compressor.training import HEAD_FACTOR, MAX_LEARNING_RATE, PARALLEL_FACTOR, Optimiser, batch_of_step
+from compressor.training import HEAD_FACTOR, MAX_LEARNING_RATE, PARALLEL_FACTOR, POOLER_FACTOR, Optimiser, batch_of_step
 
 DISTILLATION_SHARE = 0.5
 
@@ -45,14 +45,19 @@ Groups = list[tuple[list[nn.Parameter], float]]
 
 
 def transfer_groups(model: StepModel, rate: float) -> Groups:
-    """What ``--adapt`` trains besides skip adapters: parallel adapters at 5 times the rate, poolers and head at 50."""
+    """What ``--adapt`` trains besides skip adapters: parallel adapters at 5 times the rate, poolers and head."""
     parallel = [parameter for parameters in parallel_adapters(model).values() for parameter in parameters]
-    return [(parallel, min(PARALLEL_FACTOR * rate, MAX_LEARNING_RATE)), head_group(model, rate)]
+    return [(parallel, min(PARALLEL_FACTOR * rate, MAX_LEARNING_RATE)), *head_groups(model, rate)]
 
 
-def head_group(model: StepModel, rate: float) -> tuple[list[nn.Parameter], float]:
-    """Poolers and head at 50 times the rate (paper's recipe)."""
-    return list(model.epilogue.parameters()), min(HEAD_FACTOR * rate, MAX_LEARNING_RATE)
+def head_groups(model: StepModel, rate: float) -> Groups:
+    """The head at 50 times the rate, the poolers in front of it at 5 times (METER's recipe)."""
+    head = {name for name, _ in model.epilogue.named_parameters() if name.startswith("head.")}
+    named = dict(model.epilogue.named_parameters())
+    return [
+        ([named[name] for name in named if name not in head], min(POOLER_FACTOR * rate, MAX_LEARNING_RATE)),
+        ([named[name] for name in named if name in head], min(HEAD_FACTOR * rate, MAX_LEARNING_RATE)),
+    ]
 
 
 def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
@@ -60,7 +65,7 @@ def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
     groups = [([p for name in slim.skipped for p in slim.blocks[name].parameters()], recovery.learning_rate)]
     if recovery.transfer:
         return groups + transfer_groups(slim, recovery.learning_rate)
-    return groups + ([head_group(slim, recovery.learning_rate)] if recovery.head else [])
+    return groups + (head_groups(slim, recovery.learning_rate) if recovery.head else [])
 
 
 def freeze_all_but(model: StepModel, groups: Groups) -> None:

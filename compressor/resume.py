@@ -33,6 +33,40 @@ class Resumable:
         self.folder = None if folder is None else folder.with_name(folder.name + PARTIAL)
         self.state: dict[str, Any] = {"settings": dict(settings)}
 
+    def reserve(self) -> None:
+        """Make the folder, so that no other run takes the same name.
+
+        Raises:
+            InputError: another run has it.
+        """
+        try:
+            if self.folder is not None:
+                self.folder.mkdir(parents=True)
+        except FileExistsError:
+            raise input_error(
+                f"{self.folder} belongs to a run that is going on or was interrupted",
+                "a new folder",
+                "the same command with --resume, another --out, or remove it",
+            ) from None
+
+    @contextmanager
+    def kept_on_interrupt(self) -> Iterator[None]:
+        """Around the whole compression: what finished stages left in the state is saved on Ctrl-C, else nothing stays.
+
+        Raises:
+            Interrupted: after Ctrl-C, when there is something to go on from.
+        """
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt, Interrupted) or self.state.keys() <= {"settings", "in_memory", "seconds"}:
+                raise
+            self.save()
+            raise Interrupted("stopped between two stages; go on with the same command and --resume") from None
+        finally:
+            if self.folder is not None and self.folder.exists() and not (self.folder / STATE).exists():
+                self.remove()
+
     def load(self) -> None:
         """Read the state of an interrupted run.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -131,6 +133,7 @@ class Run:
             )
         classes = source.transfer_classes
         transfer = None if classes is None else Transfer(classes)
+        torch.manual_seed(self.manifest.settings["seed"])  # a transfer's head and adapters are drawn, as they were then
         return load_checkpoint(path, self.manifest.task, source.image_size, transfer).model
 
     def samples(self) -> dict[str, Tensor]:
@@ -139,27 +142,37 @@ class Run:
 
     def labels(self) -> tuple[str, ...]:
         """Name of each class."""
-        return tuple(json.loads((self.path / LABELS).read_text()))
+        try:
+            return tuple(str(label) for label in json.loads((self.path / LABELS).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._incomplete(LABELS, error) from None
 
     def transforms(self) -> Transforms:
         """What turns a question and an image into the model's inputs."""
         dims = self.manifest.dims
-        tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
+        try:
+            tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise self._incomplete(TOKENIZER_FILE, error) from None
         text = TextTransform(tokenizer, dims["text_length"], dims["text_vocabulary"])
         return Transforms(text, ImageTransform(dims["image_size"]))
 
     def search_log(self) -> list[dict[str, Any]]:
         """Every subset that the search scored, in order; empty without a search."""
         path = self.path / SEARCH_LOG
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        except (OSError, ValueError) as error:
+            raise self._incomplete(SEARCH_LOG, error) from None
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
         try:
             return load_file(self.path / name)
         except (OSError, SafetensorError) as error:
-            raise input_error(
-                f"{self.path / name} cannot be read ({error})", "a complete run", "compress again"
-            ) from None
+            raise self._incomplete(name, error) from None
+
+    def _incomplete(self, name: str, error: Exception) -> DasError:
+        return input_error(f"{self.path / name} cannot be read ({error})", "a complete run", "compress again")
 
 
 def open_run(path: str | Path | None = None) -> Run:
@@ -178,14 +191,25 @@ def open_run(path: str | Path | None = None) -> Run:
             "das compress CKPT --task vqa --skip 8",
         )
     try:
-        return Run(folder.resolve(), Manifest.model_validate_json(manifest.read_bytes()))
-    except ValidationError as error:
-        first = error.errors()[0]
+        content = Manifest.model_validate_json(manifest.read_bytes())
+        FAMILIES[content.family].dims_type(**content.dims)
+    except (ValidationError, KeyError) as error:
+        found = f"{manifest} is damaged: {_first_problem(error)}"
+        raise input_error(found, f"a manifest of schema version {SCHEMA_VERSION}", "compress again") from None
+    if content.schema_version > SCHEMA_VERSION:
         raise input_error(
-            f"{manifest} is damaged: {'.'.join(str(part) for part in first['loc'])} {first['msg']}",
-            f"a manifest of schema version {SCHEMA_VERSION}",
-            "compress again",
-        ) from None
+            f"{manifest} has schema version {content.schema_version}",
+            f"at most {SCHEMA_VERSION}",
+            "a newer das wrote it: pip install --upgrade das-toolkit",
+        )
+    return Run(folder.resolve(), content)
+
+
+def _first_problem(error: ValidationError | KeyError) -> str:
+    if isinstance(error, KeyError):
+        return f"unknown family {error.args[0]!r}"
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
 
 
 def save_run(
@@ -217,7 +241,7 @@ def save_run(
         temporary.rename(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise cannot_write(folder, error) from None
+        raise cannot_write(folder, error, "free some space, then the same command with --resume") from None
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -226,13 +250,14 @@ def save_run(
 
 
 def point_latest_at(folder: Path) -> None:
-    """Make ``latest`` beside ``folder`` a link to it, replacing an older link in one step."""
-    link = folder.parent / LATEST
+    """Make ``runs/latest`` a link to ``folder``, wherever that is, replacing an older link in one step."""
+    link = ROOT / LATEST
     if link.exists() and not link.is_symlink():
         return
-    temporary = folder.parent / f".{LATEST}.{os.getpid()}"
+    ROOT.mkdir(exist_ok=True)
+    temporary = ROOT / f".{LATEST}.{os.getpid()}"
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(folder.name)
+    temporary.symlink_to(os.path.relpath(folder.resolve(), ROOT.resolve()))
     temporary.replace(link)
 
 
@@ -243,12 +268,12 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
-def cannot_write(folder: Path, error: Exception) -> DasError:
+def cannot_write(
+    folder: Path, error: Exception, fix: str = "free some space, or choose another folder with --out"
+) -> DasError:
     """The error for a folder that does not take what is written to it."""
     reason = getattr(error, "strerror", None) or str(error)
-    return environment_problem(
-        f"cannot write {folder} ({reason})", "a folder with enough free space", "free some space, or --out FOLDER"
-    )
+    return environment_problem(f"cannot write {folder} ({reason})", "a writable folder with enough free space", fix)
 
 
 def new_folder(out: str | None, stem: str) -> Path:
@@ -263,6 +288,9 @@ def new_folder(out: str | None, stem: str) -> Path:
         folder, number = ROOT / f"{stem}-{number}", number + 1
     if folder.exists():
         raise input_error(f"{folder} exists already", "a new folder", "give another --out, or remove it")
+    if folder.with_name(folder.name + PARTIAL).exists():
+        found = f"{folder}{PARTIAL} holds the state of an interrupted run"
+        raise input_error(found, "a new folder", "--resume to go on with it, another --out, or remove it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         probe = folder.parent / f".das-{os.getpid()}"
@@ -280,8 +308,10 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
         InputError: there is none.
     """
     folder = Path(out) if out else ROOT / stem
-    found = [folder.with_name(folder.name + PARTIAL)] if out else list(ROOT.glob(f"{stem}*{PARTIAL}"))
-    found = sorted((path for path in found if path.exists()), key=lambda path: path.stat().st_mtime)
+    numbered = re.compile(re.escape(stem) + r"(-\d+)?" + re.escape(PARTIAL))
+    places = [folder.with_name(folder.name + PARTIAL)] if out else ROOT.glob(f"*{PARTIAL}")
+    found = [path for path in places if path.exists() and (out or numbered.fullmatch(path.name))]
+    found.sort(key=lambda path: path.stat().st_mtime)
     if not found:
         raise input_error(f"no interrupted run {folder}{PARTIAL}", "a run to resume", "start without --resume")
     return found[-1].with_name(found[-1].name.removesuffix(PARTIAL))

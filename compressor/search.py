@@ -18,7 +18,7 @@ from torch import Tensor
 
 from compressor.encoding import Encoded
 from compressor.progress import QUIET, Progress
-from compressor.supernet import Supernet, seeded
+from compressor.supernet import Supernet
 from compressor.tasks.base import Task
 from compressor.training import Optimiser, batch_of_step
 
@@ -47,7 +47,7 @@ class Search:
         self.subsets = min(subsets, math.comb(candidates, skip))
         self.gates = torch.zeros(candidates)
         self.steps_since_update = 0
-        self.generator = seeded(seed)
+        self.generator = torch.Generator().manual_seed(seed)  # its own: nothing else disturbs the draws
 
     def sample(self) -> Subset:
         """Draw one subset of k candidates, sorted; also counts a training step."""

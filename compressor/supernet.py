@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from compressor.families import FAMILIES
@@ -24,9 +23,8 @@ class Supernet:
     def __init__(self, model: StepModel, candidates: Sequence[str], also_trained: Sequence[str] = ()) -> None:
         self.model, self.candidates = model.eval().requires_grad_(False), tuple(candidates)
         self.fixed, self.varying = split_at_candidates(model.rounds, {*candidates, *also_trained})
-        device = next(model.parameters()).device
         for name in self.candidates:
-            model.skips[name] = new_skip_adapter(model, name).to(device)
+            model.skips[name] = new_skip_adapter(model, name)
 
     def encode(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Streams in front of the first candidate, the same for every subset, and whatever else the batch holds."""
@@ -51,8 +49,3 @@ def parallel_adapters(model: StepModel) -> dict[str, list[nn.Parameter]]:
         if ".adapter." in name:
             found.setdefault(name.split(".")[0], []).append(parameter)
     return found
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A CPU generator of its own, so that nothing else disturbs its draws."""
-    return torch.Generator().manual_seed(seed)

@@ -49,7 +49,8 @@ def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> 
     """A copy of the model's own skip adapter for ``layer``, or a fresh one that passes its stream through."""
     if layer in model.skips:
         return copy.deepcopy(model.skips[layer])  # type: ignore[return-value]
-    return SkipAdapter(stream_width(model, layer), width or adapter_width(model, layer))
+    adapter = SkipAdapter(stream_width(model, layer), width or adapter_width(model, layer))
+    return adapter.to(next(model.blocks[layer].parameters()).device)
 
 
 def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepModel:

@@ -15,7 +15,7 @@ PAPER_LEARNING_RATE = 2.5e-5
 PAPER_HIDDEN = 768
 MAX_LEARNING_RATE = 3e-3
 HEAD_FACTOR = 50
-PARALLEL_FACTOR = 5
+PARALLEL_FACTOR = POOLER_FACTOR = 5
 
 
 def scaled_learning_rate(hidden: int, steps: int) -> float:

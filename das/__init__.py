@@ -10,8 +10,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from compressor.errors import DasError, usage_error
 
 if TYPE_CHECKING:
     from compressor.runs import Run
@@ -37,6 +40,8 @@ def load(path: str | Path, task: str | None = None, image_size: int | None = Non
     from compressor.runs import MANIFEST, open_run
 
     if (Path(path) / MANIFEST).exists():
+        if task or image_size:
+            raise usage_error("task or image_size for a run", "neither: a run knows both", "das.load(run)")
         return open_run(path).load_slim()
     return load_checkpoint(path, task, image_size).model
 
@@ -62,14 +67,14 @@ def compress(checkpoint: str | Path, task: str | None = None, skip: int | None =
         options: the other fields of :class:`compressor.job.Settings`.
 
     Raises:
+        UsageError: an unknown or impossible option, all of them at once.
         DasError: as :func:`compressor.job.prepare` says.
     """
-    from compressor.job import Settings
+    from compressor.job import make_settings
     from compressor.pipeline import compress as run_compression
     from profiles.report import save_report
 
-    given: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
-    run = run_compression(Settings(checkpoint=str(checkpoint), task=task, skip=skip, **given))
+    run = run_compression(make_settings(checkpoint=str(checkpoint), task=task, skip=skip, **options))
     save_report(run)
     return run
 
@@ -91,9 +96,13 @@ def export(run: Run | str | Path | None, *formats: str, **options: Any) -> Expor
 
     opened = _open(run)
     try:
-        return exporting.export(opened.load_slim(), opened.samples(), opened.path / "exports", formats, **options)
-    finally:
-        save_report(opened)  # also after a failure: an export that is gone must leave the report
+        report = exporting.export(opened.load_slim(), opened.samples(), opened.path / "exports", formats, **options)
+    except DasError:
+        with suppress(DasError):  # an export that is gone must leave the report, too; the failure itself matters more
+            save_report(opened)
+        raise
+    save_report(opened)
+    return report
 
 
 def profile(run: Run | str | Path | None, **options: Any) -> ProfileReport:

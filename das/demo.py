@@ -13,6 +13,7 @@ from compressor.data.scenes import ANSWERS, word_tokenizer, write_scenes
 from compressor.data.tables import read_table
 from compressor.data.text import FILE_NAME, TextTransform
 from compressor.data.vqa import Transforms, load_vqa
+from compressor.errors import input_error
 from compressor.families.meter import MeterDims, build
 from compressor.finetuning import finetune, save_public_checkpoint
 from compressor.progress import QUIET, Progress
@@ -20,6 +21,7 @@ from compressor.tasks import TASKS
 
 ASSETS = Path(__file__).parent / "assets"
 CHECKPOINT = "meter.ckpt"
+MARKER = ".das-demo"
 IMAGE_SIZE, DRAWN_SIZE, TEXT_LENGTH = 36, 48, 12
 TABLES = {"train": (2000, 0), "val": (400, 1), "test": (600, 2)}  # images and seed
 TRAINING_IMAGES, TRAINING_SEED, TRAINING_STEPS, BATCH_SIZE, LEARNING_RATE = 6000, 3, 3000, 64, 1e-3
@@ -32,7 +34,14 @@ def prepare_demo(folder: Path, *, retrain: bool = False, progress: Progress = QU
         folder: created if needed; files of an earlier demo are replaced.
         retrain: train the checkpoint anew instead of copying the one that comes with das.
         progress: told about the training.
+
+    Raises:
+        InputError: the folder holds something that no demo wrote.
     """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise input_error(f"{folder} is not empty, and no demo", "a new folder, or an earlier demo's", "das demo NEW")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text("Made by das demo, which may replace what lies here.\n")
     data = folder / "data"
     for split, (images, seed) in TABLES.items():
         write_scenes(data / f"vqav2_{split}.arrow", images, DRAWN_SIZE, seed)

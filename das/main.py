@@ -37,9 +37,9 @@ class DasGroup(TyperGroup):
             return super().invoke(context)
         except DasError as error:
             for problem in error.problems:
-                err_console.print("[bold red]error[/]")
+                err_console.print("error", style="bold red")
                 for part in ("found", "expected", "fix"):
-                    err_console.print(f"  [bold]{part}:[/]", getattr(problem, part), markup=True, soft_wrap=True)
+                    err_console.print(f"  {part + ':':<10}{getattr(problem, part)}", soft_wrap=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
             hint = interrupt.hint if isinstance(interrupt, Interrupted) else "interrupted; nothing half-written is left"
@@ -51,7 +51,7 @@ class DasGroup(TyperGroup):
         except Exception as error:
             if hasattr(error, "exit_code"):  # typer's own: usage errors, Exit, Abort
                 raise
-            err_console.print(f"[bold red]internal error[/], a bug in das: {type(error).__name__}: {error}")
+            err_console.print(f"internal error, a bug in das: {type(error).__name__}: {error}", style="bold red")
             err_console.print(f"  the traceback is in {_write_traceback()}; please report it", soft_wrap=True)
             raise typer.Exit(1) from None
 

@@ -14,17 +14,17 @@ from das.terminal import console, print_json
 from profiles.report import KEPT, REPLACED, Candidate, CompressionReport, sentences, tables
 
 
-def print_report(report: CompressionReport) -> None:
-    """Draw the report within 80 columns."""
+def print_report(report: CompressionReport, folder: Path) -> None:
+    """Draw the report of the run in ``folder`` within 80 columns."""
     console.print(Panel("\n".join(sentences(report)), title=f"{report.checkpoint}, {report.task}", width=80))
     for line in report.picture:
         console.print(f"  {line}")
-    console.print(f"  [dim]{KEPT} kept   {REPLACED} skip adapter[/]\n")
+    console.print(f"  {KEPT} kept   {REPLACED} skip adapter\n", style="dim")
     for table in tables(report):
         console.print(draw(table))
     for entry in report.not_measured:
-        console.print(f"[yellow]not measured[/] {entry.what}: {entry.why}")
-    console.print(f"\nrun folder: runs/{report.run} (report.md, report.json)", soft_wrap=True)
+        console.print(f"not measured, {entry.what}: {entry.why}", style="dim")
+    console.print(f"\nrun folder: {folder} (report.md, report.json)", soft_wrap=True)
 
 
 def print_search(checkpoint: Path, plan: Plan, candidates: Sequence[Candidate]) -> None:
@@ -35,7 +35,7 @@ def print_search(checkpoint: Path, plan: Plan, candidates: Sequence[Candidate]) 
     console.print(f"\ndas compress {checkpoint} --layers {','.join(plan.layers)}", soft_wrap=True)
 
 
-def print_dry_run(job: Job, json: bool) -> None:
+def print_dry_run(job: Job, folder: Path, json: bool) -> None:
     """Say what a compression would do."""
     recovery = job.recovery
     splits = [split.describe() for split in (job.data.train, job.data.held_out, job.data.evaluation)]
@@ -49,6 +49,7 @@ def print_dry_run(job: Job, json: bool) -> None:
         "recover_steps": recovery.steps,
         "recover_learning_rate": recovery.learning_rate,
         "device": str(job.device),
+        "out": str(folder),
         "data": splits,
         "leftovers": job.loaded.leftovers_by_reason,
     }
@@ -63,5 +64,6 @@ def print_dry_run(job: Job, json: bool) -> None:
     for split in splits:
         console.print(f"{split['name']}: {split['questions']} questions of {', '.join(split['files'])}")
     for reason, keys in job.loaded.leftovers_by_reason.items():
-        console.print(f"[dim]left over, {reason}: {len(keys)} keys ({keys[0]}{', ...' if len(keys) > 1 else ''})[/]")
-    console.print("nothing was trained or written")
+        shown = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
+        console.print(f"left over, {reason}: {len(keys)} keys ({shown})", style="dim")
+    console.print(f"would write {folder}; nothing was trained or written", soft_wrap=True)

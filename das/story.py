@@ -30,7 +30,7 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
         DasError: whatever the commands raise. A machine without TensorRT is no error: it is said.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
     torch.set_num_threads(1)  # for a model this small, threads cost more than they bring
@@ -41,7 +41,7 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
     typed = f"das compress {CHECKPOINT} --task vqa --skip {skip}"
     with chdir(folder):
         with _stage(typed):
-            settings = Settings(checkpoint=CHECKPOINT, task="vqa", skip=skip, seed=seed)
+            settings = Settings(checkpoint=CHECKPOINT, task="vqa", skip=skip, seed=seed, data="data")
             run = compress(settings, command=typed, progress=progress())
         with _stage("das export --onnx"):
             das.export(run, "onnx", progress=progress())
@@ -49,7 +49,7 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
         with _stage("das profile"):
             das.profile(run, progress=progress())
         report = save_report(run)
-    print_report(report)
+    print_report(report, folder / run.path.relative_to(folder.resolve()))
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Try it yourself, in the folder {folder}:")
     predict = f'das predict --image scene.png --question "{QUESTION}"'
     for command in (typed, "das export --trt", "das profile", predict):
@@ -67,7 +67,7 @@ def _try_tensorrt(run: Run) -> None:
 
 @contextmanager
 def _stage(command: str) -> Iterator[None]:
-    err_console.print(f"[bold cyan]$[/] {command}", soft_wrap=True)
+    err_console.print(f"$ {command}", style="bold", soft_wrap=True)
     started = time.monotonic()
     yield
-    err_console.print(f"  [dim]{time.monotonic() - started:.1f} s[/]")
+    err_console.print(f"  {time.monotonic() - started:.1f} s", style="dim")

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -24,8 +25,9 @@ from compressor.progress import Progress
 T = TypeVar("T")
 WIDTH = 80
 
-console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-err_console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False)
+# Markup is off: names of files, answers and error messages may hold square brackets.
+console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
+err_console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False, markup=False)
 
 
 class TerminalProgress(Progress):
@@ -71,3 +73,8 @@ def print_json(value: Any) -> None:
     """Put one JSON document on stdout: a pydantic model, or anything JSON can hold."""
     text = value.model_dump_json(indent=2) if hasattr(value, "model_dump_json") else json.dumps(value, indent=2)
     sys.stdout.write(text + "\n")
+
+
+def shown(path: Path) -> Path:
+    """``path`` as a user would type it here: relative to the current folder where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

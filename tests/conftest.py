@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import chdir
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never look anything up
 
@@ -51,19 +52,17 @@ def workshop(shared_workshop, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def shared_run(shared_workshop, tmp_path_factory):
     """A searched and recovered run with 8 of 12 fusion layers skipped."""
-    out = tmp_path_factory.mktemp("runs") / "meter-vqa-skip8"
-    return compress(
-        Settings(
-            checkpoint=str(shared_workshop / CHECKPOINT),
-            task="vqa",
-            skip=8,
-            data=str(shared_workshop / "data"),
-            search_epochs=2,
-            recover_epochs=1,
-            batch_size=32,
-            out=str(out),
-        )
+    settings = Settings(
+        checkpoint=str(shared_workshop / CHECKPOINT),
+        task="vqa",
+        skip=8,
+        data=str(shared_workshop / "data"),
+        search_epochs=2,
+        recover_epochs=1,
+        batch_size=32,
     )
+    with chdir(tmp_path_factory.mktemp("runs")):  # runs/ appears in the current folder
+        return compress(settings)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_the_report_in_the_terminal_fits_and_says_what_went(run_here):
 
     run = open_run(run_here)
     with console.capture() as captured:
-        print_report(build_report(run))
+        print_report(build_report(run), Path("runs/latest"))
     text = captured.get()
     assert all(len(line) <= 80 for line in text.splitlines())
     for layer in run.manifest.plan.layers:

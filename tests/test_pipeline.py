@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 
+from compressor.data.scenes import write_scenes
 from compressor.errors import CheckFailed, Interrupted
 from compressor.evaluation import evaluate
 from compressor.job import Settings, prepare
@@ -113,6 +114,104 @@ def test_ctrl_c_before_the_training_leaves_nothing(workshop):
     with pytest.raises(KeyboardInterrupt):
         compress(settings(), progress=InterruptAt("Evaluating the full", 0))
     assert not list((workshop / "runs").iterdir())
+
+
+def test_ctrl_c_between_two_stages_keeps_what_is_done(workshop):
+    whole = compress(settings(out="runs/whole"))
+    with pytest.raises(Interrupted, match="--resume"):
+        compress(settings(out="runs/broken"), progress=InterruptAt("Asking the full model", 1))
+    resumed = compress(settings(out="runs/broken"), resume=True)
+    assert same(weights(resumed), weights(whole))
+
+
+def test_ctrl_c_on_the_command_line_says_how_to_go_on(workshop, monkeypatch):
+    monkeypatch.setattr("das.terminal.progress", lambda: InterruptAt("Searching", 2))
+    command = ("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--search-epochs", 2, "--recover-epochs", 1)
+    result = das(*command)
+    assert result.exit_code == 130
+    assert "the same command and --resume" in result.stderr
+    monkeypatch.undo()
+    monkeypatch.chdir(workshop)
+    assert das(*command, "--resume").exit_code == 0
+
+
+def test_an_interrupted_run_is_not_overwritten(workshop):
+    with pytest.raises(Interrupted):
+        compress(settings(out="runs/broken"), progress=InterruptAt("Searching", 3))
+    state = (workshop / "runs" / "broken.partial" / "state.pt").read_bytes()
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--out", "runs/broken")
+    assert result.exit_code == 3
+    assert "--resume" in result.stderr
+    assert (workshop / "runs" / "broken.partial" / "state.pt").read_bytes() == state
+
+
+def test_resume_does_not_take_the_run_of_another_name(workshop):
+    with pytest.raises(Interrupted):
+        compress(settings(skip=12), progress=InterruptAt("Searching", 3))
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 1, "--resume")
+    assert result.exit_code == 3
+    assert "no interrupted run" in result.stderr
+
+
+def test_latest_follows_a_run_wherever_it_lies(workshop, tmp_path):
+    run = compress(settings(skip=None, layers=("FL1",), recover_epochs=0.0, out=str(tmp_path / "elsewhere" / "run")))
+    assert open_run().path == run.path == (tmp_path / "elsewhere" / "run").resolve()
+    assert not (tmp_path / "elsewhere" / "latest").exists()
+
+
+def test_names_of_runs(workshop):
+    by_hand = compress(settings(skip=None, layers=("FL*",), recover_epochs=0.0))
+    assert by_hand.path.name == "meter-vqa-by-hand"
+    assert compress(settings(task=None, skip=1)).path.name == "meter-skip1"
+
+
+def test_all_layers_of_a_scope_can_go(workshop):
+    run = compress(settings(skip=12))
+    assert len(run.manifest.plan.layers) == 12
+    assert run.load_slim().layers == ("LEn0", "LEn1", "VEn0", "VEn1")
+
+
+def test_train_head_trains_poolers_and_head_and_leaves_the_full_model_alone(workshop):
+    run = compress(settings(skip=None, layers=("FL1",), train_head=True))
+    full, slim = run.load_full().state_dict(), run.load_slim().state_dict()
+    moved = {name for name, value in slim.items() if name in full and not torch.equal(value, full[name])}
+    assert moved
+    assert all(name.startswith("epilogue.") for name in moved)
+    assert run.manifest.results.full.value > 0.8
+
+
+def test_adapting_is_deterministic(workshop):
+    pretrained = str(GOLDEN / "meter_tiny_pretrain.ckpt")
+    runs = [
+        compress(settings(checkpoint=pretrained, adapt=True, tokenizer="tokenizer.json", skip=1, seed=5)) for _ in "ab"
+    ]
+    assert same(weights(runs[0]), weights(runs[1]))
+    assert runs[0].manifest.results.slim == runs[1].manifest.results.slim
+
+
+def test_compressing_a_checkpoint_of_the_public_das_code(workshop):
+    """Its own skip adapters, class token and parallel adapters are used; cutting alone gives what DAS gives."""
+    content = torch.load(GOLDEN / "das_meter_tiny_vqa.ckpt", weights_only=True)
+    for key in ("vqa_classifier.3.weight", "vqa_classifier.3.bias"):  # the generated questions have 20 answers
+        old = content["state_dict"][key]
+        content["state_dict"][key] = torch.cat([old, old])[:20]
+    torch.save(content, "das.ckpt")
+    run = compress(settings(checkpoint="das.ckpt", skip=None, layers=("FL1-2", "FV0"), recover_epochs=0.0))
+    slim, state = run.load_slim(), content["state_dict"]
+    assert torch.equal(slim.blocks["FL1"].up_proj.weight, state["adapter_list_l.1.0.up_proj.weight"])
+    assert torch.equal(slim.blocks["text_bridge"].class_token, state["token4classifier"])
+    assert torch.equal(
+        slim.blocks["FL0"].adapter.up_proj.weight, state["cross_modal_text_layers.0.adapter.up_proj.weight"]
+    )
+    searched = compress(settings(checkpoint="das.ckpt", skip=3, recover_epochs=0.0))
+    assert len(searched.manifest.plan.layers) == 3
+
+
+def test_one_question_to_score_on_is_enough(workshop):
+    write_scenes(workshop / "data" / "vqav2_test.arrow", 1, 48, seed=0, per_image=1)
+    run = compress(settings(skip=None, layers=("FL1",), recover_epochs=0.0))
+    assert run.manifest.results.slim.samples == 1
+    assert len(run.samples()["input_ids"]) == 1
 
 
 def test_resume_with_other_settings_is_refused(workshop):

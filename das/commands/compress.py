@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,8 +47,9 @@ def compress(
     """
     from compressor.job import Settings, prepare
     from compressor.pipeline import compress as run_compression
+    from compressor.pipeline import destination
     from das.render_report import print_dry_run, print_report
-    from das.terminal import print_json, progress
+    from das.terminal import print_json, progress, shown
     from profiles.report import save_report
 
     settings = Settings(
@@ -71,9 +73,11 @@ def compress(
         out=o.text(out),
     )
     if dry_run:
-        print_dry_run(prepare(settings), json)
+        folder = destination(settings, resume)
+        print_dry_run(prepare(settings), folder, json)
         return
-    command = " ".join(["das", *sys.argv[1:]])
-    run = run_compression(settings, command=command, resume=resume, progress=progress())
-    report = save_report(run)
-    print_json(report) if json else print_report(report)
+    drawn = progress()
+    run = run_compression(settings, command=shlex.join(["das", *sys.argv[1:]]), resume=resume, progress=drawn)
+    with drawn.stage("Counting MACs"):
+        report = save_report(run)
+    print_json(report) if json else print_report(report, shown(run.path))

@@ -12,7 +12,7 @@ from das.commands import options as o
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo is made.")] = Path("demo"),
-    skip: o.Skip = 8,
+    skip: Annotated[int, typer.Option("--skip", "-k", help="How many layers to skip.")] = 8,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train the demo's METER anew (minutes).")] = False,
     seed: o.Seed = 0,
 ) -> None:
@@ -24,4 +24,4 @@ def demo(
     """
     from das.story import tell
 
-    tell(folder, skip=skip or 8, retrain=retrain, seed=seed)
+    tell(folder, skip=skip, retrain=retrain, seed=seed)

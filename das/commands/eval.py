@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from compressor.errors import usage_error
 from das.commands import options as o
 
 
 def evaluate(
-    subject: Annotated[Path, typer.Argument(metavar="CKPT|RUN", help="A full checkpoint or a run folder.")],
+    subject: Annotated[
+        Path, typer.Argument(metavar="[CKPT|RUN]", help="A full checkpoint or a run folder. Default: runs/latest.")
+    ] = Path("runs/latest"),
     task: o.Task = None,
     data: o.Data = None,
     tokenizer: o.Tokenizer = None,
@@ -28,9 +31,15 @@ def evaluate(
     from compressor.tasks import TASKS
     from das.terminal import console, print_json, progress
 
-    model, found = open_for_evaluation(subject, task, o.text(data), tokenizer)
+    if batch_size < 1:
+        raise usage_error(f"--batch-size {batch_size}", "at least 1 sample", "--batch-size 64")
+    drawn = progress()
+    with drawn.stage("Opening model and data"):
+        model, found, notes = open_for_evaluation(subject, task, o.text(data), tokenizer)
+    for note in notes:
+        drawn.say(f"note: {note}")
     model.to(choose_device(device))
-    result = score(model, found.evaluation, TASKS[model.task], batch_size=batch_size, progress=progress()).score
+    result = score(model, found.evaluation, TASKS[model.task], batch_size=batch_size, progress=drawn).score
     if json:
         print_json({"schema_version": 1, **result.model_dump(), "split": found.evaluation.describe()})
     else:

@@ -47,6 +47,8 @@ def search(
     job, plan, log = search_only(settings, progress())
     candidates = candidates_of(job.model.family, job.candidates, plan, log)
     if json:
-        print_json({"plan": plan.model_dump(), "candidates": [entry.model_dump() for entry in candidates]})
+        print_json(
+            {"schema_version": 1, "plan": plan.model_dump(), "candidates": [entry.model_dump() for entry in candidates]}
+        )
     else:
         print_search(checkpoint, plan, candidates)
