@@ -133,7 +133,8 @@ class Run:
             )
         classes = source.transfer_classes
         transfer = None if classes is None else Transfer(classes)
-        torch.manual_seed(self.manifest.settings["seed"])  # a transfer's head and adapters are drawn, as they were then
+        if transfer:
+            torch.manual_seed(self.manifest.settings["seed"])  # its head and adapters are drawn as they were then
         return load_checkpoint(path, self.manifest.task, source.image_size, transfer).model
 
     def samples(self) -> dict[str, Tensor]:
