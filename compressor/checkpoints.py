@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from compressor.errors import InputError, input_error
@@ -74,17 +72,19 @@ def _read(path: Path) -> Any:
             "do not load this file; get the checkpoint again from a source you trust",
         ) from None
     except Exception as error:  # torch and pickle raise anything on damaged bytes
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise _not_a_checkpoint(path, f"a file PyTorch cannot read ({reason})") from None
+        raise _not_a_checkpoint(path, f"a file PyTorch cannot read ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, without PyTorch's advice to load the file unsafely."""
+    lines = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
 
 
 def _load(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of the pickle's age, which is no concern of the user's
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except pickle.UnpicklingError:
-            return load_plain(path)
+        return load_plain(path)
 
 
 def _not_a_checkpoint(path: Path, found: str) -> InputError:

@@ -1,35 +1,41 @@
 """Reading pickled checkpoints of strangers: tensors and plain values come out, nothing in the file ever runs.
 
-``torch.load(weights_only=True)`` refuses files in which Lightning 1.x left references to its own classes. Here such
-references become inert placeholders, while a file that *calls* anything but the rebuilding of tensors is refused.
+PyTorch's ``weights_only`` unpickler does the work. It refuses files in which Lightning 1.x left references to its own
+classes, so every foreign name of a file is first given an inert stand-in: it may be referred to and instantiated empty,
+while a call is refused by name.
 """
 
 from __future__ import annotations
 
-import pickle
+import pickletools
+import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-# What a tensor or a plain value needs in order to be rebuilt; every other name is foreign.
-_REBUILDERS = frozenset(
+# Plain values that Python pickles as a call. The call is not made: an empty stand-in takes the value's place.
+_VALUES = frozenset(
     {
-        ("torch._utils", "_rebuild_tensor"),
-        ("torch._utils", "_rebuild_tensor_v2"),
-        ("torch._utils", "_rebuild_parameter"),
-        ("torch.serialization", "_get_layout"),
-        ("torch", "Size"),
-        ("torch", "device"),
-        ("collections", "OrderedDict"),
-        ("_codecs", "encode"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy._core.multiarray", "scalar"),
+        "datetime.datetime",
+        "datetime.timedelta",
+        "numpy.dtype",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "pathlib._local.PosixPath",
+        "pathlib._local.WindowsPath",
     }
-    | {("torch", name) for name in dir(torch) if name.endswith("Storage")}
-    | {("torch", name) for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)}
 )
+# Modules of the operating system: PyTorch knows no stand-in for them, and no checkpoint needs them.
+_SYSTEM = frozenset({"os", "posix", "nt", "sys", "subprocess"})
+_PICKLES_BEFORE_PYTORCH_1_6 = 5  # magic number, protocol version, platform, content, storage keys; then raw bytes
 
 
 class RefusedCall(Exception):
@@ -37,45 +43,62 @@ class RefusedCall(Exception):
 
 
 class _Foreign(type):
-    """A class we do not have and do not want: it may be referred to and instantiated empty, never called."""
+    """A class we do not have and do not want; its qualified name is the one in the file."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls.__qualname__ in _VALUES:
+            return object.__new__(cls)
         raise RefusedCall(cls.__qualname__)
 
 
-def _placeholder(module: str, name: str) -> type:
+def _stand_in(name: str) -> Any:
     # object.__new__ is what NEWOBJ reaches; the state that BUILD brings is dropped unread.
     members = {
-        "__module__": module,
-        "__qualname__": f"{module}.{name}",
+        "__qualname__": name,
         "__new__": lambda cls, *args, **kwargs: object.__new__(cls),
         "__setstate__": lambda self, state: None,
+        "__repr__": lambda self: f"<{name}, not read>",
     }
-    return _Foreign(name, (), members)
+    return _Foreign(name.rpartition(".")[2], (), members)
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _REBUILDERS:
-            return super().find_class(module, name)
-        return _placeholder(module, name)
-
-
-class _Pickle:
-    """The part of the ``pickle`` module's interface that ``torch.load`` uses."""
-
-    Unpickler = _Unpickler
-
-    @staticmethod
-    def load(file: Any, **kwargs: Any) -> Any:
-        return _Unpickler(file, **kwargs).load()
+def _empty_dict(*_: Any) -> dict[Any, Any]:
+    """What a ``defaultdict`` becomes; its items follow in the file."""
+    return {}
 
 
 def load_plain(path: Path) -> Any:
-    """What ``torch.save`` wrote to ``path``, with foreign classes as inert placeholders.
+    """What ``torch.save`` wrote to ``path``, with foreign classes as inert stand-ins.
 
     Raises:
         RefusedCall: the file would run code; nothing in it has run.
+        Exception: whatever PyTorch raises on bytes it does not accept.
 
     """
-    return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Pickle)
+    zipped = zipfile.is_zipfile(path)
+    names = set(get_unsafe_globals_in_checkpoint(path) if zipped else _globals_of_old_format(path))
+    for name in sorted(names):
+        if name.partition(".")[0] in _SYSTEM:
+            raise RefusedCall(name)
+    stand_ins = [(_empty_dict if name == "collections.defaultdict" else _stand_in(name), name) for name in names]
+    with safe_globals(stand_ins):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+
+
+def _globals_of_old_format(path: Path) -> Iterator[str]:
+    """Names that the pickles of a file refer to, up to the first damaged one, which PyTorch will complain about."""
+    with path.open("rb") as file:
+        try:
+            for _ in range(_PICKLES_BEFORE_PYTORCH_1_6):
+                for opcode, argument, _position in pickletools.genops(file):
+                    if opcode.name == "GLOBAL":
+                        yield _modern_name(*str(argument).split(" ", 1))
+        except ValueError:
+            return
+
+
+def _modern_name(module: str, name: str) -> str:
+    """The Python 3 name of what protocol 2 calls by its Python 2 name (``__builtin__``)."""
+    if (module, name) in NAME_MAPPING:
+        return ".".join(NAME_MAPPING[module, name])
+    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
