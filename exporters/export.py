@@ -20,6 +20,7 @@ from exporters.staging import bytes_of, parts_of, staged
 from exporters.tensorrt import Shapes, Target, build_engine, find_target, passport_of
 
 FORMATS = ("onnx", "trt")
+EXPORTS = "exports"  # a run's folder for them
 ONNX_FILES: Mapping[str, str] = {"fp32": "model.onnx"}
 """The ONNX file of every precision that can be exported."""
 CHECKED_SIZES = (1, 2, 8)  # batch sizes that ONNX Runtime is checked with

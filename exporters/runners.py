@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from compressor.errors import environment_problem, input_error
+from compressor.errors import DasError, environment_problem, input_error
 from compressor.steps import StepModel
 
 
@@ -89,25 +89,11 @@ class OnnxRunner(Runner):
             InputError: no such file, or one that ONNX Runtime cannot load.
             EnvironmentProblem: ONNX Runtime is missing, or would run on another provider.
         """
-        onnxruntime = import_onnxruntime()
+        import_onnxruntime()
         if not self.path.is_file():
             raise input_error(f"no file {self.path}", "an exported ONNX file", "das export --onnx")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        options.intra_op_num_threads = self.threads or 0  # 0: its own choice
-        available = onnxruntime.get_available_providers()
-        if self.provider in available:
-            with self._refusals():
-                self.session = onnxruntime.InferenceSession(self.path, options, providers=[self.provider])
-        # A provider whose libraries do not load is replaced by the CPU without an exception; only this tells.
-        used = self.session.get_providers()[0] if self.session else f"none ({', '.join(available)} are available)"
-        if used != self.provider:
-            self.close()
-            raise environment_problem(
-                f"ONNX Runtime {onnxruntime.__version__} would use {used}",
-                self.provider,
-                "das doctor shows what is missing; for a GPU: pip install 'das-toolkit[gpu]'",
-            )
+        with self._refusals():
+            self.session = open_session(self.path, self.provider, self.threads)
 
     def close(self) -> None:
         """Let the session go."""
@@ -127,6 +113,8 @@ class OnnxRunner(Runner):
     def _refusals(self) -> Iterator[None]:
         try:
             yield
+        except DasError:
+            raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise input_error(
                 f"ONNX Runtime cannot run {self.path} ({str(error).splitlines()[0]})",
@@ -215,6 +203,44 @@ def import_onnxruntime() -> Any:
             f"ONNX Runtime cannot be imported ({error})", "ONNX Runtime", "pip install 'das-toolkit[cpu]'"
         ) from None
     return onnxruntime
+
+
+def open_session(model: Path | bytes, provider: str, threads: int | None = None) -> Any:
+    """An ONNX Runtime session of ``model`` that runs on exactly ``provider``.
+
+    Raises:
+        EnvironmentProblem: ONNX Runtime is missing, or would run on another provider.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads or 0  # 0: its own choice
+    available = onnxruntime.get_available_providers()
+    session = onnxruntime.InferenceSession(model, options, providers=[provider]) if provider in available else None
+    # A provider whose libraries do not load is replaced by the CPU without an exception; only this tells.
+    used = session.get_providers()[0] if session else f"none ({', '.join(available)} are available)"
+    if used != provider:
+        raise environment_problem(
+            f"ONNX Runtime {onnxruntime.__version__} would use {used}",
+            provider,
+            "das doctor shows what is missing; for a GPU: pip install 'das-toolkit[gpu]'",
+        )
+    return session
+
+
+def require_provider(provider: str) -> None:
+    """Try ``provider`` on the smallest graph there is.
+
+    Raises:
+        EnvironmentProblem: as :func:`open_session`.
+    """
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", [x], [y])
+    # Old versions, which every ONNX Runtime reads.
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
+    open_session(model.SerializeToString(), provider)
 
 
 def _require_cuda(purpose: str) -> None:

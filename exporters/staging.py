@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
+
 from compressor.checkpoints import sha256
 from compressor.errors import environment_problem
+
+PARTIAL = ".partial-"  # and the number of the process that writes there
 
 
 @contextmanager
@@ -17,13 +23,15 @@ def staged(path: Path) -> Iterator[Path]:
 
     It moves when the block ends without an exception, and replaces an earlier export of that name as a whole: every
     file whose name begins with ``path``'s. JSON records move last, so an export with its record is a finished one.
+    Hidden folders of processes that were killed are removed first.
 
     Raises:
         EnvironmentProblem: the disk is full, or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
+        _remove_abandoned(path.parent)
+        with TemporaryDirectory(prefix=f"{PARTIAL}{os.getpid()}-", dir=path.parent) as folder:
             yield Path(folder) / path.name
             for old in path.parent.glob(f"{path.name}*"):
                 old.unlink()
@@ -35,6 +43,13 @@ def staged(path: Path) -> Iterator[Path]:
             "a folder that can be written, with enough free space",
             f"free some space, or make {path.parent} writable",
         ) from error
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for left in folder.glob(f"{PARTIAL}*"):
+        process = left.name.removeprefix(PARTIAL).partition("-")[0]
+        if not (process.isdigit() and psutil.pid_exists(int(process))):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _order(file: Path) -> tuple[bool, bool]:

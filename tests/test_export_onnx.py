@@ -1,6 +1,9 @@
 """ONNX export: dynamic axes, opset, data file, parity as a gate, and nothing half-written."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import onnx
 import pytest
@@ -16,7 +19,8 @@ from compressor.steps import StepModel
 from exporters.export import ExportReport, export
 from exporters.onnx import export_onnx, needs_data_file, weight_bytes
 from exporters.parity import Parity
-from exporters.runners import OnnxRunner, TorchRunner
+from exporters.runners import OnnxRunner, TorchRunner, require_provider
+from exporters.staging import PARTIAL, staged
 from tests.exported import full, full_onnx, samples, slim
 from tests.support import das
 
@@ -132,6 +136,17 @@ def test_an_interrupted_export_leaves_nothing_and_keeps_the_one_before(tmp_path,
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_what_a_killed_process_left_is_removed_by_the_next_export(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process in (ended.pid, os.getpid()):
+        (tmp_path / f"{PARTIAL}{process}-abc").mkdir()
+        (tmp_path / f"{PARTIAL}{process}-abc" / "model.onnx").write_text("half of it")
+    with staged(tmp_path / "model.onnx") as temporary:
+        temporary.write_text("whole")
+    assert names_in(tmp_path) == [f"{PARTIAL}{os.getpid()}-abc", "model.onnx"]
+
+
 def test_an_opset_that_the_exporter_does_not_write(tmp_path):
     depth = {"fusion_layers": 1, "text_layers": 0, "vision_layers": 0}
     shallow = build(full().dims.model_copy(update=depth), "vqa")
@@ -178,6 +193,10 @@ def test_no_silent_fallback_to_the_cpu():
         pass
     with pytest.raises(EnvironmentProblem, match="no CUDA device"), TorchRunner(full(), "cuda"):
         pass
+
+
+def test_a_provider_that_is_there():
+    require_provider("CPUExecutionProvider")
 
 
 def test_a_missing_file(tmp_path):
