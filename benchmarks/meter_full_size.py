@@ -23,7 +23,7 @@ from compressor.data.scenes import word_tokenizer, write_scenes
 from compressor.data.tables import read_table
 from compressor.families.meter import MeterDims, build
 from compressor.finetuning import save_public_checkpoint
-from profiles.comparison import ProfileReport
+from profiles.comparison import Pair, ProfileReport
 from profiles.markdown import markdown_table
 
 LAYERS = "FL1,FL2,FL3,FL4,FV0,FV1,FV4,FV5"  # the paper's choice for VQA, Table A
@@ -75,17 +75,23 @@ def latency_rows(profile: ProfileReport) -> list[list[str]]:
     for runtime in profile.runtimes:
         for name, latency in (("full", runtime.full), ("slim", runtime.slim)):
             quantiles = (latency.p50_ms, latency.p90_ms, latency.p99_ms)
-            peak = getattr(runtime.memory, name).peak / 1e9 if runtime.memory else float("nan")
+            peak = f"{getattr(runtime.memory.peak, name) / 1e9:.2f}" if runtime.memory else ""
             rows.append(
                 [
                     f"{runtime.name}, {name}",
                     *(f"{value:.0f}" for value in quantiles),
                     f"{latency.spread:.1%}",
                     str(latency.n),
-                    f"{peak:.2f}",
+                    peak,
                 ]
             )
     return rows
+
+
+def size_row(name: str, pair: Pair, unit: float) -> tuple[str, ...]:
+    """Full, slim and the share that was saved."""
+    saved = f"{-pair.difference / pair.full:.1%}" if pair.full and pair.difference else ""
+    return name, f"{pair.full / unit:.2f}", f"{pair.slim / unit:.2f}", saved
 
 
 def main() -> None:
@@ -111,12 +117,13 @@ def main() -> None:
         for entry in json.loads(step[0])["exports"]
         if entry["seconds"]
     ]
-    macs, parameters = profile.macs, profile.parameters
+    pools = [pool for pool in profile.parameters_by_pool.items() if pool[1].full or pool[1].slim]
     sizes = markdown_table(
         ("", "full", "slim", "saved"),
         [
-            ("MACs, G (1 MAC = 2 FLOPs)", f"{macs.full / 1e9:.2f}", f"{macs.slim / 1e9:.2f}", _saved(macs)),
-            ("parameters, M", f"{parameters.full / 1e6:.1f}", f"{parameters.slim / 1e6:.1f}", _saved(parameters)),
+            size_row("MACs, G (1 MAC = 2 FLOPs)", profile.macs, 1e9),
+            size_row("parameters, M", profile.parameters, 1e6),
+            *(size_row(f"  {pool}", pair, 1e6) for pool, pair in pools),
         ],
     )
     latency = markdown_table(
@@ -146,14 +153,10 @@ def main() -> None:
     body = (
         f"METER with {DIMS.text_length} text tokens at {DIMS.image_size} pixels, random weights (no public checkpoint "
         f"at hand), {LAYERS} removed, adapters not trained; full and slim in turns, {profile.environment.threads} "
-        f"threads.\n\n{sizes}\n\n{latency}\n\n{verdicts}\n\n{timing}\n\n{parity}\n\nNot measured:\n\n{missing}"
+        f"threads, one-minute load {profile.environment.load:.2f} before the timing.\n\n"
+        f"{sizes}\n\n{latency}\n\n{verdicts}\n\n{timing}\n\n{parity}\n\nNot measured:\n\n{missing}"
     )
     write_section("meter-full-size", "METER of real size on this machine", body)
-
-
-def _saved(pair: object) -> str:
-    full, slim = pair.full, pair.slim  # type: ignore[attr-defined]
-    return f"{(full - slim) / full:.1%}"
 
 
 if __name__ == "__main__":

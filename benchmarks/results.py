@@ -8,15 +8,18 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from compressor.progress import Progress
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
+LOAD = os.getloadavg()[0]  # of the minute before the benchmark: every one imports this before it begins
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "fvcore", "tensorrt-rtx")
 
 
@@ -33,18 +36,24 @@ class LogProgress(Progress):
 
 
 def environment() -> str:
-    """One line: date, machine, versions, command."""
+    """One line: date, machine, load before the start, versions, command."""
     versions = []
     for package in PACKAGES:
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             versions.append(f"{package} not installed")
-    command = " ".join(["python", *(Path(a).name if os.sep in a else a for a in sys.argv)])
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
     return (
-        f"{datetime.date.today()}, {platform.machine()} with {os.cpu_count()} cores, no GPU used, "
-        f"Python {platform.python_version()}, {', '.join(versions)}. Command: `{command}`"
+        f"{datetime.date.today()}, {platform.machine()} with {os.cpu_count()} cores, {gpu}, load {LOAD:.2f} at the "
+        f"start, Python {platform.python_version()}, {', '.join(versions)}. Command: `{command(sys.argv)}`"
     )
+
+
+def command(typed: Sequence[str]) -> str:
+    """The command that runs this benchmark again, with the last part of every path."""
+    arguments = (re.sub("[^=]*/", "", argument.rstrip("/")) for argument in typed[1:])
+    return " ".join(["python", "-m", f"benchmarks.{Path(typed[0]).stem}", *arguments])
 
 
 def write_section(name: str, title: str, body: str) -> None:

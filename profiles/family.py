@@ -84,7 +84,7 @@ def flops(
         model = kind.build(dims, task)
         plan = make_plan(model, skip_layers) if skip_layers else Plan(skip=())
         model, full = remove_layers(model, plan), kind.build(plain, task)
-    inputs = {name: _INPUTS[name](dims) for name in kind.inputs}
+    inputs = example_inputs(kind, dims)
     counted = count(_traceable(model), inputs)
     return FlopsReport(
         family=family,
@@ -99,6 +99,11 @@ def flops(
         by_pool=counted.by_pool,
         uncounted=counted.uncounted,
     )
+
+
+def example_inputs(family: Family, dims: Any) -> dict[str, Tensor]:
+    """One sample of the family's inputs at the sizes of ``dims``: token 0 everywhere, nothing masked, a black image."""
+    return {name: _INPUTS[name](dims) for name in family.inputs}
 
 
 def _dims(family: Family, image_size: int | None, text_length: int | None) -> Any:

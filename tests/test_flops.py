@@ -3,16 +3,19 @@
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
+from benchmarks import easyvqa
 from benchmarks.flops_tables import ROWS, TOLERANCE, by_formula, by_trace
+from benchmarks.results import command
 from compressor.errors import UsageError
+from compressor.evaluation import Score
+from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims
 from compressor.loading import load_checkpoint
 from compressor.surgery import make_plan, remove_layers
 from profiles.closed_form import meter_macs
-from profiles.family import flops
+from profiles.family import example_inputs, flops
 from profiles.flops import count
 from profiles.parts import parameters
 from tests.support import GOLDEN
@@ -22,11 +25,7 @@ CONSISTENT = [row for row in ROWS if not row.doubt]
 
 
 def inputs_of(dims):
-    return {
-        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
-        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
-        "pixel_values": torch.zeros(1, 3, dims.image_size, dims.image_size),
-    }
+    return example_inputs(FAMILIES["meter"], dims)
 
 
 @pytest.fixture(params=["meter_tiny_vqa", "das_meter_tiny_vqa"])
@@ -154,3 +153,23 @@ def test_all_wrong_sizes_are_reported_at_once():
     with pytest.raises(UsageError) as caught:
         flops("meter", image_size=-16, text_length=0)
     assert len(caught.value.problems) == 2
+
+
+def test_benchmarks_record_a_command_that_works_without_paths_of_a_machine():
+    typed = ["/a/benchmarks/easyvqa.py", "/data/easy_vqa/", "--work=/tmp/work", "--steps", "5"]
+    assert command(typed) == "python -m benchmarks.easyvqa easy_vqa --work=work --steps 5"
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [((0.80, 0.79, 0.78), "all differences lie inside"), ((0.80, 0.79, 0.70), "1 of the 3 differences lie outside")],
+)
+def test_the_easyvqa_benchmark_says_whether_das_differs_from_random(values, verdict):
+    def row(value):
+        score = Score(metric="accuracy", value=value, margin=0.03, samples=700, loss=0.5)
+        return easyvqa.Row("", ("FL0",) * 8, score, score, 1)
+
+    said = easyvqa.against_random(row(0.8), [row(value) for value in values])
+    assert verdict in said
+    assert "± 4.24 points" in said
+    assert f"best 80.00, worst {100 * min(values):.2f}" in said
