@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickletools
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class _Foreign(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls.__qualname__ in _VALUES:
-            return object.__new__(cls)
+            return super().__call__()
         raise RefusedCall(cls.__qualname__)
 
 
@@ -80,6 +80,7 @@ def load_plain(path: Path) -> Any:
     for name in sorted(names):
         if name.partition(".")[0] in _SYSTEM:
             raise RefusedCall(name)
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]]
     stand_ins = [(_empty_dict if name == "collections.defaultdict" else _stand_in(name), name) for name in names]
     with safe_globals(stand_ins):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
