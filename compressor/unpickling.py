@@ -93,13 +93,9 @@ def _globals_of_old_format(path: Path) -> Iterator[str]:
             for _ in range(_PICKLES_BEFORE_PYTORCH_1_6):
                 for opcode, argument, _position in pickletools.genops(file):
                     if opcode.name == "GLOBAL":
-                        yield _modern_name(*str(argument).split(" ", 1))
+                        module, name = str(argument).split(" ", 1)
+                        yield f"{module}.{name}"
+                        # PyTorch knows some, not all, of the Python 2 names that protocol 2 writes (__builtin__).
+                        yield ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
         except ValueError:
             return
-
-
-def _modern_name(module: str, name: str) -> str:
-    """The Python 3 name of what protocol 2 calls by its Python 2 name (``__builtin__``)."""
-    if (module, name) in NAME_MAPPING:
-        return ".".join(NAME_MAPPING[module, name])
-    return f"{IMPORT_MAPPING.get(module, module)}.{name}"

@@ -116,7 +116,7 @@ CALLS = {
     "builtins.exec": name("builtins", "exec"),
     "builtins.getattr": name("__builtin__", "getattr"),
     "subprocess.Popen": name("subprocess", "Popen"),
-    "_pickle.loads": name("cPickle", "loads"),
+    "cPickle.loads": name("cPickle", "loads"),
     "functools.partial": name("functools", "partial"),
     "torch.hub.load": name("torch.hub", "load"),
     "numpy.memmap": name("numpy", "memmap"),
