@@ -7,12 +7,14 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer, models
 
 from compressor.data.images import ImageTransform, decode_image
 from compressor.data.scenes import ANSWERS, draw, questions, scene, word_tokenizer, write_scenes
 from compressor.data.tables import write_table
 from compressor.data.text import TextTransform, find_tokenizer
-from compressor.data.vqa import Transforms, load_vqa, question_only_floor
+from compressor.data.vqa import Transforms, answer_count, load_vqa, question_only_floor
+from compressor.errors import InputError
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -46,6 +48,46 @@ def test_images_of_any_mode_become_rgb(mode):
     buffer = io.BytesIO()
     picture(20, 20).convert(mode).save(buffer, "TIFF")
     assert decode_image(buffer.getvalue(), "a test").mode == "RGB"
+
+
+def png():
+    buffer = io.BytesIO()
+    picture(30, 30).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_images_are_input_errors(seed):
+    rng, content = np.random.default_rng(seed), bytearray(png())
+    for place in rng.integers(8, len(content), 20):  # past the signature: Pillow takes it for a PNG
+        content[place] = rng.integers(256)
+    with pytest.raises(InputError, match="a test does not decode"):
+        decode_image(bytes(content), "a test")
+
+
+@pytest.mark.parametrize("content", [None, b"", "text", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dXXXX" + b"\x00" * 20])
+def test_what_is_no_image_is_an_input_error(content):
+    with pytest.raises(InputError, match="a test does not decode"):
+        decode_image(content, "a test")
+
+
+def test_a_tokenizer_that_cannot_pad_is_refused():
+    plain = Tokenizer(models.WordLevel({"<unk>": 0, "red": 1}, unk_token="<unk>"))
+    with pytest.raises(InputError, match="without the token <pad>"):
+        TextTransform(plain, 8, 100)
+
+
+def test_a_named_tokenizer_never_brings_code(monkeypatch, tmp_path):
+    asked = {}
+
+    def from_pretrained(name, **options):
+        asked.update(options)
+        raise OSError("not there")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", from_pretrained)
+    with pytest.raises(InputError, match="no tokenizer"):
+        find_tokenizer("someone/model", tmp_path / "meter.ckpt", None)
+    assert asked["trust_remote_code"] is False
 
 
 def test_texts_are_padded_as_roberta_is():
@@ -139,6 +181,64 @@ def test_a_test_table_without_answers_is_not_scored_on(tmp_path):
     unanswered["answer_labels"] = pa.array(unanswered["answer_labels"], pa.list_(pa.list_(pa.int64())))
     write_table(tmp_path / "vqav2_test.arrow", unanswered)
     assert names(load_vqa(tmp_path, transforms(), classes=3).evaluation) == ["vqav2_val.arrow"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("questions", "what?", "questions is not a list of texts"),
+        ("questions", ["what?", None], "questions is not a list of texts"),
+        ("questions", ["what?"], "1 questions, 2 lists of answer labels"),
+        ("answers", ["red", "two"], "answers is not a list of lists of texts"),
+        ("answer_labels", [1, 2], "answer_labels is not a list of lists"),
+        ("answer_labels", [["1", "2"], ["0"]], "answer_labels is not a list of lists"),
+        ("answer_labels", [[0, 1], None], "answer_labels is not a list of lists"),
+        ("answer_labels", [[0, 1], [-1]], "answer label -1"),
+        ("answer_labels", [[0, 3], [2]], "answer label 3, the model's head has 3 classes"),
+        ("answer_labels", [[0], [2]], "a question with 1 answer labels and 2 answer scores"),
+        ("answer_labels", [[0, 1], [2], [1]], "2 questions, 3 lists of answer labels"),
+        ("answer_labels", [], "2 questions, 0 lists of answer labels"),
+        ("answer_scores", [], "2 questions, 2 lists of answer labels, 0 lists of answer scores"),
+        ("answer_scores", [1.0, 0.5], "answer_scores is not a list of lists"),
+        ("answer_scores", [[1.0, None], [0.6]], "answer_scores is not a list of lists"),
+        ("answer_scores", [[1.0, 1.5], [0.6]], "answer score 1.5"),
+        ("answer_scores", [[1.0, float("nan")], [0.6]], "answer score nan"),
+    ],
+)
+def test_rows_that_do_not_fit_together_are_refused(tmp_path, column, cell, message):
+    write_table(tmp_path / "vqav2_train.arrow", table(20))
+    write_table(tmp_path / "vqav2_val.arrow", table(3) | {column: [cell] * 3})
+    with pytest.raises(InputError) as refusal:
+        load_vqa(tmp_path, transforms(), classes=3)
+    assert f"vqav2_val.arrow, row 0: {message}" in str(refusal.value)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_without_an_answer_is_checked_like_any_other(tmp_path, label):
+    columns = table(20)
+    columns["answers"][7], columns["answer_labels"][7] = [[], []], [[0, 1], [label]]
+    write_table(tmp_path / "vqav2_train.arrow", columns)
+    write_table(tmp_path / "vqav2_val.arrow", table(3))
+    with pytest.raises(InputError, match=f"row 7: answer label {label}"):
+        load_vqa(tmp_path, transforms(), classes=3)
+
+
+def test_a_new_head_has_a_class_for_every_label(tmp_path):
+    columns = table(20)
+    columns["answers"][7], columns["answer_labels"][7] = [[], []], [[0, 1], [8]]
+    write_table(tmp_path / "vqav2_train.arrow", columns)
+    assert answer_count(tmp_path) == 9
+    columns["answer_labels"][7] = [[0, 1], [-2]]
+    write_table(tmp_path / "vqav2_train.arrow", columns)
+    with pytest.raises(InputError, match="row 7: answer label -2"):
+        answer_count(tmp_path)
+
+
+def test_too_few_images_to_hold_some_out(tmp_path):
+    write_table(tmp_path / "vqav2_train.arrow", table(1))
+    write_table(tmp_path / "vqav2_val.arrow", table(3))
+    with pytest.raises(InputError, match="leaves no question for the split 'train'"):
+        load_vqa(tmp_path, transforms(), classes=3)
 
 
 def test_fingerprints_follow_the_content(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -36,8 +36,8 @@ def decode_image(content: bytes, origin: str) -> Image.Image:
     """
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).split(" <")[0]
+    except Exception as error:  # Pillow raises anything on damaged bytes, SyntaxError included
+        reason = str(error).split(" <")[0] or type(error).__name__
         raise input_error(
             f"{origin} does not decode ({reason})", "PNG, JPEG or another image Pillow reads", "replace the image"
         ) from None

@@ -12,6 +12,7 @@ from torch import Tensor
 from compressor.errors import input_error
 
 FILE_NAME = "tokenizer.json"
+PAD_TOKENS = ("<pad>", "[PAD]")
 
 
 class TextTransform:
@@ -30,9 +31,16 @@ class TextTransform:
                 "the tokenizer that the model was trained with",
                 "--tokenizer FILE, FOLDER or Hugging Face name",
             )
+        pads = {pad: tokenizer.token_to_id(pad) for pad in PAD_TOKENS if tokenizer.token_to_id(pad) is not None}
+        if not pads:
+            raise input_error(
+                f"a tokenizer without the token {' or '.join(PAD_TOKENS)}",
+                "the tokenizer that the model was trained with, which pads",
+                "--tokenizer FILE, FOLDER or Hugging Face name",
+            )
         self.tokenizer = tokenizer
-        pad = "<pad>" if tokenizer.token_to_id("<pad>") is not None else "[PAD]"
-        self.tokenizer.enable_padding(length=length, pad_id=tokenizer.token_to_id(pad) or 0, pad_token=pad)
+        pad, number = next(iter(pads.items()))
+        self.tokenizer.enable_padding(length=length, pad_id=number, pad_token=pad)
         self.tokenizer.enable_truncation(length)
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -79,4 +87,4 @@ def _open(place: str) -> Tokenizer:
         return Tokenizer.from_file(str(path / FILE_NAME))
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(place, use_fast=True).backend_tokenizer
+    return AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False).backend_tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from compressor.data.text import TextTransform
 from compressor.errors import input_error
 
 COLUMNS = ("image", "questions", "answers", "answer_labels", "answer_scores", "image_id", "question_id", "split")
+ANSWERED = ("questions", "answers", "answer_labels", "answer_scores")
 TRAIN = ("vqav2_train", "vqav2_trainable_val")
 HELD_OUT = ("vqav2_rest_val", "vqav2_val")
 TEST = ("vqav2_test",)
@@ -153,9 +154,14 @@ def find_data(named: str | Path | None, recorded: str | None) -> Path:
 
 
 def answer_count(root: Path) -> int:
-    """Classes that a new head needs for the tables of a folder: one more than the highest label."""
+    """Classes that a new head needs for the tables of a folder: one more than the highest label.
+
+    Raises:
+        InputError: a table is missing columns, damaged, or has rows that do not fit together.
+    """
     tables = _open(root, (*TRAIN, *HELD_OUT, *TEST))
-    return 1 + max((label for _, table in tables for label in _pairs(table)), default=0)
+    rows = [row for path, table in tables for row in _checked_labels(path, table)]
+    return 1 + max((label for row in rows for labels in row for label in labels), default=0)
 
 
 def load_vqa(root: Path, transforms: Transforms, classes: int) -> VqaData:
@@ -171,7 +177,7 @@ def load_vqa(root: Path, transforms: Transforms, classes: int) -> VqaData:
     held_out, test = _open(root, HELD_OUT)[:1], _open(root, TEST)
     # vqav2_val is trainable_val and rest_val together: whatever is held out is not trained on.
     train = _open(root, TRAIN if held_out and held_out[0][0].stem == HELD_OUT[0] else TRAIN[:1])
-    train_index, held_index, test_index = (_index(tables) for tables in (train, held_out, test))
+    train_index, held_index, test_index = (_index(tables, classes) for tables in (train, held_out, test))
     if not len(train_index) or not (len(held_index) or len(test_index)):
         there = ", ".join(sorted(path.name for path in root.glob("*.arrow"))) or "no arrow file"
         raise input_error(
@@ -179,9 +185,14 @@ def load_vqa(root: Path, transforms: Transforms, classes: int) -> VqaData:
             "vqav2_train.arrow and vqav2_val.arrow (or vqav2_rest_val.arrow) with answers",
             "convert VQA v2 with METER's write_vqa.py, or give the right folder: --data",
         )
-    _check_labels([*train, *held_out, *test], classes)
 
     def split(name: str, tables: list[tuple[Path, pa.Table]], index: np.ndarray) -> Split:
+        if not len(index):
+            raise input_error(
+                f"{root} leaves no question for the split {name!r}",
+                "tables with images enough to train on some and hold others out",
+                "convert more images, or add vqav2_test.arrow with answers",
+            )
         return Split(name, tables, index, transforms, classes)
 
     labels = _labels([*train, *held_out, *test], classes)
@@ -205,45 +216,80 @@ def _open(root: Path, names: Sequence[str]) -> list[tuple[Path, pa.Table]]:
     return [(path, read_table(path, COLUMNS)) for path in paths if path.exists()]
 
 
-def _index(tables: list[tuple[Path, pa.Table]]) -> np.ndarray:
-    entries = []
-    for number, (path, table) in enumerate(tables):
-        try:
-            labels = table.column("answer_labels").to_pylist()
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            raise input_error(f"{path} is damaged ({error})", "a readable table", "convert it again") from None
-        entries += [
-            (number, row, at) for row, cell in enumerate(labels) for at, found in enumerate(cell or []) if found
-        ]
+def _index(tables: list[tuple[Path, pa.Table]], classes: int) -> np.ndarray:
+    """Every answered question as (number of its table, row, place in the row), (n, 3)."""
+    entries = [
+        (number, row, at)
+        for number, (path, table) in enumerate(tables)
+        for row, labels in enumerate(_checked_labels(path, table, classes))
+        for at, found in enumerate(labels)
+        if found
+    ]
     return np.array(entries, dtype=np.int64).reshape(-1, 3)
 
 
-def _pairs(table: pa.Table) -> Mapping[int, str]:
-    names: dict[int, str] = {}
-    for labels, answers in zip(
-        table.column("answer_labels").to_pylist(), table.column("answers").to_pylist(), strict=True
-    ):
-        for label_list, answer_list in zip(labels or [], answers or [], strict=False):
-            names.update(zip(label_list, answer_list, strict=False))
-    return names
+def _checked_labels(path: Path, table: pa.Table, classes: int | None = None) -> list[list[list[int]]]:
+    """The answer labels of every question of every row, once everything in the table fits together.
+
+    METER's converter leaves both lists of a row empty when its answers are not public.
+    """
+    try:
+        columns = [table.column(name).to_pylist() for name in ANSWERED]
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise input_error(f"{path} is damaged ({error})", "a readable table", "convert it again") from None
+    for row, (questions, answers, labels, scores) in enumerate(zip(*columns, strict=True)):
+        if problem := _problem(questions, answers, labels, scores, classes):
+            raise input_error(
+                f"{path}, row {row}: {problem}",
+                "for each question a text, answer labels that the head has, and as many scores from 0 to 1",
+                "give the --data folder of this checkpoint, or convert it again with METER's or ViLT's converter",
+            )
+    return [labels or [] for labels in columns[ANSWERED.index("answer_labels")]]
+
+
+def _problem(questions: Any, answers: Any, labels: Any, scores: Any, classes: int | None) -> str:
+    """What does not fit in a row of a table; nothing when all does."""
+    if not _list_of(questions, str):
+        return "questions is not a list of texts"
+    if answers and not _lists_of(answers, str):
+        return "answers is not a list of lists of texts"
+    if not labels and not scores:
+        return ""
+    if not _lists_of(labels, int):
+        return "answer_labels is not a list of lists of whole numbers"
+    if not _lists_of(scores, int, float):
+        return "answer_scores is not a list of lists of numbers"
+    if not len(questions) == len(labels) == len(scores):
+        return f"{len(questions)} questions, {len(labels)} lists of answer labels, {len(scores)} lists of answer scores"
+    for of_labels, of_scores in zip(labels, scores, strict=True):
+        if len(of_labels) != len(of_scores):
+            return f"a question with {len(of_labels)} answer labels and {len(of_scores)} answer scores"
+        for label in of_labels:
+            if label < 0 or (classes is not None and label >= classes):
+                head = "" if classes is None else f", the model's head has {classes} classes"
+                return f"answer label {label}{head}"
+        for score in of_scores:
+            if not 0 <= score <= 1:  # false for NaN, too
+                return f"answer score {score}"
+    return ""
+
+
+def _list_of(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(type(item) in kinds for item in value)
+
+
+def _lists_of(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(_list_of(item, *kinds) for item in value)
 
 
 def _labels(tables: list[tuple[Path, pa.Table]], classes: int) -> tuple[str, ...]:
     names: dict[int, str] = {}
     for _, table in tables:
-        names.update(_pairs(table))
+        columns = (table.column(name).to_pylist() for name in ("answer_labels", "answers"))
+        for labels, answers in zip(*columns, strict=True):
+            for of_labels, of_answers in zip(labels or [], answers or [], strict=False):
+                names.update(zip(of_labels, of_answers, strict=False))
     return tuple(names.get(number, f"<class {number}>") for number in range(classes))
-
-
-def _check_labels(tables: list[tuple[Path, pa.Table]], classes: int) -> None:
-    for path, table in tables:
-        highest = max((label for label in _pairs(table)), default=0)
-        if highest >= classes:
-            raise input_error(
-                f"{path} has answer label {highest}, the model's head has {classes} classes",
-                "the tables that the checkpoint was fine-tuned on",
-                "give the matching --data folder or checkpoint",
-            )
 
 
 def question_only_floor(train: Split, evaluation: Split) -> float:
