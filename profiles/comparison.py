@@ -9,6 +9,7 @@ from profiles.latency import Latency, Speedup
 from profiles.memory import Memory
 
 SCHEMA_VERSION = 1
+PROFILE = "profile.json"  # a ProfileReport in a run's folder
 
 
 class Pair(BaseModel):
@@ -35,13 +36,20 @@ class MemoryPair(BaseModel):
     slim: Memory
 
     @property
+    def gpu(self) -> Pair | None:
+        """Peaks of what PyTorch allocated on the GPU; None where that was not measured."""
+        if self.full.gpu_allocated is None or self.slim.gpu_allocated is None:
+            return None
+        return Pair(full=self.full.gpu_allocated, slim=self.slim.gpu_allocated)
+
+    @property
     def peak(self) -> Pair:
-        """Peaks of the two processes."""
-        return Pair(full=self.full.peak, slim=self.slim.peak)
+        """Peaks on the GPU where the models ran there, else of the two processes."""
+        return self.gpu or Pair(full=self.full.peak, slim=self.slim.peak)
 
 
 class RuntimeProfile(BaseModel):
-    """Full against slim in one runtime; ``file_bytes`` are the weights and graph that it reads."""
+    """Full against slim in one runtime; ``file_bytes`` are the ONNX files where it reads those, else the weights."""
 
     model_config = ConfigDict(frozen=True)
 

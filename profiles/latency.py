@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class Latency(BaseModel):
     """Time of one call end to end, in milliseconds, from all of ``samples_ms`` in the order they were taken.
 
     ``spread`` is the standard deviation over the mean. ``throughput`` is samples per second at this batch size.
-    ``gpu_p50_ms`` is the median of what CUDA events saw of the call, None without a GPU.
+    ``gpu_p50_ms`` is the median of what CUDA events on PyTorch's stream saw of the call, None where there are none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -95,15 +96,19 @@ def measure(
         batch: samples in one call.
         clock: times one call.
         least_turns: how many calls of each at least.
-        progress: told of every turn, under ``label``.
+        progress: told of every second, under ``label``.
         label: what is being timed.
     """
     for call in calls.values():
         _warm_up(call)
-    taken: dict[str, list[tuple[float, float | None]]] = {name: [] for name in calls}
-    for turn in progress.track(_turns(seconds, least_turns), label):
-        for name in list(calls) if turn % 2 == 0 else reversed(list(calls)):
-            taken[name].append(clock(calls[name]))
+    order = list(calls)
+    taken: dict[str, list[tuple[float, float | None]]] = {name: [] for name in order}
+    start, turns, parts = time.perf_counter(), itertools.count(), max(1, math.ceil(seconds))
+    for part in progress.track(range(1, parts + 1), label, parts):
+        share = part / parts
+        while time.perf_counter() - start < share * seconds or len(taken[order[0]]) < share * least_turns:
+            for name in order if next(turns) % 2 == 0 else reversed(order):
+                taken[name].append(clock(calls[name]))
     return {
         name: summarise([wall for wall, _ in times], batch, [gpu for _, gpu in times if gpu is not None])
         for name, times in taken.items()
@@ -116,14 +121,6 @@ def _warm_up(call: Call) -> None:
         if done >= WARM_UP_CALLS and time.perf_counter() >= end:
             return
         call()
-
-
-def _turns(seconds: float, least: int) -> Iterator[int]:
-    end = time.perf_counter() + seconds
-    for turn in itertools.count():
-        if turn >= least and time.perf_counter() >= end:
-            return
-        yield turn
 
 
 def summarise(samples_ms: Sequence[float], batch: int = 1, gpu_ms: Sequence[float] = ()) -> Latency:

@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from compressor.runs import open_run
+from profiles.parts import without_idle
 from profiles.runtimes import RUNTIMES, Subject, batch_of
 
 CALLS = 3
@@ -60,7 +61,8 @@ def memory(request: MemoryRequest) -> Memory | str:
 
     Returns the measurement, or the last line the process wrote when it died (out of memory, say).
     """
-    command = [sys.executable, "-m", "profiles.memory", request.model_dump_json()]
+    # -P: the folder that das was started in is not a place to import from.
+    command = [sys.executable, "-P", "-m", "profiles.memory", request.model_dump_json()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return Memory.model_validate_json(done.stdout)
@@ -74,8 +76,8 @@ def measure_here(request: MemoryRequest) -> Memory:
     run, runtime, process = open_run(request.run), RUNTIMES[request.runtime], psutil.Process()
     importlib.import_module(runtime.package)
     inputs = batch_of(run.samples(), request.batch)
-    load = {"full": run.load_full, "slim": run.load_slim}[request.which]
-    subject = Subject(load, run.path, request.onnx)
+    load = {"full": lambda: without_idle(run.load_full()), "slim": run.load_slim}[request.which]
+    subject = Subject(load, request.onnx)
     before = process.memory_info().rss
     with runtime.open(subject, request.device, request.threads) as runner:
         _give_back_what_loading_took()
@@ -115,7 +117,7 @@ def _watch(process: psutil.Process) -> Iterator[list[int]]:
 
 def _gpu(request: MemoryRequest) -> dict[str, int]:
     """PyTorch's own peaks; memory that another runtime takes on the GPU is not in them."""
-    if request.device != "cuda" or request.runtime != "torch":
+    if request.device != "cuda" or not RUNTIMES[request.runtime].seen_by_torch:
         return {}
     return {"gpu_allocated": torch.cuda.max_memory_allocated(), "gpu_reserved": torch.cuda.max_memory_reserved()}
 

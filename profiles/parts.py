@@ -35,3 +35,9 @@ def by_part(model: StepModel, amount: Callable[[str], int]) -> dict[str, int]:
 def parameters(model: StepModel) -> dict[str, int]:
     """Number of parameters by part."""
     return by_part(model, lambda name: sum(p.numel() for p in model.get_submodule(name).parameters()))
+
+
+def without_idle(model: StepModel) -> StepModel:
+    """Take away the skip adapters that a checkpoint brought along: the full model does not call them."""
+    model.skips.clear()
+    return model

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -15,18 +14,19 @@ import torch
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from compressor.job import choose_device
 from compressor.progress import QUIET, Progress
-from compressor.runs import WEIGHTS, Run, write_json
-from exporters.export import ONNX_FILES, export
-from profiles.comparison import MemoryPair, NotMeasured, Pair, ProfileReport, RuntimeProfile
+from compressor.runs import Run, cannot_write, write_json
+from exporters.export import EXPORTS, ONNX_FILES, export
+from exporters.onnx import weight_bytes
+from exporters.staging import bytes_of
+from profiles.comparison import PROFILE, MemoryPair, NotMeasured, Pair, ProfileReport, RuntimeProfile
 from profiles.environment import environment
 from profiles.flops import Macs, count
 from profiles.latency import cuda_clock, measure, speedup, wall_clock
 from profiles.memory import Memory, MemoryRequest, memory
-from profiles.parts import parameters
-from profiles.runtimes import RUNTIMES, Runtime, Subject, batch_of
+from profiles.parts import parameters, without_idle
+from profiles.runtimes import RUNTIMES, Runtime, Subject, batch_of, obstacles
 
 FULL, SLIM = "full", "slim"
-EXPORTS, REPORT = "exports", "profile.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,15 @@ class _Bench:
     seconds: float
     device: str
     progress: Progress
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What one model costs before anything is timed."""
+
+    macs: Macs
+    parameters: dict[str, int]
+    weight_bytes: int
 
 
 def profile(
@@ -59,7 +68,7 @@ def profile(
 
     Args:
         run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
-        runtimes: names of ``RUNTIMES``; every installed one when empty.
+        runtimes: names of ``RUNTIMES``; every one that can run on the device when empty.
         batch: samples in one call.
         threads: CPU threads of every runtime; PyTorch's own choice when left out.
         seconds: how long full and slim are timed in each runtime.
@@ -69,22 +78,22 @@ def profile(
     Raises:
         UsageError: unknown runtime, or a number that cannot be.
         InputError: the full checkpoint is gone or has changed.
-        EnvironmentProblem: a runtime or device that was asked for is not here.
+        EnvironmentProblem: a device or runtime that was asked for is not here, or the ONNX files cannot be written.
         CheckFailed: an ONNX file that was made on the way does not answer as its model does.
     """
-    chosen = choose_runtimes(runtimes)
+    chosen = choose_runtimes(runtimes, device)
     _check_positive({"batch": batch, "threads": threads, "seconds": seconds})
     place, folder, onnx = choose_device(device).type, run.path / EXPORTS, ONNX_FILES["fp32"]
     subjects = {
-        FULL: Subject(run.load_full, Path(run.manifest.source.path), folder / FULL / onnx),
-        SLIM: Subject(run.load_slim, run.path / WEIGHTS, folder / onnx),
+        FULL: Subject(lambda: without_idle(run.load_full()), folder / FULL / onnx),
+        SLIM: Subject(run.load_slim, folder / onnx),
     }
     with _cpu_threads(threads) as used:
         bench = _Bench(run, subjects, batch, used, seconds, place, progress)
         measured_in = environment(place, used)
         counted = {which: _count(which, bench, any(runtime.needs_onnx for runtime in chosen)) for which in subjects}
-        compared = [_compare(runtime, bench) for runtime in chosen]
-    (full, full_parameters), (slim, slim_parameters) = counted[FULL], counted[SLIM]
+        compared = [_compare(runtime, bench, counted) for runtime in chosen]
+    full, slim = counted[FULL], counted[SLIM]
     return ProfileReport(
         run=run.path.name,
         family=run.manifest.family,
@@ -92,50 +101,51 @@ def profile(
         skipped=run.manifest.plan.layers,
         batch=batch,
         seconds=seconds,
-        macs=Pair(full=full.total, slim=slim.total),
-        macs_by_pool=_pairs(full.by_pool, slim.by_pool),
-        uncounted=_pairs(*({entry.operator: entry.calls for entry in macs.uncounted} for macs in (full, slim))),
-        parameters=Pair(full=sum(full_parameters.values()), slim=sum(slim_parameters.values())),
-        parameters_by_pool=_pairs(full_parameters, slim_parameters),
+        macs=Pair(full=full.macs.total, slim=slim.macs.total),
+        macs_by_pool=_pairs(full.macs.by_pool, slim.macs.by_pool),
+        uncounted=_pairs(*({entry.operator: entry.calls for entry in model.macs.uncounted} for model in (full, slim))),
+        parameters=Pair(full=sum(full.parameters.values()), slim=sum(slim.parameters.values())),
+        parameters_by_pool=_pairs(full.parameters, slim.parameters),
         runtimes=tuple(found for found, _ in compared),
         environment=measured_in,
         not_measured=(*(entry for _, missing in compared for entry in missing), *_left_out(chosen, place)),
     )
 
 
-def choose_runtimes(names: Sequence[str]) -> tuple[Runtime, ...]:
-    """The runtimes called ``names``; all installed ones when there are none.
+def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Runtime, ...]:
+    """The runtimes called ``names``; when there are none, all that can run on ``device``.
 
     Raises:
-        UsageError: a name that das does not know.
-        EnvironmentProblem: a runtime that is not installed.
+        UsageError: a runtime or kind of device that das does not know.
+        EnvironmentProblem: no such device, or a runtime that was named and cannot run on it.
     """
     unknown = [name for name in names if name not in RUNTIMES]
     if unknown:
         known = ", ".join(RUNTIMES)
         raise UsageError(*(Problem(f"no runtime {name!r}", f"one of: {known}", "--runtime torch") for name in unknown))
-    chosen = tuple(runtime for name, runtime in RUNTIMES.items() if (name in names if names else _installed(runtime)))
-    missing = [runtime for runtime in chosen if not _installed(runtime)]
-    if missing:
-        found = (Problem(f"{entry.name} is not installed", "a runtime that is here", entry.fix) for entry in missing)
-        raise EnvironmentProblem(*found)
-    return chosen
+    blocked = obstacles(choose_device(device).type)
+    if missing := [blocked[name] for name in names if name in blocked]:
+        raise EnvironmentProblem(*missing)
+    return tuple(runtime for name, runtime in RUNTIMES.items() if (name in names if names else name not in blocked))
 
 
 def save(run: Run, report: ProfileReport) -> Path:
-    """Write the report into the run folder, whole or not at all."""
-    write_json(run.path / REPORT, report.model_dump(mode="json"))
-    return run.path / REPORT
+    """Write the report into the run folder, whole or not at all.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
+    try:
+        write_json(run.path / PROFILE, report.model_dump(mode="json"))
+    except OSError as error:
+        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
+    return run.path / PROFILE
 
 
 def parity(run: Run) -> dict[str, str]:
     """What the parity record of each export of the run says, by the record's file name."""
     records = sorted((run.path / EXPORTS).glob("*.parity.json"))
     return {record.name: str(json.loads(record.read_text())["status"]) for record in records}
-
-
-def _installed(runtime: Runtime) -> bool:
-    return find_spec(runtime.package) is not None
 
 
 def _check_positive(numbers: Mapping[str, float | None]) -> None:
@@ -154,8 +164,8 @@ def _cpu_threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _count(which: str, bench: _Bench, needs_onnx: bool) -> tuple[Macs, dict[str, int]]:
-    """MACs and parameters of one model, which is exported on the way where its ONNX file is wanted and missing."""
+def _count(which: str, bench: _Bench, needs_onnx: bool) -> _Counted:
+    """Count one model, which is exported on the way where its ONNX file is wanted and missing."""
     subject, samples = bench.subjects[which], bench.run.samples()
     model = subject.load()
     with bench.progress.stage(f"counting MACs of the {which} model"):
@@ -163,10 +173,12 @@ def _count(which: str, bench: _Bench, needs_onnx: bool) -> tuple[Macs, dict[str,
     if needs_onnx and not subject.onnx.exists():
         bench.progress.say(f"exporting the {which} model to ONNX, to time it")
         export(model, samples, subject.onnx.parent, ["onnx"], progress=bench.progress)
-    return macs, parameters(model)
+    return _Counted(macs, parameters(model), weight_bytes(model))
 
 
-def _compare(runtime: Runtime, bench: _Bench) -> tuple[RuntimeProfile, list[NotMeasured]]:
+def _compare(
+    runtime: Runtime, bench: _Bench, counted: Mapping[str, _Counted]
+) -> tuple[RuntimeProfile, list[NotMeasured]]:
     """Time full and slim in turns in one runtime, then measure the memory of each in a process of its own."""
     inputs = batch_of(bench.run.samples(), bench.batch)
     with ExitStack() as stack:
@@ -178,7 +190,7 @@ def _compare(runtime: Runtime, bench: _Bench) -> tuple[RuntimeProfile, list[NotM
             {which: partial(runner.run, inputs) for which, runner in runners.items()},
             seconds=bench.seconds,
             batch=bench.batch,
-            clock=cuda_clock if bench.device == "cuda" else wall_clock,
+            clock=cuda_clock if bench.device == "cuda" and runtime.seen_by_torch else wall_clock,
             progress=bench.progress,
             label=f"timing full and slim in {runtime.name}",
         )
@@ -189,13 +201,20 @@ def _compare(runtime: Runtime, bench: _Bench) -> tuple[RuntimeProfile, list[NotM
         full=times[FULL],
         slim=times[SLIM],
         speedup=speedup(times[FULL], times[SLIM]),
-        file_bytes=Pair(**{which: runtime.bytes(subject) for which, subject in bench.subjects.items()}),
+        file_bytes=Pair(
+            **{
+                which: bytes_of(subject.onnx) if runtime.needs_onnx else counted[which].weight_bytes
+                for which, subject in bench.subjects.items()
+            }
+        ),
         memory=None if failed else MemoryPair.model_validate(needed),
     )
     return found, [NotMeasured(what=f"memory, {which}, {runtime.name}", why=why) for which, why in failed.items()]
 
 
 def _memory(runtime: Runtime, which: str, bench: _Bench) -> Memory | str:
+    if bench.device == "cuda" and not runtime.seen_by_torch:
+        return "on the GPU, and PyTorch's counters do not see it"
     request = MemoryRequest(
         run=bench.run.path,
         which=which,
@@ -211,11 +230,12 @@ def _memory(runtime: Runtime, which: str, bench: _Bench) -> Memory | str:
 
 def _left_out(chosen: Sequence[Runtime], device: str) -> list[NotMeasured]:
     """What a reader may look for in the report, and why it is not there."""
-    others = [runtime for runtime in RUNTIMES.values() if runtime not in chosen]
-    reasons = {entry.name: "not asked for" if _installed(entry) else f"not installed: {entry.fix}" for entry in others}
+    blocked = obstacles(device)
+    others = [name for name, runtime in RUNTIMES.items() if runtime not in chosen]
+    reasons = dict.fromkeys(others, "not asked for")
+    reasons |= {name: f"{blocked[name].found}; {blocked[name].fix}" for name in others if name in blocked}
     if device == "cuda":
         reasons["CPU"] = "measured on the GPU; --device cpu"
-        reasons["GPU memory of onnxruntime"] = "PyTorch's counters do not see it"
     else:
         reasons["GPU"] = "--device cuda" if torch.cuda.is_available() else "this machine has no CUDA device"
     reasons["TensorRT"] = "das profile does not time engines; trtexec does, on the GPU they were built for"

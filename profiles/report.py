@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -11,17 +11,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from compressor.evaluation import Score
 from compressor.families import FAMILIES
 from compressor.plan import Plan
-from compressor.runs import WEIGHTS, Run, write_json
-from compressor.steps import StepModel
+from compressor.runs import Run, cannot_write, write_json
+from compressor.steps import steps_of
+from compressor.tasks import TASKS
+from exporters.export import EXPORTS
+from exporters.onnx import weight_bytes
 from exporters.parity import Parity
-from profiles.comparison import NotMeasured, Pair, ProfileReport
+from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport
 from profiles.flops import count
 from profiles.markdown import bullets, markdown_table
-from profiles.parts import parameters
-from profiles.tables import Table, latency_table, quantity, size, verdicts
+from profiles.parts import parameters, without_idle
+from profiles.tables import Table, costs_of, latency_table, peaks, quantity, size, verdicts
 
 SCHEMA_VERSION = 1
-REPORT, MARKDOWN, PROFILE = "report.json", "report.md", "profile.json"
+REPORT, MARKDOWN = "report.json", "report.md"
+BY_HAND, RANDOM = "by hand", "random"  # strategies that do not choose by gates
 KEPT, REPLACED = "■", "□"
 
 
@@ -56,7 +60,7 @@ class Costs(BaseModel):
 
 
 class Export(BaseModel):
-    """One exported file and whether it answers like the slim model."""
+    """One exported file and whether it answers like the slim model; one that does not was removed and has 0 bytes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -120,25 +124,26 @@ def candidates_of(
     )
 
 
-def picture(model: StepModel) -> tuple[str, ...]:
-    """The model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
-    kept, skipped = set(model.layers), set(model.skipped)
+def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tuple[str, ...]:
+    """A full model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
     lines = []
-    for pool in FAMILIES[model.family].pools:
-        names = FAMILIES[model.family].layer_order(
-            tuple(name for name in kept | skipped if name.rstrip("0123456789") == pool.prefix)
-        )
-        marks = " ".join(KEPT if name in kept else REPLACED for name in names)
+    for pool in FAMILIES[family].pools:
+        names = FAMILIES[family].layer_order(tuple(n for n in layers if n.rstrip("0123456789") == pool.prefix))
+        marks = " ".join(REPLACED if name in skipped else KEPT for name in names)
         lines.append(f"{pool.prefix:<4}{marks}")
     return tuple(lines)
 
 
-def measure_costs(run: Run, full: StepModel, slim: StepModel) -> Costs:
-    """Count both models on one real sample."""
+def measure_costs(run: Run) -> Costs:
+    """Count the full and the slim model on one real sample.
+
+    Raises:
+        InputError: the full checkpoint is gone or has changed.
+    """
     sample = {name: value[:1] for name, value in run.samples().items()}
+    full, slim = without_idle(run.load_full()), run.load_slim()
     before, after = count(full, sample), count(slim, sample)
     sizes = parameters(full), parameters(slim)
-    bytes_full = sum(value.nbytes for value in full.state_dict().values())
     return Costs(
         macs=Pair(full=before.total, slim=after.total),
         macs_by_pool={
@@ -146,25 +151,24 @@ def measure_costs(run: Run, full: StepModel, slim: StepModel) -> Costs:
         },
         parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
         parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},
-        weight_bytes=Pair(full=bytes_full, slim=(run.path / WEIGHTS).stat().st_size),
+        weight_bytes=Pair(full=weight_bytes(full), slim=weight_bytes(slim)),
         uncounted=tuple(entry.operator for entry in after.uncounted),
     )
 
 
 def build_report(run: Run) -> CompressionReport:
     """Gather what the run folder holds; costs are counted once and kept in report.json."""
-    manifest, slim = run.manifest, run.load_slim()
-    costs = _kept_costs(run) or measure_costs(run, run.load_full(), slim)
+    manifest, family = run.manifest, FAMILIES[run.manifest.family]
+    steps = steps_of(family.rounds(family.dims_type(**manifest.dims)))
+    layers = tuple(step.name for step in steps if step.pool)
     exports, profile = _exports(run), _profile(run)
-    from compressor.tasks import TASKS
-
     return CompressionReport(
         run=run.path.name,
         family=manifest.family,
         task=manifest.task,
         checkpoint=manifest.source.path.rsplit("/", 1)[-1],
         strategy=manifest.strategy,
-        picture=picture(slim),
+        picture=picture(manifest.family, layers, manifest.plan.layers),
         skipped=manifest.plan.layers,
         candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
         floor_name=TASKS[manifest.task].floor_name,
@@ -173,7 +177,7 @@ def build_report(run: Run) -> CompressionReport:
         slim=manifest.results.slim,
         answer_agreement=manifest.results.answer_agreement,
         trained_parameters=manifest.trained_parameters,
-        costs=costs,
+        costs=_kept_costs(run) or measure_costs(run),
         exports=exports,
         profile=profile,
         not_measured=_not_measured(exports, profile),
@@ -186,12 +190,19 @@ def build_report(run: Run) -> CompressionReport:
 
 
 def save_report(run: Run) -> CompressionReport:
-    """Build the report and write report.json and report.md into the run."""
+    """Build the report and write report.json and report.md into the run.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
     report = build_report(run)
-    write_json(run.path / REPORT, report.model_dump(mode="json"))
-    temporary = run.path / f".{MARKDOWN}.tmp"
-    temporary.write_text(report_markdown(report))
-    temporary.replace(run.path / MARKDOWN)
+    try:
+        write_json(run.path / REPORT, report.model_dump(mode="json"))
+        temporary = run.path / f".{MARKDOWN}.tmp"
+        temporary.write_text(report_markdown(report))
+        temporary.replace(run.path / MARKDOWN)
+    except OSError as error:
+        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
     return report
 
 
@@ -203,14 +214,15 @@ def _kept_costs(run: Run) -> Costs | None:
 
 
 def _exports(run: Run) -> tuple[Export, ...]:
+    """Every export that is there, and every one that was removed because it failed its comparison."""
     found = []
-    for path in sorted((run.path / "exports").glob("*.parity.json")):
+    for path in sorted((run.path / EXPORTS).glob("*.parity.json")):
         exported = path.with_name(path.name.removesuffix(".parity.json"))
-        if exported.exists():
-            files = sorted(exported.parent.glob(exported.name + "*"))
-            weight = sum(file.stat().st_size for file in files if not file.name.endswith(".json"))
-            parity = Parity.model_validate_json(path.read_bytes())
-            found.append(Export(file=exported.name, bytes=weight, parity=parity))
+        parity = Parity.model_validate_json(path.read_bytes())
+        if exported.exists() or parity.status == "failed":
+            files = exported.parent.glob(exported.name + "*")
+            size_of = sum(file.stat().st_size for file in files if not file.name.endswith(".json"))
+            found.append(Export(file=exported.name, bytes=size_of, parity=parity))
     return tuple(found)
 
 
@@ -248,17 +260,10 @@ def accuracy_table(report: CompressionReport) -> Table:
 
 
 def costs_table(report: CompressionReport) -> Table:
-    """MACs, parameters and weights of full and slim."""
-    rows = []
-    for name, pair, show in (
-        ("MACs (1 MAC = 2 FLOPs)", report.costs.macs, quantity),
-        *((f"  {part}", pair, quantity) for part, pair in report.costs.macs_by_pool.items() if pair.full or pair.slim),
-        ("parameters", report.costs.parameters, quantity),
-        ("weights, float32", report.costs.weight_bytes, size),
-    ):
-        share = f"{-pair.difference / pair.full:.1%}" if pair.full else ""
-        rows.append((name, show(pair.full), show(pair.slim), share))
-    return Table("What it costs", ("", "full", "slim", "saved"), tuple(rows))
+    """MACs, parameters, weights and, once it was measured, memory of full and slim."""
+    costs, memory = report.costs, peaks(report.profile) if report.profile else {}
+    sizes = {"weights, float32": costs.weight_bytes, **memory}
+    return costs_of(costs.macs, costs.macs_by_pool, costs.parameters, sizes)
 
 
 def candidates_table(report: CompressionReport) -> Table:
@@ -289,18 +294,17 @@ def exports_table(report: CompressionReport) -> Table:
         parity = entry.parity
         error = "" if parity.max_abs_error is None else f"{parity.max_abs_error:.1e}"
         agreement = "" if parity.answer_agreement is None else f"{parity.answer_agreement:.1%}"
-        rows.append((entry.file, size(entry.bytes), error, agreement, parity.status))
+        rows.append((entry.file, size(entry.bytes) if entry.bytes else "", error, agreement, parity.status))
     return Table("Exports", ("file", "size", "max error", "agreement", "parity"), tuple(rows))
 
 
 def sentences(report: CompressionReport) -> tuple[str, ...]:
     """The result in words."""
     pair, saved = report.costs.macs, 100 * -report.costs.macs.difference / report.costs.macs.full
-    lines = [
-        f"{len(report.skipped)} of {len(report.candidates)} candidate layers removed: {', '.join(report.skipped)}."
-        if len(report.candidates) > len(report.skipped)
-        else f"{len(report.skipped)} layers removed, named by hand: {', '.join(report.skipped)}."
-    ]
+    by_hand = report.strategy == BY_HAND
+    what = "layers removed, named by hand" if by_hand else f"of {len(report.candidates)} candidate layers removed"
+    how = "" if by_hand else f" (strategy {report.strategy})"
+    lines = [f"{len(report.skipped)} {what}{how}: {', '.join(report.skipped)}."]
     if report.full:
         drop = 100 * (report.full.value - report.slim.value)
         word = "lost" if drop >= 0 else "gained"
@@ -313,6 +317,8 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
         lines.append(f"Full and slim model give the same answer to {report.answer_agreement:.1%} of the questions.")
     lines.append(f"MACs {quantity(pair.full)} -> {quantity(pair.slim)} ({saved:.1f} % fewer).")
     lines += verdicts(report.profile) if report.profile else ()
+    failed = [entry for entry in report.exports if entry.parity.status == "failed"]
+    lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
     return tuple(lines)
 
 
@@ -323,7 +329,7 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
         found.append(latency_table(report.profile))
     if report.exports:
         found.append(exports_table(report))
-    if any(entry.gate is not None for entry in report.candidates):
+    if report.strategy != RANDOM and any(entry.gate is not None for entry in report.candidates):
         found.append(candidates_table(report))
     return tuple(found)
 

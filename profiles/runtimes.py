@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from compressor.errors import EnvironmentProblem, Problem
+from compressor.job import choose_device
 from compressor.steps import StepModel
-from exporters.runners import OnnxRunner, Runner, TorchRunner
-from exporters.staging import bytes_of
+from exporters.runners import OnnxRunner, Runner, TorchRunner, require_provider
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model of a comparison: how to load it, its weights file, and where its ONNX file is or will be."""
+    """One model of a comparison: how to load it, and where its ONNX file is or will be."""
 
     load: Callable[[], StepModel]
-    weights: Path
     onnx: Path
 
 
@@ -31,19 +31,30 @@ class Runtime:
 
     Attributes:
         name: as users type it.
-        package: the module that must be importable.
-        fix: the command that installs it.
+        package: the module to import.
+        check: takes "cpu" or "cuda" and raises an EnvironmentProblem when the runtime cannot run there.
         needs_onnx: whether it executes the ONNX file.
+        seen_by_torch: whether PyTorch's CUDA events and memory counters see its work.
         open: subject, device ("cpu" or "cuda") and CPU threads to a runner that is still to be entered.
-        bytes: size of the files it reads.
     """
 
     name: str
     package: str
-    fix: str
+    check: Callable[[str], object]
     needs_onnx: bool
+    seen_by_torch: bool
     open: Callable[[Subject, str, int], Runner]
-    bytes: Callable[[Subject], int]
+
+
+def obstacles(device: str) -> dict[str, Problem]:
+    """Why runtimes cannot run on ``device`` ("cpu" or "cuda"), by name; those that can are not in it."""
+    found = {}
+    for name, runtime in RUNTIMES.items():
+        try:
+            runtime.check(device)
+        except EnvironmentProblem as error:
+            found[name] = error.problems[0]
+    return found
 
 
 def batch_of(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
@@ -72,18 +83,18 @@ RUNTIMES: dict[str, Runtime] = {
         Runtime(
             "torch",
             package="torch",
-            fix="pip install torch",
+            check=choose_device,
             needs_onnx=False,
+            seen_by_torch=True,
             open=_open_torch,
-            bytes=lambda subject: subject.weights.stat().st_size,
         ),
         Runtime(
             "onnxruntime",
             package="onnxruntime",
-            fix="pip install 'das-toolkit[cpu]'",
+            check=lambda device: require_provider(PROVIDERS[device]),
             needs_onnx=True,
+            seen_by_torch=False,
             open=_open_onnxruntime,
-            bytes=lambda subject: bytes_of(subject.onnx),
         ),
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,26 +36,41 @@ def flops_table(report: FlopsReport) -> Table:
 
 
 def cost_table(report: ProfileReport) -> Table:
-    """MACs, parameters, file sizes and memory of full and slim."""
-    parts = {part: pair for part, pair in report.macs_by_pool.items() if pair.full or pair.slim}
-    rows = [_row(HEADER, report.macs), *(_row(f"  {part}", pair, report.macs.full) for part, pair in parts.items())]
-    rows.append(_row("parameters", report.parameters))
-    for runtime in report.runtimes:
-        rows.append(_row(f"file, {runtime.name}", runtime.file_bytes, unit="B"))
-        rows += [_row(f"peak memory, {runtime.name}", runtime.memory.peak, unit="B")] if runtime.memory else []
+    """MACs, parameters, weights as each runtime reads them, and memory of full and slim."""
+    files = {f"weights, {runtime.name}": runtime.file_bytes for runtime in report.runtimes}
+    return costs_of(report.macs, report.macs_by_pool, report.parameters, files | peaks(report))
+
+
+def costs_of(macs: Pair, macs_by_pool: Mapping[str, Pair], parameters: Pair, sizes: Mapping[str, Pair]) -> Table:
+    """MACs and their parts, parameters, and ``sizes`` in bytes of full and slim."""
+    parts = {part: pair for part, pair in macs_by_pool.items() if pair.full or pair.slim}
+    rows = [_row(HEADER, macs), *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items())]
+    rows.append(_row("parameters", parameters))
+    rows += [_row(name, pair, unit="B") for name, pair in sizes.items()]
     return Table("What it costs", ("", "full", "slim", "saved", ""), tuple(rows))
 
 
+def peaks(report: ProfileReport) -> dict[str, Pair]:
+    """Peak memory of full and slim in bytes, by the name of its row; on the GPU where it was measured there."""
+    return {
+        f"peak {'GPU ' if runtime.memory.gpu else ''}memory, {runtime.name}": runtime.memory.peak
+        for runtime in report.runtimes
+        if runtime.memory
+    }
+
+
 def latency_table(report: ProfileReport) -> Table:
-    """Quantiles and throughput of full and slim in every runtime."""
-    rows = [
-        (f"{runtime.name}, {which}", *_times(latency))
+    """Quantiles and throughput of full and slim in every runtime; the GPU's own median where CUDA events saw it."""
+    timed = [
+        (f"{runtime.name}, {which}", latency)
         for runtime in report.runtimes
         for which, latency in (("full", runtime.full), ("slim", runtime.slim))
     ]
     threads = report.environment.threads
     settings = f"batch {report.batch}, {report.environment.device}, {threads} CPU thread{'s' * (threads > 1)}"
-    return Table(f"Latency in ms ({settings})", ("", "p50", "p90", "p99", "spread", "n", "samples/s"), tuple(rows))
+    on_gpu = any(latency.gpu_p50_ms is not None for _, latency in timed)
+    header = ("", "p50", "p90", "p99", *(("p50 GPU",) if on_gpu else ()), "spread", "n", "samples/s")
+    return Table(f"Latency in ms ({settings})", header, tuple((name, *_times(found, on_gpu)) for name, found in timed))
 
 
 def verdicts(report: ProfileReport) -> tuple[str, ...]:
@@ -79,9 +94,10 @@ def _row(name: str, pair: Pair, like: int | None = None, unit: str = "") -> Row:
     return (name, full, slim, saved, share) if pair.difference else (name, full, slim, "", "")
 
 
-def _times(latency: Latency) -> Row:
-    times = (latency.p50_ms, latency.p90_ms, latency.p99_ms)
-    return *map(_figure, times), f"{latency.spread:.1%}", str(latency.n), _figure(latency.throughput)
+def _times(latency: Latency, on_gpu: bool) -> Row:
+    times = tuple(map(_figure, (latency.p50_ms, latency.p90_ms, latency.p99_ms)))
+    events = "" if latency.gpu_p50_ms is None else _figure(latency.gpu_p50_ms)
+    return *times, *((events,) if on_gpu else ()), f"{latency.spread:.1%}", str(latency.n), _figure(latency.throughput)
 
 
 def _figure(value: float) -> str:

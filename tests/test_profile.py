@@ -3,34 +3,46 @@
 import functools
 import itertools
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from onnxruntime import get_available_providers
 from tokenizers import Tokenizer, models
 from typer.testing import CliRunner
 
+import profiles.profile
 from compressor.checkpoints import sha256
-from compressor.errors import CheckFailed, EnvironmentProblem, UsageError
+from compressor.errors import CheckFailed, EnvironmentProblem, UsageError, environment_problem
 from compressor.evaluation import Score
+from compressor.families.meter import build
+from compressor.finetuning import save_public_checkpoint
 from compressor.loading import load_checkpoint
+from compressor.progress import Progress
 from compressor.runs import Manifest, Results, Source, save_run
 from compressor.surgery import make_plan, remove_layers
+from das.render_profile import print_profile
+from das.terminal import console
+from exporters.onnx import weight_bytes
+from exporters.parity import Comparison, record
 from profiles import assertions, latency, runtimes
-from profiles.comparison import ProfileReport
+from profiles.comparison import MemoryPair, ProfileReport
 from profiles.markdown import to_markdown
 from profiles.memory import MemoryRequest, memory
 from profiles.profile import choose_runtimes, parity, profile
-from profiles.tables import quantity, size
+from profiles.report import KEPT, REPLACED, build_report, measure_costs, save_report, sentences, tables
+from profiles.tables import cost_table, latency_table, quantity, size
 from tests.support import GOLDEN
 
 CHECKPOINT = GOLDEN / "meter_tiny_vqa.ckpt"
 LAYERS = ("FL1", "FV0")
 
 
-def make_run(folder, rows=3):
-    """A run as a compression leaves it, of the tiny METER, without training."""
-    full = load_checkpoint(CHECKPOINT).model
+def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidates=LAYERS, log=()):
+    """A run as a compression leaves it, of the tiny METER unless another is given, without training."""
+    full = load_checkpoint(checkpoint).model
     plan, dims = make_plan(full, LAYERS), full.dims
     score = Score(metric="accuracy", value=0.5, margin=0.1, samples=rows, loss=1.0)
     manifest = Manifest(
@@ -38,12 +50,12 @@ def make_run(folder, rows=3):
         task="vqa",
         dims=dims.model_dump(),
         plan=plan,
-        strategy="layers",
-        candidates=full.layers,
-        source=Source(path=str(CHECKPOINT), sha256=sha256(CHECKPOINT), image_size=dims.image_size),
+        strategy=strategy,
+        candidates=candidates,
+        source=Source(path=str(checkpoint), sha256=sha256(checkpoint), image_size=dims.image_size),
         data=(),
         data_root="",
-        settings={},
+        settings={"seed": 0},
         trained_parameters=0,
         device="cpu",
         versions={},
@@ -60,7 +72,7 @@ def make_run(folder, rows=3):
     slim = remove_layers(full, plan)
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
     labels = tuple(map(str, range(dims.classes)))
-    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, samples=samples, log=[])
+    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, samples=samples, log=log)
 
 
 @pytest.fixture(scope="module")
@@ -262,11 +274,170 @@ def test_das_profile_explains_wrong_usage(run, wrong):
     assert das(run, *wrong).exit_code == 2
 
 
-def test_a_runtime_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr("profiles.profile.find_spec", lambda name: None if name == "onnxruntime" else name)
+def blocked(monkeypatch, runtime, found):
+    """Let ``runtime`` refuse to run anywhere."""
+
+    def refuse(device):
+        raise environment_problem(found, "a runtime that is here", "install it")
+
+    monkeypatch.setitem(runtimes.RUNTIMES, runtime, replace(runtimes.RUNTIMES[runtime], check=refuse))
+
+
+def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, no_processes, monkeypatch):
+    blocked(monkeypatch, "onnxruntime", "no ONNX Runtime")
     assert [entry.name for entry in choose_runtimes(())] == ["torch"]
-    with pytest.raises(EnvironmentProblem, match="onnxruntime is not installed"):
+    with pytest.raises(EnvironmentProblem, match="no ONNX Runtime"):
         choose_runtimes(["onnxruntime"])
+    found = profile(run, seconds=0.01, threads=1, device="cpu")
+    assert [entry.name for entry in found.runtimes] == ["torch"]
+    assert {entry.what: entry.why for entry in found.not_measured}["onnxruntime"] == "no ONNX Runtime; install it"
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in get_available_providers(), reason="a GPU build of ONNX Runtime")
+def test_a_gpu_machine_with_the_cpu_build_of_onnxruntime_measures_torch(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [entry.name for entry in choose_runtimes(())] == ["torch"]
+    assert [entry.name for entry in choose_runtimes((), "cpu")] == ["torch", "onnxruntime"]
+    with pytest.raises(EnvironmentProblem, match="would use none"):
+        choose_runtimes(["torch", "onnxruntime"])
+
+
+def on_cuda(report):
+    """The report as a GPU would have made it: events and counters for torch, neither for ONNX Runtime."""
+    torch_, onnx = report.runtimes
+    full, slim = (getattr(torch_, name).model_copy(update={"gpu_p50_ms": 1.23}) for name in ("full", "slim"))
+    memory = MemoryPair(
+        full=torch_.memory.full.model_copy(update={"gpu_allocated": 3_000_000}),
+        slim=torch_.memory.slim.model_copy(update={"gpu_allocated": 2_000_000}),
+    )
+    seen = torch_.model_copy(update={"full": full, "slim": slim, "memory": memory})
+    place = report.environment.model_copy(update={"device": "cuda (a GPU)"})
+    return report.model_copy(
+        update={"runtimes": (seen, onnx.model_copy(update={"memory": None})), "environment": place}
+    )
+
+
+def test_on_cuda_memory_and_events_are_those_of_the_gpu(report):
+    found = on_cuda(report)
+    rows = {row[0]: row for row in cost_table(found).rows}
+    assert rows["peak GPU memory, torch"][1:3] == ("3.00 MB", "2.00 MB")
+    assert not any("memory, onnxruntime" in name for name in rows)
+    latencies = latency_table(found)
+    place = latencies.header.index("p50 GPU")
+    assert [row[place] for row in latencies.rows] == ["1.23", "1.23", "", ""]
+    assert "p50 GPU" not in latency_table(report).header
+    (shares,) = [entry for entry in assertions.measured(found, {}) if entry.name == "memory:torch"]
+    assert shares.value == pytest.approx(2 / 3)
+    with console.capture() as captured:
+        print_profile(found)
+    assert max(map(len, captured.get().splitlines())) <= 80
+
+
+def test_on_cuda_nothing_is_claimed_of_what_pytorch_cannot_see(run, monkeypatch):
+    bench = SimpleNamespace(device="cuda")
+    assert "do not see it" in profiles.profile._memory(runtimes.RUNTIMES["onnxruntime"], "full", bench)
+
+
+def test_progress_counts_seconds():
+    seen = []
+
+    class Counting(Progress):
+        def track(self, items, label, total=None):
+            items = list(items)
+            seen.append((len(items), total))
+            yield from items
+
+    clock = Clockwork(full=[1.0], slim=[1.0])
+    found = latency.measure(clock.calls(), seconds=1.2, clock=clock, least_turns=3, progress=Counting())
+    assert seen == [(2, 2)]
+    assert found["full"].n == found["slim"].n >= 3
+
+
+@pytest.mark.slow
+def test_memory_shrinks_by_what_the_removed_layers_weighed(tmp_path):
+    # Wide layers and few tokens: activations, and what allocators keep of them, are small beside the weights.
+    sizes = {"hidden": 512, "heads": 8, "fusion_ffn": 6144, "fusion_layers": 2}
+    wide = build(load_checkpoint(CHECKPOINT).model.dims.model_copy(update=sizes), "vqa")
+    removed = weight_bytes(wide) - weight_bytes(remove_layers(wide, make_plan(wide, LAYERS)))
+    assert removed > 50e6
+    save_public_checkpoint(wide, tmp_path / "wide.ckpt", {"num_heads": 8, "max_text_len": wide.dims.text_length})
+    made = make_run(tmp_path / "wide", checkpoint=tmp_path / "wide.ckpt")
+    peaks = {}
+    for which in ("full", "slim"):
+        request = MemoryRequest(
+            run=made.path, which=which, runtime="torch", onnx=made.path, batch=1, threads=1, device="cpu"
+        )
+        peaks[which] = memory(request).peak
+    # Two processes differ by a few MB in libraries and what allocators keep.
+    assert peaks["full"] - peaks["slim"] == pytest.approx(removed, rel=0.15)
+
+
+def test_the_measuring_process_imports_nothing_from_the_users_folder(run, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise SystemExit('the wrong torch')")
+    monkeypatch.chdir(tmp_path)
+    request = MemoryRequest(
+        run=run.path, which="slim", runtime="torch", onnx=run.path, batch=1, threads=1, device="cpu"
+    )
+    assert not isinstance(memory(request), str)
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """A function that makes a run of a strategy whose search skipped every candidate."""
+    log = [{"layers": list(LAYERS), "reward": 0.5, "gates": dict.fromkeys(LAYERS, 0.1)}]
+    return lambda strategy: make_run(tmp_path / strategy, strategy=strategy, log=log)
+
+
+def test_a_report_says_who_chose_the_layers(run, searched):
+    assert sentences(build_report(run))[0] == "2 layers removed, named by hand: FL1, FV0."
+    das_, random = build_report(searched("das")), build_report(searched("random"))
+    assert sentences(das_)[0] == "2 of 2 candidate layers removed (strategy das): FL1, FV0."
+    assert sentences(random)[0] == "2 of 2 candidate layers removed (strategy random): FL1, FV0."
+    assert any("highest gates" in table.title for table in tables(das_))
+    assert not any("highest gates" in table.title for table in tables(random))
+
+
+def test_a_report_draws_the_layers_of_the_full_model(run):
+    slim = run.load_slim()
+    drawn = {line.split()[0]: line.split()[1:] for line in build_report(run).picture}
+    assert drawn["FL"] == [REPLACED if f"FL{i}" in slim.skipped else KEPT for i in range(slim.dims.fusion_layers)]
+    assert sum(len(marks) for marks in drawn.values()) == len(slim.layers) + len(slim.skipped)
+
+
+def test_an_export_that_failed_stays_in_the_report(searched):
+    made = searched("das")
+    found = Comparison(status="failed", reason="a logit is 1.0e+00 off", tolerance=1e-4)
+    (made.path / "exports").mkdir()
+    (made.path / "exports" / "model.onnx").touch()
+    parity_record = record(made.path / "exports" / "model.onnx", "a runtime", "fp32", found, ())
+    (made.path / "exports" / "model.onnx").unlink()
+    (made.path / "exports" / "model.onnx.parity.json").write_text(parity_record.model_dump_json())
+    written = save_report(made)
+    assert [entry.parity.status for entry in written.exports] == ["failed"]
+    assert "exports" not in {entry.what for entry in written.not_measured}
+    assert "model.onnx failed its comparison and was removed: a logit is 1.0e+00 off." in sentences(written)
+    assert "| failed |" in (made.path / "report.md").read_text()
+
+
+def test_skip_adapters_that_a_checkpoint_brought_along_do_not_count(tmp_path):
+    checkpoint = GOLDEN / "das_meter_tiny_vqa.ckpt"
+    made = make_run(tmp_path / "tiny", checkpoint=checkpoint)
+    full = made.load_full()
+    idle = sum(p.numel() for p in full.skips.parameters())
+    assert idle > 0
+    costs = measure_costs(made)
+    assert costs.parameters.full == sum(p.numel() for p in full.parameters()) - idle
+    assert costs.weight_bytes.full == weight_bytes(full) - 4 * idle
+
+
+def test_a_run_folder_that_cannot_be_written(searched, report):
+    made = searched("das")
+    for name in (".report.json.tmp", ".profile.json.tmp"):
+        (made.path / name).mkdir()
+    with pytest.raises(EnvironmentProblem, match="cannot write"):
+        save_report(made)
+    with pytest.raises(EnvironmentProblem, match="cannot write"):
+        profiles.profile.save(made, report)
 
 
 def test_a_process_that_dies_is_a_reason_not_a_crash(run, monkeypatch):
