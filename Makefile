@@ -30,4 +30,4 @@ bench: $(VENV)/.installed ## the benchmarks that need no data of others
 	$(BIN)/python -m benchmarks.meter_full_size
 
 clean:
-	rm -rf $(VENV) demo runs work-*
+	rm -rf $(VENV) demo work-*
