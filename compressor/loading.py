@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compressor.adapters import SkipAdapter
@@ -16,6 +18,7 @@ from compressor.errors import InputError, Problem, input_error, usage_error
 from compressor.families import FAMILIES, Family
 from compressor.families.base import State
 from compressor.steps import StepModel, steps_of
+from compressor.surgery import stream_width
 
 NEW_HEAD = "epilogue.head."
 
@@ -60,15 +63,6 @@ class Transfer:
     parallel_fraction: float = 1 / 8
 
 
-@dataclass(frozen=True)
-class _Sorted:
-    """A checkpoint's tensors sorted into what the model reads and what it does not."""
-
-    ours: State
-    origin: dict[str, str]
-    leftovers: dict[str, str] = field(default_factory=dict)
-
-
 def recognise(checkpoint: Checkpoint) -> Family:
     """The family whose signature the checkpoint carries.
 
@@ -89,17 +83,26 @@ def recognise(checkpoint: Checkpoint) -> Family:
 
 
 def tasks_of(checkpoint: Checkpoint, family: Family) -> tuple[str, ...]:
-    """Tasks that the checkpoint has a head for."""
-    return tuple(task for task, head in family.heads.items() if any(key.startswith(head) for key in checkpoint.state))
+    """Tasks that das can compress and the checkpoint has a head for."""
+    return tuple(task for task in heads_of(checkpoint, family) if task in family.heads)
+
+
+def heads_of(checkpoint: Checkpoint, family: Family) -> tuple[str, ...]:
+    """Tasks that the checkpoint has a head for, those that das only knows by name included."""
+    known = {**family.heads, **family.other_heads}
+    return tuple(task for task, head in known.items() if any(key.startswith(head) for key in checkpoint.state))
 
 
 def load_checkpoint(
-    path: str | Path, task: str | None = None, image_size: int | None = None, transfer: Transfer | None = None
+    source: Checkpoint | str | Path,
+    task: str | None = None,
+    image_size: int | None = None,
+    transfer: Transfer | None = None,
 ) -> Loaded:
     """Read a full checkpoint, key for key.
 
     Args:
-        path: a Lightning checkpoint or a plain state dict of a known family.
+        source: a Lightning checkpoint or a plain state dict of a known family, or what ``read_checkpoint`` made of it.
         task: which head to use; may be left out when the checkpoint has exactly one.
         image_size: pixels; position embeddings are resized when it is not the checkpoint's own.
         transfer: adapt a pre-trained checkpoint: fresh parallel adapters, and a fresh head where there is none.
@@ -109,22 +112,72 @@ def load_checkpoint(
         UsageError: several heads and no ``task``, or an impossible image size.
 
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     family = recognise(checkpoint)
-    task = _choose_task(checkpoint, family, task, transfer)
-    dims = _dims(checkpoint, family, task, image_size, transfer)
-    model = family.build(dims, task)
-    content = _sort_keys(checkpoint, family)
-    ours = family.prepare(content.ours, dims)
-    _attach_skips(model, ours)
-    fresh = _fresh_names(model, ours, checkpoint, family, task) if transfer else set()
-    _check_complete(model, ours, checkpoint, family, fresh)
-    model.load_state_dict({name: value.float() for name, value in ours.items()}, strict=False)
-    return Loaded(model.eval(), checkpoint.config, content.leftovers, _notes(model, checkpoint))
+    return _load(checkpoint, family, _choose_task(checkpoint, family, task, transfer), image_size, transfer)
+
+
+def load_backbone(source: Checkpoint | str | Path) -> Loaded:
+    """Read a checkpoint without any head: the model's output is what a head would be given.
+
+    Raises:
+        InputError: as :func:`load_checkpoint`, but for the head.
+
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    return _load(checkpoint, recognise(checkpoint), None)
+
+
+def _load(
+    checkpoint: Checkpoint,
+    family: Family,
+    task: str | None,
+    image_size: int | None = None,
+    transfer: Transfer | None = None,
+) -> Loaded:
+    with _sizes_that_fit(checkpoint, family):
+        dims = _dims(checkpoint, family, task, image_size, transfer)
+        model = family.build(dims, task or "")
+        if task is None:
+            model.epilogue.head = nn.Identity()
+        ours, origin = family.keys.to_ours(checkpoint.state)
+        ours = family.prepare(ours, dims)
+        _attach_skips(model, ours)
+        own = model.state_dict()
+        read = {name: value for name, value in ours.items() if name in own}
+        fresh = _fresh_names(model, read, checkpoint, family, str(task)) if transfer else set()
+        _check_complete(own, read, checkpoint, family, fresh)
+        model.load_state_dict(own | {name: value.float() for name, value in read.items()})
+    leftovers = _leftovers(checkpoint, family, task, {origin[name] for name in read}, set(origin.values()))
+    return Loaded(model.eval(), checkpoint.config, leftovers, _notes(model, checkpoint))
+
+
+@contextmanager
+def _sizes_that_fit(checkpoint: Checkpoint, family: Family) -> Iterator[None]:
+    """Turn what tensors and settings of impossible sizes raise into input errors."""
+    try:
+        yield
+    except KeyError as missing:
+        raise input_error(
+            f"{checkpoint.path} lacks the key {family.keys.checkpoint_name(str(missing.args[0]))}",
+            f"every tensor of a {family.name} checkpoint",
+            "save the whole state dict, or copy the file again",
+        ) from None
+    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+        reason = (
+            "; ".join(f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip() for problem in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error).partition("\n")[0]
+        )
+        raise input_error(
+            f"{checkpoint.path} has tensors or hyper_parameters that make no {family.name}: {reason}",
+            "shapes and settings that fit together",
+            "check which training run the file came from",
+        ) from error
 
 
 def _choose_task(checkpoint: Checkpoint, family: Family, task: str | None, transfer: Transfer | None) -> str:
-    heads = tasks_of(checkpoint, family)
+    heads, all_heads = tasks_of(checkpoint, family), heads_of(checkpoint, family)
     if task is not None and task not in family.heads:
         known = ", ".join(family.heads)
         raise usage_error(
@@ -139,25 +192,19 @@ def _choose_task(checkpoint: Checkpoint, family: Family, task: str | None, trans
     wanted = task or next(iter(family.heads))
     raise input_error(
         f"{checkpoint.path} has no head for {wanted} (no key starts with {family.heads[wanted]})",
-        f"a checkpoint fine-tuned on {wanted}" + (f"; this one has heads for: {', '.join(heads)}" if heads else ""),
+        f"a checkpoint fine-tuned on {wanted}"
+        + (f"; this one has heads for: {', '.join(all_heads)}" if all_heads else ""),
         "give a fine-tuned checkpoint, or train a new head with --adapt",
     )
 
 
-def _dims(checkpoint: Checkpoint, family: Family, task: str, image_size: int | None, transfer: Transfer | None) -> Any:
-    state = dict(checkpoint.state)
-    head = family.heads[task]
-    fresh_head = transfer is not None and head + "3.weight" not in state
-    if fresh_head:
-        state[head + "3.weight"] = next(iter(state.values())).new_zeros(transfer.classes, 1)  # type: ignore[union-attr]
-    try:
-        dims = family.read_dims(state, checkpoint.config, head)
-    except KeyError as missing:
-        raise input_error(
-            f"{checkpoint.path} lacks the key {missing.args[0]}",
-            f"every tensor of a {family.name} checkpoint",
-            "save the whole state dict, or copy the file again",
-        ) from None
+def _dims(
+    checkpoint: Checkpoint, family: Family, task: str | None, image_size: int | None, transfer: Transfer | None
+) -> Any:
+    there = task in tasks_of(checkpoint, family)
+    dims = family.read_dims(checkpoint.state, checkpoint.config, family.heads[str(task)] if there else None)
+    if transfer is not None and not there:
+        dims = dims.model_copy(update={"classes": transfer.classes})
     if image_size is not None:
         if image_size <= 0 or image_size % dims.patch:
             raise usage_error(
@@ -171,23 +218,26 @@ def _dims(checkpoint: Checkpoint, family: Family, task: str, image_size: int | N
     return dims
 
 
-def _sort_keys(checkpoint: Checkpoint, family: Family) -> _Sorted:
-    ours, origin = family.keys.to_ours(checkpoint.state)
-    used = set(origin.values())
+def _leftovers(
+    checkpoint: Checkpoint, family: Family, task: str | None, used: set[str], known: set[str]
+) -> dict[str, str]:
+    """Every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
+    unread = {head: name for name, head in (family.heads | family.other_heads).items() if name != task}
     leftovers = {}
-    for key in checkpoint.state:
-        if key not in used:
-            reasons = [entry.reason for entry in family.leftovers if re.match(entry.pattern, key)]
-            leftovers[key] = reasons[0] if reasons else f"not part of a {family.name}"
-    return _Sorted(ours, origin, leftovers)
+    for key in (key for key in checkpoint.state if key not in used):
+        reasons = [entry.reason for entry in family.leftovers if re.match(entry.pattern, key)]
+        reasons += [f"head of another task ({name})" for head, name in unread.items() if key.startswith(head)]
+        unknown = "no such part in this model" if key in known else f"not part of a {family.name}"
+        leftovers[key] = reasons[0] if reasons else unknown
+    return leftovers
 
 
 def _attach_skips(model: StepModel, ours: State) -> None:
     """Make room for the skip adapters that the checkpoint brought along."""
     for name in sorted({name.split(".")[1] for name in ours if name.startswith("skips.")}):
         if name in model.layers:
-            width, hidden = ours[f"skips.{name}.down_proj.weight"].shape
-            model.skips[name] = SkipAdapter(hidden, width)
+            width, _ = ours[f"skips.{name}.down_proj.weight"].shape
+            model.skips[name] = SkipAdapter(stream_width(model, name), width)
 
 
 def _fresh_names(model: StepModel, ours: State, checkpoint: Checkpoint, family: Family, task: str) -> set[str]:
@@ -205,9 +255,9 @@ def _fresh_names(model: StepModel, ours: State, checkpoint: Checkpoint, family: 
 
 
 def _check_complete(
-    model: StepModel, ours: Mapping[str, Tensor], checkpoint: Checkpoint, family: Family, fresh: set[str]
+    own: Mapping[str, Tensor], ours: Mapping[str, Tensor], checkpoint: Checkpoint, family: Family, fresh: set[str]
 ) -> None:
-    expected = {name: value.shape for name, value in model.state_dict().items()}
+    expected = {name: value.shape for name, value in own.items()}
     problems = []
     missing = sorted({family.keys.checkpoint_name(name) for name in expected if name not in ours and name not in fresh})
     if missing:
@@ -242,4 +292,4 @@ def _notes(model: StepModel, checkpoint: Checkpoint) -> tuple[str, ...]:
     ordered = [step.name for step in steps_of(model.rounds) if step.name in model.skips]
     recorded = checkpoint.config.get("skip_module")
     note = f"the checkpoint carries skip adapters for {len(ordered)} layers; none is skipped until you name the layers"
-    return (note + (f" (it records skip_module={list(recorded)})" if recorded else ""),)
+    return (note + (f" (it records skip_module={recorded})" if recorded else ""),)

@@ -14,7 +14,7 @@ import torch
 
 from compressor.checkpoints import read_checkpoint
 from compressor.data.tables import write_table
-from compressor.errors import InputError
+from compressor.errors import InputError, UsageError
 from tests.support import GOLDEN, das
 
 
@@ -237,6 +237,76 @@ def test_all_usage_problems_at_once(workshop):
     refused(result, 2, "--task vqaa", "--skip 0", "--strategy magic", "--batch-size 0")
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--learning-rate", "-1"),
+        ("--learning-rate", "0"),
+        ("--learning-rate", "nan"),
+        ("--seed", "-1"),
+        ("--recover-epochs", "-1"),
+        ("--recover-epochs", "inf"),
+        ("--search-epochs", "0"),
+        ("--search-epochs", "0.001"),
+    ],
+)
+def test_numbers_that_make_no_sense(workshop, option, value):
+    refused(compress(option, value), 2, option)
+
+
+def test_options_of_the_search_beside_layers_by_hand(workshop):
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", "--scope", "all")
+    refused(result, 2, "--scope or --strategy beside --layers")
+
+
+def test_python_options_that_do_not_exist_are_all_named(workshop):
+    import das as api
+
+    with pytest.raises(UsageError) as error:
+        api.compress("meter.ckpt", skip=8, layer=["FL1"], recover_epoch=1)
+    assert len(error.value.problems) == 2
+
+
+def test_names_with_square_brackets_are_shown_as_they_are(workshop):
+    refused(das("inspect", "nope[red].ckpt"), 3, "nope[red].ckpt")
+    refused(das("inspect", "[/x].ckpt"), 3, "[/x].ckpt")
+
+
+def test_a_demo_never_replaces_what_it_did_not_make(workshop):
+    before = (workshop / "meter.ckpt").read_bytes()
+    refused(das("demo", workshop), 3, "is not empty, and no demo")
+    assert (workshop / "meter.ckpt").read_bytes() == before
+
+
+def test_dry_run_checks_the_output_folder(workshop):
+    (workshop / "file").write_text("")
+    refused(compress("--dry-run", "--out", "file/run"), 5, "cannot write")
+
+
+@pytest.mark.parametrize("name", ["labels.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", ["", "{not json", "7"])
+def test_damaged_side_files_of_a_run(run_here, name, content):
+    (run_here / name).write_text(content)
+    result = das("predict", "--image", "scene.png", "--question", "how many things are there?")
+    assert result.exit_code == 3
+    assert name in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"schema_version": 1', '"schema_version": 99'),
+        ('"family": "meter"', '"family": "retem"'),
+        ('"hidden": 40', '"hidden": "wide"'),
+    ],
+)
+def test_manifests_of_another_das(run_here, old, new):
+    manifest = run_here / "manifest.json"
+    assert old in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(old, new, 1))
+    assert das("eval", run_here).exit_code == 3
+
+
 def test_cuda_without_a_gpu(workshop):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
@@ -271,7 +341,8 @@ def test_full_disk_leaves_nothing_that_looks_finished(workshop):
     assert done.returncode == 5, done.stderr
     assert "cannot write" in done.stderr
     assert "Traceback" not in done.stderr
-    assert [path.name for path in (workshop / "runs").iterdir()] == []
+    assert "--resume" in done.stderr
+    assert [path.name for path in (workshop / "runs").iterdir()] == ["full.partial"]  # what can be gone on from
 
 
 def test_run_that_is_none(workshop):

@@ -59,7 +59,11 @@ class KeyTable:
     splits: tuple[tuple[str, tuple[Part, ...]], ...] = ()
 
     def to_ours(self, state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
-        """Rename and split. Returns our tensors, and for each of our names the checkpoint key it came from."""
+        """Rename and split. Returns our tensors, and for each of our names the checkpoint key it came from.
+
+        Raises:
+            ValueError: a tensor that does not split into its parts.
+        """
         ours: State = {}
         origin: dict[str, str] = {}
         for key, tensor in state.items():
@@ -70,7 +74,7 @@ class KeyTable:
     def _ours(self, key: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
         for source, parts in self.splits:
             if (number := _match(source, key, whole=True)) is not None:
-                return [(part.target.format(i=number), _rows(tensor, part)) for part in parts]
+                return [(part.target.format(i=number), _rows(key, tensor, part)) for part in parts]
         for source, target in self.renames:
             if (number := _match(source, key)) is not None:
                 return [(target.format(i=number) + key[len(source.format(i=number)) :], tensor)]
@@ -110,7 +114,9 @@ def _match(template: str, key: str, whole: bool = False) -> str | None:
     return None if match is None else (match[1] if match.groups() else "")
 
 
-def _rows(tensor: Tensor, part: Part) -> Tensor:
+def _rows(key: str, tensor: Tensor, part: Part) -> Tensor:
+    if tensor.ndim == 0 or (part.of and len(tensor) % part.of):
+        raise ValueError(f"{key} {tuple(tensor.shape)} does not split into {part.of or 'rows'} parts")
     unit = len(tensor) // part.of if part.of else 1
     return tensor[part.start * unit : None if part.stop is None else part.stop * unit].clone()
 
@@ -127,12 +133,13 @@ class Family:
         pools: the skippable layers by kind, in report order.
         scopes: named sets of pools the search may touch; the first is the default.
         inputs: names of the model's inputs in order.
-        heads: for each task, the prefix of its head in the checkpoint.
-        read_dims: checkpoint tensors and hyper-parameters to the family's dims.
+        heads: for each task that das can compress, the prefix of its head in the checkpoint.
+        other_heads: the same for tasks that das only knows by name.
+        read_dims: checkpoint tensors, hyper-parameters and a head's prefix (None without a head) to the family's dims.
         dims_type: the pydantic class of the dims.
         prepare: last changes to our tensors before loading (position embeddings to another image size).
         rounds: the ordered steps of a model of these dims.
-        build: a randomly initialised full model of these dims.
+        build: a randomly initialised full model of these dims; its epilogue's last module is called ``head``.
         tolerances: largest allowed |difference| of logits between runtimes, by precision.
 
     """
@@ -144,7 +151,8 @@ class Family:
     pools: tuple[Pool, ...]
     scopes: Mapping[str, tuple[str, ...]]
     inputs: tuple[str, ...]
-    heads: Mapping[str, str]
+    heads: dict[str, str]
+    other_heads: dict[str, str]
     dims_type: type
     read_dims: Callable[..., Any]
     prepare: Callable[[State, Any], State]

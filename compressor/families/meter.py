@@ -8,11 +8,12 @@ mask is all ones; DAS's checkpoints replace the projected text token 0 by a lear
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.clip.configuration_clip import CLIPVisionConfig
@@ -37,28 +38,36 @@ class MeterDims(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    hidden: int = 768
-    heads: int = 12
-    fusion_layers: int = 6
-    fusion_ffn: int = 3072
-    text_vocabulary: int = 50265
-    text_positions: int = 514
-    text_types: int = 1
-    text_hidden: int = 768
-    text_layers: int = 12
-    text_heads: int = 12
-    text_ffn: int = 3072
-    vision_width: int = 768
-    vision_layers: int = 11
-    vision_ffn: int = 3072
-    patch: int = 16
-    image_size: int = 384
-    image_types: int = 1
-    classes: int = 3129
-    text_length: int = 50
+    hidden: PositiveInt = 768
+    heads: PositiveInt = 12
+    fusion_layers: PositiveInt = 6
+    fusion_ffn: PositiveInt = 3072
+    text_vocabulary: PositiveInt = 50265
+    text_positions: PositiveInt = 514
+    text_types: PositiveInt = 1
+    text_hidden: PositiveInt = 768
+    text_layers: PositiveInt = 12
+    text_heads: PositiveInt = 12
+    text_ffn: PositiveInt = 3072
+    vision_width: PositiveInt = 768
+    vision_layers: PositiveInt = 11
+    vision_ffn: PositiveInt = 3072
+    patch: PositiveInt = 16
+    image_size: PositiveInt = 384
+    image_types: PositiveInt = 1
+    classes: PositiveInt = 3129
+    text_length: PositiveInt = 50
     class_token: bool = False
-    parallel_width: int = 0
+    parallel_width: NonNegativeInt = 0
     dropout: float = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide_widths(self) -> MeterDims:
+        streams = (self.hidden, self.heads), (self.text_hidden, self.text_heads), (self.vision_width, self.vision_heads)
+        for width, heads in streams:
+            if not heads or width % heads:
+                raise ValueError(f"{heads} attention heads do not divide a width of {width}")
+        return self
 
     @property
     def vision_heads(self) -> int:
@@ -304,6 +313,9 @@ def build(dims: MeterDims, task: str) -> StepModel:
     return StepModel("meter", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims))
 
 
+_PARALLEL_ADAPTER = r"cross_modal_(text|image)_layers\.\d+\.(.+\.)?adapter\.down_proj\.weight"
+
+
 def _count(state: Mapping[str, Tensor], template: str) -> int:
     count = 0
     while template.format(i=count) in state:
@@ -311,13 +323,17 @@ def _count(state: Mapping[str, Tensor], template: str) -> int:
     return count
 
 
-def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], head: str) -> MeterDims:
+def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], head: str | None) -> MeterDims:
     """Sizes from the tensors; head counts and lengths, which no shape shows, from ``hyper_parameters``.
 
     Args:
         state: the checkpoint's tensors under their public names.
         config: ``hyper_parameters["config"]``, {} when the checkpoint has none.
-        head: prefix of the task's head (``vqa_classifier.``).
+        head: prefix of the task's head (``vqa_classifier.``); None for one output, whatever the checkpoint has.
+
+    Raises:
+        KeyError: a tensor that sizes are read from is missing.
+        ValueError, TypeError, IndexError: sizes that make no METER.
 
     """
     hidden, text_hidden = state["cross_modal_text_transform.weight"].shape
@@ -328,7 +344,8 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], head: str)
     fusion = "cross_modal_text_layers.{i}.intermediate.dense.weight"
     positions = len(state["text_transformer.embeddings.position_embeddings.weight"])
     heads = int(config.get("num_heads", hidden // 64))
-    adapter = state.get("cross_modal_text_layers.0.adapter.down_proj.weight")
+    # Any layer's will do: adapters in some layers only are found incomplete when they are loaded.
+    adapters = [len(state[key]) for key in state if re.fullmatch(_PARALLEL_ADAPTER, key)]
     return MeterDims(
         hidden=hidden,
         heads=heads,
@@ -348,10 +365,10 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], head: str)
         patch=conv.shape[-1],
         image_size=grid * conv.shape[-1],
         image_types=len(state["token_type_embeddings.weight"]) - 1,
-        classes=len(state[head + "3.weight"]),
+        classes=1 if head is None else len(state[head + "3.weight"]),
         text_length=min(int(config.get("max_text_len", 50)), positions - 2),
         class_token="token4classifier" in state,
-        parallel_width=0 if adapter is None else len(adapter),
+        parallel_width=adapters[0] if adapters else 0,
         dropout=float(config.get("drop_rate", 0.1)),
     )
 
@@ -429,10 +446,6 @@ METER = Family(
         Leftover(r"text_transformer\.pooler\.", "RoBERTa's pooler, unused by METER"),
         Leftover(r"vit_model\.(positional_embedding|ln_final\.)", "CLIP's text side, unused by METER"),
         Leftover(r"das_gate|skip_num", "search state of the public DAS code"),
-        Leftover(r"mlm_score\.", "masked-language-model head of pre-training"),
-        Leftover(r"itm_score\.|rank_output\.", "head of another task (retrieval)"),
-        Leftover(r"nlvr2_classifier\.", "head of another task (nlvr2)"),
-        Leftover(r"snli_classifier\.", "head of another task (snli-ve)"),
     ),
     pools=(
         Pool("language", "LEn", 1 / 4),
@@ -447,6 +460,13 @@ METER = Family(
     },
     inputs=("input_ids", "attention_mask", "pixel_values"),
     heads={"vqa": "vqa_classifier."},
+    other_heads={
+        "nlvr2": "nlvr2_classifier.",
+        "irtr": "rank_output.",
+        "itm": "itm_score.",
+        "snli-ve": "snli_classifier.",
+        "mlm": "mlm_score.",
+    },
     dims_type=MeterDims,
     read_dims=read_dims,
     prepare=prepare,

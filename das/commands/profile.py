@@ -12,7 +12,7 @@ from das.commands import options as o
 def profile(
     run: o.RunFolder = None,
     runtime: Annotated[
-        list[str] | None, typer.Option(help="torch or onnxruntime; may be repeated. Default: all that are installed.")
+        list[str] | None, typer.Option(help="torch or onnxruntime; may be repeated. Default: all that can run.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples in one call.")] = 1,
     threads: Annotated[
@@ -44,7 +44,7 @@ def profile(
     from profiles.markdown import to_markdown
     from profiles.profile import choose_runtimes, parity
 
-    chosen = [entry.name for entry in choose_runtimes(runtime or ())]
+    chosen = [entry.name for entry in choose_runtimes(runtime or (), device)]
     claimed, opened = assertions.parse(claims or "", chosen), open_run(run)
     report = das.profile(
         opened,
