@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from compressor.checkpoints import read_checkpoint
 from compressor.families import FAMILIES
-from compressor.loading import load_checkpoint, recognise, tasks_of
+from compressor.loading import heads_of, load_backbone, load_checkpoint, recognise, tasks_of
 from compressor.plan import summarise
 from compressor.steps import steps_of
 from profiles.flops import count
 
 SCHEMA_VERSION = 1
+WITHOUT_HEAD = "no head that das can compress a model for: parameters and MACs are counted without a head"
 
 
 class LayerCost(BaseModel):
@@ -29,8 +30,22 @@ class LayerCost(BaseModel):
     macs: int
 
 
+class Head(BaseModel):
+    """A task that the checkpoint has a head for, and whether das can compress a model for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: str
+    compressible: bool
+
+
 class Inspection(BaseModel):
-    """What ``das inspect`` prints; ``leftovers`` are keys that nothing reads, by reason."""
+    """What ``das inspect`` prints.
+
+    ``tasks`` are the compressible ones of ``heads``. ``parameters`` and ``macs`` include the head of ``counted_head``
+    and no other; None when das can compress for none of the heads, and no head is counted. ``leftovers`` are keys that
+    nothing reads, by reason.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,6 +53,8 @@ class Inspection(BaseModel):
     checkpoint: str
     family: str
     tasks: tuple[str, ...]
+    heads: tuple[Head, ...]
+    counted_head: str | None
     dims: dict[str, Any]
     parameters: int
     macs: int
@@ -55,8 +72,9 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     """
     checkpoint = read_checkpoint(path)
     family = recognise(checkpoint)
-    heads = tasks_of(checkpoint, family)
-    loaded = load_checkpoint(path, task or (heads[0] if heads else None))
+    tasks = tasks_of(checkpoint, family)
+    counted = task or next(iter(tasks), None)
+    loaded = load_checkpoint(checkpoint, counted) if counted else load_backbone(checkpoint)
     model = loaded.model
     dims = model.dims
     sample = {
@@ -70,8 +88,10 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     return Inspection(
         checkpoint=path.name,
         family=family.name,
-        tasks=heads,
-        dims=dims.model_dump(),
+        tasks=tasks,
+        heads=tuple(Head(task=name, compressible=name in tasks) for name in heads_of(checkpoint, family)),
+        counted_head=counted,
+        dims=dims.model_dump(exclude=None if counted else {"classes"}),
         parameters=sum(p.numel() for p in model.parameters()),
         macs=macs.total,
         layers=tuple(
@@ -88,5 +108,5 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
             for scope, members in FAMILIES[family.name].scopes.items()
         },
         leftovers=loaded.leftovers_by_reason,
-        notes=loaded.notes,
+        notes=loaded.notes if counted else (*loaded.notes, WITHOUT_HEAD),
     )

@@ -128,7 +128,7 @@ def test_a_vilt_given_as_meter(workshop):
 
 def test_missing_head(workshop):
     shutil.copyfile(GOLDEN / "meter_tiny_nlvr2.ckpt", "meter.ckpt")
-    refused(compress(), 3, "has no head for vqa", "--adapt")
+    refused(compress(), 3, "has no head for vqa", "heads for: nlvr2", "--adapt")
 
 
 def test_missing_keys_are_listed(workshop):
@@ -157,6 +157,78 @@ def test_misshapen_tensors_are_listed(workshop):
     content["state_dict"]["cross_modal_text_pooler.dense.weight"] = torch.zeros(3, 3)
     torch.save(content, "meter.ckpt")
     refused(compress(), 3, "cross_modal_text_pooler.dense.weight (3, 3)")
+
+
+def changed(name, **state):
+    """A golden checkpoint with some of its tensors changed, or taken away, as meter.ckpt."""
+    content = torch.load(GOLDEN / f"{name}.ckpt", weights_only=True)
+    content["state_dict"] = {k: v for k, v in (content["state_dict"] | state).items() if v is not None}
+    torch.save(content, "meter.ckpt")
+
+
+ATTENTION = "vit_model.visual.transformer.resblocks.0.attn.in_proj_weight"
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "word"),
+    [
+        (ATTENTION, (193, 64), f"{ATTENTION} (193, 64) does not split into 3"),
+        (ATTENTION, (), f"{ATTENTION} () does not split"),
+        (ATTENTION, (96, 64), ATTENTION),
+        ("token_type_embeddings.weight", (1, 32), "image_types"),
+        ("vit_model.visual.conv1.weight", (64,), "meter.ckpt"),
+        ("vit_model.visual.conv1.weight", (), "make no meter"),
+        ("vit_model.visual.conv1.weight", (64, 3, 0, 0), "make no meter"),
+        ("vit_model.visual.conv1.weight", (63, 3, 16, 16), "make no meter"),
+        ("vit_model.visual.positional_embedding", (0, 64), "make no meter"),
+        ("vit_model.visual.positional_embedding", (11, 64), "vit_model.visual.positional_embedding (11, 64)"),
+        ("cross_modal_text_transform.weight", (32,), "make no meter"),
+        ("cross_modal_text_transform.weight", (32, 32, 1), "make no meter"),
+        ("cross_modal_text_transform.weight", (0, 0), "make no meter"),
+        ("text_transformer.embeddings.position_embeddings.weight", (2, 32), "text_length"),
+        ("adapter_list_l.3.0.down_proj.weight", (12,), "make no meter"),
+        ("adapter_list_l.3.0.down_proj.weight", (12, 16), "adapter_list_l.3.0.down_proj.weight (12, 16)"),
+        ("adapter_list_l.3.0.down_proj.weight", None, "lacks the key adapter_list_l.3.0.down_proj.weight"),
+        ("adapter_list_l.3.0.up_proj.bias", None, "lacks 1 keys: adapter_list_l.3.0.up_proj.bias"),
+        ("cross_modal_text_layers.0.adapter.down_proj.weight", None, "lacks 1 keys: cross_modal_text_layers.0.adapter"),
+    ],
+)
+def test_shapes_that_make_no_model(workshop, key, shape, word):
+    changed("das_meter_tiny_vqa", **{key: None if shape is None else torch.zeros(shape)})
+    refused(das("inspect", "meter.ckpt"), 3, word)
+
+
+def test_an_adapter_in_a_single_layer(workshop):
+    shutil.copyfile(GOLDEN / "meter_tiny_vqa.ckpt", "meter.ckpt")
+    adapter = "cross_modal_text_layers.1.adapter."
+    state = torch.load("meter.ckpt", weights_only=True)["state_dict"]
+    hidden = len(state["cross_modal_text_transform.weight"])
+    changed("meter_tiny_vqa", **{adapter + "down_proj.weight": torch.zeros(4, hidden)})
+    refused(das("inspect", "meter.ckpt"), 3, "lacks", "cross_modal_image_layers.0.adapter.adapter_layer_norm_before")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("num_heads", 7),
+        ("num_heads", 0),
+        ("num_heads", -2),
+        ("num_heads", None),
+        ("num_heads", "x"),
+        ("num_heads", [2]),
+        ("num_heads", float("inf")),
+        ("max_text_len", "long"),
+        ("max_text_len", 0),
+        ("drop_rate", None),
+        ("drop_rate", 1.5),
+        ("drop_rate", float("nan")),
+    ],
+)
+def test_settings_that_make_no_model(workshop, setting, value):
+    content = torch.load(GOLDEN / "meter_tiny_vqa.ckpt", weights_only=True)
+    content["hyper_parameters"]["config"][setting] = value
+    torch.save(content, "meter.ckpt")
+    refused(das("inspect", "meter.ckpt"), 3, "meter.ckpt has tensors or hyper_parameters that make no meter")
 
 
 def test_no_data_lists_the_places_looked_at(workshop):

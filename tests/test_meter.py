@@ -1,5 +1,7 @@
 """METER's forward pass and checkpoint loading against vectors made by the public code."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ import torch
 from compressor.checkpoints import read_checkpoint
 from compressor.families import FAMILIES
 from compressor.families.meter import resize_positions
-from compressor.loading import load_checkpoint
+from compressor.loading import load_backbone, load_checkpoint
 from compressor.surgery import make_plan, remove_layers
+from compressor.tasks import TASKS
+from profiles.inspection import inspect_checkpoint
 from tests.support import GOLDEN
 
 ATOL = 1e-5
@@ -20,11 +24,11 @@ def golden(name):
         return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
 
-def inputs(vectors):
+def inputs(vectors, image="image"):
     return {
         "input_ids": vectors["text_ids"],
         "attention_mask": vectors["text_masks"],
-        "pixel_values": vectors["image"],
+        "pixel_values": vectors[image],
     }
 
 
@@ -32,66 +36,103 @@ def close(ours, theirs):
     torch.testing.assert_close(ours, theirs, atol=ATOL, rtol=0)
 
 
-def streams_after(model, vectors, names):
-    """Streams of the model after each named step."""
+def run(model, vectors, image="image"):
+    """Logits of the model, and what it computes on the way, under the names of the vectors."""
     seen = {}
+
+    def keep(module, name):
+        return module.register_forward_hook(lambda _module, _inputs, out: seen.__setitem__(name, out))
+
+    last = model.dims.fusion_layers - 1
     hooks = [
-        model.blocks[name].register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out))
-        for name in names
+        keep(model.blocks[f"LEn{model.dims.text_layers - 1}"], "roberta_out"),
+        keep(model.blocks["image_bridge"].norm, "vit_out"),
+        keep(model.blocks[f"FL{last}"], "text_feats"),
+        keep(model.blocks[f"FV{last}"], "image_feats"),
+        *(keep(model.blocks[f"FL{i}"], f"text_layer_{i}") for i in range(last + 1)),
+        *(keep(model.blocks[f"FV{i}"], f"image_layer_{i}") for i in range(last + 1)),
+        model.epilogue.head.register_forward_pre_hook(lambda _head, taken: seen.__setitem__("cls_feats", taken[0])),
     ]
     with torch.no_grad():
-        logits = model(**inputs(vectors))
+        seen["vqa_logits"] = model(**inputs(vectors, image))
     for hook in hooks:
         hook.remove()
-    return logits, seen
+    return seen
+
+
+def soft_targets(vectors, classes):
+    """Dense targets from ``vqa_labels`` and ``vqa_scores``, which are padded with -1 and 0."""
+    targets = torch.zeros(len(vectors["vqa_labels"]), classes)
+    for row, (labels, scores) in enumerate(zip(vectors["vqa_labels"], vectors["vqa_scores"], strict=True)):
+        targets[row, labels[labels >= 0]] = scores[labels >= 0]
+    return targets
+
+
+def close_in_loss_and_score(logits, vectors, prefix=""):
+    batch = {"targets": soft_targets(vectors, logits.shape[-1])}
+    close(batch["targets"], vectors["vqa_targets"])
+    close(TASKS["vqa"].loss(logits, batch), vectors[f"{prefix}vqa_loss"])
+    close(TASKS["vqa"].scores(logits, batch).mean(), vectors[f"{prefix}vqa_score_metric"])
 
 
 def test_original_meter_computes_what_the_public_code_computes():
     vectors = golden("meter_tiny_vqa")
-    model = load_checkpoint(GOLDEN / "meter_tiny_vqa.ckpt").model
-    logits, seen = streams_after(model, vectors, [f"{side}{i}" for side in ("FL", "FV") for i in range(3)] + ["LEn1"])
-    close(seen["LEn1"], vectors["roberta_out"])
-    for i in range(3):
-        close(seen[f"FL{i}"], vectors[f"text_layer_{i}"])
-        close(seen[f"FV{i}"], vectors[f"image_layer_{i}"])
-    close(logits, vectors["vqa_logits"])
+    seen = run(load_checkpoint(GOLDEN / "meter_tiny_vqa.ckpt").model, vectors)
+    layers = [f"{side}_layer_{i}" for side in ("text", "image") for i in range(3)]
+    for name in ("roberta_out", "vit_out", "text_feats", "image_feats", "cls_feats", "vqa_logits", *layers):
+        close(seen[name], vectors[name])
+    close_in_loss_and_score(seen["vqa_logits"], vectors)
 
 
-def test_vision_encoder_after_its_last_norm():
-    vectors = golden("meter_tiny_vqa")
-    model = load_checkpoint(GOLDEN / "meter_tiny_vqa.ckpt").model
-    seen = []
-    model.blocks["image_bridge"].norm.register_forward_hook(lambda _m, _i, out: seen.append(out))
-    with torch.no_grad():
-        model(**inputs(vectors))
-    close(seen[0], vectors["vit_out"])
+BACKBONES = {
+    ("meter_tiny_nlvr2", "image_0"): {
+        **{name: f"{name}_0" for name in ("text_feats", "image_feats", "cls_feats", "vit_out")},
+        "roberta_out": "roberta_out",
+    },
+    ("meter_tiny_irtr", "image"): {name: name for name in ("text_feats", "image_feats", "cls_feats")},
+    ("meter_tiny_snli", "image"): {
+        **{name: name for name in ("text_feats", "image_feats", "cls_feats", "roberta_out", "vit_out")},
+        **{name: name for side in ("text", "image") for name in (f"{side}_layer_0", f"{side}_layer_1")},
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "image"), BACKBONES)
+def test_backbones_of_other_tasks_compute_what_the_public_code_computes(name, image):
+    vectors = golden(name)
+    model = load_backbone(GOLDEN / f"{name}.ckpt").model
+    seen = run(model, vectors, image)
+    for ours, theirs in BACKBONES[name, image].items():
+        close(seen[ours], vectors[theirs])
+    assert torch.equal(seen["vqa_logits"], seen["cls_feats"])  # no head: the output is what a head would be given
 
 
 def test_das_meter_without_skipping():
     vectors = golden("das_meter_tiny_vqa")
-    model = load_checkpoint(GOLDEN / "das_meter_tiny_vqa.ckpt").model
-    with torch.no_grad():
-        close(model(**inputs(vectors)), vectors["noskip_vqa_logits"])
+    seen = run(load_checkpoint(GOLDEN / "das_meter_tiny_vqa.ckpt").model, vectors)
+    for name in ("text_feats", "image_feats", "cls_feats", "vqa_logits"):
+        close(seen[name], vectors[f"noskip_{name}"])
+    close(seen["roberta_out"], vectors["roberta_out"])
+    close(seen["vit_out"], vectors["vit_out"])
+    close_in_loss_and_score(seen["vqa_logits"], vectors, "noskip_")
 
 
 @pytest.mark.parametrize("index", range(12))
 def test_das_meter_skipping_one_layer(index):
     vectors = golden("das_meter_tiny_vqa")
     model = load_checkpoint(GOLDEN / "das_meter_tiny_vqa.ckpt").model
-    slim = remove_layers(model, make_plan(model, [INDEX_TO_LAYER[index]]))
-    with torch.no_grad():
-        close(slim(**inputs(vectors)), vectors[f"only{index}_vqa_logits"])
+    seen = run(remove_layers(model, make_plan(model, [INDEX_TO_LAYER[index]])), vectors)
+    close(seen["cls_feats"], vectors[f"only{index}_cls_feats"])
+    close(seen["vqa_logits"], vectors[f"only{index}_vqa_logits"])
 
 
 def test_das_meter_skipping_eight_layers():
     vectors = golden("das_meter_tiny_vqa")
     model = load_checkpoint(GOLDEN / "das_meter_tiny_vqa.ckpt").model
-    slim = remove_layers(model, make_plan(model, [INDEX_TO_LAYER[i] for i in (1, 2, 3, 4, 6, 7, 10, 11)]))
-    _, seen = streams_after(slim, vectors, ["FL5", "FV5"])
-    close(seen["FL5"], vectors["skip8_text_feats"])
-    close(seen["FV5"], vectors["skip8_image_feats"])
-    with torch.no_grad():
-        close(slim(**inputs(vectors)), vectors["skip8_vqa_logits"])
+    seen = run(remove_layers(model, make_plan(model, [INDEX_TO_LAYER[i] for i in (1, 2, 3, 4, 6, 7, 10, 11)])), vectors)
+    for name in ("text_feats", "image_feats", "cls_feats", "vqa_logits"):
+        close(seen[name], vectors[f"skip8_{name}"])
+    close_in_loss_and_score(seen["vqa_logits"], vectors, "skip8_")
 
 
 @pytest.mark.parametrize("grid", [3, 4, 6, 9])
@@ -109,14 +150,77 @@ def test_image_size_resizes_positions_on_load():
     assert model.prologue.image.position_embedding.weight.shape[0] == 37
 
 
-def test_every_key_is_used_or_named_with_a_reason():
-    for name in ("meter_tiny_vqa", "das_meter_tiny_vqa"):
-        path = GOLDEN / f"{name}.ckpt"
-        loaded = load_checkpoint(path)
-        state = read_checkpoint(path).state
-        _, origin = FAMILIES["meter"].keys.to_ours(state)
-        assert set(origin.values()) | set(loaded.leftovers) == set(state)
-        assert all("not part of" not in reason for reason in loaded.leftovers.values())
+TINY = [
+    "meter_tiny_vqa",
+    "das_meter_tiny_vqa",
+    "meter_tiny_pretrain",
+    "meter_tiny_nlvr2",
+    "meter_tiny_irtr",
+    "meter_tiny_snli",
+]
+
+
+def landed(loaded, state):
+    """The keys of ``state`` whose tensors are in the model, whole."""
+    written = FAMILIES["meter"].keys.to_checkpoint(loaded.model.state_dict())
+    return {key for key, tensor in state.items() if key in written and torch.equal(written[key], tensor)}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_key_is_used_or_named_with_a_reason(name):
+    checkpoint = read_checkpoint(GOLDEN / f"{name}.ckpt")
+    loaded = load_checkpoint(checkpoint) if "vqa" in name else load_backbone(checkpoint)
+    used = landed(loaded, checkpoint.state)
+    assert not used & set(loaded.leftovers)
+    assert used | set(loaded.leftovers) == set(checkpoint.state)
+    assert not [reason for reason in loaded.leftovers.values() if "not part of" in reason or "no such part" in reason]
+
+
+STRAYS = (
+    "cross_modal_text_layers.9.output.dense.weight",
+    "cross_modal_image_layers.6.adapter.up_proj.bias",
+    "adapter_list_l.9.0.down_proj.weight",
+    "text_transformer.encoder.layer.7.output.dense.bias",
+    "vit_model.visual.transformer.resblocks.5.attn.in_proj_weight",
+    "vit_model.visual.class_embedding_copy",
+    "vqa_classifier.7.weight",
+    "token4classifier_old",
+)
+
+
+def test_keys_of_layers_that_the_model_does_not_have_are_named():
+    checkpoint = read_checkpoint(GOLDEN / "das_meter_tiny_vqa.ckpt")
+    state = {**checkpoint.state, **{key: torch.ones(6, 3) for key in STRAYS}, "elsewhere": torch.ones(1)}
+    loaded = load_checkpoint(replace(checkpoint, state=state))
+    assert loaded.leftovers_by_reason["no such part in this model"] == list(STRAYS)
+    assert loaded.leftovers_by_reason["not part of a meter"] == ["elsewhere"]
+    assert landed(loaded, state) | set(loaded.leftovers) == set(state)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_inspect_knows_every_head_and_counts_only_what_it_says(name):
+    found = inspect_checkpoint(GOLDEN / f"{name}.ckpt", None)
+    heads = {head.task: head.compressible for head in found.heads}
+    expected = {
+        "meter_tiny_vqa": {"vqa": True},
+        "das_meter_tiny_vqa": {"vqa": True},
+        "meter_tiny_pretrain": {"itm": False, "mlm": False},
+        "meter_tiny_nlvr2": {"nlvr2": False},
+        "meter_tiny_irtr": {"irtr": False, "itm": False},
+        "meter_tiny_snli": {"snli-ve": False},
+    }[name]
+    assert heads == expected
+    assert found.layers
+    assert all(layer.macs > 0 for layer in found.layers)
+    if "vqa" in name:
+        assert (found.tasks, found.counted_head) == (("vqa",), "vqa")
+    else:
+        read = read_checkpoint(GOLDEN / f"{name}.ckpt").state
+        assert (found.tasks, found.counted_head) == ((), None)
+        assert "classes" not in found.dims
+        assert any("without a head" in note for note in found.notes)
+        left = {key for keys in found.leftovers.values() for key in keys}
+        assert found.parameters == sum(tensor.numel() for key, tensor in read.items() if key not in left)
 
 
 def test_writing_the_public_format_is_the_inverse_of_reading_it():

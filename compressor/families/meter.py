@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.clip.configuration_clip import CLIPVisionConfig
@@ -59,7 +59,7 @@ class MeterDims(BaseModel):
     text_length: PositiveInt = 50
     class_token: bool = False
     parallel_width: NonNegativeInt = 0
-    dropout: float = 0.1
+    dropout: float = Field(default=0.1, ge=0, le=1)
 
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> MeterDims:
