@@ -140,7 +140,7 @@ def prepare(settings: Settings) -> Job:
     root = find_data(settings.data, str(checkpoint.config.get("data_root") or ""))
     task = settings.task or next(iter(tasks_of(checkpoint, family)), None)
     transfer = Transfer(answer_count(root)) if settings.adapt else None
-    loaded = load_checkpoint(settings.checkpoint, task, settings.image_size, transfer)
+    loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer)
     candidates = _candidates(settings, loaded.model)
     dims = loaded.model.dims
     tokenizer = find_tokenizer(settings.tokenizer, Path(settings.checkpoint), checkpoint.config.get("tokenizer"))

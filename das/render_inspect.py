@@ -15,8 +15,10 @@ from profiles.tables import Table, quantity
 
 def print_inspection(found: Inspection) -> None:
     """Draw what a checkpoint is."""
-    console.print(f"{found.checkpoint}: {found.family}, heads: {', '.join(found.tasks) or 'none'}", style="bold")
-    console.print(f"{quantity(found.parameters)} parameters, {quantity(found.macs)} MACs (1 MAC = 2 FLOPs)")
+    heads = ", ".join(head.task if head.compressible else f"{head.task} (not for das yet)" for head in found.heads)
+    console.print(f"{found.checkpoint}: {found.family}, heads: {heads or 'none'}", style="bold")
+    counted = "" if found.counted_head else ", no head counted"
+    console.print(f"{quantity(found.parameters)} parameters, {quantity(found.macs)} MACs (1 MAC = 2 FLOPs){counted}")
     console.print(", ".join(f"{name} {value}" for name, value in found.dims.items()), style="dim")
     rows = tuple((e.name, e.pool, quantity(e.parameters), quantity(e.macs)) for e in found.layers)
     console.print(draw(Table("Layers that can be skipped", ("layer", "pool", "parameters", "MACs"), rows)))

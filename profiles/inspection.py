@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from compressor.checkpoints import read_checkpoint
@@ -13,6 +12,7 @@ from compressor.families import FAMILIES
 from compressor.loading import heads_of, load_backbone, load_checkpoint, recognise, tasks_of
 from compressor.plan import summarise
 from compressor.steps import steps_of
+from profiles.family import example_inputs
 from profiles.flops import count
 
 SCHEMA_VERSION = 1
@@ -77,12 +77,7 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     loaded = load_checkpoint(checkpoint, counted) if counted else load_backbone(checkpoint)
     model = loaded.model
     dims = model.dims
-    sample = {
-        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
-        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
-        "pixel_values": torch.zeros(1, 3, dims.image_size, dims.image_size),
-    }
-    macs = count(model, {name: sample[name] for name in family.inputs})
+    macs = count(model, example_inputs(family, model.dims))
     pools = {step.name: step.pool for step in steps_of(model.rounds) if step.pool}
     order = family.layer_order(model.layers)
     return Inspection(
