@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.text import Text
 
 from das.render_profile import draw
-from das.terminal import console
+from das.terminal import console, shown
 from exporters.export import ExportReport
 from profiles.tables import Table, size
 
@@ -30,4 +32,4 @@ def print_export(report: ExportReport) -> None:
         reason = (f"{entry.parity.status}: {entry.parity.reason}",) if entry.parity.reason else ()
         for note in (*reason, *entry.notes):
             console.print(Text(f"{entry.files[0]}: {note}"))
-    console.print(f"in {report.folder}", soft_wrap=True)
+    console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)

@@ -83,6 +83,14 @@ def test_same_seed_same_layers_same_weights(workshop):
     assert open_run().path == second.path
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_arrives():
+    """Workers that run tests in parallel ignore Ctrl-C; here it means what it means in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class InterruptAt(Progress):
     """Presses Ctrl-C in the middle of a stage."""
 
