@@ -27,6 +27,7 @@ from compressor.tasks import TASKS
 from compressor.training import scaled_learning_rate, steps_per_epoch
 
 STRATEGIES = ("das", "random")
+SMALL_MODEL = 5_000_000  # parameters; the published METER has 326 million
 
 
 class Settings(BaseModel):
@@ -154,6 +155,7 @@ def prepare(settings: Settings) -> Job:
         transfer_classes=transfer.classes if transfer else None,
     )
     loaded.model.to(device)
+    spare_threads(loaded.model)
     job = Job(settings, loaded, data, tokenizer, root, candidates, device, source)
     if not settings.layers and job.search_steps <= job.warm_up_steps:
         raise usage_error(
@@ -210,6 +212,12 @@ def check_options(settings: Settings) -> None:
         raise UsageError(*problems)
 
 
+def spare_threads(model: StepModel) -> None:
+    """Let PyTorch use one CPU thread for a small model, where more of them wait for each other longer than they work."""
+    if sum(parameter.numel() for parameter in model.parameters()) < SMALL_MODEL:
+        torch.set_num_threads(1)
+
+
 def choose_device(name: str | None) -> torch.device:
     """The device called ``name``; None is CUDA where there is one, else the CPU.
 
@@ -244,6 +252,7 @@ def open_for_evaluation(
         transforms = Transforms(text, ImageTransform(model.dims.image_size))
         recorded = str(config.get("data_root") or "")
     root = find_data(data, recorded)
+    spare_threads(model)
     return model, TASKS[model.task].load_data(root, transforms, model.dims.classes), notes
 
 

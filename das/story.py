@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
-import torch
-
 import das
 from compressor.data.scenes import write_example
 from compressor.errors import EnvironmentProblem
@@ -33,7 +31,6 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    torch.set_num_threads(1)  # for a model this small, threads cost more than they bring
     started = time.monotonic()
     with _stage(f"preparing {folder}/{CHECKPOINT} and {folder}/data"):
         prepare_demo(folder, retrain=retrain, progress=progress())
