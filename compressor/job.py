@@ -213,7 +213,7 @@ def check_options(settings: Settings) -> None:
 
 
 def spare_threads(model: StepModel) -> None:
-    """Let PyTorch use one CPU thread for a small model, where more of them wait for each other longer than they work."""
+    """Let PyTorch use one CPU thread for a small model: more would wait for each other longer than they work."""
     if sum(parameter.numel() for parameter in model.parameters()) < SMALL_MODEL:
         torch.set_num_threads(1)
 
