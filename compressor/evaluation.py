@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from compressor.encoding import Split
+from compressor.data.splits import RankedSplit, Split
 from compressor.families import FAMILIES
+from compressor.metrics import METRICS
 from compressor.progress import QUIET, Progress
+from compressor.ranking import hits, match_scores, recalls
 from compressor.steps import StepModel
 from compressor.tasks.base import Task
 
@@ -26,6 +29,7 @@ class Score(BaseModel):
         margin: half width of the 95 % interval of the mean (normal approximation).
         samples: how many.
         loss: mean training loss.
+        parts: further metrics by name, at most 1 each: GLUE's, or recall at several ranks.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,11 +39,12 @@ class Score(BaseModel):
     margin: float
     samples: int
     loss: float
+    parts: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A score, and the answer given to each sample (class numbers, (n,))."""
+    """A score, and the answer to each sample, (n,): a class number, or for retrieval the number of the best image."""
 
     score: Score
     answers: Tensor
@@ -50,26 +55,69 @@ def evaluate(
     split: Split,
     task: Task,
     *,
+    metrics: Sequence[str] = (),
     batch_size: int = 64,
     progress: Progress = QUIET,
     label: str = "Evaluating",
 ) -> Evaluation:
-    """Score ``model`` in eval mode on every sample of ``split``, on the model's own device."""
-    device, names = next(model.parameters()).device, FAMILIES[model.family].inputs
-    scores, answers, losses = [], [], 0.0
-    starts = range(0, len(split), batch_size)
+    """Score ``model`` in eval mode on every sample of ``split``, on the model's own device.
+
+    Args:
+        model: full or slim.
+        split: samples of ``task``.
+        task: says how they are scored.
+        metrics: keys of ``METRICS`` that belong to the dataset.
+        batch_size: rows of the model's batch.
+        progress: told about the batches.
+        label: what it calls them.
+    """
     model.eval()
+    if isinstance(split, RankedSplit):
+        return _ranked(model, split, task, batch_size, progress, label)
+    device, names = next(model.parameters()).device, FAMILIES[model.family].inputs
+    scores, answers, truth, losses = [], [], [], 0.0
+    size = max(1, batch_size // split.rows_per_sample)
+    starts = range(0, len(split), size)
     with torch.inference_mode():
         for start in progress.track(starts, label, len(starts)):
-            numbers = np.arange(start, min(start + batch_size, len(split)))
+            numbers = np.arange(start, min(start + size, len(split)))
             batch = {name: value.to(device) for name, value in split.batch(numbers).items()}
             logits = model(**{name: batch[name] for name in names})
             scores.append(task.scores(logits, batch).cpu())
             answers.append(logits.argmax(-1).cpu())
+            truth.append(batch["targets"].argmax(-1).cpu())
             losses += float(task.loss(logits, batch)) * len(numbers)
-    each = torch.cat(scores).double()
-    margin = 1.96 * float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else 0.0
+    each, given = torch.cat(scores).double(), torch.cat(answers)
     score = Score(
-        metric=task.metric, value=float(each.mean()), margin=margin, samples=len(each), loss=losses / len(each)
+        metric=task.metric,
+        value=float(each.mean()),
+        margin=_margin(each),
+        samples=len(each),
+        loss=losses / len(each),
+        parts={METRICS[name].name: METRICS[name].value(given, torch.cat(truth)) for name in metrics},
     )
-    return Evaluation(score, torch.cat(answers))
+    return Evaluation(score, given)
+
+
+def _ranked(
+    model: StepModel, split: RankedSplit, task: Task, batch_size: int, progress: Progress, label: str
+) -> Evaluation:
+    """Mean of image and text retrieval's R@1; the loss is on the captions that training would draw."""
+    matches, owners = match_scores(model, split, batch_size, progress, label), torch.from_numpy(split.owners)
+    by_image, by_caption = (found[1].double() for found in hits(matches, owners))
+    drawn = torch.tensor([split.captions_of(number) for number in range(len(split))])
+    logits, targets = matches[owners[:, None], drawn], torch.zeros(drawn.shape)
+    targets[:, 0] = 1
+    score = Score(
+        metric=task.metric,
+        value=float(by_image.mean() + by_caption.mean()) / 2,
+        margin=math.hypot(_margin(by_image), _margin(by_caption)) / 2,
+        samples=len(split),
+        loss=float(task.loss(logits, {"targets": targets})),
+        parts=recalls(matches, owners),
+    )
+    return Evaluation(score, matches.argmax(0))
+
+
+def _margin(each: Tensor) -> float:
+    return 1.96 * float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else 0.0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from compressor.data.splits import Split
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.steps import StepModel
@@ -15,7 +16,7 @@ from compressor.training import Optimiser, batch_of_step
 
 def finetune(
     model: StepModel,
-    split: object,
+    split: Split,
     task: Task,
     *,
     steps: int,
@@ -30,7 +31,7 @@ def finetune(
     inputs = FAMILIES[model.family].inputs
     model.train()
     for step in progress.track(range(steps), "Training the full model", steps):
-        batch = split.batch(batch_of_step(step, batch_size, len(split), seed))  # type: ignore[attr-defined, arg-type]
+        batch = split.batch(batch_of_step(step, batch_size, len(split), seed))
         optimiser.step(task.loss(model(**{name: batch[name] for name in inputs}), batch))
     return model.eval()
 
@@ -43,7 +44,7 @@ def save_public_checkpoint(model: StepModel, path: Path, config: dict[str, objec
         path: ``.ckpt``; written whole or not at all.
         config: ``hyper_parameters["config"]``, with what no tensor shape shows (``num_heads``, ``max_text_len``).
     """
-    state = FAMILIES[model.family].keys.to_checkpoint(model.state_dict())
+    state = FAMILIES[model.family].formats[0].table(model.task).to_checkpoint(model.state_dict())
     content = {
         "epoch": 0,
         "global_step": 0,

@@ -11,16 +11,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
-from compressor.checkpoints import read_checkpoint, sha256
-from compressor.data.images import ImageTransform
+from compressor.checkpoints import sha256
+from compressor.data.base import Transforms
+from compressor.data.layouts import read_data
+from compressor.data.splits import TaskData, assign, find_data, in_order
 from compressor.data.text import TextTransform, find_tokenizer
-from compressor.data.vqa import Transforms, VqaData, answer_count, find_data
 from compressor.errors import Problem, UsageError, environment_problem, usage_error
 from compressor.families import FAMILIES
-from compressor.loading import Loaded, Transfer, load_checkpoint, recognise, tasks_of
+from compressor.loading import Loaded, Recognised, Transfer, choose_task, load_checkpoint, recognise
 from compressor.plan import match_layers, summarise
+from compressor.progress import QUIET, Progress
 from compressor.recovery import Recovery
-from compressor.runs import LATEST, ROOT, Source, open_run
+from compressor.runs import LATEST, MANIFEST, ROOT, Source, open_run
 from compressor.steps import StepModel, steps_of
 from compressor.surgery import stream_width
 from compressor.tasks import TASKS
@@ -46,6 +48,7 @@ class Settings(BaseModel):
         out: folder of the run; None is ``runs/<checkpoint>-<task>-skip<k>``.
         tokenizer: file, folder or Hugging Face name; None looks around.
         image_size: pixels; None is the checkpoint's own.
+        text_length: tokens that texts are padded to; None is the checkpoint's own.
         batch_size: samples of a training step.
         search_epochs, recover_epochs: passes over the training data (paper: 3 and 10).
         learning_rate: of the skip adapters; None scales the paper's (:func:`scaled_learning_rate`).
@@ -67,6 +70,7 @@ class Settings(BaseModel):
     out: str | None = None
     tokenizer: str | None = None
     image_size: int | None = None
+    text_length: int | None = None
     batch_size: int = 64
     search_epochs: float = 3
     recover_epochs: float = 10
@@ -81,7 +85,7 @@ class Job:
 
     settings: Settings
     loaded: Loaded
-    data: VqaData
+    data: TaskData
     tokenizer: Tokenizer
     data_root: Path
     candidates: tuple[str, ...]
@@ -125,7 +129,7 @@ class Job:
         return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))
 
 
-def prepare(settings: Settings) -> Job:
+def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     """Open and check everything a compression needs, cheapest first, before any long work.
 
     Raises:
@@ -136,22 +140,22 @@ def prepare(settings: Settings) -> Job:
     check_options(settings)
     torch.manual_seed(settings.seed)  # fresh heads and adapters are drawn from here
     device = choose_device(settings.device)
-    checkpoint = read_checkpoint(settings.checkpoint)
-    family = recognise(checkpoint)
-    root = find_data(settings.data, str(checkpoint.config.get("data_root") or ""))
-    task = settings.task or next(iter(tasks_of(checkpoint, family)), None)
-    transfer = Transfer(answer_count(root)) if settings.adapt else None
-    loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer)
+    checkpoint = recognise(settings.checkpoint)
+    task = choose_task(checkpoint, settings.task, settings.adapt)
+    _check_task(task)
+    root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
+    with progress.stage("Reading the data"):
+        found = in_order(read_data(root, task), checkpoint.labels)
+    transfer = Transfer(checkpoint.family.heads[task].classes or len(found.labels)) if settings.adapt else None
+    loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer, settings.text_length)
     candidates = _candidates(settings, loaded.model)
-    dims = loaded.model.dims
-    tokenizer = find_tokenizer(settings.tokenizer, Path(settings.checkpoint), checkpoint.config.get("tokenizer"))
-    text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary)
-    data = TASKS[loaded.model.task].load_data(root, Transforms(text, ImageTransform(dims.image_size)), dims.classes)
+    tokenizer = _tokenizer(checkpoint, settings.tokenizer)
+    data = assign(found, root, TASKS[task], transforms_of(loaded.model, tokenizer), loaded.model.dims.classes)
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
-        path=str(Path(settings.checkpoint).resolve()),
-        sha256=sha256(settings.checkpoint),
-        image_size=dims.image_size,
+        path=str(checkpoint.checkpoint.path.resolve()),
+        sha256=sha256(checkpoint.checkpoint.path),
+        image_size=getattr(loaded.model.dims, "image_size", None),
         transfer_classes=transfer.classes if transfer else None,
     )
     loaded.model.to(device)
@@ -164,6 +168,30 @@ def prepare(settings: Settings) -> Job:
             "--search-epochs 3, or a smaller --batch-size",
         )
     return job
+
+
+def transforms_of(model: StepModel, tokenizer: Tokenizer) -> Transforms:
+    """What turns texts and images into the inputs of ``model``.
+
+    Raises:
+        InputError: a tokenizer of another model.
+    """
+    family, dims = FAMILIES[model.family], model.dims
+    text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, family.inputs)
+    return Transforms(text, family.image_transform(dims) if family.image_transform else None)
+
+
+def _tokenizer(found: Recognised, source: str | None) -> Tokenizer:
+    return find_tokenizer(source, found.checkpoint.path, found.checkpoint.config.get("tokenizer"))
+
+
+def _check_task(task: str) -> None:
+    if task not in TASKS:
+        raise usage_error(
+            f"--task {task}: das loads such a head, and has no data or metric to compress it for",
+            f"one of {', '.join(TASKS)}",
+            f"--task {next(iter(TASKS))}",
+        )
 
 
 def make_settings(**given: Any) -> Settings:
@@ -233,27 +261,29 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def open_for_evaluation(
-    subject: Path, task: str | None, data: str | None, tokenizer: str | None
-) -> tuple[StepModel, VqaData, tuple[str, ...]]:
+    subject: Path, task: str | None, data: str | None, tokenizer: str | None, text_length: int | None = None
+) -> tuple[StepModel, TaskData, tuple[str, ...]]:
     """A checkpoint or a run folder, the data it is to be scored on, and notes for the user.
 
     Raises:
         InputError: subject, tokenizer or data unusable.
     """
-    notes: tuple[str, ...] = ()
-    if subject.is_dir() or subject == ROOT / LATEST:
+    if (subject / MANIFEST).exists() or subject == ROOT / LATEST:
         run = open_run(subject)
-        model, transforms, recorded = run.load_slim(), run.transforms(), run.manifest.data_root
-    else:
-        loaded = load_checkpoint(subject, task)
-        model, config, notes = loaded.model, loaded.config, loaded.notes
-        found = find_tokenizer(tokenizer, subject, config.get("tokenizer"))
-        text = TextTransform(found, model.dims.text_length, model.dims.text_vocabulary)
-        transforms = Transforms(text, ImageTransform(model.dims.image_size))
-        recorded = str(config.get("data_root") or "")
-    root = find_data(data, recorded)
-    spare_threads(model)
-    return model, TASKS[model.task].load_data(root, transforms, model.dims.classes), notes
+        model = run.load_slim()
+        root = find_data(data, run.manifest.data_root)
+        found = in_order(read_data(root, model.task), run.labels())
+        spare_threads(model)
+        return model, assign(found, root, TASKS[model.task], run.transforms(), model.dims.classes), ()
+    checkpoint = recognise(subject)
+    task = choose_task(checkpoint, task)
+    _check_task(task)
+    loaded = load_checkpoint(checkpoint, task, text_length=text_length)
+    transforms = transforms_of(loaded.model, _tokenizer(checkpoint, tokenizer))
+    root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
+    found = in_order(read_data(root, task), checkpoint.labels)
+    spare_threads(loaded.model)
+    return loaded.model, assign(found, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
 
 
 def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:

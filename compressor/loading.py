@@ -12,15 +12,48 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from compressor.adapters import SkipAdapter
+from compressor.adapters import Adapter, SkipAdapter
 from compressor.checkpoints import Checkpoint, read_checkpoint
-from compressor.errors import InputError, Problem, input_error, usage_error
+from compressor.errors import InputError, Problem, UsageError, input_error, usage_error
 from compressor.families import FAMILIES, Family
-from compressor.families.base import State
+from compressor.families.base import HEAD, Format, State
 from compressor.steps import StepModel, steps_of
 from compressor.surgery import stream_width
+from compressor.tasks import TASKS
 
-NEW_HEAD = "epilogue.head."
+
+@dataclass(frozen=True)
+class Recognised:
+    """A checkpoint, the family it belongs to, how it is written, and its tensors under that format's names."""
+
+    checkpoint: Checkpoint
+    family: Family
+    format: Format
+    state: State
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Tasks that it has a head for, those that das only knows by name included."""
+        prefixes = {**self.format.heads, **self.format.heads_by_name}
+        return tuple(task for task, prefix in prefixes.items() if self._has(task, prefix))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that it has a head for and das can compress."""
+        return tuple(task for task in self.heads if task in TASKS)
+
+    def _has(self, task: str, prefix: str) -> bool:
+        named = self.checkpoint.config.get("architectures") or ()
+        meant = self.format.architectures.get(task)
+        return any(key.startswith(prefix) for key in self.state) and (meant is None or meant in named)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each class of its head; empty when it names none."""
+        named = self.checkpoint.config.get("id2label") or {}
+        numbered = {str(number): str(name) for number, name in named.items()} if isinstance(named, Mapping) else {}
+        labels = tuple(numbered.get(str(number), "") for number in range(len(numbered)))
+        return () if all(re.fullmatch(r"(LABEL_\d+)?", label) for label in labels) else labels
 
 
 @dataclass(frozen=True)
@@ -55,179 +88,207 @@ class Transfer:
 
     Args:
         classes: outputs of the task's new head, when the checkpoint has none.
-        parallel_fraction: bottleneck of the parallel adapters in kept layers, over the hidden size (paper: 96/768).
 
     """
 
     classes: int
-    parallel_fraction: float = 1 / 8
 
 
-def recognise(checkpoint: Checkpoint) -> Family:
-    """The family whose signature the checkpoint carries.
+def recognise(source: Checkpoint | str | Path) -> Recognised:
+    """The family and format whose signature the checkpoint carries.
 
     Raises:
-        InputError: none does, or more than one.
+        InputError: unreadable; none does, or more than one.
 
     """
-    found = [family for family in FAMILIES.values() if all(key in checkpoint.state for key in family.signature)]
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    known = [(family, format) for family in FAMILIES.values() for format in family.formats]
+    found = [
+        Recognised(checkpoint, family, format, state)
+        for family, format in known
+        if (state := _as_written(checkpoint, format)) is not None
+    ]
     if len(found) == 1:
         return found[0]
-    keys = ", ".join(list(checkpoint.state)[:3])
-    looked_for = "; ".join(f"{family.name}: {', '.join(family.signature)}" for family in FAMILIES.values())
+    declared = checkpoint.config.get("model_type")
+    what = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
+    if found:
+        names = ", ".join(f"{entry.family.name} ({entry.format.name})" for entry in found)
+        raise input_error(f"{checkpoint.path} looks like {names} at once", "one family", "save one model in a file")
+    looked_for = "; ".join(
+        f"{family.name}: "
+        + (f"config.json with model_type {format.model_type}" if format.model_type else ", ".join(format.signature))
+        for family, format in known
+    )
     raise input_error(
-        f"{checkpoint.path} is of no family das knows (its first keys: {keys})",
-        f"a checkpoint with these keys: {looked_for}",
-        "give a METER checkpoint; see the list of families in the README",
+        f"{checkpoint.path} is of no family das knows ({what})",
+        f"one of {looked_for}",
+        "give a checkpoint of one of these; docs/add-a-family.md adds another",
     )
 
 
-def tasks_of(checkpoint: Checkpoint, family: Family) -> tuple[str, ...]:
-    """Tasks that das can compress and the checkpoint has a head for."""
-    return tuple(task for task in heads_of(checkpoint, family) if task in family.heads)
-
-
-def heads_of(checkpoint: Checkpoint, family: Family) -> tuple[str, ...]:
-    """Tasks that the checkpoint has a head for, those that das only knows by name included."""
-    known = {**family.heads, **family.other_heads}
-    return tuple(task for task, head in known.items() if any(key.startswith(head) for key in checkpoint.state))
+def _as_written(checkpoint: Checkpoint, format: Format) -> State | None:
+    """The checkpoint's tensors as ``format`` names them; None when it is of another format."""
+    if checkpoint.config.get("model_type") != format.model_type:
+        return None
+    state = dict(checkpoint.state)
+    if format.base_prefix and not any(key.startswith(format.base_prefix) for key in state):
+        state = {format.base_prefix + key: tensor for key, tensor in state.items()}
+    return state if all(key in state for key in format.signature) else None
 
 
 def load_checkpoint(
-    source: Checkpoint | str | Path,
+    source: Recognised | Checkpoint | str | Path,
     task: str | None = None,
     image_size: int | None = None,
     transfer: Transfer | None = None,
+    text_length: int | None = None,
 ) -> Loaded:
     """Read a full checkpoint, key for key.
 
     Args:
-        source: a Lightning checkpoint or a plain state dict of a known family, or what ``read_checkpoint`` made of it.
+        source: a checkpoint of a known family, as a path or already opened.
         task: which head to use; may be left out when the checkpoint has exactly one.
         image_size: pixels; position embeddings are resized when it is not the checkpoint's own.
         transfer: adapt a pre-trained checkpoint: fresh parallel adapters, and a fresh head where there is none.
+        text_length: tokens texts are padded to; the checkpoint's own when left out.
 
     Raises:
         InputError: unreadable, of no known family, without the task's head, or with keys missing or misshapen.
-        UsageError: several heads and no ``task``, or an impossible image size.
+        UsageError: several heads and no ``task``, or an impossible image size or text length.
 
     """
-    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
-    family = recognise(checkpoint)
-    return _load(checkpoint, family, _choose_task(checkpoint, family, task, transfer), image_size, transfer)
+    found = source if isinstance(source, Recognised) else recognise(source)
+    task = choose_task(found, task, transfer is not None)
+    with _sizes_that_fit(found):
+        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
+    return _load(found, task, _changed(found, task, dims, image_size, transfer, text_length), transfer is not None)
 
 
-def load_backbone(source: Checkpoint | str | Path) -> Loaded:
+def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
     """Read a checkpoint without any head: the model's output is what a head would be given.
 
     Raises:
         InputError: as :func:`load_checkpoint`, but for the head.
 
     """
-    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
-    return _load(checkpoint, recognise(checkpoint), None)
+    found = source if isinstance(source, Recognised) else recognise(source)
+    with _sizes_that_fit(found):
+        dims = found.format.read_dims(found.state, found.checkpoint.config, None)
+    return _load(found, None, dims, False)
 
 
-def _load(
-    checkpoint: Checkpoint,
-    family: Family,
-    task: str | None,
-    image_size: int | None = None,
-    transfer: Transfer | None = None,
-) -> Loaded:
-    with _sizes_that_fit(checkpoint, family):
-        dims = _dims(checkpoint, family, task, image_size, transfer)
+def _load(found: Recognised, task: str | None, dims: Any, adapt: bool) -> Loaded:
+    family, table = found.family, found.format.table(task)
+    with _sizes_that_fit(found):
         model = family.build(dims, task or "")
         if task is None:
             model.epilogue.head = nn.Identity()
-        ours, origin = family.keys.to_ours(checkpoint.state)
-        ours = family.prepare(ours, dims)
+        ours, origin = table.to_ours(found.state)
+        ours = family.prepare(ours, dims, found.state, task)
         _attach_skips(model, ours)
         own = model.state_dict()
         read = {name: value for name, value in ours.items() if name in own}
-        fresh = _fresh_names(model, read, checkpoint, family, str(task)) if transfer else set()
-        _check_complete(own, read, checkpoint, family, fresh)
+        fresh = _fresh_names(model, read) if adapt else set()
+        _check_complete(own, read, found, task, fresh)
         model.load_state_dict(own | {name: value.float() for name, value in read.items()})
-    leftovers = _leftovers(checkpoint, family, task, {origin[name] for name in read}, set(origin.values()))
-    return Loaded(model.eval(), checkpoint.config, leftovers, _notes(model, checkpoint))
+    used = {origin[name] for name in read if name in origin}
+    leftovers = _leftovers(found, task, used, set(origin.values()))
+    return Loaded(model.eval(), found.checkpoint.config, leftovers, _notes(model, found.checkpoint))
 
 
 @contextmanager
-def _sizes_that_fit(checkpoint: Checkpoint, family: Family) -> Iterator[None]:
+def _sizes_that_fit(found: Recognised) -> Iterator[None]:
     """Turn what tensors and settings of impossible sizes raise into input errors."""
+    path, family = found.checkpoint.path, found.family.name
     try:
         yield
     except KeyError as missing:
         raise input_error(
-            f"{checkpoint.path} lacks the key {family.keys.checkpoint_name(str(missing.args[0]))}",
-            f"every tensor of a {family.name} checkpoint",
+            f"{path} lacks the key {found.format.keys.checkpoint_name(str(missing.args[0]))}",
+            f"every tensor of a {family} checkpoint",
             "save the whole state dict, or copy the file again",
         ) from None
-    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError, AttributeError) as error:
         reason = (
             "; ".join(f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip() for problem in error.errors())
             if isinstance(error, ValidationError)
             else str(error).partition("\n")[0]
         )
         raise input_error(
-            f"{checkpoint.path} has tensors or hyper_parameters that make no {family.name}: {reason}",
+            f"{path} has tensors or hyper_parameters that make no {family}: {reason}",
             "shapes and settings that fit together",
             "check which training run the file came from",
         ) from error
 
 
-def _choose_task(checkpoint: Checkpoint, family: Family, task: str | None, transfer: Transfer | None) -> str:
-    heads, all_heads = tasks_of(checkpoint, family), heads_of(checkpoint, family)
+def choose_task(found: Recognised, task: str | None, adapt: bool = False) -> str:
+    """``task``, or the only one that the checkpoint has a head for.
+
+    Raises:
+        InputError: it has no such head.
+        UsageError: it has several heads and none is named, or the family knows no such task.
+    """
+    family, path = found.family, found.checkpoint.path
+    heads = tuple(head for head in found.heads if head in family.heads)
     if task is not None and task not in family.heads:
         known = ", ".join(family.heads)
         raise usage_error(
             f"no task {task!r} for {family.name}", f"one of: {known}", f"--task {next(iter(family.heads))}"
         )
-    if task is None and len(heads) == 1:
-        return heads[0]
-    if task is None and heads:
-        raise usage_error(f"{checkpoint.path} has heads for {', '.join(heads)}", "one task", f"--task {heads[0]}")
-    if task is not None and (task in heads or transfer):
+    compressible = found.tasks or heads
+    if task is None and len(compressible) == 1:
+        return compressible[0]
+    if task is None and compressible:
+        raise usage_error(f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}")
+    if task is not None and (task in heads or adapt):
         return task
     wanted = task or next(iter(family.heads))
     raise input_error(
-        f"{checkpoint.path} has no head for {wanted} (no key starts with {family.heads[wanted]})",
+        f"{path} has no head for {wanted} (no key starts with {found.format.heads.get(wanted, 'one')})",
         f"a checkpoint fine-tuned on {wanted}"
-        + (f"; this one has heads for: {', '.join(all_heads)}" if all_heads else ""),
+        + (f"; this one has heads for: {', '.join(found.heads)}" if found.heads else ""),
         "give a fine-tuned checkpoint, or train a new head with --adapt",
     )
 
 
-def _dims(
-    checkpoint: Checkpoint, family: Family, task: str | None, image_size: int | None, transfer: Transfer | None
+def _changed(
+    found: Recognised, task: str, dims: Any, image_size: int | None, transfer: Transfer | None, text_length: int | None
 ) -> Any:
-    there = task in tasks_of(checkpoint, family)
-    dims = family.read_dims(checkpoint.state, checkpoint.config, family.heads[str(task)] if there else None)
-    if transfer is not None and not there:
-        dims = dims.model_copy(update={"classes": transfer.classes})
+    """The checkpoint's sizes with what the user asked for."""
+    problems, changes = [], {}
     if image_size is not None:
-        if image_size <= 0 or image_size % dims.patch:
-            raise usage_error(
-                f"image size {image_size}",
-                f"a multiple of the patch size {dims.patch}",
-                f"--image-size {dims.image_size}",
+        if not hasattr(dims, "image_size"):
+            problems.append(
+                Problem(f"an image size for {found.family.name}", "none: it reads no images", "leave it out")
             )
-        dims = dims.model_copy(update={"image_size": image_size})
+        elif image_size <= 0 or image_size % dims.patch:
+            expected = f"a multiple of the patch size {dims.patch}"
+            problems.append(Problem(f"image size {image_size}", expected, f"--image-size {dims.image_size}"))
+        changes["image_size"] = image_size
+    if text_length is not None:
+        if not 1 <= text_length <= dims.longest_text:
+            expected = f"1 to {dims.longest_text} tokens"
+            problems.append(Problem(f"text length {text_length}", expected, f"--text-length {dims.text_length}"))
+        changes["text_length"] = text_length
+    if problems:
+        raise UsageError(*problems)
+    if transfer is not None and task not in found.heads:
+        changes["classes"] = transfer.classes
     if transfer is not None and not dims.parallel_width:
-        dims = dims.model_copy(update={"parallel_width": max(1, round(dims.hidden * transfer.parallel_fraction))})
-    return dims
+        changes["parallel_width"] = max(1, round(dims.hidden * found.family.parallel_fraction))
+    return dims.model_copy(update=changes)
 
 
-def _leftovers(
-    checkpoint: Checkpoint, family: Family, task: str | None, used: set[str], known: set[str]
-) -> dict[str, str]:
+def _leftovers(found: Recognised, task: str | None, used: set[str], known: set[str]) -> dict[str, str]:
     """Every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
-    unread = {head: name for name, head in (family.heads | family.other_heads).items() if name != task}
+    format = found.format
+    unread = {head: name for name, head in (*format.heads_by_name.items(), *format.heads.items()) if name != task}
     leftovers = {}
-    for key in (key for key in checkpoint.state if key not in used):
-        reasons = [entry.reason for entry in family.leftovers if re.match(entry.pattern, key)]
+    for key in (key for key in found.state if key not in used):
+        reasons = [entry.reason for entry in format.leftovers if re.match(entry.pattern, key)]
         reasons += [f"head of another task ({name})" for head, name in unread.items() if key.startswith(head)]
-        unknown = "no such part in this model" if key in known else f"not part of a {family.name}"
+        unknown = "no such part in this model" if key in known else f"not part of a {found.family.name}"
         leftovers[key] = reasons[0] if reasons else unknown
     return leftovers
 
@@ -240,44 +301,45 @@ def _attach_skips(model: StepModel, ours: State) -> None:
             model.skips[name] = SkipAdapter(stream_width(model, name), width)
 
 
-def _fresh_names(model: StepModel, ours: State, checkpoint: Checkpoint, family: Family, task: str) -> set[str]:
-    """Parameters that a transfer starts anew: parallel adapters, and the head when the checkpoint has none for it."""
-    head_there = task in tasks_of(checkpoint, family)
-    names = {
-        name for name in model.state_dict() if ".adapter." in name or (name.startswith(NEW_HEAD) and not head_there)
-    }
+def _fresh_names(model: StepModel, read: State) -> set[str]:
+    """Parameters that a transfer starts anew: parallel adapters, and a head that the checkpoint does not have."""
+    beside = tuple(f"blocks.{name}." for name, module in model.blocks.named_modules() if isinstance(module, Adapter))
+    head_there = any(name.startswith(HEAD) for name in read)
     if not head_there:
         for module in model.epilogue.get_submodule("head").modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-    return {name for name in names if name not in ours}
+    # BERT saved with its language-modelling head has no pooler.
+    fresh = (*beside, *(() if head_there else (HEAD, "epilogue.pooler.")))
+    return {name for name in model.state_dict() if name.startswith(fresh) and name not in read}
 
 
 def _check_complete(
-    own: Mapping[str, Tensor], ours: Mapping[str, Tensor], checkpoint: Checkpoint, family: Family, fresh: set[str]
+    own: Mapping[str, Tensor], ours: Mapping[str, Tensor], found: Recognised, task: str | None, fresh: set[str]
 ) -> None:
+    path, table = found.checkpoint.path, found.format.table(task)
     expected = {name: value.shape for name, value in own.items()}
     problems = []
-    missing = sorted({family.keys.checkpoint_name(name) for name in expected if name not in ours and name not in fresh})
+    missing = sorted({table.checkpoint_name(name) for name in expected if name not in ours and name not in fresh})
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         problems.append(
             Problem(
-                f"{checkpoint.path} lacks {len(missing)} keys: {shown}",
-                f"every tensor of a {family.name} checkpoint",
+                f"{path} lacks {len(missing)} keys: {shown}",
+                f"every tensor of a {found.family.name} checkpoint",
                 "save the whole state dict, or copy the file again",
             )
         )
     wrong = [
-        f"{family.keys.checkpoint_name(name)} {tuple(ours[name].shape)}, not {tuple(shape)}"
+        f"{table.checkpoint_name(name)} {tuple(ours[name].shape)}, not {tuple(shape)}"
         for name, shape in expected.items()
         if name in ours and ours[name].shape != shape
     ]
     if wrong:
         problems.append(
             Problem(
-                f"{checkpoint.path} has {len(wrong)} tensors of another shape: {'; '.join(wrong[:4])}",
+                f"{path} has {len(wrong)} tensors of another shape: {'; '.join(wrong[:4])}",
                 "shapes that fit together",
                 "check which training run the file came from",
             )

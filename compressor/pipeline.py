@@ -12,15 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressor.encoding import Encoded, Split
+from compressor.data.splits import Split
+from compressor.encoding import Encoded
 from compressor.evaluation import Evaluation, Score, evaluate
-from compressor.families import FAMILIES
 from compressor.job import Job, Settings, check_options, prepare
 from compressor.plan import Plan
 from compressor.progress import QUIET, Progress
-from compressor.recovery import Encoder, encoder_of, freeze_all_but, recover, recovery_groups, transfer_groups
+from compressor.recovery import (
+    Encoder,
+    encoder_of,
+    freeze_all_but,
+    recover,
+    recovery_groups,
+    transfer_groups,
+    updated_parameters,
+)
 from compressor.resume import Resumable, copy_of
-from compressor.runs import Manifest, Results, Run, interrupted_folder, new_folder, save_run, versions
+from compressor.runs import Manifest, Results, Run, ScorePair, interrupted_folder, new_folder, save_run, versions
 from compressor.search import Search, SearchPlan, random_subset, run_search
 from compressor.steps import StepModel
 from compressor.supernet import Supernet, parallel_adapters
@@ -63,8 +71,7 @@ def compress(settings: Settings, *, command: str = "", resume: bool = False, pro
     """
     check_options(settings)
     folder = destination(settings, resume)
-    with progress.stage("Opening checkpoint and data"):
-        job = prepare(settings)
+    job = prepare(settings, progress)
     for note in job.loaded.notes:
         progress.say(note)
     keep = Resumable(folder, _identity(job))
@@ -95,9 +102,8 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
     slim = remove_layers(job.model, plan)
     with stages.timed("recover"):
         trained = recover_slim(job, slim, full is not None, keep, progress)
-    label = "Evaluating the slim model"
     with stages.timed("evaluate"):
-        after = evaluate(slim, job.data.evaluation, TASKS[slim.task], progress=progress, label=label)
+        after = _evaluate(job, slim, "slim", progress)
     manifest = _manifest(job, slim, plan, trained, command, _results(job, full, after, stages))
     slim.to("cpu")
     with progress.stage("Saving the run"):
@@ -109,20 +115,35 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
 def _identity(job: Job) -> dict[str, Any]:
     """What must be the same for a run to be resumed."""
     asked = job.settings.model_dump(exclude={"out", "data", "checkpoint", "tokenizer"})
-    splits = [split.describe()["fingerprint"] for split in (job.data.train, job.data.held_out, job.data.evaluation)]
+    splits = [split.describe()["fingerprint"] for split in job.data.splits]
     return {**asked, "layers": list(job.candidates), "checkpoint": job.source.sha256, "data": splits}
 
 
-def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Evaluation | None:
-    """The full model's score; None for a transfer, whose head has not been trained yet."""
+def _evaluate(job: Job, model: StepModel, which: str, progress: Progress) -> tuple[Evaluation, ...]:
+    """The evaluation split first, then the splits that are scored apart."""
+    data, task = job.data, TASKS[model.task]
+    return tuple(
+        evaluate(
+            model,
+            split,
+            task,
+            metrics=data.metrics,
+            progress=progress,
+            label=f"Evaluating the {which} model on {split.name}",
+        )
+        for split in (data.evaluation, *data.apart)
+    )
+
+
+def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> tuple[Evaluation, ...] | None:
+    """The full model's scores; None for a transfer, whose head has not been trained yet."""
     if job.settings.adapt:
         return None
     if "full" in keep.state:
-        return Evaluation(Score(**keep.state["full"]["score"]), keep.state["full"]["answers"])
+        return tuple(Evaluation(Score(**saved["score"]), saved["answers"]) for saved in keep.state["full"])
     with stages.timed("evaluate"):
-        label = "Evaluating the full model"
-        full = evaluate(job.model, job.data.evaluation, TASKS[job.model.task], progress=progress, label=label)
-    keep.state["full"] = {"score": full.score.model_dump(), "answers": full.answers}
+        full = _evaluate(job, job.model, "full", progress)
+    keep.state["full"] = [{"score": found.score.model_dump(), "answers": found.answers} for found in full]
     keep.save()
     return full
 
@@ -205,12 +226,12 @@ def _chosen(job: Job, search: Search, gates: torch.Tensor) -> Plan:
     return make_plan(job.model, [job.candidates[i] for i in chosen])
 
 
-def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, progress: Progress) -> int:
-    """Train the job's slim model in place, by its recipe; returns how many parameters were trained."""
+def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, progress: Progress) -> dict[str, int]:
+    """Train the job's slim model in place, by its recipe; returns how many parameters of what were trained."""
     recovery = job.recovery
     groups = recovery_groups(slim, recovery)
     if recovery.steps == 0:
-        return 0
+        return {}
     optimiser = Optimiser(groups, recovery.steps)
     if "recover" in keep.state:
         _restore(keep.state["recover"], slim, optimiser)
@@ -224,7 +245,7 @@ def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, 
 
     with keep.saving(take) as after_step:
         recover(slim, TASKS[slim.task], train, recovery, optimiser, after_step=after_step, progress=progress)
-    return sum(parameter.numel() for parameters, _ in groups for parameter in parameters)
+    return updated_parameters(slim, groups)
 
 
 def _trained(model: StepModel) -> dict[str, torch.Tensor]:
@@ -236,18 +257,22 @@ def _restore(state: dict[str, Any], model: StepModel, optimiser: Optimiser) -> N
     optimiser.load_state_dict(state["optimiser"])
 
 
-def _results(job: Job, full: Evaluation | None, slim: Evaluation, stages: Stages) -> Results:
-    same = None if full is None else float((full.answers == slim.answers).double().mean())
+def _results(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluation, ...], stages: Stages) -> Results:
+    before = [found.score for found in full] if full else [None] * len(slim)
+    pairs = [ScorePair(full=b, slim=after.score) for b, after in zip(before, slim, strict=True)]
     return Results(
-        full=full.score if full else None,
-        slim=slim.score,
+        full=pairs[0].full,
+        slim=pairs[0].slim,
+        apart=dict(zip((split.name for split in job.data.apart), pairs[1:], strict=True)),
         floor=TASKS[job.model.task].floor(job.data.train, job.data.evaluation),
-        answer_agreement=same,
+        answer_agreement=float((full[0].answers == slim[0].answers).double().mean()) if full else None,
         seconds=stages.seconds,
     )
 
 
-def _manifest(job: Job, slim: StepModel, plan: Plan, trained: int, command: str, results: Results) -> Manifest:
+def _manifest(
+    job: Job, slim: StepModel, plan: Plan, updated: dict[str, int], command: str, results: Results
+) -> Manifest:
     recovery = job.recovery
     recipe = {
         "search_steps": 0 if job.settings.layers else job.search_steps,
@@ -263,10 +288,10 @@ def _manifest(job: Job, slim: StepModel, plan: Plan, trained: int, command: str,
         strategy="by hand" if job.settings.layers else job.settings.strategy,
         candidates=job.candidates,
         source=job.source,
-        data=tuple(split.describe() for split in (job.data.train, job.data.held_out, job.data.evaluation)),
+        data=tuple(split.describe() for split in job.data.splits),
         data_root=str(job.data_root.resolve()),
         settings={**job.settings.model_dump(exclude={"out"}), **recipe},
-        trained_parameters=trained,
+        updated_parameters=updated,
         device=str(job.device),
         versions=versions(),
         command=command,
@@ -276,7 +301,6 @@ def _manifest(job: Job, slim: StepModel, plan: Plan, trained: int, command: str,
 
 def _samples(job: Job) -> dict[str, torch.Tensor]:
     """The first evaluation inputs, up to 32 of them or 32 MB, at least one."""
-    split, names = job.data.evaluation, FAMILIES[job.model.family].inputs
-    size = sum(value.nbytes for value in split.batch(np.arange(1)).values())
-    batch = split.batch(np.arange(min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size), len(split))))
-    return {name: batch[name] for name in names}
+    split = job.data.evaluation
+    size = sum(value.nbytes for value in split.inputs(np.arange(1)).values())
+    return split.inputs(np.arange(min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size), len(split))))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from compressor.encoding import Encoded
 from compressor.families import FAMILIES
+from compressor.families.base import HEAD
 from compressor.progress import QUIET, Progress
 from compressor.steps import StepModel, split_at_candidates
 from compressor.supernet import parallel_adapters
@@ -16,6 +17,7 @@ from compressor.tasks.base import Task
 from compressor.training import HEAD_FACTOR, MAX_LEARNING_RATE, PARALLEL_FACTOR, POOLER_FACTOR, Optimiser, batch_of_step
 
 DISTILLATION_SHARE = 0.5
+SKIP_ADAPTERS, PARALLEL_ADAPTERS, ADAPTER_NORMS = "skip adapters", "parallel adapters", "LayerNorms of the adapters"
 
 Encoder = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 
@@ -66,6 +68,29 @@ def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
     if recovery.transfer:
         return groups + transfer_groups(slim, recovery.learning_rate)
     return groups + (head_groups(slim, recovery.learning_rate) if recovery.head else [])
+
+
+def updated_parameters(slim: StepModel, groups: Groups) -> dict[str, int]:
+    """How many parameters the ``groups`` hold, by what they belong to.
+
+    Papers count the projections of the adapters alone; their LayerNorms, the poolers and the head are named apart.
+    """
+    trained = {id(parameter) for parameters, _ in groups for parameter in parameters}
+    skipped = tuple(f"blocks.{name}." for name in slim.skipped)
+    counts: dict[str, int] = {}
+    for name, parameter in slim.named_parameters():
+        if id(parameter) in trained:
+            part = _part(name, name.startswith(skipped))
+            counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
+
+
+def _part(name: str, skipped: bool) -> str:
+    if name.startswith("epilogue."):
+        return "head" if name.startswith(HEAD) else "poolers"
+    if "adapter_layer_norm_before" in name:
+        return ADAPTER_NORMS
+    return SKIP_ADAPTERS if skipped else PARALLEL_ADAPTERS
 
 
 def freeze_all_but(model: StepModel, groups: Groups) -> None:
@@ -126,7 +151,7 @@ def recover(
         logits = slim.epilogue(slim.advance(batch, varying))
         loss = task.loss(logits, batch)
         if "teacher" in batch:
-            distilled = task.distillation(logits, batch["teacher"])
+            distilled = task.distillation(logits, batch["teacher"], batch)
             loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
         optimiser.step(loss)
         after_step(step + 1)

@@ -19,10 +19,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from compressor.checkpoints import sha256
-from compressor.data.images import ImageTransform
+from compressor.data.base import Transforms
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
 from compressor.data.text import TextTransform
-from compressor.data.vqa import Transforms
 from compressor.errors import DasError, environment_problem, input_error
 from compressor.evaluation import Score
 from compressor.families import FAMILIES
@@ -46,12 +45,21 @@ class Source(BaseModel):
 
     path: str
     sha256: str
-    image_size: int
+    image_size: int | None = None
     transfer_classes: int | None = None
 
 
+class ScorePair(BaseModel):
+    """Scores of the full model, None after a transfer, and of the slim one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    full: Score | None
+    slim: Score
+
+
 class Results(BaseModel):
-    """What the compression measured, all of the evaluation split.
+    """What the compression measured: of the evaluation split, and in ``apart`` of further splits by name.
 
     ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only.
     """
@@ -60,6 +68,7 @@ class Results(BaseModel):
 
     full: Score | None
     slim: Score
+    apart: Mapping[str, ScorePair] = {}
     floor: float
     answer_agreement: float | None
     seconds: Mapping[str, float]
@@ -81,7 +90,7 @@ class Manifest(BaseModel):
     data: tuple[Mapping[str, Any], ...]
     data_root: str
     settings: Mapping[str, Any]
-    trained_parameters: int
+    updated_parameters: Mapping[str, int]
     device: str
     versions: Mapping[str, str]
     command: str
@@ -150,13 +159,14 @@ class Run:
 
     def transforms(self) -> Transforms:
         """What turns a question and an image into the model's inputs."""
-        dims = self.manifest.dims
+        family = FAMILIES[self.manifest.family]
+        dims = family.dims_type(**self.manifest.dims)
         try:
             tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
         except Exception as error:  # tokenizers raises plain Exception
             raise self._incomplete(TOKENIZER_FILE, error) from None
-        text = TextTransform(tokenizer, dims["text_length"], dims["text_vocabulary"])
-        return Transforms(text, ImageTransform(dims["image_size"]))
+        text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, family.inputs)
+        return Transforms(text, family.image_transform(dims) if family.image_transform else None)
 
     def search_log(self) -> list[dict[str, Any]]:
         """Every subset that the search scored, in order; empty without a search."""
@@ -235,7 +245,8 @@ def save_run(
         save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
         # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
         (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
-        write_json(temporary / PREPROCESSOR, {"transform": "clip", "size": manifest.dims["image_size"]})
+        transform = FAMILIES[slim.family].image_transform
+        write_json(temporary / PREPROCESSOR, transform(slim.dims).describe() if transform else {"transform": None})
         write_json(temporary / LABELS, list(labels))
         (temporary / SEARCH_LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
         (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))

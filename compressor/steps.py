@@ -21,7 +21,8 @@ class Step:
 
     ``pool`` names the pool of skippable layers it belongs to; None for steps that always stay (projections between
     encoders). A stream in ``reads`` that the prologue never made is passed as None (METER has no image mask).
-    ``skipped`` is True once surgery has put a skip adapter here.
+    ``skipped`` is True once surgery has put a skip adapter here. A ``light`` step only moves rows about: doing it again
+    is cheaper than keeping what it returns.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Step:
     writes: str
     pool: str | None = None
     skipped: bool = False
+    light: bool = False
 
     def as_skipped(self) -> Step:
         """The same place with a skip adapter in it: it reads its own output stream and nothing else."""
@@ -104,6 +106,17 @@ class StepModel(nn.Module):
         return streams
 
 
+def match_rows(x: Tensor, other: Tensor) -> Tensor:
+    """Repeat each row of ``x`` until there are as many as in ``other``, if there are fewer.
+
+    A sample may have several rows: the two images of a pair, or the captions an image is matched with. Rows of one
+    sample lie side by side, so (B, ...) becomes (B * n, ...) with each row n times in a row.
+    """
+    if len(x) >= len(other):
+        return x
+    return x[:, None].expand(-1, len(other) // len(x), *x.shape[1:]).flatten(0, 1)
+
+
 def steps_of(rounds: Rounds) -> tuple[Step, ...]:
     """All steps of all rounds in order."""
     return tuple(step for round_ in rounds for step in round_)
@@ -128,4 +141,18 @@ def split_at_candidates(rounds: Rounds, candidates: Collection[str]) -> tuple[Ro
         touched.update(step.writes for step in late)
         fixed += [early] if early else []
         varying += [late] if late else []
+    while fixed and all(step.light for step in fixed[-1]):
+        varying.insert(0, fixed.pop())
     return tuple(fixed), tuple(varying)
+
+
+def split_where_modalities_meet(rounds: Rounds, streams: Mapping[str, Collection[str]]) -> tuple[Rounds, Rounds]:
+    """Split ``rounds`` into the encoders, which read one modality each, and the rest.
+
+    ``streams`` names the streams of each modality. The first part may be run with other texts than images.
+    """
+
+    def modalities(step: Step) -> int:
+        return sum(any(name in members for name in step.reads) for members in streams.values())
+
+    return split_at_candidates(rounds, {step.name for step in steps_of(rounds) if modalities(step) > 1})

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from compressor.adapters import Adapter
 from compressor.families import FAMILIES
-from compressor.steps import StepModel, split_at_candidates
+from compressor.steps import StepModel, split_at_candidates, steps_of
 from compressor.surgery import new_skip_adapter
 
 
@@ -45,7 +46,8 @@ class Supernet:
 def parallel_adapters(model: StepModel) -> dict[str, list[nn.Parameter]]:
     """Parameters of the parallel adapters by the step they sit in; empty for an ordinary fine-tuned model."""
     found: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in model.blocks.named_parameters():
-        if ".adapter." in name:
-            found.setdefault(name.split(".")[0], []).append(parameter)
+    for step in steps_of(model.rounds):
+        beside = [module for module in model.blocks[step.name].modules() if isinstance(module, Adapter)]
+        if beside and not step.skipped:
+            found[step.name] = [parameter for module in beside for parameter in module.parameters()]
     return found

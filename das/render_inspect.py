@@ -16,7 +16,7 @@ from profiles.tables import Table, quantity
 def print_inspection(found: Inspection) -> None:
     """Draw what a checkpoint is."""
     heads = ", ".join(head.task if head.compressible else f"{head.task} (not for das yet)" for head in found.heads)
-    console.print(f"{found.checkpoint}: {found.family}, heads: {heads or 'none'}", style="bold")
+    console.print(f"{found.checkpoint}: {found.family} ({found.format}), heads: {heads or 'none'}", style="bold")
     counted = "" if found.counted_head else ", no head counted"
     console.print(f"{quantity(found.parameters)} parameters, {quantity(found.macs)} MACs (1 MAC = 2 FLOPs){counted}")
     console.print(", ".join(f"{name} {value}" for name, value in found.dims.items()), style="dim")

@@ -9,6 +9,7 @@ from rich.panel import Panel
 
 from compressor.job import Job
 from compressor.plan import Plan, summarise
+from compressor.tasks import TASKS
 from das.render_profile import draw
 from das.terminal import console, print_json
 from profiles.report import KEPT, REPLACED, Candidate, CompressionReport, sentences, tables
@@ -38,7 +39,7 @@ def print_search(checkpoint: Path, plan: Plan, candidates: Sequence[Candidate]) 
 def print_dry_run(job: Job, folder: Path, json: bool) -> None:
     """Say what a compression would do."""
     recovery = job.recovery
-    splits = [split.describe() for split in (job.data.train, job.data.held_out, job.data.evaluation)]
+    splits = [split.describe() for split in job.data.splits]
     facts = {
         "schema_version": 1,
         "family": job.model.family,
@@ -50,19 +51,21 @@ def print_dry_run(job: Job, folder: Path, json: bool) -> None:
         "recover_learning_rate": recovery.learning_rate,
         "device": str(job.device),
         "out": str(folder),
+        "layout": job.data.layout,
         "data": splits,
         "leftovers": job.loaded.leftovers_by_reason,
     }
     if json:
         print_json(facts)
         return
+    samples = TASKS[job.model.task].samples
     console.print(f"{job.model.family} for {job.model.task}, on {job.device}")
     console.print(f"would skip {job.skip} of {len(job.candidates)} layers: {summarise(job.candidates)}")
     console.print(
         f"search {facts['search_steps']} steps, recovery {recovery.steps} steps at {recovery.learning_rate:.1e}"
     )
     for split in splits:
-        console.print(f"{split['name']}: {split['questions']} questions of {', '.join(split['files'])}")
+        console.print(f"{split['name']}: {split['rows']} {samples} of {', '.join(split['files'])}")
     for reason, keys in job.loaded.leftovers_by_reason.items():
         shown = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
         console.print(f"left over, {reason}: {len(keys)} keys ({shown})", style="dim")

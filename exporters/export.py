@@ -13,8 +13,9 @@ from compressor.errors import InputError, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.steps import StepModel
-from exporters.onnx import TEXT_INPUTS, check_opset, export_onnx, opset_of
-from exporters.parity import Comparison, Parity, check, parity_failure, record
+from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, any_size, image_sides
+from exporters.onnx import check_opset, export_onnx, opset_of
+from exporters.parity import Comparison, Parity, check, parity_failure, record, tried
 from exporters.runners import OnnxRunner, Runner, TensorRTRunner, TorchRunner, import_onnxruntime
 from exporters.staging import bytes_of, parts_of, staged
 from exporters.tensorrt import Shapes, Target, build_engine, find_target, passport_of
@@ -199,23 +200,30 @@ def _export_tensorrt(job: _Job, target: Target) -> Exported:
 
 
 def _shapes(job: _Job) -> Shapes:
-    """Smallest, usual and largest shape of every input: batches as asked for, texts from one token to the padded."""
+    """Smallest, usual and largest shape of every input.
 
-    def shape(name: str, size: int, shortest: bool) -> tuple[int, ...]:
-        rest = job.samples[name].shape[1:]
-        return (size, 1, *rest[1:]) if shortest and name in TEXT_INPUTS else (size, *rest)
+    Batches as asked for, texts from one token to the padded length, images from one patch to the largest there are.
+    """
+    sides = image_sides(job.model) if any_size(job.model) else None
 
-    smallest, usual, largest = job.batch
-    return {
-        name: (shape(name, smallest, True), shape(name, usual, False), shape(name, largest, False))
-        for name in job.samples
-    }
+    def shapes(name: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        rest = tuple(job.samples[name].shape[1:])
+        ends = (rest, rest)
+        if name in TEXT_INPUTS:
+            ends = ((1, *rest[1:]), rest)
+        elif name in IMAGE_INPUTS and sides:
+            ends = ((*rest[:-2], sides[0], sides[0]), (*rest[:-2], sides[1], sides[1]))
+        smallest, usual, largest = job.batch
+        return (smallest, *ends[0]), (usual, *rest), (largest, *ends[1])
+
+    return {name: shapes(name) for name in job.samples}
 
 
 def _compare(job: _Job, candidate: Runner, sizes: Sequence[int]) -> Comparison:
     try:
         with TorchRunner(job.model, next(job.model.parameters()).device) as reference, candidate:
-            return check(reference, candidate, job.samples, sizes, job.tolerance)
+            found = check(reference, candidate, tried(job.model, job.samples, sizes), job.tolerance)
+            return found.model_copy(update={"samples": min(found.samples, len(job.samples["input_ids"]))})
     except InputError as error:  # the runtime refuses the file, or a batch that the model takes
         return Comparison(status="failed", reason=error.problems[0].found, tolerance=job.tolerance)
 

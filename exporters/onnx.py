@@ -1,4 +1,4 @@
-"""A step model to one ONNX graph, with dynamic batch and text length."""
+"""A step model to one ONNX graph, with dynamic batch, text length and, where images have any, image size."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 from compressor.errors import input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.steps import StepModel
+from exporters.inputs import TEXT_INPUTS, any_size
 from exporters.staging import bytes_of, staged
 
-TEXT_INPUTS = frozenset({"input_ids", "attention_mask"})
 OUTPUT = "logits"
 # One ONNX file holds 2 GiB at most, and writing it needs that much memory again; above half of it weights go beside it.
 ONE_FILE_BYTES = 2**30
@@ -118,7 +118,15 @@ def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[Tensor
 
 def _trace(model: StepModel, names: tuple[str, ...], rows: tuple[Tensor, ...], opset: int | None) -> Any:
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    axes = tuple({0: batch, 1: length} if name in TEXT_INPUTS else {0: batch} for name in names)
+    sides = {-2: "rows", -1: "columns"} if any_size(model) else {}
+    patches = {axis: model.dims.patch * torch.export.Dim(name) for axis, name in sides.items()}
+
+    def axes_of(name: str, row: Tensor) -> dict[int, Any]:
+        if name in TEXT_INPUTS:
+            return {0: batch, 1: length}
+        return {0: batch} | {row.ndim + axis: size for axis, size in patches.items()}
+
+    axes = tuple(axes_of(name, row) for name, row in zip(names, rows, strict=True))
     device = next(model.parameters()).device
     return torch.onnx.export(
         _Positional(model, names).eval(),

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem
-from exporters.onnx import TEXT_INPUTS
+from compressor.steps import StepModel
+from exporters.inputs import any_size, shortest, trimmed
 from exporters.runners import Runner
 from exporters.staging import hashes_of
 
@@ -32,7 +33,8 @@ class Comparison(BaseModel):
 
     Errors are absolute, in units of logits, None when nothing finite was compared. ``answer_agreement`` is the share of
     rows with the same largest logit; ``tightest_tolerance`` the smallest round tolerance that would pass. ``samples``
-    counts distinct real inputs; ``batch_sizes`` and ``text_lengths`` (tokens) are those that were tried.
+    counts the rows that were run; ``batch_sizes``, ``text_lengths`` (tokens) and ``image_sizes`` (height and width in
+    pixels) are those that were tried.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +50,7 @@ class Comparison(BaseModel):
     samples: int = 0
     batch_sizes: tuple[int, ...] = ()
     text_lengths: tuple[int, ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
 
 
 class Parity(Comparison):
@@ -81,48 +84,39 @@ def compare(reference: Tensor, candidate: Tensor, tolerance: float) -> Compariso
     )
 
 
-def check(
-    reference: Runner, candidate: Runner, samples: Mapping[str, Tensor], sizes: Sequence[int], tolerance: float
-) -> Comparison:
-    """Run both on the samples, in batches of different sizes and two text lengths; see :func:`batches`."""
-    tried = list(batches(samples, sizes))
-    logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in tried]
+def check(reference: Runner, candidate: Runner, given: Sequence[dict[str, Tensor]], tolerance: float) -> Comparison:
+    """Run both on all of the ``given`` batches, see :func:`tried`, and compare their logits."""
+    logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in given]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
-    lengths = {inputs[name].shape[1] for inputs in tried for name in TEXT_INPUTS & inputs.keys()}
     return compare(ours, theirs, tolerance).model_copy(
         update={
-            "samples": min(_rows(samples), sum(_rows(inputs) for inputs in tried)),
-            "batch_sizes": tuple(sorted({_rows(inputs) for inputs in tried})),
-            "text_lengths": tuple(sorted(lengths)),
+            "samples": sum(_rows(inputs) for inputs in given),
+            "batch_sizes": tuple(sorted({_rows(inputs) for inputs in given})),
+            "text_lengths": tuple(sorted({inputs["input_ids"].shape[1] for inputs in given})),
+            "image_sizes": tuple(sorted({x.shape[-2:] for inputs in given if (x := inputs.get("pixel_values")) is not None})),
         }
     )
 
 
-def batches(samples: Mapping[str, Tensor], sizes: Sequence[int]) -> Iterator[dict[str, Tensor]]:
-    """Batches of the given sizes, then of the last one, until every row was in one; then the shortest texts, trimmed.
+def tried(model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int]) -> list[dict[str, Tensor]]:
+    """Batches of the given sizes, then of the last one, until every row was in one; then one for every varying axis.
 
-    Rows are taken in turn, from the first again when they run out.
+    Rows are taken in turn, from the first again when they run out. The last batches are the shortest texts without
+    their padding, and, where images have any size, single images without theirs.
     """
-    rows, start = _rows(samples), 0
+    rows, start, given = _rows(samples), 0, []
     for number, size in enumerate(chain(sizes, repeat(sizes[-1]))):
         if number >= len(sizes) and start >= rows:
             break
         chosen = (start + torch.arange(size)) % rows
-        yield {name: value[chosen] for name, value in samples.items()}
+        given.append({name: value[chosen] for name, value in samples.items()})
         start += size
-    if samples.keys() >= TEXT_INPUTS:
-        yield _shortest(samples, min(sizes))
-
-
-def _shortest(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
-    """The ``size`` shortest texts without their common padding; cut in half when they have none."""
-    mask = samples["attention_mask"]
-    lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)  # position of the last real token, from 1
-    chosen = lengths.argsort(stable=True)[torch.arange(size) % len(lengths)]
-    longest, padded = int(lengths[chosen].max()), mask.shape[1]
-    cut = longest if 0 < longest < padded else max(1, padded // 2)
-    return {name: value[chosen, :cut] if name in TEXT_INPUTS else value[chosen] for name, value in samples.items()}
+    given.append(shortest(samples, min(sizes)))
+    if any_size(model):
+        first = torch.arange(min(sizes))
+        given += [trimmed({name: value[(first + i) % rows] for name, value in samples.items()}, model.dims.patch) for i in range(min(4, rows))]
+    return given
 
 
 def record(path: Path, runtime: str, precision: str, found: Comparison, packages: Sequence[str]) -> Parity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from compressor.errors import Problem, UsageError, usage_error
 from compressor.families import FAMILIES
 from compressor.families.base import Family
-from compressor.loading import Transfer
 from compressor.plan import Plan
 from compressor.steps import StepModel
 from compressor.surgery import make_plan, remove_layers
@@ -20,14 +19,19 @@ from profiles.flops import Uncounted, count
 
 
 class FlopsSettings(BaseModel):
-    """What was counted: one sample, ``image_size`` in pixels, ``text_length`` in tokens."""
+    """What was counted: one sample, ``image_size`` (height, width) in pixels, ``text_length`` in tokens.
+
+    ``parallel_width`` is the bottleneck of the parallel adapters (0 without them), ``skip_widths`` those of the skip
+    adapters by layer.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    image_size: int | None
+    image_size: tuple[int, int] | None
     text_length: int
     skip_layers: tuple[str, ...]
-    parallel_adapters: bool
+    parallel_width: int
+    skip_widths: dict[str, int]
 
 
 class FlopsReport(BaseModel):
@@ -44,29 +48,26 @@ class FlopsReport(BaseModel):
     uncounted: tuple[Uncounted, ...]
 
 
-_INPUTS: Mapping[str, Callable[[Any], Tensor]] = {
-    "input_ids": lambda dims: torch.zeros(1, dims.text_length, dtype=torch.long),
-    "attention_mask": lambda dims: torch.ones(1, dims.text_length, dtype=torch.long),
-    "pixel_values": lambda dims: torch.zeros(1, 3, dims.image_size, dims.image_size),
-}
-
-
 def flops(
     family: str,
     *,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     text_length: int | None = None,
     skip_layers: Sequence[str] = (),
     parallel_adapters: bool = False,
+    parallel_width: int | None = None,
+    skip_width: int | None = None,
 ) -> FlopsReport:
     """Count a model of ``family`` at its published sizes with ``skip_layers`` replaced by their skip adapters.
 
     Args:
         family: a key of ``compressor.families.FAMILIES``.
-        image_size: pixels; the family's own when left out.
+        image_size: pixels, or height and width where the family reads images of any shape; its own when left out.
         text_length: tokens; the family's own when left out.
         skip_layers: layer names or patterns.
-        parallel_adapters: whether kept fusion layers carry the paper's parallel adapters.
+        parallel_adapters: whether kept layers carry the paper's parallel adapters.
+        parallel_width: their bottleneck; the family's own when left out.
+        skip_width: bottleneck of the skip adapters; the pool's own when left out.
 
     Raises:
         UsageError: unknown family or layer, or a size the family cannot have.
@@ -76,23 +77,29 @@ def flops(
             f"no family {family!r}", f"one of: {', '.join(FAMILIES)}", f"das flops {next(iter(FAMILIES))}"
         )
     kind = FAMILIES[family]
+    shape = image_size if isinstance(image_size, tuple) else None
+    _check_widths(parallel_adapters, parallel_width, skip_width)
     plain = _dims(kind, image_size, text_length)
-    width = max(1, round(plain.hidden * Transfer.parallel_fraction)) if parallel_adapters else 0
-    dims = plain.model_copy(update={"parallel_width": width})
+    own = max(1, round(plain.hidden * kind.parallel_fraction))
+    dims = plain.model_copy(update={"parallel_width": (parallel_width or own) if parallel_adapters else 0})
     task = next(iter(kind.heads))
     with torch.device("meta"):
         model = kind.build(dims, task)
         plan = make_plan(model, skip_layers) if skip_layers else Plan(skip=())
+        if skip_width:
+            plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
         model, full = remove_layers(model, plan), kind.build(plain, task)
-    inputs = example_inputs(kind, dims)
+    inputs = _in_shape(kind.example_inputs(dims), shape)
     counted = count(_traceable(model), inputs)
+    pixels = inputs.get("pixel_values")
     return FlopsReport(
         family=family,
         settings=FlopsSettings(
-            image_size=getattr(dims, "image_size", None),
+            image_size=None if pixels is None else (pixels.shape[-2], pixels.shape[-1]),
             text_length=dims.text_length,
             skip_layers=plan.layers,
-            parallel_adapters=parallel_adapters,
+            parallel_width=dims.parallel_width,
+            skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
         ),
         macs=counted.total,
         additional_macs=counted.total - count(_traceable(full), inputs).total,
@@ -101,26 +108,44 @@ def flops(
     )
 
 
-def example_inputs(family: Family, dims: Any) -> dict[str, Tensor]:
-    """One sample of the family's inputs at the sizes of ``dims``: token 0 everywhere, nothing masked, a black image."""
-    return {name: _INPUTS[name](dims) for name in family.inputs}
+def _in_shape(inputs: dict[str, Tensor], shape: tuple[int, int] | None) -> dict[str, Tensor]:
+    """The same inputs with images of another height and width."""
+    if shape is None:
+        return inputs
+    return {name: x[..., :1, :1].expand(*x.shape[:-2], *shape) if "pixel" in name else x for name, x in inputs.items()}
 
 
-def _dims(family: Family, image_size: int | None, text_length: int | None) -> Any:
+def _check_widths(parallel_adapters: bool, parallel_width: int | None, skip_width: int | None) -> None:
+    problems = [
+        Problem(f"{option} {width}", "at least 1", f"{option} 96")
+        for option, width in (("--parallel-width", parallel_width), ("--skip-width", skip_width))
+        if width is not None and width < 1
+    ]
+    if parallel_width is not None and not parallel_adapters:
+        problems.append(Problem("--parallel-width without --parallel-adapters", "both", "--parallel-adapters"))
+    if problems:
+        raise UsageError(*problems)
+
+
+def _dims(family: Family, image_size: int | tuple[int, int] | None, text_length: int | None) -> Any:
     """The family's published sizes with these two changed."""
-    dims = family.dims_type()
-    problems = []
-    if image_size is not None and not hasattr(dims, "image_size"):
+    dims, problems = family.dims_type(), []
+    sides = image_size if isinstance(image_size, tuple) else () if image_size is None else (image_size,)
+    any_shape = "pixel_mask" in family.inputs
+    if sides and not hasattr(dims, "image_size"):
         problems.append(Problem(f"an image size for {family.name}", "none: it reads no images", "drop --image-size"))
-    elif image_size is not None and (image_size <= 0 or image_size % dims.patch):
-        expected = f"a positive multiple of the patch size {dims.patch}"
-        problems.append(Problem(f"image size {image_size}", expected, f"--image-size {dims.image_size}"))
+    elif len(sides) == 2 and not any_shape:
+        found = f"image size {sides[0]}x{sides[1]} for {family.name}"
+        problems.append(Problem(found, "one number: its images are square", f"--image-size {dims.image_size}"))
+    elif any(side <= 0 or side % dims.patch for side in sides):
+        found, expected = "x".join(map(str, sides)), f"positive multiples of the patch size {dims.patch}"
+        problems.append(Problem(f"image size {found}", expected, f"--image-size {dims.image_size}"))
     if text_length is not None and not 1 <= text_length <= dims.longest_text:
         expected = f"1 to {dims.longest_text} tokens"
         problems.append(Problem(f"text length {text_length}", expected, f"--text-length {dims.text_length}"))
     if problems:
         raise UsageError(*problems)
-    changed = {"image_size": image_size, "text_length": text_length}
+    changed = {"image_size": image_size if len(sides) == 1 else None, "text_length": text_length}
     return dims.model_copy(update={name: size for name, size in changed.items() if size is not None})
 
 

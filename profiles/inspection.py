@@ -7,12 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from compressor.checkpoints import read_checkpoint
-from compressor.families import FAMILIES
-from compressor.loading import heads_of, load_backbone, load_checkpoint, recognise, tasks_of
+from compressor.loading import load_backbone, load_checkpoint, recognise
 from compressor.plan import summarise
 from compressor.steps import steps_of
-from profiles.family import example_inputs
 from profiles.flops import count
 
 SCHEMA_VERSION = 1
@@ -52,6 +49,7 @@ class Inspection(BaseModel):
     schema_version: int = SCHEMA_VERSION
     checkpoint: str
     family: str
+    format: str
     tasks: tuple[str, ...]
     heads: tuple[Head, ...]
     counted_head: str | None
@@ -70,21 +68,21 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     Raises:
         InputError: as loading does.
     """
-    checkpoint = read_checkpoint(path)
-    family = recognise(checkpoint)
-    tasks = tasks_of(checkpoint, family)
+    checkpoint = recognise(path)
+    family, tasks = checkpoint.family, checkpoint.tasks
     counted = task or next(iter(tasks), None)
     loaded = load_checkpoint(checkpoint, counted) if counted else load_backbone(checkpoint)
     model = loaded.model
     dims = model.dims
-    macs = count(model, example_inputs(family, model.dims))
+    macs = count(model, family.example_inputs(dims))
     pools = {step.name: step.pool for step in steps_of(model.rounds) if step.pool}
     order = family.layer_order(model.layers)
     return Inspection(
         checkpoint=path.name,
         family=family.name,
+        format=checkpoint.format.name,
         tasks=tasks,
-        heads=tuple(Head(task=name, compressible=name in tasks) for name in heads_of(checkpoint, family)),
+        heads=tuple(Head(task=name, compressible=name in tasks) for name in checkpoint.heads),
         counted_head=counted,
         dims=dims.model_dump(exclude=None if counted else {"classes"}),
         parameters=sum(p.numel() for p in model.parameters()),
@@ -100,7 +98,7 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
         ),
         scopes={
             scope: summarise([name for name in order if pools[name] in members])
-            for scope, members in FAMILIES[family.name].scopes.items()
+            for scope, members in family.scopes.items()
         },
         leftovers=loaded.leftovers_by_reason,
         notes=loaded.notes if counted else (*loaded.notes, WITHOUT_HEAD),

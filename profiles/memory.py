@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from compressor.runs import open_run
 from profiles.parts import without_idle
-from profiles.runtimes import RUNTIMES, Subject, batch_of
+from profiles.runtimes import RUNTIMES, Subject, inputs_of
 
 CALLS = 3
 INTERVAL_SECONDS = 0.002
@@ -75,7 +75,7 @@ def measure_here(request: MemoryRequest) -> Memory:
     torch.set_num_threads(request.threads)
     run, runtime, process = open_run(request.run), RUNTIMES[request.runtime], psutil.Process()
     importlib.import_module(runtime.package)
-    inputs = batch_of(run.samples(), request.batch)
+    inputs = inputs_of(run, request.batch)
     load = {"full": lambda: without_idle(run.load_full()), "slim": run.load_slim}[request.which]
     subject = Subject(load, request.onnx)
     before = process.memory_info().rss

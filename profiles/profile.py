@@ -24,7 +24,7 @@ from profiles.flops import Macs, count
 from profiles.latency import cuda_clock, measure, speedup, wall_clock
 from profiles.memory import Memory, MemoryRequest, memory
 from profiles.parts import parameters, without_idle
-from profiles.runtimes import RUNTIMES, Runtime, Subject, batch_of, obstacles
+from profiles.runtimes import RUNTIMES, Runtime, Subject, inputs_of, obstacles
 
 FULL, SLIM = "full", "slim"
 
@@ -169,7 +169,7 @@ def _count(which: str, bench: _Bench, needs_onnx: bool) -> _Counted:
     subject, samples = bench.subjects[which], bench.run.samples()
     model = subject.load()
     with bench.progress.stage(f"counting MACs of the {which} model"):
-        macs = count(model, batch_of(samples, 1))
+        macs = count(model, inputs_of(bench.run, 1))
     if needs_onnx and not subject.onnx.exists():
         bench.progress.say(f"exporting the {which} model to ONNX, to time it")
         export(model, samples, subject.onnx.parent, ["onnx"], progress=bench.progress)
@@ -180,7 +180,7 @@ def _compare(
     runtime: Runtime, bench: _Bench, counted: Mapping[str, _Counted]
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
     """Time full and slim in turns in one runtime, then measure the memory of each in a process of its own."""
-    inputs = batch_of(bench.run.samples(), bench.batch)
+    inputs = inputs_of(bench.run, bench.batch)
     with ExitStack() as stack:
         runners = {
             which: stack.enter_context(runtime.open(subject, bench.device, bench.threads))

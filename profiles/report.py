@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from compressor.evaluation import Score
 from compressor.families import FAMILIES
 from compressor.plan import Plan
-from compressor.runs import Run, cannot_write, write_json
+from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
+from compressor.runs import Run, ScorePair, cannot_write, write_json
 from compressor.steps import steps_of
 from compressor.tasks import TASKS
 from exporters.export import EXPORTS
@@ -21,6 +22,7 @@ from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport
 from profiles.flops import count
 from profiles.markdown import bullets, markdown_table
 from profiles.parts import parameters, without_idle
+from profiles.runtimes import inputs_of
 from profiles.tables import Table, costs_of, latency_table, peaks, quantity, size, verdicts
 
 SCHEMA_VERSION = 1
@@ -87,8 +89,9 @@ class CompressionReport(BaseModel):
     floor: float
     full: Score | None
     slim: Score
+    apart: Mapping[str, ScorePair]
     answer_agreement: float | None
-    trained_parameters: int
+    updated_parameters: Mapping[str, int]
     costs: Costs
     exports: tuple[Export, ...]
     profile: ProfileReport | None
@@ -140,7 +143,7 @@ def measure_costs(run: Run) -> Costs:
     Raises:
         InputError: the full checkpoint is gone or has changed.
     """
-    sample = {name: value[:1] for name, value in run.samples().items()}
+    sample = inputs_of(run, 1)
     full, slim = without_idle(run.load_full()), run.load_slim()
     before, after = count(full, sample), count(slim, sample)
     sizes = parameters(full), parameters(slim)
@@ -175,8 +178,9 @@ def build_report(run: Run) -> CompressionReport:
         floor=manifest.results.floor,
         full=manifest.results.full,
         slim=manifest.results.slim,
+        apart=manifest.results.apart,
         answer_agreement=manifest.results.answer_agreement,
-        trained_parameters=manifest.trained_parameters,
+        updated_parameters=manifest.updated_parameters,
         costs=_kept_costs(run) or measure_costs(run),
         exports=exports,
         profile=profile,
@@ -256,7 +260,25 @@ def accuracy_table(report: CompressionReport) -> Table:
         drop = 100 * (report.slim.value - report.full.value)
         rows.append(("difference", f"{drop:+.2f}", f"{report.slim.loss - report.full.loss:+.3f}", ""))
     rows.append((report.floor_name, f"{100 * report.floor:.2f}", "", ""))
+    rows += _parts(report.full, report.slim)
+    for name, pair in report.apart.items():
+        rows += [row(f"{name}, full", pair.full)] if pair.full else []
+        rows += [row(f"{name}, slim", pair.slim), *_parts(pair.full, pair.slim)]
     return Table(f"{report.slim.metric}, %", ("", report.slim.metric, "loss", "n"), tuple(rows))
+
+
+def _parts(full: Score | None, slim: Score) -> list[tuple[str, ...]]:
+    """A row for each further metric: full, then slim."""
+    before = {} if full is None else full.parts
+    return [
+        (
+            f"  {name}",
+            " -> ".join(f"{100 * found[name]:.2f}" for found in (before, slim.parts) if name in found),
+            "",
+            "",
+        )
+        for name in slim.parts
+    ]
 
 
 def costs_table(report: CompressionReport) -> Table:
@@ -314,12 +336,25 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
             + (f", within the sampling margin of ± {noise:.2f}." if abs(drop) < noise else ".")
         )
     if report.answer_agreement is not None:
-        lines.append(f"Full and slim model give the same answer to {report.answer_agreement:.1%} of the questions.")
+        lines.append(
+            f"Full and slim model give the same answer to {report.answer_agreement:.1%} "
+            f"of the {TASKS[report.task].samples}."
+        )
+    if report.updated_parameters:
+        lines.append(_updated(report.updated_parameters))
     lines.append(f"MACs {quantity(pair.full)} -> {quantity(pair.slim)} ({saved:.1f} % fewer).")
     lines += verdicts(report.profile) if report.profile else ()
     failed = [entry for entry in report.exports if entry.parity.status == "failed"]
     lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
     return tuple(lines)
+
+
+def _updated(counts: Mapping[str, int]) -> str:
+    """Trained parameters, and how many of them papers would count: the projections of the adapters."""
+    paper = counts.get(SKIP_ADAPTERS, 0) + counts.get(PARALLEL_ADAPTERS, 0)
+    others = {name: n for name, n in counts.items() if name not in (SKIP_ADAPTERS, PARALLEL_ADAPTERS)}
+    beside = ", ".join(f"{name} {quantity(n)}" for name, n in others.items())
+    return f"Updated parameters: {quantity(paper)} in adapters, as the paper counts them; besides {beside}."
 
 
 def tables(report: CompressionReport) -> tuple[Table, ...]:
@@ -343,6 +378,9 @@ def report_markdown(report: CompressionReport) -> str:
     parts += ["Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."]
     if report.not_measured:
         parts += ["## Not measured", bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
-    splits = [f"{split['name']}: {', '.join(split['files'])}, {split['questions']} questions" for split in report.data]
+    splits = [
+        f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {TASKS[report.task].samples}"
+        for split in report.data
+    ]
     parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *splits])]
     return "\n\n".join(parts) + "\n"

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from compressor.errors import EnvironmentProblem, Problem
 from compressor.job import choose_device
+from compressor.runs import Run
 from compressor.steps import StepModel
+from exporters.inputs import trimmed
 from exporters.runners import OnnxRunner, Runner, TorchRunner, require_provider
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -60,6 +62,11 @@ def obstacles(device: str) -> dict[str, Problem]:
 def batch_of(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     """A batch of ``size``: the samples in order, from the first again when there are fewer."""
     return {name: rows[torch.arange(size) % len(rows)] for name, rows in samples.items()}
+
+
+def inputs_of(run: Run, size: int) -> dict[str, Tensor]:
+    """The first ``size`` samples of a run, without the padding that other samples of the run brought."""
+    return trimmed(batch_of(run.samples(), size), run.manifest.dims.get("patch", 1))
 
 
 def _open_torch(subject: Subject, device: str, threads: int) -> Runner:

@@ -30,7 +30,7 @@ def flops_table(report: FlopsReport) -> Table:
     parts = [(f"  {part}", show(macs), f"{macs / report.macs:.1%}") for part, macs in report.by_pool.items() if macs]
     sign = "+" if report.additional_macs > 0 else ""
     difference = ("additional to the plain full model", sign + show(report.additional_macs), "")
-    image = f"{settings.image_size} px, " if settings.image_size else ""
+    image = f"{settings.image_size[0]} x {settings.image_size[1]} px, " if settings.image_size else ""
     title = f"{report.family}, {image}{settings.text_length} tokens"
     return Table(title, ("", HEADER, "share"), (("one forward pass", show(report.macs), ""), *parts, difference))
 

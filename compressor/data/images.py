@@ -1,31 +1,92 @@
-"""METER's ``clip`` image transform, by the image processor of transformers."""
+"""The image transforms of the families, and decoding."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from compressor.errors import input_error
 
+LONGEST_OVER_SHORTER = 1333 / 800
+MULTIPLE = 32  # pixels: the patch of ViT-B/32
 
-class ImageTransform:
-    """Shorter side to ``size`` (bicubic), centre crop, CLIP's mean and deviation.
+
+class ClipTransform:
+    """METER's ``clip``: shorter side to ``size`` (bicubic), centre crop, CLIP's mean and deviation.
 
     Args:
         size: pixels of the square that the model sees.
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size, self.sides = size, (size, size)
         self.processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
-    def __call__(self, images: list[Image.Image]) -> Tensor:
-        """Images of any size and mode to (B, 3, size, size) float32."""
-        return self.processor(images, return_tensors="pt")["pixel_values"].to(torch.float32)
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image of any size to (3, size, size) float32."""
+        return self.processor(image, return_tensors="pt")["pixel_values"][0].to(torch.float32)
+
+    def collate(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
+        """``pixel_values`` (B, 3, size, size)."""
+        return {"pixel_values": torch.stack(list(pixels))}
+
+    def describe(self) -> dict[str, Any]:
+        """Name and size, for preprocessor.json."""
+        return {"transform": "clip", "size": self.size}
+
+
+class PixelbertTransform:
+    """ViLT's ``pixelbert``: the whole image, resized with its aspect ratio, pixels in [-1, 1].
+
+    Args:
+        shorter: pixels of the shorter side; the longer one is at most 1333/800 of it.
+    """
+
+    def __init__(self, shorter: int) -> None:
+        self.shorter = shorter
+        self.sides = MULTIPLE, max(int(LONGEST_OVER_SHORTER * shorter) // MULTIPLE * MULTIPLE, MULTIPLE)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image of any size to (3, h, w) float32, h and w multiples of 32 and at least 32."""
+        resized = image.resize(self.fit(image.width, image.height), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1)
+        return (pixels / 255 - 0.5) / 0.5
+
+    def fit(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an image of this size is resized to."""
+        longest = int(LONGEST_OVER_SHORTER * self.shorter)
+        short, long = float(self.shorter), self.shorter / min(width, height) * max(width, height)
+        shrink = min(1.0, longest / long)
+        short, long = (max(int(shrink * side + 0.5) // MULTIPLE * MULTIPLE, MULTIPLE) for side in (short, long))
+        return (short, long) if width < height else (long, short)
+
+    def collate(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Pad at the right and the bottom to the largest height and width of the batch.
+
+        Returns:
+            ``pixel_values`` (B, 3, H, W), padded with zeros, and ``pixel_mask`` (B, H, W) int64, 1 = image.
+        """
+        height, width = (max(image.shape[side] for image in pixels) for side in (1, 2))
+
+        def padded(image: Tensor) -> Tensor:
+            return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]))
+
+        return {
+            "pixel_values": torch.stack([padded(image) for image in pixels]),
+            "pixel_mask": torch.stack([padded(torch.ones_like(image[0], dtype=torch.int64)) for image in pixels]),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Name and sizes, for preprocessor.json."""
+        return {"transform": "pixelbert", "shorter": self.shorter, "multiple": MULTIPLE}
 
 
 def decode_image(content: bytes, origin: str) -> Image.Image:

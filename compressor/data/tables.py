@@ -1,14 +1,17 @@
-"""The pyarrow tables that METER's and ViLT's converters write."""
+"""Arrow tables: opening, writing, and their rows; fingerprints of files."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from compressor.errors import input_error
+
+BATCH = 1000  # rows that are Python objects at a time
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
@@ -36,6 +39,19 @@ def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
     if table.num_rows == 0:
         raise input_error(f"{path} has no rows", "at least one row", "convert the data again")
     return table
+
+
+def table_rows(path: Path, table: pa.Table, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a table as Python values, these columns only.
+
+    Raises:
+        InputError: cells that cannot be read; ``path`` is named.
+    """
+    try:
+        for batch in table.select(list(columns)).to_batches(max_chunksize=BATCH):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise input_error(f"{path} is damaged ({error})", "a readable table", "convert it again") from None
 
 
 def write_table(path: Path, columns: dict[str, list[object]]) -> None:

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from compressor.families.base import Family
 from compressor.families.meter import METER
+from compressor.families.text import BERT, ROBERTA
+from compressor.families.vilt import VILT
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (METER,)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (METER, VILT, ROBERTA, BERT)}

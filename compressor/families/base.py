@@ -1,18 +1,20 @@
-"""What a family of models declares about itself, and the two-way table of its checkpoint keys."""
+"""What a family of models declares about itself, and the two-way tables of its checkpoint keys."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from compressor.data.base import ImageTransform
 from compressor.steps import Rounds, StepModel
 
 State = dict[str, Tensor]
+HEAD = "epilogue.head."  # where every family keeps the head
 
 
 @dataclass(frozen=True)
@@ -122,42 +124,99 @@ def _rows(key: str, tensor: Tensor, part: Part) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Family:
-    """Everything the rest of das needs to know about one kind of model.
+class Head:
+    """What a task puts on top of the pooled sample.
 
     Attributes:
-        name: as users type it.
-        signature: keys that every checkpoint of the family has, and nobody else's.
-        keys: checkpoint names against ours.
-        leftovers: keys that are known to be of no use here, with the reason.
-        pools: the skippable layers by kind, in report order.
-        scopes: named sets of pools the search may touch; the first is the default.
-        inputs: names of the model's inputs in order.
-        heads: for each task that das can compress, the prefix of its head in the checkpoint.
-        other_heads: the same for tasks that das only knows by name.
-        read_dims: checkpoint tensors, hyper-parameters and a head's prefix (None without a head) to the family's dims.
-        dims_type: the pydantic class of the dims.
-        prepare: last changes to our tensors before loading (position embeddings to another image size).
-        rounds: the ordered steps of a model of these dims.
-        build: a randomly initialised full model of these dims; its epilogue's last module is called ``head``.
-        tolerances: largest allowed |difference| of logits between runtimes, by precision.
+        images: images of one sample; each is a pass of its own, and their pooled outputs are joined for the head.
+        classes: outputs, where the task fixes them; None when they are as many as the data has answers.
+    """
 
+    images: int = 1
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which checkpoints of a family are written.
+
+    Attributes:
+        name: for messages ("METER's public code", "Hugging Face").
+        signature: keys that every such checkpoint has, and no other format's.
+        keys: checkpoint names against ours, heads left out.
+        heads: for each task, the prefix of its head's keys.
+        read_dims: checkpoint tensors, configuration and task (None without a head) to the family's dims.
+        model_type: of a Hugging Face folder's config.json; None for files that come without one.
+        architectures: for tasks whose prefix several heads share, the config.json architecture that means this one.
+        leftovers: keys that are known to be of no use here, with the reason.
+        heads_by_name: heads of tasks that no model can be built for, by task: they are named and left out.
+        base_prefix: put before every key of a checkpoint that has none starting with it (a bare Hugging Face backbone).
     """
 
     name: str
     signature: tuple[str, ...]
     keys: KeyTable
-    leftovers: tuple[Leftover, ...]
+    heads: Mapping[str, str]
+    read_dims: Callable[[State, Mapping[str, Any], str | None], Any]
+    model_type: str | None = None
+    architectures: Mapping[str, str] = field(default_factory=dict)
+    leftovers: tuple[Leftover, ...] = ()
+    heads_by_name: Mapping[str, str] = field(default_factory=dict)
+    base_prefix: str = ""
+
+    def table(self, task: str | None) -> KeyTable:
+        """The keys of a checkpoint with the head of ``task``."""
+        if task is None or task not in self.heads:
+            return self.keys
+        return replace(self.keys, renames=(*self.keys.renames, (self.heads[task], HEAD)))
+
+
+def same(ours: State, dims: Any, state: State, task: str | None) -> State:
+    """No last changes: the ``prepare`` of a family that needs none."""
+    return ours
+
+
+@dataclass(frozen=True)
+class Family:
+    """Everything the rest of das needs to know about one kind of model.
+
+    Its dims are a frozen pydantic model with at least ``hidden`` (width of the head's streams), ``classes``, ``images``
+    (of a sample), ``text_length``, ``longest_text``, ``text_vocabulary``, ``parallel_width`` (0 without parallel
+    adapters) and, where images are read, ``image_size`` and ``patch`` in pixels. Its defaults are the published model.
+
+    Attributes:
+        name: as users type it.
+        formats: how checkpoints are written; das writes the first one.
+        pools: the skippable layers by kind, in report order.
+        scopes: named sets of pools the search may touch; the first is the default.
+        inputs: names of the model's inputs in order.
+        streams: for each modality ("text", "image") the streams that the prologue makes of it alone.
+        heads: the heads a model can be built with, by task.
+        dims_type: the pydantic class of the dims.
+        rounds: the ordered steps of a model of these dims.
+        build: a randomly initialised full model of these dims; its epilogue's last module is called ``head``.
+        example_inputs: one sample of the inputs at the sizes of the dims: nothing masked, a black image.
+        image_transform: of these dims: what turns an image into pixels; None for families that read text only.
+        prepare: last changes to our tensors before loading (positions at another image size, a head made of another's).
+        parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
+        tolerances: largest allowed |difference| of logits between runtimes, by precision.
+
+    """
+
+    name: str
+    formats: tuple[Format, ...]
     pools: tuple[Pool, ...]
     scopes: Mapping[str, tuple[str, ...]]
     inputs: tuple[str, ...]
-    heads: dict[str, str]
-    other_heads: dict[str, str]
+    streams: Mapping[str, tuple[str, ...]]
+    heads: Mapping[str, Head]
     dims_type: type
-    read_dims: Callable[..., Any]
-    prepare: Callable[[State, Any], State]
     rounds: Callable[[Any], Rounds]
     build: Callable[[Any, str], StepModel]
+    example_inputs: Callable[[Any], dict[str, Tensor]]
+    image_transform: Callable[[Any], ImageTransform] | None = None
+    prepare: Callable[[State, Any, State, str | None], State] = same
+    parallel_fraction: float = 1 / 8
     tolerances: Mapping[str, float] = field(default_factory=lambda: {"fp32": 1e-4})
 
     def pool(self, name: str) -> Pool:

@@ -22,8 +22,9 @@ from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
 from compressor.adapters import Adapter
-from compressor.families.base import Family, KeyTable, Leftover, Part, Pool, State
-from compressor.steps import Rounds, Step, StepModel, Streams
+from compressor.data.images import ClipTransform
+from compressor.families.base import HEAD, Family, Format, Head, KeyTable, Leftover, Part, Pool, State
+from compressor.steps import Rounds, Step, StepModel, Streams, match_rows
 
 MASKED = -10000.0  # added to the scores of padding, as in the public code
 
@@ -33,7 +34,7 @@ class MeterDims(BaseModel):
 
     ``text_positions`` includes RoBERTa's two reserved rows. ``image_size`` is in pixels. ``parallel_width`` is the
     bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
-    questions are padded to.
+    questions are padded to, ``images`` the number of images that belong to one question.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +55,7 @@ class MeterDims(BaseModel):
     vision_ffn: PositiveInt = 3072
     patch: PositiveInt = 16
     image_size: PositiveInt = 384
+    images: PositiveInt = 1
     image_types: PositiveInt = 1
     classes: PositiveInt = 3129
     text_length: PositiveInt = 50
@@ -127,7 +129,13 @@ class Prologue(nn.Module):
         self.image_norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Streams:
-        """Take (B, L), (B, L) and (B, 3, H, W); make ``text`` (B, L, Dt), ``image`` (B, N, Dv), mask (B, 1, 1, L)."""
+        """Token ids and mask (B, L) with pixels (B, 3, H, W), or (B, 2, 3, H, W) of pairs, to the first streams.
+
+        ``text`` (B, L, Dt), ``text_mask`` (B, 1, 1, L), ``image`` (B, N, Dv); the images of a pair become rows of
+        their own, (2 B, N, Dv).
+        """
+        if pixel_values.ndim == 5:
+            pixel_values = pixel_values.flatten(0, 1)
         image = self.image_norm(self.image(pixel_values))
         mask = (1.0 - attention_mask[:, None, None, :].to(image.dtype)) * MASKED
         text = self.text(input_ids, token_type_ids=torch.zeros_like(input_ids))
@@ -152,17 +160,30 @@ class TextBridge(nn.Module):
 
 
 class ImageBridge(nn.Module):
-    """CLIP's final norm, its width to the fusion width, plus the image's type."""
+    """CLIP's final norm, its width to the fusion width, plus the image's type: its own for each of a pair."""
 
     def __init__(self, dims: MeterDims) -> None:
         super().__init__()
+        self.images = dims.images
         self.norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
         self.project = nn.Linear(dims.vision_width, dims.hidden)
         self.token_types = nn.Parameter(torch.zeros(dims.image_types, dims.hidden))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, N, Dv) -> (B, N, D)."""
-        return self.project(self.norm(image)) + self.token_types[0]
+        image = self.project(self.norm(image))
+        if self.images == 1:
+            return image + self.token_types[0]
+        pairs = image.unflatten(0, (-1, self.images)) + self.token_types[: self.images, None]
+        return pairs.flatten(0, 1)
+
+
+class Match(nn.Module):
+    """Where text and image meet they need as many rows: a pair repeats its text, several captions their image."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """(B, ...) and (B', ...) -> (max(B, B'), ...)."""
+        return match_rows(x, other)
 
 
 class VisionLayer(CLIPEncoderLayer):
@@ -271,22 +292,34 @@ class _Pooler(nn.Module):
         return torch.tanh(self.dense(x[:, 0]))
 
 
-class Epilogue(nn.Module):
-    """Pool token 0 of each stream, text first, and classify."""
+def _mlp(dims: MeterDims) -> nn.Module:
+    width = 2 * dims.hidden
+    return nn.Sequential(
+        nn.Linear(dims.images * width, width), nn.LayerNorm(width, eps=1e-5), nn.GELU(), nn.Linear(width, dims.classes)
+    )
 
-    def __init__(self, dims: MeterDims) -> None:
+
+def _linear(dims: MeterDims) -> nn.Module:
+    return nn.Linear(dims.images * 2 * dims.hidden, dims.classes)
+
+
+class Epilogue(nn.Module):
+    """Pool token 0 of each stream, text first; join what belongs to one pair; classify."""
+
+    def __init__(self, dims: MeterDims, task: str) -> None:
         super().__init__()
+        self.images = dims.images
         self.text_pooler = _Pooler(dims.hidden)
         self.image_pooler = _Pooler(dims.hidden)
-        width = 2 * dims.hidden
-        self.head = nn.Sequential(
-            nn.Linear(width, width), nn.LayerNorm(width, eps=1e-5), nn.GELU(), nn.Linear(width, dims.classes)
-        )
+        self.head = _HEADS.get(task, _mlp)(dims)
 
     def forward(self, streams: Streams) -> Tensor:
         """Streams to logits (B, classes)."""
-        pooled = [self.text_pooler(streams["text"]), self.image_pooler(streams["image"])]
-        return self.head(torch.cat(pooled, dim=-1))
+        pooled = torch.cat([self.text_pooler(streams["text"]), self.image_pooler(streams["image"])], dim=-1)
+        return self.head(pooled if self.images == 1 else pooled.unflatten(0, (-1, self.images)).flatten(1))
+
+
+_HEADS = {"irtr": _linear, "itm": _linear}  # the others are _mlp
 
 
 def rounds(dims: MeterDims) -> Rounds:
@@ -294,6 +327,11 @@ def rounds(dims: MeterDims) -> Rounds:
     vision = [(Step(f"VEn{i}", ("image",), "image", "vision"),) for i in range(dims.vision_layers)]
     language = [(Step(f"LEn{i}", ("text", "text_mask"), "text", "language"),) for i in range(dims.text_layers)]
     bridges = (Step("text_bridge", ("text",), "text"), Step("image_bridge", ("image",), "image"))
+    meeting = (
+        Step("match_text", ("text", "image"), "text", light=True),
+        Step("match_mask", ("text_mask", "image"), "text_mask", light=True),
+        Step("match_image", ("image", "text"), "image", light=True),
+    )
     fusion = [
         (
             Step(f"FL{i}", ("text", "image", "text_mask", "image_mask"), "text", "fusion-language"),
@@ -301,16 +339,27 @@ def rounds(dims: MeterDims) -> Rounds:
         )
         for i in range(dims.fusion_layers)
     ]
-    return (*language, *vision, bridges, *fusion)
+    return (*language, *vision, bridges, meeting, *fusion)
 
 
 def build(dims: MeterDims, task: str) -> StepModel:
     """A randomly initialised METER."""
     blocks: dict[str, nn.Module] = {"text_bridge": TextBridge(dims), "image_bridge": ImageBridge(dims)}
+    blocks |= {f"match_{what}": Match() for what in ("text", "mask", "image")}
     blocks |= {f"VEn{i}": VisionLayer(dims.vision_config) for i in range(dims.vision_layers)}
     blocks |= {f"LEn{i}": RobertaLayer(dims.text_config) for i in range(dims.text_layers)}
     blocks |= {f"{side}{i}": FusionLayer(dims) for side in ("FL", "FV") for i in range(dims.fusion_layers)}
-    return StepModel("meter", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims))
+    return StepModel("meter", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims, task))
+
+
+def example_inputs(dims: MeterDims) -> dict[str, Tensor]:
+    """One sample: token 0 everywhere, nothing masked, black images."""
+    images = (1,) if dims.images == 1 else (1, dims.images)
+    return {
+        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
+        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
+        "pixel_values": torch.zeros(*images, 3, dims.image_size, dims.image_size),
+    }
 
 
 _PARALLEL_ADAPTER = r"cross_modal_(text|image)_layers\.\d+\.(.+\.)?adapter\.down_proj\.weight"
@@ -323,19 +372,21 @@ def _count(state: Mapping[str, Tensor], template: str) -> int:
     return count
 
 
-def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], head: str | None) -> MeterDims:
+def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str | None) -> MeterDims:
     """Sizes from the tensors; head counts and lengths, which no shape shows, from ``hyper_parameters``.
 
     Args:
         state: the checkpoint's tensors under their public names.
         config: ``hyper_parameters["config"]``, {} when the checkpoint has none.
-        head: prefix of the task's head (``vqa_classifier.``); None for one output, whatever the checkpoint has.
+        task: whose head is used; None, or one without a head in the checkpoint, for one output.
 
     Raises:
         KeyError: a tensor that sizes are read from is missing.
         ValueError, TypeError, IndexError: sizes that make no METER.
 
     """
+    head = HEADS[task] if task else Head()
+    last = "" if task is None else f"{PREFIXES[task]}3.weight"
     hidden, text_hidden = state["cross_modal_text_transform.weight"].shape
     conv = state["vit_model.visual.conv1.weight"]
     grid = math.isqrt(len(state["vit_model.visual.positional_embedding"]) - 1)
@@ -364,8 +415,9 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], head: str 
         vision_ffn=len(state[block.format(i=0)]),
         patch=conv.shape[-1],
         image_size=grid * conv.shape[-1],
-        image_types=len(state["token_type_embeddings.weight"]) - 1,
-        classes=1 if head is None else len(state[head + "3.weight"]),
+        images=head.images,
+        image_types=max(len(state["token_type_embeddings.weight"]) - 1, head.images),
+        classes=head.classes or (len(state[last]) if last in state else 1),
         text_length=min(int(config.get("max_text_len", 50)), positions - 2),
         class_token="token4classifier" in state,
         parallel_width=adapters[0] if adapters else 0,
@@ -383,10 +435,22 @@ def resize_positions(positions: Tensor, grid: int) -> Tensor:
     return torch.cat([positions[:1], resized.permute(0, 2, 3, 1).flatten(1, 2)[0]])
 
 
-def prepare(ours: State, dims: MeterDims) -> State:
-    """Position embeddings at the model's image size."""
-    name = "prologue.image.position_embedding.weight"
-    return ours if name not in ours else ours | {name: resize_positions(ours[name], dims.image_size // dims.patch)}
+def prepare(ours: State, dims: MeterDims, state: State, task: str | None) -> State:
+    """What the public code changes when a checkpoint is fine-tuned for another task.
+
+    Position embeddings are resized to the model's image size, the second image's type starts as the first one's, and
+    the ranking head as the "matches" row of the matching head.
+    """
+    ours = dict(ours)
+    positions, types = "prologue.image.position_embedding.weight", "blocks.image_bridge.token_types"
+    if positions in ours:
+        ours[positions] = resize_positions(ours[positions], dims.image_size // dims.patch)
+    if types in ours:
+        ours[types] = torch.cat([ours[types], ours[types][-1:].expand(dims.image_types - len(ours[types]), -1)])
+    matching = PREFIXES["itm"]
+    if task == "irtr" and f"{HEAD}weight" not in ours and f"{matching}weight" in state:
+        ours |= {HEAD + kind: state[matching + kind][1:] for kind in ("weight", "bias")}
+    return ours
 
 
 _BLOCK = "vit_model.visual.transformer.resblocks.{i}."
@@ -418,7 +482,6 @@ KEYS = KeyTable(
         ("cross_modal_image_pooler.", "epilogue.image_pooler."),
         ("adapter_list_l.{i}.0.", "skips.FL{i}."),
         ("adapter_list_v.{i}.0.", "skips.FV{i}."),
-        ("vqa_classifier.", "epilogue.head."),
     ),
     splits=(
         *(
@@ -432,8 +495,23 @@ KEYS = KeyTable(
     ),
 )
 
-METER = Family(
-    name="meter",
+HEADS = {
+    "vqa": Head(),
+    "nlvr2": Head(images=2, classes=2),
+    "irtr": Head(classes=1),
+    "snli-ve": Head(classes=3),
+    "itm": Head(classes=2),
+}
+PREFIXES = {
+    "vqa": "vqa_classifier.",
+    "nlvr2": "nlvr2_classifier.",
+    "irtr": "rank_output.",
+    "snli-ve": "snli_classifier.",
+    "itm": "itm_score.fc.",
+}
+
+PUBLIC = Format(
+    name="METER's or DAS's public code",
     signature=(
         "cross_modal_text_transform.weight",
         "cross_modal_text_layers.0.intermediate.dense.weight",
@@ -447,6 +525,14 @@ METER = Family(
         Leftover(r"vit_model\.(positional_embedding|ln_final\.)", "CLIP's text side, unused by METER"),
         Leftover(r"das_gate|skip_num", "search state of the public DAS code"),
     ),
+    heads=PREFIXES,
+    heads_by_name={"mlm": "mlm_score."},
+    read_dims=read_dims,
+)
+
+METER = Family(
+    name="meter",
+    formats=(PUBLIC,),
     pools=(
         Pool("language", "LEn", 1 / 4),
         Pool("vision", "VEn", 1 / 4),
@@ -459,18 +545,13 @@ METER = Family(
         "all": ("language", "vision", "fusion-language", "fusion-vision"),
     },
     inputs=("input_ids", "attention_mask", "pixel_values"),
-    heads={"vqa": "vqa_classifier."},
-    other_heads={
-        "nlvr2": "nlvr2_classifier.",
-        "irtr": "rank_output.",
-        "itm": "itm_score.",
-        "snli-ve": "snli_classifier.",
-        "mlm": "mlm_score.",
-    },
+    streams={"text": ("text", "text_mask"), "image": ("image",)},
+    heads=HEADS,
     dims_type=MeterDims,
-    read_dims=read_dims,
-    prepare=prepare,
     rounds=rounds,
     build=build,
+    example_inputs=example_inputs,
+    image_transform=lambda dims: ClipTransform(dims.image_size),
+    prepare=prepare,
     tolerances={"fp32": 1e-4},
 )

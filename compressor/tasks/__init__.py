@@ -2,8 +2,81 @@
 
 from __future__ import annotations
 
-from compressor.tasks.base import Task
-from compressor.tasks.vqa import VQA
+import torch
 
-TASKS: dict[str, Task] = {task.name: task for task in (VQA,)}
+from compressor.data.splits import RankedSplit, chance_floor, majority_floor, text_only_floor
+from compressor.tasks.base import Task
+from compressor.tasks.losses import (
+    class_distillation,
+    class_loss,
+    right,
+    soft_binary_distillation,
+    soft_binary_loss,
+    soft_scores,
+    softmax,
+)
+
+VQA = Task(
+    name="vqa",
+    metric="VQA score",
+    samples="questions",
+    loss=soft_binary_loss,
+    distillation=soft_binary_distillation,
+    probabilities=torch.sigmoid,
+    scores=soft_scores,
+    floor=text_only_floor,
+    floor_name="question-only guesser",
+)
+NLVR2 = Task(
+    name="nlvr2",
+    metric="accuracy",
+    samples="statements",
+    loss=class_loss,
+    distillation=class_distillation,
+    probabilities=softmax,
+    scores=right,
+    floor=text_only_floor,
+    floor_name="statement-only guesser",
+    images=2,
+    dev_apart=True,
+)
+IRTR = Task(
+    name="irtr",
+    metric="mean R@1",
+    samples="captions",
+    loss=class_loss,
+    distillation=class_distillation,
+    probabilities=torch.sigmoid,
+    scores=right,
+    floor=chance_floor,
+    floor_name="chance",
+    split=RankedSplit,
+    ranked=True,
+)
+SNLI_VE = Task(
+    name="snli-ve",
+    metric="accuracy",
+    samples="hypotheses",
+    loss=class_loss,
+    distillation=class_distillation,
+    probabilities=softmax,
+    scores=right,
+    floor=text_only_floor,
+    floor_name="hypothesis-only guesser",
+    dev_apart=True,
+)
+TEXT_CLASSIFICATION = Task(
+    name="text-classification",
+    metric="accuracy",
+    samples="sentences",
+    loss=class_loss,
+    distillation=class_distillation,
+    probabilities=softmax,
+    scores=right,
+    floor=majority_floor,
+    floor_name="most frequent class",
+    images=0,
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (VQA, NLVR2, IRTR, SNLI_VE, TEXT_CLASSIFICATION)}
 """Every task das knows, by the name users type."""

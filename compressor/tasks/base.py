@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
+
+from compressor.data.splits import Split
 
 Batch = Mapping[str, Tensor]
 
@@ -18,19 +19,29 @@ class Task:
     Attributes:
         name: as users type it.
         metric: name of the score in reports; scores are shares in [0, 1], printed in per cent.
+        samples: what one sample is called, in the plural ("questions").
         loss: logits (B, classes) and batch to the training loss, a scalar.
-        distillation: student's and teacher's logits to a loss on the same scale as ``loss``.
-        scores: logits and batch to one score a sample, (B,).
-        load_data: folder, transforms and classes to the task's data.
-        floor: training and evaluation splits to the score of the best guesser that sees one modality only.
+        distillation: student's logits, teacher's logits and batch to a loss on the same scale as ``loss``.
+        probabilities: logits to what the user is told of each class, same shape.
+        scores: logits and batch to one score a sample, (B,); unused where a gallery is ranked.
+        split: the class of its splits: samples to batches.
+        floor: training and evaluation splits to the score of a guesser that never sees an image.
         floor_name: what that guesser does.
+        images: of one sample.
+        ranked: the score comes of ranking all images and captions of a split, not of one sample after the other.
+        dev_apart: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
 
     name: str
     metric: str
+    samples: str
     loss: Callable[[Tensor, Batch], Tensor]
-    distillation: Callable[[Tensor, Tensor], Tensor]
+    distillation: Callable[[Tensor, Tensor, Batch], Tensor]
+    probabilities: Callable[[Tensor], Tensor]
     scores: Callable[[Tensor, Batch], Tensor]
-    load_data: Callable[..., Any]
-    floor: Callable[[Any, Any], float]
+    floor: Callable[[Split, Split], float]
     floor_name: str
+    split: type[Split] = Split
+    images: int = 1
+    ranked: bool = False
+    dev_apart: bool = False

@@ -18,6 +18,7 @@ def evaluate(
     task: o.Task = None,
     data: o.Data = None,
     tokenizer: o.Tokenizer = None,
+    text_length: o.TextLength = None,
     batch_size: o.BatchSize = 64,
     device: o.Device = None,
     json: o.Json = False,
@@ -35,14 +36,25 @@ def evaluate(
         raise usage_error(f"--batch-size {batch_size}", "at least 1 sample", "--batch-size 64")
     drawn = progress()
     with drawn.stage("Opening model and data"):
-        model, found, notes = open_for_evaluation(subject, task, o.text(data), tokenizer)
+        model, found, notes = open_for_evaluation(subject, task, o.text(data), tokenizer, text_length)
     for note in notes:
         drawn.say(f"note: {note}")
     model.to(choose_device(device))
-    result = score(model, found.evaluation, TASKS[model.task], batch_size=batch_size, progress=drawn).score
+    task = TASKS[model.task]
+    scored = [
+        (
+            split.describe(),
+            score(model, split, task, metrics=found.metrics, batch_size=batch_size, progress=drawn).score,
+        )
+        for split in (found.evaluation, *found.apart)
+    ]
     if json:
-        print_json({"schema_version": 1, **result.model_dump(), "split": found.evaluation.describe()})
-    else:
-        where = found.evaluation.describe()
-        console.print(f"{result.metric} {100 * result.value:.2f} ± {100 * result.margin:.2f} %")
-        console.print(f"on {result.samples} questions of {', '.join(where['files'])}, loss {result.loss:.4f}")
+        (where, result), *apart = scored
+        beside = {split["name"]: {**further.model_dump(), "split": split} for split, further in apart}
+        print_json({"schema_version": 1, **result.model_dump(), "split": where, "apart": beside})
+        return
+    for where, result in scored:
+        console.print(f"{where['name']}: {result.metric} {100 * result.value:.2f} ± {100 * result.margin:.2f} %")
+        for name, value in result.parts.items():
+            console.print(f"  {name} {100 * value:.2f}")
+        console.print(f"  on {result.samples} {task.samples} of {', '.join(where['files'])}, loss {result.loss:.4f}")

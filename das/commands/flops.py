@@ -6,19 +6,28 @@ from typing import Annotated
 
 import typer
 
+from compressor.errors import usage_error
 from das.commands import options as o
 
 
 def flops(
     family: Annotated[str, typer.Argument(metavar="FAMILY", help="A family of models, e.g. meter.")],
-    image_size: Annotated[int | None, typer.Option(help="Pixels. Default: the family's own.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels; HEIGHTxWIDTH where images have any shape. Default: the family's own.")
+    ] = None,
     text_length: Annotated[int | None, typer.Option(help="Tokens. Default: the family's own.")] = None,
     skip_layers: Annotated[
         str | None, typer.Option(help="Layers replaced by their skip adapters, e.g. FV0,FV4 or FL*,LEn6-11.")
     ] = None,
     parallel_adapters: Annotated[
-        bool, typer.Option("--parallel-adapters", help="Kept fusion layers carry the paper's parallel adapters.")
+        bool, typer.Option("--parallel-adapters", help="Kept layers carry the paper's parallel adapters.")
     ] = False,
+    parallel_width: Annotated[
+        int | None, typer.Option(help="Bottleneck of the parallel adapters. Default: the family's own.")
+    ] = None,
+    skip_width: Annotated[
+        int | None, typer.Option(help="Bottleneck of the skip adapters. Default: the family's own.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Count the MACs of a model, and the difference to the plain full one; no checkpoint, no weights.
@@ -33,9 +42,23 @@ def flops(
 
     report = count_flops(
         family,
-        image_size=image_size,
+        image_size=_size(image_size),
         text_length=text_length,
         skip_layers=o.names(skip_layers),
         parallel_adapters=parallel_adapters,
+        parallel_width=parallel_width,
+        skip_width=skip_width,
     )
     print_json(report) if json else print_flops(report)
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    """``"384"`` or ``"320x640"``."""
+    if text is None:
+        return None
+    try:
+        height, *width = (int(side) for side in text.split("x"))
+        (wide,) = width or (0,)
+    except ValueError:
+        raise usage_error(f"--image-size {text}", "pixels, or HEIGHTxWIDTH", "--image-size 384") from None
+    return (height, wide) if width else height

@@ -9,20 +9,29 @@ import typer
 
 DATA, TRAINING, OUTPUT = "Data", "Training", "Output"
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A fine-tuned checkpoint (METER or DAS .ckpt).")]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="A fine-tuned checkpoint: .ckpt, Hugging Face folder or name.")
+]
 Task = Annotated[str | None, typer.Option(help="Task, e.g. vqa. Default: the checkpoint's only head.")]
 Skip = Annotated[int | None, typer.Option("--skip", "-k", help="How many layers to skip.")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder of the tables. Default: $DAS_DATA, ./data, the checkpoint's own.", rich_help_panel=DATA),
+    typer.Option(
+        help="Folder of the data (docs/data.md). Default: $DAS_DATA, ./data, the checkpoint's own.",
+        rich_help_panel=DATA,
+    ),
 ]
 Tokenizer = Annotated[
     str | None,
     typer.Option(help="tokenizer.json, folder or Hugging Face name. Default: beside CKPT.", rich_help_panel=DATA),
 ]
+TextLength = Annotated[
+    int | None, typer.Option(help="Tokens that texts are padded to. Default: the model's own.", rich_help_panel=DATA)
+]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels; positions are resized.", rich_help_panel=DATA)]
 Scope = Annotated[
-    str | None, typer.Option(help="What may go: fusion (default), global, all, or patterns like FL*,LEn6-11.")
+    str | None,
+    typer.Option(help="What may go: a scope of the family (METER: fusion, global, all), or patterns like FL*,LEn6-11."),
 ]
 Strategy = Annotated[str, typer.Option(help="das, or random as a baseline.")]
 Seed = Annotated[int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)]

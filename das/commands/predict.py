@@ -12,8 +12,11 @@ from das.commands import options as o
 
 def predict(
     run: o.RunFolder = None,
-    image: Annotated[Path, typer.Option(help="An image file.")] = ...,  # type: ignore[assignment]
-    question: Annotated[str, typer.Option(help="A question about it.")] = ...,  # type: ignore[assignment]
+    image: Annotated[list[Path] | None, typer.Option(help="An image file; twice for a pair of images.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "--question", help="The question, statement, caption or sentence; twice for a pair."),
+    ] = None,
     runtime: Annotated[str, typer.Option(help="torch, onnx or trt.")] = "torch",
     top: Annotated[int, typer.Option(help="How many answers to print.")] = 3,
     json: o.Json = False,
@@ -26,9 +29,9 @@ def predict(
     from das.predicting import answers
     from das.terminal import console, print_json
 
-    found = answers(open_run(run), image, question, runtime, top)
+    found = answers(open_run(run), image or (), text or (), runtime, top)
     if json:
-        print_json({"schema_version": 1, "runtime": runtime, "question": question, "answers": found})
+        print_json({"schema_version": 1, "runtime": runtime, "texts": text, "answers": found})
     else:
         for entry in found:
             console.print(f"{entry['probability']:6.1%}  {entry['answer']}")

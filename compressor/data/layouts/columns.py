@@ -1,0 +1,149 @@
+"""Files with named columns, one for each split: CSV, TSV, JSON, Parquet, and what ``datasets`` saves to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from compressor.data.base import Found, Layout, Rows, Sample
+from compressor.data.layouts.answers import soft_answers
+from compressor.data.layouts.arrow import NLVR2_LABELS, SNLI_VE_LABELS
+from compressor.data.layouts.pictures import Pictures
+from compressor.data.layouts.readers import Source, parquet_source, stream_source, text_source
+from compressor.data.layouts.rows import Row, Unreadable, class_names, read_rows, text
+from compressor.errors import input_error
+from compressor.progress import Progress
+
+SPLITS = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation", "dev", "validation_matched", "dev_matched"),
+    "val mismatched": ("validation_mismatched", "dev_mismatched"),
+    "test": ("test",),
+}
+MISSING = (None, "", "-", -1, "-1")  # how files write that a label is not public
+ANNOTATORS = 10  # of a question of VQA v2: as many answers mean soft scores
+
+Answers = Callable[[Any], tuple[tuple[int, ...], tuple[float, ...]]]
+"""A cell to class numbers and how right each is; raises Unreadable where it means no class."""
+Form = Mapping[str, tuple[str, ...]]
+"""The columns of a task by what they hold, each with the names it goes by."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Where the files of a split called ``{}`` lie, and what reads them."""
+
+    name: str
+    patterns: tuple[str, ...]
+    open: Callable[[Sequence[Path]], Source]
+
+
+KINDS = (
+    _Kind("Hugging Face data set", ("{}/data-*.arrow",), stream_source),
+    _Kind("Parquet", ("{}.parquet", "{}-*.parquet", "data/{}.parquet", "data/{}-*.parquet"), parquet_source),
+    _Kind("CSV", ("{}.csv",), text_source),
+    _Kind("TSV", ("{}.tsv",), text_source),
+    _Kind("JSON", ("{}.jsonl", "{}.json"), text_source),
+)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A task's data as files with named columns.
+
+    Attributes:
+        forms: the columns it may have; the first form whose columns are all there is taken.
+        answers: the training split and its column of labels to the names of the classes, and what a cell means.
+    """
+
+    forms: tuple[Form, ...]
+    answers: Callable[[Source, str], tuple[tuple[str, ...], Answers]]
+
+    def layout(self) -> Layout:
+        """As a layout."""
+        columns = "; or ".join(", ".join(names[0] for names in form.values()) for form in self.forms)
+        files = "{train,val,test}.{csv,tsv,jsonl,json,parquet}, or a data set saved by Hugging Face's datasets"
+        return Layout("named columns", f"{files}, with the columns {columns}", self._recognises, self._read)
+
+    def _recognises(self, root: Path) -> bool:
+        kind, paths = _files(root)
+        return "train" in paths and self._bind(kind.open(paths["train"])) is not None
+
+    def _bind(self, source: Source) -> dict[str, str] | None:
+        """The column for each thing the task needs."""
+        for form in self.forms:
+            bound = {role: next((n for n in names if n in source.columns), "") for role, names in form.items()}
+            if all(bound.values()):
+                return bound
+        return None
+
+    def _read(self, root: Path, progress: Progress) -> Found:
+        kind, paths = _files(root)
+        sources = {split: kind.open(found) for split, found in paths.items()}
+        columns = self._bind(sources["train"])
+        assert columns is not None, "read before it was recognised"
+        labels, answers = self.answers(sources["train"], columns.get("label", ""))
+        samples = partial(_samples, columns, answers, Pictures(root))
+        splits = {
+            split: _read_split(source, columns, samples, progress)
+            for split, source in sources.items()
+            if split != "test" or _has_answers(source, columns)
+        }
+        return Found(kind.name, splits, labels)
+
+
+def _files(root: Path) -> tuple[_Kind, dict[str, list[Path]]]:
+    """The files of each split, of the first kind that there is any training split of."""
+    for kind in KINDS:
+        paths = {split: _of_split(root, kind, names) for split, names in SPLITS.items()}
+        if paths["train"]:
+            return kind, {split: found for split, found in paths.items() if found}
+    return KINDS[0], {}
+
+
+def _of_split(root: Path, kind: _Kind, names: Sequence[str]) -> list[Path]:
+    found = (sorted(root.glob(pattern.format(name))) for name in names for pattern in kind.patterns)
+    return next((paths for paths in found if paths), [])
+
+
+def _read_split(
+    source: Source, columns: Mapping[str, str], samples: Callable[[Row], list[Sample]], progress: Progress
+) -> Rows:
+    missing = [name for name in columns.values() if name not in source.columns]
+    if missing:
+        raise input_error(
+            f"{source.files[0]} has no column {', '.join(missing)} (it has: {', '.join(source.columns)})",
+            "the columns of the training split",
+            "give every split the same columns",
+        )
+    wanted = list(dict.fromkeys(columns.values()))
+    return read_rows(source.files, source.rows(wanted), samples, progress, source.total)
+
+
+def _has_answers(source: Source, columns: Mapping[str, str]) -> bool:
+    """Whether any row of a split says what is right."""
+    column = columns.get("label")
+    return column is None or (column in source.columns and next(_values(source, column), None) is not None)
+
+
+def _values(source: Source, column: str) -> Iterator[Any]:
+    """The labels of a split that are given."""
+    rows = (row for _, row in source.rows([column]) if not isinstance(row, Unreadable))
+    return (row[column] for row in rows if row.get(column) not in MISSING)
+
+
+def _samples(columns: Mapping[str, str], answers: Answers, pictures: Pictures, row: Row) -> list[Sample]:
+    """The samples of one row: one, or one for each caption; none when no answer is in the vocabulary."""
+    labels, scores = answers(row.get(columns["label"])) if "label" in columns else ((), ())
+    images = tuple(pictures.of(row.get(columns[role])) for role in ("image", "other image") if role in columns)
+    second = text(row, columns["second"]) if "second" in columns else None
+    if "label" in columns and not labels:
+        return []
+    if "captions" in columns:
+        captions = row.get(columns["captions"])
+        listed = dict(enumerate(captions)) if isinstance(captions, list) else {0: captions}
+        ...
+    return [Sample(text(row, columns["text"]), second, images, labels, scores)]

@@ -1,0 +1,149 @@
+"""GLUE's folders of TSV files, and sentences with their labels in the same form without a header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from compressor.data.base import Found, Layout, Sample
+from compressor.data.layouts.readers import csv_rows, lines
+from compressor.data.layouts.rows import Row, class_names, class_of, read_rows, text
+from compressor.errors import input_error
+from compressor.progress import Progress
+
+FILES = {
+    "train": ("train.tsv",),
+    "val": ("dev.tsv", "dev_matched.tsv"),
+    "val mismatched": ("dev_mismatched.tsv",),
+    "test": ("test.tsv",),
+}
+LOOKED_AT = 1000  # lines of the training file that tell which data set it is
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """One data set of GLUE.
+
+    Attributes:
+        name: for messages and reports.
+        texts: columns of the sentence, or of the two sentences.
+        label: column of the label.
+        values: the labels as the files write them, in the order of the classes.
+        labels: names of the classes.
+        metrics: beside accuracy.
+        header: names for the columns of files without a header.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    label: str
+    values: tuple[str, ...]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+    header: tuple[str, ...] | None = None
+
+
+ENTAILMENT = ("entailment", "not_entailment")
+MNLI = ("entailment", "neutral", "contradiction")
+BINARY = ("0", "1")
+PAIR = ("sentence1", "sentence2")
+DATASETS = (
+    _Dataset("GLUE's MRPC", ("#1 String", "#2 String"), "Quality", BINARY, ("not_equivalent", "equivalent"), ("f1",)),
+    _Dataset("GLUE's QQP", ("question1", "question2"), "is_duplicate", BINARY, ("not_duplicate", "duplicate"), ("f1",)),
+    _Dataset("GLUE's MNLI", PAIR, "gold_label", MNLI, MNLI),
+    _Dataset("GLUE's QNLI", ("question", "sentence"), "label", ENTAILMENT, ENTAILMENT),
+    _Dataset("GLUE's RTE", PAIR, "label", ENTAILMENT, ENTAILMENT),
+    _Dataset("GLUE's WNLI", PAIR, "label", BINARY, ("not_entailment", "entailment")),
+    _Dataset("GLUE's SST-2", ("sentence",), "label", BINARY, ("negative", "positive")),
+)
+COLA = _Dataset(
+    "GLUE's CoLA",
+    ("sentence",),
+    "label",
+    BINARY,
+    ("unacceptable", "acceptable"),
+    ("matthews",),
+    header=("source", "label", "mark", "sentence"),
+)
+PLAIN = _Dataset("TSV of sentence and label", ("sentence",), "label", (), (), header=("sentence", "label"))
+REGRESSION = {*PAIR, "score"}
+
+
+def recognises(root: Path) -> bool:
+    """Whether ``train.tsv`` is that of a data set of GLUE, or two columns without a header."""
+    return _dataset(root) is not None or _is_regression(root)
+
+
+def read(root: Path, progress: Progress) -> Found:
+    """Sentences, or pairs of sentences, with one class each. A split without labels is left out.
+
+    Raises:
+        InputError: a file is no text or has other columns, or the data set is STS-B.
+    """
+    dataset = _dataset(root)
+    if dataset is None:
+        raise input_error(
+            f"{root} holds STS-B, whose labels are scores from 0 to 5",
+            "classes: das compresses classifiers",
+            "give another data set: --data",
+        )
+    if dataset is PLAIN:
+        names = class_names(cells[1] for cells in _cells(root / FILES["train"][0]) if len(cells) == 2)
+        dataset = replace(dataset, values=names, labels=names)
+    samples = partial(_samples, dataset)
+    splits = {
+        split: read_rows([path], csv_rows(path, dataset.header), samples, progress)
+        for split, names in FILES.items()
+        if (path := next((root / name for name in names if (root / name).is_file()), None))
+        and (split != "test" or _has_labels(path, dataset))
+    }
+    return Found(dataset.name, splits, dataset.labels, dataset.metrics)
+
+
+def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
+    texts = [text(row, name) for name in dataset.texts]
+    label = class_of(text(row, dataset.label), dataset.values)
+    return [Sample(texts[0], texts[1] if len(texts) > 1 else None, labels=(label,), scores=(1.0,))]
+
+
+def _dataset(root: Path) -> _Dataset | None:
+    first, *others = [*islice(_cells(root / FILES["train"][0]), LOOKED_AT)] or [[]]
+    for dataset in DATASETS:
+        if {*dataset.texts, dataset.label} <= set(first):
+            at = first.index(dataset.label)
+            known = [cells[at] in dataset.values for cells in others if len(cells) == len(first)]
+            if sum(known) > len(known) / 2:
+                return dataset
+    if len(first) == len(COLA.header or ()) and first[1] in BINARY:
+        return COLA
+    # The first line is no header when its label comes again.
+    if len(first) == 2 and any(cells[1:] == first[1:] for cells in others):
+        return PLAIN
+    return None
+
+
+def _is_regression(root: Path) -> bool:
+    return set(next(_cells(root / FILES["train"][0]), [])) >= REGRESSION
+
+
+def _has_labels(path: Path, dataset: _Dataset) -> bool:
+    """Whether a test file is of the same form as the training file: GLUE's own have no labels."""
+    first = next(_cells(path), [])
+    return dataset.label in first if dataset.header is None else len(first) == len(dataset.header)
+
+
+def _cells(path: Path) -> Iterator[list[str]]:
+    """The cells of the lines of a file; none when it is not there."""
+    if path.is_file():
+        yield from (line.rstrip("\n").split("\t") for line in lines(path))
+
+
+LAYOUT = Layout(
+    "GLUE's TSV",
+    "train.tsv and dev.tsv with GLUE's columns, or of sentence and label without a header",
+    recognises,
+    read,
+)

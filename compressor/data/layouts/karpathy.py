@@ -1,0 +1,51 @@
+"""Captions in Karpathy's splits: one JSON document for all splits of Flickr30k or COCO, images in folders."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from compressor.data.base import Found, Layout, Sample
+from compressor.data.layouts.pictures import Pictures
+from compressor.data.layouts.readers import json_list
+from compressor.data.layouts.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.progress import Progress
+
+NAME = "Karpathy's JSON"
+FILES = ("dataset_flickr30k.json", "dataset_coco.json", "dataset.json")
+SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+
+
+def recognises(root: Path) -> bool:
+    """Whether one of the files is there."""
+    return any(find_file(root, name) for name in FILES)
+
+
+def read(root: Path, progress: Progress) -> Found:
+    """One sample for each caption; ``restval`` is trained on.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = next(path for name in FILES if (path := find_file(root, name)))
+    samples = partial(_samples, Pictures(root))
+    by_split: dict[str, list[tuple[str, Row]]] = {}
+    for place, row in numbered(path, json_list(path, "images")):
+        split = SPLITS.get(row.get("split"), "train") if isinstance(row, dict) else "train"
+        by_split.setdefault(split, []).append((place, row))
+    splits = {split: read_rows([path], rows, samples, progress, len(rows)) for split, rows in by_split.items()}
+    return Found(NAME, splits, ())
+
+
+def _samples(pictures: Pictures, row: Row) -> list[Sample]:
+    if text(row, "split") not in SPLITS:
+        raise Unreadable(f"split {row['split']!r} is none of {', '.join(SPLITS)}")
+    sentences = field(row, "sentences", list)
+    if not sentences or not all(isinstance(sentence, dict) for sentence in sentences):
+        raise Unreadable("no captions")
+    captions = [text(sentence, "raw") for sentence in sentences]
+    picture = pictures.named(text(row, "filename"))
+    return [Sample(caption, pictures=(picture,)) for caption in captions]
+
+
+LAYOUT = Layout(NAME, " or ".join(FILES), recognises, read)

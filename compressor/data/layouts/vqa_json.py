@@ -1,0 +1,93 @@
+"""VQA v2 as visualqa.org gives it: questions and annotations in JSON, COCO's images in folders."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from compressor.data.base import Found, Layout, Sample
+from compressor.data.layouts.answers import LEAST_COUNT, frequent_answers, soft_answers
+from compressor.data.layouts.pictures import Pictures
+from compressor.data.layouts.readers import json_list
+from compressor.data.layouts.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.errors import input_error
+from compressor.progress import Progress
+
+NAME = "VQA v2's JSON"
+SPLITS = {"train": "train2014", "val": "val2014"}  # the answers of the test questions are not public
+QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
+ANNOTATIONS = "v2_mscoco_{}_annotations.json"
+FILES = tuple(name.format(part) for part in SPLITS.values() for name in (QUESTIONS, ANNOTATIONS))
+
+
+def recognises(root: Path) -> bool:
+    """Whether one of the four files is there."""
+    return any(find_file(root, name) for name in FILES)
+
+
+def read(root: Path, progress: Progress) -> Found:
+    """Questions with soft scores over the answers that were given at least 9 times in both splits.
+
+    Raises:
+        InputError: one of the four files is missing or damaged, or no answer is that frequent.
+    """
+    found = {name: find_file(root, name) for name in FILES}
+    paths = {name: path for name, path in found.items() if path is not None}
+    if len(paths) < len(FILES):
+        raise input_error(
+            f"{root} lacks {', '.join(name for name in FILES if name not in paths)}",
+            "questions and annotations of train2014 and val2014: the answers' numbers follow from both",
+            "download them from visualqa.org, or give the folder that holds them: --data",
+        )
+    annotations = {split: _annotations(paths[ANNOTATIONS.format(part)]) for split, part in SPLITS.items()}
+    labels = frequent_answers(row["multiple_choice_answer"] for row in chain(*annotations.values()))
+    if not labels:
+        raise input_error(
+            f"no answer in {root} is given {LEAST_COUNT} times", "VQA v2's annotations", "download them again"
+        )
+    classes = {answer: number for number, answer in enumerate(labels)}
+    pictures = Pictures(root)
+    splits = {}
+    for split, part in SPLITS.items():
+        files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
+        questions = json_list(files[0], "questions")
+        answers = {row.get("question_id"): row["answers"] for row in annotations[split]}
+        samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", answers, classes, pictures)
+        splits[split] = read_rows(files, numbered(files[0], questions), samples, progress, len(questions))
+    return Found(NAME, splits, labels)
+
+
+def _annotations(path: Path) -> list[dict[str, Any]]:
+    """The complete annotations; a question is unreadable when its own is missing."""
+    rows = json_list(path, "annotations", _compact)
+    return [row for row in rows if isinstance(row, dict) and _complete(row)]
+
+
+def _complete(row: dict[str, Any]) -> bool:
+    answers = row.get("answers")
+    texts = isinstance(answers, list) and all(isinstance(answer, str) for answer in answers)
+    return texts and isinstance(row.get("multiple_choice_answer"), str)
+
+
+def _compact(node: dict[str, Any]) -> Any:
+    """An annotator's answer as its text alone: there are millions of them."""
+    answer = node.get("answer")
+    return sys.intern(answer) if isinstance(answer, str) else node
+
+
+def _samples(
+    image: str, answers: Mapping[Any, list[str]], classes: Mapping[str, int], pictures: Pictures, row: Row
+) -> list[Sample]:
+    number = field(row, "question_id", int)
+    if number not in answers:
+        raise Unreadable(f"no annotation of question {number}")
+    question, picture = text(row, "question"), pictures.named(image.format(field(row, "image_id", int)))
+    labels, scores = soft_answers(answers[number], classes)
+    return [Sample(question, pictures=(picture,), labels=labels, scores=scores)] if labels else []
+
+
+LAYOUT = Layout(NAME, ", ".join(FILES), recognises, read)
