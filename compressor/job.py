@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
 from compressor.checkpoints import sha256
-from compressor.data.base import Transforms
 from compressor.data.layouts import read_data
 from compressor.data.splits import TaskData, assign, find_data, in_order
-from compressor.data.text import TextTransform, find_tokenizer
+from compressor.data.text import find_tokenizer
 from compressor.errors import Problem, UsageError, environment_problem, usage_error
 from compressor.families import FAMILIES
 from compressor.loading import Loaded, Recognised, Transfer, choose_task, load_checkpoint, recognise
@@ -144,13 +143,14 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     task = choose_task(checkpoint, settings.task, settings.adapt)
     _check_task(task)
     root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-    with progress.stage("Reading the data"):
-        found = in_order(read_data(root, task), checkpoint.labels)
+    found = in_order(read_data(root, task, progress), checkpoint.labels)
     transfer = Transfer(checkpoint.family.heads[task].classes or len(found.labels)) if settings.adapt else None
     loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer, settings.text_length)
     candidates = _candidates(settings, loaded.model)
     tokenizer = _tokenizer(checkpoint, settings.tokenizer)
-    data = assign(found, root, TASKS[task], transforms_of(loaded.model, tokenizer), loaded.model.dims.classes)
+    data = assign(
+        found, root, TASKS[task], checkpoint.family.transforms(loaded.model.dims, tokenizer), loaded.model.dims.classes
+    )
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
         path=str(checkpoint.checkpoint.path.resolve()),
@@ -168,17 +168,6 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
             "--search-epochs 3, or a smaller --batch-size",
         )
     return job
-
-
-def transforms_of(model: StepModel, tokenizer: Tokenizer) -> Transforms:
-    """What turns texts and images into the inputs of ``model``.
-
-    Raises:
-        InputError: a tokenizer of another model.
-    """
-    family, dims = FAMILIES[model.family], model.dims
-    text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, family.inputs)
-    return Transforms(text, family.image_transform(dims) if family.image_transform else None)
 
 
 def _tokenizer(found: Recognised, source: str | None) -> Tokenizer:
@@ -279,7 +268,7 @@ def open_for_evaluation(
     task = choose_task(checkpoint, task)
     _check_task(task)
     loaded = load_checkpoint(checkpoint, task, text_length=text_length)
-    transforms = transforms_of(loaded.model, _tokenizer(checkpoint, tokenizer))
+    transforms = checkpoint.family.transforms(loaded.model.dims, _tokenizer(checkpoint, tokenizer))
     root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
     found = in_order(read_data(root, task), checkpoint.labels)
     spare_threads(loaded.model)

@@ -179,7 +179,7 @@ def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
 
 
 def _load(found: Recognised, task: str | None, dims: Any, adapt: bool) -> Loaded:
-    family, table = found.family, found.format.table(task)
+    family, table = found.family, found.format.table(task if task in found.heads else None)
     with _sizes_that_fit(found):
         model = family.build(dims, task or "")
         if task is None:

@@ -21,7 +21,6 @@ from torch import Tensor
 from compressor.checkpoints import sha256
 from compressor.data.base import Transforms
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
-from compressor.data.text import TextTransform
 from compressor.errors import DasError, environment_problem, input_error
 from compressor.evaluation import Score
 from compressor.families import FAMILIES
@@ -165,8 +164,7 @@ class Run:
             tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
         except Exception as error:  # tokenizers raises plain Exception
             raise self._incomplete(TOKENIZER_FILE, error) from None
-        text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, family.inputs)
-        return Transforms(text, family.image_transform(dims) if family.image_transform else None)
+        return family.transforms(dims, tokenizer)
 
     def search_log(self) -> list[dict[str, Any]]:
         """Every subset that the search scored, in order; empty without a search."""

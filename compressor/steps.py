@@ -112,9 +112,10 @@ def match_rows(x: Tensor, other: Tensor) -> Tensor:
     A sample may have several rows: the two images of a pair, or the captions an image is matched with. Rows of one
     sample lie side by side, so (B, ...) becomes (B * n, ...) with each row n times in a row.
     """
-    if len(x) >= len(other):
+    rows, wanted = x.shape[0], other.shape[0]  # len() would fix the number of rows in an exported graph
+    if rows >= wanted:
         return x
-    return x[:, None].expand(-1, len(other) // len(x), *x.shape[1:]).flatten(0, 1)
+    return x[:, None].expand(-1, wanted // rows, *x.shape[1:]).flatten(0, 1)
 
 
 def steps_of(rounds: Rounds) -> tuple[Step, ...]:

@@ -8,7 +8,7 @@ while every logit stays inside. So no rule on answers is needed; their agreement
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, repeat
 from pathlib import Path
@@ -25,6 +25,7 @@ from exporters.runners import Runner
 from exporters.staging import hashes_of
 
 SCHEMA_VERSION = 1
+SINGLE_IMAGES = 4  # compared without the padding of a batch, where images have any size
 Status = Literal["passed", "failed", "not verified"]
 
 
@@ -89,12 +90,13 @@ def check(reference: Runner, candidate: Runner, given: Sequence[dict[str, Tensor
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in given]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
+    pixels = [inputs["pixel_values"] for inputs in given if "pixel_values" in inputs]
     return compare(ours, theirs, tolerance).model_copy(
         update={
             "samples": sum(_rows(inputs) for inputs in given),
             "batch_sizes": tuple(sorted({_rows(inputs) for inputs in given})),
             "text_lengths": tuple(sorted({inputs["input_ids"].shape[1] for inputs in given})),
-            "image_sizes": tuple(sorted({x.shape[-2:] for inputs in given if (x := inputs.get("pixel_values")) is not None})),
+            "image_sizes": tuple(sorted({(x.shape[-2], x.shape[-1]) for x in pixels})),
         }
     )
 
@@ -106,16 +108,19 @@ def tried(model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int])
     their padding, and, where images have any size, single images without theirs.
     """
     rows, start, given = _rows(samples), 0, []
+
+    def batch(start: int, size: int) -> dict[str, Tensor]:
+        chosen = (start + torch.arange(size)) % rows
+        return {name: value[chosen] for name, value in samples.items()}
+
     for number, size in enumerate(chain(sizes, repeat(sizes[-1]))):
         if number >= len(sizes) and start >= rows:
             break
-        chosen = (start + torch.arange(size)) % rows
-        given.append({name: value[chosen] for name, value in samples.items()})
+        given.append(batch(start, size))
         start += size
     given.append(shortest(samples, min(sizes)))
     if any_size(model):
-        first = torch.arange(min(sizes))
-        given += [trimmed({name: value[(first + i) % rows] for name, value in samples.items()}, model.dims.patch) for i in range(min(4, rows))]
+        given += [trimmed(batch(at, min(sizes)), model.dims.patch) for at in range(min(SINGLE_IMAGES, rows))]
     return given
 
 

@@ -1,4 +1,4 @@
-"""METER's MACs by formula, from its sizes alone: the independent check of what the traced graph says.
+"""MACs by formula, from sizes alone: the independent check of what the traced graph says.
 
 With N tokens of width d, M tokens of the other stream, feed-forward width f and bottleneck b, at batch 1:
 
@@ -77,7 +77,30 @@ def meter_macs(dims: MeterDims, skip: Mapping[str, int] = NO_SKIPS) -> dict[str,
     return macs
 
 
+def encoder_macs(
+    layers: int,
+    tokens: int,
+    width: int,
+    ffn: int,
+    parallel: tuple[int, int] = (0, 0),
+    skip: Mapping[str, int] = NO_SKIPS,
+) -> int:
+    """MACs of the layers of an encoder with one stream (ViLT, RoBERTa, BERT).
+
+    Args:
+        layers: of the full model.
+        tokens: of the sequence; ViLT's holds the text, the image's class token and its patches.
+        width: of the stream.
+        ffn: width of the feed-forward.
+        parallel: how many parallel adapters a kept layer carries, and their bottleneck.
+        skip: skipped layers, each with the bottleneck of its skip adapter.
+    """
+    beside, bottleneck = parallel
+    kept = encoder_layer(tokens, width, ffn) + (beside * adapter(tokens, width, bottleneck) if beside else 0)
+    return (layers - len(skip)) * kept + sum(adapter(tokens, width, size) for size in skip.values())
+
+
 def additional_macs(dims: MeterDims, skip: Mapping[str, int] = NO_SKIPS) -> int:
-    """MACs on top of the plain full model of the same sizes, which has no adapters; negative where skipping saves."""
+    """A METER's MACs on top of the plain full model, which has no adapters; negative where skipping saves."""
     plain = dims.model_copy(update={"parallel_width": 0})
     return sum(meter_macs(dims, skip).values()) - sum(meter_macs(plain).values())

@@ -15,10 +15,11 @@ from compressor.progress import Progress
 
 
 class ImageTransform(Protocol):
-    """What turns images into a model's pixels; ``sides`` are the smallest and the largest side it makes."""
+    """What turns images into a model's pixels."""
 
     @property
-    def sides(self) -> tuple[int, int]: ...
+    def sides(self) -> tuple[int, int]:
+        """The smallest and the largest side it makes, in pixels."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         """One RGB image of any size to (3, h, w) float32, normalised."""

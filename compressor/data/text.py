@@ -1,4 +1,4 @@
-"""Tokenizers: from a file beside the checkpoint, a folder, a Hugging Face name, or a run."""
+"""Tokenizers: in or beside the checkpoint, in a folder, by a Hugging Face name; and texts to token ids."""
 
 from __future__ import annotations
 
@@ -12,19 +12,31 @@ from torch import Tensor
 from compressor.errors import input_error
 
 FILE_NAME = "tokenizer.json"
+VOCABULARIES = (FILE_NAME, "vocab.txt", "vocab.json")  # any of them makes a folder one of a tokenizer
 PAD_TOKENS = ("<pad>", "[PAD]")
+INPUTS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
 class TextTransform:
-    """Questions to token ids of one fixed length, padded as METER pads.
+    """Texts, or pairs of texts, to token ids of one fixed length, padded at the end.
 
     Args:
         tokenizer: a fast tokenizer that adds its own special tokens.
-        length: tokens per text, padding included.
+        length: tokens per text, padding included; of a pair the longer text is cut first.
         vocabulary: rows of the model's embedding; ids beyond it are an error.
+        inputs: the model's text inputs, keys of ``INPUTS``.
+
+    Raises:
+        InputError: more tokens than the model embeds, or none to pad with.
     """
 
-    def __init__(self, tokenizer: Tokenizer, length: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        length: int,
+        vocabulary: int,
+        inputs: Sequence[str] = ("input_ids", "attention_mask"),
+    ) -> None:
         if tokenizer.get_vocab_size() > vocabulary:
             raise input_error(
                 f"a tokenizer with {tokenizer.get_vocab_size()} tokens for a model that embeds {vocabulary}",
@@ -38,18 +50,16 @@ class TextTransform:
                 "the tokenizer that the model was trained with, which pads",
                 "--tokenizer FILE, FOLDER or Hugging Face name",
             )
-        self.tokenizer = tokenizer
+        self.tokenizer, self.inputs = tokenizer, tuple(inputs)
         pad, number = next(iter(pads.items()))
         self.tokenizer.enable_padding(length=length, pad_id=number, pad_token=pad)
         self.tokenizer.enable_truncation(length)
 
-    def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """``input_ids`` and ``attention_mask``, both (B, length) int64."""
-        encoded = self.tokenizer.encode_batch(list(texts))
-        return {
-            "input_ids": torch.tensor([entry.ids for entry in encoded]),
-            "attention_mask": torch.tensor([entry.attention_mask for entry in encoded]),
-        }
+    def __call__(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The model's text inputs, (B, length) int64 each; ``seconds`` are the second texts of pairs."""
+        given = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
+        encoded = self.tokenizer.encode_batch(given)
+        return {name: torch.tensor([getattr(entry, INPUTS[name]) for entry in encoded]) for name in self.inputs}
 
 
 def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> Tokenizer:
@@ -57,26 +67,34 @@ def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> T
 
     Args:
         source: what the user named: a tokenizer.json, a folder, or a Hugging Face name; None to look around.
-        checkpoint: looked beside: ``tokenizer.json`` in its folder, or a folder ``tokenizer``.
+        checkpoint: a folder, looked into, or a file, looked beside: for ``tokenizer.json``, the vocabulary files of a
+            Hugging Face folder, or a folder ``tokenizer`` that has them.
         named: the name in the checkpoint's configuration (``roberta-base``), looked up last.
 
     Raises:
         InputError: nothing found, with the list of places looked at.
     """
-    beside = [checkpoint.parent / FILE_NAME, checkpoint.parent / "tokenizer"]
-    places = [source] if source else [*(str(path) for path in beside if path.exists()), *([named] if named else [])]
+    home = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    around = {folder: _has_vocabulary(folder) for folder in (home, home / "tokenizer")}
+    places = (
+        [source] if source else [*(str(folder) for folder, there in around.items() if there), *filter(None, [named])]
+    )
     problems = []
     for place in places:
         try:
             return _open(place)
         except Exception as error:  # transformers and tokenizers raise anything
             problems.append(f"{place} ({str(error).splitlines()[0][:100] if str(error) else type(error).__name__})")
-    looked = [*problems, *([] if source else [str(path) for path in beside if not path.exists()])]
+    empty = [f"{folder / FILE_NAME} (not there)" for folder, there in around.items() if not there]
     raise input_error(
-        f"no tokenizer; looked at: {'; '.join(looked)}",
+        f"no tokenizer; looked at: {'; '.join(problems if source else problems + empty)}",
         "the tokenizer the checkpoint was trained with",
         f"put its tokenizer.json beside {checkpoint.name}, or --tokenizer FILE, FOLDER or Hugging Face name",
     )
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in VOCABULARIES)
 
 
 def _open(place: str) -> Tokenizer:

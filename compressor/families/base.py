@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
-from compressor.data.base import ImageTransform
+from compressor.data.base import ImageTransform, Transforms
+from compressor.data.text import INPUTS, TextTransform
 from compressor.steps import Rounds, StepModel
 
 State = dict[str, Tensor]
@@ -222,6 +224,16 @@ class Family:
     def pool(self, name: str) -> Pool:
         """The pool called ``name``."""
         return next(pool for pool in self.pools if pool.name == name)
+
+    def transforms(self, dims: Any, tokenizer: Tokenizer) -> Transforms:
+        """What turns texts and images into the inputs of a model of these dims.
+
+        Raises:
+            InputError: a tokenizer of another model.
+        """
+        names = tuple(name for name in self.inputs if name in INPUTS)
+        text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, names)
+        return Transforms(text, self.image_transform(dims) if self.image_transform else None)
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """``names`` in report order: pool by pool, then by number."""

@@ -155,7 +155,7 @@ class TextBridge(nn.Module):
         """(B, L, Dt) -> (B, L, D)."""
         text = self.project(text)
         if self.class_token is not None:
-            text = torch.cat([self.class_token.expand(len(text), -1, -1), text[:, 1:]], dim=1)
+            text = torch.cat([self.class_token.expand(text.shape[0], -1, -1), text[:, 1:]], dim=1)
         return text + self.token_type
 
 

@@ -40,11 +40,11 @@ def evaluate(
     for note in notes:
         drawn.say(f"note: {note}")
     model.to(choose_device(device))
-    task = TASKS[model.task]
+    kind = TASKS[model.task]
     scored = [
         (
             split.describe(),
-            score(model, split, task, metrics=found.metrics, batch_size=batch_size, progress=drawn).score,
+            score(model, split, kind, metrics=found.metrics, batch_size=batch_size, progress=drawn).score,
         )
         for split in (found.evaluation, *found.apart)
     ]
@@ -57,4 +57,4 @@ def evaluate(
         console.print(f"{where['name']}: {result.metric} {100 * result.value:.2f} ± {100 * result.margin:.2f} %")
         for name, value in result.parts.items():
             console.print(f"  {name} {100 * value:.2f}")
-        console.print(f"  on {result.samples} {task.samples} of {', '.join(where['files'])}, loss {result.loss:.4f}")
+        console.print(f"  on {result.samples} {kind.samples} of {', '.join(where['files'])}, loss {result.loss:.4f}")

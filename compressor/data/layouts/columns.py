@@ -138,12 +138,104 @@ def _values(source: Source, column: str) -> Iterator[Any]:
 def _samples(columns: Mapping[str, str], answers: Answers, pictures: Pictures, row: Row) -> list[Sample]:
     """The samples of one row: one, or one for each caption; none when no answer is in the vocabulary."""
     labels, scores = answers(row.get(columns["label"])) if "label" in columns else ((), ())
-    images = tuple(pictures.of(row.get(columns[role])) for role in ("image", "other image") if role in columns)
+    images = tuple(pictures.of(row.get(columns[role])) for role in ("image", "right image") if role in columns)
     second = text(row, columns["second"]) if "second" in columns else None
+    name = columns["text"]
+    given = row.get(name)
+    texts = [text({name: one}, name) for one in (given if isinstance(given, list) and given else [given])]
     if "label" in columns and not labels:
         return []
-    if "captions" in columns:
-        captions = row.get(columns["captions"])
-        listed = dict(enumerate(captions)) if isinstance(captions, list) else {0: captions}
-        ...
-    return [Sample(text(row, columns["text"]), second, images, labels, scores)]
+    return [Sample(one, second, images, labels, scores) for one in texts]
+
+
+def _vocabulary(train: Source, column: str) -> tuple[tuple[str, ...], Answers]:
+    """VQA: the answers of the training split in first-seen order."""
+    labels = tuple(dict.fromkeys(answer for value in _values(train, column) for answer in _given(value)))
+    return labels, partial(_soft, {answer: number for number, answer in enumerate(labels)})
+
+
+def _soft(classes: Mapping[str, int], value: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    given = _given(value)
+    if not given:
+        raise Unreadable("no answer")
+    if len(given) == ANNOTATORS:
+        return soft_answers(given, classes)
+    labels = tuple(classes[answer] for answer in dict.fromkeys(given) if answer in classes)
+    return labels, (1.0,) * len(labels)
+
+
+def _given(value: Any) -> list[str]:
+    """The answers of a cell: one, a list of them, or a list of VQA v2's annotations."""
+    listed = value if isinstance(value, list) else [value]
+    answers = (item.get("answer") if isinstance(item, dict) else item for item in listed)
+    return [str(answer) for answer in answers if answer not in MISSING]
+
+
+def _known(
+    labels: tuple[str, ...], written: Mapping[str, int], train: Source, column: str
+) -> tuple[tuple[str, ...], Answers]:
+    """A task with classes of its own; numbers mean what the file's names of its classes say."""
+    names = enumerate(train.class_names.get(column, ()))
+    numbers = {str(number): written[name.lower()] for number, name in names if name.lower() in written}
+    return labels, partial(_one, labels, {**written, **numbers})
+
+
+def _free(train: Source, column: str) -> tuple[tuple[str, ...], Answers]:
+    """The classes that the training split has."""
+    names = train.class_names.get(column, ())
+    labels = names or class_names(_values(train, column))
+    numbers = {str(number): number for number in range(len(names))}
+    return labels, partial(_one, labels, {label.lower(): number for number, label in enumerate(labels)} | numbers)
+
+
+def _one(labels: tuple[str, ...], numbers: Mapping[str, int], value: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    number = numbers.get(str(value).lower())
+    if number is None:
+        raise Unreadable(f"label {str(value)[:40]!r} is none of {', '.join(labels)}")
+    return (number,), (1.0,)
+
+
+def _nothing(train: Source, column: str) -> tuple[tuple[str, ...], Answers]:
+    """Retrieval: no label is needed to know that a caption belongs to its image."""
+    return (), lambda value: ((), ())
+
+
+IMAGE = ("image", "image_path", "file_name", "filename")
+LABEL = ("label", "labels", "gold_label")
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+)
+TRUTH = {"false": 0, "true": 1, "0": 0, "1": 1}
+
+VQA = _Columns(
+    ({"text": ("question",), "label": ("answers", "answer", "multiple_choice_answer"), "image": IMAGE},), _vocabulary
+).layout()
+NLVR2 = _Columns(
+    (
+        {
+            "text": ("sentence", "statement", "caption", "text", "question"),
+            "label": ("label", "answer"),
+            "image": ("image_0", "left_image", "image_left", "image1"),
+            "right image": ("image_1", "right_image", "image_right", "image2"),
+        },
+    ),
+    partial(_known, NLVR2_LABELS, TRUTH),
+).layout()
+RETRIEVAL = _Columns(
+    ({"text": ("caption", "captions", "sentence", "sentences", "text"), "image": IMAGE},), _nothing
+).layout()
+SNLI_VE = _Columns(
+    ({"text": ("hypothesis", "sentence2", "sentence", "text"), "label": LABEL, "image": IMAGE},),
+    partial(_known, SNLI_VE_LABELS, {name: number for number, name in enumerate(SNLI_VE_LABELS)}),
+).layout()
+TEXT_CLASSIFICATION = _Columns(
+    (
+        *({"text": (first,), "second": (second,), "label": LABEL} for first, second in PAIRS),
+        {"text": ("sentence", "text"), "label": LABEL},
+    ),
+    _free,
+).layout()

@@ -31,7 +31,7 @@ def read(root: Path, progress: Progress) -> Found:
     samples = partial(_samples, Pictures(root))
     by_split: dict[str, list[tuple[str, Row]]] = {}
     for place, row in numbered(path, json_list(path, "images")):
-        split = SPLITS.get(row.get("split"), "train") if isinstance(row, dict) else "train"
+        split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
         by_split.setdefault(split, []).append((place, row))
     splits = {split: read_rows([path], rows, samples, progress, len(rows)) for split, rows in by_split.items()}
     return Found(NAME, splits, ())

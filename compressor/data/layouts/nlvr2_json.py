@@ -19,7 +19,7 @@ FIELDS = {"identifier", "sentence", "label"}
 
 def recognises(root: Path) -> bool:
     """Whether the first row of one of the files is a statement of NLVR2."""
-    return any(FIELDS <= set(first_row(json_rows(path))) for path in _paths(root).values())
+    return any(set(first_row(json_rows(path))) >= FIELDS for path in _paths(root).values())
 
 
 def read(root: Path, progress: Progress) -> Found:

@@ -30,7 +30,9 @@ def read(root: Path, progress: Progress) -> Found:
     samples = partial(_samples, Pictures(root))
     found = {split: find_file(root, name) for split, name in FILES.items()}
     splits = {
-        split: read_rows([path], json_rows(path), samples, progress) for split, path in found.items() if path is not None
+        split: read_rows([path], json_rows(path), samples, progress)
+        for split, path in found.items()
+        if path is not None
     }
     return Found(NAME, splits, SNLI_VE_LABELS)
 

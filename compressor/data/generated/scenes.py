@@ -1,0 +1,84 @@
+"""Scenes of coloured shapes on a grid, and their pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLOURS = {"red": (220, 50, 47), "green": (60, 170, 60), "blue": (50, 80, 220), "yellow": (235, 205, 40)}
+SHAPES = ("circle", "square", "triangle")
+COLUMNS_OF_GRID, ROWS_OF_GRID = ("left", "middle", "right"), ("top", "centre", "bottom")
+GRID = 3
+MOST_THINGS = 4
+SIZE = 48  # pixels of a picture's side
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One drawn shape and its cell."""
+
+    shape: str
+    colour: str
+    column: int
+    row: int
+
+
+def draw(things: list[Thing], size: int, rng: np.random.Generator, encoding: str = "PNG") -> bytes:
+    """The scene as a picture of ``size`` pixels; shapes fill most of their cell, with a little jitter."""
+    image = Image.new("RGB", (size, size), tuple(int(v) for v in rng.integers(225, 256, 3)))
+    canvas, cell = ImageDraw.Draw(image), size / GRID
+    for thing in things:
+        radius = cell * rng.uniform(0.34, 0.46)
+        x = (thing.column + 0.5) * cell + rng.uniform(-0.04, 0.04) * cell
+        y = (thing.row + 0.5) * cell + rng.uniform(-0.04, 0.04) * cell
+        box, colour = (x - radius, y - radius, x + radius, y + radius), COLOURS[thing.colour]
+        if thing.shape == "circle":
+            canvas.ellipse(box, fill=colour)
+        elif thing.shape == "square":
+            canvas.rectangle(box, fill=colour)
+        else:
+            canvas.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=colour)
+    buffer = io.BytesIO()
+    image.save(buffer, encoding)
+    return buffer.getvalue()
+
+
+def scene(rng: np.random.Generator) -> list[Thing]:
+    """One to four things in different cells."""
+    cells = rng.permutation(GRID * GRID)[: rng.integers(1, MOST_THINGS + 1)]
+    colours, shapes = list(COLOURS), list(SHAPES)
+    return [
+        Thing(shapes[rng.integers(len(shapes))], colours[rng.integers(len(colours))], int(c) % GRID, int(c) // GRID)
+        for c in cells
+    ]
+
+
+def seen(things: list[Thing]) -> set[str]:
+    """What a scene has, one attribute at a time: "a red thing", "a circle"."""
+    return {f"a {thing.colour} thing" for thing in things} | {f"a {thing.shape}" for thing in things}
+
+
+def telling_apart(first: Collection[str], second: Collection[str], count: int, rng: np.random.Generator) -> list[str]:
+    """As many statements true of the first alone as of the second alone, up to ``count`` of each.
+
+    Said of both, each is true once and false once, so the text alone tells nothing.
+    """
+    only = [sorted(set(one) - set(other)) for one, other in ((first, second), (second, first))]
+    kept = min(count, *map(len, only))
+    return [statements[i] for statements in only for i in rng.permutation(len(statements))[:kept]]
+
+
+def split_sizes(images: int) -> dict[str, int]:
+    """Images of each split, for so many in training."""
+    return {"train": images, "val": max(1, images // 5), "test": max(1, images * 3 // 10)}
+
+
+def write_example(path: Path, seed: int, size: int = 192) -> None:
+    """One scene as a picture, to ask questions about."""
+    rng = np.random.default_rng((seed, size))
+    path.write_bytes(draw(scene(rng), size, rng))
