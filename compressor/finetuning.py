@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from compressor.data.splits import Split
 from compressor.families import FAMILIES
@@ -37,21 +40,30 @@ def finetune(
 
 
 def save_public_checkpoint(model: StepModel, path: Path, config: dict[str, object]) -> None:
-    """Write ``model`` as a Lightning checkpoint with the family's public key names.
+    """Write ``model`` as the family's public checkpoints are written, whole or not at all.
 
     Args:
         model: a full model.
-        path: ``.ckpt``; written whole or not at all.
-        config: ``hyper_parameters["config"]``, with what no tensor shape shows (``num_heads``, ``max_text_len``).
+        path: a Lightning ``.ckpt``, or the folder where the family's checkpoints come from Hugging Face.
+        config: ``hyper_parameters["config"]`` or config.json: what no tensor shape shows.
     """
-    state = FAMILIES[model.family].formats[0].table(model.task).to_checkpoint(model.state_dict())
-    content = {
-        "epoch": 0,
-        "global_step": 0,
-        "pytorch-lightning_version": "1.3.2",
-        "state_dict": {key: value.detach().clone() for key, value in state.items()},
-        "hyper_parameters": {"config": config},
-    }
-    temporary = path.with_suffix(".tmp")
-    torch.save(content, temporary)
+    written = FAMILIES[model.family].formats[0]
+    tensors = written.table(model.task).to_checkpoint(model.state_dict())
+    state = {key: value.detach().clone() for key, value in tensors.items()}
+    temporary = path.with_name(f".{path.name}.tmp")
+    if written.model_type:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        save_file(state, temporary / "model.safetensors", metadata={"format": "pt"})
+        (temporary / "config.json").write_text(json.dumps(config, indent=2))
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        content = {
+            "epoch": 0,
+            "global_step": 0,
+            "pytorch-lightning_version": "1.3.2",
+            "state_dict": state,
+            "hyper_parameters": {"config": config},
+        }
+        torch.save(content, temporary)
     temporary.replace(path)

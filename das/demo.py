@@ -1,38 +1,236 @@
-"""What ``das demo`` works on: generated scenes, and a small METER fine-tuned on them."""
+"""What ``das demo`` works on: generated data of a task, and a small model of a family fine-tuned on it."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from compressor.data.images import ImageTransform
-from compressor.data.scenes import ANSWERS, word_tokenizer, write_scenes
-from compressor.data.tables import read_table
-from compressor.data.text import FILE_NAME, TextTransform
-from compressor.data.vqa import Transforms, load_vqa
-from compressor.errors import input_error
-from compressor.families.meter import MeterDims, build
+from compressor.data.base import Found
+from compressor.data.generated import GENERATED
+from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.data.layouts import read_data
+from compressor.data.splits import assign
+from compressor.data.text import FILE_NAME
+from compressor.errors import Problem, UsageError, input_error
+from compressor.families import FAMILIES
+from compressor.families.meter import MeterDims
+from compressor.families.text import BertDims, RobertaDims
+from compressor.families.vilt import ViltDims
 from compressor.finetuning import finetune, save_public_checkpoint
+from compressor.job import spare_threads
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
 
 ASSETS = Path(__file__).parent / "assets"
-CHECKPOINT = "meter.ckpt"
 MARKER = ".das-demo"
-IMAGE_SIZE, DRAWN_SIZE, TEXT_LENGTH = 36, 48, 12
-TABLES = {"train": (2000, 0), "val": (400, 1), "test": (600, 2)}  # images and seed
-TRAINING_IMAGES, TRAINING_SEED, TRAINING_STEPS, BATCH_SIZE, LEARNING_RATE = 6000, 3, 3000, 64, 1e-3
+DATA_SEED, TRAINING_SEED, MODEL_SEED = 0, 1, 3
+BATCH_SIZE, LEARNING_RATE = 64, 1e-3
 
 
-def prepare_demo(folder: Path, *, retrain: bool = False, progress: Progress = QUIET) -> None:
-    """Write ``data/``, ``tokenizer.json`` and ``meter.ckpt`` into ``folder``.
+@dataclass(frozen=True)
+class Sizes:
+    """What the sizes of a demo's model depend on."""
+
+    vocabulary: int
+    text_length: int
+    classes: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A small model of a family, and how it is fine-tuned on generated data of a task.
+
+    Attributes:
+        family: key of ``FAMILIES``.
+        task: key of ``TASKS``.
+        checkpoint: name of its file or folder.
+        skip: layers that the demo skips unless told otherwise.
+        images: training images (pairs, sentences) of the demo's data.
+        steps: of fine-tuning.
+        dims: sizes to the family's dims.
+        config: dims and data to what is saved beside the tensors.
+        tokenizer: style of :func:`word_tokenizer`.
+        shipped: its checkpoint comes with das, trained on ``shipped`` images of another seed; 0 trains on the demo's.
+    """
+
+    family: str
+    task: str
+    checkpoint: str
+    skip: int
+    images: int
+    steps: int
+    dims: Callable[[Sizes], Any]
+    config: Callable[[Any, Found], dict[str, object]]
+    tokenizer: str
+    shipped: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Where it is made unless told otherwise."""
+        return "demo" if self.shipped else f"demo-{self.family}-{self.task}"
+
+
+def meter_dims(sizes: Sizes, layers: int = 2, fusion_layers: int = 3) -> MeterDims:
+    """A METER with square patches as large as the cells of a scene."""
+    return MeterDims(
+        hidden=40,
+        heads=4,
+        fusion_layers=fusion_layers,
+        fusion_ffn=80,
+        text_vocabulary=sizes.vocabulary,
+        text_positions=sizes.text_length + 2,
+        text_hidden=40,
+        text_layers=layers,
+        text_heads=4,
+        text_ffn=80,
+        vision_width=64,
+        vision_layers=layers,
+        vision_ffn=128,
+        patch=12,
+        image_size=36,
+        images=sizes.images,
+        image_types=sizes.images,
+        classes=sizes.classes,
+        text_length=sizes.text_length,
+        dropout=0.0,
+    )
+
+
+def vilt_dims(sizes: Sizes) -> ViltDims:
+    """A ViLT whose 3 x 3 patches are the cells of a scene."""
+    return ViltDims(
+        hidden=48,
+        heads=4,
+        layers=6,
+        ffn=96,
+        position_grid=3,
+        image_size=96,
+        images=sizes.images,
+        image_types=sizes.images,
+        text_vocabulary=sizes.vocabulary,
+        text_positions=sizes.text_length,
+        text_length=sizes.text_length,
+        classes=sizes.classes,
+        dropout=0.0,
+    )
+
+
+def text_config(sizes: Sizes, model_type: str, first_position: int, types: int) -> dict[str, Any]:
+    """The config.json of a small text encoder."""
+    return {
+        "model_type": model_type,
+        "vocab_size": sizes.vocabulary,
+        "hidden_size": 48,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "max_position_embeddings": sizes.text_length + first_position,
+        "type_vocab_size": types,
+        "pad_token_id": first_position and first_position - 1,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+
+
+def bert_dims(sizes: Sizes) -> BertDims:
+    """A small BERT."""
+    return BertDims(config=text_config(sizes, "bert", 0, 2), classes=sizes.classes, text_length=sizes.text_length)
+
+
+def roberta_dims(sizes: Sizes) -> RobertaDims:
+    """A small RoBERTa, whose positions are counted from 2."""
+    return RobertaDims(config=text_config(sizes, "roberta", 2, 1), classes=sizes.classes, text_length=sizes.text_length)
+
+
+def public_config(dims: Any, found: Found) -> dict[str, object]:
+    """What the public code of METER and ViLT keeps beside the tensors, as far as no shape shows it."""
+    return {
+        "num_heads": dims.heads,
+        "max_text_len": dims.text_length,
+        "drop_rate": 0.0,
+        "image_size": dims.image_size,
+    }
+
+
+def hugging_face_config(dims: Any, found: Found) -> dict[str, object]:
+    """The config.json of a sequence classifier."""
+    names = dict(enumerate(found.labels))
+    named = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    kind = type(dims.library).__name__.removesuffix("Config")
+    return {**dims.config, "architectures": [f"{kind}ForSequenceClassification"], **named}
+
+
+SHIPPED = Demo(
+    "meter",
+    "vqa",
+    "meter.ckpt",
+    skip=8,
+    images=2000,
+    steps=3000,
+    dims=lambda sizes: meter_dims(sizes, fusion_layers=6),
+    config=public_config,
+    tokenizer="roberta",
+    shipped=6000,
+)
+LENGTHS: Mapping[str, tuple[int, int]] = {  # training images of a task, and steps of fine-tuning
+    "vqa": (2000, 1000),
+    "nlvr2": (1500, 1000),
+    "irtr": (700, 250),
+    "snli-ve": (1500, 1000),
+    "text-classification": (4000, 300),
+}
+DEMOS: dict[tuple[str, str], Demo] = {
+    (demo.family, demo.task): demo
+    for demo in (
+        SHIPPED,
+        *(
+            Demo("meter", task, "meter.ckpt", 4, *LENGTHS[task], meter_dims, public_config, "roberta")
+            for task in ("nlvr2", "irtr", "snli-ve")
+        ),
+        *(
+            Demo("vilt", task, "vilt.ckpt", 3, *LENGTHS[task], vilt_dims, public_config, "bert")
+            for task in ("vqa", "nlvr2", "irtr", "snli-ve")
+        ),
+        *(
+            Demo(family, task, family, 3, *LENGTHS[task], dims, hugging_face_config, family)
+            for task in ("text-classification",)
+            for family, dims in (("roberta", roberta_dims), ("bert", bert_dims))
+        ),
+    )
+}
+"""Every family with every task it has a head for."""
+
+
+def find_demo(family: str, task: str | None) -> Demo:
+    """The demo of a family and a task; None takes the family's first task.
+
+    Raises:
+        UsageError: there is no such demo.
+    """
+    tasks = [known for name, known in DEMOS if name == family]
+    demo = DEMOS.get((family, task or (tasks[0] if tasks else "")))
+    if demo is not None:
+        return demo
+    families = ", ".join(dict.fromkeys(name for name, _ in DEMOS))
+    if not tasks:
+        raise UsageError(Problem(f"--family {family}", f"one of {families}", "--family meter"))
+    raise UsageError(Problem(f"--task {task} for {family}", f"one of {', '.join(tasks)}", f"--task {tasks[0]}"))
+
+
+def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: Progress = QUIET) -> None:
+    """Write ``data/``, the tokenizer and the checkpoint of ``demo`` into ``folder``.
 
     Args:
+        demo: what to make.
         folder: created if needed; files of an earlier demo are replaced.
-        retrain: train the checkpoint anew instead of copying the one that comes with das.
+        retrain: train a checkpoint anew that comes with das.
         progress: told about the training.
 
     Raises:
@@ -42,78 +240,57 @@ def prepare_demo(folder: Path, *, retrain: bool = False, progress: Progress = QU
         raise input_error(f"{folder} is not empty, and no demo", "a new folder, or an earlier demo's", "das demo NEW")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("Made by das demo, which may replace what lies here.\n")
-    data = folder / "data"
-    for split, (images, seed) in TABLES.items():
-        write_scenes(data / f"vqav2_{split}.arrow", images, DRAWN_SIZE, seed)
-    checkpoint = folder / CHECKPOINT
-    if retrain:
-        train_checkpoint(checkpoint, progress)
+    data, checkpoint = folder / "data", folder / demo.checkpoint
+    shutil.rmtree(data, ignore_errors=True)
+    GENERATED[demo.task](data, demo.images, DATA_SEED)
+    if demo.shipped and not retrain:
+        shutil.copyfile(ASSETS / demo.checkpoint, checkpoint)
+    elif demo.shipped:
+        train_shipped(demo, checkpoint, progress)
     else:
-        shutil.copyfile(ASSETS / CHECKPOINT, checkpoint)
-    word_tokenizer(_questions(data / "vqav2_train.arrow")).save(str(folder / FILE_NAME))
+        train_checkpoint(demo, data, checkpoint, progress)
+    home = checkpoint if checkpoint.is_dir() else folder
+    word_tokenizer(_texts(read_data(data, demo.task)), demo.tokenizer).save(str(home / FILE_NAME))
 
 
-def train_checkpoint(path: Path, progress: Progress = QUIET, steps: int = TRAINING_STEPS) -> None:
-    """Train the demo's METER from scratch on generated scenes and write it in the public format (minutes)."""
-    torch.manual_seed(TRAINING_SEED)
-    torch.set_num_threads(1)  # faster for a model this small, and the same everywhere
+def train_shipped(demo: Demo, path: Path, progress: Progress = QUIET, steps: int | None = None) -> None:
+    """Train a checkpoint that comes with das, on more images than the demo has (minutes)."""
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        write_scenes(root / "vqav2_train.arrow", TRAINING_IMAGES, DRAWN_SIZE, TRAINING_SEED)
-        write_scenes(root / "vqav2_val.arrow", 10, DRAWN_SIZE, TRAINING_SEED + 1)
-        tokenizer = word_tokenizer(_questions(root / "vqav2_train.arrow"))
-        dims = demo_dims(tokenizer.get_vocab_size())
-        text = TextTransform(tokenizer, TEXT_LENGTH, dims.text_vocabulary)
-        data = load_vqa(root, Transforms(text, ImageTransform(IMAGE_SIZE)), dims.classes)
-        model = build(dims, "vqa")
-        finetune(
-            model,
-            data.train,
-            TASKS["vqa"],
-            steps=steps,
-            batch_size=BATCH_SIZE,
-            learning_rate=LEARNING_RATE,
-            seed=TRAINING_SEED,
-            progress=progress,
-        )
-    config: dict[str, object] = {
-        "num_heads": dims.heads,
-        "max_text_len": TEXT_LENGTH,
-        "drop_rate": 0.0,
-        "image_size": IMAGE_SIZE,
-    }
-    save_public_checkpoint(model, path, config)
+        GENERATED[demo.task](Path(scratch), demo.shipped, TRAINING_SEED)
+        train_checkpoint(demo, Path(scratch), path, progress, steps)
 
 
-def demo_dims(vocabulary: int) -> MeterDims:
-    """A METER with all 12 fusion layers, small enough to ship."""
-    return MeterDims(
-        hidden=40,
-        heads=4,
-        fusion_ffn=80,
-        text_vocabulary=vocabulary,
-        text_positions=TEXT_LENGTH + 2,
-        text_hidden=40,
-        text_layers=2,
-        text_heads=4,
-        text_ffn=80,
-        vision_width=64,
-        vision_layers=2,
-        vision_ffn=128,
-        patch=12,
-        image_size=IMAGE_SIZE,
-        classes=len(ANSWERS),
-        text_length=TEXT_LENGTH,
-        dropout=0.0,
+def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QUIET, steps: int | None = None) -> None:
+    """Train the demo's model from scratch on its data and write it in the family's public format."""
+    torch.manual_seed(MODEL_SEED)
+    family, task = FAMILIES[demo.family], TASKS[demo.task]
+    found = read_data(data, demo.task)
+    tokenizer = word_tokenizer(_texts(found), demo.tokenizer)
+    length = max(len(tokenizer.encode(text).ids) for text in _texts(found))
+    classes = family.heads[demo.task].classes or len(found.labels)
+    dims = demo.dims(Sizes(tokenizer.get_vocab_size(), length, classes, task.images))
+    model = family.build(dims, demo.task)
+    spare_threads(model)  # the same result everywhere
+    splits = assign(found, data, task, family.transforms(dims, tokenizer), dims.classes)
+    finetune(
+        model,
+        splits.train,
+        task,
+        steps=steps or demo.steps,
+        batch_size=max(1, BATCH_SIZE // splits.train.rows_per_sample),
+        learning_rate=LEARNING_RATE,
+        seed=MODEL_SEED,
+        progress=progress,
     )
+    save_public_checkpoint(model, path, demo.config(dims, found))
 
 
-def _questions(path: Path) -> list[str]:
-    return [question for asked in read_table(path, ["questions"])["questions"].to_pylist() for question in asked]
+def _texts(found: Found) -> list[str]:
+    return [sample.text for sample in found.splits["train"].samples]
 
 
 if __name__ == "__main__":
     # python -m das.demo makes the checkpoint that das ships.
     from das.terminal import progress as terminal_progress
 
-    train_checkpoint(ASSETS / CHECKPOINT, terminal_progress())
+    train_shipped(SHIPPED, ASSETS / SHIPPED.checkpoint, terminal_progress())

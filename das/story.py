@@ -8,20 +8,19 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import das
-from compressor.data.scenes import write_example
+from compressor.data.images import decode_image
+from compressor.data.layouts import read_data
 from compressor.errors import EnvironmentProblem
 from compressor.job import Settings
 from compressor.pipeline import compress
 from compressor.runs import Run, cannot_write
-from das.demo import CHECKPOINT, prepare_demo
+from das.demo import Demo, prepare_demo
 from das.render_report import print_report
 from das.terminal import console, err_console, progress
 from profiles.report import CompressionReport, save_report
 
-QUESTION = "how many things are there?"
 
-
-def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionReport:
+def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int) -> CompressionReport:
     """Run the whole demo in ``folder`` and print the report.
 
     Raises:
@@ -31,14 +30,14 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    started = time.monotonic()
-    with _stage(f"preparing {folder}/{CHECKPOINT} and {folder}/data"):
-        prepare_demo(folder, retrain=retrain, progress=progress())
-        write_example(folder / "scene.png", seed)
-    typed = f"das compress {CHECKPOINT} --task vqa --skip {skip}"
+    started, skip = time.monotonic(), demo.skip if skip is None else skip
+    with _stage(f"preparing {folder}/{demo.checkpoint} and {folder}/data"):
+        prepare_demo(demo, folder, retrain=retrain, progress=progress())
+        predict = _example(demo, folder)
+    typed = f"das compress {demo.checkpoint} --task {demo.task} --skip {skip}"
     with chdir(folder):
         with _stage(typed):
-            settings = Settings(checkpoint=CHECKPOINT, task="vqa", skip=skip, seed=seed, data="data")
+            settings = Settings(checkpoint=demo.checkpoint, task=demo.task, skip=skip, seed=seed, data="data")
             run = compress(settings, command=typed, progress=progress())
         with _stage("das export --onnx"):
             das.export(run, "onnx", progress=progress())
@@ -48,10 +47,19 @@ def tell(folder: Path, *, skip: int, retrain: bool, seed: int) -> CompressionRep
         report = save_report(run)
     print_report(report, folder / run.path.relative_to(folder.resolve()))
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Try it yourself, in the folder {folder}:")
-    predict = f'das predict --image scene.png --question "{QUESTION}"'
     for command in (typed, "das export --trt", "das profile", predict):
         console.print(f"  {command}", soft_wrap=True)
     return report
+
+
+def _example(demo: Demo, folder: Path) -> str:
+    """Write the pictures of one sample beside the checkpoint; the command that asks about them."""
+    splits = read_data(folder / "data", demo.task).splits
+    sample = splits.get("test", splits["val"]).samples[0]
+    names = [f"scene{number or ''}.png" for number in range(len(sample.pictures))]
+    for name, picture in zip(names, sample.pictures, strict=True):
+        decode_image(picture.read(), picture.origin).save(folder / name)
+    return " ".join(["das predict", *(f"--image {name}" for name in names), f'--text "{sample.text}"'])
 
 
 def _try_tensorrt(run: Run) -> None:

@@ -1,30 +1,34 @@
-"""Tables, transforms and generated scenes."""
+"""Transforms, tokenizers, and the roles of splits."""
 
 import io
+import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models
 
-from compressor.data.images import ImageTransform, decode_image
-from compressor.data.scenes import ANSWERS, draw, questions, scene, word_tokenizer, write_scenes
-from compressor.data.tables import write_table
+from compressor.data.base import Found, Picture, Rows, Sample, Transforms
+from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.data.images import ClipTransform, decode_image
+from compressor.data.layouts import read_data
+from compressor.data.splits import assign, find_data, in_order, text_only_floor
+from compressor.data.tables import fingerprint, write_table
 from compressor.data.text import TextTransform, find_tokenizer
-from compressor.data.vqa import Transforms, answer_count, load_vqa, question_only_floor
 from compressor.errors import InputError
+from compressor.tasks import TASKS
+from tests.test_layouts import table
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def tokenizer():
-    return word_tokenizer(["what color is the circle?", "how many things are there?"])
+def tokenizer(style="roberta"):
+    return word_tokenizer(["what color is the circle?", "how many things are there?"], style)
 
 
 def transforms(size=12, length=12):
-    return Transforms(TextTransform(tokenizer(), length, 100), ImageTransform(size))
+    return Transforms(TextTransform(tokenizer(), length, 100), ClipTransform(size))
 
 
 def picture(width, height):
@@ -40,7 +44,7 @@ def test_the_image_transform_is_clips(width, height):
     left, top = (resized.width - size) // 2, (resized.height - size) // 2
     cropped = np.asarray(resized.crop((left, top, left + size, top + size)), dtype=np.float32) / 255
     expected = torch.from_numpy(((cropped - MEAN) / STD).transpose(2, 0, 1)).float()
-    torch.testing.assert_close(ImageTransform(size)([image])[0], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ClipTransform(size)(image), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
@@ -113,173 +117,138 @@ def test_tokenizer_beside_the_checkpoint_in_a_folder_or_by_name(tmp_path):
     assert find_tokenizer(None, checkpoint, str(tmp_path / "elsewhere")).get_vocab() == tokenizer().get_vocab()
 
 
-def table(images, first_label=0):
-    """Rows as METER's converter writes them: two questions an image, one of them with two answers."""
-    buffer = io.BytesIO()
-    picture(16, 16).save(buffer, "PNG")
-    return {
-        "image": [buffer.getvalue()] * images,
-        "questions": [["what color is the circle?", "how many things are there?"]] * images,
-        "answers": [[["red", "blue"], ["two"]]] * images,
-        "answer_labels": [[[first_label, 1], [2]]] * images,
-        "answer_scores": [[[1.0, 0.3], [0.6]]] * images,
-        "image_id": list(range(images)),
-        "question_id": [[2 * i, 2 * i + 1] for i in range(images)],
-        "split": ["train"] * images,
-    }
+def test_pairs_are_encoded_as_pairs():
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    encoded = TextTransform(tokenizer("bert"), 10, 100, names)(["how many", "things"], ["the circle", "the"])
+    assert tuple(encoded) == names
+    assert all(tensor.shape == (2, 10) and tensor.dtype == torch.int64 for tensor in encoded.values())
+    assert encoded["token_type_ids"].tolist() == [[0] * 4 + [1] * 3 + [0] * 3, [0] * 3 + [1] * 2 + [0] * 5]
+    assert encoded["attention_mask"].sum(1).tolist() == [7, 5]
+    assert encoded["input_ids"][1, 5:].tolist() == [0] * 5
+
+
+def test_the_longer_text_of_a_pair_is_cut():
+    encoded = TextTransform(tokenizer("bert"), 8, 100)(["how many things are there"], ["the"])
+    plain = TextTransform(tokenizer("bert"), 8, 100)(["how many things are"], ["the"])
+    assert encoded["input_ids"].tolist() == plain["input_ids"].tolist()
+
+
+def test_the_tokenizer_in_a_hugging_face_folder(tmp_path):
+    tokenizer("bert").save(str(tmp_path / "tokenizer.json"))
+    assert find_tokenizer(None, tmp_path, None).get_vocab() == tokenizer("bert").get_vocab()
+
+
+def test_the_vocabulary_file_in_a_hugging_face_folder(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    found = find_tokenizer(None, tmp_path, None)
+    assert found.encode("Red blue").ids == [2, 5, 6, 3]
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path):
+    with pytest.raises(InputError, match=r"looked at: .*tokenizer.json \(not there\)"):
+        find_tokenizer(None, tmp_path, None)
+
+
+def tables(folder, **images):
+    for name, count in images.items():
+        write_table(folder / f"vqav2_{name}.arrow", table(count))
+    return folder
+
+
+def roles(folder, classes=3):
+    return assign(read_data(folder, "vqa"), folder, TASKS["vqa"], transforms(), classes)
+
+
+def pictures_of(split):
+    return {sample.pictures for sample in split.samples}
 
 
 def test_soft_scores_become_dense_targets(tmp_path):
-    write_table(tmp_path / "vqav2_train.arrow", table(20))
-    write_table(tmp_path / "vqav2_val.arrow", table(3))
-    data = load_vqa(tmp_path, transforms(), classes=4)
+    data = roles(tables(tmp_path, train=20, val=3), classes=4)
     batch = data.evaluation.batch([0, 1])
     assert batch["targets"].tolist() == [[1.0, pytest.approx(0.3), 0.0, 0.0], [0.0, 0.0, pytest.approx(0.6), 0.0]]
     assert batch["pixel_values"].shape == (2, 3, 12, 12)
-    assert data.labels == ("red", "blue", "two", "<class 3>")
 
 
-def names(split):
-    return [path.name for path, _ in split.tables]
+def test_with_a_test_split_the_layers_are_chosen_on_val(tmp_path):
+    data = roles(tables(tmp_path, train=20, val=4, test=5))
+    assert [split.name for split in (data.train, data.held_out, data.evaluation)] == ["train", "val", "test"]
+    assert [len(split) for split in (data.train, data.held_out, data.evaluation)] == [40, 8, 10]
 
 
-def images_of(split):
-    return {(int(table), int(row)) for table, row, _ in split.index}
+def test_without_a_test_split_the_last_tenth_of_the_images_is_held_out(tmp_path):
+    data = roles(tables(tmp_path, train=20, val=4))
+    assert data.evaluation.name == "val"
+    assert (len(data.train), len(data.held_out)) == (36, 4)
+    assert not pictures_of(data.train) & pictures_of(data.held_out)
 
 
-@pytest.mark.parametrize(
-    ("tables", "train", "held_out", "evaluation"),
-    [
-        (("train", "val", "test"), ["train"], ["val"], ["test"]),
-        (("train", "val"), ["train"], ["train"], ["val"]),
-        (("train", "trainable_val", "rest_val", "val"), ["train", "trainable_val"], None, ["rest_val"]),
-        (("train", "trainable_val", "val"), ["train"], ["train"], ["val"]),
-    ],
-)
-def test_splits_never_overlap(tmp_path, tables, train, held_out, evaluation):
-    for name in tables:
-        write_table(tmp_path / f"vqav2_{name}.arrow", table(20))
-    data = load_vqa(tmp_path, transforms(), classes=3)
-    assert names(data.train) == [f"vqav2_{name}.arrow" for name in train]
-    assert names(data.evaluation) == [f"vqav2_{name}.arrow" for name in evaluation]
-    if held_out:
-        assert names(data.held_out) == [f"vqav2_{name}.arrow" for name in held_out]
-    if names(data.held_out) == names(data.train):
-        assert not images_of(data.train) & images_of(data.held_out)
-        assert len(images_of(data.train) | images_of(data.held_out)) == 20 * len(train)
-    assert set(names(data.evaluation)).isdisjoint(names(data.train))
-
-
-def test_a_test_table_without_answers_is_not_scored_on(tmp_path):
-    write_table(tmp_path / "vqav2_train.arrow", table(20))
-    write_table(tmp_path / "vqav2_val.arrow", table(4))
-    unanswered = table(4) | {
-        "answers": [[[], []]] * 4,
-        "answer_labels": [[[], []]] * 4,
-        "answer_scores": [[[], []]] * 4,
-    }
-    unanswered["answer_labels"] = pa.array(unanswered["answer_labels"], pa.list_(pa.list_(pa.int64())))
-    write_table(tmp_path / "vqav2_test.arrow", unanswered)
-    assert names(load_vqa(tmp_path, transforms(), classes=3).evaluation) == ["vqav2_val.arrow"]
-
-
-@pytest.mark.parametrize(
-    ("column", "cell", "message"),
-    [
-        ("questions", "what?", "questions is not a list of texts"),
-        ("questions", ["what?", None], "questions is not a list of texts"),
-        ("questions", ["what?"], "1 questions, 2 lists of answer labels"),
-        ("answers", ["red", "two"], "answers is not a list of lists of texts"),
-        ("answer_labels", [1, 2], "answer_labels is not a list of lists"),
-        ("answer_labels", [["1", "2"], ["0"]], "answer_labels is not a list of lists"),
-        ("answer_labels", [[0, 1], None], "answer_labels is not a list of lists"),
-        ("answer_labels", [[0, 1], [-1]], "answer label -1"),
-        ("answer_labels", [[0, 3], [2]], "answer label 3, the model's head has 3 classes"),
-        ("answer_labels", [[0], [2]], "a question with 1 answer labels and 2 answer scores"),
-        ("answer_labels", [[0, 1], [2], [1]], "2 questions, 3 lists of answer labels"),
-        ("answer_labels", [], "2 questions, 0 lists of answer labels"),
-        ("answer_scores", [], "2 questions, 2 lists of answer labels, 0 lists of answer scores"),
-        ("answer_scores", [1.0, 0.5], "answer_scores is not a list of lists"),
-        ("answer_scores", [[1.0, None], [0.6]], "answer_scores is not a list of lists"),
-        ("answer_scores", [[1.0, 1.5], [0.6]], "answer score 1.5"),
-        ("answer_scores", [[1.0, float("nan")], [0.6]], "answer score nan"),
-    ],
-)
-def test_rows_that_do_not_fit_together_are_refused(tmp_path, column, cell, message):
-    write_table(tmp_path / "vqav2_train.arrow", table(20))
-    write_table(tmp_path / "vqav2_val.arrow", table(3) | {column: [cell] * 3})
-    with pytest.raises(InputError) as refusal:
-        load_vqa(tmp_path, transforms(), classes=3)
-    assert f"vqav2_val.arrow, row 0: {message}" in str(refusal.value)
-
-
-@pytest.mark.parametrize("label", [-1, 3])
-def test_a_label_without_an_answer_is_checked_like_any_other(tmp_path, label):
-    columns = table(20)
-    columns["answers"][7], columns["answer_labels"][7] = [[], []], [[0, 1], [label]]
-    write_table(tmp_path / "vqav2_train.arrow", columns)
-    write_table(tmp_path / "vqav2_val.arrow", table(3))
-    with pytest.raises(InputError, match=f"row 7: answer label {label}"):
-        load_vqa(tmp_path, transforms(), classes=3)
-
-
-def test_a_new_head_has_a_class_for_every_label(tmp_path):
-    columns = table(20)
-    columns["answers"][7], columns["answer_labels"][7] = [[], []], [[0, 1], [8]]
-    write_table(tmp_path / "vqav2_train.arrow", columns)
-    assert answer_count(tmp_path) == 9
-    columns["answer_labels"][7] = [[0, 1], [-2]]
-    write_table(tmp_path / "vqav2_train.arrow", columns)
-    with pytest.raises(InputError, match="row 7: answer label -2"):
-        answer_count(tmp_path)
+def test_labels_that_the_head_does_not_have(tmp_path):
+    folder = tables(tmp_path, train=20)
+    write_table(folder / "vqav2_val.arrow", table(3, first_label=3))
+    with pytest.raises(InputError, match=r"vqav2_val.arrow.*answer label 3, the model's head has 3 classes"):
+        roles(folder)
 
 
 def test_too_few_images_to_hold_some_out(tmp_path):
-    write_table(tmp_path / "vqav2_train.arrow", table(1))
-    write_table(tmp_path / "vqav2_val.arrow", table(3))
-    with pytest.raises(InputError, match="leaves no question for the split 'train'"):
-        load_vqa(tmp_path, transforms(), classes=3)
+    with pytest.raises(InputError, match="leaves no sample to train on"):
+        roles(tables(tmp_path, train=1, val=3))
+
+
+@pytest.mark.parametrize(("bad", "fails"), [(1, False), (3, True)])
+def test_more_than_a_hundredth_of_unreadable_rows_fails(tmp_path, bad, fails):
+    columns = table(100)
+    columns["image"][:bad] = [b"nothing"] * bad
+    write_table(tmp_path / "vqav2_train.arrow", columns)
+    tables(tmp_path, val=3)
+    if fails:
+        with pytest.raises(InputError, match=r"vqav2_train.arrow, row 0: the image does not decode"):
+            roles(tmp_path)
+    else:
+        assert roles(tmp_path).train.describe()["unreadable"] == ["vqav2_train.arrow, row 0: the image does not decode"]
+
+
+def test_a_training_split_alone_is_not_enough(tmp_path):
+    with pytest.raises(InputError, match="has answers for the splits: train"):
+        roles(tables(tmp_path, train=5))
+
+
+def test_classes_are_numbered_as_the_model_numbers_them():
+    rows = Rows((), (Sample("a", labels=(0,), scores=(1.0,)), Sample("b", labels=(1,), scores=(0.5,))))
+    found = Found("x", {"train": rows}, ("negative", "positive"))
+    moved = in_order(found, ("POSITIVE", "NEGATIVE"))
+    assert [sample.labels for sample in moved.splits["train"].samples] == [(1,), (0,)]
+    with pytest.raises(InputError, match="none for positive"):
+        in_order(found, ("negative", "else"))
 
 
 def test_fingerprints_follow_the_content(tmp_path):
-    write_table(tmp_path / "vqav2_train.arrow", table(20))
-    write_table(tmp_path / "vqav2_val.arrow", table(3))
-    first = load_vqa(tmp_path, transforms(), classes=3).train.describe()
+    tables(tmp_path, train=20)
+    before = fingerprint(tmp_path / "vqav2_train.arrow")
     write_table(tmp_path / "vqav2_train.arrow", table(20) | {"split": ["other"] * 20})
-    assert load_vqa(tmp_path, transforms(), classes=3).train.describe()["fingerprint"] != first["fingerprint"]
-
-
-def test_scenes_are_the_same_for_the_same_seed(tmp_path):
-    for name in ("a", "b"):
-        write_scenes(tmp_path / name / "vqav2_train.arrow", 5, 48, seed=7)
-    assert (tmp_path / "a" / "vqav2_train.arrow").read_bytes() == (tmp_path / "b" / "vqav2_train.arrow").read_bytes()
-
-
-def test_answers_of_scenes_are_true_and_known():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        things = scene(rng)
-        for question, answer in questions(things, rng):
-            assert answer in ANSWERS
-            if question == "how many things are there?":
-                assert answer == ("zero", "one", "two", "three", "four")[len(things)]
-            if question.startswith("is there a"):
-                colour, shape = question.removesuffix("?").split()[-2:]
-                there = any(t.colour == colour and t.shape == shape for t in things)
-                assert answer == ("yes" if there else "no")
-        assert Image.open(io.BytesIO(draw(things, 48, rng))).size == (48, 48)
-
-
-def test_who_reads_only_the_question_stays_low(tmp_path):
-    write_scenes(tmp_path / "vqav2_train.arrow", 400, 24, seed=0)
-    write_scenes(tmp_path / "vqav2_val.arrow", 10, 24, seed=1)
-    write_scenes(tmp_path / "vqav2_test.arrow", 100, 24, seed=2)
-    data = load_vqa(tmp_path, transforms(), classes=len(ANSWERS))
-    assert 0.2 < question_only_floor(data.train, data.evaluation) < 0.45
+    assert fingerprint(tmp_path / "vqav2_train.arrow") != before
 
 
 def test_the_floor_is_what_its_definition_says(tmp_path):
-    write_table(tmp_path / "vqav2_train.arrow", table(20))
-    write_table(tmp_path / "vqav2_val.arrow", table(4))
-    data = load_vqa(tmp_path, transforms(), classes=3)
-    assert question_only_floor(data.train, data.evaluation) == pytest.approx((1.0 + 0.6) / 2)
+    data = roles(tables(tmp_path, train=20, val=4))
+    assert text_only_floor(data.train, data.evaluation) == pytest.approx((1.0 + 0.6) / 2)
+
+
+def test_the_places_looked_at_for_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAS_DATA", raising=False)
+    with pytest.raises(InputError, match=r"\$DAS_DATA: not set; ./data: data; the checkpoint: gone"):
+        find_data(None, "gone")
+    (tmp_path / "data").mkdir()
+    assert find_data(None, "gone").resolve() == (tmp_path / "data").resolve()
+
+
+def test_an_image_that_breaks_later_names_its_place():
+    broken = Picture("the image in row 3 of a table", lambda: png()[:40])
+    rows = Rows((), (Sample("what?", pictures=(broken,), labels=(0,), scores=(1.0,)),))
+    split = TASKS["vqa"].split("val", rows, transforms(), 1, 1)
+    with pytest.raises(InputError, match="the image in row 3 of a table does not decode"):
+        split.batch([0])

@@ -76,9 +76,8 @@ def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> T
     """
     home = checkpoint if checkpoint.is_dir() else checkpoint.parent
     around = {folder: _has_vocabulary(folder) for folder in (home, home / "tokenizer")}
-    places = (
-        [source] if source else [*(str(folder) for folder, there in around.items() if there), *filter(None, [named])]
-    )
+    nearby = [str(folder) for folder, there in around.items() if there]
+    places = [source] if source else [*nearby, *([named] if named else [])]
     problems = []
     for place in places:
         try:

@@ -24,7 +24,7 @@ def write_nlvr2(root: Path, images: int, seed: int) -> None:
         for couple in range((count + 1) // 2):
             pairs = [(scene(rng), scene(rng)) for _ in range(2)]
             facts = [statements(*pair) for pair in pairs]
-            said = telling_apart(*facts, EACH, rng)
+            said = telling_apart(facts[0], facts[1], EACH, rng)
             for number, pair in enumerate(pairs):
                 identifier = f"{name}-{couple}-{number}"
                 folder = root / "images" / name / (str(couple % 100) if split == "train" else "")

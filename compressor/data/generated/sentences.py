@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def write_sentences(root: Path, images: int, seed: int) -> None:
     rows = iter(drawn.items())
     root.mkdir(parents=True, exist_ok=True)
     for name, count in wanted.items():
-        lines = [f"{sentence}\t{label}\n" for (sentence, label), _ in zip(rows, range(count), strict=False)]
+        lines = [f"{sentence}\t{label}\n" for sentence, label in islice(rows, count)]
         (root / name).write_text("".join(["sentence\tlabel\n", *lines]))
 
 

@@ -28,7 +28,7 @@ def write_snli_ve(root: Path, images: int, seed: int) -> None:
         for couple in range((count + 1) // 2):
             scenes = [scene(rng), scene(rng)]
             facts = [seen(things) for things in scenes]
-            said = [(what, bool(rng.random() < 0.5)) for what in telling_apart(*facts, EACH, rng)]
+            said = [(what, bool(rng.random() < 0.5)) for what in telling_apart(facts[0], facts[1], EACH, rng)]
             hypotheses = [_hypothesis(what, visible, rng) for what, visible in said]
             for number, things in enumerate(scenes):
                 name = f"{part + 1}{2 * couple + number:06d}"

@@ -49,7 +49,7 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
 
 
 def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
-    """The list called ``name`` in a JSON document.
+    """The objects of the list called ``name`` in a JSON document; :class:`Unreadable` for what is none.
 
     Raises:
         InputError: no JSON, or no such list, or an empty one.
@@ -58,7 +58,7 @@ def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | Non
     rows = document.get(name) if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows:
         raise input_error(f"{path} has no list {name!r}", f"a JSON document with {name}", "download it again")
-    return rows
+    return [_object(row) for row in rows]
 
 
 def json_rows(path: Path) -> Placed:

@@ -43,7 +43,8 @@ def read(root: Path, progress: Progress) -> Found:
             "questions and annotations of train2014 and val2014: the answers' numbers follow from both",
             "download them from visualqa.org, or give the folder that holds them: --data",
         )
-    annotations = {split: _annotations(paths[ANNOTATIONS.format(part)]) for split, part in SPLITS.items()}
+    with progress.stage("reading answers"):
+        annotations = {split: _annotations(paths[ANNOTATIONS.format(part)]) for split, part in SPLITS.items()}
     labels = frequent_answers(row["multiple_choice_answer"] for row in chain(*annotations.values()))
     if not labels:
         raise input_error(
