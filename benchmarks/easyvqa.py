@@ -24,14 +24,13 @@ import numpy as np
 import torch
 
 from benchmarks.results import LogProgress, write_section
-from compressor.data.images import ImageTransform
-from compressor.data.scenes import word_tokenizer
+from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.data.layouts import read_data
+from compressor.data.splits import assign
 from compressor.data.tables import write_table
-from compressor.data.text import FILE_NAME, TextTransform
-from compressor.data.vqa import Transforms, load_vqa
+from compressor.data.text import FILE_NAME
 from compressor.evaluation import Score, evaluate
-from compressor.families import FAMILIES
-from compressor.families.meter import MeterDims, build
+from compressor.families.meter import METER, MeterDims, build
 from compressor.finetuning import finetune, save_public_checkpoint
 from compressor.job import Job, Settings, prepare
 from compressor.pipeline import Stages, choose_layers, recover_slim
@@ -100,8 +99,8 @@ def train_full(work: Path, steps: int) -> None:
         text_length=TEXT_LENGTH,
         dropout=0.0,
     )
-    transforms = Transforms(TextTransform(tokenizer, TEXT_LENGTH, dims.text_vocabulary), ImageTransform(64))
-    data = load_vqa(work / "data", transforms, dims.classes)
+    found = read_data(work / "data", "vqa")
+    data = assign(found, work / "data", TASKS["vqa"], METER.transforms(dims, tokenizer), dims.classes)
     model = build(dims, "vqa")
     started = time.time()
     finetune(model, data.train, TASKS["vqa"], steps=steps, batch_size=64, learning_rate=1e-3, progress=LogProgress())
@@ -129,8 +128,7 @@ def compressed(job: Job, name: str, layers: Sequence[str], progress: Progress) -
     before = evaluate(slim, tested, task, progress=progress).score
     recover_slim(job, slim, True, Resumable(None, {}), progress)
     after = evaluate(slim, tested, task, progress=progress).score
-    batch = tested.batch(np.arange(1))
-    macs = count(slim, {key: batch[key] for key in FAMILIES[slim.family].inputs}).total
+    macs = count(slim, tested.inputs(np.arange(1))).total
     return Row(name, plan.layers, before, after, macs)
 
 
@@ -152,8 +150,7 @@ def rows(work: Path, progress: Progress) -> tuple[Score, float, int, list[Row]]:
         if full is None:
             full = evaluate(job.model, job.data.evaluation, task, progress=progress).score
             floor = task.floor(job.data.train, job.data.evaluation)
-            batch = job.data.evaluation.batch(np.arange(1))
-            macs = count(job.model, {key: batch[key] for key in FAMILIES[job.model.family].inputs}).total
+            macs = count(job.model, job.data.evaluation.inputs(np.arange(1))).total
         plan, _ = choose_layers(job, Resumable(None, {}), Stages(), progress)
         found.append(compressed(job, f"DAS, k = {k}", plan.layers, progress))
     for seed in range(1, RANDOM_SUBSETS + 1):

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.results import write_section
-from compressor.data.scenes import word_tokenizer, write_scenes
+from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.data.generated.vqa import write_scenes
 from compressor.data.tables import read_table
 from compressor.families.meter import MeterDims, build
 from compressor.finetuning import save_public_checkpoint

@@ -11,12 +11,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never look anything up
 import pytest
 import torch
 
-from compressor.data.scenes import word_tokenizer, write_example, write_scenes
+from compressor.data.generated.scenes import write_example
+from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.data.generated.vqa import write_vqa
 from compressor.data.tables import read_table
 from compressor.job import Settings
 from compressor.pipeline import compress
 from compressor.runs import ROOT, point_latest_at
-from das.demo import ASSETS, CHECKPOINT, DRAWN_SIZE
+from das.demo import ASSETS, SHIPPED
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring
 
@@ -24,11 +26,10 @@ torch.set_num_threads(1)  # tiny models: threads cost more than they bring
 def make_workshop(folder):
     """What a user has: a checkpoint, its tokenizer, and tables."""
     folder.mkdir(exist_ok=True)
-    for split, (images, seed) in {"train": (150, 0), "val": (30, 1), "test": (40, 2)}.items():
-        write_scenes(folder / "data" / f"vqav2_{split}.arrow", images, DRAWN_SIZE, seed)
+    write_vqa(folder / "data", 150, 0)
     questions = read_table(folder / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
     word_tokenizer([question for asked in questions for question in asked]).save(str(folder / "tokenizer.json"))
-    shutil.copyfile(ASSETS / CHECKPOINT, folder / CHECKPOINT)
+    shutil.copyfile(ASSETS / SHIPPED.checkpoint, folder / SHIPPED.checkpoint)
     write_example(folder / "scene.png", 0)
     return folder
 
@@ -53,7 +54,7 @@ def workshop(shared_workshop, tmp_path, monkeypatch):
 def shared_run(shared_workshop, tmp_path_factory):
     """A searched and recovered run with 8 of 12 fusion layers skipped."""
     settings = Settings(
-        checkpoint=str(shared_workshop / CHECKPOINT),
+        checkpoint=str(shared_workshop / SHIPPED.checkpoint),
         task="vqa",
         skip=8,
         data=str(shared_workshop / "data"),

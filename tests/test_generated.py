@@ -10,7 +10,7 @@ from PIL import Image
 
 from compressor.data.generated import GENERATED
 from compressor.data.generated.nlvr2 import statements
-from compressor.data.generated.scenes import COLOURS, SHAPES, Thing, draw, scene, telling_apart
+from compressor.data.generated.scenes import COLOURS, SHAPES, Thing, draw, scene
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.generated.vqa import ANSWERS, questions, write_scenes
 from compressor.data.layouts import read_data
@@ -50,14 +50,14 @@ def test_it_is_read_as_the_public_format(tmp_path, task, layout, splits):
         assert Image.open(io.BytesIO(picture.read())).size == (48, 48)
 
 
-@pytest.mark.parametrize(("task", "best"), [("nlvr2", 0.5), ("snli-ve", 0.5)])
-def test_the_text_alone_tells_nothing(tmp_path, task, best):
-    GENERATED[task](tmp_path, 100, 0)
+@pytest.mark.parametrize(("task", "most"), [("nlvr2", 0.7), ("snli-ve", 0.7)])
+def test_the_text_alone_tells_little(tmp_path, task, most):
+    GENERATED[task](tmp_path, 600, 0)
     votes = {}
     for sample in read_data(tmp_path, task).splits["train"].samples:
         votes.setdefault(sample.text, Counter())[sample.labels] += 1
     right = sum(max(found.values()) for found in votes.values())
-    assert right / sum(found.total() for found in votes.values()) == best
+    assert right / sum(found.total() for found in votes.values()) < most
 
 
 def test_statements_are_what_they_say():
@@ -73,13 +73,6 @@ def test_statements_are_what_they_say():
         "both images contain a circle",
         "there are more things in the right image",
     }
-
-
-def test_statements_that_tell_apart_come_in_equal_numbers():
-    rng = np.random.default_rng(0)
-    assert sorted(telling_apart({"a", "b", "c"}, {"c", "d"}, 5, rng))[-1] == "d"
-    assert len(telling_apart({"a", "b", "c"}, {"c", "d"}, 5, rng)) == 2
-    assert telling_apart({"a"}, {"a", "b"}, 5, rng) == []
 
 
 def test_no_two_images_of_a_split_have_the_same_caption(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,19 +58,18 @@ def scene(rng: np.random.Generator) -> list[Thing]:
     ]
 
 
+WHAT = (*(f"a {colour} thing" for colour in COLOURS), *(f"a {shape}" for shape in SHAPES))
+"""What may be said to be in a scene, one attribute at a time."""
+
+
 def seen(things: list[Thing]) -> set[str]:
-    """What a scene has, one attribute at a time: "a red thing", "a circle"."""
+    """Which of ``WHAT`` a scene has. Of all scenes about half have any one of them."""
     return {f"a {thing.colour} thing" for thing in things} | {f"a {thing.shape}" for thing in things}
 
 
-def telling_apart(first: Collection[str], second: Collection[str], count: int, rng: np.random.Generator) -> list[str]:
-    """As many statements true of the first alone as of the second alone, up to ``count`` of each.
-
-    Said of both, each is true once and false once, so the text alone tells nothing.
-    """
-    only = [sorted(set(one) - set(other)) for one, other in ((first, second), (second, first))]
-    kept = min(count, *map(len, only))
-    return [statements[i] for statements in only for i in rng.permutation(len(statements))[:kept]]
+def some(statements: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """``count`` different ones of ``statements``."""
+    return [statements[i] for i in rng.permutation(len(statements))[:count]]
 
 
 def split_sizes(images: int) -> dict[str, int]:

