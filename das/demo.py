@@ -30,7 +30,7 @@ from compressor.tasks import TASKS
 ASSETS = Path(__file__).parent / "assets"
 MARKER = ".das-demo"
 DATA_SEED, TRAINING_SEED, MODEL_SEED = 0, 1, 3
-BATCH_SIZE, LEARNING_RATE = 64, 1e-3
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Demo:
         skip: layers that the demo skips unless told otherwise.
         images: training images (pairs, sentences) of the demo's data.
         steps: of fine-tuning.
+        learning_rate: of fine-tuning.
         dims: sizes to the family's dims.
         config: dims and data to what is saved beside the tensors.
         tokenizer: style of :func:`word_tokenizer`.
@@ -66,6 +67,7 @@ class Demo:
     skip: int
     images: int
     steps: int
+    learning_rate: float
     dims: Callable[[Sizes], Any]
     config: Callable[[Any, Found], dict[str, object]]
     tokenizer: str
@@ -174,16 +176,17 @@ SHIPPED = Demo(
     skip=8,
     images=2000,
     steps=3000,
+    learning_rate=1e-3,
     dims=lambda sizes: meter_dims(sizes, fusion_layers=6),
     config=public_config,
     tokenizer="roberta",
     shipped=6000,
 )
 LENGTHS: Mapping[str, tuple[int, int]] = {  # training images of a task, and steps of fine-tuning
-    "vqa": (2000, 1000),
-    "nlvr2": (1500, 1000),
-    "irtr": (700, 250),
-    "snli-ve": (1500, 1000),
+    "vqa": (2000, 1500),
+    "nlvr2": (1500, 1500),
+    "irtr": (300, 700),
+    "snli-ve": (1500, 800),
     "text-classification": (4000, 300),
 }
 DEMOS: dict[tuple[str, str], Demo] = {
@@ -191,15 +194,15 @@ DEMOS: dict[tuple[str, str], Demo] = {
     for demo in (
         SHIPPED,
         *(
-            Demo("meter", task, "meter.ckpt", 4, *LENGTHS[task], meter_dims, public_config, "roberta")
+            Demo("meter", task, "meter.ckpt", 4, *LENGTHS[task], 1e-3, meter_dims, public_config, "roberta")
             for task in ("nlvr2", "irtr", "snli-ve")
         ),
         *(
-            Demo("vilt", task, "vilt.ckpt", 3, *LENGTHS[task], vilt_dims, public_config, "bert")
+            Demo("vilt", task, "vilt.ckpt", 3, *LENGTHS[task], 3e-3, vilt_dims, public_config, "bert")
             for task in ("vqa", "nlvr2", "irtr", "snli-ve")
         ),
         *(
-            Demo(family, task, family, 3, *LENGTHS[task], dims, hugging_face_config, family)
+            Demo(family, task, family, 3, *LENGTHS[task], 1e-3, dims, hugging_face_config, family)
             for task in ("text-classification",)
             for family, dims in (("roberta", roberta_dims), ("bert", bert_dims))
         ),
@@ -278,7 +281,7 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
         task,
         steps=steps or demo.steps,
         batch_size=max(1, BATCH_SIZE // splits.train.rows_per_sample),
-        learning_rate=LEARNING_RATE,
+        learning_rate=demo.learning_rate,
         seed=MODEL_SEED,
         progress=progress,
     )

@@ -6,7 +6,15 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import easyvqa
-from benchmarks.flops_tables import ROWS, TOLERANCE, by_formula, by_trace
+from benchmarks.flops_tables import (
+    ENCODER_ROWS,
+    ROWS,
+    TOLERANCE,
+    by_formula,
+    by_trace,
+    encoder_by_formula,
+    encoder_by_trace,
+)
 from benchmarks.results import command
 from compressor.errors import UsageError
 from compressor.evaluation import Score
@@ -14,8 +22,8 @@ from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims
 from compressor.loading import load_checkpoint
 from compressor.surgery import make_plan, remove_layers
-from profiles.closed_form import meter_macs
-from profiles.family import example_inputs, flops
+from profiles.closed_form import encoder_macs, meter_macs
+from profiles.family import flops
 from profiles.flops import count
 from profiles.parts import parameters
 from tests.support import GOLDEN
@@ -25,7 +33,7 @@ CONSISTENT = [row for row in ROWS if not row.doubt]
 
 
 def inputs_of(dims):
-    return example_inputs(FAMILIES["meter"], dims)
+    return FAMILIES["meter"].example_inputs(dims)
 
 
 @pytest.fixture(params=["meter_tiny_vqa", "das_meter_tiny_vqa"])
@@ -92,6 +100,41 @@ def test_the_command_counts_what_the_formula_says(row):
     assert by_trace(row) == pytest.approx(by_formula(row, row.layers), abs=1e-9)
 
 
+def named(row):
+    return f"{row.family}-{row.dataset}-{row.layers or 'none'}"
+
+
+@pytest.mark.parametrize("row", ENCODER_ROWS, ids=named)
+def test_every_row_of_an_encoder(row):
+    assert encoder_by_formula(row) == pytest.approx(row.gmacs, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("row", [ENCODER_ROWS[4], ENCODER_ROWS[-1]], ids=named)
+def test_the_command_counts_an_encoder_as_the_formula_does(row):
+    assert encoder_by_trace(row) == pytest.approx(encoder_by_formula(row), abs=1e-9)
+
+
+@pytest.mark.parametrize(("family", "tokens"), [("vilt", 40 + 1 + 12 * 12), ("roberta", 40), ("bert", 40)])
+def test_the_encoders_by_pool(family, tokens):
+    counted = flops(family, text_length=40)
+    assert counted.additional_macs == 0
+    assert counted.by_pool["encoder"] == encoder_macs(12, tokens, 768, 3072)
+
+
+@pytest.mark.parametrize(
+    ("family", "parallel", "skip"),
+    [
+        ("meter", 96, {"FL0": 288, "LEn1": 192}),
+        ("vilt", 96, {"En3": 192}),
+        ("roberta", 32, {"En3": 32}),
+        ("bert", 32, {"En3": 32}),
+    ],
+)
+def test_adapters_are_as_wide_as_the_public_code_has_them(family, parallel, skip):
+    found = flops(family, text_length=8, skip_layers=tuple(skip), parallel_adapters=True).settings
+    assert (found.parallel_width, found.skip_widths) == (parallel, skip)
+
+
 def test_the_full_model_by_pool():
     counted = flops("meter", image_size=384, text_length=40)
     pools = counted.by_pool
@@ -126,6 +169,19 @@ def test_das_flops_prints_one_json_document():
     assert {"operator": "gelu", "calls": 23} in found["uncounted"]
 
 
+def test_das_flops_takes_images_that_are_not_square():
+    wide = ("vilt", "--image-size", "64x96", "--text-length", "8", "--parallel-adapters", "--parallel-width", "80")
+    found = json.loads(das(*wide, "--skip-layers", "En3", "--skip-width", "256", "--json").stdout)
+    assert found["settings"] == {
+        "image_size": [64, 96],
+        "text_length": 8,
+        "skip_layers": ["En3"],
+        "parallel_width": 80,
+        "skip_widths": {"En3": 256},
+    }
+    assert found["by_pool"]["encoder"] == 11 * encoder_macs(1, 8 + 1 + 2 * 3, 768, 3072)
+
+
 def test_das_flops_prints_a_table():
     done = das("meter", "--image-size", "64", "--text-length", "8", "--skip-layers", "FL0")
     assert "MACs (1 MAC = 2 FLOPs)" in done.stdout
@@ -138,9 +194,17 @@ def test_das_flops_prints_a_table():
     [
         (("meteor",), "no family 'meteor'"),
         (("meter", "--skip-layers", "FV0,FW4"), "did you mean FV4"),
-        (("meter", "--image-size", "100"), "a positive multiple of the patch size 16"),
-        (("meter", "--image-size", "0"), "a positive multiple of the patch size 16"),
+        (("meter", "--image-size", "100"), "positive multiples of the patch size 16"),
+        (("meter", "--image-size", "0"), "positive multiples of the patch size 16"),
         (("meter", "--text-length", "513"), "1 to 512 tokens"),
+        (("meter", "--image-size", "288x384"), "its images are square"),
+        (("vilt", "--image-size", "320x600"), "positive multiples of the patch size 32"),
+        (("vilt", "--image-size", "wide"), "pixels, or HEIGHTxWIDTH"),
+        (("vilt", "--image-size", "32x32x3"), "pixels, or HEIGHTxWIDTH"),
+        (("roberta", "--image-size", "384"), "it reads no images"),
+        (("bert", "--text-length", "513"), "1 to 512 tokens"),
+        (("meter", "--parallel-width", "96"), "--parallel-width without --parallel-adapters"),
+        (("meter", "--skip-width", "0"), "--skip-width 0"),
     ],
 )
 def test_das_flops_explains_wrong_usage(arguments, message):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from compressor.errors import CheckFailed
-from exporters.parity import batches, check, compare, parity_failure, record
+from exporters.parity import check, compare, parity_failure, record, tried
 from exporters.runners import Runner
-from tests.exported import samples
+from tests.exported import full, samples
 
 LOGITS = torch.tensor([[0.0, 1.0, 2.0], [3.0, 1.0, 2.0]])
 
@@ -81,7 +81,7 @@ def test_answers_differ_inside_the_tolerance_only_where_the_reference_is_nearly_
 
 
 def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
-    made = list(batches(samples(), (1, 2, 8)))
+    made = tried(full(), samples(), (1, 2, 8))
     assert [tuple(batch["input_ids"].shape) for batch in made] == [(1, 12), (2, 12), (8, 12), (1, 4)]
     assert made[-1]["attention_mask"].all()
     assert torch.equal(made[-1]["pixel_values"][0], samples()["pixel_values"][2])
@@ -89,7 +89,7 @@ def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
         "input_ids": torch.arange(20)[:, None].expand(-1, 6),
         "attention_mask": torch.ones(20, 6, dtype=torch.int64),
     }
-    made = list(batches(many, (1, 2, 8)))
+    made = tried(full(), many, (1, 2, 8))
     assert [len(batch["input_ids"]) for batch in made] == [1, 2, 8, 8, 8, 1]
     assert {int(row) for batch in made for row in batch["input_ids"][:, 0]} == set(range(20))
     assert made[-1]["input_ids"].shape[1] == 3  # nothing to trim: cut in half
@@ -97,14 +97,15 @@ def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
 
 def test_check_runs_both_on_the_same_batches():
     logits = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:, :5])
-    found = check(logits, logits, samples(), (1, 2, 3), 1e-4)
-    assert (found.status, found.samples, found.batch_sizes, found.text_lengths) == ("passed", 3, (1, 2, 3), (4, 12))
+    found = check(logits, logits, tried(full(), samples(), (1, 2, 3)), 1e-4)
+    assert (found.status, found.samples) == ("passed", 1 + 2 + 3 + 1)
+    assert (found.batch_sizes, found.text_lengths, found.image_sizes) == ((1, 2, 3), (4, 12), ((64, 64),))
 
 
 def test_check_fails_a_runtime_that_forgets_rows():
     whole = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:, :5])
     first = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:1, :5])
-    assert check(whole, first, samples(), (1, 2, 3), 1e-4).status == "failed"
+    assert check(whole, first, tried(full(), samples(), (1, 2, 3)), 1e-4).status == "failed"
 
 
 def test_the_record_says_what_was_compared_and_how_to_go_on(tmp_path):
