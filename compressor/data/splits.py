@@ -53,12 +53,13 @@ class Split:
         return max(1, self.images)
 
     def describe(self) -> dict[str, Any]:
-        """Which files, how many samples, a fingerprint of the files, and rows that could not be used."""
+        """Which files, how many samples, a fingerprint of the files; rows that no answer fits, and rows that are bad."""
         return {
             "name": self.name,
             "files": [path.name for path in self.rows.files],
             "rows": len(self),
             "fingerprint": "-".join(fingerprint(path) for path in self.rows.files),
+            "dropped": self.rows.dropped,
             "unreadable": list(self.rows.unreadable),
         }
 

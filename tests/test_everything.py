@@ -1,0 +1,84 @@
+"""Every family with every task, from a small checkpoint to a profile, by the commands a user types."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import pytest
+
+import exporters.tensorrt
+from compressor.data.images import decode_image
+from compressor.data.layouts import read_data
+from compressor.tasks import TASKS
+from das.demo import DEMOS, prepare_demo
+from tests.support import das
+
+METRICS = {
+    "vqa": "VQA score",
+    "nlvr2": "accuracy",
+    "irtr": "mean R@1",
+    "snli-ve": "accuracy",
+    "text-classification": "accuracy",
+}
+QUICK = ("--batch-size", 8, "--search-epochs", 0.5, "--recover-epochs", 0.2)
+FORMATS = ("--onnx", "--trt") if importlib.util.find_spec("tensorrt_rtx") else ("--onnx",)
+
+
+def answered(*arguments):
+    """The JSON document of a command that must succeed."""
+    done = das(*arguments, "--json")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def question(folder, task):
+    """Options of ``das predict``: the pictures and the text of a sample, all of them files of the folder."""
+    splits = read_data(folder / "data", task).splits
+    sample = splits.get("test", splits["val"]).samples[0]
+    options = ["--text", sample.text]
+    for number, picture in enumerate(sample.pictures):
+        decode_image(picture.read(), picture.origin).save(folder / f"{number}.png")
+        options += ["--image", f"{number}.png"]
+    return options
+
+
+@pytest.mark.parametrize(("family", "task"), DEMOS)
+def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
+    demo = replace(DEMOS[family, task], images=40, steps=3, shipped=0)
+    prepare_demo(demo, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path / "demo")
+    monkeypatch.delenv("DAS_DATA", raising=False)
+    monkeypatch.setattr(exporters.tensorrt, "AHEAD_OF_TIME", ("SM86",))
+    monkeypatch.setattr("profiles.profile.memory", lambda request: "not in this test")  # a process each
+
+    assert [head["task"] for head in answered("inspect", demo.checkpoint)["heads"]] == [task]
+    report = answered("compress", demo.checkpoint, "--skip", 1, *QUICK)
+    assert (report["family"], report["task"]) == (family, task)
+    assert report["slim"]["metric"] == METRICS[task]
+    for which, subject in (("full", demo.checkpoint), ("slim", "runs/latest")):
+        assert answered("eval", subject)["value"] == pytest.approx(report[which]["value"])
+
+    exports = answered("export", *FORMATS)["exports"]
+    assert [made["format"] for made in exports] == [name.removeprefix("--") for name in FORMATS]
+    assert exports[0]["parity"]["status"] == "passed"
+    assert all(made["parity"]["status"] in ("passed", "not verified") for made in exports)
+    profile = answered("profile", "--seconds", 0.2, "--device", "cpu", "--threads", 1)
+    assert [entry["name"] for entry in profile["runtimes"]] == ["torch", "onnxruntime"]
+    assert profile["macs"]["slim"] < profile["macs"]["full"]
+
+    asked = question(tmp_path / "demo", task)
+    ours, theirs = (answered("predict", *asked, "--runtime", name)["answers"] for name in ("torch", "onnx"))
+    assert ours[0]["answer"] == theirs[0]["answer"]
+    assert ours[0]["probability"] == pytest.approx(theirs[0]["probability"], abs=1e-4)
+
+    page = (tmp_path / "demo" / "runs" / "latest" / "report.md").read_text()
+    for words in (METRICS[task], TASKS[task].floor_name, TASKS[task].samples, "model.onnx", "Latency"):
+        assert words in page
+    assert ("IR R@1" in page) == (task == "irtr")
+
+
+def test_every_family_has_a_demo_of_every_task_it_has_a_head_for():
+    from compressor.families import FAMILIES
+
+    heads = {(family.name, task) for family in FAMILIES.values() for task in family.heads if task in TASKS}
+    assert set(DEMOS) == heads
