@@ -151,6 +151,9 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     data = assign(
         found, root, TASKS[task], checkpoint.family.transforms(loaded.model.dims, tokenizer), loaded.model.dims.classes
     )
+    for split in data.splits:
+        if bad := split.rows.unreadable:
+            progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
         path=str(checkpoint.checkpoint.path.resolve()),

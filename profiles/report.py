@@ -369,6 +369,16 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
     return tuple(found)
 
 
+def _split(split: Mapping[str, Any], samples: str) -> str:
+    """One split in a line, with the first of its rows that could not be used."""
+    bad = split["unreadable"]
+    left_out = [f"{split['dropped']} that no answer of the vocabulary fits"] if split["dropped"] else []
+    left_out += [f"{len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})"] if bad else []
+    beside = f", left out: {', '.join(left_out)}" if left_out else ""
+    found = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"
+    return f"{found}, fingerprint {split['fingerprint']}{beside}"
+
+
 def report_markdown(report: CompressionReport) -> str:
     """The report as a Markdown page."""
     parts = [f"# {report.checkpoint}: {len(report.skipped)} layers skipped", bullets(sentences(report))]
@@ -378,9 +388,6 @@ def report_markdown(report: CompressionReport) -> str:
     parts += ["Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."]
     if report.not_measured:
         parts += ["## Not measured", bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
-    splits = [
-        f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {TASKS[report.task].samples}"
-        for split in report.data
-    ]
+    splits = [_split(split, TASKS[report.task].samples) for split in report.data]
     parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *splits])]
     return "\n\n".join(parts) + "\n"

@@ -53,7 +53,7 @@ class Split:
         return max(1, self.images)
 
     def describe(self) -> dict[str, Any]:
-        """Which files, how many samples, a fingerprint of the files; rows that no answer fits, and rows that are bad."""
+        """Which files, how many samples, a fingerprint of the files, and the rows that are left out."""
         return {
             "name": self.name,
             "files": [path.name for path in self.rows.files],
