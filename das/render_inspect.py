@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import rich.box
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -19,7 +22,7 @@ def print_inspection(found: Inspection) -> None:
     console.print(f"{found.checkpoint}: {found.family} ({found.format}), heads: {heads or 'none'}", style="bold")
     counted = "" if found.counted_head else ", no head counted"
     console.print(f"{quantity(found.parameters)} parameters, {quantity(found.macs)} MACs (1 MAC = 2 FLOPs){counted}")
-    console.print(", ".join(f"{name} {value}" for name, value in found.dims.items()), style="dim")
+    console.print(", ".join(f"{name} {value}" for name, value in _flat(found.dims)), style="dim")
     rows = tuple((e.name, e.pool, quantity(e.parameters), quantity(e.macs)) for e in found.layers)
     console.print(draw(Table("Layers that can be skipped", ("layer", "pool", "parameters", "MACs"), rows)))
     for scope, layers in found.scopes.items():
@@ -28,6 +31,15 @@ def print_inspection(found: Inspection) -> None:
         console.print(f"left over, {reason}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}", style="dim")
     for note in found.notes:
         console.print(f"note: {note}", style="yellow")
+
+
+def _flat(dims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Sizes by name, those of a library's own configuration among them."""
+    for name, value in dims.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        elif value is not None:
+            yield name, value
 
 
 def print_health(found: Health) -> None:

@@ -227,7 +227,7 @@ def assign(found: Found, root: Path, task: Task, transforms: Transforms, classes
         scored = splits.get("val", splits.get("test"))
         assert scored is not None
         roles = split("train", kept), split("train, last tenth", back), scored, others
-    return TaskData(*roles, found.labels, found.metrics, found.layout)
+    return TaskData(*roles, found.labels or task.labels, found.metrics, found.layout)
 
 
 def in_order(found: Found, names: Sequence[str]) -> Found:
@@ -255,17 +255,21 @@ def in_order(found: Found, names: Sequence[str]) -> Found:
             f"the model's name for each class (it has none for {', '.join(unknown)})",
             "rename the classes in the data, or give the data this checkpoint was trained on: --data",
         )
-    splits = {
-        name: replace(rows, samples=tuple(_moved(sample, places) for sample in rows.samples))
-        for name, rows in found.splits.items()
-    }
+    splits = {name: _renumbered(rows, places) for name, rows in found.splits.items()}
     return replace(found, splits=splits, labels=tuple(names))
+
+
+def _renumbered(rows: Rows, places: Mapping[int, int]) -> Rows:
+    """The same rows with other class numbers; those whose answers the model does not know are dropped, and counted."""
+    moved = [(sample, _moved(sample, places)) for sample in rows.samples]
+    kept = tuple(after for before, after in moved if after.labels or not before.labels)
+    return replace(rows, samples=kept, dropped=rows.dropped + len(moved) - len(kept))
 
 
 def _moved(sample: Sample, places: Mapping[int, int]) -> Sample:
     pairs = zip(sample.labels, sample.scores, strict=True)
-    kept = [(places[label], score) for label, score in pairs if label in places]
-    return replace(sample, labels=tuple(label for label, _ in kept), scores=tuple(score for _, score in kept))
+    known = [(places[label], score) for label, score in pairs if label in places]
+    return replace(sample, labels=tuple(label for label, _ in known), scores=tuple(score for _, score in known))
 
 
 def _check_unreadable(found: Found, root: Path) -> None:

@@ -15,6 +15,7 @@ from compressor.data.tables import read_table, table_rows
 from compressor.progress import Progress
 
 NLVR2_LABELS = ("False", "True")
+RETRIEVAL_LABELS = ("match",)
 SNLI_VE_LABELS = ("contradiction", "neutral", "entailment")
 
 Read = Callable[[Row, tuple[Picture, ...]], list[Sample]]
@@ -193,7 +194,7 @@ def _vqa(train: tuple[str, ...], val: str, marks: tuple[str, ...]) -> Layout:
 def _retrieval(name: str, prefix: str, splits: Mapping[str, tuple[str, ...]]) -> Layout:
     named = {split: tuple(f"{prefix}_caption_karpathy_{part}" for part in parts) for split, parts in splits.items()}
     marks = tuple(table for tables in named.values() for table in tables)
-    return _Tables(f"METER's {name} tables", named, marks, _IMAGE, ("caption",), _captions).layout()
+    return _Tables(f"METER's {name} tables", named, marks, _IMAGE, ("caption",), _captions, RETRIEVAL_LABELS).layout()
 
 
 # vqav2_val is trainable_val and rest_val together: what is held out is not trained on.

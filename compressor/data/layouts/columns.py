@@ -10,7 +10,7 @@ from typing import Any
 
 from compressor.data.base import Found, Layout, Rows, Sample
 from compressor.data.layouts.answers import soft_answers
-from compressor.data.layouts.arrow import NLVR2_LABELS, SNLI_VE_LABELS
+from compressor.data.layouts.arrow import NLVR2_LABELS, RETRIEVAL_LABELS, SNLI_VE_LABELS
 from compressor.data.layouts.pictures import Pictures
 from compressor.data.layouts.readers import Source, parquet_source, stream_source, text_source
 from compressor.data.layouts.rows import Row, Unreadable, class_names, read_rows, text
@@ -197,7 +197,7 @@ def _one(labels: tuple[str, ...], numbers: Mapping[str, int], value: Any) -> tup
 
 def _nothing(train: Source, column: str) -> tuple[tuple[str, ...], Answers]:
     """Retrieval: no label is needed to know that a caption belongs to its image."""
-    return (), lambda value: ((), ())
+    return RETRIEVAL_LABELS, lambda value: ((), ())
 
 
 IMAGE = ("image", "image_path", "file_name", "filename")

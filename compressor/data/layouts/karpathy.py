@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.base import Found, Layout, Sample
+from compressor.data.layouts.arrow import RETRIEVAL_LABELS
 from compressor.data.layouts.pictures import Pictures
 from compressor.data.layouts.readers import json_list
 from compressor.data.layouts.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
@@ -34,7 +35,7 @@ def read(root: Path, progress: Progress) -> Found:
         split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
         by_split.setdefault(split, []).append((place, row))
     splits = {split: read_rows([path], rows, samples, progress, len(rows)) for split, rows in by_split.items()}
-    return Found(NAME, splits, ())
+    return Found(NAME, splits, RETRIEVAL_LABELS)
 
 
 def _samples(pictures: Pictures, row: Row) -> list[Sample]:
