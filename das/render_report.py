@@ -12,7 +12,7 @@ from compressor.plan import Plan, summarise
 from compressor.tasks import TASKS
 from das.render_profile import draw
 from das.terminal import console, print_json
-from profiles.report import KEPT, REPLACED, Candidate, CompressionReport, sentences, tables
+from profiles.report import KEPT, REPLACED, Candidate, CompressionReport, sentences, split_lines, tables
 
 
 def print_report(report: CompressionReport, folder: Path) -> None:
@@ -23,6 +23,8 @@ def print_report(report: CompressionReport, folder: Path) -> None:
     console.print(f"  {KEPT} kept   {REPLACED} skip adapter\n", style="dim")
     for table in tables(report):
         console.print(draw(table))
+    for line in split_lines(report):
+        console.print(line, style="dim")
     for entry in report.not_measured:
         console.print(f"not measured, {entry.what}: {entry.why}", style="dim")
     console.print(f"\nrun folder: {folder} (report.md, report.json)", soft_wrap=True)

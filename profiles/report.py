@@ -369,6 +369,11 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
     return tuple(found)
 
 
+def split_lines(report: CompressionReport) -> tuple[str, ...]:
+    """Each split in a line: files, size, fingerprint, and what was left out of it."""
+    return tuple(_split(split, TASKS[report.task].samples) for split in report.data)
+
+
 def _split(split: Mapping[str, Any], samples: str) -> str:
     """One split in a line, with the first of its rows that could not be used."""
     bad = split["unreadable"]
@@ -388,6 +393,5 @@ def report_markdown(report: CompressionReport) -> str:
     parts += ["Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."]
     if report.not_measured:
         parts += ["## Not measured", bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
-    splits = [_split(split, TASKS[report.task].samples) for split in report.data]
-    parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *splits])]
+    parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *split_lines(report)])]
     return "\n\n".join(parts) + "\n"

@@ -101,6 +101,21 @@ def test_only_what_reads_both_runs_for_every_pair(name):
     assert not pools & {step.pool for step in steps_of(early)}
 
 
+def test_each_encoder_runs_once_for_each_caption_and_each_image():
+    vectors = golden("meter_tiny_irtr")
+    model, split = load_checkpoint(GOLDEN / "meter_tiny_irtr.ckpt").model, split_of(vectors)
+    rows = {"LEn0": 0, "VEn0": 0, "FL0": 0}
+
+    def count(name):
+        return lambda _block, _inputs, out: rows.__setitem__(name, rows[name] + len(out))
+
+    for name in rows:
+        model.blocks[name].register_forward_hook(count(name))
+    match_scores(model, split, 5, QUIET, "")
+    captions, images = len(split), len(split.pictures)
+    assert rows == {"LEn0": captions, "VEn0": images, "FL0": captions * images}
+
+
 def test_a_slim_model_ranks_as_its_pairs_do():
     vectors = golden("meter_tiny_irtr")
     full = load_checkpoint(GOLDEN / "meter_tiny_irtr.ckpt").model
