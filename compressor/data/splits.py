@@ -227,7 +227,7 @@ def assign(found: Found, root: Path, task: Task, transforms: Transforms, classes
         scored = splits.get("val", splits.get("test"))
         assert scored is not None
         roles = split("train", kept), split("train, last tenth", back), scored, others
-    return TaskData(*roles, found.labels or task.labels, found.metrics, found.layout)
+    return TaskData(*roles, found.labels, found.metrics, found.layout)
 
 
 def in_order(found: Found, names: Sequence[str]) -> Found:

@@ -51,7 +51,6 @@ IRTR = Task(
     floor=chance_floor,
     floor_name="chance",
     split=RankedSplit,
-    labels=("match",),
     ranked=True,
 )
 SNLI_VE = Task(

@@ -28,7 +28,6 @@ class Task:
         floor: training and evaluation splits to the score of a guesser that never sees an image.
         floor_name: what that guesser does.
         images: of one sample.
-        labels: names of the outputs where the data has none.
         ranked: the score comes of ranking all images and captions of a split, not of one sample after the other.
         dev_apart: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
@@ -44,6 +43,5 @@ class Task:
     floor_name: str
     split: type[Split] = Split
     images: int = 1
-    labels: tuple[str, ...] = ()
     ranked: bool = False
     dev_apart: bool = False
