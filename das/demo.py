@@ -58,6 +58,7 @@ class Demo:
         dims: sizes to the family's dims.
         config: dims and data to what is saved beside the tensors.
         tokenizer: style of :func:`word_tokenizer`.
+        seconds: of timing in each runtime.
         shipped: its checkpoint comes with das, trained on ``shipped`` images of another seed; 0 trains on the demo's.
     """
 
@@ -71,6 +72,7 @@ class Demo:
     dims: Callable[[Sizes], Any]
     config: Callable[[Any, Found], dict[str, object]]
     tokenizer: str
+    seconds: float = 5
     shipped: int = 0
 
     @property
@@ -79,7 +81,7 @@ class Demo:
         return "demo" if self.shipped else f"demo-{self.family}-{self.task}"
 
 
-def meter_dims(sizes: Sizes, layers: int = 2, fusion_layers: int = 3) -> MeterDims:
+def meter_dims(sizes: Sizes, layers: int = 1, fusion_layers: int = 3) -> MeterDims:
     """A METER with square patches as large as the cells of a scene."""
     return MeterDims(
         hidden=40,
@@ -177,9 +179,10 @@ SHIPPED = Demo(
     images=2000,
     steps=3000,
     learning_rate=1e-3,
-    dims=lambda sizes: meter_dims(sizes, fusion_layers=6),
+    dims=lambda sizes: meter_dims(sizes, layers=2, fusion_layers=6),
     config=public_config,
     tokenizer="roberta",
+    seconds=20,
     shipped=6000,
 )
 LENGTHS: Mapping[str, tuple[int, int]] = {  # training images of a task, and steps of fine-tuning

@@ -42,12 +42,13 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
         with _stage("das export --onnx"):
             das.export(run, "onnx", progress=progress())
         _try_tensorrt(run)
-        with _stage("das profile"):
-            das.profile(run, progress=progress())
+        measure = f"das profile --seconds {demo.seconds:g}"
+        with _stage(measure):
+            das.profile(run, seconds=demo.seconds, progress=progress())
         report = save_report(run)
     print_report(report, folder / run.path.relative_to(folder.resolve()))
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Try it yourself, in the folder {folder}:")
-    for command in (typed, "das export --trt", "das profile", predict):
+    for command in (typed, "das export --trt", measure, predict):
         console.print(f"  {command}", soft_wrap=True)
     return report
 
