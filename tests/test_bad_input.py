@@ -1,5 +1,6 @@
 """Mistakes a user makes: the right exit code, three parts, nothing damaged, never a bare traceback."""
 
+import json
 import os
 import pickle
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from compressor.checkpoints import read_checkpoint
 from compressor.data.tables import write_table
@@ -121,9 +123,36 @@ def test_foreign_classes_become_inert_placeholders(tmp_path, monkeypatch):
     assert torch.equal(read_checkpoint(tmp_path / "old.ckpt").state["weight"], torch.arange(3.0))
 
 
-def test_a_vilt_given_as_meter(workshop):
+def test_a_vilt_given_as_meter_has_another_head(workshop):
     shutil.copyfile(GOLDEN / "vilt_tiny_irtr.ckpt", "meter.ckpt")
-    refused(compress(), 3, "of no family das knows", "meter: cross_modal_text_transform.weight")
+    refused(compress(), 3, "has no head for vqa", "heads for: irtr, itm")
+
+
+def test_a_model_of_no_family_is_told_what_was_looked_for(workshop):
+    torch.save({"state_dict": {"encoder.weight": torch.ones(2)}}, "meter.ckpt")
+    looked_for = ("meter: cross_modal_text_transform.weight", "vilt: text_embeddings.word_embeddings.weight")
+    folders = ("vilt: config.json with model_type vilt", "bert: config.json with model_type bert")
+    refused(compress(), 3, "of no family das knows (its first keys: encoder.weight)", *looked_for, *folders)
+
+
+def test_a_hugging_face_folder_of_another_kind_of_model(workshop):
+    folder = workshop / "gpt2"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    save_file({"wte.weight": torch.ones(4, 2)}, folder / "model.safetensors")
+    kinds = (f"{name}: config.json with model_type {name}" for name in ("vilt", "roberta", "bert"))
+    for command in (("inspect",), ("eval",), ("compress", "--skip", 1)):
+        refused(das(command[0], folder, *command[1:]), 3, "of no family das knows (of model_type gpt2)", *kinds)
+
+
+def test_a_checkpoint_of_two_families_at_once(workshop):
+    states = [
+        torch.load(GOLDEN / f"{name}_tiny_vqa.ckpt", weights_only=True)["state_dict"] for name in ("meter", "vilt")
+    ]
+    torch.save({"state_dict": states[0] | states[1]}, "meter.ckpt")
+    refused(
+        compress(), 3, "looks like meter (METER's or DAS's public code), vilt (ViLT's or DAS's public code) at once"
+    )
 
 
 def test_missing_head(workshop):
@@ -239,7 +268,7 @@ def test_no_data_lists_the_places_looked_at(workshop):
 def test_no_tables_in_the_data_folder(workshop):
     for path in (workshop / "data").iterdir():
         path.unlink()
-    refused(compress(), 3, "no arrow file", "vqav2_train.arrow")
+    refused(compress(), 3, "data holds nothing, and no data for vqa", "vqav2_train.arrow", "docs/data.md")
 
 
 @pytest.mark.parametrize("damage", [b"", b"not arrow", "half"])
@@ -270,10 +299,32 @@ def test_labels_that_the_head_does_not_have(workshop):
     refused(compress(), 3, "answer label 3000")
 
 
-def test_image_bytes_that_do_not_decode(workshop):
+def damage_images(path, rows):
+    columns = pa.ipc.open_file(path.read_bytes()).read_all().to_pydict()
+    for row in rows:
+        columns["image"][row] = b"\x89PNG and then nonsense"
+    write_table(path, columns)
+
+
+def test_many_images_that_do_not_decode_are_listed(workshop):
+    damage_images(workshop / "data" / "vqav2_test.arrow", range(20))
+    listed = ("vqav2_test.arrow, row 0: the image does not decode", "vqav2_test.arrow, row 2: ", "and 17 more")
+    refused(compress(), 3, "20 of", "rows in data cannot be used", *listed, "at most 1% unusable rows")
+
+
+def test_a_single_image_that_does_not_decode_is_left_out_and_said(workshop):
+    damage_images(workshop / "data" / "vqav2_test.arrow", [7])
+    result = das("compress", "meter.ckpt", "--layers", "FL1", "--recover-epochs", 0, "--json")
+    said = "vqav2_test.arrow, row 7: the image does not decode"
+    assert said in " ".join(result.stderr.split())
+    (test,) = (split for split in json.loads(result.stdout)["data"] if split["name"] == "test")
+    assert test["unreadable"] == [said]
+
+
+def test_an_image_whose_pixels_are_damaged_is_found_before_the_search(workshop):
     path = workshop / "data" / "vqav2_test.arrow"
     columns = pa.ipc.open_file(path.read_bytes()).read_all().to_pydict()
-    columns["image"][0] = b"\x89PNG and then nonsense"
+    columns["image"][0] = columns["image"][0][:200]  # the header is whole
     write_table(path, columns)
     refused(compress(), 3, "row 0", "does not decode")
 

@@ -394,6 +394,7 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
     block = "vit_model.visual.transformer.resblocks.{i}.mlp.c_fc.weight"
     fusion = "cross_modal_text_layers.{i}.intermediate.dense.weight"
     positions = len(state["text_transformer.embeddings.position_embeddings.weight"])
+    types = len(state["token_type_embeddings.weight"]) - 1  # the first is the text's
     heads = int(config.get("num_heads", hidden // 64))
     # Any layer's will do: adapters in some layers only are found incomplete when they are loaded.
     adapters = [len(state[key]) for key in state if re.fullmatch(_PARALLEL_ADAPTER, key)]
@@ -416,7 +417,7 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
         patch=conv.shape[-1],
         image_size=grid * conv.shape[-1],
         images=head.images,
-        image_types=max(len(state["token_type_embeddings.weight"]) - 1, head.images),
+        image_types=max(types, head.images) if types else 0,
         classes=head.classes or (len(state[last]) if last in state else 1),
         text_length=min(int(config.get("max_text_len", 50)), positions - 2),
         class_token="token4classifier" in state,

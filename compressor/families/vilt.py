@@ -295,6 +295,7 @@ def _sizes(state: Mapping[str, Tensor], keys: KeyTable, last: str, task: str | N
 
     head = HEADS[task] if task else Head()
     hidden, _, _, patch = shape("prologue.image.projection.weight")
+    types = shape("prologue.image_types")[0] - 1  # the first is the text's
     adapter = find("blocks.En0.attention.adapter.down_proj.weight")
     return {
         "hidden": hidden,
@@ -303,7 +304,7 @@ def _sizes(state: Mapping[str, Tensor], keys: KeyTable, last: str, task: str | N
         "patch": patch,
         "position_grid": math.isqrt(shape("prologue.image.positions")[1] - 1),
         "images": head.images,
-        "image_types": max(shape("prologue.image_types")[0] - 1, head.images),
+        "image_types": max(types, head.images) if types else 0,
         "text_vocabulary": shape("prologue.text.word_embeddings.weight")[0],
         "text_positions": shape("prologue.text.position_embeddings.weight")[0],
         "text_types": shape("prologue.text.token_type_embeddings.weight")[0],
