@@ -17,7 +17,7 @@ from compressor.data.splits import TaskData, assign, find_data, in_order
 from compressor.data.text import find_tokenizer
 from compressor.errors import Problem, UsageError, environment_problem, usage_error
 from compressor.families import FAMILIES
-from compressor.loading import Loaded, Recognised, Transfer, choose_task, load_checkpoint, recognise
+from compressor.loading import Loaded, Recognised, Transfer, choose_task, has_own_head, load_checkpoint, recognise
 from compressor.plan import match_layers, summarise
 from compressor.progress import QUIET, Progress
 from compressor.recovery import Recovery
@@ -143,7 +143,10 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     task = choose_task(checkpoint, settings.task, settings.adapt)
     _check_task(task)
     root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-    found = in_order(read_data(root, task, progress), checkpoint.labels)
+    found = read_data(root, task, progress)
+    found = in_order(
+        found, checkpoint.labels, TASKS[task], has_own_head(checkpoint, task, len(found.labels), settings.adapt)
+    )
     transfer = Transfer(checkpoint.family.heads[task].classes or len(found.labels)) if settings.adapt else None
     loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer, settings.text_length)
     candidates = _candidates(settings, loaded.model)
@@ -264,7 +267,7 @@ def open_for_evaluation(
         run = open_run(subject)
         model = run.load_slim()
         root = find_data(data, run.manifest.data_root)
-        found = in_order(read_data(root, model.task), run.labels())
+        found = in_order(read_data(root, model.task), run.labels(), TASKS[model.task])
         spare_threads(model)
         return model, assign(found, root, TASKS[model.task], run.transforms(), model.dims.classes), ()
     checkpoint = recognise(subject)
@@ -273,7 +276,7 @@ def open_for_evaluation(
     loaded = load_checkpoint(checkpoint, task, text_length=text_length)
     transforms = checkpoint.family.transforms(loaded.model.dims, _tokenizer(checkpoint, tokenizer))
     root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-    found = in_order(read_data(root, task), checkpoint.labels)
+    found = in_order(read_data(root, task), checkpoint.labels, TASKS[task])
     spare_threads(loaded.model)
     return loaded.model, assign(found, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
 

@@ -43,7 +43,8 @@ class Recognised:
         return tuple(task for task in self.heads if task in TASKS)
 
     def _has(self, task: str, prefix: str) -> bool:
-        named = self.checkpoint.config.get("architectures") or ()
+        named = self.checkpoint.config.get("architectures")
+        named = named if isinstance(named, list) else []
         meant = self.format.architectures.get(task)
         return any(key.startswith(prefix) for key in self.state) and (meant is None or meant in named)
 
@@ -160,9 +161,27 @@ def load_checkpoint(
     """
     found = source if isinstance(source, Recognised) else recognise(source)
     task = choose_task(found, task, transfer is not None)
+    own_head = has_own_head(found, task, transfer.classes if transfer else None, transfer is not None)
     with _sizes_that_fit(found):
         dims = found.format.read_dims(found.state, found.checkpoint.config, task)
-    return _load(found, task, _changed(found, task, dims, image_size, transfer, text_length), transfer is not None)
+        dims = _changed(found, dims, image_size, transfer, text_length, own_head)
+        if dims.classes == 1 and found.family.heads[task].classes is None:
+            raise ValueError("the head has one output: regression, not classification")
+    return _load(found, task, dims, own_head, transfer is not None)
+
+
+def has_own_head(found: Recognised, task: str, classes: int | None, adapt: bool) -> bool:
+    """Whether the checkpoint's head for ``task`` is used; ``--adapt`` replaces one for another number of classes.
+
+    Raises:
+        InputError: its sizes cannot be read.
+    """
+    if task not in found.heads:
+        return False
+    if not adapt or found.family.heads[task].classes is not None:
+        return True
+    with _sizes_that_fit(found):
+        return bool(found.format.read_dims(found.state, found.checkpoint.config, task).classes == classes)
 
 
 def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
@@ -175,11 +194,11 @@ def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
     found = source if isinstance(source, Recognised) else recognise(source)
     with _sizes_that_fit(found):
         dims = found.format.read_dims(found.state, found.checkpoint.config, None)
-    return _load(found, None, dims, False)
+    return _load(found, None, dims, False, False)
 
 
-def _load(found: Recognised, task: str | None, dims: Any, adapt: bool) -> Loaded:
-    family, table = found.family, found.format.table(task if task in found.heads else None)
+def _load(found: Recognised, task: str | None, dims: Any, own_head: bool, adapt: bool) -> Loaded:
+    family, table = found.family, found.format.table(task if own_head else None)
     with _sizes_that_fit(found):
         model = family.build(dims, task or "")
         if task is None:
@@ -189,7 +208,7 @@ def _load(found: Recognised, task: str | None, dims: Any, adapt: bool) -> Loaded
         _attach_skips(model, ours)
         own = model.state_dict()
         read = {name: value for name, value in ours.items() if name in own}
-        fresh = _fresh_names(model, read) if adapt else set()
+        fresh = _fresh_names(model, read, adapt)
         _check_complete(own, read, found, task, fresh)
         model.load_state_dict(own | {name: value.float() for name, value in read.items()})
     used = {origin[name] for name in read if name in origin}
@@ -253,7 +272,12 @@ def choose_task(found: Recognised, task: str | None, adapt: bool = False) -> str
 
 
 def _changed(
-    found: Recognised, task: str, dims: Any, image_size: int | None, transfer: Transfer | None, text_length: int | None
+    found: Recognised,
+    dims: Any,
+    image_size: int | None,
+    transfer: Transfer | None,
+    text_length: int | None,
+    own_head: bool,
 ) -> Any:
     """The checkpoint's sizes with what the user asked for."""
     problems, changes = [], {}
@@ -273,7 +297,7 @@ def _changed(
         changes["text_length"] = text_length
     if problems:
         raise UsageError(*problems)
-    if transfer is not None and task not in found.heads:
+    if transfer is not None and not own_head:
         changes["classes"] = transfer.classes
     if transfer is not None and not dims.parallel_width:
         changes["parallel_width"] = max(1, round(dims.hidden * found.family.parallel_fraction))
@@ -288,6 +312,9 @@ def _leftovers(found: Recognised, task: str | None, used: set[str], known: set[s
     for key in (key for key in found.state if key not in used):
         reasons = [entry.reason for entry in format.leftovers if re.match(entry.pattern, key)]
         reasons += [f"head of another task ({name})" for head, name in unread.items() if key.startswith(head)]
+        reasons += ["a head for other classes; a new one is trained"] * key.startswith(
+            format.heads.get(task or "", " ")
+        )
         unknown = "no such part in this model" if key in known else f"not part of a {found.family.name}"
         leftovers[key] = reasons[0] if reasons else unknown
     return leftovers
@@ -301,18 +328,21 @@ def _attach_skips(model: StepModel, ours: State) -> None:
             model.skips[name] = SkipAdapter(stream_width(model, name), width)
 
 
-def _fresh_names(model: StepModel, read: State) -> set[str]:
-    """Parameters that a transfer starts anew: parallel adapters, and a head that the checkpoint does not have."""
+def _fresh_names(model: StepModel, read: State, adapt: bool) -> set[str]:
+    """Parameters that start anew: with ``--adapt`` parallel adapters, and a head that the checkpoint does not have.
+
+    A backbone may come without a pooler (BERT saved with its language-modelling head does).
+    """
     beside = tuple(f"blocks.{name}." for name, module in model.blocks.named_modules() if isinstance(module, Adapter))
     head_there = any(name.startswith(HEAD) for name in read)
-    if not head_there:
+    if adapt and not head_there:
         for module in model.epilogue.get_submodule("head").modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-    # BERT saved with its language-modelling head has no pooler.
-    fresh = (*beside, *(() if head_there else (HEAD, "epilogue.pooler.")))
-    return {name for name in model.state_dict() if name.startswith(fresh) and name not in read}
+    anew = (*(beside if adapt else ()), *(() if head_there else (HEAD, "epilogue.pooler.")))
+    without_head = adapt or isinstance(model.epilogue.head, nn.Identity)
+    return {name for name in model.state_dict() if without_head and name.startswith(anew) and name not in read}
 
 
 def _check_complete(

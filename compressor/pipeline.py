@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,7 +117,9 @@ def _identity(job: Job) -> dict[str, Any]:
     """What must be the same for a run to be resumed."""
     asked = job.settings.model_dump(exclude={"out", "data", "checkpoint", "tokenizer"})
     splits = [split.describe()["fingerprint"] for split in job.data.splits]
-    return {**asked, "layers": list(job.candidates), "checkpoint": job.source.sha256, "data": splits}
+    tokenizer = hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest()
+    layers = list(job.candidates)
+    return {**asked, "layers": layers, "checkpoint": job.source.sha256, "data": splits, "tokens": tokenizer}
 
 
 def _evaluate(job: Job, model: StepModel, which: str, progress: Progress) -> tuple[Evaluation, ...]:
@@ -231,7 +234,7 @@ def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, 
     recovery = job.recovery
     groups = recovery_groups(slim, recovery)
     if recovery.steps == 0:
-        return {}
+        return {} if job.settings.layers else updated_parameters(slim, groups)  # by the search
     optimiser = Optimiser(groups, recovery.steps)
     if "recover" in keep.state:
         _restore(keep.state["recover"], slim, optimiser)

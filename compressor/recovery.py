@@ -54,12 +54,10 @@ def transfer_groups(model: StepModel, rate: float) -> Groups:
 
 def head_groups(model: StepModel, rate: float) -> Groups:
     """The head at 50 times the rate, the poolers in front of it at 5 times (METER's recipe)."""
-    head = {name for name, _ in model.epilogue.named_parameters() if name.startswith("head.")}
     named = dict(model.epilogue.named_parameters())
-    return [
-        ([named[name] for name in named if name not in head], min(POOLER_FACTOR * rate, MAX_LEARNING_RATE)),
-        ([named[name] for name in named if name in head], min(HEAD_FACTOR * rate, MAX_LEARNING_RATE)),
-    ]
+    poolers = [named[name] for name in named if "pooler" in name.partition(".")[0]]
+    head = [named[name] for name in named if name.startswith("head.")]
+    return [(poolers, min(POOLER_FACTOR * rate, MAX_LEARNING_RATE)), (head, min(HEAD_FACTOR * rate, MAX_LEARNING_RATE))]
 
 
 def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import chdir
+from dataclasses import replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never look anything up
 
@@ -18,7 +19,7 @@ from compressor.data.tables import read_table
 from compressor.job import Settings
 from compressor.pipeline import compress
 from compressor.runs import ROOT, point_latest_at
-from das.demo import ASSETS, SHIPPED
+from das.demo import ASSETS, DEMOS, SHIPPED, prepare_demo
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring
 
@@ -45,6 +46,24 @@ def workshop(shared_workshop, tmp_path, monkeypatch):
     """The same, copied, as the current folder."""
     folder = tmp_path / "workshop"
     shutil.copytree(shared_workshop, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DAS_DATA", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_sentences(tmp_path_factory):
+    """A small RoBERTa that classifies sentences, hardly trained, and sentences; no test changes it."""
+    folder = tmp_path_factory.mktemp("sentences") / "workshop"
+    prepare_demo(replace(DEMOS["roberta", "text-classification"], images=60, steps=2), folder)
+    return folder
+
+
+@pytest.fixture
+def sentences(shared_sentences, tmp_path, monkeypatch):
+    """The same, copied, as the current folder."""
+    folder = tmp_path / "sentences"
+    shutil.copytree(shared_sentences, folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("DAS_DATA", raising=False)
     return folder

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from compressor.checkpoints import read_checkpoint
 from compressor.data.tables import write_table
@@ -258,6 +258,112 @@ def test_settings_that_make_no_model(workshop, setting, value):
     content["hyper_parameters"]["config"][setting] = value
     torch.save(content, "meter.ckpt")
     refused(das("inspect", "meter.ckpt"), 3, "meter.ckpt has tensors or hyper_parameters that make no meter")
+
+
+def compress_sentences(*arguments):
+    return das("compress", "roberta", "--skip", 1, *arguments)
+
+
+def test_a_task_that_the_family_has_no_head_for(sentences):
+    for command in ("inspect", "eval"):
+        refused(das(command, "roberta", "--task", "vqa"), 2, "no task 'vqa' for roberta", "--task text-classification")
+    refused(compress_sentences("--task", "nlvr2", "--adapt"), 2, "no task 'nlvr2' for roberta")
+
+
+def test_an_image_size_for_a_model_that_reads_none(sentences):
+    refused(compress_sentences("--image-size", 384), 2, "an image size for roberta", "it reads no images")
+
+
+def test_sizes_that_the_model_cannot_have_are_reported_at_once(workshop, sentences):
+    refused(compress_sentences("--text-length", 9999), 2, "text length 9999", "tokens", "--text-length")
+    refused(compress_sentences("--text-length", 0, "--image-size", 9), 2, "text length 0", "an image size for roberta")
+
+
+@pytest.mark.parametrize("command", ["compress", "search"])
+def test_sizes_that_do_not_fit_the_patches(workshop, command):
+    arguments = ("meter.ckpt", "--skip", 8, "--image-size", 50, "--text-length", 9999)
+    refused(das(command, *arguments), 2, "image size 50", "a multiple of the patch size 12", "text length 9999")
+
+
+def test_data_of_another_task_is_called_by_its_name(workshop, shared_sentences):
+    folder = shared_sentences / "data"
+    refused(compress("--data", folder), 3, "holds data for text-classification", "--task text-classification, or give")
+
+
+def test_sentences_of_more_classes_than_the_head_has(sentences):
+    path = sentences / "data" / "train.tsv"
+    path.write_text(path.read_text().replace("\t0", "\t7"))
+    refused(compress_sentences(), 3, "train.tsv has answer label 7, the model's head has 2 classes")
+
+
+def test_sentences_without_labels_are_listed(sentences):
+    path = sentences / "data" / "train.tsv"
+    path.write_text(path.read_text().replace("\t0", ""))
+    refused(compress_sentences(), 3, "rows in data cannot be used: train.tsv, line", "1 columns, not 2", "more")
+
+
+def test_a_model_that_names_its_classes_otherwise_than_the_data(sentences):
+    path = sentences / "roberta" / "config.json"
+    path.write_text(path.read_text().replace('"positive"', '"neutral"', 1))
+    for command in (("compress", "--skip", 1), ("eval",)):
+        result = das(command[0], "roberta", *command[1:])
+        refused(result, 3, "the data names the classes negative, positive, the model negative, neutral", "positive)")
+
+
+def test_classes_in_another_order_than_the_data_are_found_by_name(sentences):
+    before = json.loads(das("eval", "roberta", "--json").stdout)
+    config, weights = sentences / "roberta" / "config.json", sentences / "roberta" / "model.safetensors"
+    changed = json.loads(config.read_text()) | {"id2label": {"0": "Positive", "1": "NEGATIVE"}}
+    config.write_text(json.dumps(changed))
+    head = {name: value.flip(0) if "out_proj" in name else value for name, value in load_file(weights).items()}
+    save_file(head, weights)
+    assert json.loads(das("eval", "roberta", "--json").stdout)["value"] == before["value"]
+
+
+def test_a_run_given_where_a_checkpoint_belongs(run_here):
+    for command in (("compress", "--skip", 1), ("search", "--skip", 1), ("inspect",)):
+        result = das(command[0], run_here, *command[1:])
+        assert result.exit_code == 3
+        message = " ".join(result.stderr.split())
+        assert "is a run, a model that das has compressed" in message
+        assert "fix: give the checkpoint that the run names" in message
+    assert [path.name for path in run_here.parent.iterdir() if path.name != "latest"] == [run_here.name]
+
+
+def test_predict_with_other_pictures_or_texts_than_the_task_has(run_here):
+    picture, question = ("--image", "scene.png"), ("--text", "what?")
+    for given, words in (
+        ((), ("0 images for vqa", "0 texts for vqa", '--text "..."')),
+        (question, ("0 images for vqa", "1 image", "--image FILE")),
+        ((*picture, *picture, *question), ("2 images for vqa",)),
+        ((*picture, *question, *question), ("2 texts for vqa",)),
+        ((*picture, *question, "--top", 0), ("--top 0", "at least 1 answer")),
+    ):
+        result = das("predict", *given)
+        assert result.exit_code == 2
+        message = " ".join(result.stderr.split())
+        assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--family", "nope"), ("--family nope", "one of meter, vilt, roberta, bert")),
+        (("--family", "bert", "--task", "vqa"), ("--task vqa for bert", "one of text-classification")),
+        (("--task", "captioning"), ("--task captioning for meter", "one of vqa, nlvr2, irtr, snli-ve")),
+    ],
+)
+def test_a_demo_that_there_is_none_of(tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    refused(das("demo", *options), 2, *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["compress", "search", "inspect", "eval"])
+def test_a_folder_that_is_no_model(workshop, command):
+    (workshop / "folder").mkdir()
+    options = ("--skip", 1) if command in ("compress", "search") else ()
+    refused(das(command, "folder", *options), 3, "folder is a folder without weights", "model.safetensors")
 
 
 def test_no_data_lists_the_places_looked_at(workshop):

@@ -10,7 +10,7 @@ import pytest
 
 import das as api
 from compressor.runs import open_run
-from tests.support import das
+from tests.support import GOLDEN, das
 
 COMMANDS = ("demo", "inspect", "compress", "search", "eval", "predict", "export", "profile", "flops", "doctor")
 
@@ -51,12 +51,46 @@ def test_dry_run_writes_nothing(workshop):
 
 def test_inspect_names_layers_costs_and_leftovers(workshop):
     found = json.loads(das("inspect", "meter.ckpt", "--json").stdout)
-    assert found["family"] == "meter"
+    assert (found["family"], found["format"]) == ("meter", "METER's or DAS's public code")
     assert found["tasks"] == ["vqa"]
     assert [layer["name"] for layer in found["layers"]][-1] == "FV5"
     assert all(layer["macs"] > 0 and layer["parameters"] > 0 for layer in found["layers"])
     assert found["scopes"]["fusion"] == "FL0-5, FV0-5"
     assert "LEn0-1" in das("inspect", "meter.ckpt").stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("vilt_tiny_irtr.ckpt", "vilt_tiny_irtr.ckpt: vilt (ViLT's or DAS's public code), heads: irtr, itm (not"),
+        ("meter_tiny_nlvr2.ckpt", "meter_tiny_nlvr2.ckpt: meter (METER's or DAS's public code), heads: nlvr2"),
+    ],
+)
+def test_inspect_names_family_format_and_heads(name, line):
+    result = das("inspect", GOLDEN / name)
+    assert result.exit_code == 0, result.stderr
+    assert " ".join(result.stdout.split()).startswith(line)
+
+
+def test_inspect_takes_a_hugging_face_folder(sentences):
+    found = json.loads(das("inspect", "roberta", "--json").stdout)
+    assert (found["family"], found["format"], found["tasks"]) == ("roberta", "Hugging Face", ["text-classification"])
+    assert [layer["name"] for layer in found["layers"]] == [f"En{i}" for i in range(6)]
+    assert found["scopes"] == {"encoder": "En0-5"}
+    assert not found["leftovers"]
+    shown = das("inspect", "roberta").stdout
+    assert "roberta: roberta (Hugging Face), heads: text-classification" in shown
+    assert "--scope encoder: En0-5" in shown
+
+
+def test_a_text_encoder_is_searched_without_naming_its_task(sentences):
+    facts = json.loads(das("compress", "roberta", "--skip", 2, "--dry-run", "--json").stdout)
+    assert facts["candidates"] == [f"En{i}" for i in range(6)]
+    result = das(
+        "search", "roberta", "--skip", 2, "--search-epochs", 4, "--batch-size", 8, "--scope", "En2-5", "--json"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert {entry["name"] for entry in json.loads(result.stdout)["candidates"]} == {f"En{i}" for i in range(2, 6)}
 
 
 def test_compress_prints_one_json_document(workshop):
@@ -102,8 +136,9 @@ def test_search_names_layers_and_the_next_command(workshop):
     assert not list(workshop.glob("runs/*"))
 
 
-def test_predict_answers_with_a_word_it_knows(run_here):
-    result = das("predict", "--image", "scene.png", "--question", "how many things are there?", "--json")
+@pytest.mark.parametrize("option", ["--question", "--text"])
+def test_predict_answers_with_a_word_it_knows(run_here, option):
+    result = das("predict", "--image", "scene.png", option, "how many things are there?", "--json")
     answers = json.loads(result.stdout)["answers"]
     assert len(answers) == 3
     assert answers[0]["answer"] in open_run(run_here).labels()

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models
 
-from compressor.data.base import Found, Picture, Rows, Sample, Transforms
+from compressor.data.base import Picture, Rows, Sample, Transforms
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.images import ClipTransform, decode_image
 from compressor.data.layouts import read_data
-from compressor.data.splits import assign, find_data, in_order, text_only_floor
+from compressor.data.splits import assign, find_data, text_only_floor
 from compressor.data.tables import fingerprint, write_table
 from compressor.data.text import TextTransform, find_tokenizer
 from compressor.errors import InputError
@@ -179,7 +179,7 @@ def test_with_a_test_split_the_layers_are_chosen_on_val(tmp_path):
     assert [len(split) for split in (data.train, data.held_out, data.evaluation)] == [40, 8, 10]
 
 
-def test_without_a_test_split_the_last_tenth_of_the_images_is_held_out(tmp_path):
+def test_without_a_test_split_a_tenth_of_the_images_is_held_out(tmp_path):
     data = roles(tables(tmp_path, train=20, val=4))
     assert data.evaluation.name == "val"
     assert (len(data.train), len(data.held_out)) == (36, 4)
@@ -214,15 +214,6 @@ def test_more_than_a_hundredth_of_unreadable_rows_fails(tmp_path, bad, fails):
 def test_a_training_split_alone_is_not_enough(tmp_path):
     with pytest.raises(InputError, match="has answers for the splits: train"):
         roles(tables(tmp_path, train=5))
-
-
-def test_classes_are_numbered_as_the_model_numbers_them():
-    rows = Rows((), (Sample("a", labels=(0,), scores=(1.0,)), Sample("b", labels=(1,), scores=(0.5,))))
-    found = Found("x", {"train": rows}, ("negative", "positive"))
-    moved = in_order(found, ("POSITIVE", "NEGATIVE"))
-    assert [sample.labels for sample in moved.splits["train"].samples] == [(1,), (0,)]
-    with pytest.raises(InputError, match="none for positive"):
-        in_order(found, ("negative", "else"))
 
 
 def test_fingerprints_follow_the_content(tmp_path):

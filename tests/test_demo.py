@@ -98,6 +98,7 @@ def test_the_story_of_another_family_and_task_ends_with_commands_that_work(folde
     monkeypatch.setitem(DEMOS, ("vilt", "nlvr2"), small)
     monkeypatch.setattr(api, "profile", functools.partial(api.profile, seconds=0.2))
     monkeypatch.setattr("profiles.profile.memory", lambda request: "not in this test")
+    monkeypatch.setattr("exporters.tensorrt.AHEAD_OF_TIME", ("SM86",))
     result = das("demo", "--family", "vilt", "--task", "nlvr2", "--skip", 2)
     assert result.exit_code == 0, result.stderr
     assert "2 of 6 candidate layers removed" in result.stdout

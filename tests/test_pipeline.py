@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from compressor.progress import Progress
 from compressor.runs import open_run
 from compressor.tasks import TASKS
 from compressor.training import PAPER_LEARNING_RATE, PAPER_STEPS, scaled_learning_rate
+from das.demo import DEMOS, prepare_demo
 from tests.support import GOLDEN, das
 
 QUICK = {"search_epochs": 2.0, "recover_epochs": 1.0, "batch_size": 32}
@@ -116,6 +118,26 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(workshop, stage, ste
     assert same(weights(resumed), weights(whole))
     assert [{**e, "seconds": 0} for e in resumed.search_log()] == [{**e, "seconds": 0} for e in whole.search_log()]
     assert not (workshop / "runs" / "broken.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "task"), [("vilt", "irtr"), ("meter", "nlvr2"), ("vilt", "vqa"), ("bert", "text-classification")]
+)
+def test_every_kind_of_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch, family, task):
+    demo = replace(DEMOS[family, task], images=30, steps=2, shipped=0)
+    prepare_demo(demo, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path / "demo")
+    monkeypatch.delenv("DAS_DATA", raising=False)
+    asked = settings(checkpoint=demo.checkpoint, task=task, skip=2, search_epochs=1.0, recover_epochs=0.5, batch_size=4)
+    whole = compress(asked.model_copy(update={"out": "runs/whole"}))
+    broken = asked.model_copy(update={"out": "runs/broken"})
+    for stage, resume in (("Searching", False), ("Recovering", True)):
+        with pytest.raises(Interrupted, match="--resume"):
+            compress(broken, resume=resume, progress=InterruptAt(stage, 2))
+    resumed = compress(broken, resume=True)
+    assert resumed.manifest.plan == whole.manifest.plan
+    assert same(weights(resumed), weights(whole))
+    assert resumed.manifest.results.slim == whole.manifest.results.slim
 
 
 def test_ctrl_c_before_the_training_leaves_nothing(workshop):

@@ -95,6 +95,7 @@ class Found:
         layout: name of the layout it lies in.
         splits: by name: ``train``, and ``val`` or ``test`` or both; more names are scored apart (``val mismatched``).
         labels: name of each class.
+        numbered_here: the numbers of the classes are only the order in which they were found in this folder.
         metrics: names of further metrics that belong to this dataset (GLUE's), keys of ``compressor.metrics.METRICS``.
     """
 
@@ -102,6 +103,7 @@ class Found:
     splits: Mapping[str, Rows]
     labels: tuple[str, ...]
     metrics: tuple[str, ...] = ()
+    numbered_here: bool = False
 
 
 @dataclass(frozen=True)

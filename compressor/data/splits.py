@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -199,7 +200,7 @@ def assign(found: Found, root: Path, task: Task, transforms: Transforms, classes
     """Give each split of ``found`` its role.
 
     Scores come from ``test`` where it has answers, the layers are then chosen on ``val``. Without a labelled test
-    split scores come from ``val``, and the last tenth of the training images (of the rows, without images) is held out.
+    split scores come from ``val``, and a tenth of the training images (of the rows, without images) is held out.
 
     Raises:
         InputError: too few splits or samples, labels the head does not have, or too many unusable rows.
@@ -226,37 +227,72 @@ def assign(found: Found, root: Path, task: Task, transforms: Transforms, classes
         kept, back = _hold_out(usable["train"], root)
         scored = splits.get("val", splits.get("test"))
         assert scored is not None
-        roles = split("train", kept), split("train, last tenth", back), scored, others
-    return TaskData(*roles, found.labels, found.metrics, found.layout)
+        roles = split("train", kept), split("train, a tenth", back), scored, others
+    if task.ranked:
+        _check_images(roles[0], roles[1], root)
+    unnamed = tuple(f"<class {number}>" for number in range(len(found.labels), classes))
+    return TaskData(*roles, (*found.labels, *unnamed), found.metrics, found.layout)
 
 
-def in_order(found: Found, names: Sequence[str]) -> Found:
+def _check_images(train: Split, held_out: Split, root: Path) -> None:
+    for part in (train, held_out):
+        if len({sample.pictures[0] for sample in part.samples}) < 2:
+            raise input_error(
+                f"{root} leaves captions of one image for the split {part.name!r}",
+                "captions of several images, to tell one from the other",
+                "give more images",
+            )
+
+
+def in_order(found: Found, names: Sequence[str], task: Task, own_head: bool = True) -> Found:
     """The same data with classes numbered as the model numbers them.
 
     Args:
         found: data whose own numbering may differ.
-        names: the checkpoint's name of each class; empty when it names none, and the data's numbers stand.
+        names: the checkpoint's name of each class; empty when it names none.
+        task: an open vocabulary may have answers that the model does not know; they are dropped, and counted.
+        own_head: the head is the checkpoint's; a new one takes the data's numbers.
 
     Raises:
-        InputError: a class of the data that the model has no name for, where every class counts.
+        InputError: classes that the model has no name for, or that have names where the model has numbers only.
     """
-    if not names or tuple(names) == found.labels:
+    if not own_head or tuple(names) == found.labels:
+        return found
+    if not names:
+        return _as_numbered(found, task)
+    if all(re.fullmatch(r"\d+|<class \d+>", name) for name in found.labels):
         return found
     loose = {name.lower(): i for i, name in reversed(tuple(enumerate(names)))}
     number = loose | {name: i for i, name in reversed(tuple(enumerate(names)))}
     known = {old: number.get(name, loose.get(name.lower())) for old, name in enumerate(found.labels)}
     places = {old: new for old, new in known.items() if new is not None}
-    if not places:
-        return found
-    if len(places) < len(found.labels) and len(names) == len(found.labels):
-        unknown = [name for old, name in enumerate(found.labels) if old not in places]
+    named = {old for old, name in enumerate(found.labels) if not name.startswith("<class ")}
+    if not places or (not task.open_vocabulary and named - places.keys()):
+        unknown = [found.labels[old] for old in sorted(named - places.keys())]
         raise input_error(
-            f"the data names the classes {', '.join(found.labels)}, the model {', '.join(names)}",
-            f"the model's name for each class (it has none for {', '.join(unknown)})",
+            f"the model names its classes {_some(names)}; the data has {_some(unknown)}",
+            "the model's name for each class of the data",
             "rename the classes in the data, or give the data this checkpoint was trained on: --data",
         )
     splits = {name: _renumbered(rows, places) for name, rows in found.splits.items()}
     return replace(found, splits=splits, labels=tuple(names))
+
+
+def _as_numbered(found: Found, task: Task) -> Found:
+    """The data as it is, if its numbers are anybody else's, too."""
+    if found.numbered_here:
+        raise input_error(
+            f"the checkpoint does not say what its classes are called, and the data ({found.layout}) does not say how "
+            f"{_some(found.labels)} are numbered",
+            "names in the checkpoint (id2label in config.json), or numbers in the data"
+            + (", or answers.txt beside it: an answer in each line, in the order of the head" * task.open_vocabulary),
+            "add one of them (see docs/data.md)",
+        )
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _renumbered(rows: Rows, places: Mapping[int, int]) -> Rows:
@@ -297,14 +333,15 @@ def _usable(rows: Rows, task: Task, classes: int) -> Rows:
             "answer labels that the head has",
             "give the --data folder of this checkpoint, or convert it again",
         )
-    return replace(rows, samples=samples)
+    return replace(rows, samples=samples, dropped=rows.dropped + len(rows.samples) - len(samples))
 
 
 def _hold_out(rows: Rows, root: Path) -> tuple[Rows, Rows]:
-    """Training rows without and with the last tenth of the images; no image is on both sides."""
-    keys: list[Any] = [sample.pictures or number for number, sample in enumerate(rows.samples)]
+    """Training rows without and with a tenth of the images, drawn evenly; no image is on both sides."""
+    keys = _connected(rows.samples)
     distinct = list(dict.fromkeys(keys))
-    back = set(distinct[len(distinct) - max(1, int(len(distinct) * HELD_OUT_SHARE)) :])
+    drawn = np.random.default_rng(0).permutation(len(distinct))[: max(1, int(len(distinct) * HELD_OUT_SHARE))]
+    back = {distinct[i] for i in drawn}
     parts = [
         tuple(s for s, key in zip(rows.samples, keys, strict=True) if (key in back) is held) for held in (False, True)
     ]
@@ -314,7 +351,24 @@ def _hold_out(rows: Rows, root: Path) -> tuple[Rows, Rows]:
             "samples enough to train on some and hold others out",
             "give more training data, or a labelled test split beside val",
         )
-    return replace(rows, samples=parts[0]), replace(rows, samples=parts[1], unreadable=())
+    return replace(rows, samples=parts[0]), replace(rows, samples=parts[1], unreadable=(), dropped=0)
+
+
+def _connected(samples: Sequence[Sample]) -> list[int]:
+    """For each sample the number of its group: samples that share images, directly or through others, have the same."""
+    group: dict[Picture, int] = {}
+    members: dict[int, list[Picture]] = {}
+    keys = []
+    for number, sample in enumerate(samples):
+        met = {group[picture] for picture in sample.pictures if picture in group}
+        kept = max(met, key=lambda g: len(members[g]), default=number)
+        members.setdefault(kept, [])
+        moved = [picture for g in met - {kept} for picture in members.pop(g)]
+        for picture in (*moved, *(picture for picture in sample.pictures if picture not in group)):
+            group[picture] = kept
+            members[kept].append(picture)
+        keys.append(kept)
+    return [group[sample.pictures[0]] if sample.pictures else key for sample, key in zip(samples, keys, strict=True)]
 
 
 def text_only_floor(train: Split, evaluation: Split) -> float:

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from compressor.errors import input_error
+from compressor.errors import input_error, usage_error
 
 FILE_NAME = "tokenizer.json"
 VOCABULARIES = (FILE_NAME, "vocab.txt", "vocab.json")  # any of them makes a folder one of a tokenizer
@@ -50,7 +50,8 @@ class TextTransform:
                 "the tokenizer that the model was trained with, which pads",
                 "--tokenizer FILE, FOLDER or Hugging Face name",
             )
-        self.tokenizer, self.inputs = tokenizer, tuple(inputs)
+        self.tokenizer, self.inputs, self.length = tokenizer, tuple(inputs), length
+        self._check_room(pairs=False)
         pad, number = next(iter(pads.items()))
         self.tokenizer.enable_padding(length=length, pad_id=number, pad_token=pad)
         self.tokenizer.enable_truncation(length)
@@ -58,8 +59,18 @@ class TextTransform:
     def __call__(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The model's text inputs, (B, length) int64 each; ``seconds`` are the second texts of pairs."""
         given = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
+        self._check_room(pairs=seconds is not None)
         encoded = self.tokenizer.encode_batch(given)
         return {name: torch.tensor([getattr(entry, INPUTS[name]) for entry in encoded]) for name in self.inputs}
+
+    def _check_room(self, pairs: bool) -> None:
+        special = self.tokenizer.num_special_tokens_to_add(pairs)
+        if self.length <= special:
+            raise usage_error(
+                f"a text length of {self.length}",
+                f"more than the {special} special tokens of {'a pair' if pairs else 'a text'}",
+                f"--text-length {4 * special}",
+            )
 
 
 def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> Tokenizer:

@@ -202,8 +202,6 @@ def encoder_family(
             raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
         adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
         classes = len(state[class_rows]) if task and class_rows in state else dims.classes
-        if classes == 1:
-            raise ValueError("the head has one output: regression, not classification")
         return dims.model_copy(
             update={
                 "classes": classes,

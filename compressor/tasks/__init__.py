@@ -26,6 +26,7 @@ VQA = Task(
     scores=soft_scores,
     floor=text_only_floor,
     floor_name="question-only guesser",
+    open_vocabulary=True,
 )
 NLVR2 = Task(
     name="nlvr2",

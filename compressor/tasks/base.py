@@ -28,6 +28,7 @@ class Task:
         floor: training and evaluation splits to the score of a guesser that never sees an image.
         floor_name: what that guesser does.
         images: of one sample.
+        open_vocabulary: the data may have answers that a model does not know.
         ranked: the score comes of ranking all images and captions of a split, not of one sample after the other.
         dev_apart: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
@@ -43,5 +44,6 @@ class Task:
     floor_name: str
     split: type[Split] = Split
     images: int = 1
+    open_vocabulary: bool = False
     ranked: bool = False
     dev_apart: bool = False

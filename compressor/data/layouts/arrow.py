@@ -10,7 +10,7 @@ from typing import Any
 
 from compressor.data.base import Found, Layout, Picture, Rows, Sample
 from compressor.data.layouts.pictures import Cell
-from compressor.data.layouts.rows import Row, Unreadable, class_of, field, join, read_rows
+from compressor.data.layouts.rows import MOST_CLASSES, Row, Unreadable, class_of, field, join, read_rows
 from compressor.data.tables import read_table, table_rows
 from compressor.progress import Progress
 
@@ -158,8 +158,9 @@ def _problem(questions: Any, answers: Any, labels: Any, scores: Any) -> str:
     for of_labels, of_scores in zip(labels, scores, strict=True):
         if len(of_labels) != len(of_scores):
             return f"a question with {len(of_labels)} answer labels and {len(of_scores)} answer scores"
-        if min(of_labels, default=0) < 0:
-            return f"answer label {min(of_labels)}"
+        for label in of_labels:
+            if not 0 <= label < MOST_CLASSES:
+                return f"answer label {label}"
         for score in of_scores:
             if not 0 <= score <= 1:  # false for NaN, too
                 return f"answer score {score}"

@@ -11,8 +11,9 @@ from typing import Any
 from compressor.data.base import Found, Layout, Rows, Sample
 from compressor.data.layouts.answers import soft_answers
 from compressor.data.layouts.arrow import NLVR2_LABELS, RETRIEVAL_LABELS, SNLI_VE_LABELS
+from compressor.data.layouts.glue import METRICS
 from compressor.data.layouts.pictures import Pictures
-from compressor.data.layouts.readers import Source, parquet_source, stream_source, text_source
+from compressor.data.layouts.readers import Source, lines, parquet_source, stream_source, text_source
 from compressor.data.layouts.rows import Row, Unreadable, class_names, read_rows, text
 from compressor.errors import input_error
 from compressor.progress import Progress
@@ -23,7 +24,9 @@ SPLITS = {
     "val mismatched": ("validation_mismatched", "dev_mismatched"),
     "test": ("test",),
 }
-MISSING = (None, "", "-", -1, "-1")  # how files write that a label is not public
+MISSING = (None, "", "-")
+NOT_PUBLIC = (-1, "-1")  # how test files write their labels
+ANSWERS_FILE = "answers.txt"
 ANNOTATORS = 10  # of a question of VQA v2: as many answers mean soft scores
 
 Answers = Callable[[Any], tuple[tuple[int, ...], tuple[float, ...]]]
@@ -57,10 +60,12 @@ class _Columns:
     Attributes:
         forms: the columns it may have; the first form whose columns are all there is taken.
         answers: the training split and its column of labels to the names of the classes, and what a cell means.
+        numbered: whether the numbers of the classes are given, not just the order in which they were found.
     """
 
     forms: tuple[Form, ...]
     answers: Callable[[Source, str], tuple[tuple[str, ...], Answers]]
+    numbered: Callable[[Source, str, tuple[str, ...]], bool] = lambda source, column, labels: True
 
     def layout(self) -> Layout:
         """As a layout."""
@@ -92,7 +97,8 @@ class _Columns:
             for split, source in sources.items()
             if split != "test" or _has_answers(source, columns)
         }
-        return Found(kind.name, splits, labels)
+        numbered = self.numbered(sources["train"], columns.get("label", ""), labels)
+        return Found(kind.name, splits, labels, METRICS.get(labels, ()), not numbered)
 
 
 def _files(root: Path) -> tuple[_Kind, dict[str, list[Path]]]:
@@ -126,7 +132,9 @@ def _read_split(
 def _has_answers(source: Source, columns: Mapping[str, str]) -> bool:
     """Whether any row of a split says what is right."""
     column = columns.get("label")
-    return column is None or (column in source.columns and next(_values(source, column), None) is not None)
+    if column is None or column not in source.columns:
+        return column is None
+    return any(value not in NOT_PUBLIC for value in _values(source, column))
 
 
 def _values(source: Source, column: str) -> Iterator[Any]:
@@ -149,16 +157,33 @@ def _samples(columns: Mapping[str, str], answers: Answers, pictures: Pictures, r
 
 
 def _vocabulary(train: Source, column: str) -> tuple[tuple[str, ...], Answers]:
-    """VQA: the answers of the training split in first-seen order."""
-    labels = tuple(dict.fromkeys(answer for value in _values(train, column) for answer in _given(value)))
+    """VQA: the lines of answers.txt; else the answers of the training split in first-seen order."""
+    listed = _answers_file(train)
+    labels = (
+        tuple(line.strip() for line in lines(listed) if line.strip())
+        if listed.is_file()
+        else tuple(dict.fromkeys(answer for value in _values(train, column) for answer in _given(value)))
+    )
     return labels, partial(_soft, {answer: number for number, answer in enumerate(labels)})
+
+
+def _answers_file(train: Source) -> Path:
+    return train.files[0].parent / ANSWERS_FILE
+
+
+def _has_answers_file(train: Source, column: str, labels: tuple[str, ...]) -> bool:
+    return _answers_file(train).is_file()
+
+
+def _has_numbers(train: Source, column: str, labels: tuple[str, ...]) -> bool:
+    return bool(train.class_names.get(column)) or all(label.isdecimal() for label in labels)
 
 
 def _soft(classes: Mapping[str, int], value: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
     given = _given(value)
     if not given:
         raise Unreadable("no answer")
-    if len(given) == ANNOTATORS:
+    if isinstance(value, list) and len(value) == ANNOTATORS:
         return soft_answers(given, classes)
     labels = tuple(classes[answer] for answer in dict.fromkeys(given) if answer in classes)
     return labels, (1.0,) * len(labels)
@@ -212,7 +237,9 @@ PAIRS = (
 TRUTH = {"false": 0, "true": 1, "0": 0, "1": 1}
 
 VQA = _Columns(
-    ({"text": ("question",), "label": ("answers", "answer", "multiple_choice_answer"), "image": IMAGE},), _vocabulary
+    ({"text": ("question",), "label": ("answers", "answer", "multiple_choice_answer"), "image": IMAGE},),
+    _vocabulary,
+    _has_answers_file,
 ).layout()
 NLVR2 = _Columns(
     (
@@ -238,4 +265,5 @@ TEXT_CLASSIFICATION = _Columns(
         {"text": ("sentence", "text"), "label": LABEL},
     ),
     _free,
+    _has_numbers,
 ).layout()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compressor.data.base import Found, Layout, Sample
 from compressor.data.layouts.readers import csv_rows, lines
-from compressor.data.layouts.rows import Row, class_names, class_of, read_rows, text
+from compressor.data.layouts.rows import Row, Unreadable, class_names, class_of, read_rows, text
 from compressor.errors import input_error
 from compressor.progress import Progress
 
@@ -69,6 +69,8 @@ COLA = _Dataset(
     header=("source", "label", "mark", "sentence"),
 )
 PLAIN = _Dataset("TSV of sentence and label", ("sentence",), "label", (), (), header=("sentence", "label"))
+METRICS = {dataset.labels: dataset.metrics for dataset in (*DATASETS, COLA) if dataset.metrics}
+"""Metrics of a data set by the names of its classes, which other forms of it keep."""
 REGRESSION = {*PAIR, "score"}
 
 
@@ -93,6 +95,7 @@ def read(root: Path, progress: Progress) -> Found:
     if dataset is PLAIN:
         names = class_names(cells[1] for cells in _cells(root / FILES["train"][0]) if len(cells) == 2)
         dataset = replace(dataset, values=names, labels=names)
+    numbered_here = dataset.header == PLAIN.header and not all(name.isdecimal() for name in dataset.labels)
     samples = partial(_samples, dataset)
     splits = {
         split: read_rows([path], csv_rows(path, dataset.header), samples, progress)
@@ -100,7 +103,7 @@ def read(root: Path, progress: Progress) -> Found:
         if (path := next((root / name for name in names if (root / name).is_file()), None))
         and (split != "test" or _has_labels(path, dataset))
     }
-    return Found(dataset.name, splits, dataset.labels, dataset.metrics)
+    return Found(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here)
 
 
 def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
@@ -130,9 +133,9 @@ def _is_regression(root: Path) -> bool:
 
 
 def _has_labels(path: Path, dataset: _Dataset) -> bool:
-    """Whether a test file is of the same form as the training file: GLUE's own have no labels."""
-    first = next(_cells(path), [])
-    return dataset.label in first if dataset.header is None else len(first) == len(dataset.header)
+    """Whether a test file has labels: GLUE's own have none, or -1 in every row."""
+    rows = (row for _, row in csv_rows(path, dataset.header) if not isinstance(row, Unreadable))
+    return any(row.get(dataset.label) in dataset.values for row in rows)
 
 
 def _cells(path: Path) -> Iterator[list[str]]:

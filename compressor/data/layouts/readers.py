@@ -21,6 +21,8 @@ from compressor.data.layouts.rows import Placed, Unreadable, numbered
 from compressor.data.tables import BATCH, table_rows
 from compressor.errors import input_error
 
+LONGEST_CELL = 1 << 27  # characters
+
 
 def lines(path: Path) -> Iterator[str]:
     """The lines of a text file.
@@ -100,6 +102,7 @@ def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
     reader = csv.reader(
         lines(path), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     )
+    csv.field_size_limit(LONGEST_CELL)
     try:
         names = list(header or next(reader, []))
         for cells in reader:

@@ -9,6 +9,7 @@ from typing import Any
 from compressor.data.base import Rows, Sample
 from compressor.progress import Progress
 
+MOST_CLASSES = 100_000  # numbers beyond are no classes, but dates, or keys of something
 FOLDERS = (".", "annotations", "questions", "karpathy", "data", "nlvr2/data", "nlvr/nlvr2/data")
 
 
@@ -108,6 +109,6 @@ def class_of(value: Any, classes: Sequence[str]) -> int:
 def class_names(labels: Iterable[Any]) -> tuple[str, ...]:
     """The classes of a column of labels: as many as the highest number needs, or the names in alphabetical order."""
     names = {str(label) for label in labels}
-    if all(name.isdecimal() for name in names):
+    if all(name.isdecimal() and int(name) < MOST_CLASSES for name in names):
         return tuple(str(number) for number in range(1 + max(map(int, names), default=-1)))
     return tuple(sorted(names))

@@ -71,7 +71,7 @@ def _annotations(path: Path) -> list[dict[str, Any]]:
 def _complete(row: dict[str, Any]) -> bool:
     answers = row.get("answers")
     texts = isinstance(answers, list) and all(isinstance(answer, str) for answer in answers)
-    return texts and isinstance(row.get("multiple_choice_answer"), str)
+    return texts and isinstance(row.get("multiple_choice_answer"), str) and isinstance(row.get("question_id"), int)
 
 
 def _compact(node: dict[str, Any]) -> Any:
