@@ -212,7 +212,7 @@ def _load(found: Recognised, task: str | None, dims: Any, own_head: bool, adapt:
         _check_complete(own, read, found, task, fresh)
         model.load_state_dict(own | {name: value.float() for name, value in read.items()})
     used = {origin[name] for name in read if name in origin}
-    leftovers = _leftovers(found, task, used, set(origin.values()))
+    leftovers = _leftovers(found, task, own_head, used, set(origin.values()))
     return Loaded(model.eval(), found.checkpoint.config, leftovers, _notes(model, found.checkpoint))
 
 
@@ -304,17 +304,16 @@ def _changed(
     return dims.model_copy(update=changes)
 
 
-def _leftovers(found: Recognised, task: str | None, used: set[str], known: set[str]) -> dict[str, str]:
+def _leftovers(found: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:
     """Every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
     format = found.format
+    replaced = None if own_head else format.heads.get(task or "")
     unread = {head: name for name, head in (*format.heads_by_name.items(), *format.heads.items()) if name != task}
     leftovers = {}
     for key in (key for key in found.state if key not in used):
         reasons = [entry.reason for entry in format.leftovers if re.match(entry.pattern, key)]
         reasons += [f"head of another task ({name})" for head, name in unread.items() if key.startswith(head)]
-        reasons += ["a head for other classes; a new one is trained"] * key.startswith(
-            format.heads.get(task or "", " ")
-        )
+        reasons += ["a head for other classes; a new one is trained"] * bool(replaced and key.startswith(replaced))
         unknown = "no such part in this model" if key in known else f"not part of a {found.family.name}"
         leftovers[key] = reasons[0] if reasons else unknown
     return leftovers

@@ -1,6 +1,7 @@
 """Which samples take which role, and what the numbers of their classes mean."""
 
 import io
+import json
 from itertools import pairwise
 
 import pyarrow as pa
@@ -98,7 +99,7 @@ def test_no_image_of_a_pair_is_on_both_sides():
 
 
 def test_rows_without_use_are_counted_once():
-    rows = Rows((), labelled(*[0, 1] * 20).samples + (Sample("no answer"),), ("bad row",), dropped=3)
+    rows = Rows((), (*labelled(*([0, 1] * 20)).samples, Sample("no answer")), ("bad row",), dropped=3)
     data = roles(Found("x", {"train": Rows(rows.files, rows.samples * 3, rows.unreadable, 3), "val": labelled(0)}, ()))
     described = [split.describe() for split in (data.train, data.held_out)]
     assert [entry["dropped"] for entry in described] == [6, 0]
@@ -142,10 +143,10 @@ def test_vqa_in_columns_takes_the_order_of_answers_txt(tmp_path):
     assert [sample.labels for sample in given.splits["train"].samples] == [(2,), (1,)]
 
 
-def test_gradually_named_datasets_keep_their_metric(tmp_path):
+def test_named_datasets_keep_their_metric(tmp_path):
     rows = [{"sentence": f"s{i}", "label": i % 2} for i in range(20)]
     features = {"label": {"names": ["unacceptable", "acceptable"], "_type": "ClassLabel"}}
-    metadata = {"huggingface": __import__("json").dumps({"info": {"features": features}})}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     for split in ("train", "validation"):
         table = pa.Table.from_pylist(rows).replace_schema_metadata(metadata)
         pq.write_table(table, tmp_path / f"{split}.parquet")
