@@ -25,6 +25,7 @@ from compressor.families.vilt import ViltDims
 from compressor.finetuning import finetune, save_public_checkpoint
 from compressor.job import spare_threads
 from compressor.progress import QUIET, Progress
+from compressor.steps import steps_of
 from compressor.tasks import TASKS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -228,6 +229,20 @@ def find_demo(family: str, task: str | None) -> Demo:
     if not tasks:
         raise UsageError(Problem(f"--family {family}", f"one of {families}", "--family meter"))
     raise UsageError(Problem(f"--task {task} for {family}", f"one of {', '.join(tasks)}", f"--task {tasks[0]}"))
+
+
+def check_skip(demo: Demo, skip: int) -> None:
+    """Refuse a number of layers that the demo's model does not have, before it is trained.
+
+    Raises:
+        UsageError: fewer than one, or more than there are.
+    """
+    family = FAMILIES[demo.family]
+    dims = demo.dims(Sizes(vocabulary=100, text_length=16, classes=2, images=TASKS[demo.task].images))
+    pools = next(iter(family.scopes.values()))
+    most = sum(step.pool in pools for step in steps_of(family.rounds(dims)))
+    if not 1 <= skip <= most:
+        raise UsageError(Problem(f"--skip {skip} of {most} layers", f"1 to {most}", f"--skip {demo.skip}"))
 
 
 def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: Progress = QUIET) -> None:

@@ -14,7 +14,7 @@ from compressor.errors import EnvironmentProblem
 from compressor.job import Settings
 from compressor.pipeline import compress
 from compressor.runs import Run, cannot_write
-from das.demo import Demo, prepare_demo
+from das.demo import Demo, check_skip, prepare_demo
 from das.render_report import print_report
 from das.terminal import console, err_console, progress
 from profiles.report import CompressionReport, save_report
@@ -26,11 +26,13 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
     Raises:
         DasError: whatever the commands raise. A machine without TensorRT is no error: it is said.
     """
+    skip = demo.skip if skip is None else skip
+    check_skip(demo, skip)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    started, skip = time.monotonic(), demo.skip if skip is None else skip
+    started = time.monotonic()
     with _stage(f"preparing {folder}/{demo.checkpoint} and {folder}/data"):
         prepare_demo(demo, folder, retrain=retrain, progress=progress())
         predict = _example(demo, folder)

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never look anything up
 
+import numpy as np
 import pytest
 import torch
 
-from compressor.data.generated.scenes import write_example
+from compressor.data.generated.scenes import draw, scene
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.generated.vqa import write_vqa
 from compressor.data.tables import read_table
@@ -31,7 +32,8 @@ def make_workshop(folder):
     questions = read_table(folder / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
     word_tokenizer([question for asked in questions for question in asked]).save(str(folder / "tokenizer.json"))
     shutil.copyfile(ASSETS / SHIPPED.checkpoint, folder / SHIPPED.checkpoint)
-    write_example(folder / "scene.png", 0)
+    rng = np.random.default_rng(0)
+    (folder / "scene.png").write_bytes(draw(scene(rng), 192, rng))
     return folder
 
 

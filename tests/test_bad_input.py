@@ -277,6 +277,7 @@ def test_an_image_size_for_a_model_that_reads_none(sentences):
 def test_sizes_that_the_model_cannot_have_are_reported_at_once(workshop, sentences):
     refused(compress_sentences("--text-length", 9999), 2, "text length 9999", "tokens", "--text-length")
     refused(compress_sentences("--text-length", 0, "--image-size", 9), 2, "text length 0", "an image size for roberta")
+    refused(compress_sentences("--text-length", 2), 2, "a text length of 2", "more than the 2 special tokens of a text")
 
 
 @pytest.mark.parametrize("command", ["compress", "search"])
@@ -302,19 +303,33 @@ def test_sentences_without_labels_are_listed(sentences):
     refused(compress_sentences(), 3, "rows in data cannot be used: train.tsv, line", "1 columns, not 2", "more")
 
 
+def name_classes(path, *names):
+    """Let a config.json call its classes so."""
+    content = json.loads(path.read_text()) | {"id2label": dict(enumerate(names))}
+    path.write_text(json.dumps(content))
+
+
 def test_a_model_that_names_its_classes_otherwise_than_the_data(sentences):
-    path = sentences / "roberta" / "config.json"
-    path.write_text(path.read_text().replace('"positive"', '"neutral"', 1))
-    for command in (("compress", "--skip", 1), ("eval",)):
-        result = das(command[0], "roberta", *command[1:])
-        refused(result, 3, "the data names the classes negative, positive, the model negative, neutral", "positive)")
+    for names in (("negative", "neutral"), ("bad", "good"), ("a", "b", "c")):
+        name_classes(sentences / "roberta" / "config.json", *names)
+        for command in (("compress", "--skip", 1), ("eval",)):
+            result = das(command[0], "roberta", *command[1:])
+            refused(result, 3, f"the model names its classes {', '.join(names)}; the data has", "positive", "rename")
+
+
+def test_classes_that_neither_the_model_nor_the_data_number(sentences):
+    name_classes(sentences / "roberta" / "config.json", "LABEL_0", "LABEL_1")
+    for split in ("train", "dev"):
+        path = sentences / "data" / f"{split}.tsv"
+        rows = path.read_text().splitlines()[1:]
+        path.write_text("".join(row.replace("\t0", "\tneg").replace("\t1", "\tpos") + "\n" for row in rows))
+    refused(compress_sentences(), 3, "does not say what its classes are called", "neg, pos are numbered", "id2label")
 
 
 def test_classes_in_another_order_than_the_data_are_found_by_name(sentences):
     before = json.loads(das("eval", "roberta", "--json").stdout)
-    config, weights = sentences / "roberta" / "config.json", sentences / "roberta" / "model.safetensors"
-    changed = json.loads(config.read_text()) | {"id2label": {"0": "Positive", "1": "NEGATIVE"}}
-    config.write_text(json.dumps(changed))
+    weights = sentences / "roberta" / "model.safetensors"
+    name_classes(sentences / "roberta" / "config.json", "Positive", "NEGATIVE")
     head = {name: value.flip(0) if "out_proj" in name else value for name, value in load_file(weights).items()}
     save_file(head, weights)
     assert json.loads(das("eval", "roberta", "--json").stdout)["value"] == before["value"]
@@ -351,6 +366,8 @@ def test_predict_with_other_pictures_or_texts_than_the_task_has(run_here):
         (("--family", "nope"), ("--family nope", "one of meter, vilt, roberta, bert")),
         (("--family", "bert", "--task", "vqa"), ("--task vqa for bert", "one of text-classification")),
         (("--task", "captioning"), ("--task captioning for meter", "one of vqa, nlvr2, irtr, snli-ve")),
+        (("--skip", 13), ("--skip 13 of 12 layers", "1 to 12")),
+        (("--family", "bert", "--skip", 0), ("--skip 0 of 6 layers", "1 to 6")),
     ],
 )
 def test_a_demo_that_there_is_none_of(tmp_path, monkeypatch, options, words):
@@ -405,10 +422,11 @@ def test_labels_that_the_head_does_not_have(workshop):
     refused(compress(), 3, "answer label 3000")
 
 
-def damage_images(path, rows):
+def damage_images(path, rows, whole=0):
+    """Keep only the first bytes of some images, and put nonsense after them."""
     columns = pa.ipc.open_file(path.read_bytes()).read_all().to_pydict()
     for row in rows:
-        columns["image"][row] = b"\x89PNG and then nonsense"
+        columns["image"][row] = columns["image"][row][:whole] + b"and then nonsense"
     write_table(path, columns)
 
 
@@ -418,21 +436,14 @@ def test_many_images_that_do_not_decode_are_listed(workshop):
     refused(compress(), 3, "20 of", "rows in data cannot be used", *listed, "at most 1% unusable rows")
 
 
-def test_a_single_image_that_does_not_decode_is_left_out_and_said(workshop):
-    damage_images(workshop / "data" / "vqav2_test.arrow", [7])
+@pytest.mark.parametrize("whole", [0, 8, 200])
+def test_a_single_image_that_does_not_decode_is_left_out_and_said(workshop, whole):
+    damage_images(workshop / "data" / "vqav2_test.arrow", [7], whole)
     result = das("compress", "meter.ckpt", "--layers", "FL1", "--recover-epochs", 0, "--json")
     said = "vqav2_test.arrow, row 7: the image does not decode"
     assert said in " ".join(result.stderr.split())
     (test,) = (split for split in json.loads(result.stdout)["data"] if split["name"] == "test")
     assert test["unreadable"] == [said]
-
-
-def test_an_image_whose_pixels_are_damaged_is_found_before_the_search(workshop):
-    path = workshop / "data" / "vqav2_test.arrow"
-    columns = pa.ipc.open_file(path.read_bytes()).read_all().to_pydict()
-    columns["image"][0] = columns["image"][0][:200]  # the header is whole
-    write_table(path, columns)
-    refused(compress(), 3, "row 0", "does not decode")
 
 
 def test_no_tokenizer(workshop):

@@ -173,6 +173,27 @@ class Format:
         return replace(self.keys, renames=(*self.keys.renames, (self.heads[task], HEAD)))
 
 
+def for_another_task(ours: State, state: State, task: str | None, types: str, count: int, matching: str) -> State:
+    """What METER's and ViLT's public code changes when a pre-trained checkpoint is fine-tuned for another task.
+
+    The second image's type starts as the first one's, and the ranking head as the "matches" row of the matching head.
+
+    Args:
+        ours: tensors under our names.
+        state: under the checkpoint's.
+        task: that the model is built for.
+        types: our name of the images' types, (n, hidden).
+        count: of types that the model has.
+        matching: prefix of the matching head in the checkpoint.
+    """
+    ours = dict(ours)
+    if types in ours:
+        ours[types] = torch.cat([ours[types], ours[types][-1:].expand(count - len(ours[types]), -1)])
+    if task == "irtr" and f"{HEAD}weight" not in ours and f"{matching}weight" in state:
+        ours |= {HEAD + kind: state[matching + kind][1:] for kind in ("weight", "bias")}
+    return ours
+
+
 def same(ours: State, dims: Any, state: State, task: str | None) -> State:
     """No last changes: the ``prepare`` of a family that needs none."""
     return ours

@@ -23,7 +23,7 @@ from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, Robe
 
 from compressor.adapters import Adapter
 from compressor.data.images import ClipTransform
-from compressor.families.base import HEAD, Family, Format, Head, KeyTable, Leftover, Part, Pool, State
+from compressor.families.base import Family, Format, Head, KeyTable, Leftover, Part, Pool, State, for_another_task
 from compressor.steps import Rounds, Step, StepModel, Streams, match_rows
 
 MASKED = -10000.0  # added to the scores of padding, as in the public code
@@ -437,20 +437,11 @@ def resize_positions(positions: Tensor, grid: int) -> Tensor:
 
 
 def prepare(ours: State, dims: MeterDims, state: State, task: str | None) -> State:
-    """What the public code changes when a checkpoint is fine-tuned for another task.
-
-    Position embeddings are resized to the model's image size, the second image's type starts as the first one's, and
-    the ranking head as the "matches" row of the matching head.
-    """
-    ours = dict(ours)
-    positions, types = "prologue.image.position_embedding.weight", "blocks.image_bridge.token_types"
+    """Positions at the model's image size; types and head of a checkpoint that is fine-tuned for another task."""
+    ours = for_another_task(ours, state, task, "blocks.image_bridge.token_types", dims.image_types, PREFIXES["itm"])
+    positions = "prologue.image.position_embedding.weight"
     if positions in ours:
         ours[positions] = resize_positions(ours[positions], dims.image_size // dims.patch)
-    if types in ours:
-        ours[types] = torch.cat([ours[types], ours[types][-1:].expand(dims.image_types - len(ours[types]), -1)])
-    matching = PREFIXES["itm"]
-    if task == "irtr" and f"{HEAD}weight" not in ours and f"{matching}weight" in state:
-        ours |= {HEAD + kind: state[matching + kind][1:] for kind in ("weight", "bias")}
     return ours
 
 

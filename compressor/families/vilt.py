@@ -23,7 +23,7 @@ from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
 from compressor.adapters import Adapter
 from compressor.data.images import PixelbertTransform
-from compressor.families.base import HEAD, Family, Format, Head, KeyTable, Leftover, Part, Pool, State
+from compressor.families.base import Family, Format, Head, KeyTable, Leftover, Part, Pool, State, for_another_task
 from compressor.steps import Rounds, Step, StepModel, Streams, match_rows
 
 
@@ -363,18 +363,8 @@ def read_hugging_face_dims(state: Mapping[str, Tensor], config: Mapping[str, Any
 
 
 def prepare(ours: State, dims: ViltDims, state: State, task: str | None) -> State:
-    """What the public code changes when a checkpoint is fine-tuned for another task.
-
-    The second image's type starts as the first one's, and the ranking head as the "matches" row of the matching head.
-    """
-    ours = dict(ours)
-    types = "prologue.image_types"
-    if types in ours:
-        ours[types] = torch.cat([ours[types], ours[types][-1:].expand(dims.image_types - len(ours[types]), -1)])
-    matching = PUBLIC_HEADS["itm"]
-    if task == "irtr" and f"{HEAD}weight" not in ours and f"{matching}weight" in state:
-        ours |= {HEAD + kind: state[matching + kind][1:] for kind in ("weight", "bias")}
-    return ours
+    """Types and ranking head of a checkpoint that is fine-tuned for another task."""
+    return for_another_task(ours, state, task, "prologue.image_types", dims.image_types, PUBLIC_HEADS["itm"])
 
 
 _TYPES = Part("prologue.text_type", 0, 1), Part("prologue.image_types", 1, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -75,9 +74,3 @@ def some(statements: Sequence[str], count: int, rng: np.random.Generator) -> lis
 def split_sizes(images: int) -> dict[str, int]:
     """Images of each split, for so many in training."""
     return {"train": images, "val": max(1, images // 5), "test": max(1, images * 3 // 10)}
-
-
-def write_example(path: Path, seed: int, size: int = 192) -> None:
-    """One scene as a picture, to ask questions about."""
-    rng = np.random.default_rng((seed, size))
-    path.write_bytes(draw(scene(rng), size, rng))
