@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 import exporters.tensorrt
 from compressor.data.images import decode_image
@@ -22,7 +23,8 @@ METRICS = {
 }
 QUICK = ("--batch-size", 8, "--search-epochs", 0.5, "--recover-epochs", 0.2)
 SHALLOW = {"meter": {"text_layers": 1, "vision_layers": 1, "fusion_layers": 2}, "vilt": {"layers": 3}}
-FORMATS = ("--onnx", "--trt") if importlib.util.find_spec("tensorrt_rtx") else ("--onnx",)
+TENSORRT = importlib.util.find_spec("tensorrt" if torch.cuda.is_available() else "tensorrt_rtx")
+FORMATS = ("--onnx", "--trt") if TENSORRT else ("--onnx",)
 
 
 def small(demo):

@@ -57,7 +57,6 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
         data_root="",
         settings={"seed": 0},
         updated_parameters={},
-        apart={},
         device="cpu",
         versions={},
         command="",
