@@ -17,7 +17,16 @@ from compressor.data.splits import TaskData, assign, find_data, in_order
 from compressor.data.text import find_tokenizer
 from compressor.errors import Problem, UsageError, environment_problem, usage_error
 from compressor.families import FAMILIES
-from compressor.loading import Loaded, Recognised, Transfer, choose_task, has_own_head, load_checkpoint, recognise
+from compressor.loading import (
+    Loaded,
+    Recognised,
+    Transfer,
+    check_sizes,
+    choose_task,
+    has_own_head,
+    load_checkpoint,
+    recognise,
+)
 from compressor.plan import match_layers, summarise
 from compressor.progress import QUIET, Progress
 from compressor.recovery import Recovery
@@ -142,6 +151,7 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     checkpoint = recognise(settings.checkpoint)
     task = choose_task(checkpoint, settings.task, settings.adapt)
     _check_task(task)
+    check_sizes(checkpoint, task, settings.image_size, settings.text_length)
     root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
     found = read_data(root, task, progress)
     found = in_order(

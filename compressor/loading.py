@@ -170,6 +170,18 @@ def load_checkpoint(
     return _load(found, task, dims, own_head, transfer is not None)
 
 
+def check_sizes(found: Recognised, task: str, image_size: int | None, text_length: int | None) -> None:
+    """Refuse sizes that a model of the checkpoint cannot have, before anything is loaded.
+
+    Raises:
+        InputError: the checkpoint's own sizes fit nothing.
+        UsageError: an impossible image size or text length.
+    """
+    with _sizes_that_fit(found):
+        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
+    _changed(found, dims, image_size, None, text_length, own_head=True)
+
+
 def has_own_head(found: Recognised, task: str, classes: int | None, adapt: bool) -> bool:
     """Whether the checkpoint's head for ``task`` is used; ``--adapt`` replaces one for another number of classes.
 
