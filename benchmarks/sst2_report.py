@@ -2,7 +2,7 @@
 
 Usage:
 
-python -m benchmarks.sst2_report FOLDER_OF_SST2
+    python -m benchmarks.sst2_report FOLDER_OF_SST2
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from profiles.markdown import markdown_table
 from profiles.runtimes import RUNTIMES, Subject
 from profiles.tables import quantity
 
-LATENCY_SECONDS = 60
+LATENCY_SECONDS = 30
 COUNTED = (EVERYTHING, SKIP_ADAPTERS, PARALLEL_ADAPTERS)  # as papers count what is trained
 QUANTILE = {2: 12.71, 3: 4.30}  # of Student's t at 97.5 %, by the number of seeds
 
@@ -215,10 +215,10 @@ def report(source: Path, work: Path, progress: Progress) -> None:
     )
     how = (
         f"Mean and standard deviation over the seeds {seeds}, with {RANDOM_SUBSETS} random subsets for each; the "
-        f"sampling margin of one accuracy is ± {100 * score.margin:.2f} points (95 %), on the same sentences for all models. "
-        f'Updated parameters are the adapters\' projections, as papers count; "{ADAPT}" also trains {others}. MACs and '
-        f"latencies are of one sentence of {TEXT_LENGTH} tokens: medians in float32 on one thread, all models in turns "
-        f"for {LATENCY_SECONDS} s in each runtime; a random subset takes the time of DAS's. 1 MAC = 2 FLOPs."
+        f"sampling margin of one accuracy is ± {100 * score.margin:.2f} points (95 %), on the same sentences for all "
+        f'models. Updated parameters are the adapters\' projections, as papers count; "{ADAPT}" also trains {others}. '
+        f"MACs and latencies are of one sentence of {TEXT_LENGTH} tokens: medians in float32 on one thread, all models "
+        f"in turns for {LATENCY_SECONDS} s in each runtime; a random subset takes the time of DAS's. 1 MAC = 2 FLOPs."
     )
     parts = (
         what,

@@ -206,6 +206,8 @@ def make_settings(**given: Any) -> Settings:
         UsageError: an unknown name or a value of the wrong type, all of them at once.
     """
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    if isinstance(plain.get("layers"), str):  # as the command line takes them
+        plain["layers"] = tuple(part.strip() for part in plain["layers"].split(",") if part.strip())
     try:
         return Settings(**plain)
     except ValidationError as error:
@@ -276,7 +278,8 @@ def open_for_evaluation(
     if (subject / MANIFEST).exists() or subject == ROOT / LATEST:
         run = open_run(subject)
         model = run.load_slim()
-        root = find_data(data, run.manifest.data_root)
+        own = run.manifest.data_root
+        root = find_data(data or (own if Path(own).is_dir() else None), own)
         found = in_order(read_data(root, model.task), run.labels(), TASKS[model.task])
         spare_threads(model)
         return model, assign(found, root, TASKS[model.task], run.transforms(), model.dims.classes), ()

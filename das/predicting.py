@@ -17,6 +17,8 @@ from compressor.tasks.base import Task
 def answers(run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int) -> list[dict[str, Any]]:
     """The ``top`` most likely answers with their probabilities, as the task reads its logits.
 
+    Retrieval has one answer with a score, which only compares with those of other captions and images.
+
     Args:
         run: whose slim model answers.
         images: as many as the task has.
@@ -35,7 +37,10 @@ def answers(run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str
     split = Split("asked", Rows((), (sample,)), run.transforms(), len(run.labels()), task.images)
     with _runner(run, runtime) as runner:
         logits = runner.run(split.inputs([0]))[0]
-    labels, probabilities = run.labels(), task.probabilities(logits)
+    labels = run.labels()
+    if task.ranked:
+        return [{"answer": labels[0], "score": float(logits[0])}]
+    probabilities = task.probabilities(logits)
     best = probabilities.topk(min(top, len(labels)))
     return [
         {"answer": labels[int(number)], "probability": float(value)}
@@ -51,9 +56,15 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], top: int) -
         found = f"{len(images)} images for {task.name}"
         fix = " ".join(["--image FILE"] * task.images) or "leave --image out"
         problems.append(Problem(found, f"{task.images} image{'s' * (task.images != 1)}", fix))
+    if any(not text.strip() for text in texts):
+        problems.append(Problem("an empty text", f"one of the {task.samples} the model was trained on", '--text "..."'))
     if not texts or len(texts) > (1 if task.images else 2):
         problems.append(
-            Problem(f"{len(texts)} texts for {task.name}", "one (two for pairs of sentences)", '--text "..."')
+            Problem(
+                f"{len(texts)} texts for {task.name}",
+                "one" if task.images else "one (two for pairs of sentences)",
+                '--text "..."',
+            )
         )
     if problems:
         raise UsageError(*problems)

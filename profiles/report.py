@@ -184,7 +184,7 @@ def build_report(run: Run) -> CompressionReport:
         costs=_kept_costs(run) or measure_costs(run),
         exports=exports,
         profile=profile,
-        not_measured=_not_measured(exports, profile),
+        not_measured=_not_measured(manifest.results.full, exports, profile),
         data=manifest.data,
         settings=manifest.settings,
         seconds=manifest.results.seconds,
@@ -235,8 +235,11 @@ def _profile(run: Run) -> ProfileReport | None:
     return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
-def _not_measured(exports: Sequence[Export], profile: ProfileReport | None) -> tuple[NotMeasured, ...]:
-    missing = [
+def _not_measured(
+    full: Score | None, exports: Sequence[Export], profile: ProfileReport | None
+) -> tuple[NotMeasured, ...]:
+    missing = [] if full else [NotMeasured(what="score of the full model", why="--adapt: it had no trained head")]
+    missing += [
         NotMeasured(what=f"answers of {entry.file}", why=entry.parity.reason or "not executed")
         for entry in exports
         if entry.parity.status == "not verified"
@@ -326,7 +329,9 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
     by_hand = report.strategy == BY_HAND
     what = "layers removed, named by hand" if by_hand else f"of {len(report.candidates)} candidate layers removed"
     how = "" if by_hand else f" (strategy {report.strategy})"
-    lines = [f"{len(report.skipped)} {what}{how}: {', '.join(report.skipped)}."]
+    count = len(report.skipped)
+    what = what.replace("layers", "layer", 1) if by_hand and count == 1 else what
+    lines = [f"{count} {what}{how}: {', '.join(report.skipped)}."]
     if report.full:
         drop = 100 * (report.full.value - report.slim.value)
         word = "lost" if drop >= 0 else "gained"

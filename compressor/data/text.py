@@ -96,10 +96,11 @@ def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> T
         except Exception as error:  # transformers and tokenizers raise anything
             problems.append(f"{place} ({str(error).splitlines()[0][:100] if str(error) else type(error).__name__})")
     empty = [f"{folder / FILE_NAME} (not there)" for folder, there in around.items() if not there]
+    place = "in" if checkpoint.is_dir() else "beside"
     raise input_error(
         f"no tokenizer; looked at: {'; '.join(problems if source else problems + empty)}",
         "the tokenizer the checkpoint was trained with",
-        f"put its tokenizer.json beside {checkpoint.name}, or --tokenizer FILE, FOLDER or Hugging Face name",
+        f"put its tokenizer.json {place} {checkpoint.name}, or --tokenizer FILE, FOLDER or Hugging Face name",
     )
 
 

@@ -75,7 +75,7 @@ TEXT_CLASSIFICATION = Task(
     probabilities=softmax,
     scores=right,
     floor=majority_floor,
-    floor_name="most frequent class",
+    floor_name="training's most frequent class",
     images=0,
 )
 

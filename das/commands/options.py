@@ -23,7 +23,7 @@ Data = Annotated[
 ]
 Tokenizer = Annotated[
     str | None,
-    typer.Option(help="tokenizer.json, folder or Hugging Face name. Default: beside CKPT.", rich_help_panel=DATA),
+    typer.Option(help="tokenizer.json, folder or Hugging Face name. Default: beside or in CKPT.", rich_help_panel=DATA),
 ]
 TextLength = Annotated[
     int | None, typer.Option(help="Tokens that texts are padded to. Default: the model's own.", rich_help_panel=DATA)

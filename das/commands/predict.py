@@ -21,7 +21,10 @@ def predict(
     top: Annotated[int, typer.Option(help="How many answers to print.")] = 3,
     json: o.Json = False,
 ) -> None:
-    """Answer a question about an image, offline, with any runtime the run was exported to.
+    """Answer for one sample, as the task has it, offline, with any runtime the run was exported to.
+
+    vqa, snli-ve: an image and a text; nlvr2: two images and a text; text-classification: one or two texts; irtr: an
+    image and a caption, whose score compares with those of other captions and images.
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
     """
@@ -34,4 +37,5 @@ def predict(
         print_json({"schema_version": 1, "runtime": runtime, "texts": text, "answers": found})
     else:
         for entry in found:
-            console.print(f"{entry['probability']:6.1%}  {entry['answer']}")
+            value = f"{entry['probability']:6.1%}" if "probability" in entry else f"{entry['score']:+.2f}"
+            console.print(f"{value}  {entry['answer']}")
