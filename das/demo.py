@@ -127,8 +127,8 @@ def vilt_dims(sizes: Sizes) -> ViltDims:
     )
 
 
-def text_config(sizes: Sizes, model_type: str, first_position: int, types: int) -> dict[str, Any]:
-    """The config.json of a small text encoder."""
+def text_config(sizes: Sizes, model_type: str, types: int, reserved: int, pad: int) -> dict[str, Any]:
+    """The config.json of a small text encoder, which embeds ``reserved`` positions that no token has."""
     return {
         "model_type": model_type,
         "vocab_size": sizes.vocabulary,
@@ -136,9 +136,9 @@ def text_config(sizes: Sizes, model_type: str, first_position: int, types: int) 
         "num_hidden_layers": 6,
         "num_attention_heads": 4,
         "intermediate_size": 96,
-        "max_position_embeddings": sizes.text_length + first_position,
+        "max_position_embeddings": sizes.text_length + reserved,
         "type_vocab_size": types,
-        "pad_token_id": first_position and first_position - 1,
+        "pad_token_id": pad,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
@@ -146,12 +146,20 @@ def text_config(sizes: Sizes, model_type: str, first_position: int, types: int) 
 
 def bert_dims(sizes: Sizes) -> BertDims:
     """A small BERT."""
-    return BertDims(config=text_config(sizes, "bert", 0, 2), classes=sizes.classes, text_length=sizes.text_length)
+    return BertDims(
+        config=text_config(sizes, "bert", types=2, reserved=0, pad=0),
+        classes=sizes.classes,
+        text_length=sizes.text_length,
+    )
 
 
 def roberta_dims(sizes: Sizes) -> RobertaDims:
     """A small RoBERTa, whose positions are counted from 2."""
-    return RobertaDims(config=text_config(sizes, "roberta", 2, 1), classes=sizes.classes, text_length=sizes.text_length)
+    return RobertaDims(
+        config=text_config(sizes, "roberta", types=1, reserved=2, pad=1),
+        classes=sizes.classes,
+        text_length=sizes.text_length,
+    )
 
 
 def public_config(dims: Any, found: Found) -> dict[str, object]:

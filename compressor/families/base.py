@@ -194,6 +194,16 @@ def for_another_task(ours: State, state: State, task: str | None, types: str, co
     return ours
 
 
+def text_and_images(dims: Any, height: int, width: int) -> dict[str, Tensor]:
+    """One sample of a text, token 0 everywhere and nothing masked, and of as many black images as belong to it."""
+    images = (1,) if dims.images == 1 else (1, dims.images)
+    return {
+        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
+        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
+        "pixel_values": torch.zeros(*images, 3, height, width),
+    }
+
+
 def same(ours: State, dims: Any, state: State, task: str | None) -> State:
     """No last changes: the ``prepare`` of a family that needs none."""
     return ours

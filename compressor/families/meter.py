@@ -23,7 +23,18 @@ from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, Robe
 
 from compressor.adapters import Adapter
 from compressor.data.images import ClipTransform
-from compressor.families.base import Family, Format, Head, KeyTable, Leftover, Part, Pool, State, for_another_task
+from compressor.families.base import (
+    Family,
+    Format,
+    Head,
+    KeyTable,
+    Leftover,
+    Part,
+    Pool,
+    State,
+    for_another_task,
+    text_and_images,
+)
 from compressor.steps import Rounds, Step, StepModel, Streams, match_rows
 
 MASKED = -10000.0  # added to the scores of padding, as in the public code
@@ -353,13 +364,8 @@ def build(dims: MeterDims, task: str) -> StepModel:
 
 
 def example_inputs(dims: MeterDims) -> dict[str, Tensor]:
-    """One sample: token 0 everywhere, nothing masked, black images."""
-    images = (1,) if dims.images == 1 else (1, dims.images)
-    return {
-        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
-        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
-        "pixel_values": torch.zeros(*images, 3, dims.image_size, dims.image_size),
-    }
+    """One sample with square images."""
+    return text_and_images(dims, dims.image_size, dims.image_size)
 
 
 _PARALLEL_ADAPTER = r"cross_modal_(text|image)_layers\.\d+\.(.+\.)?adapter\.down_proj\.weight"

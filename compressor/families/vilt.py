@@ -23,7 +23,18 @@ from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
 from compressor.adapters import Adapter
 from compressor.data.images import PixelbertTransform
-from compressor.families.base import Family, Format, Head, KeyTable, Leftover, Part, Pool, State, for_another_task
+from compressor.families.base import (
+    Family,
+    Format,
+    Head,
+    KeyTable,
+    Leftover,
+    Part,
+    Pool,
+    State,
+    for_another_task,
+    text_and_images,
+)
 from compressor.steps import Rounds, Step, StepModel, Streams, match_rows
 
 
@@ -260,15 +271,10 @@ def build(dims: ViltDims, task: str) -> StepModel:
 
 
 def example_inputs(dims: ViltDims) -> dict[str, Tensor]:
-    """One sample: token 0 everywhere, black images in 4:3 (384 x 512 for the published model), nothing masked."""
-    images = (1,) if dims.images == 1 else (1, dims.images)
+    """One sample with images in 4:3 (384 x 512 for the published model), nothing of them masked."""
     width = max(1, dims.image_size * 4 // 3 // dims.patch) * dims.patch
-    return {
-        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
-        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
-        "pixel_values": torch.zeros(*images, 3, dims.image_size, width),
-        "pixel_mask": torch.ones(*images, dims.image_size, width, dtype=torch.long),
-    }
+    inputs = text_and_images(dims, dims.image_size, width)
+    return {**inputs, "pixel_mask": torch.ones_like(inputs["pixel_values"].select(-3, 0), dtype=torch.long)}
 
 
 HEADS = {

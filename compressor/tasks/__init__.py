@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from compressor.data.splits import RankedSplit, chance_floor, majority_floor, text_only_floor
@@ -28,44 +30,6 @@ VQA = Task(
     floor_name="question-only guesser",
     open_vocabulary=True,
 )
-NLVR2 = Task(
-    name="nlvr2",
-    metric="accuracy",
-    samples="statements",
-    loss=class_loss,
-    distillation=class_distillation,
-    probabilities=softmax,
-    scores=right,
-    floor=text_only_floor,
-    floor_name="statement-only guesser",
-    images=2,
-    dev_apart=True,
-)
-IRTR = Task(
-    name="irtr",
-    metric="mean R@1",
-    samples="captions",
-    loss=class_loss,
-    distillation=class_distillation,
-    probabilities=torch.sigmoid,
-    scores=right,
-    floor=chance_floor,
-    floor_name="chance",
-    split=RankedSplit,
-    ranked=True,
-)
-SNLI_VE = Task(
-    name="snli-ve",
-    metric="accuracy",
-    samples="hypotheses",
-    loss=class_loss,
-    distillation=class_distillation,
-    probabilities=softmax,
-    scores=right,
-    floor=text_only_floor,
-    floor_name="hypothesis-only guesser",
-    dev_apart=True,
-)
 TEXT_CLASSIFICATION = Task(
     name="text-classification",
     metric="accuracy",
@@ -77,6 +41,27 @@ TEXT_CLASSIFICATION = Task(
     floor=majority_floor,
     floor_name="training's most frequent class",
     images=0,
+)
+NLVR2 = replace(
+    TEXT_CLASSIFICATION,
+    name="nlvr2",
+    samples="statements",
+    floor=text_only_floor,
+    floor_name="statement-only guesser",
+    images=2,
+    dev_apart=True,
+)
+SNLI_VE = replace(NLVR2, name="snli-ve", samples="hypotheses", floor_name="hypothesis-only guesser", images=1)
+IRTR = replace(
+    TEXT_CLASSIFICATION,
+    name="irtr",
+    metric="mean R@1",
+    samples="captions",
+    floor=chance_floor,
+    floor_name="chance",
+    images=1,
+    split=RankedSplit,
+    ranked=True,
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in (VQA, NLVR2, IRTR, SNLI_VE, TEXT_CLASSIFICATION)}
