@@ -196,7 +196,7 @@ SHIPPED = Demo(
 )
 LENGTHS: Mapping[str, tuple[int, int]] = {  # training images of a task, and steps of fine-tuning
     "vqa": (2000, 1500),
-    "nlvr2": (1500, 1500),
+    "nlvr2": (1000, 900),
     "irtr": (300, 700),
     "snli-ve": (1500, 800),
     "text-classification": (4000, 300),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from compressor.data.generated.scenes import SIZE, WHAT, Thing, draw, scene, seen, some, split_sizes
+from compressor.data.generated.scenes import COLOURS, SIZE, Thing, draw, scene, seen, some, split_sizes
 
 FILES = {"train": "train", "val": "dev", "test": "test1"}
 EACH = 6  # statements of a pair
-SAID = (
-    *(f"the {side} image contains {what}" for side in ("left", "right") for what in WHAT),
-    *(f"both images contain {what}" for what in WHAT),
+SAID = (  # of colours alone: shapes as well take a small model several times as long to learn
+    *(f"the {side} image contains a {colour} thing" for side in ("left", "right") for colour in COLOURS),
+    *(f"both images contain a {colour} thing" for colour in COLOURS),
 )
 
 
