@@ -49,8 +49,8 @@ class Encoded:
         self.chunk = max(1, CHUNK // split.rows_per_sample)
         with progress.stage(label):
             first = self._encode(np.arange(min(self.chunk, len(split))))
-        size = sum(value.nbytes for value in first.values()) / max(1, min(self.chunk, len(split))) * len(split)
-        fits = size < MEMORY_SHARE * psutil.virtual_memory().available
+        self.sample_bytes = sum(value.nbytes for value in first.values()) // max(1, min(self.chunk, len(split)))
+        fits = self.sample_bytes * len(split) < MEMORY_SHARE * psutil.virtual_memory().available
         self.in_memory = fits if in_memory is None else in_memory
         if self.in_memory:
             self._store(first, progress, label)

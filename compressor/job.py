@@ -32,11 +32,13 @@ from compressor.progress import QUIET, Progress
 from compressor.recovery import Recovery
 from compressor.runs import LATEST, MANIFEST, ROOT, Source, open_run
 from compressor.steps import StepModel, steps_of
+from compressor.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.surgery import stream_width
 from compressor.tasks import TASKS
 from compressor.training import scaled_learning_rate, steps_per_epoch
 
-STRATEGIES = ("das", "random")
+MOST_SUBSETS = 100_000  # that an exhaustive search takes on
+RECOVERIES = ("train", "closed-form", "none")
 SMALL_MODEL = 5_000_000  # parameters; the published METER has 326 million
 
 
@@ -50,7 +52,9 @@ class Settings(BaseModel):
         data: folder of the task's data; None looks around.
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
-        strategy: ``das``, or ``random`` as the baseline of the paper's Table B.
+        strategy: a key of ``compressor.strategies``; None takes the default, with ``adapt`` the paper's.
+        recover: ``train`` fits skip adapters in closed form and trains them, ``closed-form`` only fits them, ``none``
+            leaves them as the search trained them, or without such a search lets the streams pass unchanged.
         seed: of everything that is drawn.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
         out: folder of the run; None is ``runs/<checkpoint>-<task>-skip<k>``.
@@ -72,7 +76,8 @@ class Settings(BaseModel):
     data: str | None = None
     scope: str | None = None
     layers: tuple[str, ...] = ()
-    strategy: str = "das"
+    strategy: str | None = None
+    recover: str = "train"
     seed: int = 0
     device: str | None = None
     out: str | None = None
@@ -109,6 +114,26 @@ class Job:
     def skip(self) -> int:
         """How many layers will go."""
         return self.settings.skip or len(self.candidates)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many layers may go: the number asked for."""
+        return (self.skip,)
+
+    @property
+    def strategy(self) -> str:
+        """How they are found."""
+        return self.settings.strategy or (TRANSFER if self.settings.adapt else DEFAULT)
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is anything to find: not where the layers are named."""
+        return not self.settings.layers
+
+    @property
+    def trains_while_searching(self) -> bool:
+        """Whether the search leaves trained adapters in the model."""
+        return self.searches and STRATEGIES[self.strategy].trains
 
     @property
     def search_steps(self) -> int:
@@ -177,13 +202,24 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     loaded.model.to(device)
     spare_threads(loaded.model)
     job = Job(settings, loaded, data, tokenizer, root, candidates, device, source)
-    if not settings.layers and job.search_steps <= job.warm_up_steps:
+    if job.trains_while_searching and job.search_steps <= job.warm_up_steps:
         raise usage_error(
             f"--search-epochs {settings.search_epochs:g} is {job.search_steps} steps: the gates would never move",
             "a search of some steps",
             "--search-epochs 3, or a smaller --batch-size",
         )
+    _check_number_of_subsets(job)
     return job
+
+
+def _check_number_of_subsets(job: Job) -> None:
+    number = sum(math.comb(len(job.candidates), size) for size in job.sizes)
+    if job.searches and job.strategy == "exhaustive" and number > MOST_SUBSETS:
+        raise usage_error(
+            f"--strategy exhaustive: {number:,} subsets of {len(job.candidates)} layers",
+            f"at most {MOST_SUBSETS:,}",
+            f"--strategy {DEFAULT}, or a narrower --scope",
+        )
 
 
 def _tokenizer(found: Recognised, source: str | None) -> Tokenizer:
@@ -227,11 +263,18 @@ def check_options(settings: Settings) -> None:
         problems.append(Problem("neither --skip nor --layers", "how many layers to skip, or which", "--skip 8"))
     if settings.skip is not None and settings.skip < 1:
         problems.append(Problem(f"--skip {settings.skip}", "at least 1 layer to skip", "--skip 8"))
-    if settings.strategy not in STRATEGIES:
-        problems.append(Problem(f"--strategy {settings.strategy}", f"one of {', '.join(STRATEGIES)}", "--strategy das"))
+    if settings.strategy is not None and settings.strategy not in STRATEGIES:
+        known = f"one of {', '.join(STRATEGIES)}"
+        problems.append(Problem(f"--strategy {settings.strategy}", known, f"--strategy {DEFAULT}"))
+    elif settings.adapt and settings.strategy is not None and not STRATEGIES[settings.strategy].trains:
+        found = f"--strategy {settings.strategy} with --adapt: a head without training says nothing about layers"
+        problems.append(Problem(found, f"--strategy {TRANSFER}", "drop --strategy"))
+    if settings.recover not in RECOVERIES:
+        known = f"one of {', '.join(RECOVERIES)}"
+        problems.append(Problem(f"--recover {settings.recover}", known, f"--recover {RECOVERIES[0]}"))
     if settings.task is not None and settings.task not in TASKS:
         problems.append(Problem(f"--task {settings.task}", f"one of {', '.join(TASKS)}", f"--task {next(iter(TASKS))}"))
-    if settings.layers and (settings.scope is not None or settings.strategy != STRATEGIES[0]):
+    if settings.layers and (settings.scope is not None or settings.strategy is not None):
         problems.append(Problem("--scope or --strategy beside --layers", "no search", "drop --scope and --strategy"))
     if settings.batch_size < 1:
         problems.append(Problem(f"--batch-size {settings.batch_size}", "at least 1 sample", "--batch-size 64"))
@@ -241,7 +284,7 @@ def check_options(settings: Settings) -> None:
     if rate is not None and not 0 < rate < math.inf:
         problems.append(Problem(f"--learning-rate {rate:g}", "a positive number", "leave it out"))
     for name, epochs in (("--search-epochs", settings.search_epochs), ("--recover-epochs", settings.recover_epochs)):
-        if not 0 <= epochs < math.inf or (epochs == 0 and name == "--search-epochs"):
+        if not 0 < epochs < math.inf:
             problems.append(Problem(f"{name} {epochs:g}", "a positive number of passes over the data", f"{name} 3"))
     if problems:
         raise UsageError(*problems)

@@ -3,58 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from compressor.data.splits import Split
-from compressor.encoding import Encoded
+from compressor.closed_form import fit
 from compressor.evaluation import Evaluation, Score, evaluate
 from compressor.job import Job, Settings, check_options, prepare
 from compressor.plan import Plan
-from compressor.progress import QUIET, Progress
-from compressor.recovery import (
-    Encoder,
-    encoder_of,
-    freeze_all_but,
-    recover,
-    recovery_groups,
-    transfer_groups,
-    updated_parameters,
-)
-from compressor.resume import Resumable, copy_of
+from compressor.progress import QUIET, Progress, Stages
+from compressor.recovery import encoder_of, freeze_all_but, recover, recovery_groups, updated_parameters
+from compressor.resume import Resumable
 from compressor.runs import Manifest, Results, Run, ScorePair, interrupted_folder, new_folder, save_run, versions
-from compressor.search import Search, SearchPlan, random_subset, run_search
+from compressor.selection import Selection, calibration, encoded, select, trained_parameters
 from compressor.steps import StepModel
-from compressor.supernet import Supernet, parallel_adapters
+from compressor.supernet import Supernet
 from compressor.surgery import make_plan, remove_layers
 from compressor.tasks import TASKS
 from compressor.training import Optimiser
 
-UPDATE_EVERY = 10  # training steps between updates, as in the public code
-MIN_UPDATES = 100  # on little data the gates move more often, so that they move at all
-REWARD_SAMPLES = 256
 SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
-
-
-@dataclass
-class Stages:
-    """Seconds each stage took."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the stage ``name``."""
-        started = time.monotonic()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 2)
 
 
 def compress(settings: Settings, *, command: str = "", resume: bool = False, progress: Progress = QUIET) -> Run:
@@ -99,8 +70,10 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
     stages = Stages(keep.state.setdefault("seconds", {}))
     samples = _samples(job)
     full = _full_evaluation(job, keep, stages, progress)
-    plan, log = choose_layers(job, keep, stages, progress)
-    slim = remove_layers(job.model, plan)
+    own = frozenset(job.model.skips)
+    found = select(job, keep, stages, progress) if job.searches else None
+    plan = make_plan(job.model, found.record.chosen[job.skip] if found else job.candidates)
+    slim = replace_layers(job, plan, own, stages, progress)
     with stages.timed("recover"):
         trained = recover_slim(job, slim, full is not None, keep, progress)
     with stages.timed("evaluate"):
@@ -109,7 +82,14 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
     slim.to("cpu")
     with progress.stage("Saving the run"):
         return save_run(
-            folder, slim, manifest, tokenizer=job.tokenizer, labels=job.data.labels, samples=samples, log=log
+            folder,
+            slim,
+            manifest,
+            tokenizer=job.tokenizer,
+            labels=job.data.labels,
+            samples=samples,
+            record=found.record if found else None,
+            log=found.log if found else [],
         )
 
 
@@ -151,108 +131,54 @@ def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progre
     return full
 
 
-def choose_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> tuple[Plan, list[dict[str, Any]]]:
-    """The plan, by hand or by search, and the search's log. The search leaves its trained adapters in the model."""
-    if job.settings.layers:
-        return make_plan(job.model, job.candidates), []
-    model, settings, task = job.model, job.settings, TASKS[job.model.task]
-    supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
-    steps, warm_up = job.search_steps, job.warm_up_steps
-    every = max(1, min(UPDATE_EVERY, (steps - warm_up) // MIN_UPDATES))
-    search = Search(len(job.candidates), job.skip, every=every, seed=settings.seed)
-    rate = job.learning_rate(steps)
-    groups = [(supernet.adapters(), rate), *(transfer_groups(model, rate) if settings.adapt else [])]
-    freeze_all_but(model, groups)
-    optimiser = Optimiser(groups, steps)
-    log: list[dict[str, Any]] = []
-    if "searched" in keep.state:
-        model.load_state_dict(keep.state["searched"]["model"], strict=False)
-        return _chosen(job, search, keep.state["searched"]["gates"]), keep.state["searched"]["log"]
-    if "search" in keep.state:
-        _restore(keep.state["search"], model, optimiser)
-        search.load_state_dict(keep.state["search"]["bandit"])
-        log += keep.state["search"]["log"]
-
-    def take() -> dict[str, Any]:
-        state = {
-            "model": _trained(model),
-            "optimiser": optimiser.state_dict(),
-            "bandit": search.state_dict(),
-            "log": log,
-        }
-        return {"search": state}
-
-    with stages.timed("encode"):
-        train = _encoded(job, job.data.train, supernet.encode, keep, progress, "Encoding the training data once")
-        held_out = _encoded(job, job.data.held_out, supernet.encode, keep, progress, "Encoding the held-out data once")
-    lengths = SearchPlan(steps, warm_up, settings.batch_size, min(REWARD_SAMPLES, len(held_out)), settings.seed)
-    with stages.timed("search"), keep.saving(take) as after_step:
-        run_search(
-            supernet,
-            search,
-            optimiser,
-            task,
-            train,
-            held_out,
-            lengths,
-            log=log,
-            after_step=after_step,
-            progress=progress,
-        )
-    keep.state.pop("search", None)
-    keep.state["searched"] = copy_of({"model": _trained(model), "gates": search.gates, "log": log})
-    keep.save()
-    return _chosen(job, search, search.gates), log
-
-
-def _encoded(job: Job, split: Split, encode: Encoder, keep: Resumable, progress: Progress, label: str) -> Encoded:
-    """Encode a split; a resumed run keeps in memory what the first one did, as the last bits depend on it."""
-    decisions = keep.state.setdefault("in_memory", {})
-    encoded = Encoded(split, encode, job.device, progress, label, decisions.get(label))
-    decisions[label] = encoded.in_memory
-    return encoded
-
-
-def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, list[dict[str, Any]]]:
-    """Search without cutting: the opened job, the plan DAS would follow, and the search's log."""
+def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, Selection]:
+    """Search without cutting: the opened job, the plan that would be followed, and what the search found."""
     job = prepare(settings)
-    return (job, *choose_layers(job, Resumable(None, {}), Stages(), progress))
+    selection = select(job, Resumable(None, {}), Stages(), progress)
+    return job, make_plan(job.model, selection.record.chosen[job.skip]), selection
 
 
-def _chosen(job: Job, search: Search, gates: torch.Tensor) -> Plan:
-    search.gates = gates
-    chosen = (
-        search.best()
-        if job.settings.strategy == "das"
-        else random_subset(len(job.candidates), job.skip, job.settings.seed)
-    )
-    return make_plan(job.model, [job.candidates[i] for i in chosen])
+def replace_layers(job: Job, plan: Plan, own: Collection[str], stages: Stages, progress: Progress) -> StepModel:
+    """The slim model, with adapters as ``--recover`` wants them before any training.
+
+    Args:
+        job: its model holds the adapters that a search trained.
+        plan: what to skip.
+        own: layers whose adapters came with the checkpoint: they stay as they are.
+        stages: told how long fitting takes.
+        progress: told about the calibration samples.
+    """
+    if job.settings.recover == "none" and not job.trains_while_searching:
+        for name in set(job.model.skips) - set(own):
+            del job.model.skips[name]
+    elif job.settings.recover != "none" and not job.settings.adapt:
+        with stages.timed("fit"):
+            supernet = Supernet(job.model, plan.layers)
+            fit(supernet, calibration(job, supernet, progress), plan.layers, own)
+    return remove_layers(job.model, plan)
 
 
 def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, progress: Progress) -> dict[str, int]:
     """Train the job's slim model in place, by its recipe; returns how many parameters of what were trained."""
     recovery = job.recovery
     groups = recovery_groups(slim, recovery)
-    if recovery.steps == 0:
-        return {} if job.settings.layers else updated_parameters(slim, groups)  # by the search
+    if job.settings.recover != "train":
+        changed = job.settings.recover == "closed-form" or job.trains_while_searching
+        return updated_parameters(slim, groups) if changed else {}
     optimiser = Optimiser(groups, recovery.steps)
     if "recover" in keep.state:
         _restore(keep.state["recover"], slim, optimiser)
     freeze_all_but(slim, groups)
     teacher = job.model if has_teacher else None
     encode = encoder_of(slim, teacher, recovery)
-    train = _encoded(job, job.data.train, encode, keep, progress, "Asking the full model once")
+    train = encoded(job, job.data.train, encode, keep, progress, "Asking the full model once")
 
     def take() -> dict[str, Any]:
-        return {"recover": {"model": _trained(slim), "optimiser": optimiser.state_dict()}}
+        return {"recover": {"model": trained_parameters(slim), "optimiser": optimiser.state_dict()}}
 
     with keep.saving(take) as after_step:
         recover(slim, TASKS[slim.task], train, recovery, optimiser, after_step=after_step, progress=progress)
     return updated_parameters(slim, groups)
-
-
-def _trained(model: StepModel) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _restore(state: dict[str, Any], model: StepModel, optimiser: Optimiser) -> None:
@@ -277,18 +203,19 @@ def _manifest(
     job: Job, slim: StepModel, plan: Plan, updated: dict[str, int], command: str, results: Results
 ) -> Manifest:
     recovery = job.recovery
+    searching, training = job.trains_while_searching, job.settings.recover == "train"
     recipe = {
-        "search_steps": 0 if job.settings.layers else job.search_steps,
-        "search_learning_rate": None if job.settings.layers else job.learning_rate(job.search_steps),
-        "recover_steps": recovery.steps,
-        "recover_learning_rate": recovery.learning_rate,
+        "search_steps": job.search_steps if searching else 0,
+        "search_learning_rate": job.learning_rate(job.search_steps) if searching else None,
+        "recover_steps": recovery.steps if training else 0,
+        "recover_learning_rate": recovery.learning_rate if training else None,
     }
     return Manifest(
         family=slim.family,
         task=slim.task,
         dims=slim.dims.model_dump(),
         plan=plan,
-        strategy="by hand" if job.settings.layers else job.settings.strategy,
+        strategy=job.strategy if job.searches else "by hand",
         candidates=job.candidates,
         source=job.source,
         data=tuple(split.describe() for split in job.data.splits),

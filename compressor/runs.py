@@ -26,6 +26,7 @@ from compressor.evaluation import Score
 from compressor.families import FAMILIES
 from compressor.loading import Transfer, load_checkpoint
 from compressor.plan import Plan
+from compressor.record import SearchRecord
 from compressor.steps import StepModel
 from compressor.surgery import remove_layers
 
@@ -34,7 +35,8 @@ ROOT = Path("runs")
 LATEST = "latest"
 PARTIAL = ".partial"  # added to the name of a run that is not finished
 MANIFEST, WEIGHTS, LABELS = "manifest.json", "model.safetensors", "labels.json"
-PREPROCESSOR, SEARCH_LOG, SAMPLES = "preprocessor.json", "search.jsonl", "samples.safetensors"
+PREPROCESSOR, SAMPLES = "preprocessor.json", "samples.safetensors"
+SEARCH, SEARCH_LOG = "search.json", "search.jsonl"
 
 
 class Source(BaseModel):
@@ -174,6 +176,14 @@ class Run:
         except (OSError, ValueError) as error:
             raise self._incomplete(SEARCH_LOG, error) from None
 
+    def search_record(self) -> SearchRecord | None:
+        """What the search found; None without a search."""
+        path = self.path / SEARCH
+        try:
+            return SearchRecord.model_validate_json(path.read_bytes()) if path.exists() else None
+        except (OSError, ValidationError) as error:
+            raise self._incomplete(SEARCH, error) from None
+
     def _tensors(self, name: str) -> dict[str, Tensor]:
         try:
             return load_file(self.path / name)
@@ -229,6 +239,7 @@ def save_run(
     tokenizer: Tokenizer,
     labels: tuple[str, ...],
     samples: Mapping[str, Tensor],
+    record: SearchRecord | None,
     log: list[dict[str, Any]],
 ) -> Run:
     """Write a run: into a folder with a temporary name, renamed when it is complete.
@@ -246,6 +257,8 @@ def save_run(
         transform = FAMILIES[slim.family].image_transform
         write_json(temporary / PREPROCESSOR, transform(slim.dims).describe() if transform else {"transform": None})
         write_json(temporary / LABELS, list(labels))
+        if record:
+            (temporary / SEARCH).write_text(record.model_dump_json(indent=2))
         (temporary / SEARCH_LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
         (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))
         temporary.rename(folder)

@@ -1,188 +1,235 @@
-"""DAS's search: a k-armed bandit over the layers (paper section 3.2, Algorithm 1).
-
-The class holds the bandit alone and knows nothing of models, so that it can be stepped, saved, resumed, and checked
-against traces of the public code. :func:`run_search` trains the adapters around it.
-"""
+"""Search: a strategy proposes subsets of layers, the supernet is trained and scored, the strategy observes."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.costs import Costs
 from compressor.encoding import Encoded
 from compressor.progress import QUIET, Progress
+from compressor.strategies.base import Course, Outcome, Proposal, Subset
+from compressor.strategies.das import reward
 from compressor.supernet import Supernet
 from compressor.tasks.base import Task
 from compressor.training import Optimiser, batch_of_step
 
-Subset = tuple[int, ...]
+CHUNK = 256  # held-out samples that run together,
+CHUNK_BYTES = 1 << 30  # while their streams, one set for each round, fit into this
+BACKWARD = 1  # forward passes that gradients are worth: through frozen layers none are formed for the weights
 
 
-class Search:
-    """Gates over n candidates, of which k are to be skipped.
+@dataclass
+class Spent:
+    """What a search has run, in forward passes of the full model on one sample, by kind of work."""
 
-    Each gate starts at 0. A subset is drawn without replacement with probabilities p = sigmoid(gates). After an update
-    the gate of each member i of each scored subset j has moved by (r_j - mean r) * p_i * (1 - p_i), where
-    r_j = exp(-loss_j). The layers with the k highest gates are the redundant ones.
+    costs: Costs
+    forwards: dict[str, float] = field(default_factory=dict)
 
-    Args:
-        candidates: how many layers there are to choose from (n).
-        skip: how many to skip (k), 1 <= k <= n.
-        subsets: how many distinct subsets an update compares; fewer where fewer exist.
-        every: training steps between updates.
-        seed: of the draws.
-    """
-
-    def __init__(self, candidates: int, skip: int, *, subsets: int = 3, every: int = 10, seed: int = 0) -> None:
-        if not 1 <= skip <= candidates:
-            raise ValueError(f"cannot skip {skip} of {candidates} layers")
-        self.skip, self.every = skip, every
-        self.subsets = min(subsets, math.comb(candidates, skip))
-        self.gates = torch.zeros(candidates)
-        self.steps_since_update = 0
-        self.generator = torch.Generator().manual_seed(seed)  # its own: nothing else disturbs the draws
-
-    def sample(self) -> Subset:
-        """Draw one subset of k candidates, sorted; also counts a training step."""
-        self.steps_since_update += 1
-        return self._draw()
-
-    def _draw(self) -> Subset:
-        return tuple(sorted(torch.multinomial(self.gates.sigmoid(), self.skip, generator=self.generator).tolist()))
-
-    @property
-    def due(self) -> bool:
-        """Whether enough training steps have passed for an update."""
-        return self.steps_since_update >= self.every
-
-    def propose(self) -> list[Subset]:
-        """Draw distinct subsets for the next update."""
-        self.steps_since_update = 0
-        proposed: list[Subset] = []
-        while len(proposed) < self.subsets:
-            drawn = self._draw()
-            if drawn not in proposed:
-                proposed.append(drawn)
-        return proposed
-
-    def update(self, subsets: Sequence[Subset], losses: Sequence[float]) -> list[float]:
-        """Move the gates by what the subsets' losses say; returns the rewards."""
-        rewards = [math.exp(-loss) for loss in losses]
-        baseline = sum(rewards) / len(rewards)
-        p = self.gates.sigmoid()
-        for subset, reward in zip(subsets, rewards, strict=True):
-            for i in subset:
-                self.gates[i] += (reward - baseline) * p[i] * (1 - p[i])
-        return rewards
-
-    def best(self) -> Subset:
-        """The k candidates with the highest gates; among equals, the later ones."""
-        return tuple(sorted(torch.sort(self.gates, stable=True).indices[-self.skip :].tolist()))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed search needs."""
-        return {
-            "gates": self.gates.clone(),
-            "steps_since_update": self.steps_since_update,
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where :meth:`state_dict` was taken."""
-        self.gates = state["gates"].clone()
-        self.steps_since_update = state["steps_since_update"]
-        self.generator.set_state(state["generator"])
+    def add(self, kind: str, macs: float, samples: int) -> None:
+        """Add ``macs`` for each of ``samples``."""
+        self.forwards[kind] = self.forwards.get(kind, 0.0) + macs * samples / self.costs.full
 
 
 @dataclass(frozen=True)
-class SearchPlan:
-    """How long the adapters are trained, and when the gates move.
+class Training:
+    """How proposals that train are carried out.
 
     Attributes:
-        steps: training steps altogether.
-        warm_up: steps before the first update, with subsets drawn evenly.
-        batch_size: samples of a training step.
-        reward_batch: held-out samples each update scores its subsets on.
+        data: encoded training samples.
+        optimiser: over the adapters; ``optimiser.done`` says where a resumed search goes on.
+        batch_size: samples of a step.
         seed: of the data's order.
     """
 
-    steps: int
-    warm_up: int
+    data: Encoded
+    optimiser: Optimiser
     batch_size: int
-    reward_batch: int
     seed: int
 
 
-def run_search(
-    supernet: Supernet,
-    search: Search,
-    optimiser: Optimiser,
-    task: Task,
-    train: Encoded,
-    held_out: Encoded,
-    plan: SearchPlan,
-    *,
-    log: list[dict[str, Any]],
-    after_step: Callable[[int], None] = lambda step: None,
-    progress: Progress = QUIET,
-) -> None:
-    """Train the adapters under random skipping and let the bandit learn which layers are redundant.
-
-    Rewards are measured in eval mode on held-out batches that rotate from update to update.
+class Search:
+    """A search under way; :meth:`state_dict` describes it between any two steps.
 
     Args:
         supernet: routes the candidates.
-        search: the bandit; stepped in place.
-        optimiser: over the adapters; ``optimiser.done`` says where a resumed search goes on.
-        task: gives the loss.
-        train: encoded training samples.
-        held_out: encoded samples for rewards.
-        plan: lengths.
-        log: gets one entry for every scored subset: layers, loss, reward, gates after, seconds.
-        after_step: called after each step with the number of steps done; saves the state, for instance.
-        progress: told about the steps.
+        task: gives losses and scores.
+        course: the strategy.
+        held_out: samples with the full model's logits, ``teacher``, as :func:`with_teacher` encodes them.
+        spent: told what is run.
+        seed: of the order of the held-out samples.
+        training: for strategies that train.
     """
-    names, started = supernet.candidates, time.monotonic()
-    first = optimiser.done
-    for step in progress.track(
-        range(first, plan.steps), f"Searching {search.skip} of {len(names)} layers", plan.steps - first
-    ):
-        subset = search.sample()
-        batch = train.batch(batch_of_step(step, plan.batch_size, len(train), plan.seed))
-        optimiser.step(task.loss(supernet.logits(batch, [names[i] for i in subset]), batch))
-        if step >= plan.warm_up and search.due:
-            rotation = len({entry["update"] for entry in log})
-            rewarded = held_out.batch(batch_of_step(rotation, plan.reward_batch, len(held_out), plan.seed + 1))
-            subsets = search.propose()
-            losses = [_loss(supernet, task, rewarded, [names[i] for i in chosen]) for chosen in subsets]
-            rewards = search.update(subsets, losses)
-            log += [
-                {
-                    "update": rotation,
-                    "step": step,
-                    "layers": [names[i] for i in chosen],
-                    "loss": loss,
-                    "reward": reward,
-                    "gates": dict(zip(names, search.gates.tolist(), strict=True)),
-                    "seconds": round(time.monotonic() - started, 3),
-                }
-                for chosen, loss, reward in zip(subsets, losses, rewards, strict=True)
-            ]
-        after_step(step + 1)
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        task: Task,
+        course: Course,
+        held_out: Encoded,
+        spent: Spent,
+        seed: int,
+        training: Training | None = None,
+    ) -> None:
+        self.supernet, self.task, self.course, self.held_out = supernet, task, course, held_out
+        self.spent, self.seed, self.training = spent, seed, training
+        self.log: list[dict[str, Any]] = []
+        self.known: dict[Subset, tuple[int, Tensor]] = {}  # held-out samples scored, and sums over them
+        self.started = time.monotonic()
+
+    def run(self, after_step: Callable[[int], None] = lambda step: None, progress: Progress = QUIET) -> None:
+        """Go on until the strategy has chosen; ``course.choice`` then says what.
+
+        Args:
+            after_step: called after each training step and each scored subset with the number of them.
+            progress: told about the training steps of all proposals, and about the subsets of those without training.
+        """
+        steps = 0
+
+        def stepped() -> None:
+            nonlocal steps
+            steps += 1
+            after_step(steps)
+
+        if self.training:
+            left = self.training.optimiser.steps - self.training.optimiser.done
+            for _ in progress.track(self._trained(stepped), f"Searching {len(self.supernet.candidates)} layers", left):
+                stepped()
+        while (proposal := self.course.proposal) is not None:
+            samples = self._samples(proposal)
+            label = f"Scoring {len(proposal.subsets)} subsets on {samples} samples"
+            chunks = {have: math.ceil(max(0, samples - have) / self._chunk) for have in self._by_samples(proposal)}
+            total = sum(len(alike) * chunks[have] for have, alike in self._by_samples(proposal).items())
+            for _ in progress.track(self._scored(proposal), label, total):
+                stepped()
+
+    def _trained(self, stepped: Callable[[], None]) -> Iterator[None]:
+        """Carry out every proposal that trains; yields at each training step."""
+        while (proposal := self.course.proposal) is not None and proposal.training:
+            yield from self._training_steps(proposal)
+            for _ in self._scored(proposal):
+                stepped()
+
+    def _training_steps(self, proposal: Proposal) -> Iterator[None]:
+        """The proposal's training steps that are still to be done."""
+        training = self.training
+        assert training is not None
+        for subset in proposal.training[training.optimiser.done - self.course.trained :]:
+            numbers = batch_of_step(training.optimiser.done, training.batch_size, len(training.data), training.seed)
+            batch, skipped = training.data.batch(numbers), self.names(subset)
+            training.optimiser.step(self.task.loss(self.supernet.logits(batch, skipped), batch))
+            self.spent.add("training", (1 + BACKWARD) * self.spent.costs.subset(skipped), len(numbers))
+            yield
+
+    def _scored(self, proposal: Proposal) -> Iterator[None]:
+        """Score the proposal's subsets and let the strategy observe; yields at each subset of each chunk of samples.
+
+        Without training in between, samples that a subset was scored on before are not run again.
+        """
+        samples = self._samples(proposal)
+        numbers = batch_of_step(proposal.rotation, samples, len(self.held_out), self.seed)
+        for have, alike in self._by_samples(proposal).items():
+            names = {self.names(subset): subset for subset in alike}
+            macs = self.spent.costs.together(self.supernet.varying, names)
+            for start in range(have, samples, self._chunk):
+                chunk = numbers[start : start + self._chunk]
+                batch, added = self.held_out.batch(chunk), {}
+                for layers, logits in self.supernet.logits_of_all(batch, names):
+                    added[names[layers]] = len(chunk) * self._measures(logits, batch)
+                    yield
+                for subset, sums in added.items():  # all of a chunk or nothing: an interrupted one is run again
+                    before, total = self.known.get(subset, (0, 0.0))
+                    self.known[subset] = before + len(chunk), total + sums
+                self.spent.add("scoring", macs, len(chunk))
+        outcomes = [self._outcome(subset) for subset in proposal.subsets]
+        seconds = round(time.monotonic() - self.started, 3)
+        self.log += [self._entry(proposal, outcome, seconds) for outcome in outcomes]
+        if self.training:
+            self.known = {}
+        self.course.observe(outcomes)
+
+    def _by_samples(self, proposal: Proposal) -> dict[int, list[Subset]]:
+        """The proposal's subsets by how many samples they have been scored on."""
+        found: dict[int, list[Subset]] = {}
+        for subset in proposal.subsets:
+            found.setdefault(self.known.get(subset, (0,))[0], []).append(subset)
+        return found
+
+    def _outcome(self, subset: Subset) -> Outcome:
+        samples, sums = self.known[subset]
+        divergence, loss, value = (sums / samples).tolist()
+        return Outcome(subset, divergence, loss, value, samples)
+
+    def full(self) -> Outcome:
+        """How good the full model is on all held-out samples."""
+        sums = torch.zeros(3, dtype=torch.float64)
+        for start in range(0, len(self.held_out), self._chunk):
+            numbers = np.arange(start, min(start + self._chunk, len(self.held_out)))
+            batch = self.held_out.batch(numbers)
+            sums += len(numbers) * self._measures(batch["teacher"], batch)
+        divergence, loss, value = (sums / len(self.held_out)).tolist()
+        return Outcome((), divergence, loss, value, len(self.held_out))
+
+    def _measures(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Divergence, loss and value of a batch's logits, (3,) float64."""
+        teacher = batch["teacher"]
+        divergence = self.task.distillation(logits, teacher, batch) - self.task.distillation(teacher, teacher, batch)
+        means = divergence, self.task.loss(logits, batch), self.task.scores(logits, batch).mean()
+        return torch.tensor([float(mean) for mean in means], dtype=torch.float64)
+
+    def _samples(self, proposal: Proposal) -> int:
+        return min(proposal.samples or len(self.held_out), len(self.held_out))
+
+    @property
+    def _chunk(self) -> int:
+        return min(CHUNK, max(1, CHUNK_BYTES // (self.held_out.sample_bytes * (1 + len(self.supernet.varying)))))
+
+    def _entry(self, proposal: Proposal, outcome: Outcome, seconds: float) -> dict[str, Any]:
+        return {
+            "proposal": len(self.course.seen),
+            "trained": len(proposal.training),
+            "layers": [self.supernet.candidates[i] for i in outcome.subset],
+            "divergence": outcome.divergence,
+            "loss": outcome.loss,
+            "reward": reward(outcome.loss),
+            "value": outcome.value,
+            "samples": outcome.samples,
+            "seconds": seconds,
+        }
+
+    def names(self, subset: Subset) -> frozenset[str]:
+        """Layer names of candidates by number."""
+        return frozenset(self.supernet.candidates[i] for i in subset)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed search needs but the parameters in training."""
+        return {
+            "seen": self.course.state_dict(),
+            "log": self.log,
+            "known": [[list(subset), samples, sums] for subset, (samples, sums) in self.known.items()],
+            "spent": self.spent.forwards,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken."""
+        self.course.replay(state["seen"])
+        self.log = list(state["log"])
+        self.known = {tuple(subset): (samples, sums) for subset, samples, sums in state["known"]}
+        self.spent.forwards = dict(state["spent"])
 
 
-def _loss(supernet: Supernet, task: Task, batch: dict[str, Tensor], skipped: Sequence[str]) -> float:
-    with torch.inference_mode():
-        return float(task.loss(supernet.logits(batch, skipped), batch))
+def with_teacher(supernet: Supernet) -> Callable[[dict[str, Tensor]], Mapping[str, Tensor]]:
+    """What encodes held-out samples: the streams in front of the first candidate, and the full model's logits."""
 
+    def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
+        streams = supernet.encode(batch)
+        return {**streams, "teacher": supernet.logits(streams, ())}
 
-def random_subset(candidates: int, skip: int, seed: int) -> Subset:
-    """K of n candidates drawn evenly: the baseline of the paper's Table B."""
-    return tuple(sorted(np.random.default_rng(seed).permutation(candidates)[:skip].tolist()))
+    return encode

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Streams = dict[str, Tensor]
@@ -116,6 +117,19 @@ def match_rows(x: Tensor, other: Tensor) -> Tensor:
     if rows >= wanted:
         return x
     return x[:, None].expand(-1, wanted // rows, *x.shape[1:]).flatten(0, 1)
+
+
+def real_rows(streams: Mapping[str, Tensor], name: str) -> Tensor:
+    """Which rows of the stream ``name`` are no padding, (B, N) bool.
+
+    Its mask is the stream ``<name>_mask``, or ``mask``: bool, True at what takes part, or added to attention scores, 0
+    there. A stream without a mask has no padding.
+    """
+    x = streams[name]
+    mask = streams.get(f"{name}_mask", streams.get("mask"))
+    if mask is None:
+        return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    return (mask if mask.dtype == torch.bool else mask == 0).reshape(x.shape[:2])
 
 
 def steps_of(rounds: Rounds) -> tuple[Step, ...]:

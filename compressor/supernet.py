@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from compressor.adapters import Adapter
 from compressor.families import FAMILIES
-from compressor.steps import StepModel, split_at_candidates, steps_of
+from compressor.steps import Step, StepModel, Streams, split_at_candidates, steps_of
 from compressor.surgery import new_skip_adapter
 
 
@@ -37,6 +39,47 @@ class Supernet:
         """Logits (B, classes) with the layers ``skipped`` routed through their adapters."""
         routed = {name: self.model.skips[name] for name in skipped}
         return self.model.epilogue(self.model.advance(dict(streams), self.varying, routed))
+
+    @torch.inference_mode()
+    def logits_of_all(
+        self, streams: Mapping[str, Tensor], subsets: Collection[frozenset[str]]
+    ) -> Iterator[tuple[frozenset[str], Tensor]]:
+        """Each subset with its logits (B, classes); what subsets have in common from the start runs once.
+
+        The rounds are walked depth first, so that no more streams are kept than there are rounds. On a GPU they run in
+        bfloat16: this is for scoring, not for training.
+        """
+        yield from self._descend(dict(streams), 0, frozenset(subsets))
+
+    def _descend(
+        self, streams: Streams, depth: int, subsets: frozenset[frozenset[str]]
+    ) -> Iterator[tuple[frozenset[str], Tensor]]:
+        if depth == len(self.varying):
+            with self._reduced_precision():
+                logits = self.model.epilogue(streams).float()
+            yield from ((subset, logits) for subset in subsets)
+            return
+        round_ = self.varying[depth]
+        here = {step.name for step in round_}
+        written: dict[tuple[str, bool], Tensor] = {}
+
+        def output(step: Step, skipped: bool) -> Tensor:
+            if (step.name, skipped) not in written:
+                routed = {step.name: self.model.skips[step.name]} if skipped else {}
+                with self._reduced_precision():
+                    written[step.name, skipped] = self.model.advance(streams, ((step,),), routed)[step.writes]
+            return written[step.name, skipped]
+
+        alike: defaultdict[frozenset[str], set[frozenset[str]]] = defaultdict(set)
+        for subset in subsets:
+            alike[subset & here].add(subset)
+        for skipped, members in sorted(alike.items(), key=lambda pair: sorted(pair[0])):
+            after = {step.writes: output(step, step.name in skipped) for step in round_}
+            yield from self._descend({**streams, **after}, depth + 1, frozenset(members))
+
+    def _reduced_precision(self) -> torch.autocast:
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 
     def adapters(self) -> list[nn.Parameter]:
         """Parameters of the skip adapters of all candidates."""

@@ -34,8 +34,8 @@ KEPT, REPLACED = "■", "□"
 class Candidate(BaseModel):
     """A layer the search could have skipped.
 
-    ``gate`` is its final value, None without a search. ``reward_skipped`` and ``reward_kept`` are mean rewards
-    exp(-loss) of the scored subsets that skipped and that kept it, None where there was no such subset.
+    ``gate`` is its final value, None without DAS. ``reward_skipped`` and ``reward_kept`` are mean rewards exp(-loss) of
+    the scored subsets that skipped and that kept it, None where there was no such subset.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,7 +108,7 @@ def candidates_of(
 ) -> tuple[Candidate, ...]:
     """What the search's log says of each candidate."""
     pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
-    gates = log[-1]["gates"] if log else {}
+    gates: Mapping[str, float] = next((entry["gates"] for entry in reversed(log) if "gates" in entry), {})
 
     def mean(name: str, skipped: bool) -> float | None:
         rewards = [entry["reward"] for entry in log if (name in entry["layers"]) == skipped]

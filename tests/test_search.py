@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.search import Search
+from compressor.strategies.base import Course, Outcome, Question
+from compressor.strategies.das import Bandit, das
 from tests.support import GOLDEN
 
 TRACES = json.loads((GOLDEN / "das_search_trace.json").read_text())
@@ -18,7 +19,7 @@ TRACES = json.loads((GOLDEN / "das_search_trace.json").read_text())
 def test_updates_reproduce_the_public_code_bit_for_bit(name):
     trace = TRACES["traces"][name]
     config = trace["config"]
-    search = Search(12, config["skip_num"], subsets=config["das_step"])
+    search = Bandit(12, config["skip_num"], subsets=config["das_step"])
     for update in trace["updates"]:
         assert search.gates.tolist() == update["gates_before"]
         rewards = search.update(
@@ -37,14 +38,17 @@ def test_updates_reproduce_the_public_code_bit_for_bit(name):
 def test_draws_reproduce_the_public_code(name):
     trace = TRACES["traces"][name]
     config = trace["config"]
-    search = Search(12, config["skip_num"], subsets=config["das_step"], every=config["das_turn"], seed=config["seed"])
+    search = Bandit(12, config["skip_num"], subsets=config["das_step"], seed=config["seed"])
+    since_update = 0
     updates = {update["micro_batch"]: update for update in trace["updates"]}
     for batch in trace["micro_batches"]:
         if batch["epoch"] >= config["das_epoch"]:
             assert list(search.best()) == batch["active_subset"]
             continue
-        assert list(search.sample()) == batch["active_subset"]
-        if batch["epoch"] >= 1 and search.due:
+        assert list(search.draw()) == batch["active_subset"]
+        since_update += 1
+        if batch["epoch"] >= 1 and since_update >= config["das_turn"]:
+            since_update = 0
             update = updates.pop(batch["micro_batch"])
             subsets = search.propose()
             assert [list(subset) for subset in subsets] == update["subsets"]
@@ -54,47 +58,50 @@ def test_draws_reproduce_the_public_code(name):
 
 def test_epoch_ends_choose_the_same_layers():
     for trace in TRACES["traces"].values():
-        search = Search(12, trace["config"]["skip_num"])
+        search = Bandit(12, trace["config"]["skip_num"])
         for end in trace["epoch_ends"]:
             search.gates = torch.tensor(end["gates"])
             assert list(search.best()) == end["selected_flags_after_epoch_end"]
 
 
-def drive(search, losses, steps):
-    """Step a search with losses given by subset; returns the subsets seen."""
+def question(skip, steps, seed=0, every=1, candidates=12):
+    return Question(candidates, (skip,), seed, influence=list, steps=steps, every=every)
+
+
+def drive(course, loss, proposals):
+    """Answer a course's proposals by a loss of each subset; returns all subsets it trained on and scored."""
     seen = []
-    for _ in range(steps):
-        seen.append(search.sample())
-        if search.due:
-            subsets = search.propose()
-            search.update(subsets, [losses(subset) for subset in subsets])
+    for _ in range(proposals):
+        proposal = course.proposal
+        seen += [*proposal.training, *proposal.subsets]
+        course.observe([Outcome(subset, 0.0, loss(subset), 0.0, 1) for subset in proposal.subsets])
     return seen
 
 
 def test_a_resumed_search_goes_on_where_it_stopped():
-    def losses(subset):
+    def loss(subset):
         return 0.1 * sum(subset)
 
-    whole, first = Search(12, 4, every=2, seed=3), Search(12, 4, every=2, seed=3)
-    seen = drive(whole, losses, 40)
-    before = drive(first, losses, 17)
-    second = Search(12, 4, every=2, seed=99)
-    second.load_state_dict(first.state_dict())
-    assert before + drive(second, losses, 23) == seen
-    assert torch.equal(second.gates, whole.gates)
+    whole, first, second = (Course(das(question(4, 40, seed=3, every=2))) for _ in range(3))
+    seen = drive(whole, loss, 20)
+    before = drive(first, loss, 8)
+    second.replay(first.state_dict())
+    assert second.trained == 16
+    assert before + drive(second, loss, 12) == seen
+    assert second.choice == whole.choice is not None
 
 
 def test_layers_that_cost_nothing_are_found():
     harmless = {1, 4, 5, 9}
-    search = Search(12, 4, every=1, seed=0)
-    drive(search, lambda subset: 0.3 * len(set(subset) - harmless), 600)
-    assert set(search.best()) == harmless
+    course = Course(das(question(4, 600)))
+    drive(course, lambda subset: 0.3 * len(set(subset) - harmless), 600)
+    assert set(course.choice[4]) == harmless
 
 
 @given(st.integers(1, 12), st.data())
 def test_subsets_are_distinct_and_never_run_out(candidates, data):
     skip = data.draw(st.integers(1, candidates))
-    search = Search(candidates, skip, subsets=3)
+    search = Bandit(candidates, skip, subsets=3)
     proposed = search.propose()
     assert len(set(proposed)) == len(proposed)
     assert all(len(subset) == skip and all(a < b for a, b in pairwise(subset)) for subset in proposed)
@@ -105,4 +112,4 @@ def test_subsets_are_distinct_and_never_run_out(candidates, data):
 @pytest.mark.parametrize("skip", [0, 13, -1])
 def test_impossible_k_is_refused(skip):
     with pytest.raises(ValueError, match="cannot skip"):
-        Search(12, skip)
+        Bandit(12, skip)

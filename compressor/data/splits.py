@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections import Counter, defaultdict
@@ -52,6 +53,12 @@ class Split:
     def rows_per_sample(self) -> int:
         """Rows of the model's batch that one sample becomes: the work it takes."""
         return max(1, self.images)
+
+    def part(self, numbers: Sequence[int] | np.ndarray) -> Split:
+        """A split of these samples alone."""
+        part = copy.copy(self)
+        part.samples = tuple(self.samples[int(number)] for number in numbers)
+        return part
 
     def describe(self) -> dict[str, Any]:
         """Which files, how many samples, a fingerprint of the files, and the rows that are left out."""

@@ -18,7 +18,8 @@ def compress(
     skip: o.Skip = None,
     layers: Annotated[str | None, typer.Option(help="Skip exactly these, e.g. FL1,FV0; no search.")] = None,
     scope: o.Scope = None,
-    strategy: o.Strategy = "das",
+    strategy: o.Strategy = None,
+    recover: o.Recover = "train",
     adapt: o.Adapt = False,
     train_head: Annotated[
         bool, typer.Option("--train-head", help="Train the head while recovering.", rich_help_panel=o.TRAINING)
@@ -60,6 +61,7 @@ def compress(
         layers=o.names(layers),
         scope=scope,
         strategy=strategy,
+        recover=recover,
         adapt=adapt,
         train_head=train_head,
         data=o.text(data),

@@ -33,16 +33,23 @@ Scope = Annotated[
     str | None,
     typer.Option(help="What may go: a scope of the family (METER: fusion, global, all), or patterns like FL*,LEn6-11."),
 ]
-Strategy = Annotated[str, typer.Option(help="das, or random as a baseline.")]
+Strategy = Annotated[
+    str | None,
+    typer.Option(help="auto (the default), das (the paper's), greedy, exhaustive, influence, random: docs/search.md."),
+]
+Recover = Annotated[
+    str,
+    typer.Option(help="train, closed-form (seconds, no labels), or none.", rich_help_panel=TRAINING),
+]
 Seed = Annotated[int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)]
 Device = Annotated[
     str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.", rich_help_panel=TRAINING)
 ]
 BatchSize = Annotated[int, typer.Option(help="Samples in a training step.", rich_help_panel=TRAINING)]
-SearchEpochs = Annotated[float, typer.Option(help="Passes over the data while searching.", rich_help_panel=TRAINING)]
-RecoverEpochs = Annotated[
-    float, typer.Option(help="Passes over the data while recovering; 0 for none.", rich_help_panel=TRAINING)
+SearchEpochs = Annotated[
+    float, typer.Option(help="Passes over the data while searching (--strategy das).", rich_help_panel=TRAINING)
 ]
+RecoverEpochs = Annotated[float, typer.Option(help="Passes over the data while recovering.", rich_help_panel=TRAINING)]
 LearningRate = Annotated[
     float | None,
     typer.Option(help="Of the skip adapters. Default: the paper's, scaled.", rich_help_panel=TRAINING),

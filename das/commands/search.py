@@ -10,6 +10,7 @@ def search(
     task: o.Task = None,
     skip: o.Skip = None,
     scope: o.Scope = None,
+    strategy: o.Strategy = None,
     data: o.Data = None,
     tokenizer: o.Tokenizer = None,
     image_size: o.ImageSize = None,
@@ -38,6 +39,7 @@ def search(
         task=task,
         skip=skip,
         scope=scope,
+        strategy=strategy,
         data=o.text(data),
         tokenizer=tokenizer,
         image_size=image_size,
@@ -48,8 +50,8 @@ def search(
         seed=seed,
         device=device,
     )
-    job, plan, log = search_only(settings, progress())
-    candidates = candidates_of(job.model.family, job.candidates, plan, log)
+    job, plan, found = search_only(settings, progress())
+    candidates = candidates_of(job.model.family, job.candidates, plan, found.log)
     if json:
         print_json(
             {"schema_version": 1, "plan": plan.model_dump(), "candidates": [entry.model_dump() for entry in candidates]}
