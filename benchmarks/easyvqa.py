@@ -109,6 +109,13 @@ def train_full(work: Path, steps: int) -> None:
     (work / "training.json").write_text(json.dumps({"steps": steps, "seconds": time.time() - started}))
 
 
+def prepare_easyvqa(source: Path, work: Path, steps: int = 10_000) -> None:
+    """Data and full model, unless they are there."""
+    if not (work / "meter.ckpt").exists():
+        convert(source, work / "data")
+        train_full(work, steps)
+
+
 @dataclass(frozen=True)
 class Row:
     """One compressed model: accuracies in [0, 1] on easy-VQA's test questions."""

@@ -31,10 +31,10 @@ LAYERS = "FL1,FL2,FL3,FL4,FV0,FV1,FV4,FV5"  # the paper's choice for VQA, Table 
 DIMS = MeterDims(text_length=40, dropout=0.0)
 
 
-def prepare(work: Path) -> None:
-    """Checkpoint, tokenizer and a few questions on generated images."""
+def prepare(work: Path, train: int = 4, val: int = 2, test: int = 2) -> None:
+    """Checkpoint, tokenizer and a few generated images with two questions each."""
     work.mkdir(exist_ok=True)
-    for split, (images, seed) in {"train": (4, 0), "val": (2, 1), "test": (2, 2)}.items():
+    for split, (images, seed) in {"train": (train, 0), "val": (val, 1), "test": (test, 2)}.items():
         write_scenes(work / "data" / f"vqav2_{split}.arrow", images, DIMS.image_size, seed, per_image=2)
     asked = read_table(work / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
     word_tokenizer([question for questions in asked for question in questions]).save(str(work / "tokenizer.json"))
@@ -103,7 +103,7 @@ def main() -> None:
     work = arguments.work
     prepare(work)
     loading = load_seconds(work)
-    compress = ("compress", "meter.ckpt", "--task", "vqa", "--layers", LAYERS, "--recover-epochs", "0", "--json")
+    compress = ("compress", "meter.ckpt", "--task", "vqa", "--layers", LAYERS, "--recover", "none", "--json")
     steps = {
         f"das {' '.join(typed)}": command(work, *typed)
         for typed in (compress, ("export", "--onnx", "--json"), ("export", "--trt", "--json"))

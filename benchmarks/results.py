@@ -34,6 +34,10 @@ class LogProgress(Progress):
             if (number + 1) % tenth == 0:
                 print(f"{label}: {number + 1}/{total}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
+    def say(self, message: str) -> None:
+        """A line of its own."""
+        print(message, file=sys.stderr, flush=True)
+
 
 def environment() -> str:
     """One line: date, machine, load before the start, versions, command."""

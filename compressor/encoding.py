@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compressor.data.splits import Split
+from compressor.parallel import from_main, processes
 from compressor.progress import QUIET, Progress
 
 CHUNK = 64
@@ -50,7 +51,8 @@ class Encoded:
         with progress.stage(label):
             first = self._encode(np.arange(min(self.chunk, len(split))))
         self.sample_bytes = sum(value.nbytes for value in first.values()) // max(1, min(self.chunk, len(split)))
-        fits = self.sample_bytes * len(split) < MEMORY_SHARE * psutil.virtual_memory().available
+        needed = self.sample_bytes * len(split) * processes()
+        fits = from_main(lambda: needed < MEMORY_SHARE * psutil.virtual_memory().available)
         self.in_memory = fits if in_memory is None else in_memory
         if self.in_memory:
             self._store(first, progress, label)

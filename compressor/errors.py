@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 
@@ -70,9 +71,15 @@ def environment_problem(found: str, expected: str, fix: str) -> EnvironmentProbl
     return EnvironmentProblem(Problem(found, expected, fix))
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C; ``hint`` says what was kept and how to go on."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as clusters send it before they take a machine away: handled like Ctrl-C."""
 
-    def __init__(self, hint: str) -> None:
+    number: int = signal.SIGTERM
+
+
+class Interrupted(KeyboardInterrupt):
+    """Stopped by Ctrl-C or SIGTERM, ``number``; ``hint`` says what was kept and how to go on."""
+
+    def __init__(self, hint: str, number: int = signal.SIGINT) -> None:
         super().__init__(hint)
-        self.hint = hint
+        self.hint, self.number = hint, number

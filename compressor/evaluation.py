@@ -14,6 +14,7 @@ from torch import Tensor
 from compressor.data.splits import RankedSplit, Split
 from compressor.families import FAMILIES
 from compressor.metrics import METRICS
+from compressor.parallel import gathered, share
 from compressor.progress import QUIET, Progress
 from compressor.ranking import hits, match_scores, recalls
 from compressor.steps import StepModel
@@ -75,9 +76,9 @@ def evaluate(
     if isinstance(split, RankedSplit):
         return _ranked(model, split, task, batch_size, progress, label)
     device, names = next(model.parameters()).device, FAMILIES[model.family].inputs
-    scores, answers, truth, losses = [], [], [], 0.0
+    scores, answers, truth, losses = [], [], [], []
     size = max(1, batch_size // split.rows_per_sample)
-    starts = range(0, len(split), size)
+    starts = share(range(0, len(split), size))
     with torch.inference_mode():
         for start in progress.track(starts, label, len(starts)):
             numbers = np.arange(start, min(start + size, len(split)))
@@ -86,15 +87,16 @@ def evaluate(
             scores.append(task.scores(logits, batch).cpu())
             answers.append(logits.argmax(-1).cpu())
             truth.append(batch["targets"].argmax(-1).cpu())
-            losses += float(task.loss(logits, batch)) * len(numbers)
-    each, given = torch.cat(scores).double(), torch.cat(answers)
+            losses.append(float(task.loss(logits, batch)) * len(numbers))
+    each, given = torch.cat(gathered(scores)).double(), torch.cat(gathered(answers))
+    right = torch.cat(gathered(truth))
     score = Score(
         metric=task.metric,
         value=float(each.mean()),
         margin=_margin(each),
         samples=len(each),
-        loss=losses / len(each),
-        parts={METRICS[name].name: METRICS[name].value(given, torch.cat(truth)) for name in metrics},
+        loss=sum(gathered(losses)) / len(each),
+        parts={METRICS[name].name: METRICS[name].value(given, right) for name in metrics},
     )
     return Evaluation(score, given)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
+from compressor.budgets import DROP, KINDS, QUANTILES, RUNTIMES, Budget, parse_budget
 from compressor.checkpoints import sha256
+from compressor.data.base import Found
 from compressor.data.layouts import read_data
-from compressor.data.splits import TaskData, assign, find_data, in_order
+from compressor.data.layouts.inputs import read_inputs
+from compressor.data.splits import TaskData, assign, assign_inputs, find_data, in_order
 from compressor.data.text import find_tokenizer
-from compressor.errors import Problem, UsageError, environment_problem, usage_error
+from compressor.errors import Problem, UsageError, environment_problem, input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.loading import (
     Loaded,
@@ -27,6 +30,7 @@ from compressor.loading import (
     load_checkpoint,
     recognise,
 )
+from compressor.parallel import join, processes
 from compressor.plan import match_layers, summarise
 from compressor.progress import QUIET, Progress
 from compressor.recovery import Recovery
@@ -34,10 +38,12 @@ from compressor.runs import LATEST, MANIFEST, ROOT, Source, open_run
 from compressor.steps import StepModel, steps_of
 from compressor.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.surgery import stream_width
-from compressor.tasks import TASKS
+from compressor.tasks import TASKS, judged_by_full
+from compressor.tasks.base import Task
 from compressor.training import scaled_learning_rate, steps_per_epoch
 
 MOST_SUBSETS = 100_000  # that an exhaustive search takes on
+UNTIMED = "trt"  # a runtime of exports that no layer can be timed on
 RECOVERIES = ("train", "closed-form", "none")
 SMALL_MODEL = 5_000_000  # parameters; the published METER has 326 million
 
@@ -48,8 +54,12 @@ class Settings(BaseModel):
     Attributes:
         checkpoint: a full fine-tuned checkpoint.
         task: name of the task; None takes the checkpoint's only head.
-        skip: how many layers to skip (k); None when ``layers`` names them.
+        skip: how many layers to skip (k); None when ``layers`` names them or there is a budget.
+        max_macs, max_params, max_latency, max_drop: a budget as the user typed it (:func:`parse_budget`).
+        at, runtime: quantile and runtime of ``max_latency``.
+        from_run: folder of an earlier run whose search is used again (:func:`compressor.earlier.settings_of`).
         data: folder of the task's data; None looks around.
+        calibration: folder of inputs, with or without answers, in place of ``data``: the full model's are taken.
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
         strategy: a key of ``compressor.strategies``; None takes the default, with ``adapt`` the paper's.
@@ -73,7 +83,15 @@ class Settings(BaseModel):
     checkpoint: str
     task: str | None = None
     skip: int | None = None
+    max_macs: str | float | None = None
+    max_params: str | float | None = None
+    max_latency: str | float | None = None
+    max_drop: str | float | None = None
+    at: str | None = None
+    runtime: str | None = None
+    from_run: str | None = None
     data: str | None = None
+    calibration: str | None = None
     scope: str | None = None
     layers: tuple[str, ...] = ()
     strategy: str | None = None
@@ -90,6 +108,17 @@ class Settings(BaseModel):
     learning_rate: float | None = None
     train_head: bool = False
     adapt: bool = False
+
+    @property
+    def limits(self) -> dict[str, str | float]:
+        """The budgets that are asked for, by kind; more than one are an error."""
+        asked = {kind: getattr(self, f"max_{kind}") for kind in KINDS}
+        return {kind: limit for kind, limit in asked.items() if limit is not None}
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget; None where the number of layers or their names are given."""
+        return next((parse_budget(kind, limit, self.at, self.runtime) for kind, limit in self.limits.items()), None)
 
 
 @dataclass(frozen=True)
@@ -111,14 +140,19 @@ class Job:
         return self.loaded.model
 
     @property
+    def task(self) -> Task:
+        """What the model is for, and who says what is right: the data, or the full model."""
+        return _task(self.settings, self.model.task)
+
+    @property
     def skip(self) -> int:
         """How many layers will go."""
         return self.settings.skip or len(self.candidates)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many layers may go: the number asked for."""
-        return (self.skip,)
+        """How many layers may go: the number asked for, or with a budget any."""
+        return tuple(range(1, len(self.candidates) + 1)) if self.settings.limits else (self.skip,)
 
     @property
     def strategy(self) -> str:
@@ -127,8 +161,8 @@ class Job:
 
     @property
     def searches(self) -> bool:
-        """Whether there is anything to find: not where the layers are named."""
-        return not self.settings.layers
+        """Whether there is anything to find: not where the layers are named, or an earlier search is used again."""
+        return not (self.settings.layers or self.settings.from_run)
 
     @property
     def trains_while_searching(self) -> bool:
@@ -177,18 +211,14 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     task = choose_task(checkpoint, settings.task, settings.adapt)
     _check_task(task)
     check_sizes(checkpoint, task, settings.image_size, settings.text_length)
-    root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-    found = read_data(root, task, progress)
-    found = in_order(
-        found, checkpoint.labels, TASKS[task], has_own_head(checkpoint, task, len(found.labels), settings.adapt)
-    )
+    root, found = _find(settings, checkpoint, task, progress)
     transfer = Transfer(checkpoint.family.heads[task].classes or len(found.labels)) if settings.adapt else None
     loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer, settings.text_length)
     candidates = _candidates(settings, loaded.model)
     tokenizer = _tokenizer(checkpoint, settings.tokenizer)
-    data = assign(
-        found, root, TASKS[task], checkpoint.family.transforms(loaded.model.dims, tokenizer), loaded.model.dims.classes
-    )
+    transforms, classes = checkpoint.family.transforms(loaded.model.dims, tokenizer), loaded.model.dims.classes
+    assigned = assign if settings.calibration is None else assign_inputs
+    data = assigned(found, root, _task(settings, task), transforms, classes)
     for split in data.splits:
         if bad := split.rows.unreadable:
             progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
@@ -209,7 +239,36 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
             "--search-epochs 3, or a smaller --batch-size",
         )
     _check_number_of_subsets(job)
+    if min(settings.batch_size, len(data.train)) < processes():
+        raise usage_error(
+            f"{processes()} processes for steps of {min(settings.batch_size, len(data.train))} samples",
+            "at least one sample for each",
+            "fewer processes, or a larger --batch-size",
+        )
     return job
+
+
+def _task(settings: Settings, name: str) -> Task:
+    return TASKS[name] if settings.calibration is None else judged_by_full(TASKS[name])
+
+
+def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progress) -> tuple[Path, Found]:
+    """The folder of the data and what is in it, with classes as the checkpoint numbers them."""
+    if settings.calibration is None:
+        root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
+        found = read_data(root, task, progress)
+        own_head = has_own_head(checkpoint, task, len(found.labels), settings.adapt)
+        return root, in_order(found, checkpoint.labels, TASKS[task], own_head)
+    if TASKS[task].ranked:
+        raise usage_error(
+            f"--calibration for {task}",
+            "a task whose inputs can be had without answers: a caption beside its image is the answer",
+            "--data FOLDER in its place",
+        )
+    root = Path(settings.calibration)
+    if not root.is_dir():
+        raise input_error(f"no folder {root}", "a folder of inputs (docs/data.md)", "--calibration FOLDER")
+    return root, replace(read_inputs(root, task, progress), labels=checkpoint.labels)
 
 
 def _check_number_of_subsets(job: Job) -> None:
@@ -254,13 +313,7 @@ def make_settings(**given: Any) -> Settings:
 
 def check_options(settings: Settings) -> None:
     """Refuse impossible options, all of them at once."""
-    problems = []
-    if settings.layers and settings.skip is not None:
-        problems.append(
-            Problem("--skip and --layers together", "one of them", "drop --skip: --layers names the layers")
-        )
-    if not settings.layers and settings.skip is None:
-        problems.append(Problem("neither --skip nor --layers", "how many layers to skip, or which", "--skip 8"))
+    problems = _goal_problems(settings)
     if settings.skip is not None and settings.skip < 1:
         problems.append(Problem(f"--skip {settings.skip}", "at least 1 layer to skip", "--skip 8"))
     if settings.strategy is not None and settings.strategy not in STRATEGIES:
@@ -272,6 +325,8 @@ def check_options(settings: Settings) -> None:
     if settings.recover not in RECOVERIES:
         known = f"one of {', '.join(RECOVERIES)}"
         problems.append(Problem(f"--recover {settings.recover}", known, f"--recover {RECOVERIES[0]}"))
+    if settings.calibration is not None:
+        problems += _unlabelled_problems(settings)
     if settings.task is not None and settings.task not in TASKS:
         problems.append(Problem(f"--task {settings.task}", f"one of {', '.join(TASKS)}", f"--task {next(iter(TASKS))}"))
     if settings.layers and (settings.scope is not None or settings.strategy is not None):
@@ -288,6 +343,63 @@ def check_options(settings: Settings) -> None:
             problems.append(Problem(f"{name} {epochs:g}", "a positive number of passes over the data", f"{name} 3"))
     if problems:
         raise UsageError(*problems)
+    if settings.runtime == UNTIMED:
+        raise environment_problem(
+            "--runtime trt: das does not time TensorRT engines (trtexec does, on the GPU they were built for)",
+            f"a runtime that layers can be timed on: {', '.join(RUNTIMES)}",
+            "--runtime onnx, or another budget: --max-macs 0.7x",
+        )
+
+
+def _goal_problems(settings: Settings) -> list[Problem]:
+    """What is wrong with how much, or which layers, are asked for."""
+    limits = settings.limits
+    goals = {"--skip": settings.skip, "--layers": settings.layers or None}
+    asked = [option for option, value in goals.items() if value is not None] + [f"--max-{kind}" for kind in limits]
+    options = [*goals, *(f"--max-{kind}" for kind in KINDS)]
+    problems = []
+    if len(asked) > 1:
+        problems.append(Problem(f"{' and '.join(asked)} together", "one of them", f"drop all but {asked[0]}"))
+    if not asked:
+        problems.append(Problem(f"neither {' nor '.join(options)}", "what to skip, or a budget", "--skip 8"))
+    for kind, limit in limits.items():
+        try:
+            parse_budget(kind, limit)
+        except UsageError as error:
+            problems += error.problems
+    if limits and settings.strategy is not None and settings.strategy in STRATEGIES:
+        if not STRATEGIES[settings.strategy].sizes:
+            found = f"--strategy {settings.strategy} with {asked[0]}: it searches for one number of layers"
+            problems.append(Problem(found, "a number of layers", f"--skip 8, or --strategy {DEFAULT}"))
+    elif limits and settings.adapt and not settings.from_run:
+        found = f"--adapt with {asked[0]}: strategy {TRANSFER} searches for one number of layers"
+        problems.append(Problem(found, "a number of layers", "--skip 8"))
+    if settings.adapt and DROP in limits:
+        problems.append(Problem("--max-drop with --adapt", "a full model with a trained head", "--skip 8"))
+    for name, value, known in (("--at", settings.at, QUANTILES), ("--runtime", settings.runtime, (*RUNTIMES, UNTIMED))):
+        if value is not None and "latency" not in limits:
+            problems.append(Problem(f"{name} without --max-latency", "a latency budget", f"drop {name}"))
+        elif value is not None and value not in known:
+            problems.append(Problem(f"{name} {value}", f"one of {', '.join(known)}", f"{name} {known[0]}"))
+    return problems
+
+
+def _unlabelled_problems(settings: Settings) -> list[Problem]:
+    """What needs answers, and cannot be had with ``--calibration``."""
+    training = [name for name, kind in STRATEGIES.items() if kind.trains]
+    refused = (
+        ("--recover train", settings.recover == "train", "--recover closed-form, or --data FOLDER"),
+        (f"--strategy {settings.strategy}", settings.strategy in training, f"--strategy {DEFAULT}, or --data FOLDER"),
+        ("--adapt", settings.adapt, "--data FOLDER"),
+        ("--train-head", settings.train_head, "drop --train-head, or --data FOLDER"),
+    )
+    together = Problem("--data and --calibration together", "one of them", "drop one")
+    needs = [
+        Problem(f"--calibration with {option}: training needs answers", "data with answers, or no training", fix)
+        for option, asked, fix in refused
+        if asked
+    ]
+    return [together, *needs] if settings.data is not None else needs
 
 
 def spare_threads(model: StepModel) -> None:
@@ -297,17 +409,17 @@ def spare_threads(model: StepModel) -> None:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device called ``name``; None is CUDA where there is one, else the CPU.
+    """The device called ``name``; None is CUDA where there is one, else the CPU. Several processes meet here.
 
     Raises:
-        EnvironmentProblem: CUDA was asked for and is not there.
+        EnvironmentProblem: CUDA was asked for and is not there, or has fewer GPUs than there are processes.
         UsageError: no such kind of device.
     """
     if name not in (None, "cpu", "cuda"):
         raise UsageError(Problem(f"--device {name}", "cpu or cuda", "--device cpu"))
     if name == "cuda" and not torch.cuda.is_available():
         raise environment_problem("no CUDA device", "a GPU and a CUDA build of PyTorch", "--device cpu, or das doctor")
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return join(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def open_for_evaluation(
@@ -322,6 +434,10 @@ def open_for_evaluation(
         run = open_run(subject)
         model = run.load_slim()
         own = run.manifest.data_root
+        if data is None and run.manifest.settings.get("calibration"):
+            raise input_error(
+                f"{subject} was compressed without answers", "data with answers to score it on", "--data FOLDER"
+            )
         root = find_data(data or (own if Path(own).is_dir() else None), own)
         found = in_order(read_data(root, model.task), run.labels(), TASKS[model.task])
         spare_threads(model)

@@ -3,32 +3,62 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from compressor.budgets import KINDS, BudgetResult, Prices
 from compressor.closed_form import fit
+from compressor.earlier import earlier_selection
+from compressor.errors import CheckFailed
 from compressor.evaluation import Evaluation, Score, evaluate
-from compressor.job import Job, Settings, check_options, prepare
+from compressor.goals import Made, make_for
+from compressor.job import Job, Settings, check_options, choose_device, prepare
+from compressor.own_answers import with_own_answers
+from compressor.parallel import copy_from_main, from_main, is_main
 from compressor.plan import Plan
 from compressor.progress import QUIET, Progress, Stages
 from compressor.recovery import encoder_of, freeze_all_but, recover, recovery_groups, updated_parameters
-from compressor.resume import Resumable
-from compressor.runs import Manifest, Results, Run, ScorePair, interrupted_folder, new_folder, save_run, versions
+from compressor.resume import Resumable, check_same
+from compressor.runs import (
+    MANIFEST,
+    Manifest,
+    Results,
+    Run,
+    ScorePair,
+    interrupted_folder,
+    new_folder,
+    open_run,
+    point_latest_at,
+    save_run,
+    versions,
+)
 from compressor.selection import Selection, calibration, encoded, select, trained_parameters
 from compressor.steps import StepModel
 from compressor.supernet import Supernet
 from compressor.surgery import make_plan, remove_layers
-from compressor.tasks import TASKS
 from compressor.training import Optimiser
 
 SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
+PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
 
 
-def compress(settings: Settings, *, command: str = "", resume: bool = False, progress: Progress = QUIET) -> Run:
+Price = Callable[[Job], Prices]
+"""Measures what a job's layers cost, where a search does not know: their latency."""
+
+
+def compress(
+    settings: Settings,
+    *,
+    command: str = "",
+    resume: bool = False,
+    progress: Progress = QUIET,
+    price: Price | None = None,
+) -> Run:
     """Compress a checkpoint and save the run.
 
     Args:
@@ -36,21 +66,46 @@ def compress(settings: Settings, *, command: str = "", resume: bool = False, pro
         command: the command line, for the record.
         resume: go on with an interrupted run of the same settings; it ends where an uninterrupted one would.
         progress: told about every stage.
+        price: for a budget of a kind that is measured.
 
     Raises:
         DasError: as :func:`prepare`, and when the run cannot be written.
+        CheckFailed: the budget cannot be reached; nothing is kept.
         Interrupted: on Ctrl-C while training; the state is kept.
     """
     check_options(settings)
-    folder = destination(settings, resume)
+    choose_device(settings.device)
+    folder = from_main(lambda: destination(settings, resume))
+    if finished := from_main(lambda: _finished(folder, settings)):
+        return finished
     job = prepare(settings, progress)
     for note in job.loaded.notes:
         progress.say(note)
-    keep = Resumable(folder, _identity(job))
+    keep = Resumable(folder if is_main() else None, _identity(job))
     keep.load() if resume else keep.reserve()
-    with keep.kept_on_interrupt():
-        run = _compress(job, folder, keep, command, progress)
+    try:
+        with keep.kept_on_interrupt():
+            run = _compress(job, folder, keep, command, progress, price)
+    except CheckFailed:
+        keep.remove()
+        raise
     keep.remove()
+    return run
+
+
+def _finished(folder: Path, settings: Settings) -> Run | None:
+    """The run in ``folder``, where it was killed after it was complete; None where it is still to be made.
+
+    Raises:
+        InputError: it was made with other settings.
+    """
+    if not (folder / MANIFEST).exists():
+        return None
+    run = open_run(folder)
+    asked = settings.model_dump(mode="json", exclude=PLACES)
+    check_same(folder, asked, {name: run.manifest.settings.get(name) for name in asked})
+    Resumable(folder, {}).remove()
+    point_latest_at(folder)
     return run
 
 
@@ -61,27 +116,39 @@ def destination(settings: Settings, resume: bool = False) -> Path:
         InputError: it exists already, or there is nothing to resume.
         EnvironmentProblem: it cannot be written.
     """
-    what = "by-hand" if settings.layers else f"skip{settings.skip}"
+    budget = settings.budget
+    goal = f"skip{settings.skip}" if budget is None else budget.kind + budget.text(budget.limit)
+    what = "by-hand" if settings.layers else goal
     stem = "-".join(part for part in (Path(settings.checkpoint).stem, settings.task, what) if part)
     return interrupted_folder(settings.out, stem) if resume else new_folder(settings.out, stem)
 
 
-def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: Progress) -> Run:
+def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: Progress, price: Price | None) -> Run:
     stages = Stages(keep.state.setdefault("seconds", {}))
     samples = _samples(job)
+    if job.settings.calibration is not None:
+        with stages.timed("ask"):
+            job = with_own_answers(job, keep, progress)
+    prices = _measured_prices(job, keep, stages, price)
     full = _full_evaluation(job, keep, stages, progress)
     own = frozenset(job.model.skips)
-    found = select(job, keep, stages, progress) if job.searches else None
-    plan = make_plan(job.model, found.record.chosen[job.skip] if found else job.candidates)
-    slim = replace_layers(job, plan, own, stages, progress)
-    with stages.timed("recover"):
-        trained = recover_slim(job, slim, full is not None, keep, progress)
+    found = _selection(job, keep, stages, progress)
+
+    def make(layers: Sequence[str]) -> Made:
+        plan = make_plan(job.model, layers)
+        slim = replace_layers(job, plan, own, stages, progress)
+        with stages.timed("recover"):
+            return Made(plan, slim, recover_slim(job, slim, full is not None, keep, progress))
+
+    made, budget = make_for(job, found.record if found else None, prices, keep, make, progress)
+    slim = made.slim
     with stages.timed("evaluate"):
         after = _evaluate(job, slim, "slim", progress)
-    manifest = _manifest(job, slim, plan, trained, command, _results(job, full, after, stages))
+    manifest = _manifest(job, made, found, command, _results(job, full, after, stages), budget)
     slim.to("cpu")
     with progress.stage("Saving the run"):
-        return save_run(
+        save = partial(
+            save_run,
             folder,
             slim,
             manifest,
@@ -91,20 +158,42 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
             record=found.record if found else None,
             log=found.log if found else [],
         )
+        return from_main(save)
+
+
+def _selection(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Selection | None:
+    """What a search finds, or an earlier one found; None where the layers are named."""
+    if job.settings.from_run:
+        return earlier_selection(job.settings.from_run)
+    return select(job, keep, stages, progress) if job.searches else None
+
+
+def _measured_prices(job: Job, keep: Resumable, stages: Stages, price: Price | None) -> Prices | None:
+    """Prices of a budget that the search does not know, measured once for all resumed runs; None for the others."""
+    budget = job.settings.budget
+    if budget is None or KINDS[budget.kind].prices:
+        return None
+    if "prices" not in keep.state:
+        if price is None:
+            raise ValueError(f"a budget on {KINDS[budget.kind].noun} needs something that measures it: price")
+        with stages.timed("measure"):
+            keep.state["prices"] = from_main(lambda: price(job).model_dump())
+    return Prices(**keep.state["prices"])
 
 
 def _identity(job: Job) -> dict[str, Any]:
     """What must be the same for a run to be resumed."""
-    asked = job.settings.model_dump(exclude={"out", "data", "checkpoint", "tokenizer"})
+    asked = job.settings.model_dump(exclude=PLACES)
     splits = [split.describe()["fingerprint"] for split in job.data.splits]
     tokenizer = hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest()
     layers = list(job.candidates)
-    return {**asked, "layers": layers, "checkpoint": job.source.sha256, "data": splits, "tokens": tokenizer}
+    own = {"layers": layers, "checkpoint": job.source.sha256, "data": splits, "tokens": tokenizer}
+    return {**asked, **own, "calibration": job.settings.calibration is not None}
 
 
 def _evaluate(job: Job, model: StepModel, which: str, progress: Progress) -> tuple[Evaluation, ...]:
     """The evaluation split first, then the splits that are scored apart."""
-    data, task = job.data, TASKS[model.task]
+    data, task = job.data, job.task
     return tuple(
         evaluate(
             model,
@@ -133,8 +222,10 @@ def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progre
 
 def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, Selection]:
     """Search without cutting: the opened job, the plan that would be followed, and what the search found."""
-    job = prepare(settings)
-    selection = select(job, Resumable(None, {}), Stages(), progress)
+    job, keep = prepare(settings, progress), Resumable(None, {})
+    if settings.calibration is not None:
+        job = with_own_answers(job, keep, progress)
+    selection = select(job, keep, Stages(), progress)
     return job, make_plan(job.model, selection.record.chosen[job.skip]), selection
 
 
@@ -155,6 +246,7 @@ def replace_layers(job: Job, plan: Plan, own: Collection[str], stages: Stages, p
         with stages.timed("fit"):
             supernet = Supernet(job.model, plan.layers)
             fit(supernet, calibration(job, supernet, progress), plan.layers, own)
+            copy_from_main(supernet.adapters())
     return remove_layers(job.model, plan)
 
 
@@ -177,7 +269,7 @@ def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, 
         return {"recover": {"model": trained_parameters(slim), "optimiser": optimiser.state_dict()}}
 
     with keep.saving(take) as after_step:
-        recover(slim, TASKS[slim.task], train, recovery, optimiser, after_step=after_step, progress=progress)
+        recover(slim, job.task, train, recovery, optimiser, after_step=after_step, progress=progress)
     return updated_parameters(slim, groups)
 
 
@@ -193,16 +285,16 @@ def _results(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluati
         full=pairs[0].full,
         slim=pairs[0].slim,
         apart=dict(zip((split.name for split in job.data.apart), pairs[1:], strict=True)),
-        floor=TASKS[job.model.task].floor(job.data.train, job.data.evaluation),
+        floor=job.task.floor(job.data.train, job.data.evaluation),
         answer_agreement=float((full[0].answers == slim[0].answers).double().mean()) if full else None,
         seconds=stages.seconds,
     )
 
 
 def _manifest(
-    job: Job, slim: StepModel, plan: Plan, updated: dict[str, int], command: str, results: Results
+    job: Job, made: Made, found: Selection | None, command: str, results: Results, budget: BudgetResult | None
 ) -> Manifest:
-    recovery = job.recovery
+    slim, recovery = made.slim, job.recovery
     searching, training = job.trains_while_searching, job.settings.recover == "train"
     recipe = {
         "search_steps": job.search_steps if searching else 0,
@@ -214,18 +306,19 @@ def _manifest(
         family=slim.family,
         task=slim.task,
         dims=slim.dims.model_dump(),
-        plan=plan,
-        strategy=job.strategy if job.searches else "by hand",
+        plan=made.plan,
+        strategy=found.record.strategy if found else "by hand",
         candidates=job.candidates,
         source=job.source,
         data=tuple(split.describe() for split in job.data.splits),
         data_root=str(job.data_root.resolve()),
         settings={**job.settings.model_dump(exclude={"out"}), **recipe},
-        updated_parameters=updated,
+        updated_parameters=made.updated,
         device=str(job.device),
         versions=versions(),
         command=command,
         results=results,
+        budget=budget,
     )
 
 

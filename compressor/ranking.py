@@ -11,6 +11,7 @@ from torch import Tensor
 from compressor.data.splits import RankedSplit
 from compressor.encoding import join_rows
 from compressor.families import FAMILIES
+from compressor.parallel import gathered, share
 from compressor.progress import Progress
 from compressor.steps import StepModel, Streams, split_where_modalities_meet
 
@@ -34,14 +35,13 @@ def match_scores(model: StepModel, split: RankedSplit, batch_size: int, progress
     _, late = split_where_modalities_meet(model.rounds, FAMILIES[model.family].streams)
     with torch.inference_mode():
         texts, images = _encode(model, split, progress)
-        scores = torch.empty(len(images), len(texts))
-        blocks = [np.arange(at, min(at + batch_size, len(texts))) for at in range(0, len(texts), batch_size)]
-        for block in progress.track(blocks, label, len(blocks)):
-            captions = _joined([texts[i] for i in block], device)
-            for row, image in enumerate(images):
-                streams = {**captions, **_joined([image], device)}
-                scores[row, block] = model.epilogue(model.advance(streams, late))[:, 0].cpu()
-    return scores
+        columns = []
+        starts = share(range(0, len(texts), batch_size))
+        for start in progress.track(starts, label, len(starts)):
+            captions = _joined(texts[start : start + batch_size], device)
+            rows = (model.advance({**captions, **_joined([image], device)}, late) for image in images)
+            columns.append(torch.stack([model.epilogue(streams)[:, 0].cpu() for streams in rows]))
+    return torch.cat(gathered(columns), 1)
 
 
 def _encode(model: StepModel, split: RankedSplit, progress: Progress) -> tuple[list[Streams], list[Streams]]:

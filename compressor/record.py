@@ -17,6 +17,11 @@ class Point(BaseModel):
     loss: float
     divergence: float
 
+    @property
+    def badness(self) -> tuple[float, float]:
+        """Sorts by the task's score, best first, and among equals by the divergence."""
+        return -self.value, self.divergence
+
 
 class SearchRecord(BaseModel):
     """What a search leaves behind: enough to answer any budget without searching again.

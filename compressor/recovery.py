@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from compressor.encoding import Encoded
 from compressor.families import FAMILIES
 from compressor.families.base import HEAD
+from compressor.parallel import share
 from compressor.progress import QUIET, Progress
 from compressor.steps import StepModel, split_at_candidates
 from compressor.supernet import parallel_adapters
@@ -145,11 +146,13 @@ def recover(
     _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
     steps = range(optimiser.done, recovery.steps)
     for step in progress.track(steps, f"Recovering {len(slim.skipped)} adapters", len(steps)):
-        batch = train.batch(batch_of_step(step, recovery.batch_size, len(train), recovery.seed))
+        numbers = batch_of_step(step, recovery.batch_size, len(train), recovery.seed)
+        mine = share(numbers)
+        batch = train.batch(mine)
         logits = slim.epilogue(slim.advance(batch, varying))
         loss = task.loss(logits, batch)
         if "teacher" in batch:
             distilled = task.distillation(logits, batch["teacher"], batch)
             loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
-        optimiser.step(loss)
+        optimiser.step(loss, len(mine) / len(numbers))
         after_step(step + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import threading
@@ -16,10 +17,12 @@ import torch
 from torch import Tensor
 
 from compressor.errors import Interrupted, input_error
-from compressor.runs import PARTIAL, cannot_write
+from compressor.parallel import from_main, gathered
+from compressor.runs import cannot_write, partial_of
 
 STATE = "state.pt"
 SAVE_EVERY_SECONDS = 30.0
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Resumable:
@@ -30,7 +33,7 @@ class Resumable:
     """
 
     def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
-        self.folder = None if folder is None else folder.with_name(folder.name + PARTIAL)
+        self.folder = None if folder is None else partial_of(folder)
         self.state: dict[str, Any] = {"settings": dict(settings)}
 
     def reserve(self) -> None:
@@ -54,7 +57,7 @@ class Resumable:
         """Around the whole compression: what finished stages left in the state is saved on Ctrl-C, else nothing stays.
 
         Raises:
-            Interrupted: after Ctrl-C, when there is something to go on from.
+            Interrupted: after Ctrl-C or SIGTERM, when there is something to go on from.
         """
         try:
             yield
@@ -62,33 +65,33 @@ class Resumable:
             if isinstance(interrupt, Interrupted) or self.state.keys() <= {"settings", "in_memory", "seconds"}:
                 raise
             self.save()
-            raise Interrupted("stopped between two stages; go on with the same command and --resume") from None
+            hint = "stopped between two stages; go on with the same command and --resume"
+            raise Interrupted(hint, getattr(interrupt, "number", signal.SIGINT)) from None
         finally:
             if self.folder is not None and self.folder.exists() and not (self.folder / STATE).exists():
                 self.remove()
 
     def load(self) -> None:
-        """Read the state of an interrupted run.
+        """Read the state of an interrupted run; nothing where it was killed before there was any.
 
         Raises:
             InputError: the state is damaged or belongs to other settings.
         """
+        self.state = from_main(self._read)
+
+    def _read(self) -> dict[str, Any]:
         assert self.folder is not None
         path = self.folder / STATE
+        if not path.exists():
+            return self.state
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise input_error(
                 f"{path} cannot be resumed ({error})", "a state that das saved", "start again without --resume"
             ) from None
-        if saved["settings"] != self.state["settings"]:
-            changed = [k for k, v in self.state["settings"].items() if saved["settings"].get(k) != v]
-            raise input_error(
-                f"{path} was made with other settings ({', '.join(changed)})",
-                "the command that was interrupted",
-                "repeat it with the same options and --resume, or start again without --resume",
-            )
-        self.state = saved
+        check_same(path, self.state["settings"], saved["settings"])
+        return saved
 
     def save(self) -> None:
         """Write the state, whole or not at all."""
@@ -97,7 +100,10 @@ class Resumable:
         temporary = self.folder / (STATE + ".tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            torch.save(self.state, temporary)
+            with temporary.open("wb") as file:
+                torch.save(self.state, file)
+                file.flush()
+                os.fsync(file.fileno())  # on the disk before it takes the old state's place
             temporary.replace(self.folder / STATE)
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
@@ -112,33 +118,50 @@ class Resumable:
     def saving(self, take: Callable[[], Mapping[str, Any]]) -> Iterator[Callable[[int], None]]:
         """Around a training loop: yields what the loop calls after every step.
 
-        Every 30 seconds, and on Ctrl-C, ``take()`` is put into the state and saved.
+        Every 30 seconds, and on Ctrl-C or SIGTERM, ``take()`` is put into the state and saved. Of several processes
+        all stop after the same step, whichever of them was asked to.
 
         Raises:
-            Interrupted: after Ctrl-C, once the state is safe.
+            Interrupted: after Ctrl-C or SIGTERM, once the state is safe.
         """
-        asked, last = threading.Event(), time.monotonic()
+        asked: list[int] = []
+        last = time.monotonic()
 
         def ask(number: int, frame: FrameType | None) -> None:
-            asked.set()
+            asked.append(number)
 
         def after_step(step: int) -> None:
             nonlocal last
-            if asked.is_set() or time.monotonic() - last > SAVE_EVERY_SECONDS:
+            stops = gathered(list(asked))
+            if stops or time.monotonic() - last > SAVE_EVERY_SECONDS:
                 self.state.update(copy_of(dict(take())))
                 self.save()
                 last = time.monotonic()
-            if asked.is_set():
+            if stops:
                 kept = "go on with the same command and --resume" if self.folder else "nothing was kept"
-                raise Interrupted(f"stopped after step {step}; {kept}")
+                raise Interrupted(f"stopped after step {step}; {kept}", stops[0])
 
         main = threading.current_thread() is threading.main_thread()
-        previous = signal.signal(signal.SIGINT, ask) if main else None
+        previous = {number: signal.signal(number, ask) for number in STOPPING} if main else {}
         try:
             yield after_step
         finally:
-            if main:
-                signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def check_same(path: Path, asked: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
+    """Refuse to go on with what was ``made_with`` other settings than those ``asked`` for.
+
+    Raises:
+        InputError: names them.
+    """
+    if changed := [name for name, value in asked.items() if made_with.get(name) != value]:
+        raise input_error(
+            f"{path} was made with other settings ({', '.join(changed)})",
+            "the command that was interrupted",
+            "repeat it with the same options and --resume, or start again without --resume",
+        )
 
 
 def copy_of(value: Any) -> Any:

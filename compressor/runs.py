@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from compressor.budgets import BudgetResult
 from compressor.checkpoints import sha256
 from compressor.data.base import Transforms
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
@@ -96,6 +97,7 @@ class Manifest(BaseModel):
     versions: Mapping[str, str]
     command: str
     results: Results
+    budget: BudgetResult | None = None
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,14 @@ class Run:
         slim.load_state_dict(weights, assign=True)
         return slim.eval()
 
-    def load_full(self) -> StepModel:
-        """The model before compression, from the checkpoint that the manifest names.
+    def checkpoint(self, moved: str | Path | None = None) -> Path:
+        """The full checkpoint: where the manifest says, or where it was ``moved``.
 
         Raises:
-            InputError: the checkpoint is gone or has changed since.
+            InputError: it is gone or has changed since.
         """
         source = self.manifest.source
-        path = Path(source.path)
+        path = Path(moved or source.path)
         if not path.exists():
             raise input_error(
                 f"the full checkpoint {path} is gone",
@@ -141,6 +143,15 @@ class Run:
             raise input_error(
                 f"{path} has changed since it was compressed", f"sha256 {source.sha256[:16]}...", "compress it again"
             )
+        return path
+
+    def load_full(self) -> StepModel:
+        """The model before compression, from the checkpoint that the manifest names.
+
+        Raises:
+            InputError: the checkpoint is gone or has changed since.
+        """
+        source, path = self.manifest.source, self.checkpoint()
         classes = source.transfer_classes
         transfer = None if classes is None else Transfer(classes)
         if transfer:
@@ -247,7 +258,8 @@ def save_run(
     Raises:
         EnvironmentProblem: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed while saving
     try:
         temporary.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
@@ -307,12 +319,12 @@ def new_folder(out: str | None, stem: str) -> Path:
         EnvironmentProblem: the parent cannot be written.
     """
     folder, number = Path(out) if out else ROOT / stem, 2
-    while not out and (folder.exists() or folder.with_name(folder.name + PARTIAL).exists()):
+    while not out and (folder.exists() or partial_of(folder).exists()):
         folder, number = ROOT / f"{stem}-{number}", number + 1
     if folder.exists():
         raise input_error(f"{folder} exists already", "a new folder", "give another --out, or remove it")
-    if folder.with_name(folder.name + PARTIAL).exists():
-        found = f"{folder}{PARTIAL} holds the state of an interrupted run"
+    if partial_of(folder).exists():
+        found = f"{partial_of(folder)} holds the state of an interrupted run"
         raise input_error(found, "a new folder", "--resume to go on with it, another --out, or remove it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -325,19 +337,27 @@ def new_folder(out: str | None, stem: str) -> Path:
 
 
 def interrupted_folder(out: str | None, stem: str) -> Path:
-    """The newest run of this name that was interrupted and can be resumed.
+    """The newest run of this name that was interrupted; where none was, the newest one that is finished.
 
     Raises:
         InputError: there is none.
     """
     folder = Path(out) if out else ROOT / stem
-    numbered = re.compile(re.escape(stem) + r"(-\d+)?" + re.escape(PARTIAL))
-    places = [folder.with_name(folder.name + PARTIAL)] if out else ROOT.glob(f"*{PARTIAL}")
-    found = [path for path in places if path.exists() and (out or numbered.fullmatch(path.name))]
-    found.sort(key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise input_error(f"no interrupted run {folder}{PARTIAL}", "a run to resume", "start without --resume")
-    return found[-1].with_name(found[-1].name.removesuffix(PARTIAL))
+    numbered = re.compile(re.escape(stem) + r"(-\d+)?")
+    beside = {path.with_name(path.name.removesuffix(PARTIAL)) for path in folder.parent.glob("*")}
+    runs = [folder] if out else [path for path in beside if numbered.fullmatch(path.name)]
+    interrupted = [run for run in runs if partial_of(run).exists()]
+    finished = [run for run in runs if (run / MANIFEST).exists()]
+    if interrupted:
+        return max(interrupted, key=lambda run: partial_of(run).stat().st_mtime)
+    if finished:
+        return max(finished, key=lambda run: run.stat().st_mtime)
+    raise input_error(f"no interrupted run {partial_of(folder)}", "a run to resume", "start without --resume")
+
+
+def partial_of(folder: Path) -> Path:
+    """Where the run that will lie in ``folder`` is while it is not finished."""
+    return folder.with_name(folder.name + PARTIAL)
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from compressor.costs import Costs
 from compressor.encoding import Encoded
+from compressor.parallel import even_share, gathered, share
 from compressor.progress import QUIET, Progress
 from compressor.strategies.base import Course, Outcome, Proposal, Subset
 from compressor.strategies.das import reward
@@ -106,7 +107,8 @@ class Search:
             samples = self._samples(proposal)
             label = f"Scoring {len(proposal.subsets)} subsets on {samples} samples"
             chunks = {have: math.ceil(max(0, samples - have) / self._chunk) for have in self._by_samples(proposal)}
-            total = sum(len(alike) * chunks[have] for have, alike in self._by_samples(proposal).items())
+            shares = {have: len(even_share(alike)) for have, alike in self._by_samples(proposal).items()}
+            total = sum(shares[have] * chunks[have] for have in shares)
             for _ in progress.track(self._scored(proposal), label, total):
                 stepped()
 
@@ -123,31 +125,35 @@ class Search:
         assert training is not None
         for subset in proposal.training[training.optimiser.done - self.course.trained :]:
             numbers = batch_of_step(training.optimiser.done, training.batch_size, len(training.data), training.seed)
-            batch, skipped = training.data.batch(numbers), self.names(subset)
-            training.optimiser.step(self.task.loss(self.supernet.logits(batch, skipped), batch))
+            mine, skipped = share(numbers), self.names(subset)
+            batch = training.data.batch(mine)
+            loss = self.task.loss(self.supernet.logits(batch, skipped), batch)
+            training.optimiser.step(loss, len(mine) / len(numbers))
             self.spent.add("training", (1 + BACKWARD) * self.spent.costs.subset(skipped), len(numbers))
             yield
 
     def _scored(self, proposal: Proposal) -> Iterator[None]:
         """Score the proposal's subsets and let the strategy observe; yields at each subset of each chunk of samples.
 
-        Without training in between, samples that a subset was scored on before are not run again.
+        Without training in between, samples that a subset was scored on before are not run again. Of several processes
+        each takes some of the subsets, so that a score has the same bits however many there are.
         """
         samples = self._samples(proposal)
         numbers = batch_of_step(proposal.rotation, samples, len(self.held_out), self.seed)
         for have, alike in self._by_samples(proposal).items():
-            names = {self.names(subset): subset for subset in alike}
-            macs = self.spent.costs.together(self.supernet.varying, names)
+            names = {self.names(subset): subset for subset in even_share(sorted(alike))}
+            macs = sum(gathered([self.spent.costs.together(self.supernet.varying, names)]))
             for start in range(have, samples, self._chunk):
                 chunk = numbers[start : start + self._chunk]
                 batch, added = self.held_out.batch(chunk), {}
                 for layers, logits in self.supernet.logits_of_all(batch, names):
-                    added[names[layers]] = len(chunk) * self._measures(logits, batch)
+                    added[names[layers]] = self._sums(logits, batch)
                     yield
-                for subset, sums in added.items():  # all of a chunk or nothing: an interrupted one is run again
+                # All of a chunk or nothing: an interrupted one is run again.
+                for subset, sums in dict(gathered(list(added.items()))).items():
                     before, total = self.known.get(subset, (0, 0.0))
                     self.known[subset] = before + len(chunk), total + sums
-                self.spent.add("scoring", macs, len(chunk))
+                self.spent.add("other sizes" if proposal.aside else "scoring", macs, len(chunk))
         outcomes = [self._outcome(subset) for subset in proposal.subsets]
         seconds = round(time.monotonic() - self.started, 3)
         self.log += [self._entry(proposal, outcome, seconds) for outcome in outcomes]
@@ -173,16 +179,20 @@ class Search:
         for start in range(0, len(self.held_out), self._chunk):
             numbers = np.arange(start, min(start + self._chunk, len(self.held_out)))
             batch = self.held_out.batch(numbers)
-            sums += len(numbers) * self._measures(batch["teacher"], batch)
+            sums += self._sums(batch["teacher"], batch)
         divergence, loss, value = (sums / len(self.held_out)).tolist()
         return Outcome((), divergence, loss, value, len(self.held_out))
 
-    def _measures(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Divergence, loss and value of a batch's logits, (3,) float64."""
-        teacher = batch["teacher"]
+    def _sums(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Divergence, loss and value of a batch's logits, summed over its samples, (3,) float64.
+
+        Sums of scores are exact, so that subsets of equal value are equal.
+        """
+        teacher, samples = batch["teacher"], len(batch["targets"])
         divergence = self.task.distillation(logits, teacher, batch) - self.task.distillation(teacher, teacher, batch)
-        means = divergence, self.task.loss(logits, batch), self.task.scores(logits, batch).mean()
-        return torch.tensor([float(mean) for mean in means], dtype=torch.float64)
+        value = self.task.scores(logits, batch).double().sum()
+        sums = samples * float(divergence), samples * float(self.task.loss(logits, batch)), float(value)
+        return torch.tensor(sums, dtype=torch.float64)
 
     def _samples(self, proposal: Proposal) -> int:
         return min(proposal.samples or len(self.held_out), len(self.held_out))
@@ -213,7 +223,7 @@ class Search:
         return {
             "seen": self.course.state_dict(),
             "log": self.log,
-            "known": [[list(subset), samples, sums] for subset, (samples, sums) in self.known.items()],
+            "known": [[list(subset), samples, sums.tolist()] for subset, (samples, sums) in self.known.items()],
             "spent": self.spent.forwards,
         }
 
@@ -221,7 +231,10 @@ class Search:
         """Continue where :meth:`state_dict` was taken."""
         self.course.replay(state["seen"])
         self.log = list(state["log"])
-        self.known = {tuple(subset): (samples, sums) for subset, samples, sums in state["known"]}
+        self.known = {
+            tuple(subset): (samples, torch.tensor(sums, dtype=torch.float64))
+            for subset, samples, sums in state["known"]
+        }
         self.spent.forwards = dict(state["spent"])
 
 

@@ -16,6 +16,7 @@ from compressor.costs import Costs, measure_costs
 from compressor.data.splits import Split
 from compressor.encoding import Encoded
 from compressor.job import Job
+from compressor.parallel import copy_from_main, from_main
 from compressor.progress import Progress, Stages
 from compressor.record import Point, SearchRecord
 from compressor.recovery import Encoder, freeze_all_but, transfer_groups
@@ -26,7 +27,6 @@ from compressor.strategies import STRATEGIES
 from compressor.strategies.base import Course, Question, with_all_scored
 from compressor.strategies.das import add_gates
 from compressor.supernet import Supernet, parallel_adapters
-from compressor.tasks import TASKS
 from compressor.training import Optimiser
 
 UPDATE_EVERY = 10  # training steps between updates of DAS, as in the public code
@@ -50,49 +50,53 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
     Raises:
         Interrupted: on Ctrl-C; the state is kept.
     """
-    if "searched" in keep.state:
-        saved = keep.state["searched"]
-        job.model.load_state_dict(saved["model"], strict=False)
-        return Selection(SearchRecord(**saved["record"]), saved["log"])
     settings, model, trains = job.settings, job.model, STRATEGIES[job.strategy].trains
     own = frozenset(model.skips)
     supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
+    if "searched" in keep.state:
+        saved = keep.state["searched"]
+        model.load_state_dict(saved["model"], strict=False)
+        return Selection(SearchRecord(**saved["record"]), saved["log"])
     spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
     batches: list[Streams] = []
     if not trains:
         with stages.timed("fit"):
             batches = calibration(job, supernet, progress)
             fit(supernet, batches, keep=own)
+            copy_from_main(supernet.adapters())
         spent.add("fitting", _fitting(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
     question = Question(
         candidates=len(job.candidates),
         sizes=job.sizes,
         seed=settings.seed,
-        influence=lambda: influence(supernet, batches),
+        influence=lambda: from_main(lambda: influence(supernet, batches)),
         steps=job.search_steps,
         warm_up=job.warm_up_steps,
         every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
     )
     with stages.timed("encode"):
-        part = _some(job.data.held_out, HELD_OUT_SAMPLES, settings.seed)
+        part = scored_part(job)
         label = "Encoding the held-out data once"
         held_out = encoded(job, part, with_teacher(supernet), keep, progress, label)
         spent.add("encoding", spent.costs.full, len(held_out))
         training = _training(job, supernet, spent, keep, progress) if trains else None
     course = Course(with_all_scored(STRATEGIES[job.strategy].start(question)))
-    search = Search(supernet, TASKS[model.task], course, held_out, spent, settings.seed + 1, training)
+    search = Search(supernet, job.task, course, held_out, spent, settings.seed + 1, training)
     if job.strategy == "exhaustive":
         progress.say(_price(search))
     if "search" in keep.state:
         saved = keep.state["search"]
         if training:
-            model.load_state_dict(saved["model"], strict=False)
+            model.load_state_dict(saved["trained"], strict=False)
             training.optimiser.load_state_dict(saved["optimiser"])
         search.load_state_dict(saved["search"])
 
+    def trained() -> dict[str, Tensor]:
+        return trained_parameters(model) if training else {}
+
     def take() -> dict[str, Any]:
-        trained = {"optimiser": training.optimiser.state_dict()} if training else {}
-        return {"search": {"model": trained_parameters(model), "search": search.state_dict(), **trained}}
+        optimiser = {"optimiser": training.optimiser.state_dict()} if training else {}
+        return {"search": {"search": search.state_dict(), "trained": trained(), **optimiser}}
 
     with stages.timed("search"), keep.saving(take) as after_step:
         search.run(after_step, progress)
@@ -101,7 +105,7 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
         add_gates(search.log, job.candidates)
     keep.state.pop("search", None)
     keep.state["searched"] = copy_of(
-        {"model": trained_parameters(model), "record": record.model_dump(), "log": search.log}
+        {"model": trained(), "record": record.model_dump(), "log": search.log}
     )
     keep.save()
     return Selection(record, search.log)
@@ -132,6 +136,11 @@ def encoded(job: Job, split: Split, encode: Encoder, keep: Resumable, progress: 
 def trained_parameters(model: StepModel) -> dict[str, Tensor]:
     """The parameters that receive gradients, by name."""
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def scored_part(job: Job) -> Split:
+    """The held-out samples that subsets are scored on."""
+    return _some(job.data.held_out, HELD_OUT_SAMPLES, job.settings.seed)
 
 
 def _on_device(job: Job, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -188,7 +197,7 @@ def _record(job: Job, search: Search) -> SearchRecord:
     return SearchRecord(
         strategy=job.strategy,
         sizes=job.sizes,
-        metric=TASKS[job.model.task].metric,
+        metric=job.task.metric,
         samples=samples,
         full=Point(layers=(), value=full.value, loss=full.loss, divergence=full.divergence),
         points=tuple(points.values()),

@@ -141,17 +141,22 @@ def split_at_candidates(rounds: Rounds, candidates: Collection[str]) -> tuple[Ro
     """Split ``rounds`` into what no candidate can change, and the rest.
 
     The first part depends on the input alone, so it runs once per sample however many subsets of ``candidates`` are
-    tried. A step belongs to it when it is no candidate and reads only streams that nothing in the second part wrote.
+    tried. A step belongs to it when it is no candidate, reads only streams that nothing in the second part wrote, and
+    overwrites none that a step of the second part in front of it, or beside it, still reads.
     """
     fixed: list[tuple[Step, ...]] = []
     varying: list[tuple[Step, ...]] = []
     touched: set[str] = set()
+    awaited: set[str] = set()
     for round_ in rounds:
-        late = tuple(s for s in round_ if s.name in candidates or touched.intersection((*s.reads, s.writes)))
-        # A step that would overwrite a stream which a late step of its own round still reads must wait for it.
-        if late:
-            read_late = {name for step in late for name in step.reads}
-            late = tuple(s for s in round_ if s in late or s.writes in read_late)
+
+        def waits(step: Step) -> bool:
+            return step.name in candidates or bool(touched & {*step.reads, step.writes}) or step.writes in awaited
+
+        late: tuple[Step, ...] = ()
+        while (found := tuple(step for step in round_ if step in late or waits(step))) != late:
+            late = found
+            awaited.update(name for step in late for name in step.reads)
         early = tuple(step for step in round_ if step not in late)
         touched.update(step.writes for step in late)
         fixed += [early] if early else []

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressor.parallel import sum_gradients
+
 # METER's fine-tuning of VQA v2 (docs/architecture.md): 10 epochs over 658k questions in batches of 512.
 PAPER_STEPS = 10 * 658_000 // 512
 PAPER_LEARNING_RATE = 2.5e-5
@@ -47,16 +49,23 @@ class Optimiser:
         self.adam = torch.optim.AdamW(options, betas=(0.9, 0.98), eps=1e-8)
         self.peaks = [group["lr"] for group in self.adam.param_groups]
 
-    def step(self, loss: Tensor) -> None:
-        """One step down the gradient of ``loss``; gradients are clipped at norm 1."""
+    def step(self, loss: Tensor, weight: float = 1.0) -> None:
+        """One step down the gradient of ``loss``; gradients are clipped at norm 1.
+
+        Args:
+            loss: mean over this process's share of the step's samples.
+            weight: that share; the processes' weights add up to 1.
+        """
         warm_up = max(1, self.steps // 10)
         done = self.done + 1
         factor = done / warm_up if done <= warm_up else max(0.0, (self.steps - done) / max(1, self.steps - warm_up))
         for group, peak in zip(self.adam.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         self.adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([p for group in self.adam.param_groups for p in group["params"]], 1.0)
+        (weight * loss).backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.adam.param_groups for p in group["params"]]
+        sum_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         self.adam.step()
         self.done += 1
 

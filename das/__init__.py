@@ -57,25 +57,36 @@ def skip(model: StepModel, layers: Sequence[str]) -> StepModel:
     return remove_layers(model, make_plan(model, layers))
 
 
-def compress(checkpoint: str | Path, task: str | None = None, skip: int | None = None, **options: Any) -> Run:
+def compress(
+    checkpoint: str | Path | None = None, task: str | None = None, skip: int | None = None, **options: Any
+) -> Run:
     """What ``das compress`` does; the run's folder then holds report.json and report.md.
 
     Args:
-        checkpoint: a full fine-tuned checkpoint.
+        checkpoint: a full fine-tuned checkpoint; None with ``from_run=``.
         task: name of the task; None takes the checkpoint's only head.
-        skip: how many layers to skip; None with ``layers=``.
-        options: the other fields of :class:`compressor.job.Settings`.
+        skip: how many layers to skip; None with ``layers=`` or a budget such as ``max_macs="0.8x"``.
+        options: the other fields of :class:`compressor.job.Settings`; ``from_run=`` uses the search, the checkpoint and
+            the settings of an earlier run again.
 
     Raises:
         UsageError: an unknown or impossible option, all of them at once.
+        CheckFailed: the budget cannot be reached, or what was made misses it when it is measured; then it is kept.
         DasError: as :func:`compressor.job.prepare` says.
     """
-    from compressor.job import make_settings
+    from compressor.earlier import settings_of
+    from compressor.parallel import is_main
     from compressor.pipeline import compress as run_compression
+    from profiles.budgets import check_budget, measure_budget
+    from profiles.layer_latency import layer_prices
     from profiles.report import save_report
 
-    run = run_compression(make_settings(checkpoint=str(checkpoint), task=task, skip=skip, **options))
-    save_report(run)
+    named: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "skip": skip}
+    settings = settings_of(**{name: value for name, value in named.items() if value is not None}, **options)
+    run = run_compression(settings, price=layer_prices)
+    if is_main():
+        measure_budget(run)
+        check_budget(save_report(run).budget, run)
     return run
 
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import datetime
+import signal
 import sys
 import tempfile
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from compressor.errors import DasError, Interrupted
+from compressor.errors import DasError, Interrupted, Terminated
 from das.commands.compress import compress
 from das.commands.demo import demo
 from das.commands.doctor import doctor
 from das.commands.eval import evaluate
+from das.commands.explain import explain
 from das.commands.export import export
 from das.commands.flops import flops
 from das.commands.inspect import inspect
+from das.commands.pareto import pareto
 from das.commands.predict import predict
 from das.commands.profile import profile
 from das.commands.search import search
 from das.terminal import err_console
 
-INTERRUPTED = 130
+KILLED = 128  # exit codes of what a signal ended are this and its number: 130 Ctrl-C, 143 SIGTERM
 
 
 class DasGroup(TyperGroup):
@@ -36,6 +40,7 @@ class DasGroup(TyperGroup):
         try:
             return super().invoke(context)
         except DasError as error:
+            err_console.quiet = False  # of several processes each tells what stopped it
             for problem in error.problems:
                 err_console.print("error", style="bold red")
                 for part in ("found", "expected", "fix"):
@@ -44,13 +49,14 @@ class DasGroup(TyperGroup):
         except KeyboardInterrupt as interrupt:
             hint = interrupt.hint if isinstance(interrupt, Interrupted) else "interrupted; nothing half-written is left"
             err_console.print(hint)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(KILLED + getattr(interrupt, "number", signal.SIGINT)) from None
         except BrokenPipeError:
             sys.stdout = None  # type: ignore[assignment]  # the reader has gone: nothing more can be flushed to it
             raise typer.Exit(0) from None
         except Exception as error:
             if hasattr(error, "exit_code"):  # typer's own: usage errors, Exit, Abort
                 raise
+            err_console.quiet = False
             err_console.print(f"internal error, a bug in das: {type(error).__name__}: {error}", style="bold red")
             err_console.print(f"  the traceback is in {_write_traceback()}; please report it", soft_wrap=True)
             raise typer.Exit(1) from None
@@ -77,11 +83,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, inspect, compress, search, export, profile, flops, predict, doctor):
+for command in (demo, inspect, compress, search, pareto, explain, export, profile, flops, predict, doctor):
     app.command()(command)
 app.command("eval")(evaluate)
 
 
 def run() -> None:
     """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,18 +1,20 @@
-"""The compression report, the search's gates and the dry run in the terminal."""
+"""The compression report, a search's choice and the dry run in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.panel import Panel
 
 from compressor.job import Job
 from compressor.plan import Plan, summarise
+from compressor.record import SearchRecord
+from compressor.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render_profile import draw
 from das.terminal import console, print_json
-from profiles.report import KEPT, REPLACED, Candidate, CompressionReport, sentences, split_lines, tables
+from profiles.report import KEPT, REPLACED, CompressionReport, sentences, split_lines, tables
+from profiles.tables import Table
 
 
 def print_report(report: CompressionReport, folder: Path) -> None:
@@ -30,27 +32,36 @@ def print_report(report: CompressionReport, folder: Path) -> None:
     console.print(f"\nrun folder: {folder} (report.md, report.json)", soft_wrap=True)
 
 
-def print_search(checkpoint: Path, plan: Plan, candidates: Sequence[Candidate]) -> None:
-    """Draw gates and choice, and the command that acts on them."""
-    for entry in sorted(candidates, key=lambda entry: -(entry.gate or 0.0)):
-        mark = f"{REPLACED} skip" if entry.skipped else f"{KEPT} keep"
-        console.print(f"  {entry.name:<6}{entry.gate or 0.0:+8.3f}  {mark}")
+def print_search(checkpoint: Path, plan: Plan, record: SearchRecord) -> None:
+    """Draw the choice for every number of layers, what the search cost, and the command that acts on it."""
+    rows = []
+    for size, layers in sorted(record.chosen.items()):
+        saved = sum(record.macs_saved[name] for name in layers)
+        score = f"{100 * record.point(layers).value:.2f}"
+        rows.append((str(size), score, f"{1 - saved / record.macs:.1%}", summarise(layers)))
+    title = f"{record.metric}, %, of {record.samples} held-out samples; full model {100 * record.full.value:.2f}"
+    console.print(draw(Table(title, ("k", record.metric, "MACs", "skipped"), tuple(rows))))
+    forwards = sum(record.forwards.values())
+    console.print(f"Strategy {record.strategy}: as much work as {forwards:,.0f} forward passes of the full model.")
     console.print(f"\ndas compress {checkpoint} --layers {','.join(plan.layers)}", soft_wrap=True)
 
 
 def print_dry_run(job: Job, folder: Path, json: bool) -> None:
     """Say what a compression would do."""
-    recovery = job.recovery
+    recovery, trains = job.recovery, job.settings.recover == "train"
     splits = [split.describe() for split in job.data.splits]
     facts = {
         "schema_version": 1,
         "family": job.model.family,
         "task": job.model.task,
         "candidates": list(job.candidates),
-        "skip": job.skip,
-        "search_steps": 0 if job.settings.layers else job.search_steps,
-        "recover_steps": recovery.steps,
-        "recover_learning_rate": recovery.learning_rate,
+        "skip": None if job.settings.budget else job.skip,
+        "budget": str(job.settings.budget) if job.settings.budget else None,
+        "strategy": job.strategy if job.searches else None,
+        "search_steps": job.search_steps if job.trains_while_searching else 0,
+        "recover": job.settings.recover,
+        "recover_steps": recovery.steps if trains else 0,
+        "recover_learning_rate": recovery.learning_rate if trains else None,
         "device": str(job.device),
         "out": str(folder),
         "layout": job.data.layout,
@@ -62,10 +73,13 @@ def print_dry_run(job: Job, folder: Path, json: bool) -> None:
         return
     samples = TASKS[job.model.task].samples
     console.print(f"{job.model.family} for {job.model.task}, on {job.device}")
-    console.print(f"would skip {job.skip} of {len(job.candidates)} layers: {summarise(job.candidates)}")
-    console.print(
-        f"search {facts['search_steps']} steps, recovery {recovery.steps} steps at {recovery.learning_rate:.1e}"
-    )
+    goal = f"as many as {job.settings.budget} needs" if job.settings.budget else job.skip
+    console.print(f"would skip {goal} of {len(job.candidates)} layers: {summarise(job.candidates)}")
+    if job.searches:
+        steps = f", {job.search_steps} training steps" if job.trains_while_searching else ""
+        console.print(f"strategy {job.strategy}: {STRATEGIES[job.strategy].what}{steps}", soft_wrap=True)
+    steps = f": {recovery.steps} steps at {recovery.learning_rate:.1e}" if trains else ""
+    console.print(f"recovery {job.settings.recover}{steps}")
     for split in splits:
         console.print(f"{split['name']}: {split['rows']} {samples} of {', '.join(split['files'])}")
     for reason, keys in job.loaded.leftovers_by_reason.items():

@@ -20,14 +20,18 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from compressor.parallel import is_main
 from compressor.progress import Progress
 
 T = TypeVar("T")
 WIDTH = 80
 
 # Markup is off: names of files, answers and error messages may hold square brackets.
-console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
-err_console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False, markup=False)
+# Of several processes only the main one draws.
+console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False, quiet=not is_main())
+err_console = Console(
+    stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False, markup=False, quiet=not is_main()
+)
 
 
 class TerminalProgress(Progress):
@@ -71,6 +75,8 @@ def progress() -> Progress:
 
 def print_json(value: Any) -> None:
     """Put one JSON document on stdout: a pydantic model, or anything JSON can hold."""
+    if not is_main():
+        return
     text = value.model_dump_json(indent=2) if hasattr(value, "model_dump_json") else json.dumps(value, indent=2)
     sys.stdout.write(text + "\n")
 

@@ -68,6 +68,25 @@ def export_onnx(model: StepModel, path: Path, samples: Mapping[str, Tensor], ops
     return OnnxExport(path, written, bytes_of(path), time.perf_counter() - started)
 
 
+def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> None:
+    """Trace ``module``, called with ``inputs`` by name, at their sizes alone, and write ``path``: a graph to time.
+
+    Raises:
+        EnvironmentProblem: the file cannot be written.
+    """
+    with staged(path) as temporary, _silence():
+        program = torch.onnx.export(
+            _Positional(module, tuple(inputs)).eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=[OUTPUT],
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(temporary, external_data=needs_data_file(weight_bytes(module)))
+
+
 def check_opset(opset: int | None) -> None:
     """Refuse an opset that the installed ONNX does not know, before anything is traced.
 
@@ -143,7 +162,7 @@ def _trace(model: StepModel, names: tuple[str, ...], rows: tuple[Tensor, ...], o
 class _Positional(nn.Module):
     """The exporter names inputs by position; step models take them by name."""
 
-    def __init__(self, model: StepModel, names: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
         super().__init__()
         self.model, self.names = model, names
 

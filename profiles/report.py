@@ -8,17 +8,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from compressor.budgets import BudgetResult
 from compressor.evaluation import Score
 from compressor.families import FAMILIES
 from compressor.plan import Plan
 from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from compressor.runs import Run, ScorePair, cannot_write, write_json
 from compressor.steps import steps_of
-from compressor.tasks import TASKS
+from compressor.tasks import TASKS, judged_by_full
 from exporters.export import EXPORTS
 from exporters.onnx import weight_bytes
 from exporters.parity import Parity
+from profiles.budgets import budget_sentence, tries_table, with_measured
 from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport
+from profiles.contrasts import Contrast, comparable, contrast
 from profiles.flops import count
 from profiles.markdown import bullets, markdown_table
 from profiles.parts import parameters, without_idle
@@ -27,7 +30,7 @@ from profiles.tables import Table, costs_of, latency_table, peaks, quantity, siz
 
 SCHEMA_VERSION = 1
 REPORT, MARKDOWN = "report.json", "report.md"
-BY_HAND, RANDOM = "by hand", "random"  # strategies that do not choose by gates
+BY_HAND = "by hand"  # the strategy of runs without a search
 KEPT, REPLACED = "■", "□"
 
 
@@ -35,7 +38,8 @@ class Candidate(BaseModel):
     """A layer the search could have skipped.
 
     ``gate`` is its final value, None without DAS. ``reward_skipped`` and ``reward_kept`` are mean rewards exp(-loss) of
-    the scored subsets that skipped and that kept it, None where there was no such subset.
+    the subsets that moved the gates, those that skipped and those that kept it; ``score`` compares the held-out scores
+    of subsets of one size (:func:`contrast`). None where there was no such subset.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,6 +50,7 @@ class Candidate(BaseModel):
     gate: float | None
     reward_skipped: float | None
     reward_kept: float | None
+    score: Contrast | None
 
 
 class Costs(BaseModel):
@@ -101,6 +106,7 @@ class CompressionReport(BaseModel):
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     command: str
+    budget: BudgetResult | None = None
 
 
 def candidates_of(
@@ -108,10 +114,11 @@ def candidates_of(
 ) -> tuple[Candidate, ...]:
     """What the search's log says of each candidate."""
     pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
-    gates: Mapping[str, float] = next((entry["gates"] for entry in reversed(log) if "gates" in entry), {})
+    updates, groups = [entry for entry in log if "gates" in entry], comparable(log)
+    gates: Mapping[str, float] = updates[-1]["gates"] if updates else {}
 
     def mean(name: str, skipped: bool) -> float | None:
-        rewards = [entry["reward"] for entry in log if (name in entry["layers"]) == skipped]
+        rewards = [entry["reward"] for entry in updates if (name in entry["layers"]) == skipped]
         return fmean(rewards) if rewards else None
 
     return tuple(
@@ -122,6 +129,7 @@ def candidates_of(
             gate=gates.get(name),
             reward_skipped=mean(name, True),
             reward_kept=mean(name, False),
+            score=contrast(groups, name, "value"),
         )
         for name in names
     )
@@ -164,7 +172,8 @@ def build_report(run: Run) -> CompressionReport:
     manifest, family = run.manifest, FAMILIES[run.manifest.family]
     steps = steps_of(family.rounds(family.dims_type(**manifest.dims)))
     layers = tuple(step.name for step in steps if step.pool)
-    exports, profile = _exports(run), _profile(run)
+    exports, profile, task = _exports(run), _profile(run), TASKS[manifest.task]
+    costs = _kept_costs(run) or measure_costs(run)
     return CompressionReport(
         run=run.path.name,
         family=manifest.family,
@@ -174,22 +183,23 @@ def build_report(run: Run) -> CompressionReport:
         picture=picture(manifest.family, layers, manifest.plan.layers),
         skipped=manifest.plan.layers,
         candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
-        floor_name=TASKS[manifest.task].floor_name,
+        floor_name=(judged_by_full(task) if manifest.settings.get("calibration") else task).floor_name,
         floor=manifest.results.floor,
         full=manifest.results.full,
         slim=manifest.results.slim,
         apart=manifest.results.apart,
         answer_agreement=manifest.results.answer_agreement,
         updated_parameters=manifest.updated_parameters,
-        costs=_kept_costs(run) or measure_costs(run),
+        costs=costs,
         exports=exports,
         profile=profile,
-        not_measured=_not_measured(manifest.results.full, exports, profile),
+        not_measured=_not_measured(run, exports, profile),
         data=manifest.data,
         settings=manifest.settings,
         seconds=manifest.results.seconds,
         versions=manifest.versions,
         command=manifest.command,
+        budget=with_measured(manifest.budget, costs.macs, costs.parameters, profile),
     )
 
 
@@ -235,10 +245,13 @@ def _profile(run: Run) -> ProfileReport | None:
     return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
-def _not_measured(
-    full: Score | None, exports: Sequence[Export], profile: ProfileReport | None
-) -> tuple[NotMeasured, ...]:
-    missing = [] if full else [NotMeasured(what="score of the full model", why="--adapt: it had no trained head")]
+def _not_measured(run: Run, exports: Sequence[Export], profile: ProfileReport | None) -> tuple[NotMeasured, ...]:
+    missing = []
+    if run.manifest.results.full is None:
+        missing.append(NotMeasured(what="score of the full model", why="--adapt: it had no trained head"))
+    if run.manifest.settings.get("calibration"):
+        why = "no answers were given: das eval RUN --data FOLDER"
+        missing.append(NotMeasured(what=TASKS[run.manifest.task].metric, why=why))
     missing += [
         NotMeasured(what=f"answers of {entry.file}", why=entry.parity.reason or "not executed")
         for entry in exports
@@ -291,7 +304,7 @@ def costs_table(report: CompressionReport) -> Table:
     return costs_of(costs.macs, costs.macs_by_pool, costs.parameters, sizes)
 
 
-def candidates_table(report: CompressionReport) -> Table:
+def gates_table(report: CompressionReport) -> Table:
     """Why each layer stayed or went: the highest gates are the redundant layers."""
 
     def figure(value: float | None, signed: bool = False) -> str:
@@ -310,6 +323,22 @@ def candidates_table(report: CompressionReport) -> Table:
     ]
     header = ("layer", "gate", "reward when skipped", "when kept", "")
     return Table("Why these layers (highest gates go)", header, tuple(rows))
+
+
+def scores_table(report: CompressionReport) -> Table:
+    """What skipping each layer did to the scores of the search: what does least harm first."""
+    compared = [(entry, entry.score) for entry in report.candidates if entry.score]
+    rows = [
+        (
+            entry.name,
+            f"{100 * score.skipped:.2f}",
+            f"{100 * score.kept:.2f}",
+            f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
+        )
+        for entry, score in sorted(compared, key=lambda pair: -pair[1].effect)
+    ]
+    header = ("layer", "score when skipped", "when kept", "")
+    return Table("Why these layers (mean held-out score in %)", header, tuple(rows))
 
 
 def exports_table(report: CompressionReport) -> Table:
@@ -332,6 +361,30 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
     count = len(report.skipped)
     what = what.replace("layers", "layer", 1) if by_hand and count == 1 else what
     lines = [f"{count} {what}{how}: {', '.join(report.skipped)}."]
+    lines += _agreement(report) if report.settings.get("calibration") else _scores(report)
+    if report.updated_parameters:
+        lines.append(_updated(report.updated_parameters))
+    lines.append(f"MACs {quantity(pair.full)} -> {quantity(pair.slim)} ({saved:.1f} % fewer).")
+    lines += [budget_sentence(report.budget, report.full, report.slim)] if report.budget else []
+    lines += verdicts(report.profile) if report.profile else ()
+    failed = [entry for entry in report.exports if entry.parity.status == "failed"]
+    lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
+    return tuple(lines)
+
+
+def _agreement(report: CompressionReport) -> list[str]:
+    """How far the slim model follows the full one, where nothing else says what is right."""
+    score = report.slim
+    return [
+        f"The slim model gives the full model's answer to {score.value:.1%} ± {100 * score.margin:.1f} "
+        f"of {score.samples} {TASKS[report.task].samples} that were set aside.",
+        "No answers were given: this is agreement with the full model; how often either is right was not measured.",
+    ]
+
+
+def _scores(report: CompressionReport) -> list[str]:
+    """What the score lost, and how many answers changed."""
+    lines = []
     if report.full:
         drop = 100 * (report.full.value - report.slim.value)
         word = "lost" if drop >= 0 else "gained"
@@ -345,13 +398,7 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
             f"Full and slim model give the same answer to {report.answer_agreement:.1%} "
             f"of the {TASKS[report.task].samples}."
         )
-    if report.updated_parameters:
-        lines.append(_updated(report.updated_parameters))
-    lines.append(f"MACs {quantity(pair.full)} -> {quantity(pair.slim)} ({saved:.1f} % fewer).")
-    lines += verdicts(report.profile) if report.profile else ()
-    failed = [entry for entry in report.exports if entry.parity.status == "failed"]
-    lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
-    return tuple(lines)
+    return lines
 
 
 def _updated(counts: Mapping[str, int]) -> str:
@@ -365,12 +412,16 @@ def _updated(counts: Mapping[str, int]) -> str:
 def tables(report: CompressionReport) -> tuple[Table, ...]:
     """Every table of the report, in order."""
     found = [accuracy_table(report), costs_table(report)]
+    if report.budget and report.budget.tries:
+        found.append(tries_table(report.budget))
     if report.profile:
         found.append(latency_table(report.profile))
     if report.exports:
         found.append(exports_table(report))
-    if report.strategy != RANDOM and any(entry.gate is not None for entry in report.candidates):
-        found.append(candidates_table(report))
+    if any(entry.gate is not None for entry in report.candidates):
+        found.append(gates_table(report))
+    elif any(entry.score for entry in report.candidates):
+        found.append(scores_table(report))
     return tuple(found)
 
 
@@ -386,6 +437,7 @@ def _split(split: Mapping[str, Any], samples: str) -> str:
     left_out += [f"{len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})"] if bad else []
     beside = f", left out: {', '.join(left_out)}" if left_out else ""
     found = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"
+    found += f", answers: {split['answers']}" if "answers" in split else ""
     return f"{found}, fingerprint {split['fingerprint']}{beside}"
 
 

@@ -439,7 +439,7 @@ def test_many_images_that_do_not_decode_are_listed(workshop):
 @pytest.mark.parametrize("whole", [0, 8, 200])
 def test_a_single_image_that_does_not_decode_is_left_out_and_said(workshop, whole):
     damage_images(workshop / "data" / "vqav2_test.arrow", [7], whole)
-    result = das("compress", "meter.ckpt", "--layers", "FL1", "--recover-epochs", 0, "--json")
+    result = das("compress", "meter.ckpt", "--layers", "FL1", "--recover", "none", "--json")
     said = "vqav2_test.arrow, row 7: the image does not decode"
     assert said in " ".join(result.stderr.split())
     (test,) = (split for split in json.loads(result.stdout)["data"] if split["name"] == "test")
@@ -485,13 +485,29 @@ def test_all_usage_problems_at_once(workshop):
         ("--learning-rate", "nan"),
         ("--seed", "-1"),
         ("--recover-epochs", "-1"),
+        ("--recover-epochs", "0"),
         ("--recover-epochs", "inf"),
         ("--search-epochs", "0"),
         ("--search-epochs", "0.001"),
     ],
 )
 def test_numbers_that_make_no_sense(workshop, option, value):
-    refused(compress(option, value), 2, option)
+    refused(compress(option, value, "--strategy", "das"), 2, option)
+
+
+def test_a_recovery_that_there_is_none_of(workshop):
+    refused(compress("--recover", "magic"), 2, "--recover magic", "one of train, closed-form, none")
+
+
+def test_a_head_without_training_says_nothing_about_layers(workshop):
+    result = compress("--adapt", "--strategy", "auto")
+    refused(result, 2, "--strategy auto with --adapt", "fix: drop --strategy")
+
+
+def test_too_many_subsets_to_try_them_all(workshop, monkeypatch):
+    monkeypatch.setattr("compressor.job.MOST_SUBSETS", 400)
+    result = compress("--strategy", "exhaustive")
+    refused(result, 2, "--strategy exhaustive: 495 subsets of 12 layers", "at most 400", "--strategy auto")
 
 
 def test_options_of_the_search_beside_layers_by_hand(workshop):
@@ -571,7 +587,7 @@ import resource, sys
 from das.main import app
 import compressor.job, compressor.pipeline  # compiled before the limit: Python writes caches, too
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-app(["compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", "--recover-epochs", "0", "--out", "runs/full"])
+app(["compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", "--recover", "none", "--out", "runs/full"])
 """
 
 

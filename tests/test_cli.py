@@ -12,7 +12,20 @@ import das as api
 from compressor.runs import open_run
 from tests.support import GOLDEN, das
 
-COMMANDS = ("demo", "inspect", "compress", "search", "eval", "predict", "export", "profile", "flops", "doctor")
+COMMANDS = (
+    "demo",
+    "inspect",
+    "compress",
+    "search",
+    "pareto",
+    "explain",
+    "eval",
+    "predict",
+    "export",
+    "profile",
+    "flops",
+    "doctor",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,10 +56,24 @@ def test_dry_run_writes_nothing(workshop):
     facts = json.loads(result.stdout)
     assert facts["skip"] == 8
     assert len(facts["candidates"]) == 12
-    assert facts["search_steps"] > 0
+    assert (facts["strategy"], facts["search_steps"], facts["recover"]) == ("auto", 0, "train")
+    assert facts["recover_steps"] > 0
     assert "RoBERTa's pooler, unused by METER" in facts["leftovers"] or facts["leftovers"] == {}
     assert not list((workshop / "runs").glob("*"))
-    assert das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--dry-run").exit_code == 0
+    text = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--dry-run").stdout
+    assert "strategy auto: every subset on a few samples" in text
+    assert re.search(r"recovery train: \d+ steps", text)
+
+
+def test_dry_run_says_what_trains(workshop):
+    command = ("compress", "meter.ckpt", "--skip", 8, "--strategy", "das", "--recover", "none", "--dry-run")
+    facts = json.loads(das(*command, "--json").stdout)
+    assert facts["search_steps"] > 0
+    assert (facts["recover_steps"], facts["recover_learning_rate"]) == (0, None)
+    assert f"{facts['search_steps']} training steps\nrecovery none\n" in das(*command).stdout
+    by_hand = ("compress", "meter.ckpt", "--layers", "FL1", "--dry-run")
+    assert json.loads(das(*by_hand, "--json").stdout)["strategy"] is None
+    assert "strategy" not in das(*by_hand).stdout
 
 
 def test_inspect_names_layers_costs_and_leftovers(workshop):
@@ -90,7 +117,9 @@ def test_a_text_encoder_is_searched_without_naming_its_task(sentences):
         "search", "roberta", "--skip", 2, "--search-epochs", 4, "--batch-size", 8, "--scope", "En2-5", "--json"
     )
     assert result.exit_code == 0, result.stderr
-    assert {entry["name"] for entry in json.loads(result.stdout)["candidates"]} == {f"En{i}" for i in range(2, 6)}
+    found = json.loads(result.stdout)["search"]
+    assert found["macs_saved"].keys() == {f"En{i}" for i in range(2, 6)}
+    assert len(found["chosen"]["2"]) == 2
 
 
 def test_compress_prints_one_json_document(workshop):

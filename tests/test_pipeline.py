@@ -1,6 +1,7 @@
 """The whole compression: what it trains, what it saves, and that an interrupted one ends where it would have."""
 
 import json
+import math
 import signal
 from dataclasses import replace
 
@@ -13,12 +14,15 @@ from compressor.evaluation import evaluate
 from compressor.job import Settings, prepare
 from compressor.pipeline import compress
 from compressor.progress import Progress
+from compressor.record import SearchRecord
 from compressor.runs import open_run
 from compressor.tasks import TASKS
 from compressor.training import PAPER_LEARNING_RATE, PAPER_STEPS, scaled_learning_rate
 from das.demo import DEMOS, prepare_demo
 from tests.support import GOLDEN, das
 
+ENTRY = {"proposal", "trained", "layers", "divergence", "loss", "reward", "value", "samples", "seconds"}
+SHORT = {"search_epochs": 1.0, "recover_epochs": 0.5, "batch_size": 4}
 QUICK = {"search_epochs": 2.0, "recover_epochs": 1.0, "batch_size": 32}
 
 
@@ -42,6 +46,7 @@ def test_a_run_folder_holds_what_the_contract_says(shared_run):
         "tokenizer.json",
         "preprocessor.json",
         "labels.json",
+        "search.json",
         "search.jsonl",
     }
     manifest = json.loads((shared_run.path / "manifest.json").read_text())
@@ -50,9 +55,39 @@ def test_a_run_folder_holds_what_the_contract_says(shared_run):
     assert len(manifest["source"]["sha256"]) == 64
     assert {split["name"] for split in manifest["data"]} == {"train", "val", "test"}
     for entry in shared_run.search_log():
-        assert set(entry) == {"update", "step", "layers", "loss", "reward", "gates", "seconds"}
-        assert len(entry["layers"]) == 8
-        assert len(entry["gates"]) == 12
+        assert set(entry) == ENTRY
+        assert entry["reward"] == pytest.approx(math.exp(-entry["loss"]))
+    assert sum(len(entry["layers"]) == 8 for entry in shared_run.search_log()) > 495  # all of them, some repeatedly
+
+
+def test_the_record_of_a_search_answers_for_every_number_of_layers(shared_run):
+    record = SearchRecord.model_validate_json((shared_run.path / "search.json").read_text())
+    assert (record.strategy, record.sizes) == ("auto", (8,))
+    assert record.chosen[8] == shared_run.manifest.plan.layers
+    assert sorted(record.chosen) == list(range(1, 13))
+    for size, layers in record.chosen.items():
+        assert len(layers) == len(set(layers)) == size
+        assert record.point(layers).loss > 0
+    best = max(point.value for point in record.points if len(point.layers) == 8)
+    assert record.point(record.chosen[8]).value == best
+    assert record.full.divergence == 0
+    assert all(0 <= point.value <= 1 and point.divergence > 0 for point in record.points)
+    assert record.macs_saved.keys() == record.parameters_saved.keys() == set(shared_run.manifest.candidates)
+    full, slim = (sum(p.numel() for p in m.parameters()) for m in (shared_run.load_full(), shared_run.load_slim()))
+    assert full == record.parameters
+    assert full - slim == sum(record.parameters_saved[name] for name in record.chosen[8])
+    assert record.forwards.keys() >= {"fitting", "encoding", "scoring"}
+    assert 0 < record.forwards["scoring"] < 495 * record.samples
+
+
+def test_the_papers_loop_logs_its_gates(workshop):
+    run = compress(settings(strategy="das"))
+    trained = [entry for entry in run.search_log() if entry["trained"]]
+    assert all(set(entry) == ENTRY | {"gates"} for entry in trained)
+    assert all(len(entry["layers"]) == 8 and len(entry["gates"]) == 12 for entry in trained)
+    last = trained[-1]["gates"]
+    assert set(run.manifest.plan.layers) == set(sorted(last, key=last.get)[-8:])
+    assert any(any(entry["gates"].values()) for entry in trained)
 
 
 def test_only_the_adapters_of_the_choice_are_trained(shared_run):
@@ -68,7 +103,7 @@ def test_only_the_adapters_of_the_choice_are_trained(shared_run):
 
 
 def test_recovery_brings_accuracy_back(workshop):
-    cut = compress(settings(skip=None, layers=("FL*", "FV0-1"), recover_epochs=0.0))
+    cut = compress(settings(skip=None, layers=("FL*", "FV0-1"), recover="none"))
     recovered = compress(settings(skip=None, layers=("FL*", "FV0-1"), recover_epochs=8.0))
     before, after = cut.manifest.results, recovered.manifest.results
     assert before.full == after.full
@@ -106,16 +141,29 @@ class InterruptAt(Progress):
             yield item
 
 
-@pytest.mark.parametrize(("stage", "step"), [("Searching", 3), ("Searching", 17), ("Recovering", 5)])
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(workshop, stage, step):
-    whole = compress(settings(out="runs/whole"))
+@pytest.mark.parametrize(
+    ("strategy", "stage", "step"),
+    [
+        ("das", "Searching", 3),
+        ("das", "Searching", 17),
+        ("das", "Recovering", 5),
+        ("auto", "Scoring", 100),
+        ("auto", "on 128 samples", 5),
+        ("greedy", "Scoring 9 subsets", 4),
+    ],
+)
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(workshop, strategy, stage, step):
+    asked = settings(strategy=strategy)
+    whole = compress(asked.model_copy(update={"out": "runs/whole"}))
+    broken = asked.model_copy(update={"out": "runs/broken"})
     with pytest.raises(Interrupted, match="--resume"):
-        compress(settings(out="runs/broken"), progress=InterruptAt(stage, step))
+        compress(broken, progress=InterruptAt(stage, step))
     assert not (workshop / "runs" / "broken").exists()
     assert (workshop / "runs" / "broken.partial" / "state.pt").exists()
-    resumed = compress(settings(out="runs/broken"), resume=True)
+    resumed = compress(broken, resume=True)
     assert resumed.manifest.plan == whole.manifest.plan
     assert same(weights(resumed), weights(whole))
+    assert (resumed.path / "search.json").read_bytes() == (whole.path / "search.json").read_bytes()
     assert [{**e, "seconds": 0} for e in resumed.search_log()] == [{**e, "seconds": 0} for e in whole.search_log()]
     assert not (workshop / "runs" / "broken.partial").exists()
 
@@ -128,7 +176,7 @@ def test_every_kind_of_run_ends_where_an_uninterrupted_one_does(tmp_path, monkey
     prepare_demo(demo, tmp_path / "demo")
     monkeypatch.chdir(tmp_path / "demo")
     monkeypatch.delenv("DAS_DATA", raising=False)
-    asked = settings(checkpoint=demo.checkpoint, task=task, skip=2, search_epochs=1.0, recover_epochs=0.5, batch_size=4)
+    asked = settings(checkpoint=demo.checkpoint, task=task, skip=2, strategy="das", **SHORT)
     whole = compress(asked.model_copy(update={"out": "runs/whole"}))
     broken = asked.model_copy(update={"out": "runs/broken"})
     for stage, resume in (("Searching", False), ("Recovering", True)):
@@ -155,8 +203,8 @@ def test_ctrl_c_between_two_stages_keeps_what_is_done(workshop):
 
 
 def test_ctrl_c_on_the_command_line_says_how_to_go_on(workshop, monkeypatch):
-    monkeypatch.setattr("das.terminal.progress", lambda: InterruptAt("Searching", 2))
-    command = ("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--search-epochs", 2, "--recover-epochs", 1)
+    monkeypatch.setattr("das.terminal.progress", lambda: InterruptAt("Scoring", 2))
+    command = ("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--recover-epochs", 1)
     result = das(*command)
     assert result.exit_code == 130
     assert "the same command and --resume" in result.stderr
@@ -167,7 +215,7 @@ def test_ctrl_c_on_the_command_line_says_how_to_go_on(workshop, monkeypatch):
 
 def test_an_interrupted_run_is_not_overwritten(workshop):
     with pytest.raises(Interrupted):
-        compress(settings(out="runs/broken"), progress=InterruptAt("Searching", 3))
+        compress(settings(out="runs/broken"), progress=InterruptAt("Scoring", 3))
     state = (workshop / "runs" / "broken.partial" / "state.pt").read_bytes()
     result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--out", "runs/broken")
     assert result.exit_code == 3
@@ -177,20 +225,20 @@ def test_an_interrupted_run_is_not_overwritten(workshop):
 
 def test_resume_does_not_take_the_run_of_another_name(workshop):
     with pytest.raises(Interrupted):
-        compress(settings(skip=12), progress=InterruptAt("Searching", 3))
+        compress(settings(skip=12), progress=InterruptAt("Scoring", 3))
     result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 1, "--resume")
     assert result.exit_code == 3
     assert "no interrupted run" in result.stderr
 
 
 def test_latest_follows_a_run_wherever_it_lies(workshop, tmp_path):
-    run = compress(settings(skip=None, layers=("FL1",), recover_epochs=0.0, out=str(tmp_path / "elsewhere" / "run")))
+    run = compress(settings(skip=None, layers=("FL1",), recover="none", out=str(tmp_path / "elsewhere" / "run")))
     assert open_run().path == run.path == (tmp_path / "elsewhere" / "run").resolve()
     assert not (tmp_path / "elsewhere" / "latest").exists()
 
 
 def test_names_of_runs(workshop):
-    by_hand = compress(settings(skip=None, layers=("FL*",), recover_epochs=0.0))
+    by_hand = compress(settings(skip=None, layers=("FL*",), recover="none"))
     assert by_hand.path.name == "meter-vqa-by-hand"
     assert compress(settings(task=None, skip=1)).path.name == "meter-skip1"
 
@@ -226,27 +274,27 @@ def test_compressing_a_checkpoint_of_the_public_das_code(workshop):
         old = content["state_dict"][key]
         content["state_dict"][key] = torch.cat([old, old])[:20]
     torch.save(content, "das.ckpt")
-    run = compress(settings(checkpoint="das.ckpt", skip=None, layers=("FL1-2", "FV0"), recover_epochs=0.0))
+    run = compress(settings(checkpoint="das.ckpt", skip=None, layers=("FL1-2", "FV0"), recover="none"))
     slim, state = run.load_slim(), content["state_dict"]
     assert torch.equal(slim.blocks["FL1"].up_proj.weight, state["adapter_list_l.1.0.up_proj.weight"])
     assert torch.equal(slim.blocks["text_bridge"].class_token, state["token4classifier"])
     assert torch.equal(
         slim.blocks["FL0"].adapter.up_proj.weight, state["cross_modal_text_layers.0.adapter.up_proj.weight"]
     )
-    searched = compress(settings(checkpoint="das.ckpt", skip=3, recover_epochs=0.0))
+    searched = compress(settings(checkpoint="das.ckpt", skip=3, recover="none"))
     assert len(searched.manifest.plan.layers) == 3
 
 
 def test_one_question_to_score_on_is_enough(workshop):
     write_scenes(workshop / "data" / "vqav2_test.arrow", 1, 48, seed=0, per_image=1)
-    run = compress(settings(skip=None, layers=("FL1",), recover_epochs=0.0))
+    run = compress(settings(skip=None, layers=("FL1",), recover="none"))
     assert run.manifest.results.slim.samples == 1
     assert len(run.samples()["input_ids"]) == 1
 
 
 def test_resume_with_other_settings_is_refused(workshop):
     with pytest.raises(Interrupted):
-        compress(settings(out="runs/broken"), progress=InterruptAt("Searching", 3))
+        compress(settings(out="runs/broken"), progress=InterruptAt("Scoring", 3))
     result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 6, "--out", "runs/broken", "--resume")
     assert result.exit_code == 3
     assert "other settings (skip" in " ".join(result.stderr.split())
@@ -274,8 +322,8 @@ def test_a_global_search_skips_encoder_layers_too(workshop):
 
 
 def test_random_strategy_is_seeded(workshop):
-    run = compress(settings(strategy="random", recover_epochs=0.0))
-    again = compress(settings(strategy="random", recover_epochs=0.0))
+    run = compress(settings(strategy="random", recover="none"))
+    again = compress(settings(strategy="random", recover="none"))
     assert run.manifest.plan == again.manifest.plan
     assert run.manifest.strategy == "random"
 

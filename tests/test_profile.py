@@ -72,7 +72,7 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
     slim = remove_layers(full, plan)
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
     labels = tuple(map(str, range(dims.classes)))
-    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, samples=samples, log=log)
+    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, samples=samples, record=None, log=log)
 
 
 @pytest.fixture(scope="module")
@@ -384,8 +384,11 @@ def test_the_measuring_process_imports_nothing_from_the_users_folder(run, tmp_pa
 @pytest.fixture
 def searched(tmp_path):
     """A function that makes a run of a strategy whose search skipped every candidate."""
-    log = [{"layers": list(LAYERS), "reward": 0.5, "gates": dict.fromkeys(LAYERS, 0.1)}]
-    return lambda strategy: make_run(tmp_path / strategy, strategy=strategy, log=log)
+    gates = [{"layers": list(LAYERS), "reward": 0.5, "gates": dict.fromkeys(LAYERS, 0.1)}]
+    alike = {"samples": 8, "proposal": 0, "trained": 0}
+    scores = [{"layers": ["FL1"], "value": 0.25, **alike}, {"layers": ["FV0"], "value": 0.5, **alike}]
+    logs = {"das": gates, "auto": scores, "random": scores[:1]}
+    return lambda strategy: make_run(tmp_path / strategy, strategy=strategy, log=logs[strategy])
 
 
 def test_a_report_says_who_chose_the_layers(run, searched):
@@ -393,8 +396,18 @@ def test_a_report_says_who_chose_the_layers(run, searched):
     das_, random = build_report(searched("das")), build_report(searched("random"))
     assert sentences(das_)[0] == "2 of 2 candidate layers removed (strategy das): FL1, FV0."
     assert sentences(random)[0] == "2 of 2 candidate layers removed (strategy random): FL1, FV0."
-    assert any("highest gates" in table.title for table in tables(das_))
-    assert not any("highest gates" in table.title for table in tables(random))
+
+
+def test_a_report_says_why_these_layers(searched):
+    """By gates where there are any, else by scores of subsets of one size, if there is more than one."""
+    found = {
+        strategy: [table for table in tables(build_report(searched(strategy))) if table.title.startswith("Why")]
+        for strategy in ("das", "auto", "random")
+    }
+    assert "highest gates" in found["das"][0].title
+    assert found["das"][0].rows[0][:3] == ("FL1", "+0.100", "0.500")
+    assert [row[:3] for row in found["auto"][0].rows] == [("FV0", "50.00", "25.00"), ("FL1", "25.00", "50.00")]
+    assert found["random"] == []
 
 
 def test_a_report_draws_the_layers_of_the_full_model(run):

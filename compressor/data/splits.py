@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 UNREADABLE_SHARE = 0.01  # more unusable rows than this fail the command
 HELD_OUT_SHARE = 0.1
+INPUT_SHARES = (0.25, 0.25)  # of inputs without answers: subsets are scored on the first, the report is on the second
+LEAST_INPUTS = 16  # without an image in common
 FALSE_TEXTS = 15  # false captions that an image's own is told from in training, as in METER and ViLT
 PIXEL_CACHE_BYTES = 1 << 30
 
@@ -153,6 +155,21 @@ class RankedSplit(Split):
         return [number, *(others * FALSE_TEXTS)[: self._false_texts]]
 
 
+class InputSplit(Split):
+    """Inputs without answers; the full model's own become their answers."""
+
+    def describe(self) -> dict[str, Any]:
+        """Says whose the answers are, too."""
+        return {**super().describe(), "answers": "the full model's own"}
+
+    def answered(self, labels: Sequence[int]) -> InputSplit:
+        """The same inputs with a class number each as the right answer."""
+        answered = copy.copy(self)
+        pairs = zip(self.samples, labels, strict=True)
+        answered.samples = tuple(replace(sample, labels=(label,), scores=(1.0,)) for sample, label in pairs)
+        return answered
+
+
 @dataclass(frozen=True)
 class TaskData:
     """The splits of a task in their roles.
@@ -237,8 +254,38 @@ def assign(found: Found, root: Path, task: Task, transforms: Transforms, classes
         roles = split("train", kept), split("train, a tenth", back), scored, others
     if task.ranked:
         _check_images(roles[0], roles[1], root)
-    unnamed = tuple(f"<class {number}>" for number in range(len(found.labels), classes))
-    return TaskData(*roles, (*found.labels, *unnamed), found.metrics, found.layout)
+    return TaskData(*roles, _all_named(found.labels, classes), found.metrics, found.layout)
+
+
+def assign_inputs(found: Found, root: Path, task: Task, transforms: Transforms, classes: int) -> TaskData:
+    """Divide inputs without answers by lot: half for fitting, a quarter for choosing, a quarter for the report.
+
+    No image is in two of them.
+
+    Raises:
+        InputError: too few inputs, or too many unusable rows.
+    """
+    _check_unreadable(found, root)
+    (rows,) = found.splits.values()
+    if (different := len(set(_connected(rows.samples)))) < LEAST_INPUTS:
+        apart = f", {different} of them without an image in common" if task.images else ""
+        raise input_error(
+            f"{root} holds {len(rows.samples)} different inputs{apart}",
+            f"at least {LEAST_INPUTS}, better a few hundred",
+            "give more inputs: --calibration",
+        )
+    held_out, evaluation, fitting = _drawn(rows.samples, INPUT_SHARES)
+
+    def split(name: str, samples: tuple[Sample, ...]) -> Split:
+        part = replace(rows, samples=samples, unreadable=rows.unreadable if samples is fitting else ())
+        return task.split(name, part, transforms, classes, task.images)
+
+    roles = split("calibration", fitting), split("held out", held_out), split("evaluation", evaluation)
+    return TaskData(*roles, (), _all_named(found.labels, classes), (), found.layout)
+
+
+def _all_named(labels: tuple[str, ...], classes: int) -> tuple[str, ...]:
+    return (*labels, *(f"<class {number}>" for number in range(len(labels), classes)))
 
 
 def _check_images(train: Split, held_out: Split, root: Path) -> None:
@@ -256,7 +303,7 @@ def in_order(found: Found, names: Sequence[str], task: Task, own_head: bool = Tr
 
     Args:
         found: data whose own numbering may differ.
-        names: the checkpoint's name of each class; empty when it names none.
+        names: the checkpoint's name of each class; empty, or ``<class 0>`` and so on, when it names none.
         task: an open vocabulary may have answers that the model does not know; they are dropped, and counted.
         own_head: the head is the checkpoint's; a new one takes the data's numbers.
 
@@ -265,7 +312,7 @@ def in_order(found: Found, names: Sequence[str], task: Task, own_head: bool = Tr
     """
     if not own_head or tuple(names) == found.labels:
         return found
-    if not names:
+    if all(name.startswith("<class ") for name in names):
         return _as_numbered(found, task)
     if all(re.fullmatch(r"\d+|<class \d+>", name) for name in found.labels):
         return found
@@ -345,20 +392,30 @@ def _usable(rows: Rows, task: Task, classes: int) -> Rows:
 
 def _hold_out(rows: Rows, root: Path) -> tuple[Rows, Rows]:
     """Training rows without and with a tenth of the images, drawn evenly; no image is on both sides."""
-    keys = _connected(rows.samples)
-    distinct = list(dict.fromkeys(keys))
-    drawn = np.random.default_rng(0).permutation(len(distinct))[: max(1, int(len(distinct) * HELD_OUT_SHARE))]
-    back = {distinct[i] for i in drawn}
-    parts = [
-        tuple(s for s, key in zip(rows.samples, keys, strict=True) if (key in back) is held) for held in (False, True)
-    ]
-    if not parts[0]:
+    back, kept = _drawn(rows.samples, (HELD_OUT_SHARE,))
+    if not kept:
         raise input_error(
             f"{root} leaves no sample to train on once some are held out",
             "samples enough to train on some and hold others out",
             "give more training data, or a labelled test split beside val",
         )
-    return replace(rows, samples=parts[0]), replace(rows, samples=parts[1], unreadable=(), dropped=0)
+    return replace(rows, samples=kept), replace(rows, samples=back, unreadable=(), dropped=0)
+
+
+def _drawn(samples: Sequence[Sample], shares: Sequence[float]) -> list[tuple[Sample, ...]]:
+    """The samples in parts: of these shares of the images (of the samples, without), drawn evenly, then the rest.
+
+    No image is in two parts.
+    """
+    keys = _connected(samples)
+    distinct = list(dict.fromkeys(keys))
+    drawn = np.random.default_rng(0).permutation(len(distinct))
+    counts = [max(1, int(len(distinct) * share)) for share in shares]
+    part_of = {distinct[i]: part for part, some in enumerate(np.split(drawn, np.cumsum(counts))) for i in some}
+    return [
+        tuple(sample for sample, key in zip(samples, keys, strict=True) if part_of[key] == part)
+        for part in range(len(shares) + 1)
+    ]
 
 
 def _connected(samples: Sequence[Sample]) -> list[int]:

@@ -14,7 +14,7 @@ from compressor.strategies.base import Outcome, Proposal, Question, Strategy, Su
 
 MOST = 1000  # subsets of one size that are all tried; where there are more, a beam of them is grown
 BEAM = 16
-SIEVE = ((32, 96), (128, 24), (512, 6))  # held-out samples, and subsets of a size that stay
+SIEVE = ((32, 96), (128, 24), (512, 6))  # held-out samples, and subsets of a size that stay: so many or half of them
 NEIGHBOUR_SAMPLES = 128
 
 Live = dict[int, list[Subset]]
@@ -35,10 +35,11 @@ def auto(question: Question) -> Strategy:
         live = _kept(outcomes, keep, _divergence if number == 0 else _badness)
     live = _kept((yield Proposal(_flat(live))), 1, _badness)
     chosen = {size: subsets[0] for size, subsets in live.items()}
-    for size in (*range(min(sizes) - 1, 0, -1), *range(max(sizes) + 1, n + 1)):
+    others = [size for size in (*range(min(sizes) - 1, 0, -1), *range(min(sizes), n + 1)) if size not in sizes]
+    for size in others:
         near = chosen[size + 1] if size < min(sizes) else chosen[size - 1]
         tried = smaller(near, n) if size < len(near) else larger(near, n)
-        outcomes = yield Proposal(tried, NEIGHBOUR_SAMPLES)
+        outcomes = yield Proposal(tried, NEIGHBOUR_SAMPLES, aside=True)
         chosen[size] = min(outcomes, key=_divergence).subset
     return chosen
 
@@ -65,11 +66,11 @@ def _badness(outcome: Outcome) -> tuple[float, float]:
 
 
 def _kept(outcomes: Iterable[Outcome], keep: int, badness: Callable[[Outcome], Any]) -> Live:
-    """The ``keep`` best subsets of each size, best first."""
+    """The best subsets of each size, best first: ``keep`` of them, at most half."""
     live: Live = {}
     for outcome in sorted(outcomes, key=badness):
         live.setdefault(len(outcome.subset), []).append(outcome.subset)
-    return {size: subsets[:keep] for size, subsets in live.items()}
+    return {size: subsets[: min(keep, math.ceil(len(subsets) / 2))] for size, subsets in live.items()}
 
 
 def _flat(live: Mapping[int, Sequence[Subset]]) -> tuple[Subset, ...]:

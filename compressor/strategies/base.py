@@ -22,14 +22,16 @@ class Proposal:
     Attributes:
         subsets: to be scored; none where only training is left.
         samples: how many held-out samples to score them on; None is all.
-        rotation: which held-out samples: of one rotation, fewer are always among more.
+        rotation: which held-out samples; of the first rotation, fewer are always among more.
         training: the subset to skip in each of the training steps that come first.
+        aside: for sizes that nobody asked for; counted apart.
     """
 
     subsets: tuple[Subset, ...] = ()
     samples: int | None = None
     rotation: int = 0
     training: tuple[Subset, ...] = ()
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ def with_all_scored(strategy: Strategy) -> Strategy:
         outcomes = yield proposal
         if proposal.samples is None:
             known.update(proposal.subsets)
-    yield Proposal(tuple(dict.fromkeys(subset for subset in choice.values() if subset not in known)))
+    missing = tuple(dict.fromkeys(subset for subset in choice.values() if subset not in known))
+    if missing:
+        yield Proposal(missing, aside=True)
     return choice
 
 

@@ -11,7 +11,7 @@ import torch
 
 from compressor.strategies.base import Proposal, Question, Strategy, Subset
 
-REWARD_SAMPLES = 256
+REWARD_SAMPLES = 64  # one batch, as in the public code; here held out, and another one for each update
 
 
 class Bandit:

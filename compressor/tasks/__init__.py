@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from compressor.data.splits import RankedSplit, chance_floor, majority_floor, text_only_floor
+from compressor.data.splits import InputSplit, RankedSplit, chance_floor, majority_floor, text_only_floor
 from compressor.tasks.base import Task
 from compressor.tasks.losses import (
     class_distillation,
@@ -66,3 +66,15 @@ IRTR = replace(
 
 TASKS: dict[str, Task] = {task.name: task for task in (VQA, NLVR2, IRTR, SNLI_VE, TEXT_CLASSIFICATION)}
 """Every task das knows, by the name users type."""
+
+
+def judged_by_full(task: Task) -> Task:
+    """The task on inputs without answers: the full model's answer is the right one."""
+    return replace(
+        task,
+        metric="agreement with the full model",
+        floor=majority_floor,
+        floor_name="its most frequent answer",
+        split=InputSplit,
+        dev_apart=False,
+    )

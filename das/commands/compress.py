@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,22 @@ from das.commands import options as o
 
 
 def compress(
-    checkpoint: o.Checkpoint,
+    context: typer.Context,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(metavar="[CKPT]", help="A fine-tuned checkpoint; left out with --from.")
+    ] = None,
     task: o.Task = None,
     skip: o.Skip = None,
     layers: Annotated[str | None, typer.Option(help="Skip exactly these, e.g. FL1,FV0; no search.")] = None,
+    max_macs: o.MaxMacs = None,
+    max_params: o.MaxParams = None,
+    max_latency: o.MaxLatency = None,
+    at: o.At = None,
+    runtime: o.Runtime = None,
+    max_drop: o.MaxDrop = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Use that run's search, checkpoint and settings again.")
+    ] = None,
     scope: o.Scope = None,
     strategy: o.Strategy = None,
     recover: o.Recover = "train",
@@ -25,6 +38,7 @@ def compress(
         bool, typer.Option("--train-head", help="Train the head while recovering.", rich_help_panel=o.TRAINING)
     ] = False,
     data: o.Data = None,
+    calibration: o.Calibration = None,
     tokenizer: o.Tokenizer = None,
     image_size: o.ImageSize = None,
     text_length: o.TextLength = None,
@@ -45,43 +59,36 @@ def compress(
 
     Example: [bold]das compress meter.ckpt --task vqa --skip 8[/]
 
+    A budget takes the place of --skip: [bold]--max-macs 0.8x[/], [bold]--max-latency 40ms[/], [bold]--max-drop 1[/].
+
+    From an earlier search: [bold]das compress --from runs/latest --skip 4[/]
+
     Next: [bold]das export --onnx --trt[/], [bold]das profile[/]
     """
-    from compressor.job import Settings, prepare
+    from compressor.earlier import settings_of
+    from compressor.job import prepare
+    from compressor.parallel import is_main
     from compressor.pipeline import compress as run_compression
     from compressor.pipeline import destination
     from das.render_report import print_dry_run, print_report
     from das.terminal import print_json, progress, shown
+    from profiles.budgets import check_budget, measure_budget
+    from profiles.layer_latency import layer_prices
     from profiles.report import save_report
 
-    settings = Settings(
-        checkpoint=str(checkpoint),
-        task=task,
-        skip=skip,
-        layers=o.names(layers),
-        scope=scope,
-        strategy=strategy,
-        recover=recover,
-        adapt=adapt,
-        train_head=train_head,
-        data=o.text(data),
-        tokenizer=tokenizer,
-        image_size=image_size,
-        text_length=text_length,
-        search_epochs=search_epochs,
-        recover_epochs=recover_epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=device,
-        out=o.text(out),
-    )
+    asked = {name: value for name, value in o.given(context).items() if name not in ("resume", "dry_run", "json")}
+    settings = settings_of(**asked)
     if dry_run:
         folder = destination(settings, resume)
         print_dry_run(prepare(settings), folder, json)
         return
     drawn = progress()
-    run = run_compression(settings, command=shlex.join(["das", *sys.argv[1:]]), resume=resume, progress=drawn)
+    command, price = shlex.join(["das", *sys.argv[1:]]), partial(layer_prices, progress=drawn)
+    run = run_compression(settings, command=command, resume=resume, progress=drawn, price=price)
+    if not is_main():
+        return
+    measure_budget(run, drawn)
     with drawn.stage("Counting MACs"):
         report = save_report(run)
     print_json(report) if json else print_report(report, shown(run.path))
+    check_budget(report.budget, run)

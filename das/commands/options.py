@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-DATA, TRAINING, OUTPUT = "Data", "Training", "Output"
+BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Training", "Output"
 
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A fine-tuned checkpoint: .ckpt, Hugging Face folder or name.")
@@ -18,6 +18,13 @@ Data = Annotated[
     Path | None,
     typer.Option(
         help="Folder of the data (docs/data.md). Default: $DAS_DATA, ./data, the checkpoint's own.",
+        rich_help_panel=DATA,
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of inputs without answers, in place of --data; for --recover closed-form or none.",
         rich_help_panel=DATA,
     ),
 ]
@@ -59,6 +66,24 @@ Adapt = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT)]
 RunFolder = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder. Default: runs/latest.")]
+
+
+def _budget(help_: str, **more: Any) -> Any:
+    return typer.Option(help=help_, rich_help_panel=BUDGET, **more)
+
+
+MaxMacs = Annotated[str | None, _budget("MACs at most: 0.8x of the full model's, or 40G.")]
+MaxParams = Annotated[str | None, _budget("Parameters at most: 0.75x, or 200M.")]
+MaxLatency = Annotated[str | None, _budget("Latency of one sample at most: 0.7x, or 40ms.")]
+MaxDrop = Annotated[str | None, _budget("Fewest MACs that lose so many points on held-out data after recovery.")]
+At = Annotated[str | None, _budget("Quantile of --max-latency: p50 (the default), p90, p99.")]
+Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnx (the default), torch.")]
+
+
+def given(context: typer.Context) -> dict[str, Any]:
+    """What was typed, by name; options left at their defaults are not in it."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name: context.params[name] for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
 def names(text: str | None) -> tuple[str, ...]:

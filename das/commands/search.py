@@ -22,7 +22,7 @@ def search(
     device: o.Device = None,
     json: o.Json = False,
 ) -> None:
-    """Search alone: print the gates and the layers that DAS would skip.
+    """Search alone: print the layers that would be skipped, for every number of them.
 
     Example: [bold]das search meter.ckpt --task vqa --skip 8[/]
 
@@ -32,7 +32,6 @@ def search(
     from compressor.pipeline import search_only
     from das.render_report import print_search
     from das.terminal import print_json, progress
-    from profiles.report import candidates_of
 
     settings = Settings(
         checkpoint=str(checkpoint),
@@ -50,11 +49,8 @@ def search(
         seed=seed,
         device=device,
     )
-    job, plan, found = search_only(settings, progress())
-    candidates = candidates_of(job.model.family, job.candidates, plan, found.log)
+    _, plan, found = search_only(settings, progress())
     if json:
-        print_json(
-            {"schema_version": 1, "plan": plan.model_dump(), "candidates": [entry.model_dump() for entry in candidates]}
-        )
+        print_json({"schema_version": 1, "plan": plan.model_dump(), "search": found.record.model_dump()})
     else:
-        print_search(checkpoint, plan, candidates)
+        print_search(checkpoint, plan, found.record)

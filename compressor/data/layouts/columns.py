@@ -33,6 +33,7 @@ Answers = Callable[[Any], tuple[tuple[int, ...], tuple[float, ...]]]
 """A cell to class numbers and how right each is; raises Unreadable where it means no class."""
 Form = Mapping[str, tuple[str, ...]]
 """The columns of a task by what they hold, each with the names it goes by."""
+IMAGES = ("image", "right image")  # what columns of images hold
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,7 @@ class _Columns:
 
     def _bind(self, source: Source) -> dict[str, str] | None:
         """The column for each thing the task needs."""
-        for form in self.forms:
-            bound = {role: next((n for n in names if n in source.columns), "") for role, names in form.items()}
-            if all(bound.values()):
-                return bound
-        return None
+        return next((bound for form in self.forms if (bound := bind(form, source))), None)
 
     def _read(self, root: Path, progress: Progress) -> Found:
         kind, paths = _files(root)
@@ -99,6 +96,12 @@ class _Columns:
         }
         numbered = self.numbered(sources["train"], columns.get("label", ""), labels)
         return Found(kind.name, splits, labels, METRICS.get(labels, ()), not numbered)
+
+
+def bind(form: Form, source: Source) -> dict[str, str] | None:
+    """The column that a source has for each thing in a form; None where it lacks one."""
+    bound = {role: next((n for n in names if n in source.columns), "") for role, names in form.items()}
+    return bound if all(bound.values()) else None
 
 
 def _files(root: Path) -> tuple[_Kind, dict[str, list[Path]]]:
@@ -146,7 +149,7 @@ def _values(source: Source, column: str) -> Iterator[Any]:
 def _samples(columns: Mapping[str, str], answers: Answers, pictures: Pictures, row: Row) -> list[Sample]:
     """The samples of one row: one, or one for each caption; none when no answer is in the vocabulary."""
     labels, scores = answers(row.get(columns["label"])) if "label" in columns else ((), ())
-    images = tuple(pictures.of(row.get(columns[role])) for role in ("image", "right image") if role in columns)
+    images = tuple(pictures.of(row.get(columns[role])) for role in IMAGES if role in columns)
     second = text(row, columns["second"]) if "second" in columns else None
     name = columns["text"]
     given = row.get(name)
@@ -236,13 +239,9 @@ PAIRS = (
 )
 TRUTH = {"false": 0, "true": 1, "0": 0, "1": 1}
 
-VQA = _Columns(
-    ({"text": ("question",), "label": ("answers", "answer", "multiple_choice_answer"), "image": IMAGE},),
-    _vocabulary,
-    _has_answers_file,
-).layout()
-NLVR2 = _Columns(
-    (
+FORMS: Mapping[str, tuple[Form, ...]] = {
+    "vqa": ({"text": ("question",), "label": ("answers", "answer", "multiple_choice_answer"), "image": IMAGE},),
+    "nlvr2": (
         {
             "text": ("sentence", "statement", "caption", "text", "question"),
             "label": ("label", "answer"),
@@ -250,20 +249,19 @@ NLVR2 = _Columns(
             "right image": ("image_1", "right_image", "image_right", "image2"),
         },
     ),
-    partial(_known, NLVR2_LABELS, TRUTH),
-).layout()
-RETRIEVAL = _Columns(
-    ({"text": ("caption", "captions", "sentence", "sentences", "text"), "image": IMAGE},), _nothing
-).layout()
-SNLI_VE = _Columns(
-    ({"text": ("hypothesis", "sentence2", "sentence", "text"), "label": LABEL, "image": IMAGE},),
-    partial(_known, SNLI_VE_LABELS, {name: number for number, name in enumerate(SNLI_VE_LABELS)}),
-).layout()
-TEXT_CLASSIFICATION = _Columns(
-    (
+    "irtr": ({"text": ("caption", "captions", "sentence", "sentences", "text"), "image": IMAGE},),
+    "snli-ve": ({"text": ("hypothesis", "sentence2", "sentence", "text"), "label": LABEL, "image": IMAGE},),
+    "text-classification": (
         *({"text": (first,), "second": (second,), "label": LABEL} for first, second in PAIRS),
         {"text": ("sentence", "text"), "label": LABEL},
     ),
-    _free,
-    _has_numbers,
+}
+"""The columns of each task."""
+
+VQA = _Columns(FORMS["vqa"], _vocabulary, _has_answers_file).layout()
+NLVR2 = _Columns(FORMS["nlvr2"], partial(_known, NLVR2_LABELS, TRUTH)).layout()
+RETRIEVAL = _Columns(FORMS["irtr"], _nothing).layout()
+SNLI_VE = _Columns(
+    FORMS["snli-ve"], partial(_known, SNLI_VE_LABELS, {name: number for number, name in enumerate(SNLI_VE_LABELS)})
 ).layout()
+TEXT_CLASSIFICATION = _Columns(FORMS["text-classification"], _free, _has_numbers).layout()

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from compressor.data.layouts.pictures import Cell
 from compressor.data.layouts.rows import Placed, Unreadable, numbered
-from compressor.data.tables import BATCH, table_rows
+from compressor.data.tables import BATCH, read_table, table_rows
 from compressor.errors import input_error
 
 LONGEST_CELL = 1 << 27  # characters
@@ -157,6 +157,17 @@ def stream_source(paths: Sequence[Path]) -> Source:
         return _Part(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)
 
     return _source([part(path) for path in paths])
+
+
+def table_source(paths: Sequence[Path]) -> Source:
+    """A table as METER's and ViLT's converters write it: a memory-mapped arrow file.
+
+    Raises:
+        InputError: it is damaged or empty.
+    """
+    (path,) = paths
+    table = read_table(path, ())
+    return _source([_Part(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)])
 
 
 def parquet_source(paths: Sequence[Path]) -> Source:

@@ -1,0 +1,5 @@
+"""``python -m das``: what the console script does, for launchers that start modules."""
+
+from das.main import run
+
+run()

@@ -1,0 +1,38 @@
+"""``das explain``: why a run's layers were cut, and the others kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from das.commands import options as o
+
+
+def explain(
+    run: o.RunFolder = None,
+    layer: Annotated[str | None, typer.Option(help="Only this layer, e.g. FL1.")] = None,
+    regret: Annotated[
+        bool, typer.Option("--regret", help="Score every subset of the size now, to tell how good the choice is.")
+    ] = False,
+    json: o.Json = False,
+) -> None:
+    """Show for each layer what it costs, what skipping it did to the score, and why it was kept or cut.
+
+    Example: [bold]das explain runs/latest --layer FL1[/]
+
+    Next: [bold]das pareto runs/latest[/]
+    """
+    from compressor.runs import open_run
+    from das.render_explanation import print_explanation
+    from das.terminal import print_json, progress, shown
+    from profiles.explanation import enumerate_all
+    from profiles.explanation import explain as find_reasons
+
+    opened = open_run(run)
+    found = find_reasons(opened)
+    if layer:
+        found = found.of(layer)
+    if regret:
+        found = found.model_copy(update={"enumeration": enumerate_all(opened, progress())})
+    print_json(found) if json else print_explanation(found, shown(opened.path))

@@ -1,0 +1,38 @@
+"""``das pareto``: every budget that a run's search answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from das.commands import options as o
+
+
+def pareto(
+    run: o.RunFolder = None,
+    cost: Annotated[
+        str, typer.Option(help="What the points cost: macs, params, or latency after a budget on it.")
+    ] = "macs",
+    svg: Annotated[
+        Path | None, typer.Option(help="Also write the plot to this file.", rich_help_panel=o.OUTPUT)
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Show the best subset for every number of layers, score against cost; nothing is searched again.
+
+    Example: [bold]das pareto runs/latest --svg front.svg[/]
+
+    Next: [bold]das compress --from runs/latest --skip 4[/]
+    """
+    from compressor.runs import open_run
+    from das.render_pareto import print_pareto, save_svg
+    from das.terminal import print_json, shown
+    from profiles.pareto import pareto as price
+
+    opened = open_run(run)
+    report = price(opened, cost)
+    if svg:
+        save_svg(report, svg)
+    print_json(report) if json else print_pareto(report, shown(opened.path))
