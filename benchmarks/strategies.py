@@ -111,8 +111,8 @@ def sentences(work: Path, source: Path, seed: int) -> Settings:
 
 SETTINGS = {
     "scenes": Setting("generated scenes, METER", (8, 4), scenes),
-    "easyvqa": Setting("easy-VQA, METER", (8, 4), easy_vqa),
-    "sst2": Setting("SST-2, BERT", (2, 3), sentences, steps=60, batch_size=32),
+    "easyvqa": Setting("easy-VQA, METER", (8,), easy_vqa),
+    "sst2": Setting("SST-2, BERT", (2,), sentences, steps=60, batch_size=32),
 }
 
 

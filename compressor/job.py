@@ -325,6 +325,10 @@ def check_options(settings: Settings) -> None:
     if settings.recover not in RECOVERIES:
         known = f"one of {', '.join(RECOVERIES)}"
         problems.append(Problem(f"--recover {settings.recover}", known, f"--recover {RECOVERIES[0]}"))
+    if settings.train_head and settings.recover != "train" and not settings.calibration:
+        problems.append(
+            Problem(f"--train-head with --recover {settings.recover}", "a recovery that trains", "drop --train-head")
+        )
     if settings.calibration is not None:
         problems += _unlabelled_problems(settings)
     if settings.task is not None and settings.task not in TASKS:

@@ -183,6 +183,12 @@ def _price(search: Search) -> str:
     )
 
 
+def _metric(job: Job) -> str:
+    """What held-out scores are: of retrieval no recall, for which everything would have to be ranked."""
+    captions = job.data.held_out.rows_per_sample
+    return f"right caption of {captions}" if job.task.ranked else job.task.metric
+
+
 def _record(job: Job, search: Search) -> SearchRecord:
     assert search.course.choice is not None
     costs, samples, full = search.spent.costs, len(search.held_out), search.full()
@@ -197,7 +203,7 @@ def _record(job: Job, search: Search) -> SearchRecord:
     return SearchRecord(
         strategy=job.strategy,
         sizes=job.sizes,
-        metric=job.task.metric,
+        metric=_metric(job),
         samples=samples,
         full=Point(layers=(), value=full.value, loss=full.loss, divergence=full.divergence),
         points=tuple(points.values()),

@@ -60,6 +60,7 @@ class Demo:
         config: dims and data to what is saved beside the tensors.
         tokenizer: style of :func:`word_tokenizer`.
         seconds: of timing in each runtime.
+        recover_epochs: of the demo's recovery: fewer than the paper's 10, for a demo of two minutes.
         shipped: its checkpoint comes with das, trained on ``shipped`` images of another seed; 0 trains on the demo's.
     """
 
@@ -74,6 +75,7 @@ class Demo:
     config: Callable[[Any, Found], dict[str, object]]
     tokenizer: str
     seconds: float = 5
+    recover_epochs: float = 4
     shipped: int = 0
 
     @property
@@ -191,7 +193,7 @@ SHIPPED = Demo(
     dims=lambda sizes: meter_dims(sizes, layers=2, fusion_layers=6),
     config=public_config,
     tokenizer="roberta",
-    seconds=20,
+    seconds=10,
     shipped=5400,
 )
 LENGTHS: Mapping[str, tuple[int, int]] = {  # training images of a task, and steps of fine-tuning

@@ -36,11 +36,19 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
     with _stage(f"preparing {folder}/{demo.checkpoint} and {folder}/data"):
         prepare_demo(demo, folder, retrain=retrain, progress=progress())
         predict = _example(demo, folder)
-    typed = f"das compress {demo.checkpoint} --task {demo.task} --skip {skip}"
+    typed = f"das compress {demo.checkpoint} --task {demo.task} --skip {skip} --recover-epochs {demo.recover_epochs:g}"
     with chdir(folder):
         with _stage(typed):
-            settings = Settings(checkpoint=demo.checkpoint, task=demo.task, skip=skip, seed=seed, data="data")
+            settings = Settings(
+                checkpoint=demo.checkpoint,
+                task=demo.task,
+                skip=skip,
+                recover_epochs=demo.recover_epochs,
+                seed=seed,
+                data="data",
+            )
             run = compress(settings, command=typed, progress=progress())
+            err_console.print(f"  {_searched(run)}", soft_wrap=True)
         with _stage("das export --onnx"):
             das.export(run, "onnx", progress=progress())
         _try_tensorrt(run)
@@ -50,7 +58,7 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
         report = save_report(run)
     print_report(report, folder / run.path.relative_to(folder.resolve()))
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Try it yourself, in the folder {folder}:")
-    for command in (typed, "das export --trt", measure, predict):
+    for command in (typed, "das pareto", "das explain", "das export --trt", measure, predict):
         console.print(f"  {command}", soft_wrap=True)
     return report
 
@@ -63,6 +71,19 @@ def _example(demo: Demo, folder: Path) -> str:
     for name, picture in zip(names, sample.pictures, strict=True):
         decode_image(picture.read(), picture.origin).save(folder / name)
     return " ".join(["das predict", *(f"--image {name}" for name in names), f'--text "{sample.text}"'])
+
+
+def _searched(run: Run) -> str:
+    """What the search did, and how its time compares with the recovery's."""
+    record, seconds = run.search_record(), run.manifest.results.seconds
+    assert record is not None
+    subsets = len({tuple(entry["layers"]) for entry in run.search_log()})
+    taken = sum(seconds[stage] for stage in ("fit", "encode", "search"))
+    return (
+        f"strategy {record.strategy}: {subsets:,} subsets of layers scored in {taken:.0f} s, as much work as "
+        f"{sum(record.forwards.values()):,.0f} forward passes of the full model; the recovery's training took "
+        f"{seconds['recover']:.0f} s"
+    )
 
 
 def _try_tensorrt(run: Run) -> None:

@@ -268,9 +268,11 @@ def _by_alternatives(name: str, pick: Sequence[str], record: SearchRecord, log: 
 def _compared(others: Sequence[Entry], pick: Entry) -> str:
     """By the score where the pick's is the best, else by the divergence, which subsets are sifted by first."""
     best = min(others, key=_badness)
-    if _badness(pick) < _badness(best):
+    if best["value"] < pick["value"]:
         return f"scores {100 * best['value']:.2f}, the pick {100 * pick['value']:.2f}"
-    return f"diverges by {min(entry['divergence'] for entry in others):.3f}, the pick by {pick['divergence']:.3f}"
+    if best["value"] == pick["value"]:
+        return f"scores as much and diverges by {best['divergence']:.3g}, the pick by {pick['divergence']:.3g}"
+    return f"diverges by {min(entry['divergence'] for entry in others):.3g}, the pick by {pick['divergence']:.3g}"
 
 
 REASONS: Mapping[str, Reason] = {"das": _by_gates, "influence": _by_influence, "random": _by_lot}

@@ -274,3 +274,24 @@ def test_the_report_compares_what_is_comparable(shared_run):
     assert all(candidate.gate is None and candidate.reward_kept is None for candidate in found)
     expected = {layer.name: layer.value for layer in explain(shared_run).layers}
     assert {candidate.name: candidate.score for candidate in found} == expected
+
+
+@pytest.mark.parametrize(
+    ("rival", "says"),
+    [
+        (entry("C", 0.9, value=0.5), "the best subset that keeps it scores 50.00, the pick 75.00 (32 samples)"),
+        (entry("C", 0.9, value=0.75), "scores as much and diverges by 0.9, the pick by 0.4"),
+        (entry("C", 0.9, value=0.8), "diverges by 0.9, the pick by 0.4"),
+    ],
+)
+def test_why_names_what_told_the_choice_from_the_best_of_the_others(run_here, rival, says):
+    """On the most samples that both were scored on; where the score speaks against the choice, the divergence."""
+    run = open_run(run_here)
+    pick = run.manifest.plan.layers
+    kept = next(name for name in run.manifest.candidates if name not in pick)
+    other = (*pick[1:], kept)
+    log = [entry(pick, 0.4, value=0.75), {**rival, "layers": list(other)}, entry(pick, 0.3, samples=64, value=0.7)]
+    (run_here / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    why = {layer.name: layer.why for layer in explain(run).layers}
+    assert says in why[pick[0]]
+    assert "no subset of 8 layers that keeps it was scored" in why[pick[1]]

@@ -22,9 +22,11 @@ ASKED |= {"batch_size": 47}  # no two halves
 
 def launch(*arguments, fails=False):
     """Run a script or module in two processes that talk over gloo; returns stdout and stderr."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=300
+    )
     assert bool(done.returncode) == fails, done.stderr
     return done.stdout, done.stderr
 
