@@ -1,26 +1,24 @@
-"""Real data: train a small METER on easy-VQA and compress it at several budgets.
+"""Real data: train a small METER on easy-VQA, and ask das for the smallest model that loses at most one point.
 
 easy-VQA (MIT licence) is at github.com/vzhou842/easy-VQA, folder ``easy_vqa/data``. Usage:
 
     python -m benchmarks.easyvqa FOLDER_OF_EASYVQA --work work-easyvqa
 
-Trains the full model once (kept in the work folder), then compresses it with DAS at k = 2, 4, 6, 8 and with random
-subsets at k = 8, each recovered the same way, as in Table B of the paper's supplement.
+Trains the full model once (kept in the work folder), compresses it with ``--max-drop 1.0``, then takes k = 2, 4, 6, 8
+layers from the same search. Every step is the command a user types.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import shutil
+import subprocess
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
-import numpy as np
 import torch
 
 from benchmarks.results import LogProgress, write_section
@@ -29,22 +27,17 @@ from compressor.data.layouts import read_data
 from compressor.data.splits import assign
 from compressor.data.tables import write_table
 from compressor.data.text import FILE_NAME
-from compressor.evaluation import Score, evaluate
 from compressor.families.meter import METER, MeterDims, build
 from compressor.finetuning import finetune, save_public_checkpoint
-from compressor.job import Job, Settings, prepare
-from compressor.pipeline import Stages, choose_layers, recover_slim
-from compressor.progress import Progress
-from compressor.resume import Resumable
-from compressor.search import random_subset
-from compressor.surgery import make_plan, remove_layers
+from compressor.plan import summarise
+from compressor.runs import open_run
 from compressor.tasks import TASKS
-from profiles.flops import count
+from profiles.budgets import tries_table
 from profiles.markdown import markdown_table
+from profiles.report import CompressionReport
 
-SEARCH_EPOCHS, RECOVER_EPOCHS = 2, 3
+MAX_DROP, SKIPS, RECOVER_EPOCHS = 1.0, (2, 4, 6, 8), 1.0
 TEXT_LENGTH = 16
-RANDOM_SUBSETS = 3
 
 
 def convert(source: Path, target: Path) -> None:
@@ -116,113 +109,64 @@ def prepare_easyvqa(source: Path, work: Path, steps: int = 10_000) -> None:
         train_full(work, steps)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One compressed model: accuracies in [0, 1] on easy-VQA's test questions."""
-
-    name: str
-    layers: tuple[str, ...]
-    cut: Score
-    recovered: Score
-    macs: int
+def compressed(work: Path, *arguments: str) -> CompressionReport:
+    """The report of ``das compress ... --json``, run in the work folder."""
+    typed = [sys.executable, "-m", "das", "compress", *arguments, "--recover-epochs", str(RECOVER_EPOCHS), "--json"]
+    output = subprocess.run(typed, cwd=work, check=True, stdout=subprocess.PIPE).stdout
+    return CompressionReport.model_validate_json(output)
 
 
-def compressed(job: Job, name: str, layers: Sequence[str], progress: Progress) -> Row:
-    """Cut ``layers`` out of the job's supernet, recover, and score before and after."""
-    plan = make_plan(job.model, layers)
-    slim = remove_layers(job.model, plan)
-    task, tested = TASKS[slim.task], job.data.evaluation
-    before = evaluate(slim, tested, task, progress=progress).score
-    recover_slim(job, slim, True, Resumable(None, {}), progress)
-    after = evaluate(slim, tested, task, progress=progress).score
-    macs = count(slim, tested.inputs(np.arange(1))).total
-    return Row(name, plan.layers, before, after, macs)
-
-
-def rows(work: Path, progress: Progress) -> tuple[Score, float, int, list[Row]]:
-    """Full score, floor, full MACs, and every compressed model."""
-    found: list[Row] = []
-    full = floor = macs = None
-    for k in (2, 4, 6, 8):
-        settings = Settings(
-            checkpoint=str(work / "meter.ckpt"),
-            task="vqa",
-            skip=k,
-            data=str(work / "data"),
-            search_epochs=SEARCH_EPOCHS,
-            recover_epochs=RECOVER_EPOCHS,
-        )
-        job = prepare(settings)
-        task = TASKS["vqa"]
-        if full is None:
-            full = evaluate(job.model, job.data.evaluation, task, progress=progress).score
-            floor = task.floor(job.data.train, job.data.evaluation)
-            macs = count(job.model, job.data.evaluation.inputs(np.arange(1))).total
-        plan, _ = choose_layers(job, Resumable(None, {}), Stages(), progress)
-        found.append(compressed(job, f"DAS, k = {k}", plan.layers, progress))
-    for seed in range(1, RANDOM_SUBSETS + 1):
-        # The same supernet, its adapters and the same recovery as DAS at k = 8.
-        subset = random_subset(len(job.candidates), 8, seed)
-        found.append(compressed(job, f"random {seed}, k = 8", [job.candidates[i] for i in subset], progress))
-    assert full is not None and floor is not None and macs is not None
-    return full, floor, macs, found
-
-
-def against_random(das: Row, random: Sequence[Row]) -> str:
-    """Whether DAS's choice differs from random ones by more than the sampling of questions explains, in a sentence."""
-    ours, theirs = das.recovered, [row.recovered for row in random]
-    values = [100 * score.value for score in theirs]
-    # As if the two were asked different questions; the same questions to both make the true margin smaller.
-    beyond = [score for score in theirs if abs(ours.value - score.value) > math.hypot(ours.margin, score.margin)]
-    margin = 100 * max(math.hypot(ours.margin, score.margin) for score in theirs)
-    verdict = (
-        f"{len(beyond)} of the {len(theirs)} differences lie outside"
-        if beyond
-        else "all differences lie inside, so these subsets cannot be told apart here"
-    )
+def row(name: str, report: CompressionReport) -> tuple[str, ...]:
+    """One compressed model."""
+    assert report.full is not None
+    slim, macs = report.slim, report.costs.macs
     return (
-        f"At k = {len(das.layers)} DAS reaches {100 * ours.value:.2f} %, the {len(theirs)} random subsets "
-        f"{fmean(values):.2f} % on average (best {max(values):.2f}, worst {min(values):.2f}); the sampling margin of a "
-        f"difference is ± {margin:.2f} points: {verdict}."
+        name,
+        str(len(report.skipped)),
+        summarise(report.skipped),
+        f"{100 * slim.value:.2f} ± {100 * slim.margin:.2f}",
+        f"{100 * (report.full.value - slim.value):+.2f}",
+        f"{macs.slim / macs.full:.1%}",
     )
-
-
-def percent(score: Score) -> str:
-    return f"{100 * score.value:.2f} ± {100 * score.margin:.2f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="easy-VQA's data folder, with train/, test/ and answers.txt")
     parser.add_argument("--work", type=Path, default=Path("work-easyvqa"), help="folder for tables and checkpoint")
-    parser.add_argument("--steps", type=int, default=5000, help="training steps of the full model")
+    parser.add_argument("--steps", type=int, default=10_000, help="training steps of the full model")
     arguments = parser.parse_args()
     work = arguments.work
-    convert(arguments.source, work / "data")
-    if not (work / "meter.ckpt").exists():
-        train_full(work, arguments.steps)
+    prepare_easyvqa(arguments.source, work, arguments.steps)
+    shutil.rmtree(work / "runs", ignore_errors=True)
     started = time.monotonic()
-    full, floor, macs, found = rows(work, LogProgress())
-    training = json.loads((work / "training.json").read_text())
-    table = markdown_table(
-        ("model", "skipped", "accuracy, %", "without recovery, %", "MACs, M"),
-        [
-            ("full model", "", percent(full), "", f"{macs / 1e6:.2f}"),
-            *(
-                (row.name, ", ".join(row.layers), percent(row.recovered), percent(row.cut), f"{row.macs / 1e6:.2f}")
-                for row in found
-            ),
-            ("question-only guesser", "", f"{100 * floor:.2f}", "", ""),
-        ],
+    found = compressed(work, "meter.ckpt", "--task", "vqa", "--max-drop", str(MAX_DROP), "--out", "runs/max-drop")
+    seconds = time.monotonic() - started
+    others = [
+        (f"k = {k}", compressed(work, "--from", "runs/max-drop", "--skip", str(k), "--out", f"runs/skip{k}"))
+        for k in SKIPS
+    ]
+    assert found.full is not None and found.budget is not None
+    training, record = (
+        json.loads((work / "training.json").read_text()),
+        open_run(work / "runs/max-drop").search_record(),
     )
+    assert record is not None
+    table = markdown_table(
+        ("", "layers skipped", "which", "test, % (± 95 % margin)", "lost on test, points", "MACs"),
+        [row(f"`--max-drop {MAX_DROP:g}`", found), *(row(name, report) for name, report in others)],
+    )
+    tries = tries_table(found.budget)
     body = (
         f"A METER of hidden size 64 (3 + 3 encoder and 6 + 6 fusion layers, 64 pixels), trained from scratch for "
-        f"{training['steps']} steps of 64 ({training['seconds'] / 60:.0f} min on one thread). Accuracy on all "
-        f"{full.samples} test questions, ± half the 95 % interval of sampling; one seed. Search of {SEARCH_EPOCHS} "
-        f"epochs and recovery of {RECOVER_EPOCHS}; the random subsets take the adapters of the same supernet as DAS at "
-        f'k = 8 and are recovered the same way. "Without recovery" is the supernet\'s subset as the search left it. '
-        f"The compressions took {(time.monotonic() - started) / 60:.0f} min. 1 MAC = 2 FLOPs.\n\n{table}\n\n"
-        f"{against_random(found[-RANDOM_SUBSETS - 1], found[-RANDOM_SUBSETS:])}"
+        f"{training['steps']} steps of 64 ({training['seconds'] / 60:.0f} min on one thread). Full model: "
+        f"{100 * found.full.value:.2f} ± {100 * found.full.margin:.2f} % of {found.full.samples} test questions; a "
+        f"guesser that sees only the question has {100 * found.floor:.2f} %. One search for all sizes "
+        f"({sum(record.forwards.values()):,.0f} forward passes of the full model, {found.seconds['search']:.0f} s); "
+        f"{RECOVER_EPOCHS:g} epoch of recovery for each model; seed 0. `das compress --max-drop {MAX_DROP:g}` took "
+        f"{seconds / 60:.0f} min. 1 MAC = 2 FLOPs.\n\n{table}\n\nWhat `--max-drop {MAX_DROP:g}` tried, against the full "
+        f"model's {100 * record.full.value:.2f} % on {record.samples} held-out questions:\n\n"
+        f"{markdown_table(tries.header, tries.rows)}"
     )
     write_section("easyvqa", "Real data: easy-VQA", body)
 
