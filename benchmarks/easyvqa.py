@@ -164,8 +164,8 @@ def main() -> None:
         f"guesser that sees only the question has {100 * found.floor:.2f} %. One search for all sizes "
         f"({sum(record.forwards.values()):,.0f} forward passes of the full model, {found.seconds['search']:.0f} s); "
         f"{RECOVER_EPOCHS:g} epoch of recovery for each model; seed 0. `das compress --max-drop {MAX_DROP:g}` took "
-        f"{seconds / 60:.0f} min. 1 MAC = 2 FLOPs.\n\n{table}\n\nWhat `--max-drop {MAX_DROP:g}` tried, against the full "
-        f"model's {100 * record.full.value:.2f} % on {record.samples} held-out questions:\n\n"
+        f"{seconds / 60:.0f} min. 1 MAC = 2 FLOPs.\n\n{table}\n\nWhat `--max-drop {MAX_DROP:g}` tried, against the "
+        f"full model's {100 * record.full.value:.2f} % on {record.samples} held-out questions:\n\n"
         f"{markdown_table(tries.header, tries.rows)}"
     )
     write_section("easyvqa", "Real data: easy-VQA", body)

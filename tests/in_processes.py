@@ -18,7 +18,7 @@ def main(options):
         try:
             compress(asked, resume=resume, progress=progress)
         except Interrupted as stopped:
-            hints = gathered([stopped.hint])
+            hints = gathered([stopped.hint.partition(";")[0]])
             assert len(hints) == 2 and len(set(hints)) == 1, hints
         else:
             raise AssertionError("not stopped")

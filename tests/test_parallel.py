@@ -87,12 +87,3 @@ def test_shares_cover_everything(monkeypatch, processes, items):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert {number for share in even for number in share} == set(range(items))
     assert len({len(share) for share in even}) == 1
-
-
-def test_one_process_needs_no_launcher(workshop):
-    code = (
-        "import sys; from compressor.job import Settings; from compressor.pipeline import compress\n"
-        "compress(Settings(checkpoint='meter.ckpt', task='vqa', layers=('FL1',), recover='none'))\n"
-        "assert 'accelerate' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
