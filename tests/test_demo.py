@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shlex
 from dataclasses import replace
 
@@ -79,13 +80,16 @@ def test_the_whole_story(folder, monkeypatch):
     assert result.exit_code == 0, result.stderr
     assert "8 of 12 candidate layers removed" in result.stdout
     for command in (
-        "das compress meter.ckpt --task vqa --skip 8",
+        "das compress meter.ckpt --task vqa --skip 8 --recover-epochs 4",
         "das export --onnx",
         "das export --trt",
         "das profile",
     ):
         assert f"$ {command}" in result.stderr
+    assert re.search(r"strategy auto: \d{3} subsets of layers scored in \d+ s, as much work as", result.stderr)
     report = json.loads((folder / "demo" / "runs" / "latest" / "report.json").read_text())
+    assert report["command"] == "das compress meter.ckpt --task vqa --skip 8 --recover-epochs 4"
+    assert report["settings"]["recover_epochs"] == 4
     assert {entry["file"] for entry in report["exports"]} >= {"model.onnx"}
     assert report["profile"]["runtimes"]
     monkeypatch.chdir(folder / "demo")
@@ -104,7 +108,11 @@ def test_the_story_of_another_family_and_task_ends_with_commands_that_work(folde
     assert "2 of 6 candidate layers removed" in result.stdout
     monkeypatch.chdir(folder / "demo-vilt-nlvr2")
     typed = [line.strip() for line in result.stdout.splitlines() if line.startswith("  das ")]
-    assert typed[0] == "das compress vilt.ckpt --task nlvr2 --skip 2"
+    assert typed[0] == "das compress vilt.ckpt --task nlvr2 --skip 2 --recover-epochs 4"
+    for command in ("das pareto", "das explain"):
+        assert command in typed
+        done = das(*shlex.split(command)[1:])
+        assert done.exit_code == 0, done.stderr
     assert typed[-1].startswith("das predict --image scene.png --image scene1.png --text")
     answer = das(*shlex.split(typed[-1])[1:])
     assert answer.exit_code == 0, answer.stderr

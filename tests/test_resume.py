@@ -87,6 +87,7 @@ TRAINED = ("Encoding the training", "Searching", "Encoding calibration", "Recove
 EVERY = ("Evaluating the slim", "Saving")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "stages", "changes"),
     [
@@ -111,6 +112,7 @@ def test_killed_in_every_stage_in_turn(workshop, monkeypatch, strategy, stages, 
     assert sorted(path.name for path in (workshop / "runs").iterdir()) == ["broken", "latest", "whole"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "seed"), [("auto", 0), ("das", 1)])
 def test_killed_at_moments_drawn_by_lot(workshop, monkeypatch, strategy, seed):
     drawn = random.Random(seed)
