@@ -2,7 +2,7 @@
 
     python -m benchmarks.search_full_size --work work-meter-search
 
-200 generated questions (120 to fit on, 40 held out, 40 never touched by the search), 384 pixels, 40 text tokens, scope
+200 generated questions (160 to fit on, 16 held out, 24 never touched by the search), 384 pixels, 40 text tokens, scope
 fusion, k = 8. Each command runs in a process of its own; seconds and peak memory are the operating system's.
 """
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work-meter-search"), help="folder for checkpoint and data")
     work = parser.parse_args().work
-    prepare(work, train=60, val=20, test=20)
+    prepare(work, train=80, val=8, test=12)
     typed = ("search", "meter.ckpt", "--task", "vqa", "--skip", str(SKIP), "--scope", "fusion", "--json")
     output, seconds, peak = command(work, *typed)
     record = json.loads(output)["search"]
@@ -34,7 +34,7 @@ def main() -> None:
     )
     body = (
         f"METER with {DIMS.text_length} text tokens at {DIMS.image_size} pixels, random weights, 200 generated "
-        f"questions (120 to fit adapters on, {record['samples']} held out), scope fusion, k = {SKIP}. "
+        f"questions (160 to fit adapters on, {record['samples']} held out), scope fusion, k = {SKIP}. "
         f"`das {' '.join(typed)}` took **{seconds:.0f} s** and at most **{peak:.1f} GB** of memory, loading and "
         f"preparing included, and answers for "
         f"every k from 1 to 12.\n\n{table}"
