@@ -80,9 +80,10 @@ class Setting:
 def scenes(work: Path, source: Path, seed: int) -> Settings:
     """The model that das ships, and as much data as it was trained on."""
     home = work / "scenes"
-    if not home.exists():
+    if not (home / "complete").exists():
         prepare_demo(SHIPPED, home)
         GENERATED["vqa"](home / "data", SHIPPED.shipped, TRAINING_SEED)
+        (home / "complete").touch()
     return Settings(checkpoint=str(home / SHIPPED.checkpoint), task="vqa", data=str(home / "data"), seed=seed)
 
 
@@ -182,7 +183,7 @@ class Judge:
         return total / len(self.test)
 
     def recover(self, layers: frozenset[str]) -> None:
-        """Train the adapters of ``layers`` as ``das compress`` does, half on the task and half on the full model."""
+        """Train the adapters of ``layers``, half on the task and half on the full model's answers, at a fixed rate."""
         model, task = self.supernet.model, TASKS[self.supernet.model.task]
         groups = [([p for name in sorted(layers) for p in model.skips[name].parameters()], RECOVERY_RATE)]
         freeze_all_but(model, groups)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from compressor.errors import CheckFailed, Problem, UsageError
+from compressor.errors import CheckFailed, Problem, UsageError, usage_error
 from compressor.plan import summarise
 from compressor.record import Point, SearchRecord
 
@@ -208,12 +208,16 @@ def best_within(budget: Budget, record: SearchRecord, prices: Prices, command: s
         command: what the user would repeat with another budget, for the error.
 
     Raises:
+        UsageError: the full model keeps to the budget as it is.
         CheckFailed: nothing is cheap enough; names the nearest, and the budget it would keep to.
     """
 
     def predicted(layers: Collection[str]) -> Amount:
         return Amount(full=prices.full, slim=prices.without(layers))
 
+    if budget.holds(whole := predicted(())):
+        found = f"{budget}: the full model has {budget.text(budget.used(whole))} {KINDS[budget.kind].noun} already"
+        raise usage_error(found, "a budget that something has to go for", "a smaller budget, or --skip 1")
     within = [point for point in record.points if budget.holds(predicted(point.layers))]
     if within:
         return min(within, key=lambda point: point.badness).layers

@@ -24,7 +24,7 @@ from compressor.budgets import (
 )
 from compressor.errors import CheckFailed, Problem
 from compressor.families import FAMILIES
-from compressor.job import Job
+from compressor.job import Job, Settings
 from compressor.plan import Plan, summarise
 from compressor.progress import Progress
 from compressor.record import SearchRecord
@@ -34,6 +34,8 @@ from compressor.selection import scored_part, trained_parameters
 from compressor.steps import StepModel
 from compressor.surgery import make_plan, remove_layers
 
+SEARCH_OPTIONS = ("data", "calibration", "tokenizer", "scope", "strategy", "seed", "image_size", "text_length")
+RECOVERY_OPTIONS = ("recover", "recover_epochs", "batch_size", "learning_rate")
 SCORED_ROWS = 64  # rows of the model's batch
 
 
@@ -179,4 +181,8 @@ def _command(job: Job) -> str:
     """What the user would type again, up to the budget."""
     settings = job.settings
     subject = ["--from", settings.from_run] if settings.from_run else [settings.checkpoint, "--task", job.model.task]
-    return shlex.join(["das", "compress", *subject])
+    names = RECOVERY_OPTIONS if settings.from_run else (*SEARCH_OPTIONS, *RECOVERY_OPTIONS)
+    given = {name: getattr(settings, name) for name in names}
+    typed = {name: value for name, value in given.items() if value != Settings.model_fields[name].default}
+    options = [part for name, value in typed.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    return shlex.join(["das", "compress", *subject, *options])

@@ -67,7 +67,7 @@ class Settings(BaseModel):
             leaves them as the search trained them, or without such a search lets the streams pass unchanged.
         seed: of everything that is drawn.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
-        out: folder of the run; None is ``runs/<checkpoint>-<task>-skip<k>``.
+        out: folder of the run; None is ``runs/<checkpoint>-<task>-`` and ``skip<k>``, ``by-hand`` or the budget.
         tokenizer: file, folder or Hugging Face name; None looks around.
         image_size: pixels; None is the checkpoint's own.
         text_length: tokens that texts are padded to; None is the checkpoint's own.
@@ -325,6 +325,12 @@ def check_options(settings: Settings) -> None:
     if settings.recover not in RECOVERIES:
         known = f"one of {', '.join(RECOVERIES)}"
         problems.append(Problem(f"--recover {settings.recover}", known, f"--recover {RECOVERIES[0]}"))
+    if settings.adapt and settings.recover == "closed-form":
+        found = "--adapt with --recover closed-form: what is adapted has to be trained"
+        problems.append(Problem(found, "--recover train, or none", "drop --recover"))
+    elif settings.adapt and settings.recover != "train" and (settings.layers or settings.from_run):
+        found = f"--adapt with --recover {settings.recover} and no search: its head would stay untrained"
+        problems.append(Problem(found, "--recover train", "drop --recover"))
     if settings.train_head and settings.recover != "train" and not settings.calibration:
         problems.append(
             Problem(f"--train-head with --recover {settings.recover}", "a recovery that trains", "drop --train-head")
@@ -371,7 +377,7 @@ def _goal_problems(settings: Settings) -> list[Problem]:
             parse_budget(kind, limit)
         except UsageError as error:
             problems += error.problems
-    if limits and settings.strategy is not None and settings.strategy in STRATEGIES:
+    if limits and not settings.from_run and settings.strategy in STRATEGIES:
         if not STRATEGIES[settings.strategy].sizes:
             found = f"--strategy {settings.strategy} with {asked[0]}: it searches for one number of layers"
             problems.append(Problem(found, "a number of layers", f"--skip 8, or --strategy {DEFAULT}"))

@@ -140,6 +140,7 @@ class Search:
         """
         samples = self._samples(proposal)
         numbers = batch_of_step(proposal.rotation, samples, len(self.held_out), self.seed)
+        fresh = {subset for have, alike in self._by_samples(proposal).items() if have < samples for subset in alike}
         for have, alike in self._by_samples(proposal).items():
             names = {self.names(subset): subset for subset in even_share(sorted(alike))}
             macs = sum(gathered([self.spent.costs.together(self.supernet.varying, names)]))
@@ -156,7 +157,7 @@ class Search:
                 self.spent.add("other sizes" if proposal.aside else "scoring", macs, len(chunk))
         outcomes = [self._outcome(subset) for subset in proposal.subsets]
         seconds = round(time.monotonic() - self.started, 3)
-        self.log += [self._entry(proposal, outcome, seconds) for outcome in outcomes]
+        self.log += [self._entry(proposal, outcome, seconds) for outcome in outcomes if outcome.subset in fresh]
         if self.training:
             self.known = {}
         self.course.observe(outcomes)

@@ -58,6 +58,7 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
         model.load_state_dict(saved["model"], strict=False)
         return Selection(SearchRecord(**saved["record"]), saved["log"])
     spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
+    priced = measure_costs(supernet, _on_device(job, job.data.evaluation.inputs([0])))  # as reports count a sample
     batches: list[Streams] = []
     if not trains:
         with stages.timed("fit"):
@@ -65,11 +66,16 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
             fit(supernet, batches, keep=own)
             copy_from_main(supernet.adapters())
         spent.add("fitting", _fitting(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
+
+    def measure_influence() -> list[float]:
+        spent.add("influence", sum(spent.costs.steps.values()), min(CALIBRATION_SAMPLES, len(job.data.train)))
+        return from_main(lambda: influence(supernet, batches))
+
     question = Question(
         candidates=len(job.candidates),
         sizes=job.sizes,
         seed=settings.seed,
-        influence=lambda: from_main(lambda: influence(supernet, batches)),
+        influence=measure_influence,
         steps=job.search_steps,
         warm_up=job.warm_up_steps,
         every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
@@ -100,13 +106,11 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
 
     with stages.timed("search"), keep.saving(take) as after_step:
         search.run(after_step, progress)
-    record = _record(job, search)
+    record = _record(job, search, priced)
     if job.strategy == "das":
         add_gates(search.log, job.candidates)
     keep.state.pop("search", None)
-    keep.state["searched"] = copy_of(
-        {"model": trained(), "record": record.model_dump(), "log": search.log}
-    )
+    keep.state["searched"] = copy_of({"model": trained(), "record": record.model_dump(), "log": search.log})
     keep.save()
     return Selection(record, search.log)
 
@@ -189,9 +193,9 @@ def _metric(job: Job) -> str:
     return f"right caption of {captions}" if job.task.ranked else job.task.metric
 
 
-def _record(job: Job, search: Search) -> SearchRecord:
+def _record(job: Job, search: Search, costs: Costs) -> SearchRecord:
     assert search.course.choice is not None
-    costs, samples, full = search.spent.costs, len(search.held_out), search.full()
+    samples, full = len(search.held_out), search.full()
     points = {
         tuple(entry["layers"]): Point(**{name: entry[name] for name in Point.model_fields})
         for entry in search.log

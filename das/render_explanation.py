@@ -17,6 +17,7 @@ from profiles.tables import Table, quantity
 
 BARS = "▁▂▃▄▅▆▇█"
 HISTORY = 40  # characters of a gate's history
+MOMENTS = 10  # of a layer's history that are shown
 PAIRS = 8  # interactions that are shown
 
 
@@ -25,6 +26,8 @@ def print_explanation(found: Explanation, folder: Path) -> None:
     alone = found.layers[0] if len(found.layers) == 1 else None
     console.print(draw(_figures(found, alone) if alone else _layers(found)))
     console.print(Text(_caption(found, alone), style="dim"))
+    if alone and alone.history:
+        console.print(draw(_history(found, alone)))
     if any(entry.gates for entry in found.layers):
         console.print(draw(_gates(found)))
     if found.interactions.pairs:
@@ -70,6 +73,22 @@ def _figures(found: Explanation, entry: LayerExplanation) -> Table:
         if means
     )
     return Table(f"What skipping {entry.name} does ({found.strategy})", ("", "skipped", "kept", "effect"), rows)
+
+
+def _history(found: Explanation, entry: LayerExplanation) -> Table:
+    """One layer's scores as the search went on; of many updates the last ones."""
+    rows = tuple(
+        (
+            f"{moment.subsets:,}",
+            f"{moment.samples:,}",
+            f"{100 * moment.value.skipped:.2f}",
+            f"{100 * moment.value.kept:.2f}",
+            f"{100 * moment.value.effect:+.2f}",
+        )
+        for moment in entry.history[-MOMENTS:]
+    )
+    header = ("subsets", "samples", "skipped", "kept", "effect")
+    return Table(f"{found.metric}, %, of {len(found.pick)} layers less, as the search went on", header, rows)
 
 
 def _caption(found: Explanation, alone: LayerExplanation | None) -> str:

@@ -21,6 +21,19 @@ from profiles.contrasts import Contrast, Entry, Interactions, comparable, contra
 SCHEMA_VERSION = 1
 
 
+class Moment(BaseModel):
+    """Scores of subsets of the pick's size once they were scored on so many held-out samples.
+
+    While adapters train there is a moment for each update.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    samples: int
+    subsets: int
+    value: Contrast
+
+
 class LayerExplanation(BaseModel):
     """What the search knows of one candidate.
 
@@ -32,6 +45,7 @@ class LayerExplanation(BaseModel):
         times: scored subsets that skip it; one that was scored on more and more samples counts each time.
         value, loss, divergence: of comparable subsets that skip it and that keep it (:func:`contrast`); None where
             there are none to compare.
+        history: its scores as the search went on, at the pick's size.
         gates: its gate after each update; empty without gates.
         why: why it was kept or cut, in a sentence.
     """
@@ -48,6 +62,7 @@ class LayerExplanation(BaseModel):
     value: Contrast | None
     loss: Contrast | None
     divergence: Contrast | None
+    history: tuple[Moment, ...]
     gates: tuple[float, ...]
     why: str
 
@@ -162,6 +177,7 @@ def explain(run: Run) -> Explanation:
             value=contrast(groups, name, "value"),
             loss=contrast(groups, name, "loss"),
             divergence=contrast(groups, name, "divergence"),
+            history=_history(groups, name, len(pick)),
             gates=tuple(after[name] for after in gates),
             why=f"{'cut' if name in pick else 'kept'}: {why(name, pick, record, log)}",
         )
@@ -226,6 +242,15 @@ def _standings(log: Sequence[Entry], pick: Sequence[str], candidates: int) -> tu
                 )
             )
     return tuple(found)
+
+
+def _history(groups: Sequence[Sequence[Entry]], name: str, size: int) -> tuple[Moment, ...]:
+    """What each group of subsets of one size says of a layer, in the order of the search."""
+    same = sorted((group for group in groups if len(group[0]["layers"]) == size), key=lambda g: g[0]["proposal"])
+    found = ((group, contrast([group], name, "value")) for group in same)
+    return tuple(
+        Moment(samples=group[0]["samples"], subsets=len(group), value=value) for group, value in found if value
+    )
 
 
 def _badness(entry: Entry) -> tuple[float, float]:

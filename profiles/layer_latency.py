@@ -72,7 +72,8 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
     budget = job.settings.budget
     assert budget is not None and budget.runtime is not None
     (runtime,) = choose_runtimes([BUDGET_RUNTIMES[budget.runtime]], job.device.type)
-    full, layers, adapters = _parts(job)
+    with torch.random.fork_rng():  # fresh adapters are drawn: nothing behind them may be drawn otherwise
+        full, layers, adapters = _parts(job)
     parts = {part.form: part for part in (full, *layers.values(), *adapters.values())}
     with TemporaryDirectory() as folder, ExitStack() as stack:
         calls: dict[str, Call] = {}

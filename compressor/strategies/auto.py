@@ -53,7 +53,7 @@ def _grown(candidates: int, sizes: Sequence[int]) -> Generator[Proposal, Sequenc
         outcomes = sorted((yield Proposal(tuple(tried), SIEVE[0][0])), key=_divergence)
         beam = [outcome.subset for outcome in outcomes[:BEAM]]
         if size in sizes:
-            live[size] = [outcome.subset for outcome in outcomes[: SIEVE[0][1]]]
+            live[size] = [outcome.subset for outcome in outcomes]
     return live
 
 
