@@ -14,7 +14,7 @@ import torch
 from compressor.budgets import KINDS, BudgetResult, Prices
 from compressor.closed_form import fit
 from compressor.earlier import earlier_selection
-from compressor.errors import CheckFailed
+from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation import Evaluation, Score, evaluate
 from compressor.goals import Made, make_for
 from compressor.job import Job, Settings, check_options, choose_device, prepare
@@ -86,7 +86,7 @@ def compress(
     try:
         with keep.kept_on_interrupt():
             run = _compress(job, folder, keep, command, progress, price)
-    except CheckFailed:
+    except (CheckFailed, UsageError):
         keep.remove()
         raise
     keep.remove()

@@ -504,6 +504,17 @@ def test_a_head_without_training_says_nothing_about_layers(workshop):
     refused(result, 2, "--strategy auto with --adapt", "fix: drop --strategy")
 
 
+@pytest.mark.parametrize("options", [("--recover", "closed-form"), ("--recover", "none", "--layers", "FL0")])
+def test_what_is_adapted_has_to_be_trained(workshop, options):
+    skip = () if "--layers" in options else ("--skip", 2)
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--adapt", *skip, *options)
+    refused(result, 2, f"--adapt with {' '.join(options[:2])}", "fix: drop --recover")
+
+
+def test_a_search_alone_is_for_a_number_of_layers(workshop):
+    refused(das("search", "meter.ckpt", "--task", "vqa"), 2, "no --skip")
+
+
 def test_too_many_subsets_to_try_them_all(workshop, monkeypatch):
     monkeypatch.setattr("compressor.job.MOST_SUBSETS", 400)
     result = compress("--strategy", "exhaustive")

@@ -236,6 +236,13 @@ def held_out_drop(run):
     return 100 * (scores[0] - scores[1])
 
 
+def test_a_budget_that_the_full_model_keeps_to_is_no_budget(workshop):
+    result = das(*COMMAND, "--max-params", "1000000M")
+    assert result.exit_code == 2
+    assert "parameters already" in result.stderr
+    assert not list((workshop / "runs").iterdir())
+
+
 def test_the_smallest_model_within_a_drop(workshop):
     result = das(*COMMAND, "--max-drop", "2")
     assert result.exit_code == 0, result.stderr

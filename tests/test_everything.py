@@ -10,6 +10,7 @@ import torch
 import exporters.tensorrt
 from compressor.data.images import decode_image
 from compressor.data.layouts import read_data
+from compressor.runs import open_run
 from compressor.tasks import TASKS
 from das.demo import DEMOS, prepare_demo
 from tests.support import das
@@ -68,6 +69,11 @@ def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
     report = answered("compress", demo.checkpoint, "--skip", 1, *QUICK)
     assert (report["family"], report["task"]) == (family, task)
     assert report["slim"]["metric"] == METRICS[task]
+    searched = open_run("runs/latest")
+    # Of one sample, as reports count: of retrieval an image with one caption, not with those it is told from.
+    assert searched.search_record().macs == pytest.approx(report["costs"]["macs"]["full"], rel=0.1)
+    scored = [(tuple(entry["layers"]), entry["samples"]) for entry in searched.search_log()]
+    assert len(set(scored)) == len(scored)  # a score is in the log once
     assert list(report["apart"]) == (["val"] if TASKS[task].dev_apart else [])
     for which, subject in (("full", demo.checkpoint), ("slim", "runs/latest")):
         assert answered("eval", subject)["value"] == pytest.approx(report[which]["value"])

@@ -5,7 +5,6 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import easyvqa
 from benchmarks.flops_tables import (
     ENCODER_ROWS,
     ROWS,
@@ -17,7 +16,6 @@ from benchmarks.flops_tables import (
 )
 from benchmarks.results import command
 from compressor.errors import UsageError
-from compressor.evaluation import Score
 from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims
 from compressor.loading import load_checkpoint
@@ -222,18 +220,3 @@ def test_all_wrong_sizes_are_reported_at_once():
 def test_benchmarks_record_a_command_that_works_without_paths_of_a_machine():
     typed = ["/a/benchmarks/easyvqa.py", "/data/easy_vqa/", "--work=/tmp/work", "--steps", "5"]
     assert command(typed) == "python -m benchmarks.easyvqa easy_vqa --work=work --steps 5"
-
-
-@pytest.mark.parametrize(
-    ("values", "verdict"),
-    [((0.80, 0.79, 0.78), "all differences lie inside"), ((0.80, 0.79, 0.70), "1 of the 3 differences lie outside")],
-)
-def test_the_easyvqa_benchmark_says_whether_das_differs_from_random(values, verdict):
-    def row(value):
-        score = Score(metric="accuracy", value=value, margin=0.03, samples=700, loss=0.5)
-        return easyvqa.Row("", ("FL0",) * 8, score, score, 1)
-
-    said = easyvqa.against_random(row(0.8), [row(value) for value in values])
-    assert verdict in said
-    assert "± 4.24 points" in said
-    assert f"best 80.00, worst {100 * min(values):.2f}" in said

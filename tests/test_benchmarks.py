@@ -1,0 +1,73 @@
+"""What the benchmarks say of their figures."""
+
+import numpy as np
+import pytest
+
+from benchmarks.sieve import KEPT, regret_of_best_kept
+from benchmarks.strategies import Row
+from benchmarks.strategies_report import against, line, table
+from compressor.strategies import STRATEGIES
+
+
+def row(strategy, seed=0, held_out=0.9, asked=1000.0, removed=0.5, fitted=0.8, trained=0.9):
+    return Row(
+        data="scenes",
+        seed=seed,
+        strategy=strategy,
+        skip=8,
+        layers=("FL0",),
+        asked=asked,
+        others=asked / 2,
+        seconds=1,
+        held_out=held_out,
+        best=0.9,
+        rank=1,
+        subsets=495,
+        full=0.95,
+        removed=removed,
+        fitted=fitted,
+        trained=trained,
+    )
+
+
+def rows(**auto):
+    others = [
+        row(name, seed, held_out=0.85, asked=20_000.0) for name in STRATEGIES if name != "auto" for seed in (0, 1)
+    ]
+    return others + [row("auto", seed, **auto) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("auto", "said"),
+    [
+        ({}, "Median regret 0.00 points, within the target of 0.3; das 5.00."),
+        ({"held_out": 0.8}, "Median regret 10.00 points, above the target of 0.3; das 5.00, which is lower."),
+        ({}, "Price for this k: 5.0% of das's forward passes, within a tenth; with every other k 7.5%."),
+        (
+            {"asked": 3000.0},
+            "Price for this k: 15.0% of das's forward passes, above a tenth; with every other k 22.5%.",
+        ),
+        ({"trained": 0.91}, "Test, trained: none better"),
+        ({"fitted": 0.79}, "Test, closed form: better than the default: das (+1.00)"),
+    ],
+)
+def test_the_strategies_table_says_where_the_default_meets_its_targets_and_where_not(auto, said):
+    assert any(sentence.startswith(said) for sentence in against(rows(**auto)))
+
+
+def test_the_share_of_the_closed_form_is_taken_where_there_is_something_to_regain():
+    nothing_lost = [row(name, removed=0.9, fitted=0.9, trained=0.9) for name in STRATEGIES]
+    assert not any("Closed form keeps" in sentence for sentence in against(nothing_lost))
+    assert "Closed form keeps a median of 75%" in " ".join(against(rows()))
+
+
+def test_every_strategy_has_a_line_with_its_price_against_the_published_loop():
+    assert line("auto", [row("auto")], [row("das", asked=4000.0)])[6:9] == ("1,000", "25.0%", "500")
+    assert all(name in table(rows()) for name in STRATEGIES)
+
+
+def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
+    scores = np.linspace(0, 1, 100)
+    values = np.repeat(np.stack([scores, 1 - scores, 1 - scores], 1)[:, :, None], 8, axis=2)
+    assert regret_of_best_kept(values, 2, samples=2) == pytest.approx(0)
+    assert regret_of_best_kept(values, 0, samples=2) == pytest.approx(100 * (1 - scores[KEPT - 1]))
