@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -317,16 +318,16 @@ def test_prices_of_layers_are_measured(workshop, runtime, scope):
 
 def test_a_latency_budget_from_measured_layers_to_a_measured_model(workshop, monkeypatch):
     monkeypatch.setattr("profiles.budgets.SECONDS", 0.2)
-    run = api.compress(
-        "meter.ckpt", task="vqa", max_latency="100s", runtime="torch", at="p90", recover="none", scope="FL5,FV5"
-    )
+    asked = {"max_latency": "0.99x", "runtime": "torch", "at": "p90"}
+    with suppress(CheckFailed):  # a busy machine may miss it; the run is kept
+        api.compress("meter.ckpt", task="vqa", **asked, recover="none", scope="FL5,FV5")
+    run = open_run()
     report = json.loads((run.path / "report.json").read_text())
     times = report["profile"]["runtimes"][0]
     assert report["budget"]["measured"] == {which: times[which]["p90_ms"] for which in ("full", "slim")}
     assert report["budget"]["predicted"]["slim"] < report["budget"]["predicted"]["full"]
-    assert (
-        "Budget --max-latency 100s --at p90 --runtime torch: latency predicted" in (run.path / "report.md").read_text()
-    )
+    said = "Budget --max-latency 0.99x --at p90 --runtime torch: latency predicted"
+    assert said in (run.path / "report.md").read_text()
 
 
 def test_a_measured_miss_fails_and_names_the_run(shared_run):
