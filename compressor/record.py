@@ -38,6 +38,8 @@ class SearchRecord(BaseModel):
         macs: of the full model, one sample.
         macs_saved, parameters_saved: by skipping each candidate, its adapter counted in.
         parameters: of the full model.
+        explained: by the adapter of each candidate fitted by itself: the share of variance of what the layer adds to
+            its stream; empty where adapters were trained.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +56,7 @@ class SearchRecord(BaseModel):
     macs_saved: Mapping[str, int]
     parameters: int
     parameters_saved: Mapping[str, int]
+    explained: Mapping[str, float] = {}
 
     def point(self, layers: Collection[str]) -> Point:
         """The point of these layers."""

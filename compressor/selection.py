@@ -60,10 +60,11 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
     spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
     priced = measure_costs(supernet, _on_device(job, job.data.evaluation.inputs([0])))  # as reports count a sample
     batches: list[Streams] = []
+    explained: dict[str, float] = {}
     if not trains:
         with stages.timed("fit"):
             batches = calibration(job, supernet, progress)
-            fit(supernet, batches, keep=own)
+            explained = fit(supernet, batches, keep=own)
             copy_from_main(supernet.adapters())
         spent.add("fitting", _fitting(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
 
@@ -106,7 +107,7 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
 
     with stages.timed("search"), keep.saving(take) as after_step:
         search.run(after_step, progress)
-    record = _record(job, search, priced)
+    record = _record(job, search, priced, explained)
     if job.strategy == "das":
         add_gates(search.log, job.candidates)
     keep.state.pop("search", None)
@@ -193,7 +194,7 @@ def _metric(job: Job) -> str:
     return f"right caption of {captions}" if job.task.ranked else job.task.metric
 
 
-def _record(job: Job, search: Search, costs: Costs) -> SearchRecord:
+def _record(job: Job, search: Search, costs: Costs, explained: Mapping[str, float]) -> SearchRecord:
     assert search.course.choice is not None
     samples, full = len(search.held_out), search.full()
     points = {
@@ -217,4 +218,5 @@ def _record(job: Job, search: Search, costs: Costs) -> SearchRecord:
         macs_saved={name: costs.steps[name] - costs.adapters[name] for name in job.candidates},
         parameters=total,
         parameters_saved={name: sizes[name] - adapters[name] for name in job.candidates},
+        explained=explained,
     )

@@ -102,6 +102,11 @@ def _caption(found: Explanation, alone: LayerExplanation | None) -> str:
             f"{compared} {alone.name} saves {quantity(alone.macs_saved)} MACs ({alone.macs_share:.1%}) and "
             f"{quantity(alone.parameters_saved)} parameters ({alone.parameters_share:.1%}), its adapter counted in; "
             f"{alone.times:,} of the {found.scored:,} scores in the log are of subsets that skip it."
+            + (
+                f" Its adapter in closed form explains {alone.explained:.0%} of what it does."
+                if alone.explained
+                else ""
+            )
         )
     return (
         f"MACs, params: what skipping saves of the full model. times: how many of the {found.scored:,} scores in the "

@@ -45,6 +45,7 @@ class LayerExplanation(BaseModel):
         times: scored subsets that skip it; one that was scored on more and more samples counts each time.
         value, loss, divergence: of comparable subsets that skip it and that keep it (:func:`contrast`); None where
             there are none to compare.
+        explained: share of what it adds to its stream that its adapter in closed form explains; None if never fitted.
         history: its scores as the search went on, at the pick's size.
         gates: its gate after each update; empty without gates.
         why: why it was kept or cut, in a sentence.
@@ -62,6 +63,7 @@ class LayerExplanation(BaseModel):
     value: Contrast | None
     loss: Contrast | None
     divergence: Contrast | None
+    explained: float | None
     history: tuple[Moment, ...]
     gates: tuple[float, ...]
     why: str
@@ -177,6 +179,7 @@ def explain(run: Run) -> Explanation:
             value=contrast(groups, name, "value"),
             loss=contrast(groups, name, "loss"),
             divergence=contrast(groups, name, "divergence"),
+            explained=record.explained.get(name),
             history=_history(groups, name, len(pick)),
             gates=tuple(after[name] for after in gates),
             why=f"{'cut' if name in pick else 'kept'}: {why(name, pick, record, log)}",
