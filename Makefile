@@ -18,7 +18,7 @@ demo: $(VENV)/.installed ## the whole job on generated data, in minutes
 	$(BIN)/das demo
 
 test: $(VENV)/.installed ## the test suite
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed ## format, lint, types
 	$(BIN)/ruff format --check .
