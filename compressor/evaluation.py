@@ -72,9 +72,26 @@ def evaluate(
         progress: told about the batches.
         label: what it calls them.
     """
-    model.eval()
     if isinstance(split, RankedSplit):
-        return _ranked(model, split, task, batch_size, progress, label)
+        return _ranked(model.eval(), split, task, batch_size, progress, label)
+    return evaluate_samples(model, split, task, metrics=metrics, batch_size=batch_size, progress=progress, label=label)
+
+
+def evaluate_samples(
+    model: StepModel,
+    split: Split,
+    task: Task,
+    *,
+    metrics: Sequence[str] = (),
+    batch_size: int = 64,
+    progress: Progress = QUIET,
+    label: str = "Evaluating",
+) -> Evaluation:
+    """Score sample by sample, as :func:`evaluate` does where nothing is ranked.
+
+    Of retrieval the score is how often the right caption is told from those it is trained against, as a search has it.
+    """
+    model.eval()
     device, names = next(model.parameters()).device, FAMILIES[model.family].inputs
     scores, answers, truth, losses = [], [], [], []
     size = max(1, batch_size // split.rows_per_sample)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from compressor.budgets import (
     DROP,
     KINDS,
@@ -23,7 +21,7 @@ from compressor.budgets import (
     smallest_that_holds,
 )
 from compressor.errors import CheckFailed, Problem
-from compressor.families import FAMILIES
+from compressor.evaluation import evaluate_samples
 from compressor.job import Job, Settings
 from compressor.plan import Plan, summarise
 from compressor.progress import Progress
@@ -36,7 +34,6 @@ from compressor.surgery import make_plan, remove_layers
 
 SEARCH_OPTIONS = ("data", "calibration", "tokenizer", "scope", "strategy", "seed", "image_size", "text_length")
 RECOVERY_OPTIONS = ("recover", "recover_epochs", "batch_size", "learning_rate")
-SCORED_ROWS = 64  # rows of the model's batch
 
 
 @dataclass(frozen=True)
@@ -166,15 +163,7 @@ def _made_before(job: Job, state: dict[str, Any]) -> Made:
 
 def held_out_score(job: Job, model: StepModel, progress: Progress, label: str) -> float:
     """Mean score, in [0, 1], on the samples that a search scores its subsets on."""
-    part, task, names = scored_part(job), job.task, FAMILIES[model.family].inputs
-    size = max(1, SCORED_ROWS // part.rows_per_sample)
-    starts, total = range(0, len(part), size), 0.0
-    with torch.inference_mode():
-        for start in progress.track(starts, label, len(starts)):
-            numbers = range(start, min(start + size, len(part)))
-            batch = {name: value.to(job.device) for name, value in part.batch(numbers).items()}
-            total += float(task.scores(model(**{name: batch[name] for name in names}), batch).double().sum())
-    return total / len(part)
+    return evaluate_samples(model, scored_part(job), job.task, progress=progress, label=label).score.value
 
 
 def _command(job: Job) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from compressor.strategies.base import badness
+
 
 class Point(BaseModel):
     """A subset of layers scored on all held-out samples, with the adapters that the search had."""
@@ -20,7 +22,7 @@ class Point(BaseModel):
     @property
     def badness(self) -> tuple[float, float]:
         """Sorts by the task's score, best first, and among equals by the divergence."""
-        return -self.value, self.divergence
+        return badness(self.value, self.divergence)
 
 
 class SearchRecord(BaseModel):

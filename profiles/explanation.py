@@ -16,6 +16,7 @@ from compressor.plan import summarise
 from compressor.progress import QUIET, Progress
 from compressor.record import SearchRecord
 from compressor.runs import SEARCH_LOG, Run
+from compressor.strategies.base import badness
 from profiles.contrasts import Contrast, Entry, Interactions, comparable, contrast, interactions
 
 SCHEMA_VERSION = 1
@@ -258,7 +259,7 @@ def _history(groups: Sequence[Sequence[Entry]], name: str, size: int) -> tuple[M
 
 def _badness(entry: Entry) -> tuple[float, float]:
     """Sorts entries by score, best first, and equals by divergence."""
-    return -entry["value"], entry["divergence"]
+    return badness(entry["value"], entry["divergence"])
 
 
 Reason = Callable[[str, Sequence[str], SearchRecord, Sequence[Entry]], str]

@@ -55,7 +55,12 @@ class Outcome:
     @property
     def badness(self) -> tuple[float, float]:
         """Sorts by the task's score, best first, and among equals by the divergence."""
-        return -self.value, self.divergence
+        return badness(self.value, self.divergence)
+
+
+def badness(value: float, divergence: float) -> tuple[float, float]:
+    """Sorts by score, best first, and among equals by the divergence."""
+    return -value, divergence
 
 
 Choice = Mapping[int, Subset]
