@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from compressor.errors import usage_error
 from compressor.families import FAMILIES
 from compressor.steps import StepModel
 
 TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 IMAGE_INPUTS = frozenset({"pixel_values", "pixel_mask"})
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Axes of a graph that take one size only; None varies. ``text_length`` is in tokens."""
+
+    batch: int | None = None
+    text_length: int | None = None
+
+    @property
+    def suffix(self) -> str:
+        """In file names: ``.b1.t40``."""
+        batch = f".b{self.batch}" if self.batch else ""
+        return batch + (f".t{self.text_length}" if self.text_length else "")
 
 
 def image_sides(model: StepModel) -> tuple[int, int] | None:
@@ -43,3 +59,25 @@ def shortest(inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     longest, padded = int(lengths[chosen].max()), mask.shape[1]
     cut = longest if 0 < longest < padded else max(1, padded // 2)
     return {name: value[chosen, :cut] if name in TEXT_INPUTS else value[chosen] for name, value in inputs.items()}
+
+
+def with_text_length(inputs: Mapping[str, Tensor], length: int | None) -> dict[str, Tensor]:
+    """The samples whose texts fit into ``length`` tokens, cut to it; all of them as they are for None.
+
+    A cut text has lost padding alone, so the answer stays the same.
+
+    Raises:
+        UsageError: no text fits, or the texts are padded to fewer tokens.
+    """
+    if length is None:
+        return dict(inputs)
+    mask = inputs["attention_mask"]
+    fits = mask[:, length:].sum(1) == 0
+    if length > mask.shape[1] or not fits.any():
+        longest = int(mask.sum(1).max())
+        raise usage_error(
+            f"a text length of {length}",
+            f"at most {mask.shape[1]}, and enough for some sample: the longest has {longest} tokens",
+            f"--text-length {mask.shape[1]}",
+        )
+    return {name: x[fits][:, :length] if name in TEXT_INPUTS else x[fits] for name, x in inputs.items()}

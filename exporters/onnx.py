@@ -1,4 +1,7 @@
-"""A step model to one ONNX graph, with dynamic batch, text length and, where images have any, image size."""
+"""A step model to one ONNX graph, with dynamic batch, text length and, where images have any, image size.
+
+Batch and text length can be fixed instead; a graph that takes one size only has no shape arithmetic for it.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from compressor.errors import input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.steps import StepModel
-from exporters.inputs import TEXT_INPUTS, any_size
+from exporters.attention import FORMS, AttentionForm, Numerics
+from exporters.inputs import TEXT_INPUTS, Fixed, any_size, with_text_length
+from exporters.precision import in_precision
 from exporters.staging import bytes_of, staged
 
 OUTPUT = "logits"
@@ -38,7 +41,16 @@ class OnnxExport:
     seconds: float
 
 
-def export_onnx(model: StepModel, path: Path, samples: Mapping[str, Tensor], opset: int | None = None) -> OnnxExport:
+def export_onnx(
+    model: StepModel,
+    path: Path,
+    samples: Mapping[str, Tensor],
+    opset: int | None = None,
+    *,
+    form: AttentionForm = FORMS["composed"],
+    dtype: torch.dtype = torch.float32,
+    fixed: Fixed = Fixed(),
+) -> OnnxExport:
     """Trace ``model`` and write ``path``; weights above 1 GiB go to ``<path>.data`` beside it.
 
     Args:
@@ -46,21 +58,26 @@ def export_onnx(model: StepModel, path: Path, samples: Mapping[str, Tensor], ops
         path: the ``.onnx`` file; it and its data appear when they are complete.
         samples: at least one row of each of the family's inputs, by name: (N, ...).
         opset: version of the ONNX operators; None leaves the choice to the exporter.
+        form: how attention is written.
+        dtype: of weights and activations; pixels and logits are float32 in every graph.
+        fixed: axes that take one size only.
 
     Raises:
         InputError: an input of the family is missing from ``samples``.
-        UsageError: the exporter cannot write ``opset``.
+        UsageError: the exporter cannot write ``opset``, or the form needs a newer one.
         EnvironmentProblem: the file cannot be written.
     """
     import onnx
 
-    check_opset(opset)
+    check_opset(opset, form)
     names = FAMILIES[model.family].inputs
     started = time.perf_counter()
+    rows = _rows(samples, names, fixed)
     with staged(path) as temporary:
         with _silence():
-            program = _trace(model, names, _rows(samples, names), opset)
-            program.save(temporary, external_data=needs_data_file(weight_bytes(model)))
+            traced = _Positional(in_precision(model, dtype), names, form, dtype).eval()
+            program = _trace(traced, _axes(model, names, rows, fixed), rows, opset or form.opset)
+            program.save(temporary, external_data=needs_data_file(weight_bytes(traced)))
         written = opset_of(temporary)
         if opset not in (None, written):
             raise _wrong_opset(opset, f"the exporter wrote opset {written} instead")
@@ -75,29 +92,24 @@ def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> 
         EnvironmentProblem: the file cannot be written.
     """
     with staged(path) as temporary, _silence():
-        program = torch.onnx.export(
-            _Positional(module, tuple(inputs)).eval(),
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=[OUTPUT],
-            dynamo=True,
-            verbose=False,
-        )
-        assert program is not None
+        traced = _Positional(module, tuple(inputs), FORMS["composed"], torch.float32).eval()
+        program = _trace(traced, None, tuple(inputs.values()), None)
         program.save(temporary, external_data=needs_data_file(weight_bytes(module)))
 
 
-def check_opset(opset: int | None) -> None:
-    """Refuse an opset that the installed ONNX does not know, before anything is traced.
+def check_opset(opset: int | None, form: AttentionForm = FORMS["composed"]) -> None:
+    """Refuse an opset that the installed ONNX does not know, or that lacks an operator, before anything is traced.
 
     Raises:
-        UsageError: there is no such opset.
+        UsageError: there is no such opset, or it is too old for the form of attention.
     """
     import onnx
 
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and not 1 <= opset <= newest:
         raise _wrong_opset(opset, f"onnx {onnx.__version__} knows 1 to {newest}")
+    if opset and form.opset and opset < form.opset:
+        raise _wrong_opset(opset, f"the {form.name} form of attention needs opset {form.opset}")
 
 
 def opset_of(path: Path) -> int:
@@ -124,7 +136,7 @@ def _wrong_opset(opset: int | None, found: str) -> Exception:
     )
 
 
-def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[Tensor, ...]:
+def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...], fixed: Fixed) -> tuple[Tensor, ...]:
     missing = [name for name in names if name not in samples]
     if missing:
         raise input_error(
@@ -132,54 +144,52 @@ def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[Tensor
             f"the model's inputs: {', '.join(names)}",
             "give one row of each",
         )
-    return tuple(samples[name][torch.arange(TRACED_ROWS) % len(samples[name])] for name in names)
+    given = with_text_length(samples, fixed.text_length)
+    return tuple(given[name][torch.arange(fixed.batch or TRACED_ROWS) % len(given[name])] for name in names)
 
 
-def _trace(model: StepModel, names: tuple[str, ...], rows: tuple[Tensor, ...], opset: int | None) -> Any:
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+def _axes(model: StepModel, names: tuple[str, ...], rows: tuple[Tensor, ...], fixed: Fixed) -> tuple[Any, ...]:
+    """Which axes of each input vary."""
+    batch = {} if fixed.batch else {0: torch.export.Dim("batch")}
+    length = {} if fixed.text_length else {1: torch.export.Dim("length")}
     sides = {-2: "rows", -1: "columns"} if any_size(model) else {}
     patches = {axis: model.dims.patch * torch.export.Dim(name) for axis, name in sides.items()}
 
     def axes_of(name: str, row: Tensor) -> dict[int, Any]:
         if name in TEXT_INPUTS:
-            return {0: batch, 1: length}
-        return {0: batch} | {row.ndim + axis: size for axis, size in patches.items()}
+            return {**batch, **length}
+        return batch | {row.ndim + axis: size for axis, size in patches.items()}
 
-    axes = tuple(axes_of(name, row) for name, row in zip(names, rows, strict=True))
-    device = next(model.parameters()).device
-    return torch.onnx.export(
-        _Positional(model, names).eval(),
+    return tuple(axes_of(name, row) for name, row in zip(names, rows, strict=True))
+
+
+def _trace(module: _Positional, axes: tuple[Any, ...] | None, rows: tuple[Tensor, ...], opset: int | None) -> Any:
+    device = next(module.parameters()).device
+    program = torch.onnx.export(
+        module,
         tuple(row.to(device) for row in rows),
-        input_names=list(names),
+        input_names=list(module.names),
         output_names=[OUTPUT],
-        dynamic_shapes=(axes,),
+        dynamic_shapes=None if axes is None else (axes,),
         opset_version=opset,
         dynamo=True,
         verbose=False,
     )
+    assert program is not None
+    return program
 
 
 class _Positional(nn.Module):
-    """The exporter names inputs by position; step models take them by name."""
+    """What is traced: the exporter names inputs by position, step models take them by name."""
 
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, names: tuple[str, ...], form: AttentionForm, dtype: torch.dtype) -> None:
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.form, self.dtype = model, names, form, dtype
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        with _FullMasks():
-            return self.model(**dict(zip(self.names, inputs, strict=True)))
-
-
-class _FullMasks(TorchFunctionMode):
-    """Spells attention masks out over the queries: ONNX Runtime's Attention (opset 23 on) does not broadcast them."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        mask = kwargs.get("attn_mask")
-        if func is F.scaled_dot_product_attention and mask is not None:
-            kwargs = {**kwargs, "attn_mask": mask.expand(-1, -1, args[0].shape[-2], -1)}
-        return func(*args, **kwargs)
+        given = (x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
+        with Numerics(self.form):
+            return self.model(**dict(zip(self.names, given, strict=True))).float()
 
 
 @contextmanager

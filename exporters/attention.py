@@ -1,0 +1,100 @@
+"""How attention is written into a graph, and arithmetic that stays in float32 whatever the graph's precision.
+
+Runtimes differ in which form they run fastest (docs/results.md has the measurements), so the form is chosen for the
+runtime when the model is traced: attention is spelled out in plain operators, is ONNX's own operator, or ONNX Runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+MASKED = -10000.0  # added to the scores of masked positions where an operator takes additive masks only
+
+Call = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
+
+
+@dataclass(frozen=True)
+class AttentionForm:
+    """One way to write attention into a graph.
+
+    Attributes:
+        name: as users type it.
+        call: query, key, value (B, heads, N, d), mask (B, 1, 1 or N, M), bool or additive, or None, and the scale of the
+            scores to the attended values (B, heads, N, d).
+        opset: the ONNX operators it needs at least; None takes any.
+        standard: whether the graph has ONNX's own operators only: TensorRT reads no others.
+    """
+
+    name: str
+    call: Call
+    opset: int | None = None
+    standard: bool = True
+
+
+def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    scores = ((query * scale) @ key.transpose(-2, -1)).float()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1).to(value.dtype) @ value
+
+
+def _operator(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    if mask is not None:  # ONNX Runtime's kernel does not broadcast masks over the queries
+        mask = mask.expand(-1, -1, query.shape[-2], -1)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    heads = query.shape[1]
+    rows = [x.transpose(1, 2).flatten(2) for x in (query, key, value)]
+    inputs: list[Tensor | None] = list(rows)
+    if mask is not None:
+        added = torch.where(mask, 0.0, MASKED) if mask.dtype == torch.bool else mask
+        inputs += [None, None, added.to(query.dtype).expand(-1, -1, query.shape[-2], -1)]
+    out = torch.onnx.ops.symbolic(
+        "com.microsoft::MultiHeadAttention",
+        inputs,
+        {"num_heads": heads, "scale": scale},
+        dtype=query.dtype,
+        shape=rows[0].shape,
+        version=1,
+    )
+    return out.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+FORMS: Mapping[str, AttentionForm] = {
+    form.name: form
+    for form in (
+        AttentionForm("composed", _composed),
+        AttentionForm("operator", _operator, opset=23),
+        AttentionForm("fused", _fused, standard=False),
+    )
+}
+
+
+class Numerics(TorchFunctionMode):
+    """While it is entered, attention is computed in one form, and LayerNorm in float32.
+
+    LayerNorms of a half-precision model keep float32 weights; what they return has the precision of what they are given.
+    """
+
+    def __init__(self, form: AttentionForm) -> None:
+        super().__init__()
+        self.form = form
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            query, key, value = args
+            scale = kwargs.get("scale") or query.shape[-1] ** -0.5
+            return self.form.call(query, key, value, kwargs.get("attn_mask"), scale)
+        if func is F.layer_norm and args[0].dtype in (torch.float16, torch.bfloat16):
+            return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
+        return func(*args, **kwargs)
