@@ -50,7 +50,8 @@ from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from compressor.selection import MIN_UPDATES, UPDATE_EVERY
 from compressor.strategies.das import REWARD_SAMPLES
 from compressor.surgery import make_plan, remove_layers
-from exporters.export import ONNX_FILES, export
+from exporters.export import export, file_name
+from exporters.precision import PRECISIONS
 from profiles.flops import HEADER
 from profiles.latency import Latency, measure, speedup
 from profiles.markdown import markdown_table
@@ -77,12 +78,12 @@ def latencies(full: Job, adapted: Job, folder: Path, progress: Progress) -> dict
     for number, (name, model) in enumerate(models.items()):
         target = folder / str(number)
         export(model, full.data.evaluation.inputs(np.arange(BATCH_SIZE)), target, ["onnx"], progress=progress)
-        subjects[name] = Subject(partial(deepcopy, model), target / ONNX_FILES["fp32"])
+        subjects[name] = Subject(partial(deepcopy, model), target / file_name(PRECISIONS["fp32"]))
     inputs, found = one_sentence(full.data), {}
     for runtime in RUNTIMES.values():
         with ExitStack() as stack:
             runners = {name: stack.enter_context(runtime.open(one, "cpu", 1)) for name, one in subjects.items()}
-            calls = {name: partial(runner.run, inputs) for name, runner in runners.items()}
+            calls = {name: runner.bind(inputs) for name, runner in runners.items()}
             label = f"timing in {runtime.name}"
             found[runtime.name] = measure(calls, seconds=LATENCY_SECONDS, progress=progress, label=label)
     return found

@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from compressor.steps import RowWise
 
-class Adapter(nn.Module):
+
+class Adapter(RowWise):
     """Bottleneck adapter A(x) = up(relu(down(LN(x)))).
 
     Starts at zero output (``up_proj`` zero), so that adding one to a trained network changes nothing until it is

@@ -20,6 +20,8 @@ from compressor.ranking import hits, match_scores, recalls
 from compressor.steps import StepModel
 from compressor.tasks.base import Task
 
+COMPARED = 200
+
 
 class Score(BaseModel):
     """A task's score on a split.
@@ -45,10 +47,23 @@ class Score(BaseModel):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A score, and the answer to each sample, (n,): a class number, or for retrieval the number of the best image."""
+    """A score, and what it comes of, on the CPU.
+
+    Attributes:
+        score: the task's.
+        answers: to each sample, (n,): a class number, or for retrieval the number of the best image.
+        logits: of the samples that :func:`compared` names, (m, classes); for retrieval how well each of these captions
+            matches its own image, (m, 1).
+    """
 
     score: Score
     answers: Tensor
+    logits: Tensor
+
+
+def compared(samples: int) -> np.ndarray:
+    """Numbers of up to 200 samples, spread evenly, that exports are compared on."""
+    return np.unique(np.linspace(0, samples - 1, min(samples, COMPARED)).astype(int))
 
 
 def evaluate(
@@ -93,7 +108,8 @@ def evaluate_samples(
     """
     model.eval()
     device, names = next(model.parameters()).device, FAMILIES[model.family].inputs
-    scores, answers, truth, losses = [], [], [], []
+    scores, answers, truth, losses, kept = [], [], [], [], []
+    wanted = compared(len(split))
     size = max(1, batch_size // split.rows_per_sample)
     starts = share(range(0, len(split), size))
     with torch.inference_mode():
@@ -103,6 +119,7 @@ def evaluate_samples(
             logits = model(**{name: batch[name] for name in names})
             scores.append(task.scores(logits, batch).cpu())
             answers.append(logits.argmax(-1).cpu())
+            kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
             truth.append(batch["targets"].argmax(-1).cpu())
             losses.append(float(task.loss(logits, batch)) * len(numbers))
     each, given = torch.cat(gathered(scores)).double(), torch.cat(gathered(answers))
@@ -115,7 +132,7 @@ def evaluate_samples(
         loss=sum(gathered(losses)) / len(each),
         parts={METRICS[name].name: METRICS[name].value(given, right) for name in metrics},
     )
-    return Evaluation(score, given)
+    return Evaluation(score, given, torch.cat(gathered(kept)))
 
 
 def _ranked(
@@ -135,7 +152,7 @@ def _ranked(
         loss=float(task.loss(logits, {"targets": targets})),
         parts=recalls(matches, owners),
     )
-    return Evaluation(score, matches.argmax(0))
+    return Evaluation(score, matches.argmax(0), matches[owners, torch.arange(len(owners))][compared(len(split)), None])
 
 
 def _margin(each: Tensor) -> float:

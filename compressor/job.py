@@ -34,7 +34,7 @@ from compressor.parallel import join, processes
 from compressor.plan import match_layers, summarise
 from compressor.progress import QUIET, Progress
 from compressor.recovery import Recovery
-from compressor.runs import LATEST, MANIFEST, ROOT, Source, open_run
+from compressor.runs import LATEST, MANIFEST, ROOT, Run, Source, open_run
 from compressor.steps import StepModel, steps_of
 from compressor.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.surgery import stream_width
@@ -432,6 +432,20 @@ def choose_device(name: str | None) -> torch.device:
     return join(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def open_data(run: Run, data: str | None = None) -> TaskData:
+    """The data of a run: what is named, else where it was when the run was made, else as :func:`find_data` looks.
+
+    Raises:
+        InputError: not there, unusable, or the run was made without answers.
+    """
+    task, own = TASKS[run.manifest.task], run.manifest.data_root
+    if data is None and run.manifest.settings.get("calibration"):
+        raise input_error(f"{run.path} was compressed without answers", "data with answers", "--data FOLDER")
+    root = find_data(data or (own if Path(own).is_dir() else None), own)
+    found = in_order(read_data(root, task.name), run.labels(), task)
+    return assign(found, root, task, run.transforms(), run.manifest.dims["classes"])
+
+
 def open_for_evaluation(
     subject: Path, task: str | None, data: str | None, tokenizer: str | None, text_length: int | None = None
 ) -> tuple[StepModel, TaskData, tuple[str, ...]]:
@@ -443,24 +457,18 @@ def open_for_evaluation(
     if (subject / MANIFEST).exists() or subject == ROOT / LATEST:
         run = open_run(subject)
         model = run.load_slim()
-        own = run.manifest.data_root
-        if data is None and run.manifest.settings.get("calibration"):
-            raise input_error(
-                f"{subject} was compressed without answers", "data with answers to score it on", "--data FOLDER"
-            )
-        root = find_data(data or (own if Path(own).is_dir() else None), own)
-        found = in_order(read_data(root, model.task), run.labels(), TASKS[model.task])
+        found = open_data(run, data)
         spare_threads(model)
-        return model, assign(found, root, TASKS[model.task], run.transforms(), model.dims.classes), ()
+        return model, found, ()
     checkpoint = recognise(subject)
     task = choose_task(checkpoint, task)
     _check_task(task)
     loaded = load_checkpoint(checkpoint, task, text_length=text_length)
     transforms = checkpoint.family.transforms(loaded.model.dims, _tokenizer(checkpoint, tokenizer))
     root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-    found = in_order(read_data(root, task), checkpoint.labels, TASKS[task])
+    read = in_order(read_data(root, task), checkpoint.labels, TASKS[task])
     spare_threads(loaded.model)
-    return loaded.model, assign(found, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
+    return loaded.model, assign(read, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
 
 
 def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:

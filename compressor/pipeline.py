@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from compressor.budgets import KINDS, BudgetResult, Prices
 from compressor.closed_form import fit
 from compressor.earlier import earlier_selection
 from compressor.errors import CheckFailed, UsageError
-from compressor.evaluation import Evaluation, Score, evaluate
+from compressor.evaluation import Evaluation, Score, compared, evaluate
 from compressor.goals import Made, make_for
 from compressor.job import Job, Settings, check_options, choose_device, prepare
 from compressor.own_answers import with_own_answers
@@ -155,6 +154,7 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
             tokenizer=job.tokenizer,
             labels=job.data.labels,
             samples=samples,
+            answers=_answers(job, full, after),
             record=found.record if found else None,
             log=found.log if found else [],
         )
@@ -212,10 +212,10 @@ def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progre
     if job.settings.adapt:
         return None
     if "full" in keep.state:
-        return tuple(Evaluation(Score(**saved["score"]), saved["answers"]) for saved in keep.state["full"])
+        return tuple(Evaluation(Score(**saved.pop("score")), **saved) for saved in map(dict, keep.state["full"]))
     with stages.timed("evaluate"):
         full = _evaluate(job, job.model, "full", progress)
-    keep.state["full"] = [{"score": found.score.model_dump(), "answers": found.answers} for found in full]
+    keep.state["full"] = [{**vars(found), "score": found.score.model_dump()} for found in full]
     keep.save()
     return full
 
@@ -323,7 +323,15 @@ def _manifest(
 
 
 def _samples(job: Job) -> dict[str, torch.Tensor]:
-    """The first evaluation inputs, up to 32 of them or 32 MB, at least one."""
+    """Evaluation inputs, the first of those that exports are compared on: up to 32 of them or 32 MB, at least one."""
     split = job.data.evaluation
-    size = sum(value.nbytes for value in split.inputs(np.arange(1)).values())
-    return split.inputs(np.arange(min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size), len(split))))
+    size = sum(value.nbytes for value in split.inputs([0]).values())
+    return split.inputs(compared(len(split))[: min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size))])
+
+
+def _answers(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluation, ...]) -> dict[str, torch.Tensor]:
+    """What full and slim answer on the samples that exports are compared on, and what is right."""
+    numbers = compared(len(job.data.evaluation))
+    found = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
+    found |= {"full": full[0].logits} if full else {}
+    return found if job.task.ranked else {**found, "targets": job.data.evaluation.targets(numbers)}

@@ -30,6 +30,7 @@ from compressor.plan import Plan
 from compressor.record import SearchRecord
 from compressor.steps import StepModel
 from compressor.surgery import remove_layers
+from compressor.trims import trim
 
 SCHEMA_VERSION = 1
 ROOT = Path("runs")
@@ -37,6 +38,7 @@ LATEST = "latest"
 PARTIAL = ".partial"  # added to the name of a run that is not finished
 MANIFEST, WEIGHTS, LABELS = "manifest.json", "model.safetensors", "labels.json"
 PREPROCESSOR, SAMPLES = "preprocessor.json", "samples.safetensors"
+ANSWERS = "answers.safetensors"
 SEARCH, SEARCH_LOG = "search.json", "search.jsonl"
 
 
@@ -108,7 +110,15 @@ class Run:
     manifest: Manifest
 
     def load_slim(self) -> StepModel:
-        """The slim model, in eval mode on the CPU.
+        """The slim model with its exact trims, in eval mode on the CPU: what is deployed.
+
+        Raises:
+            InputError: as :meth:`load_saved`.
+        """
+        return trim(self.load_saved())
+
+    def load_saved(self) -> StepModel:
+        """The slim model as it was trained and saved, before its exact trims, in eval mode on the CPU.
 
         Raises:
             InputError: the weights are missing, damaged, or not those of the manifest's plan.
@@ -161,6 +171,14 @@ class Run:
     def samples(self) -> dict[str, Tensor]:
         """A few real evaluation inputs, for parity checks and profiles."""
         return self._tensors(SAMPLES)
+
+    def answers(self) -> dict[str, Tensor] | None:
+        """What full and slim answered when the run was made; None of runs that were made before das kept it.
+
+        ``numbers`` (m,) of samples of the evaluation split, logits ``slim`` and ``full`` (m, classes), the latter not
+        after a transfer, and ``targets`` (m, classes), not for retrieval.
+        """
+        return self._tensors(ANSWERS) if (self.path / ANSWERS).exists() else None
 
     def labels(self) -> tuple[str, ...]:
         """Name of each class."""
@@ -250,6 +268,7 @@ def save_run(
     tokenizer: Tokenizer,
     labels: tuple[str, ...],
     samples: Mapping[str, Tensor],
+    answers: Mapping[str, Tensor] | None,
     record: SearchRecord | None,
     log: list[dict[str, Any]],
 ) -> Run:
@@ -264,6 +283,8 @@ def save_run(
         temporary.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
         save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
+        if answers:
+            save_file({name: value.contiguous() for name, value in answers.items()}, temporary / ANSWERS)
         # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
         (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
         transform = FAMILIES[slim.family].image_transform

@@ -38,6 +38,14 @@ class Step:
         return replace(self, reads=(self.writes,), skipped=True)
 
 
+class RowWise(nn.Module):
+    """A block whose every output row depends on the same row of the first stream it reads, and on no other row."""
+
+    def first_row(self, x: Tensor, *others: Tensor | None) -> Tensor:
+        """Token 0 of the output, (B, 1, D), of ``x``, (B, N, D)."""
+        return self(x[:, :1], *others)
+
+
 Rounds = tuple[tuple[Step, ...], ...]
 """Steps of one round all read the streams as they were before the round."""
 

@@ -29,6 +29,7 @@ __all__ = ["compress", "export", "flops", "load", "profile", "skip"]
 def load(path: str | Path, task: str | None = None, image_size: int | None = None) -> StepModel:
     """A full checkpoint or a run folder as an ``nn.Module`` in eval mode on the CPU.
 
+    A run's slim model comes with its exact trims: it answers the same with less work, and is not for training.
     ``model(input_ids=..., attention_mask=..., pixel_values=...)`` returns logits (B, classes); ``model.family``,
     ``model.task`` and ``model.layers`` say what it is.
 
@@ -93,21 +94,27 @@ def compress(
 def export(run: Run | str | Path | None, *formats: str, **options: Any) -> ExportReport:
     """Export a run's slim model to its ``exports`` folder, run what was made, and compare it with PyTorch.
 
+    :func:`profiles.choices.compare_exports` says which of a run's exports is the fastest here.
+
     Args:
         run: a run, its folder, or None for runs/latest.
         formats: "onnx", "trt" or both.
-        options: ``precision``, ``opset``, ``batch``, ``progress`` of :func:`exporters.export.export`.
+        options: those of :func:`exporters.export.export`; ``data`` is a folder to take the samples of the certificates
+            from, other than the run's own.
 
     Raises:
         CheckFailed: an export does not answer as the model does; it is not kept.
         EnvironmentProblem: a runtime is missing.
     """
+    from compressor.reference import open_reference
     from exporters import export as exporting
     from profiles.report import save_report
 
     opened = _open(run)
     try:
-        report = exporting.export(opened.load_slim(), opened.samples(), opened.path / "exports", formats, **options)
+        reference = open_reference(opened, options.pop("data", None))
+        slim, folder = opened.load_slim(), opened.path / exporting.EXPORTS
+        report = exporting.export(slim, opened.samples(), folder, formats, reference=reference, **options)
     except DasError:
         with suppress(DasError):  # an export that is gone must leave the report, too; the failure itself matters more
             save_report(opened)

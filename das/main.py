@@ -27,6 +27,7 @@ from das.commands.pareto import pareto
 from das.commands.predict import predict
 from das.commands.profile import profile
 from das.commands.search import search
+from das.commands.verify import verify
 from das.terminal import err_console
 
 KILLED = 128  # exit codes of what a signal ended are this and its number: 130 Ctrl-C, 143 SIGTERM
@@ -83,7 +84,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, inspect, compress, search, pareto, explain, export, profile, flops, predict, doctor):
+for command in (demo, inspect, compress, search, pareto, explain, export, verify, profile, flops, predict, doctor):
     app.command()(command)
 app.command("eval")(evaluate)
 

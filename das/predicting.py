@@ -1,55 +1,84 @@
-"""One sample, any runtime."""
+"""One sample, or many questions on one image, in any runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from compressor.data.base import Picture, Rows, Sample
 from compressor.data.splits import Split
-from compressor.errors import Problem, UsageError, input_error, usage_error
+from compressor.errors import Problem, UsageError, input_error
 from compressor.runs import Run
 from compressor.tasks import TASKS
 from compressor.tasks.base import Task
 
+RUNTIMES = ("torch", "onnx", "trt")
 
-def answers(run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int) -> list[dict[str, Any]]:
-    """The ``top`` most likely answers with their probabilities, as the task reads its logits.
+
+@dataclass(frozen=True)
+class Answered:
+    """The text of a sample, two of a pair of sentences, and the best answers to it with probability or score."""
+
+    texts: tuple[str, ...]
+    best: tuple[dict[str, Any], ...]
+
+
+def answers(
+    run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str = "fp32"
+) -> list[Answered]:
+    """For each question the ``top`` most likely answers with their probabilities, as the task reads its logits.
 
     Retrieval has one answer with a score, which only compares with those of other captions and images.
 
     Args:
         run: whose slim model answers.
         images: as many as the task has.
-        texts: a question, statement, caption or sentence; two for pairs of sentences.
-        runtime: torch, onnx or trt.
+        texts: questions, statements or captions on these images; without images one sentence, or a pair of two.
+        runtime: one of ``RUNTIMES``. ONNX Runtime runs the split export in fp32 where the run has one.
         top: how many.
+        precision: of the exported model.
 
     Raises:
-        UsageError: no such runtime, nothing to print, or other images or texts than the task has.
-        InputError: no such image, or the run has not been exported to that runtime.
+        UsageError: no such runtime or precision, nothing to print, or other images or texts than the task has.
+        InputError: no such image, or the run has not been exported to that runtime in that precision.
+        EnvironmentProblem: the runtime cannot run here.
     """
     task = TASKS[run.manifest.task]
-    _check(task, images, texts, top)
+    _check(task, images, texts, runtime, top, precision)
     pictures = tuple(Picture(str(image), image.read_bytes) for image in images)
-    sample = Sample(texts[0], texts[1] if len(texts) == 2 else None, pictures)
-    split = Split("asked", Rows((), (sample,)), run.transforms(), len(run.labels()), task.images)
-    with _runner(run, runtime) as runner:
-        logits = runner.run(split.inputs([0]))[0]
-    labels = run.labels()
+    asked = [(text,) for text in texts] if task.images else [tuple(texts)]
+    samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in asked)
+    split = Split("asked", Rows((), samples), run.transforms(), len(run.labels()), task.images)
+    with _runner(run, runtime, precision) as runner:
+        logits = runner.run(split.inputs(range(len(samples))))
+    return [Answered(texts, _best(run.labels(), task, row, top)) for texts, row in zip(asked, logits, strict=True)]
+
+
+def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[dict[str, Any], ...]:
     if task.ranked:
-        return [{"answer": labels[0], "score": float(logits[0])}]
-    probabilities = task.probabilities(logits)
-    best = probabilities.topk(min(top, len(labels)))
-    return [
+        return ({"answer": labels[0], "score": float(logits[0])},)
+    best = task.probabilities(logits).topk(min(top, len(labels)))
+    return tuple(
         {"answer": labels[int(number)], "probability": float(value)}
         for value, number in zip(best.values, best.indices, strict=True)
-    ]
+    )
 
 
-def _check(task: Task, images: Sequence[Path], texts: Sequence[str], top: int) -> None:
+def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str) -> None:
+    from exporters.precision import PRECISIONS
+
     problems = []
+    if runtime not in RUNTIMES:
+        problems.append(Problem(f"--runtime {runtime}", f"one of: {', '.join(RUNTIMES)}", "--runtime torch"))
+    if precision not in PRECISIONS:
+        problems.append(Problem(f"--precision {precision}", f"one of: {', '.join(PRECISIONS)}", "--precision fp32"))
+    elif runtime == "torch" and precision != "fp32":
+        found = f"--precision {precision} of the run's own weights, which are fp32"
+        problems.append(Problem(found, "an exported model for other precisions", "--runtime onnx"))
     if top < 1:
         problems.append(Problem(f"--top {top}", "at least 1 answer", "--top 3"))
     if len(images) != task.images:
@@ -58,14 +87,9 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], top: int) -
         problems.append(Problem(found, f"{task.images} image{'s' * (task.images != 1)}", fix))
     if any(not text.strip() for text in texts):
         problems.append(Problem("an empty text", f"one of the {task.samples} the model was trained on", '--text "..."'))
-    if not texts or len(texts) > (1 if task.images else 2):
-        problems.append(
-            Problem(
-                f"{len(texts)} texts for {task.name}",
-                "one" if task.images else "one (two for pairs of sentences)",
-                '--text "..."',
-            )
-        )
+    if not texts or (not task.images and len(texts) > 2):
+        expected = "one, or several on the same image" if task.images else "one (two for pairs of sentences)"
+        problems.append(Problem(f"{len(texts)} texts for {task.name}", expected, '--text "..."'))
     if problems:
         raise UsageError(*problems)
     for image in images:
@@ -73,21 +97,27 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], top: int) -
             raise input_error(f"no file {image}", "an image", "--image FILE")
 
 
-def _runner(run: Run, runtime: str) -> Any:
+def _runner(run: Run, runtime: str, precision: str) -> Any:
+    from exporters.export import EXPORTS, file_name
+    from exporters.precision import PRECISIONS
     from exporters.runners import OnnxRunner, TensorRTRunner, TorchRunner
+    from exporters.split import has_split, split_runner
+    from exporters.tensorrt import find_target
 
-    exports = run.path / "exports"
+    folder = run.path / EXPORTS
     if runtime == "torch":
         return TorchRunner(run.load_slim(), "cpu")
-    if runtime == "onnx":
-        return OnnxRunner(_exported(exports, "*.onnx", "--onnx"))
     if runtime == "trt":
-        return TensorRTRunner(_exported(exports, "*.plan", "--trt"))
-    raise usage_error(f"--runtime {runtime}", "torch, onnx or trt", "--runtime torch")
+        plan = f"model.{precision}.{find_target().tag}.plan"
+        return TensorRTRunner(_exported(folder / plan, f"--trt --precision {precision}"))
+    if precision == "fp32" and has_split(folder):
+        return split_runner(folder)
+    return OnnxRunner(_exported(folder / file_name(PRECISIONS[precision]), f"--onnx --precision {precision}"))
 
 
-def _exported(folder: Path, pattern: str, option: str) -> Path:
-    found = sorted(path for path in folder.glob(pattern) if path.name.startswith("model."))
-    if not found:
-        raise input_error(f"no {pattern} in {folder}", "an exported model", f"das export {folder.parent} {option}")
-    return found[0]
+def _exported(path: Path, options: str) -> Path:
+    if not path.is_file():
+        there = ", ".join(sorted(found.name for found in path.parent.glob(f"*{path.suffix}"))) or f"no {path.suffix}"
+        fix = f"das export {path.parent.parent} {options}"
+        raise input_error(f"no {path.name} in {path.parent}; there is {there}", "an exported model", fix)
+    return path

@@ -10,7 +10,7 @@ from rich.text import Text
 from das.terminal import console
 from profiles.comparison import ProfileReport
 from profiles.family import FlopsReport
-from profiles.tables import Table, cost_table, flops_table, latency_table, not_measured, uncounted, verdicts
+from profiles.tables import Table, cost_table, flops_table, latency_tables, not_measured, uncounted, verdicts
 
 
 def print_flops(report: FlopsReport) -> None:
@@ -24,7 +24,8 @@ def print_profile(report: ProfileReport) -> None:
     console.print(Text(f"{report.run}: {report.family}, {report.task}, without {', '.join(report.skipped)}"))
     console.print(draw(cost_table(report)))
     console.print(Text(uncounted(report.uncounted), style="dim"))
-    console.print(draw(latency_table(report)))
+    for latency in latency_tables(report):
+        console.print(draw(latency))
     for verdict in verdicts(report):
         console.print(Text(verdict, style="bold"))
     console.print(Text("Not measured", style="dim"))

@@ -1,7 +1,7 @@
 """How attention is written into a graph, and arithmetic that stays in float32 whatever the graph's precision.
 
-Runtimes differ in which form they run fastest (docs/results.md has the measurements), so the form is chosen for the
-runtime when the model is traced: attention is spelled out in plain operators, is ONNX's own operator, or ONNX Runtime's.
+Runtimes differ in which form they run fastest (docs/results.md has the measurements), so the form is chosen when the
+model is traced: attention is spelled out in plain operators, is ONNX's own operator, or is ONNX Runtime's.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class AttentionForm:
 
     Attributes:
         name: as users type it.
-        call: query, key, value (B, heads, N, d), mask (B, 1, 1 or N, M), bool or additive, or None, and the scale of the
-            scores to the attended values (B, heads, N, d).
+        call: query, key, value (B, heads, N, d), mask (B, 1, 1 or N, M), bool or additive, or None, and the scale of
+            the scores to the attended values (B, heads, N, d).
         opset: the ONNX operators it needs at least; None takes any.
         standard: whether the graph has ONNX's own operators only: TensorRT reads no others.
     """
@@ -82,7 +82,7 @@ FORMS: Mapping[str, AttentionForm] = {
 class Numerics(TorchFunctionMode):
     """While it is entered, attention is computed in one form, and LayerNorm in float32.
 
-    LayerNorms of a half-precision model keep float32 weights; what they return has the precision of what they are given.
+    LayerNorms of a half-precision model keep float32 weights; what they return is as precise as what they are given.
     """
 
     def __init__(self, form: AttentionForm) -> None:

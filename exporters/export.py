@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -12,19 +14,28 @@ from torch import Tensor
 from compressor.errors import InputError, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
+from compressor.reference import Reference
 from compressor.steps import StepModel
-from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, any_size, image_sides
+from exporters.attention import FORMS, AttentionForm
+from exporters.audit import Audit
+from exporters.certificate import Certificate, certify
+from exporters.divergence import locate
+from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
+from exporters.metadata import embed
 from exporters.onnx import check_opset, export_onnx, opset_of
 from exporters.parity import Comparison, Parity, check, parity_failure, record, tried
+from exporters.precision import PRECISIONS, Precision
+from exporters.quantise import nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
 from exporters.runners import OnnxRunner, Runner, TensorRTRunner, TorchRunner, import_onnxruntime
-from exporters.staging import bytes_of, parts_of, staged
+from exporters.split import check_splittable, export_split
+from exporters.staging import bytes_of, hashes_of, parts_of, staged
 from exporters.tensorrt import Shapes, Target, build_engine, find_target, passport_of
 
 FORMATS = ("onnx", "trt")
 EXPORTS = "exports"  # a run's folder for them
-ONNX_FILES: Mapping[str, str] = {"fp32": "model.onnx"}
-"""The ONNX file of every precision that can be exported."""
 CHECKED_SIZES = (1, 2, 8)  # batch sizes that ONNX Runtime is checked with
+QDQ = ".qdq"  # in the name of the int8 graph that TensorRT reads
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 class Exported(BaseModel):
@@ -46,7 +57,7 @@ class ExportReport(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: int = 1
+    schema_version: int = 2
     folder: str
     family: str
     task: str
@@ -56,23 +67,36 @@ class ExportReport(BaseModel):
 
 @dataclass(frozen=True)
 class _Job:
-    """What both formats are made from."""
+    """What every format is made from."""
 
     model: StepModel
     samples: Mapping[str, Tensor]
+    reference: Reference | None
     folder: Path
-    precision: str
+    precision: Precision
     opset: int | None
+    form: AttentionForm
+    fixed: Fixed
     batch: tuple[int, int, int]
+    workspace: int | None
     progress: Progress
 
+    def file(self, infix: str = "") -> Path:
+        return self.folder / file_name(self.precision, self.fixed, infix)
+
     @property
-    def onnx(self) -> Path:
-        return self.folder / ONNX_FILES[self.precision]
+    def in_float(self) -> _Job:
+        """The same in fp32: what a quantised export is made from."""
+        return replace(self, precision=PRECISIONS["fp32"])
 
     @property
     def tolerance(self) -> float:
-        return FAMILIES[self.model.family].tolerances[self.precision]
+        return FAMILIES[self.model.family].tolerances[self.precision.name]
+
+
+def file_name(precision: Precision, fixed: Fixed = VARYING, infix: str = "") -> str:
+    """Of an ONNX file: ``model.onnx``, ``model.int8.onnx``, ``model.b1.t40.onnx``."""
+    return f"model{precision.suffix}{infix}{fixed.suffix}.onnx"
 
 
 def export(
@@ -81,121 +105,240 @@ def export(
     folder: Path,
     formats: Sequence[str],
     *,
+    reference: Reference | None = None,
     precision: str = "fp32",
     opset: int | None = None,
+    attention: str = "composed",
     batch: tuple[int, int, int] = (1, 8, 32),
+    fixed: Fixed = VARYING,
+    workspace: int | None = None,
+    split: bool = False,
     progress: Progress = QUIET,
 ) -> ExportReport:
-    """Export ``model`` to ``folder`` and compare every export with it on ``samples``.
+    """Export ``model`` to ``folder`` and compare every export with it.
+
+    Every export is run on a few ``samples`` in all the sizes that its axes allow, and on all of ``reference``, which
+    makes its certificate.
 
     Args:
         model: full or slim, in eval mode.
         samples: real inputs, (N, ...) by name; the text at the length it is padded to.
-        folder: gets ``model.onnx``, ``model.<precision>.<target>.plan``, and ``<file>.parity.json`` beside each.
-        formats: of "onnx" and "trt". A TensorRT engine is built from the ONNX file, made on the way where ``folder``
+        folder: gets ``model.onnx``, ``model.<precision>.onnx``, ``model.<precision>.<target>.plan``, and
+            ``<file>.parity.json`` beside each.
+        formats: of "onnx" and "trt". A TensorRT engine is built from an ONNX file, made on the way where ``folder``
             has none that answers as the model does.
-        precision: a key of ``ONNX_FILES``.
+        reference: many real samples with the models' own answers; None compares on ``samples`` alone.
+        precision: a key of ``PRECISIONS``.
         opset: of the ONNX file; None leaves the choice to the exporter.
+        attention: a key of ``FORMS``.
         batch: smallest, usual and largest batch that a TensorRT engine takes.
+        fixed: axes of the ONNX file that take one size only.
+        workspace: bytes a TensorRT layer may use for itself; None leaves the limit to TensorRT.
+        split: the vision tower apart, too, as two more ONNX files.
         progress: told about each stage.
 
     Raises:
-        UsageError: an unknown format, precision or opset, or impossible batches.
+        UsageError: an unknown format, precision, form or opset, impossible batches, or a model that does not split.
         InputError: an input of the family is missing from ``samples``.
         CheckFailed: an export does not answer as the model does; only its parity record is left.
         EnvironmentProblem: a runtime is missing or refuses the model, or the folder cannot be written.
     """
-    _check_request(formats, precision, opset, batch)
+    _check_request(formats, precision, attention, batch, fixed)
+    check_opset(opset, FORMS[attention])
+    if split:
+        check_splittable(model.family, model.rounds)
     import_onnxruntime()  # every way leads through it: better to know before the minutes of tracing
     target = find_target() if "trt" in formats else None
     given = {name: samples[name] for name in FAMILIES[model.family].inputs if name in samples}
-    job = _Job(model, given, folder, precision, opset, batch, progress)
-    exports = [_export_onnx(job) if "onnx" in formats else _find_onnx(job) or _export_onnx(job)]
+    job = _Job(
+        model,
+        with_text_length(given, fixed.text_length),
+        reference,
+        folder,
+        PRECISIONS[precision],
+        opset,
+        FORMS[attention],
+        fixed,
+        (fixed.batch,) * 3 if fixed.batch else batch,
+        workspace,
+        progress,
+    )
+    exports = list(_quantised_exports(job, formats) if job.precision.quantised else _plain_export(job, formats))
     if target:
-        exports.append(_export_tensorrt(job, target))
+        exports.append(_export_tensorrt(job, job.file(QDQ if job.precision.quantised else ""), target))
+    if split:
+        exports.append(_export_split(job))
     return ExportReport(
         folder=str(folder), family=model.family, task=model.task, precision=precision, exports=tuple(exports)
     )
 
 
-def _check_request(formats: Sequence[str], precision: str, opset: int | None, batch: tuple[int, int, int]) -> None:
-    problems = [
-        Problem(f"format {name!r}", f"one of: {', '.join(FORMATS)}", "--onnx or --trt")
-        for name in formats
-        if name not in FORMATS
-    ]
+def _check_request(
+    formats: Sequence[str], precision: str, attention: str, batch: tuple[int, int, int], fixed: Fixed
+) -> None:
+    def unknown(what: str, names: Collection[str], known: Collection[str], fix: str) -> list[Problem]:
+        expected = f"one of: {', '.join(known)}"
+        return [Problem(f"{what} {name!r}", expected, fix) for name in names if name not in known]
+
+    problems = unknown("format", formats, FORMATS, "--onnx or --trt")
     if not formats:
         problems.append(Problem("no format", f"at least one of: {', '.join(FORMATS)}", "--onnx or --trt"))
-    if precision not in ONNX_FILES:
-        available = ", ".join(ONNX_FILES)
-        problems.append(Problem(f"precision {precision!r}", f"one of: {available}", f"--precision {available}"))
+    problems += unknown("precision", [precision], PRECISIONS, f"--precision {', '.join(PRECISIONS)}")
+    problems += unknown("attention", [attention], FORMS, "leave --attention out")
+    if attention in FORMS and "trt" in formats and not FORMS[attention].standard:
+        found = f"attention {attention!r} for TensorRT, which knows no operators of ONNX Runtime"
+        problems.append(Problem(found, "standard operators", "--attention composed"))
     if not 1 <= batch[0] <= batch[1] <= batch[2]:
         found = ":".join(str(size) for size in batch)
         problems.append(Problem(f"batch {found}", "smallest <= usual <= largest, from 1", "--batch 1:8:32"))
+    if any(size is not None and size < 1 for size in (fixed.batch, fixed.text_length)):
+        problems.append(Problem(f"a fixed size below 1 ({fixed})", "at least 1", "--batch 1 --text-length 40"))
     if problems:
         raise UsageError(*problems)
-    check_opset(opset)
+
+
+def _plain_export(job: _Job, formats: Sequence[str]) -> list[Exported]:
+    return [_export_onnx(job) if "onnx" in formats else _find_onnx(job) or _export_onnx(job)]
+
+
+def _quantised_exports(job: _Job, formats: Sequence[str]) -> list[Exported]:
+    """int8 from the fp32 file: with scales found as it runs for ONNX Runtime, with calibrated ones for TensorRT."""
+    source = _find_onnx(job.in_float) or _export_onnx(job.in_float)
+    made = [source]
+    if "onnx" in formats:
+        made.append(_quantise(job, job.file(), calibrated=False))
+    if "trt" in formats:
+        made.append(_quantise(job, job.file(QDQ), calibrated=True))
+    return made
 
 
 def _export_onnx(job: _Job) -> Exported:
-    with staged(job.onnx) as temporary:
+    path = job.file()
+    with staged(path) as temporary:
         with job.progress.stage("exporting to ONNX"):
-            made = export_onnx(job.model, temporary, job.samples, job.opset)
-        parity = _onnx_parity(job, temporary)
-        _settle(temporary, parity)
-    _require(parity, job.onnx)
-    return _onnx_exported(job, made.seconds, parity)
+            made = export_onnx(
+                job.model,
+                temporary,
+                job.samples,
+                job.opset,
+                form=job.form,
+                precision=job.precision,
+                fixed=job.fixed,
+            )
+        parity = _settle(job, temporary, _onnx_parity(job, temporary))
+    _require(parity, path)
+    return _onnx_exported(path, made.seconds, parity)
+
+
+def _quantise(job: _Job, path: Path, calibrated: bool) -> Exported:
+    source, started = job.in_float.file(), time.perf_counter()
+    with staged(path) as temporary:
+        modules = nodes_of(source)
+
+        def make(held: tuple[str, ...]) -> Parity:
+            kept = [node for node, module in modules.items() if module in held]
+            with job.progress.stage("rounding to int8" + (f", {len(held)} layers left in float" if held else "")):
+                if calibrated:
+                    quantise_static(source, temporary, job.samples, kept)
+                else:
+                    quantise_dynamic(source, temporary, kept)
+            return _onnx_parity(job, temporary)
+
+        parity, held = quantised(
+            make,
+            lambda made: made.status != "failed",
+            partial(sensitivities, job.model, job.samples, calibrated, job.progress),
+        )
+        parity = _settle(job, temporary, parity.model_copy(update={"held_back": held}))
+    _require(parity, path)
+    return _onnx_exported(path, time.perf_counter() - started, parity)
 
 
 def _find_onnx(job: _Job) -> Exported | None:
-    """The ONNX file that is there already, if it is this model's and of the wanted opset."""
-    if not _record_of(job.onnx).exists() or not job.onnx.exists() or job.opset not in (None, opset_of(job.onnx)):
+    """The ONNX file that is there already, if it is this model's, of the wanted opset and as it was recorded."""
+    path = job.file()
+    if not _record_of(path).exists() or not path.exists() or job.opset not in (None, opset_of(path)):
         return None
-    parity = _onnx_parity(job, job.onnx)
-    if parity.status != "passed":
+    found = Parity.model_validate_json(_record_of(path).read_bytes())
+    if found.status == "failed" or found.attention != job.form.name or found.sha256 != hashes_of(path):
         return None
-    return _onnx_exported(job, 0.0, parity, "exported before; compared again")
+    if _onnx_parity(replace(job, reference=None), path).status == "failed":
+        return None
+    return _onnx_exported(path, 0.0, found, "exported before; compared again on a few samples")
 
 
 def _onnx_parity(job: _Job, path: Path) -> Parity:
-    with job.progress.stage("comparing ONNX Runtime with PyTorch"):
-        found = _compare(job, OnnxRunner(path), CHECKED_SIZES)
-    return record(path, "ONNX Runtime, CPU", job.precision, found, ("torch", "onnx", "onnxscript", "onnxruntime"))
+    if job.precision.on_cpu:
+        with job.progress.stage("comparing ONNX Runtime with PyTorch"):
+            found = _compare(job, OnnxRunner(path), (job.fixed.batch,) if job.fixed.batch else CHECKED_SIZES)
+    else:
+        reason = f"ONNX Runtime has no {job.precision.name} kernels for CPUs"
+        found = Comparison(status="not verified", reason=reason, tolerance=job.tolerance), None
+    return _recorded(path, "ONNX Runtime, CPU", job, found, PACKAGES)
 
 
-def _onnx_exported(job: _Job, seconds: float, parity: Parity, *notes: str) -> Exported:
-    files = tuple(part.name for part in parts_of(job.onnx))
+def _onnx_exported(path: Path, seconds: float, parity: Parity, *notes: str) -> Exported:
+    held = (f"left in float32: {', '.join(parity.held_back)}",) if parity.held_back else ()
     return Exported(
         format="onnx",
-        files=files,
-        bytes=bytes_of(job.onnx),
+        files=tuple(part.name for part in parts_of(path)),
+        bytes=bytes_of(path),
         seconds=seconds,
-        opset=opset_of(job.onnx),
+        opset=opset_of(path),
         parity=parity,
-        notes=notes,
+        notes=(*notes, *held),
     )
 
 
-def _export_tensorrt(job: _Job, target: Target) -> Exported:
-    plan = job.folder / f"model.{job.precision}.{target.tag}.plan"
+def _export_tensorrt(job: _Job, onnx: Path, target: Target) -> Exported:
+    plan = job.folder / f"model.{job.precision.name}{job.fixed.suffix}.{target.tag}.plan"
     with staged(plan) as temporary:
-        engine = build_engine(job.onnx, temporary, _shapes(job), target, job.progress)
+        engine = build_engine(
+            onnx,
+            temporary,
+            _shapes(job),
+            target,
+            job.progress,
+            precision=job.precision.name,
+            workspace=job.workspace,
+        )
         if target.gpu:
             with job.progress.stage("comparing TensorRT with PyTorch"):
-                found = _compare(job, TensorRTRunner(temporary), job.batch)
+                found = _compare(job, TensorRTRunner(temporary), tuple(dict.fromkeys(job.batch)))
         else:
             reason = f"no GPU here: built ahead of time ({target}) and not run"
-            found = Comparison(status="not verified", reason=reason, tolerance=job.tolerance)
-        parity = record(temporary, str(target), job.precision, found, ("torch", target.package))
-        _settle(temporary, parity)
+            found = Comparison(status="not verified", reason=reason, tolerance=job.tolerance), None
+        parity = _recorded(temporary, str(target), job, found, ("torch", target.package))
+        parity = _settle(job, temporary, parity)
     _require(parity, plan)
     return Exported(
         format="trt",
         files=(plan.name, passport_of(plan).name),
         bytes=engine.bytes,
         seconds=engine.seconds,
-        opset=opset_of(job.onnx),
+        opset=opset_of(onnx),
         parity=parity,
+        notes=_audited(engine.passport.audit),
+    )
+
+
+def _audited(audit: Audit | None) -> tuple[str, ...]:
+    if audit is None or audit.layer_share is None:
+        return ()
+    weights = "" if audit.weight_share is None else f", with {audit.weight_share:.1%} of the weights,"
+    return (f"{audit.layer_share:.1%} of the {audit.counted_on}'s layers{weights} compute in {audit.asked}",)
+
+
+def _export_split(job: _Job) -> Exported:
+    made = export_split(job.model, job.folder, job.samples, form=job.form, progress=job.progress)
+    return Exported(
+        format="onnx",
+        files=made.files,
+        bytes=made.bytes,
+        seconds=made.seconds,
+        opset=opset_of(job.folder / made.files[0]),
+        parity=made.parity,
+        notes=("the vision tower apart: images that are asked several questions pass it once",),
     )
 
 
@@ -209,7 +352,7 @@ def _shapes(job: _Job) -> Shapes:
     def shapes(name: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         rest = tuple(job.samples[name].shape[1:])
         ends = (rest, rest)
-        if name in TEXT_INPUTS:
+        if name in TEXT_INPUTS and not job.fixed.text_length:
             ends = ((1, *rest[1:]), rest)
         elif name in IMAGE_INPUTS and sides:
             ends = ((*rest[:-2], sides[0], sides[0]), (*rest[:-2], sides[1], sides[1]))
@@ -219,25 +362,62 @@ def _shapes(job: _Job) -> Shapes:
     return {name: shapes(name) for name in job.samples}
 
 
-def _compare(job: _Job, candidate: Runner, sizes: Sequence[int]) -> Comparison:
+def _compare(job: _Job, candidate: Runner, sizes: Sequence[int]) -> tuple[Comparison, Certificate | None]:
+    """In all sizes on a few samples; where that holds, on all samples of the reference."""
+    samples = job.samples if job.reference is None else {name: x[: sum(sizes)] for name, x in job.samples.items()}
     try:
-        with TorchRunner(job.model, next(job.model.parameters()).device) as reference, candidate:
-            found = check(reference, candidate, tried(job.model, job.samples, sizes), job.tolerance)
-            return found.model_copy(update={"samples": min(found.samples, len(job.samples["input_ids"]))})
+        with TorchRunner(job.model, next(job.model.parameters()).device) as ours, candidate:
+            given = tried(job.model, samples, sizes, any_length=not job.fixed.text_length)
+            found = check(ours, candidate, given, job.tolerance, job.precision.relative)
+            found = found.model_copy(update={"samples": min(found.samples, len(samples["input_ids"]))})
+            if job.reference is None or found.status == "failed":
+                return found, None
+            certificate = certify(candidate, ours, job.reference, job.tolerance, job.precision, job.fixed, job.progress)
     except InputError as error:  # the runtime refuses the file, or a batch that the model takes
-        return Comparison(status="failed", reason=error.problems[0].found, tolerance=job.tolerance)
+        return Comparison(status="failed", reason=error.problems[0].found, tolerance=job.tolerance), None
+    if not certificate.passed:
+        found = found.model_copy(update={"status": "failed", "reason": certificate.reason})
+    return found, certificate
+
+
+def _recorded(
+    path: Path, runtime: str, job: _Job, found: tuple[Comparison, Certificate | None], packages: Sequence[str]
+) -> Parity:
+    parity = record(path, runtime, job.precision.name, found[0], packages)
+    return parity.model_copy(update={"certificate": found[1], "attention": job.form.name})
 
 
 def _record_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.parity.json")
 
 
-def _settle(temporary: Path, parity: Parity) -> None:
-    """Put the record beside the export; of one that failed, leave nothing but the record."""
+def _settle(job: _Job, temporary: Path, parity: Parity) -> Parity:
+    """Put the record beside the export and into an ONNX file; of one that failed, leave nothing but the record."""
     if parity.status == "failed":
+        if temporary.suffix == ".onnx":
+            parity = parity.model_copy(update={"starts_at": _where(job, temporary)})
         for file in temporary.parent.iterdir():
             file.unlink()
+    elif temporary.suffix == ".onnx":
+        facts = {
+            "family": job.model.family,
+            "task": job.model.task,
+            "layers": ",".join(job.model.layers),
+            "precision": job.precision.name,
+            "certificate": parity.model_dump_json(exclude={"sha256", "graph_sha256"}),
+        }
+        digest = embed(temporary, facts)
+        parity = parity.model_copy(update={"graph_sha256": digest, "sha256": hashes_of(temporary)})
     _record_of(temporary).write_text(parity.model_dump_json(indent=2))
+    return parity
+
+
+def _where(job: _Job, path: Path) -> str:
+    """Where the error of a failed ONNX file starts."""
+    with job.progress.stage("looking for where the error starts"):
+        rows = job.fixed.batch or 1
+        inputs = {name: x[[row % len(x) for row in range(rows)]] for name, x in job.samples.items()}
+        return locate(job.model, path, inputs, job.tolerance).text
 
 
 def _require(parity: Parity, path: Path) -> None:

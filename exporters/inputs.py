@@ -30,6 +30,9 @@ class Fixed:
         return batch + (f".t{self.text_length}" if self.text_length else "")
 
 
+VARYING = Fixed()
+
+
 def image_sides(model: StepModel) -> tuple[int, int] | None:
     """Smallest and largest side in pixels of the images ``model`` reads; None when it reads none."""
     transform = FAMILIES[model.family].image_transform
@@ -61,6 +64,11 @@ def shortest(inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     return {name: value[chosen, :cut] if name in TEXT_INPUTS else value[chosen] for name, value in inputs.items()}
 
 
+def fitting(inputs: Mapping[str, Tensor], length: int) -> Tensor:
+    """Which texts have no token behind the first ``length``, (B,) bool."""
+    return inputs["attention_mask"][:, length:].sum(1) == 0
+
+
 def with_text_length(inputs: Mapping[str, Tensor], length: int | None) -> dict[str, Tensor]:
     """The samples whose texts fit into ``length`` tokens, cut to it; all of them as they are for None.
 
@@ -71,8 +79,7 @@ def with_text_length(inputs: Mapping[str, Tensor], length: int | None) -> dict[s
     """
     if length is None:
         return dict(inputs)
-    mask = inputs["attention_mask"]
-    fits = mask[:, length:].sum(1) == 0
+    mask, fits = inputs["attention_mask"], fitting(inputs, length)
     if length > mask.shape[1] or not fits.any():
         longest = int(mask.sum(1).max())
         raise usage_error(

@@ -21,8 +21,8 @@ from compressor.errors import input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.steps import StepModel
 from exporters.attention import FORMS, AttentionForm, Numerics
-from exporters.inputs import TEXT_INPUTS, Fixed, any_size, with_text_length
-from exporters.precision import in_precision
+from exporters.inputs import TEXT_INPUTS, VARYING, Fixed, any_size, with_text_length
+from exporters.precision import PRECISIONS, Precision, in_precision
 from exporters.staging import bytes_of, staged
 
 OUTPUT = "logits"
@@ -48,8 +48,8 @@ def export_onnx(
     opset: int | None = None,
     *,
     form: AttentionForm = FORMS["composed"],
-    dtype: torch.dtype = torch.float32,
-    fixed: Fixed = Fixed(),
+    precision: Precision = PRECISIONS["fp32"],
+    fixed: Fixed = VARYING,
 ) -> OnnxExport:
     """Trace ``model`` and write ``path``; weights above 1 GiB go to ``<path>.data`` beside it.
 
@@ -59,7 +59,7 @@ def export_onnx(
         samples: at least one row of each of the family's inputs, by name: (N, ...).
         opset: version of the ONNX operators; None leaves the choice to the exporter.
         form: how attention is written.
-        dtype: of weights and activations; pixels and logits are float32 in every graph.
+        precision: of weights and activations; pixels and logits are float32 in every graph. Nothing is quantised here.
         fixed: axes that take one size only.
 
     Raises:
@@ -75,8 +75,8 @@ def export_onnx(
     rows = _rows(samples, names, fixed)
     with staged(path) as temporary:
         with _silence():
-            traced = _Positional(in_precision(model, dtype), names, form, dtype).eval()
-            program = _trace(traced, _axes(model, names, rows, fixed), rows, opset or form.opset)
+            traced = _Positional(in_precision(model, precision.dtype), names, form, precision.dtype).eval()
+            program = _trace(traced, _axes(model, names, rows, fixed), rows, opset or form.opset or precision.opset)
             program.save(temporary, external_data=needs_data_file(weight_bytes(traced)))
         written = opset_of(temporary)
         if opset not in (None, written):

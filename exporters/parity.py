@@ -7,7 +7,6 @@ while every logit stays inside. So no rule on answers is needed; their agreement
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, repeat
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem
 from compressor.steps import StepModel
+from exporters.certificate import Certificate, round_up
 from exporters.inputs import any_size, shortest, trimmed
 from exporters.runners import Runner
 from exporters.staging import hashes_of
@@ -55,22 +55,37 @@ class Comparison(BaseModel):
 
 
 class Parity(Comparison):
-    """A comparison and what was compared: the record beside every export; ``sha256`` is by file name."""
+    """A comparison and what was compared: the record beside every export.
+
+    ``sha256`` is by file name, ``graph_sha256`` of an ONNX graph without its metadata. ``attention`` is the form it is
+    written in. ``certificate`` is the comparison on many real samples, ``held_back`` names the layers that a quantised
+    export computes in float32, and ``starts_at`` says of an export that failed where its error starts.
+    """
 
     runtime: str
     precision: str
     versions: Mapping[str, str]
     sha256: Mapping[str, str]
+    graph_sha256: str | None = None
+    attention: str | None = None
+    certificate: Certificate | None = None
+    held_back: tuple[str, ...] = ()
+    starts_at: str = ""
 
 
-def compare(reference: Tensor, candidate: Tensor, tolerance: float) -> Comparison:
-    """Compare logits, (B, classes) each; a candidate with a number that is not finite never passes."""
+def compare(reference: Tensor, candidate: Tensor, tolerance: float, relative: bool = False) -> Comparison:
+    """Compare logits, (B, classes) each; a candidate with a number that is not finite never passes.
+
+    ``tolerance`` is multiplied by the largest logit of the reference, where that is above 1, if it is ``relative``.
+    """
     if reference.shape != candidate.shape:
         reason = f"logits of shape {tuple(candidate.shape)}, not {tuple(reference.shape)}"
         return Comparison(status="failed", reason=reason, tolerance=tolerance)
     broken = int((~(reference.isfinite() & candidate.isfinite())).sum())
     if broken:
         return Comparison(status="failed", reason=f"{broken} logits are not finite", tolerance=tolerance)
+    if relative:
+        tolerance *= max(1.0, float(reference.abs().max()))
     errors = (reference.double() - candidate.double()).abs()
     largest = float(errors.max())
     failed = largest > tolerance
@@ -81,17 +96,23 @@ def compare(reference: Tensor, candidate: Tensor, tolerance: float) -> Compariso
         max_abs_error=largest,
         mean_abs_error=float(errors.mean()),
         answer_agreement=float((reference.argmax(-1) == candidate.argmax(-1)).double().mean()),
-        tightest_tolerance=_round_up(largest),
+        tightest_tolerance=round_up(largest),
     )
 
 
-def check(reference: Runner, candidate: Runner, given: Sequence[dict[str, Tensor]], tolerance: float) -> Comparison:
-    """Run both on all of the ``given`` batches, see :func:`tried`, and compare their logits."""
+def check(
+    reference: Runner,
+    candidate: Runner,
+    given: Sequence[dict[str, Tensor]],
+    tolerance: float,
+    relative: bool = False,
+) -> Comparison:
+    """Run both on all of the ``given`` batches, see :func:`tried`, and compare their logits as :func:`compare` does."""
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in given]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
     pixels = [inputs["pixel_values"] for inputs in given if "pixel_values" in inputs]
-    return compare(ours, theirs, tolerance).model_copy(
+    return compare(ours, theirs, tolerance, relative).model_copy(
         update={
             "samples": sum(_rows(inputs) for inputs in given),
             "batch_sizes": tuple(sorted({_rows(inputs) for inputs in given})),
@@ -101,11 +122,13 @@ def check(reference: Runner, candidate: Runner, given: Sequence[dict[str, Tensor
     )
 
 
-def tried(model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int]) -> list[dict[str, Tensor]]:
+def tried(
+    model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int], any_length: bool = True
+) -> list[dict[str, Tensor]]:
     """Batches of the given sizes, then of the last one, until every row was in one; then one for every varying axis.
 
     Rows are taken in turn, from the first again when they run out. The last batches are the shortest texts without
-    their padding, and, where images have any size, single images without theirs.
+    their padding, where a text may have ``any_length``, and, where images have any size, single images without theirs.
     """
     rows, start, given = _rows(samples), 0, []
 
@@ -118,7 +141,8 @@ def tried(model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int])
             break
         given.append(batch(start, size))
         start += size
-    given.append(shortest(samples, min(sizes)))
+    if any_length:
+        given.append(shortest(samples, min(sizes)))
     if any_size(model):
         given += [trimmed(batch(at, min(sizes)), model.dims.patch) for at in range(min(SINGLE_IMAGES, rows))]
     return given
@@ -149,23 +173,16 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
 
 def parity_failure(parity: Parity, name: str) -> CheckFailed:
     """The error for an export that does not answer as the model does."""
+    where = f"; {parity.starts_at}" if parity.starts_at else ""
     wider = f"; {parity.tightest_tolerance:.0e} would pass" if parity.tightest_tolerance else ""
     return CheckFailed(
         Problem(
-            f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}",
-            f"every logit within {parity.tolerance:.0e} of PyTorch's",
-            f"see {name}.parity.json; the export was removed: try another --opset or version of the runtime",
+            f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}{where}",
+            f"every logit within {parity.tolerance:.1g} of PyTorch's",
+            f"see {name}.parity.json; the export was removed: try another --opset, --attention or --precision",
         )
     )
 
 
 def _rows(inputs: Mapping[str, Tensor]) -> int:
     return len(next(iter(inputs.values())))
-
-
-def _round_up(error: float) -> float:
-    """To one significant digit: 1.43e-06 -> 2e-06."""
-    if error == 0:
-        return 0.0
-    exponent = math.floor(math.log10(error))
-    return float(f"{math.ceil(error / 10.0**exponent)}e{exponent}")

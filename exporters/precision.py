@@ -20,12 +20,16 @@ class Precision:
         name: as users type it.
         dtype: of weights and activations in the traced graph; LayerNorm and softmax are computed in float32.
         quantised: matrix products are made int8 after tracing.
+        opset: the ONNX operators it needs at least; None takes any.
+        on_cpu: whether ONNX Runtime's CPU provider can execute it.
         relative: the tolerance is multiplied by the largest logit of the reference, where that is above 1.
     """
 
     name: str
     dtype: torch.dtype = torch.float32
     quantised: bool = False
+    opset: int | None = None
+    on_cpu: bool = True
     relative: bool = True
 
     @property
@@ -39,7 +43,7 @@ PRECISIONS: Mapping[str, Precision] = {
     for precision in (
         Precision("fp32", relative=False),
         Precision("fp16", torch.float16),
-        Precision("bf16", torch.bfloat16),
+        Precision("bf16", torch.bfloat16, opset=22, on_cpu=False),  # convolutions in bfloat16 came with opset 22
         Precision("int8", quantised=True),
     )
 }

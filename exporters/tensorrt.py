@@ -1,30 +1,35 @@
 """ONNX to a TensorRT engine: one path for TensorRT 10 and 11 on their GPU, and for TensorRT-RTX, which needs none.
 
-Networks are strongly typed, so the precision is the ONNX file's own. TF32 is switched off: fp32 means fp32 here, as it
-does in PyTorch by default.
+Networks are strongly typed, so the precision is the ONNX file's own; the audit in the passport says how much of the
+engine computes in it. TF32 is switched off: fp32 means fp32 here, as it does in PyTorch by default.
 """
 
 from __future__ import annotations
 
 import importlib
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compressor.errors import DasError, environment_problem, input_error
 from compressor.progress import QUIET, Progress
+from exporters.audit import Audit, audit_engine, audit_network
 from exporters.staging import hashes_of, staged
 
 TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
 INSTALL = {TENSORRT: "pip install tensorrt", RTX: "pip install tensorrt-rtx"}
 # What an engine for RTX cards is built for ahead of time: Ampere, Ada, Blackwell.
 AHEAD_OF_TIME = ("SM80", "SM86", "SM89", "SM120")
+TIMING_CACHE = "timing.cache"  # beside the ONNX file
+NODES_NAMED = 5  # of those with the same problem
+MESSAGES_SHOWN = 8  # the latest
 
 Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 """Smallest, usual and largest shape of every input."""
@@ -60,12 +65,14 @@ class Passport(BaseModel):
 
     ``gpu`` is the name of the GPU it was built on, None when it was built ahead of time; ``capabilities`` are those it
     runs on; ``profile`` the smallest, usual and largest shape of every input; ``flags`` the builder flags that were
-    set; ``messages`` TensorRT's own warnings.
+    set; ``workspace`` the memory in bytes that a layer may use for itself, None for TensorRT's own limit;
+    ``timing_cache`` whether times of earlier builds were used: TensorRT-RTX measures none, its cache does nothing;
+    ``messages`` TensorRT's own warnings.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: int = 1
+    schema_version: int = 2
     package: str
     version: str
     gpu: str | None
@@ -75,6 +82,9 @@ class Passport(BaseModel):
     strongly_typed: bool = True
     flags: tuple[str, ...]
     tf32: bool
+    workspace: int | None = None
+    timing_cache: Literal["new", "used", "does nothing"] = "does nothing"
+    audit: Audit | None = None
     messages: tuple[str, ...]
 
 
@@ -115,16 +125,25 @@ def find_target() -> Target:
 
 
 def build_engine(
-    onnx_path: Path, plan_path: Path, shapes: Shapes, target: Target, progress: Progress = QUIET
+    onnx_path: Path,
+    plan_path: Path,
+    shapes: Shapes,
+    target: Target,
+    progress: Progress = QUIET,
+    *,
+    precision: str = "fp32",
+    workspace: int | None = None,
 ) -> Engine:
-    """Build ``plan_path`` and its passport from an ONNX file.
+    """Build ``plan_path`` and its passport from an ONNX file; times are kept in ``timing.cache`` beside that file.
 
     Args:
         onnx_path: with dynamic axes inside ``shapes``.
         plan_path: the engine's file; it and ``<plan>.json`` appear when they are complete.
         shapes: of every input with a dynamic axis.
         target: from :func:`find_target`.
-        progress: told about the two stages.
+        progress: told about the stages.
+        precision: what the ONNX file is meant to be in; the audit says how much of the engine is.
+        workspace: bytes a layer may use for itself while it runs; None leaves the limit to TensorRT.
 
     Raises:
         EnvironmentProblem: this TensorRT cannot parse or build the graph, or the file cannot be written.
@@ -136,15 +155,17 @@ def build_engine(
         builder = trt.Builder(logger)
     except TypeError:  # what a missing or too old driver looks like from Python
         raise _refused(target, trt, "has no driver it can use", messages) from None
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = _network(trt, builder)
     parser = trt.OnnxParser(network, logger)
     with progress.stage("reading the ONNX file into TensorRT"):
         if not parser.parse_from_file(str(onnx_path)):
-            errors = [parser.get_error(index) for index in range(parser.num_errors)]
-            reasons = [f"{error.node_operator()}: {error.code().name}, {error.desc()}" for error in errors]
+            reasons = _unsupported(trt, builder, logger, onnx_path) or _errors(parser)
             raise _refused(target, trt, f"cannot read {onnx_path}", reasons)
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it engines keep their types to themselves
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     if target.package == RTX:
         config.num_compute_capabilities = len(target.capabilities)
         for index, name in enumerate(target.capabilities):
@@ -154,10 +175,16 @@ def build_engine(
         profile.set_shape(name, smallest, usual, largest)
     if config.add_optimization_profile(profile) < 0:
         raise _refused(target, trt, f"does not take the profile {dict(shapes)}", messages)
+    times = onnx_path.with_name(TIMING_CACHE)
+    timing_cache = "does nothing" if target.package == RTX else use_timing_cache(config, times)
     with progress.stage(f"building the TensorRT engine for {target.tag}"):
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _refused(target, trt, f"cannot build {onnx_path}", messages)
+        limit = "" if workspace is None else f" in a workspace of {workspace} bytes"
+        fix = None if workspace is None else "a larger --workspace, or none"
+        raise _refused(target, trt, f"cannot build {onnx_path}{limit}", messages, fix)
+    if target.package != RTX:
+        save_timing_cache(config, times)
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     passport = Passport(
         package=target.package,
@@ -168,13 +195,80 @@ def build_engine(
         profile=shapes,
         flags=flags,
         tf32="TF32" in flags,
+        workspace=workspace,
+        timing_cache=timing_cache,
+        audit=audit_network(network, precision),
         messages=tuple(messages),
     )
     with staged(plan_path) as temporary:
         temporary.write_bytes(plan)
         passport_of(temporary).write_text(passport.model_dump_json(indent=2))
+        if target.gpu:
+            passport = audit_plan(temporary, precision)
     seconds = time.perf_counter() - started
     return Engine(plan_path, passport, plan_path.stat().st_size, seconds)
+
+
+def audit_plan(plan: Path, precision: str) -> Passport:
+    """Audit the engine itself, on the machine it is for, and write the finding into its passport.
+
+    Raises:
+        DasError: as :func:`load_engine`.
+    """
+    engine, trt = load_engine(plan)
+    inspector = engine.create_engine_inspector()
+    found = audit_engine(inspector.get_engine_information(trt.LayerInformationFormat.JSON), precision)
+    passport = read_passport(plan).model_copy(update={"audit": found})
+    passport_of(plan).write_text(passport.model_dump_json(indent=2))
+    return passport
+
+
+def use_timing_cache(config: Any, path: Path) -> Literal["new", "used"]:
+    """Give a builder's ``config`` the times in ``path``; an empty cache where there are none, or of another machine."""
+    if path.exists():
+        cache = config.create_timing_cache(path.read_bytes())
+        if cache and config.set_timing_cache(cache, ignore_mismatch=False):
+            return "used"
+    cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    return "new"
+
+
+def save_timing_cache(config: Any, path: Path) -> None:
+    """Keep what a build measured in ``path``.
+
+    Raises:
+        EnvironmentProblem: the file cannot be written.
+    """
+    cache = config.get_timing_cache()
+    with staged(path) as temporary:
+        temporary.write_bytes(cache.serialize())
+
+
+def _network(trt: Any, builder: Any) -> Any:
+    return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+
+
+def _unsupported(trt: Any, builder: Any, logger: Any, onnx_path: Path) -> list[str]:
+    """What is wrong with every node that this TensorRT cannot take; the parser alone stops early."""
+    network = _network(trt, builder)  # a parser does not keep its network alive
+    parser = trt.OnnxParser(network, logger)
+    parser.supports_model_v2(onnx_path.read_bytes(), str(onnx_path))
+    return _errors(parser)
+
+
+def _errors(parser: Any) -> list[str]:
+    """One clause for all nodes of one operator with the same problem."""
+    nodes = defaultdict(list)
+    for error in (parser.get_error(index) for index in range(parser.num_errors)):
+        problem = f"{error.node_operator()}: {error.code().name}, {error.desc()}"
+        nodes[problem].append(error.node_name() or f"node {error.node()}")
+
+    def named(names: list[str]) -> str:
+        more = f" and {len(names) - NODES_NAMED} more" if len(names) > NODES_NAMED else ""
+        return ", ".join(names[:NODES_NAMED]) + more
+
+    return [f"{problem}, at {named(names)}" for problem, names in nodes.items()]
 
 
 def passport_of(plan: Path) -> Path:
@@ -182,20 +276,32 @@ def passport_of(plan: Path) -> Path:
     return plan.with_name(f"{plan.name}.json")
 
 
+def read_passport(plan: Path) -> Passport:
+    """The passport of a plan that is there.
+
+    Raises:
+        InputError: the plan or its passport is missing or damaged.
+    """
+    try:
+        if not plan.is_file():
+            raise FileNotFoundError("no such file")
+        return Passport.model_validate_json(passport_of(plan).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise input_error(
+            f"{plan} cannot be read ({error})", "an engine and its passport", "das export --trt"
+        ) from None
+
+
 def load_engine(plan: Path) -> tuple[Any, Any]:
     """Deserialise a plan with the package that built it. Returns the engine and that package's module.
 
     Raises:
         InputError: the plan or its passport is missing or damaged.
-        EnvironmentProblem: built for another GPU, or the package is missing, or refuses the plan.
+        EnvironmentProblem: no GPU, built for another GPU, or the package is missing, or refuses the plan.
     """
-    try:
-        passport = Passport.model_validate_json(passport_of(plan).read_bytes())
-        content = plan.read_bytes()
-    except (OSError, ValidationError) as error:
-        raise input_error(
-            f"{plan} cannot be read ({error})", "an engine and its passport", "das export --trt"
-        ) from None
+    passport, content = read_passport(plan), plan.read_bytes()
+    if not torch.cuda.is_available():
+        raise environment_problem("no CUDA device", f"a GPU, for {plan}", "use another runtime, or a GPU machine")
     here = "SM{}{}".format(*torch.cuda.get_device_capability())
     if here not in passport.capabilities:
         raise environment_problem(
@@ -241,13 +347,13 @@ def _one_logger(trt: Any) -> tuple[Any, list[str]]:
     return Collecting(), messages
 
 
-def _refused(target: Target, trt: Any, what: str, messages: list[str]) -> DasError:
+def _refused(target: Target, trt: Any, what: str, messages: list[str], fix: str | None = None) -> DasError:
     return environment_problem(
         f"{target.package} {trt.__version__} {what} ({_joined(messages)})",
         f"an engine of {target}",
-        f"a newer version: {INSTALL[target.package]} --upgrade",
+        fix or f"a newer version: {INSTALL[target.package]} --upgrade",
     )
 
 
 def _joined(messages: list[str]) -> str:
-    return "; ".join(message.strip() for message in messages[-4:]) or "it gives no reason"
+    return "; ".join(message.strip() for message in messages[-MESSAGES_SHOWN:]) or "it gives no reason"

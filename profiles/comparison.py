@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from profiles.environment import Environment
 from profiles.latency import Latency, Speedup
 from profiles.memory import Memory
+from profiles.questions import Questions
 
 SCHEMA_VERSION = 1
 PROFILE = "profile.json"  # a ProfileReport in a run's folder
@@ -25,6 +26,21 @@ class Pair(BaseModel):
     def difference(self) -> int:
         """Negative where the slim model needs less."""
         return self.slim - self.full
+
+
+class Trims(BaseModel):
+    """MACs of the slim model without and with its exact trims, which leave out what no logit depends on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    before: int
+    after: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def saved(self) -> int:
+        """What the trims save, apart from the skipped layers."""
+        return self.before - self.after
 
 
 class MemoryPair(BaseModel):
@@ -73,8 +89,9 @@ class NotMeasured(BaseModel):
 class ProfileReport(BaseModel):
     """Full against slim, measured in turns on one machine.
 
-    MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them.
-    ``seconds`` is the time each comparison was measured for.
+    MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them. The slim
+    model is the one with its exact ``trims``, None in profiles of an older das, which had none.
+    ``seconds`` is the time each comparison was measured for. ``questions`` on one image are there when asked for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -94,3 +111,5 @@ class ProfileReport(BaseModel):
     runtimes: tuple[RuntimeProfile, ...]
     environment: Environment
     not_measured: tuple[NotMeasured, ...]
+    trims: Trims | None = None
+    questions: Questions | None = None

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from compressor.steps import StepModel, steps_of
+from compressor.trims import FirstRow
 from profiles.parts import by_part
 
 HEADER = "MACs (1 MAC = 2 FLOPs)"
@@ -119,8 +120,13 @@ def _handles(hidden: Counter[str]) -> dict[str, Handle]:
 
 def _unused(model: StepModel, uncalled: set[str]) -> tuple[str, ...]:
     """The outermost of the uncalled modules that hold weights."""
+    # A block that computes its first row reads its weights without calling all of its modules.
+    inside = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, FirstRow))
     return tuple(
         name
         for name, module in model.named_modules()
-        if name in uncalled and name.rpartition(".")[0] not in uncalled and any(True for _ in module.parameters())
+        if name in uncalled
+        and name.rpartition(".")[0] not in uncalled
+        and not name.startswith(inside)
+        and any(True for _ in module.parameters())
     )

@@ -83,7 +83,7 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
                 _export(part, path)
             subject = Subject(partial(_module, part), path)
             runner = stack.enter_context(runtime.open(subject, job.device.type, torch.get_num_threads()))
-            calls[form] = partial(runner.run, {name: value.cpu() for name, value in part.inputs.items()})
+            calls[form] = runner.bind({name: value.cpu() for name, value in part.inputs.items()})
         times = measure(
             calls,
             seconds=seconds,

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profiles.comparison import ProfileReport
-from profiles.tables import cost_table, latency_table, not_measured, uncounted, verdicts
+from profiles.tables import Table, cost_table, latency_tables, not_measured, uncounted, verdicts
 
 
 def to_markdown(report: ProfileReport) -> str:
     """The whole profile as a Markdown section."""
     place = report.environment
     versions = ", ".join(f"{package} {version}" for package, version in place.versions.items())
-    costs, latency = cost_table(report), latency_table(report)
     parts = (
         f"## Profile of {report.run}",
         f"{report.family}, {report.task}; skipped: {', '.join(report.skipped)}.",
-        f"### {costs.title}",
-        markdown_table(costs.header, costs.rows),
+        *_section(cost_table(report)),
         uncounted(report.uncounted),
-        f"### {latency.title}",
-        markdown_table(latency.header, latency.rows),
+        *(part for latency in latency_tables(report) for part in _section(latency)),
         bullets(verdicts(report)),
         f"Measured on {place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}); {versions}.",
         "### Not measured",
         bullets(not_measured(report)),
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _section(table: Table) -> tuple[str, str]:
+    return f"### {table.title}", markdown_table(table.header, table.rows)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

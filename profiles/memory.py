@@ -80,12 +80,13 @@ def measure_here(request: MemoryRequest) -> Memory:
     subject = Subject(load, request.onnx)
     before = process.memory_info().rss
     with runtime.open(subject, request.device, request.threads) as runner:
+        bound = runner.bind(inputs)
         _give_back_what_loading_took()
         if request.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         with _watch(process) as seen:
             for _ in range(CALLS):
-                runner.run(inputs)
+                bound()
     return Memory(before=before, peak=max(seen), **_gpu(request))
 
 

@@ -24,7 +24,7 @@ def by_part(model: StepModel, amount: Callable[[str], int]) -> dict[str, int]:
     for step in steps_of(model.rounds):
         block = f"blocks.{step.name}"
         modules = model.blocks[step.name].named_modules(prefix=block)
-        beside = sum(amount(name) for name, module in modules if name != block and isinstance(module, Adapter))
+        beside = 0 if step.skipped else sum(amount(name) for name, module in modules if isinstance(module, Adapter))
         totals[PARALLEL] += beside
         totals[SKIP if step.skipped else step.pool or BRIDGES] += amount(block) - beside
     totals[SKIP] += amount("skips")

@@ -6,24 +6,27 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from compressor.errors import EnvironmentProblem, Problem, UsageError
+from compressor.families import FAMILIES
 from compressor.job import choose_device
 from compressor.progress import QUIET, Progress
 from compressor.runs import Run, cannot_write, write_json
-from exporters.export import EXPORTS, ONNX_FILES, export
+from exporters.export import EXPORTS, export, file_name
 from exporters.onnx import weight_bytes
+from exporters.precision import PRECISIONS
+from exporters.split import check_splittable, export_split, has_split
 from exporters.staging import bytes_of
-from profiles.comparison import PROFILE, MemoryPair, NotMeasured, Pair, ProfileReport, RuntimeProfile
+from profiles.comparison import PROFILE, MemoryPair, NotMeasured, Pair, ProfileReport, RuntimeProfile, Trims
 from profiles.environment import environment
 from profiles.flops import Macs, count
 from profiles.latency import cuda_clock, measure, speedup, wall_clock
 from profiles.memory import Memory, MemoryRequest, memory
 from profiles.parts import parameters, without_idle
+from profiles.questions import Questions, measure_questions
 from profiles.runtimes import RUNTIMES, Runtime, Subject, inputs_of, obstacles
 
 FULL, SLIM = "full", "slim"
@@ -40,6 +43,7 @@ class _Bench:
     seconds: float
     device: str
     progress: Progress
+    questions: int | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def profile(
     threads: int | None = None,
     seconds: float = 20.0,
     device: str | None = None,
+    questions_per_image: int | None = None,
     progress: Progress = QUIET,
 ) -> ProfileReport:
     """Measure what skipping gained: MACs, parameters, files, latency, throughput, memory.
@@ -68,31 +73,42 @@ def profile(
 
     Args:
         run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
-        runtimes: names of ``RUNTIMES``; every one that can run on the device when empty.
+        runtimes: names of ``RUNTIMES``; those used by default that can run on the device when empty.
         batch: samples in one call.
         threads: CPU threads of every runtime; PyTorch's own choice when left out.
         seconds: how long full and slim are timed in each runtime.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        questions_per_image: so many questions on one image are timed in ONNX Runtime, too, by the whole graph and with
+            the vision tower apart; split exports are made where they are missing.
         progress: told what is going on.
 
     Raises:
-        UsageError: unknown runtime, or a number that cannot be.
+        UsageError: unknown runtime, a number that cannot be, or a model that has no vision tower to put apart.
         InputError: the full checkpoint is gone or has changed.
         EnvironmentProblem: a device or runtime that was asked for is not here, or the ONNX files cannot be written.
         CheckFailed: an ONNX file that was made on the way does not answer as its model does.
     """
     chosen = choose_runtimes(runtimes, device)
-    _check_positive({"batch": batch, "threads": threads, "seconds": seconds})
-    place, folder, onnx = choose_device(device).type, run.path / EXPORTS, ONNX_FILES["fp32"]
+    numbers = {"batch": batch, "threads": threads, "seconds": seconds, "questions-per-image": questions_per_image}
+    _check_positive(numbers)
+    if questions_per_image:
+        family = FAMILIES[run.manifest.family]
+        check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
+        choose_runtimes(["onnxruntime"], device)
+    place, folder, onnx = choose_device(device).type, run.path / EXPORTS, file_name(PRECISIONS["fp32"])
     subjects = {
         FULL: Subject(lambda: without_idle(run.load_full()), folder / FULL / onnx),
         SLIM: Subject(run.load_slim, folder / onnx),
     }
     with _cpu_threads(threads) as used:
-        bench = _Bench(run, subjects, batch, used, seconds, place, progress)
+        bench = _Bench(run, subjects, batch, used, seconds, place, progress, questions_per_image)
         measured_in = environment(place, used)
-        counted = {which: _count(which, bench, any(runtime.needs_onnx for runtime in chosen)) for which in subjects}
+        needs_onnx = bool(questions_per_image) or any(runtime.needs_onnx for runtime in chosen)
+        counted = {which: _count(which, bench, needs_onnx) for which in subjects}
+        with progress.stage("counting MACs of the slim model without its trims"):
+            untrimmed = count(run.load_saved(), inputs_of(run, 1)).total
         compared = [_compare(runtime, bench, counted) for runtime in chosen]
+        questions = _questions(bench) if questions_per_image else None
     full, slim = counted[FULL], counted[SLIM]
     return ProfileReport(
         run=run.path.name,
@@ -108,12 +124,14 @@ def profile(
         parameters_by_pool=_pairs(full.parameters, slim.parameters),
         runtimes=tuple(found for found, _ in compared),
         environment=measured_in,
+        trims=Trims(before=untrimmed, after=slim.macs.total),
+        questions=questions,
         not_measured=(*(entry for _, missing in compared for entry in missing), *_left_out(chosen, place)),
     )
 
 
 def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Runtime, ...]:
-    """The runtimes called ``names``; when there are none, all that can run on ``device``.
+    """The runtimes called ``names``; when there are none, those used by default that can run on ``device``.
 
     Raises:
         UsageError: a runtime or kind of device that das does not know.
@@ -126,7 +144,8 @@ def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Ru
     blocked = obstacles(choose_device(device).type)
     if missing := [blocked[name] for name in names if name in blocked]:
         raise EnvironmentProblem(*missing)
-    return tuple(runtime for name, runtime in RUNTIMES.items() if (name in names if names else name not in blocked))
+    default = tuple(name for name, runtime in RUNTIMES.items() if runtime.by_default and name not in blocked)
+    return tuple(runtime for name, runtime in RUNTIMES.items() if name in (names or default))
 
 
 def save(run: Run, report: ProfileReport) -> Path:
@@ -173,6 +192,9 @@ def _count(which: str, bench: _Bench, needs_onnx: bool) -> _Counted:
     if needs_onnx and not subject.onnx.exists():
         bench.progress.say(f"exporting the {which} model to ONNX, to time it")
         export(model, samples, subject.onnx.parent, ["onnx"], progress=bench.progress)
+    if bench.questions and not has_split(subject.onnx.parent):
+        bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
+        export_split(model, subject.onnx.parent, samples, progress=bench.progress)
     return _Counted(macs, parameters(model), weight_bytes(model))
 
 
@@ -187,7 +209,7 @@ def _compare(
             for which, subject in bench.subjects.items()
         }
         times = measure(
-            {which: partial(runner.run, inputs) for which, runner in runners.items()},
+            {which: runner.bind(inputs) for which, runner in runners.items()},
             seconds=bench.seconds,
             batch=bench.batch,
             clock=cuda_clock if bench.device == "cuda" and runtime.seen_by_torch else wall_clock,
@@ -210,6 +232,18 @@ def _compare(
         memory=None if failed else MemoryPair.model_validate(needed),
     )
     return found, [NotMeasured(what=f"memory, {which}, {runtime.name}", why=why) for which, why in failed.items()]
+
+
+def _questions(bench: _Bench) -> Questions:
+    assert bench.questions
+    return measure_questions(
+        {which: subject.onnx for which, subject in bench.subjects.items()},
+        inputs_of(bench.run, bench.questions),
+        device=bench.device,
+        threads=bench.threads,
+        seconds=bench.seconds,
+        progress=bench.progress,
+    )
 
 
 def _memory(runtime: Runtime, which: str, bench: _Bench) -> Memory | str:

@@ -16,17 +16,18 @@ from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from compressor.runs import Run, ScorePair, cannot_write, write_json
 from compressor.steps import steps_of
 from compressor.tasks import TASKS, judged_by_full
+from compressor.trims import trim
 from exporters.export import EXPORTS
 from exporters.onnx import weight_bytes
 from exporters.parity import Parity
 from profiles.budgets import budget_sentence, tries_table, with_measured
-from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport
+from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport, Trims
 from profiles.contrasts import Contrast, comparable, contrast
 from profiles.flops import count
 from profiles.markdown import bullets, markdown_table
 from profiles.parts import parameters, without_idle
 from profiles.runtimes import inputs_of
-from profiles.tables import Table, costs_of, latency_table, peaks, quantity, size, verdicts
+from profiles.tables import Table, costs_of, latency_tables, peaks, quantity, size, verdicts
 
 SCHEMA_VERSION = 1
 REPORT, MARKDOWN = "report.json", "report.md"
@@ -54,12 +55,13 @@ class Candidate(BaseModel):
 
 
 class Costs(BaseModel):
-    """MACs of one sample (1 MAC = 2 FLOPs), parameters, and bytes of the float32 weights."""
+    """MACs of one sample (1 MAC = 2 FLOPs), parameters, and bytes of the float32 weights; slim is with its trims."""
 
     model_config = ConfigDict(frozen=True)
 
     macs: Pair
     macs_by_pool: dict[str, Pair]
+    trims: Trims
     parameters: Pair
     parameters_by_pool: dict[str, Pair]
     weight_bytes: Pair
@@ -146,20 +148,22 @@ def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tup
 
 
 def measure_costs(run: Run) -> Costs:
-    """Count the full and the slim model on one real sample.
+    """Count the full and the slim model, this one without and with its trims, on one real sample.
 
     Raises:
         InputError: the full checkpoint is gone or has changed.
     """
     sample = inputs_of(run, 1)
-    full, slim = without_idle(run.load_full()), run.load_slim()
-    before, after = count(full, sample), count(slim, sample)
+    full, saved = without_idle(run.load_full()), run.load_saved()
+    slim = trim(saved)
+    before, untrimmed, after = (count(model, sample) for model in (full, saved, slim))
     sizes = parameters(full), parameters(slim)
     return Costs(
         macs=Pair(full=before.total, slim=after.total),
         macs_by_pool={
             part: Pair(full=before.by_pool[part], slim=after.by_pool.get(part, 0)) for part in before.by_pool
         },
+        trims=Trims(before=untrimmed.total, after=after.total),
         parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
         parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},
         weight_bytes=Pair(full=weight_bytes(full), slim=weight_bytes(slim)),
@@ -301,7 +305,7 @@ def costs_table(report: CompressionReport) -> Table:
     """MACs, parameters, weights and, once it was measured, memory of full and slim."""
     costs, memory = report.costs, peaks(report.profile) if report.profile else {}
     sizes = {"weights, float32": costs.weight_bytes, **memory}
-    return costs_of(costs.macs, costs.macs_by_pool, costs.parameters, sizes)
+    return costs_of(costs.macs, costs.macs_by_pool, costs.trims, costs.parameters, sizes)
 
 
 def gates_table(report: CompressionReport) -> Table:
@@ -415,7 +419,7 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
     if report.budget and report.budget.tries:
         found.append(tries_table(report.budget))
     if report.profile:
-        found.append(latency_table(report.profile))
+        found += latency_tables(report.profile)
     if report.exports:
         found.append(exports_table(report))
     if any(entry.gate is not None for entry in report.candidates):

@@ -14,9 +14,9 @@ from compressor.job import choose_device
 from compressor.runs import Run
 from compressor.steps import StepModel
 from exporters.inputs import trimmed
-from exporters.runners import OnnxRunner, Runner, TorchRunner, require_provider
+from exporters.runners import DEVICES, OnnxRunner, Runner, TorchRunner, require_compiler, require_provider
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {device: provider for provider, device in DEVICES.items()}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Runtime:
         needs_onnx: whether it executes the ONNX file.
         seen_by_torch: whether PyTorch's CUDA events and memory counters see its work.
         open: subject, device ("cpu" or "cuda") and CPU threads to a runner that is still to be entered.
+        by_default: whether it is used when none is named.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Runtime:
     needs_onnx: bool
     seen_by_torch: bool
     open: Callable[[Subject, str, int], Runner]
+    by_default: bool = True
 
 
 def obstacles(device: str) -> dict[str, Problem]:
@@ -71,6 +73,15 @@ def inputs_of(run: Run, size: int) -> dict[str, Tensor]:
 
 def _open_torch(subject: Subject, device: str, threads: int) -> Runner:
     return TorchRunner(_own(subject.load()), device)
+
+
+def _open_compiled(subject: Subject, device: str, threads: int) -> Runner:
+    return TorchRunner(_own(subject.load()), device, compiled=True)
+
+
+def _can_compile(device: str) -> None:
+    choose_device(device)
+    require_compiler()
 
 
 def _own(model: StepModel) -> StepModel:
@@ -102,6 +113,15 @@ RUNTIMES: dict[str, Runtime] = {
             needs_onnx=True,
             seen_by_torch=False,
             open=_open_onnxruntime,
+        ),
+        Runtime(
+            "compile",
+            package="torch",
+            check=_can_compile,
+            needs_onnx=False,
+            seen_by_torch=True,
+            open=_open_compiled,
+            by_default=False,  # compiling a large model takes minutes
         ),
     )
 }

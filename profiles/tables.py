@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from profiles.comparison import Pair, ProfileReport
+from profiles.comparison import Pair, ProfileReport, Trims
 from profiles.family import FlopsReport
 from profiles.flops import HEADER
 from profiles.latency import Latency
+from profiles.questions import Questions
 
 Row = tuple[str, ...]
+TRIMS = "  of it trims, exact, no accuracy cost"
 PREFIXES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
@@ -38,13 +40,21 @@ def flops_table(report: FlopsReport) -> Table:
 def cost_table(report: ProfileReport) -> Table:
     """MACs, parameters, weights as each runtime reads them, and memory of full and slim."""
     files = {f"weights, {runtime.name}": runtime.file_bytes for runtime in report.runtimes}
-    return costs_of(report.macs, report.macs_by_pool, report.parameters, files | peaks(report))
+    return costs_of(report.macs, report.macs_by_pool, report.trims, report.parameters, files | peaks(report))
 
 
-def costs_of(macs: Pair, macs_by_pool: Mapping[str, Pair], parameters: Pair, sizes: Mapping[str, Pair]) -> Table:
-    """MACs and their parts, parameters, and ``sizes`` in bytes of full and slim."""
+def costs_of(
+    macs: Pair,
+    macs_by_pool: Mapping[str, Pair],
+    trims: Trims | None,
+    parameters: Pair,
+    sizes: Mapping[str, Pair],
+) -> Table:
+    """MACs, their parts and what of the saving is trims, parameters, and ``sizes`` in bytes of full and slim."""
     parts = {part: pair for part, pair in macs_by_pool.items() if pair.full or pair.slim}
     rows = [_row(HEADER, macs), *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items())]
+    if trims:
+        rows.append((TRIMS, "", "", quantity(trims.saved, like=macs.full), f"{trims.saved / macs.full:.1%}"))
     rows.append(_row("parameters", parameters))
     rows += [_row(name, pair, unit="B") for name, pair in sizes.items()]
     return Table("What it costs", ("", "full", "slim", "saved", ""), tuple(rows))
@@ -73,9 +83,31 @@ def latency_table(report: ProfileReport) -> Table:
     return Table(f"Latency in ms ({settings})", header, tuple((name, *_times(found, on_gpu)) for name, found in timed))
 
 
+def latency_tables(report: ProfileReport) -> tuple[Table, ...]:
+    """Every table of latencies that the report has."""
+    asked = report.questions
+    return (latency_table(report), *((questions_table(asked),) if asked else ()))
+
+
+def questions_table(asked: Questions) -> Table:
+    """All questions on one image: in one batch of the whole graph, and with the vision tower apart."""
+    timed = [
+        (f"{which}, {how}", latency)
+        for which, found in (("full", asked.full), ("slim", asked.slim))
+        for how, latency in (("whole graph", found.whole), ("vision tower once", found.split))
+    ]
+    title = f"Latency in ms of {asked.count} question{'s' * (asked.count > 1)} on one image (ONNX Runtime)"
+    header = ("", "p50", "p90", "p99", "spread", "n", "questions/s")
+    return Table(title, header, tuple((name, *_times(latency, on_gpu=False)) for name, latency in timed))
+
+
 def verdicts(report: ProfileReport) -> tuple[str, ...]:
-    """One sentence for each runtime."""
-    return tuple(f"{runtime.name}: {runtime.speedup.verdict}" for runtime in report.runtimes)
+    """One sentence for each runtime, and for questions on one image one for each model."""
+    found = tuple(f"{runtime.name}: {runtime.speedup.verdict}" for runtime in report.runtimes)
+    if not report.questions:
+        return found
+    both = (("full", report.questions.full), ("slim", report.questions.slim))
+    return (*found, *(f"{which}, vision tower once: {pair.speedup.verdict}" for which, pair in both))
 
 
 def not_measured(report: ProfileReport) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def test_the_record_of_a_search_answers_for_every_number_of_layers(shared_run):
     assert record.full.divergence == 0
     assert all(0 <= point.value <= 1 and point.divergence > 0 for point in record.points)
     assert record.macs_saved.keys() == record.parameters_saved.keys() == set(shared_run.manifest.candidates)
-    full, slim = (sum(p.numel() for p in m.parameters()) for m in (shared_run.load_full(), shared_run.load_slim()))
+    full, slim = (sum(p.numel() for p in m.parameters()) for m in (shared_run.load_full(), shared_run.load_saved()))
     assert full == record.parameters
     assert full - slim == sum(record.parameters_saved[name] for name in record.chosen[8])
     assert record.forwards.keys() >= {"fitting", "encoding", "scoring"}
@@ -91,7 +91,7 @@ def test_the_papers_loop_logs_its_gates(workshop):
 
 
 def test_only_the_adapters_of_the_choice_are_trained(shared_run):
-    full, slim = shared_run.load_full().state_dict(), shared_run.load_slim()
+    full, slim = shared_run.load_full().state_dict(), shared_run.load_saved()
     skipped = {f"blocks.{name}" for name in slim.skipped}
     for name, value in slim.state_dict().items():
         if ".".join(name.split(".")[:2]) not in skipped:
@@ -251,7 +251,7 @@ def test_all_layers_of_a_scope_can_go(workshop):
 
 def test_train_head_trains_poolers_and_head_and_leaves_the_full_model_alone(workshop):
     run = compress(settings(skip=None, layers=("FL1",), train_head=True))
-    full, slim = run.load_full().state_dict(), run.load_slim().state_dict()
+    full, slim = run.load_full().state_dict(), run.load_saved().state_dict()
     moved = {name for name, value in slim.items() if name in full and not torch.equal(value, full[name])}
     assert moved
     assert all(name.startswith("epilogue.") for name in moved)
@@ -275,7 +275,7 @@ def test_compressing_a_checkpoint_of_the_public_das_code(workshop):
         content["state_dict"][key] = torch.cat([old, old])[:20]
     torch.save(content, "das.ckpt")
     run = compress(settings(checkpoint="das.ckpt", skip=None, layers=("FL1-2", "FV0"), recover="none"))
-    slim, state = run.load_slim(), content["state_dict"]
+    slim, state = run.load_saved(), content["state_dict"]
     assert torch.equal(slim.blocks["FL1"].up_proj.weight, state["adapter_list_l.1.0.up_proj.weight"])
     assert torch.equal(slim.blocks["text_bridge"].class_token, state["token4classifier"])
     assert torch.equal(
@@ -332,7 +332,7 @@ def test_adapting_a_pre_trained_checkpoint(workshop):
     run = compress(
         settings(checkpoint=str(GOLDEN / "meter_tiny_pretrain.ckpt"), adapt=True, tokenizer="tokenizer.json", skip=1)
     )
-    slim = run.load_slim()
+    slim = run.load_saved()
     assert run.manifest.results.full is None
     assert slim.dims.parallel_width == 4
     kept = next(name for name in ("FL0", "FV0") if name not in slim.skipped)

@@ -33,7 +33,7 @@ from profiles.markdown import to_markdown
 from profiles.memory import MemoryRequest, memory
 from profiles.profile import choose_runtimes, parity, profile
 from profiles.report import KEPT, REPLACED, build_report, measure_costs, save_report, sentences, tables
-from profiles.tables import cost_table, latency_table, quantity, size
+from profiles.tables import TRIMS, cost_table, latency_table, quantity, size
 from tests.support import GOLDEN
 
 CHECKPOINT = GOLDEN / "meter_tiny_vqa.ckpt"
@@ -72,7 +72,8 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
     slim = remove_layers(full, plan)
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
     labels = tuple(map(str, range(dims.classes)))
-    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, samples=samples, record=None, log=log)
+    kept = {"samples": samples, "answers": None, "record": None, "log": log}
+    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, **kept)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +214,8 @@ def test_a_whole_profile(run, report):
     assert [entry.name for entry in report.runtimes] == ["torch", "onnxruntime"]
     assert report.macs.difference < 0
     assert report.macs.difference == sum(pair.difference for pair in report.macs_by_pool.values())
+    assert report.trims.after == report.macs.slim < report.trims.before < report.macs.full
+    assert report.trims.saved == report.trims.before - report.trims.after
     assert report.parameters.full == sum(p.numel() for p in run.load_full().parameters())
     assert report.parameters.slim == sum(p.numel() for p in run.load_slim().parameters())
     assert report.skipped == LAYERS
@@ -236,7 +239,14 @@ def test_a_profile_survives_json(report):
 
 def test_markdown_says_it_all(report):
     text = to_markdown(report)
-    for expected in ("MACs (1 MAC = 2 FLOPs)", "Not counted: ", "softmax (in attention)", "torch: ", "Not measured"):
+    for expected in (
+        "MACs (1 MAC = 2 FLOPs)",
+        TRIMS.strip(),
+        "Not counted: ",
+        "softmax (in attention)",
+        "torch: ",
+        "Not measured",
+    ):
         assert expected in text
 
 

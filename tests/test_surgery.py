@@ -213,7 +213,7 @@ def test_the_slim_model_reloads_in_a_new_process(shared_run, tmp_path):
 
 
 def test_the_file_shrinks_by_what_the_removed_layers_weighed(shared_run):
-    full, slim = shared_run.load_full(), shared_run.load_slim()
+    full, slim = shared_run.load_full(), shared_run.load_saved()
     saved = sum(v.nbytes for v in full.state_dict().values()) - sum(v.nbytes for v in slim.state_dict().values())
     removed = sum(weigh(full.blocks[name]) for name in slim.skipped)
     adapters = sum(weigh(slim.blocks[name]) for name in slim.skipped)

@@ -2,97 +2,105 @@
 
 import ast
 import importlib
+import json
+import warnings
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+import exporters.audit
 import exporters.export
 import exporters.runners
 import exporters.tensorrt
 from compressor.errors import EnvironmentProblem, InputError
+from exporters.audit import audit_engine, audit_network
 from exporters.export import export
 from exporters.parity import Parity
 from exporters.runners import TensorRTRunner
-from exporters.tensorrt import Passport, Target, build_engine, find_target
+from exporters.tensorrt import (
+    Passport,
+    Target,
+    build_engine,
+    find_target,
+    passport_of,
+    save_timing_cache,
+    use_timing_cache,
+)
 from tests.exported import full, full_onnx, samples, slim
+from tests.support import GOLDEN
 
 AHEAD = Target("tensorrt_rtx", ("SM86",), None)
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
 
-# Every name of TensorRT's that das uses, by class. All are in TensorRT 10.16, 11.4 and TensorRT-RTX 1.7.
-IN_EVERY_TENSORRT = {
-    "module": {
-        "Builder",
-        "BuilderFlag",
-        "DataType",
-        "ILogger",
-        "NetworkDefinitionCreationFlag",
-        "OnnxParser",
-        "Runtime",
-        "TensorIOMode",
-        "__version__",
-    },
-    "Builder": {
-        "build_serialized_network",
-        "create_builder_config",
-        "create_network",
-        "create_optimization_profile",
-    },
-    "BuilderFlag": {"TF32", "__members__"},
-    "DataType": {"BF16", "BOOL", "FLOAT", "HALF", "INT32", "INT64"},
-    "IBuilderConfig": {"add_optimization_profile", "clear_flag", "get_flag"},
-    "ICudaEngine": {
-        "create_execution_context",
-        "get_tensor_dtype",
-        "get_tensor_mode",
-        "get_tensor_name",
-        "num_io_tensors",
-    },
-    "IExecutionContext": {"execute_async_v3", "get_tensor_shape", "set_input_shape", "set_tensor_address"},
-    "ILogger": {"ERROR", "INTERNAL_ERROR", "WARNING", "__init__"},
-    "IOptimizationProfile": {"set_shape"},
-    "NetworkDefinitionCreationFlag": {"STRONGLY_TYPED"},
-    "OnnxParser": {"get_error", "num_errors", "parse_from_file"},
-    "ParserError": {"code", "desc", "node_operator"},
-    "Runtime": {"deserialize_cuda_engine"},
-    "TensorIOMode": {"INPUT"},
-}
-ONLY_RTX = {
-    "module": {"ComputeCapability"},
-    "ComputeCapability": {"__members__"},
-    "IBuilderConfig": {"num_compute_capabilities", "set_compute_capability"},
-}
+# The class of what each name stands for in the modules that use TensorRT.
 CLASS_OF = {
-    "trt": "module",
     "builder": "Builder",
+    "cache": "ITimingCache",
     "config": "IBuilderConfig",
+    "engine": "ICudaEngine",
+    "error": "ParserError",
+    "inspector": "EngineInspector",
+    "layer": "ILayer",
+    "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
-    "self.engine": "ICudaEngine",
     "self.context": "IExecutionContext",
+    "self.engine": "ICudaEngine",
+    "tensor": "ITensor",
+    "trt.Runtime(logger)": "Runtime",
 }
-CLASS_OF |= {f"trt.{name}": name for name in IN_EVERY_TENSORRT["module"] | ONLY_RTX["module"]}
-CLASS_OF |= {"trt.Runtime(logger)": "Runtime", "error": "ParserError"}
+ONLY_RTX = {
+    ("module", "ComputeCapability"),
+    ("IBuilderConfig", "num_compute_capabilities"),
+    ("IBuilderConfig", "set_compute_capability"),
+}
+# What the walk must find at least: a variable with a new name would hide what is used of it.
+CERTAINLY_USED = {
+    ("Builder", "build_serialized_network"),
+    ("ICudaEngine", "create_engine_inspector"),
+    ("ILayer", "get_output"),
+    ("IExecutionContext", "execute_async_v3"),
+    ("ITimingCache", "serialize"),
+    ("MemoryPoolType", "WORKSPACE"),
+    ("OnnxParser", "supports_model_v2"),
+}
 
 
 def used_names():
     """Class and name of every attribute of TensorRT's that the modules touch."""
-    for module in (exporters.tensorrt, exporters.runners):
+    for module in (exporters.tensorrt, exporters.audit, exporters.runners):
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
-            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in CLASS_OF:
-                yield CLASS_OF[ast.unparse(node.value)], node.attr
+            if not isinstance(node, ast.Attribute):
+                continue
+            owner = ast.unparse(node.value)
+            if owner == "trt":
+                yield "module", node.attr
+            elif owner in CLASS_OF:
+                yield CLASS_OF[owner], node.attr
+            elif owner.startswith("trt.") and owner.removeprefix("trt.").isidentifier():
+                yield owner.removeprefix("trt."), node.attr
 
 
-def test_every_name_that_is_used_is_in_every_tensorrt():
-    used = set(used_names())
-    known = {
-        (owner, name) for table in (IN_EVERY_TENSORRT, ONLY_RTX) for owner, names in table.items() for name in names
+def of_tensorrt():
+    """The same without Python's own names."""
+    return {(owner, name) for owner, name in used_names() if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106", "rtx_1.7.1.116"])
+def test_every_name_that_is_used_is_in_every_tensorrt(version):
+    published = json.loads((GOLDEN / "tensorrt_api.json").read_text())[version]
+    missing = {
+        (owner, name)
+        for owner, name in of_tensorrt()
+        if name not in (published if owner == "module" else published.get(owner, ()))
     }
-    assert used == known
+    assert missing == (set() if version.startswith("rtx") else ONLY_RTX)
+    assert of_tensorrt() >= CERTAINLY_USED
 
 
 @needs_rtx
@@ -131,6 +139,9 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
     assert passport.onnx_sha256 == onnx_file.parity.sha256
     assert passport.strongly_typed
     assert not passport.tf32
+    assert (passport.workspace, passport.timing_cache) == (None, "does nothing")
+    audit = passport.audit
+    assert (audit.counted_on, audit.asked, audit.layer_share, audit.weight_share) == ("network", "fp32", 1, 1)
 
     def not_again(*_):
         raise AssertionError("the ONNX file is there")
@@ -173,6 +184,169 @@ def test_a_graph_that_tensorrt_refuses_is_reported_in_its_words(tmp_path):
     with pytest.raises(EnvironmentProblem, match="DynamicQuantizeLinear: UNSUPPORTED_NODE"):
         build_engine(tmp_path / "model.onnx", tmp_path / "model.plan", {}, AHEAD)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def saved(folder, nodes, weights=(), opset=20):
+    """An ONNX file of x, (batch, 4), to y with these nodes and weights."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+    kept = [numpy_helper.from_array(value, name) for name, value in weights]
+    graph = helper.make_graph(nodes, "graph", [x], [y], kept)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+SHAPES = {"x": ((1, 4), (2, 4), (8, 4))}
+
+
+@needs_rtx
+@without_gpu
+def test_every_node_that_tensorrt_refuses_is_named(tmp_path):
+    chain = ["x", *(f"value{number}" for number in range(7)), "last", "y"]
+    operators = ["FastGelu"] * 7 + ["QuickGelu", "Identity"]
+    domains = ["com.microsoft"] * 8 + [""]
+    nodes = [
+        helper.make_node(operator, [chain[place]], [chain[place + 1]], name=f"node_{place}", domain=domains[place])
+        for place, operator in enumerate(operators)
+    ]
+    with pytest.raises(EnvironmentProblem) as failure:
+        build_engine(saved(tmp_path, nodes), tmp_path / "model.plan", SHAPES, AHEAD)
+    found = failure.value.problems[0].found
+    assert "at node_0, node_1, node_2, node_3, node_4 and 2 more" in found
+    assert "QuickGelu" in found
+    assert "node_7" in found
+
+
+@needs_rtx
+@without_gpu
+def test_a_workspace_is_kept_to_or_the_engine_is_not_built(tmp_path):
+    weights = [("w", np.ones((4, 4), np.float32))]
+    path = saved(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], weights)
+    engine = build_engine(path, tmp_path / "model.plan", SHAPES, AHEAD, workspace=1 << 30)
+    assert engine.passport.workspace == 1 << 30
+    assert Passport.model_validate_json(passport_of(engine.path).read_bytes()) == engine.passport
+    shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in samples().items()}
+    with pytest.raises(EnvironmentProblem, match="in a workspace of 1024 bytes") as failure:
+        build_engine(full_onnx().path, tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
+    assert failure.value.problems[0].fix == "a larger --workspace, or none"
+    assert not (tmp_path / "other.plan").exists()
+
+
+def parsed(path):
+    """The network TensorRT-RTX makes of an ONNX file, with what must outlive it."""
+    import tensorrt_rtx as trt
+
+    builder = trt.Builder(exporters.tensorrt._logger(trt)[0])
+    network = exporters.tensorrt._network(trt, builder)
+    parser = trt.OnnxParser(network, builder.logger)
+    assert parser.parse_from_file(str(path))
+    return network, (builder, parser)
+
+
+@needs_rtx
+@without_gpu
+def test_the_audit_counts_what_stayed_in_float32(tmp_path):
+    weights = [
+        ("w", np.ones((4, 4), np.float16)),
+        ("v", np.ones((4, 4), np.float16)),
+        ("u", np.ones((4, 4), np.float32)),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["half", "w"], ["a"]),
+        helper.make_node("MatMul", ["a", "v"], ["b"]),
+        helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["c", "u"], ["d"]),
+        helper.make_node("Softmax", ["d"], ["y"]),
+    ]
+    network, _alive = parsed(saved(tmp_path, nodes, weights))
+    found = audit_network(network, "fp16")
+    assert found.layers == {"fp16": 2, "fp32": 2}
+    assert found.weights == {"fp16": 32, "fp32": 16}
+    assert (found.layer_share, found.weight_share) == (0.5, pytest.approx(2 / 3))
+
+
+@needs_rtx
+@without_gpu
+def test_the_audit_takes_a_product_between_quantised_numbers_for_int8(tmp_path):
+    weights = [
+        ("scale", np.float32(0.1)),
+        ("scales", np.full(4, 0.1, np.float32)),
+        ("zero", np.int8(0)),
+        ("zeros", np.zeros(4, np.int8)),
+        ("w", np.ones((4, 4), np.int8)),
+        ("v", np.ones((4, 4), np.float32)),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "scales", "zeros"], ["wd"], axis=1),
+        helper.make_node("MatMul", ["d", "wd"], ["a"]),
+        helper.make_node("MatMul", ["a", "v"], ["y"]),
+    ]
+    network, _alive = parsed(saved(tmp_path, nodes, weights))
+    found = audit_network(network, "int8")
+    assert found.layers == {"int8": 1, "fp32": 1}
+    assert found.weights == {"int8": 16, "fp32": 16}
+
+
+def layers_of(version):
+    """An engine's layers as inspectors of TensorRT 10 and 11 write them."""
+
+    def value(kind):
+        return {"Format/Datatype": kind[0]} if version == 10 else {"Format": "LINEAR", "DataType": kind[1]}
+
+    half, wide, quantised = ("Half", "FP16"), ("Row major linear FP32 format", "FP32"), ("Int8", "INT8")
+    return [
+        {"Name": "copy", "LayerType": "Reformat", "Inputs": [value(wide)], "Outputs": [value(half)]},
+        {"Name": "a", "LayerType": "gemm", "Inputs": [value(half)], "Outputs": [value(half)]},
+        {
+            "Name": "b",
+            "LayerType": "CaskGemmConvolution",
+            "Inputs": [value(quantised)],
+            "Outputs": [value(half)],
+            "Weights": {"Type": "Int8", "Count": 30},
+        },
+        {
+            "Name": "c",
+            "LayerType": "kgen",
+            "Inputs": [value(wide)],
+            "Outputs": [value(wide)],
+            "Weights": {"Type": "Half", "Count": 10},
+        },
+        {"Name": "d", "LayerType": "shape_call"},
+    ]
+
+
+@pytest.mark.parametrize(("version", "values"), [(10, "Bindings"), (11, "I/O Tensors")])
+def test_the_audit_reads_what_both_versions_say_of_an_engine(version, values):
+    found = audit_engine(json.dumps({"Layers": layers_of(version), values: []}), "fp16")
+    assert found.counted_on == "engine"
+    assert found.layers == {"fp16": 1, "int8": 1, "fp32": 1}
+    assert found.weights == {"int8": 30, "fp16": 10}
+    assert (found.layer_share, found.weight_share) == (pytest.approx(1 / 3), 0.25)
+
+
+def test_an_engine_that_names_its_layers_only_is_not_counted():
+    found = audit_engine(json.dumps({"Layers": ["gemm", "softmax"], "Bindings": []}), "fp16")
+    assert (found.layers, found.layer_share, found.weight_share) == ({}, None, None)
+
+
+@needs_rtx
+@without_gpu
+def test_times_are_kept_and_used_again(tmp_path):
+    import tensorrt_rtx as trt
+
+    # Its timing cache measures nothing, but is stored and loaded like TensorRT's.
+    config = trt.Builder(exporters.tensorrt._logger(trt)[0]).create_builder_config()
+    path = tmp_path / "timing.cache"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert use_timing_cache(config, path) == "new"
+        save_timing_cache(config, path)
+        assert path.stat().st_size
+        assert use_timing_cache(config, path) == "used"
 
 
 @needs_rtx

@@ -84,11 +84,15 @@ class Split:
 
     def batch(self, numbers: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """The model's inputs and ``targets`` (B, classes): how right each answer is, 0 to 1."""
+        return {**self.inputs(numbers), "targets": self.targets(numbers)}
+
+    def targets(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
+        """How right each answer to these samples is, (B, classes), 0 to 1."""
         targets = torch.zeros(len(numbers), self.classes)
         for row, number in enumerate(numbers):
             sample = self.samples[int(number)]
             targets[row, list(sample.labels)] = torch.tensor(sample.scores)
-        return {**self.inputs(numbers), "targets": targets}
+        return targets
 
     def pixels(self, pictures: Sequence[Picture]) -> dict[str, Tensor]:
         """The model's image inputs; those of one sample lie side by side, or are paired, (B, 2, ...)."""
@@ -142,10 +146,14 @@ class RankedSplit(Split):
     def batch(self, numbers: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """Each image once with 1 + n captions, the right one first; ``targets`` (B, 1 + n) say so."""
         captions = [caption for number in numbers for caption in self.captions_of(int(number))]
+        pictures = [self.samples[int(number)].pictures[0] for number in numbers]
+        return {**self.texts(captions), **self.pixels(pictures), "targets": self.targets(numbers)}
+
+    def targets(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
+        """(B, 1 + n): the first caption is the right one."""
         targets = torch.zeros(len(numbers), self.rows_per_sample)
         targets[:, 0] = 1
-        pictures = [self.samples[int(number)].pictures[0] for number in numbers]
-        return {**self.texts(captions), **self.pixels(pictures), "targets": targets}
+        return targets
 
     def captions_of(self, number: int) -> list[int]:
         """The sample's own caption, then captions of other images, drawn by its number."""

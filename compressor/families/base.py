@@ -16,6 +16,7 @@ from compressor.data.text import INPUTS, TextTransform
 from compressor.steps import Rounds, StepModel
 
 State = dict[str, Tensor]
+TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 1e-1, "int8": 3e-1}
 HEAD = "epilogue.head."  # where every family keeps the head
 
 
@@ -224,6 +225,7 @@ class Family:
         scopes: named sets of pools the search may touch; the first is the default.
         inputs: names of the model's inputs in order.
         streams: for each modality ("text", "image") the streams that the prologue makes of it alone.
+        pooled: the streams that the epilogue reads, token 0 of each and nothing else.
         heads: the heads a model can be built with, by task.
         dims_type: the pydantic class of the dims.
         rounds: the ordered steps of a model of these dims.
@@ -232,7 +234,8 @@ class Family:
         image_transform: of these dims: what turns an image into pixels; None for families that read text only.
         prepare: last changes to our tensors before loading (positions at another image size, a head made of another's).
         parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
-        tolerances: largest allowed |difference| of logits between runtimes, by precision.
+        tolerances: largest allowed |difference| of logits between runtimes, by precision; below fp32 in units of the
+            largest logit, where that is above 1.
 
     """
 
@@ -242,6 +245,7 @@ class Family:
     scopes: Mapping[str, tuple[str, ...]]
     inputs: tuple[str, ...]
     streams: Mapping[str, tuple[str, ...]]
+    pooled: tuple[str, ...]
     heads: Mapping[str, Head]
     dims_type: type
     rounds: Callable[[Any], Rounds]
@@ -250,7 +254,7 @@ class Family:
     image_transform: Callable[[Any], ImageTransform] | None = None
     prepare: Callable[[State, Any, State, str | None], State] = same
     parallel_fraction: float = 1 / 8
-    tolerances: Mapping[str, float] = field(default_factory=lambda: {"fp32": 1e-4})
+    tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
 
     def pool(self, name: str) -> Pool:
         """The pool called ``name``."""

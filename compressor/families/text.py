@@ -20,9 +20,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     AutoModelForSequenceClassification,
 )
+from transformers.models.bert.modeling_bert import BertLayer
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
 from compressor.adapters import Adapter
+from compressor.attention import first_row_of
 from compressor.families.base import Family, Format, Head, KeyTable, Leftover, Pool, State
+from compressor.families.embeddings import untyped_roberta
 from compressor.steps import Rounds, Step, StepModel, Streams
 
 TASK, HEAD_KEYS = "text-classification", "classifier."
@@ -109,13 +113,18 @@ class Prologue(nn.Module):
 
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
-        self.embeddings = backbone.embeddings
+        self.embeddings: nn.Module = backbone.embeddings
         self.project = getattr(backbone, "embeddings_project", nn.Identity())
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor) -> Streams:
         """Take (B, L) int64 each; make ``hidden`` (B, L, D) and ``mask`` (B, 1, 1, L) bool, True at tokens."""
         hidden = self.project(self.embeddings(input_ids=input_ids, **others))
         return {"hidden": hidden, "mask": attention_mask[:, None, None, :].bool()}
+
+    def fold_constants(self) -> None:
+        """Add the token type to the positions where it is no input: RoBERTa's."""
+        if isinstance(self.embeddings, RobertaEmbeddings):
+            self.embeddings = untyped_roberta(self.embeddings)
 
 
 class EncoderLayer(nn.Module):
@@ -132,6 +141,15 @@ class EncoderLayer(nn.Module):
         return out if self.adapter is None else out + self.adapter(hidden)
 
 
+class BertEncoderLayer(EncoderLayer):
+    """The same with a layer of BERT's or RoBERTa's, which can compute its first row alone."""
+
+    def first_row(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Token 0 of the output alone, (B, 1, D)."""
+        out = first_row_of(self.layer, hidden, mask)
+        return out if self.adapter is None else out + self.adapter(hidden[:, :1])
+
+
 class Epilogue(nn.Module):
     """Token 0 to the head, by way of the pooler."""
 
@@ -142,6 +160,11 @@ class Epilogue(nn.Module):
     def forward(self, streams: Streams) -> Tensor:
         """Streams to logits (B, classes)."""
         return self.head(self.pooler(streams["hidden"][:, :1]))
+
+
+def _layer(layer: nn.Module, dims: TextDims) -> EncoderLayer:
+    kind = BertEncoderLayer if isinstance(layer, BertLayer | RobertaLayer) else EncoderLayer
+    return kind(layer, dims)
 
 
 def rounds(dims: TextDims) -> Rounds:
@@ -184,7 +207,7 @@ def encoder_family(
         except (KeyError, AssertionError) as error:
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
         parts = enumerate(model.base_model.get_submodule(layers))
-        blocks = {f"En{i}": EncoderLayer(part, dims) for i, part in parts}
+        blocks = {f"En{i}": _layer(part, dims) for i, part in parts}
         epilogue = Epilogue(pooler(model), model.classifier)
         return StepModel(name, task, dims, Prologue(model.base_model), rounds(dims), blocks, epilogue)
 
@@ -245,6 +268,7 @@ def encoder_family(
         scopes={"encoder": ("encoder",)},
         inputs=inputs,
         streams={"text": ("hidden", "mask")},
+        pooled=("hidden",),
         heads={TASK: Head(images=0)},
         dims_type=dims_type,
         rounds=rounds,

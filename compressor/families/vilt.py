@@ -22,6 +22,7 @@ from transformers.models.vilt.configuration_vilt import ViltConfig
 from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
 from compressor.adapters import Adapter
+from compressor.attention import attend_first_row
 from compressor.data.images import PixelbertTransform
 from compressor.families.base import (
     Family,
@@ -35,6 +36,7 @@ from compressor.families.base import (
     for_another_task,
     text_and_images,
 )
+from compressor.families.embeddings import UntypedEmbeddings, from_the_start
 from compressor.steps import Rounds, Step, StepModel, Streams, match_rows
 
 
@@ -92,6 +94,15 @@ class ViltDims(BaseModel):
         )
 
 
+class WordEmbeddings(TextEmbeddings):
+    """BERT's embeddings of texts of one token type."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(B, L) int64 -> (B, L, D)."""
+        positions = from_the_start(input_ids)
+        return super().forward(input_ids, token_type_ids=torch.zeros_like(input_ids), position_ids=positions)
+
+
 class ImageEmbeddings(nn.Module):
     """Patches, a class token before them, and positions interpolated to each image's own size."""
 
@@ -112,6 +123,12 @@ class ImageEmbeddings(nn.Module):
         image = self.dropout(torch.cat([first, patches], dim=1))
         return image, torch.cat([valid.new_ones(valid.shape[0], 1), valid.flatten(1)], dim=1)
 
+    def add_to_all(self, vector: Tensor) -> None:
+        """Make ``vector``, (D,), part of every token of every image."""
+        assert self.projection.bias is not None
+        self.projection.bias = nn.Parameter(self.projection.bias + vector)
+        self.class_token = nn.Parameter(self.class_token + vector)
+
     def _patch_positions(self, valid: Tensor) -> Tensor:
         """Bool (B, h, w) -> (B, h, w, D): bilinear with aligned corners, over the valid rows and columns."""
         rows, columns = self._weights(valid[:, :, 0]), self._weights(valid[:, 0])
@@ -122,7 +139,8 @@ class ImageEmbeddings(nn.Module):
         """Bool (B, n) -> (B, n, grid): what each stored place contributes to n places, of which some are valid."""
         last = (valid.sum(1, keepdim=True) - 1).clamp(min=1)
         place = torch.arange(valid.shape[1], device=valid.device) * (self.grid - 1) / last
-        return torch.relu(1 - (place[:, :, None] - torch.arange(self.grid, device=valid.device)).abs())
+        weights = torch.relu(1 - (place[:, :, None] - torch.arange(self.grid, device=valid.device)).abs())
+        return weights.to(self.positions.dtype)
 
 
 class Prologue(nn.Module):
@@ -131,10 +149,10 @@ class Prologue(nn.Module):
     def __init__(self, dims: ViltDims) -> None:
         super().__init__()
         self.images = dims.images
-        self.text = TextEmbeddings(dims.text_config)
+        self.text: WordEmbeddings | UntypedEmbeddings = WordEmbeddings(dims.text_config)
         self.image = ImageEmbeddings(dims)
-        self.text_type = nn.Parameter(torch.zeros(1, dims.hidden))
-        self.image_types = nn.Parameter(torch.zeros(dims.image_types, dims.hidden))
+        self.text_type: nn.Parameter | None = nn.Parameter(torch.zeros(1, dims.hidden))
+        self.image_types: nn.Parameter | None = nn.Parameter(torch.zeros(dims.image_types, dims.hidden))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor, pixel_mask: Tensor) -> Streams:
         """Token ids and mask (B, L), pixels (B, 3, H, W) with mask (B, H, W); pairs (B, 2, 3, H, W) and (B, 2, H, W).
@@ -142,16 +160,24 @@ class Prologue(nn.Module):
         Makes ``text`` (B, L, D), ``text_mask`` (B, L), ``image`` (B, 1 + N, D), ``image_mask`` (B, 1 + N); the images
         of a pair become rows of their own, (2 B, 1 + N, D).
         """
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        text = self.text(input_ids, token_type_ids=torch.zeros_like(input_ids), position_ids=positions)
+        text = self.text(input_ids)
         image, image_mask = self.image(pixel_values.flatten(0, -4), pixel_mask.flatten(0, -3))
-        image = image.unflatten(0, (-1, self.images)) + self.image_types[: self.images, None]
-        return {
-            "text": text + self.text_type,
-            "text_mask": attention_mask > 0,
-            "image": image.flatten(0, 1),
-            "image_mask": image_mask,
-        }
+        if self.text_type is not None:
+            text = text + self.text_type
+        if self.image_types is not None:
+            typed = image.unflatten(0, (-1, self.images)) + self.image_types[: self.images, None]
+            image = typed.flatten(0, 1)
+        return {"text": text, "text_mask": attention_mask > 0, "image": image, "image_mask": image_mask}
+
+    def fold_constants(self) -> None:
+        """Add BERT's token type to the positions, the text's type to its norm, and the only image's to its tokens."""
+        if isinstance(self.text, WordEmbeddings) and self.text_type is not None:
+            norm = self.text.LayerNorm
+            norm.bias = nn.Parameter(norm.bias + self.text_type[0])
+            self.text, self.text_type = UntypedEmbeddings(self.text, from_the_start), None
+        if self.images == 1 and self.image_types is not None:
+            self.image.add_to_all(self.image_types[0])
+            self.image_types = None
 
 
 class Join(nn.Module):
@@ -196,6 +222,11 @@ class _Attention(_Branch):
         )
         return self.add(x, self.output(attended.transpose(1, 2).flatten(2)))
 
+    def first_row(self, x: Tensor, mask: Tensor) -> Tensor:
+        normed = self.norm(x)
+        attended = attend_first_row(normed[:, :1], normed, self.query, self.key, self.value, self.heads, mask)
+        return self.add(x[:, :1], self.output(attended))
+
 
 class _FeedForward(_Branch):
     def __init__(self, dims: ViltDims) -> None:
@@ -218,6 +249,10 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) and bool (B, N), True takes part, -> (B, N, D)."""
         return self.mlp(self.attention(x, mask[:, None, None]))
+
+    def first_row(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Token 0 of the output alone, (B, 1, D)."""
+        return self.mlp(self.attention.first_row(x, mask[:, None, None]))
 
 
 class Epilogue(nn.Module):
@@ -478,6 +513,7 @@ VILT = Family(
     scopes={"encoder": ("encoder",)},
     inputs=("input_ids", "attention_mask", "pixel_values", "pixel_mask"),
     streams={"text": ("text", "text_mask"), "image": ("image", "image_mask")},
+    pooled=("hidden",),
     heads=HEADS,
     dims_type=ViltDims,
     rounds=rounds,
@@ -485,5 +521,4 @@ VILT = Family(
     example_inputs=example_inputs,
     image_transform=lambda dims: PixelbertTransform(dims.image_size),
     prepare=prepare,
-    tolerances={"fp32": 1e-4},
 )

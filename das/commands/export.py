@@ -9,35 +9,86 @@ import typer
 from compressor.errors import usage_error
 from das.commands import options as o
 
+SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
 
 def export(
     run: o.RunFolder = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="For ONNX Runtime. The default.")] = False,
     trt: Annotated[bool, typer.Option("--trt", help="A TensorRT engine; the ONNX file is made on the way.")] = False,
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
+    split: Annotated[bool, typer.Option("--split", help="The vision tower apart, for many questions on an image.")] = (
+        False
+    ),
+    batch: Annotated[
+        str, typer.Option(help="Batches that an engine takes, MIN:OPT:MAX; one number fixes it in the graph.")
+    ] = "1:8:32",
+    text_length: Annotated[
+        int | None, typer.Option(help="Tokens; fixed in the graph. Default: any up to the model's own.")
+    ] = None,
+    attention: Annotated[
+        str, typer.Option(help="composed, operator (opset 23 on) or fused (ONNX Runtime only).")
+    ] = "composed",
     opset: Annotated[int | None, typer.Option(help="ONNX operators. Default: the exporter's choice.")] = None,
-    batch: Annotated[str, typer.Option(help="Batches that an engine takes, MIN:OPT:MAX.")] = "1:8:32",
+    workspace: Annotated[
+        str | None, typer.Option(help="Memory a TensorRT layer may use while it runs, e.g. 4GB.")
+    ] = None,
+    data: o.Data = None,
     json: o.Json = False,
 ) -> None:
     """Export the slim model, run what was exported, and compare it with PyTorch before calling it done.
 
-    Example: [bold]das export runs/latest --onnx --trt[/]
+    The comparison is a certificate on 200 samples of the run's data; then every export there is times itself against
+    PyTorch, and the fastest is recommended.
+
+    Example: [bold]das export runs/latest --onnx --precision int8[/]
 
     Next: [bold]das profile[/]
     """
     import das
+    from compressor.runs import open_run
     from das.render_export import print_export
     from das.terminal import print_json, progress
+    from exporters.inputs import Fixed
+    from profiles.choices import compare_exports
 
     formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt)) if wanted]
     sizes = _batch(batch)
-    report = das.export(run, *formats, precision=precision, opset=opset, batch=sizes, progress=progress())
-    print_json(report) if json else print_export(report)
+    report = das.export(
+        run,
+        *formats,
+        precision=precision,
+        split=split,
+        fixed=Fixed(sizes[0] if len(sizes) == 1 else None, text_length),
+        batch=sizes if len(sizes) == 3 else (1, 8, 32),
+        attention=attention,
+        opset=opset,
+        workspace=_bytes(workspace),
+        data=o.text(data),
+        progress=progress(),
+    )
+    choices = compare_exports(open_run(run), progress())
+    if json:
+        print_json({**report.model_dump(mode="json"), "choices": choices.model_dump(mode="json") if choices else None})
+    else:
+        print_export(report, choices)
 
 
-def _batch(text: str) -> tuple[int, int, int]:
+def _batch(text: str) -> tuple[int, ...]:
     try:
-        smallest, usual, largest = (int(part) for part in text.split(":"))
+        sizes = tuple(int(part) for part in text.split(":"))
     except ValueError:
-        raise usage_error(f"--batch {text}", "three numbers, MIN:OPT:MAX", "--batch 1:8:32") from None
-    return smallest, usual, largest
+        sizes = ()
+    if len(sizes) not in (1, 3):
+        raise usage_error(f"--batch {text}", "one number, or three: MIN:OPT:MAX", "--batch 1:8:32")
+    return sizes
+
+
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    number = text.upper().removesuffix("B").rstrip("KMG")
+    unit = text.upper().removesuffix("B")[len(number) :]
+    if not number.isdigit() or unit not in SUFFIXES:
+        raise usage_error(f"--workspace {text}", "a number of bytes", "--workspace 4GB")
+    return int(number) * SUFFIXES[unit]

@@ -1,4 +1,4 @@
-"""``das predict``: answer one question with what a run folder holds."""
+"""``das predict``: answer questions with what a run folder holds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ def predict(
     image: Annotated[list[Path] | None, typer.Option(help="An image file; twice for a pair of images.")] = None,
     text: Annotated[
         list[str] | None,
-        typer.Option("--text", "--question", help="The question, statement, caption or sentence; twice for a pair."),
+        typer.Option(
+            "--text",
+            "--question",
+            help="The question, statement, caption or sentence; again for more on the same image, or a pair's second.",
+        ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="torch, onnx or trt.")] = "torch",
-    top: Annotated[int, typer.Option(help="How many answers to print.")] = 3,
+    precision: Annotated[str, typer.Option(help="Of the exported model: fp32, fp16, bf16 or int8.")] = "fp32",
+    top: Annotated[int, typer.Option(help="How many answers to each question.")] = 3,
     json: o.Json = False,
 ) -> None:
-    """Answer for one sample, as the task has it, offline, with any runtime the run was exported to.
+    """Answer as the task has it, offline, with any runtime the run was exported to.
 
-    vqa, snli-ve: an image and a text; nlvr2: two images and a text; text-classification: one or two texts; irtr: an
-    image and a caption, whose score compares with those of other captions and images.
+    vqa, snli-ve: an image and texts; nlvr2: two images and texts; text-classification: one or two texts; irtr: an image
+    and captions, whose scores compare with those of other captions and images. Several texts are several questions on
+    the same image; where the run has a split export ([bold]das export --split[/]), it is looked at once.
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
     """
@@ -32,10 +38,15 @@ def predict(
     from das.predicting import answers
     from das.terminal import console, print_json
 
-    found = answers(open_run(run), image or (), text or (), runtime, top)
+    found = answers(open_run(run), image or (), text or (), runtime, top, precision)
     if json:
-        print_json({"schema_version": 1, "runtime": runtime, "texts": text, "answers": found})
-    else:
-        for entry in found:
+        entries = [{"texts": asked.texts, **entry} for asked in found for entry in asked.best]
+        used = {"runtime": runtime, "precision": precision}
+        print_json({"schema_version": 1, **used, "texts": text, "answers": entries})
+        return
+    for asked in found:
+        if len(found) > 1:
+            console.print(asked.texts[0], style="bold")
+        for entry in asked.best:
             value = f"{entry['probability']:6.1%}" if "probability" in entry else f"{entry['score']:+.2f}"
             console.print(f"{value}  {entry['answer']}")

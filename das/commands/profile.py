@@ -12,7 +12,8 @@ from das.commands import options as o
 def profile(
     run: o.RunFolder = None,
     runtime: Annotated[
-        list[str] | None, typer.Option(help="torch or onnxruntime; may be repeated. Default: all that can run.")
+        list[str] | None,
+        typer.Option(help="torch, onnxruntime or compile; may be repeated. Default: the first two that can run."),
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples in one call.")] = 1,
     threads: Annotated[
@@ -20,6 +21,10 @@ def profile(
     ] = None,
     seconds: Annotated[float, typer.Option(help="How long full and slim are timed in each runtime.")] = 20,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    questions_per_image: Annotated[
+        int | None,
+        typer.Option(help="Time so many questions on one image, too: whole graph against vision tower once."),
+    ] = None,
     claims: Annotated[
         str | None,
         typer.Option("--assert", metavar="CLAIMS", help="Fail unless these hold, e.g. speedup>=1.3,parity=pass."),
@@ -53,6 +58,7 @@ def profile(
         threads=threads,
         seconds=seconds,
         device=device,
+        questions_per_image=questions_per_image,
         progress=progress(),
     )
     if json:

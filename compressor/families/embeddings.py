@@ -1,0 +1,43 @@
+"""Text embeddings without token types, for models that only ever see one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+
+if TYPE_CHECKING:
+    from transformers.models.vilt.modeling_vilt import TextEmbeddings
+
+
+class UntypedEmbeddings(nn.Module):
+    """What the library's embeddings compute when every token is of type 0, whose row is part of the positions here.
+
+    Args:
+        typed: RoBERTa's or ViLT's embeddings; their words and norm are shared, not copied.
+        place: token ids, (B, L), to the position of each, (B, L) or (1, L).
+    """
+
+    def __init__(self, typed: RobertaEmbeddings | TextEmbeddings, place: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.word_embeddings, self.LayerNorm, self.place = typed.word_embeddings, typed.LayerNorm, place
+        positions = typed.position_embeddings.weight + typed.token_type_embeddings.weight[0]
+        self.position_embeddings = nn.Embedding.from_pretrained(positions, freeze=False)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(B, L) int64 -> (B, L, D)."""
+        return self.LayerNorm(self.word_embeddings(input_ids) + self.position_embeddings(self.place(input_ids)))
+
+
+def from_the_start(input_ids: Tensor) -> Tensor:
+    """Positions of tokens, (B, L), counted from 0, padding or not: (1, L)."""
+    return torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+
+
+def untyped_roberta(typed: RobertaEmbeddings) -> UntypedEmbeddings:
+    """RoBERTa's embeddings, whose positions count tokens from behind the padding token's."""
+    padding = typed.padding_idx
+    return UntypedEmbeddings(typed, lambda ids: RobertaEmbeddings.create_position_ids_from_input_ids(ids, padding))

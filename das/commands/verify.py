@@ -1,0 +1,42 @@
+"""``das verify``: what was exported, run and compared on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from das.commands import options as o
+
+
+def verify(
+    run: o.RunFolder = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Only what ONNX Runtime executes.")] = False,
+    trt: Annotated[bool, typer.Option("--trt", help="Only TensorRT engines.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Run a run's exports here, compare them with PyTorch, and audit the precision of engines.
+
+    For the machine that an engine was built for, when it was built on another. Records and report are rewritten; of an
+    export that fails only its record is left.
+
+    Example: [bold]das verify runs/latest --trt[/]
+
+    Next: [bold]das predict --runtime trt[/]
+    """
+    from compressor.reference import open_reference
+    from compressor.runs import open_run
+    from das.render_verify import print_verified
+    from das.terminal import print_json, progress
+    from exporters.export import EXPORTS
+    from exporters.verification import require_verified
+    from exporters.verification import verify as verify_exports
+    from profiles.report import save_report
+
+    formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt or not onnx)) if wanted]
+    opened = open_run(run)
+    slim, samples, reference = opened.load_slim(), opened.samples(), open_reference(opened)
+    report = verify_exports(slim, samples, reference, opened.path / EXPORTS, formats, progress())
+    save_report(opened)
+    print_json(report) if json else print_verified(report)
+    require_verified(report)

@@ -1,0 +1,38 @@
+"""What was verified, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+
+from das.render_profile import draw
+from das.terminal import console, shown
+from exporters.audit import Audit
+from exporters.verification import VerifyReport
+from profiles.tables import Table
+
+
+def print_verified(report: VerifyReport) -> None:
+    """A line for each export, then why one is not verified or failed, and what the audits found."""
+    rows = []
+    for entry in report.exports:
+        parity = entry.parity
+        error = "" if parity.max_abs_error is None else f"{parity.max_abs_error:.1e}"
+        agreement = "" if parity.answer_agreement is None else f"{parity.answer_agreement:.1%}"
+        rows.append((entry.file, str(parity.samples or ""), error, agreement, parity.status))
+    console.print(draw(Table("Verified here", ("file", "samples", "max error", "agreement", "parity"), tuple(rows))))
+    for entry in report.exports:
+        if entry.parity.reason:
+            console.print(Text(f"{entry.file}: {entry.parity.status}: {entry.parity.reason}"))
+        if entry.audit:
+            console.print(Text(f"{entry.file}: {_sentence(entry.audit)}"))
+    console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)
+
+
+def _sentence(audit: Audit) -> str:
+    counted = {"layers": audit.layer_share, "weights": audit.weight_share}
+    shares = [f"{share:.1%} of the {what}" for what, share in counted.items() if share is not None]
+    if not shares:
+        return f"the {audit.counted_on} does not say in which precision its layers are"
+    return f"{' and '.join(shares)} in {audit.asked}, counted on the {audit.counted_on}"

@@ -1,0 +1,189 @@
+"""Does an export answer as the models do, on real samples: the errors of its logits, and what they cost in score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from compressor.progress import Progress
+from compressor.reference import Reference
+from exporters.inputs import VARYING, Fixed, fitting, with_text_length
+from exporters.precision import Precision
+from exporters.runners import Runner
+
+BATCH = 8  # samples that are run at once
+MAX_DROP = 0.005  # of the task's score, as a share, that a quantised export may lose
+
+
+class Difference(BaseModel):
+    """Two sets of logits, (samples, classes): absolute errors in units of logits.
+
+    ``cosine`` is that of the two samples that are least alike; ``answer_agreement`` the share of samples with the same
+    largest logit, None where there is one logit; ``scale`` the largest absolute logit of the reference.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    max_abs_error: float
+    mean_abs_error: float
+    p99_abs_error: float
+    cosine: float
+    answer_agreement: float | None
+    scale: float
+
+
+class MetricChange(BaseModel):
+    """The task's score on the same samples before and after; ``margin`` is half the 95 % interval of the change."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric: str
+    before: float
+    after: float
+    margin: float
+
+    @property
+    def change(self) -> float:
+        """After less before, as a share."""
+        return self.after - self.before
+
+
+class Certificate(BaseModel):
+    """An export against the models it comes from, on real samples.
+
+    ``fingerprint`` says which samples; ``tolerance`` is what a logit may be off by, ``tightest_tolerance`` the smallest
+    round one that would pass; ``reason`` is empty when it passed; ``note`` says why there are fewer samples than 200.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    samples: int
+    fingerprint: str
+    tolerance: float
+    tightest_tolerance: float
+    against_slim: Difference
+    against_full: Difference | None
+    metric: MetricChange | None
+    metric_against_full: MetricChange | None
+    reason: str = ""
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every logit is within the tolerance and, if it is quantised, the score is not lower."""
+        return not self.reason
+
+
+def certify(
+    candidate: Runner,
+    slim: Runner,
+    reference: Reference,
+    tolerance: float,
+    precision: Precision,
+    fixed: Fixed,
+    progress: Progress,
+) -> Certificate:
+    """Run ``candidate`` on the samples of ``reference`` and compare.
+
+    Args:
+        candidate: the export, open.
+        slim: the model it was made from, open; run where the reference does not know its answers.
+        reference: real samples and known answers.
+        tolerance: of the family, for this precision.
+        precision: of the export.
+        fixed: axes that it takes one size of only.
+        progress: told about the samples.
+    """
+    rows = _usable(reference, fixed)
+    theirs = _logits(candidate, reference, rows, fixed, progress, f"Certifying {candidate.name}")
+    ours = (
+        _logits(slim, reference, rows, VARYING, progress, f"Asking {slim.name}")
+        if reference.slim is None
+        else reference.slim[rows]
+    )
+    allowed = tolerance * max(1.0, float(ours.abs().max())) if precision.relative else tolerance
+    full = None if reference.full is None else reference.full[rows]
+    found = Certificate(
+        samples=len(rows),
+        fingerprint=reference.fingerprint,
+        tolerance=allowed,
+        tightest_tolerance=round_up(float((ours.double() - theirs.double()).abs().max())),
+        against_slim=difference(ours, theirs),
+        against_full=None if full is None else difference(full, theirs),
+        metric=_change(reference, rows, ours, theirs),
+        metric_against_full=None if full is None else _change(reference, rows, full, theirs),
+        note=reference.note,
+    )
+    return found.model_copy(update={"reason": _reason(found, precision)})
+
+
+def difference(reference: Tensor, candidate: Tensor) -> Difference:
+    """Compare logits, (samples, classes) each."""
+    ours, theirs = reference.double(), candidate.double()
+    errors = (ours - theirs).abs()
+    alike = torch.nn.functional.cosine_similarity(ours, theirs, dim=-1)
+    return Difference(
+        max_abs_error=float(errors.max()),
+        mean_abs_error=float(errors.mean()),
+        p99_abs_error=float(errors.flatten().quantile(0.99)),
+        cosine=float(alike.min()),
+        answer_agreement=float((ours.argmax(-1) == theirs.argmax(-1)).double().mean()) if ours.shape[1] > 1 else None,
+        scale=float(ours.abs().max()),
+    )
+
+
+def _usable(reference: Reference, fixed: Fixed) -> list[int]:
+    """Samples whose texts fit into a graph of one text length, as many as make whole batches of a fixed one."""
+    rows = list(range(reference.samples))
+    if fixed.text_length:
+        fits = fitting(reference.inputs(rows), fixed.text_length)
+        rows = [row for row, fit in zip(rows, fits.tolist(), strict=True) if fit]
+    return rows[: len(rows) // fixed.batch * fixed.batch] if fixed.batch and len(rows) >= fixed.batch else rows
+
+
+def _logits(
+    runner: Runner, reference: Reference, rows: list[int], fixed: Fixed, progress: Progress, label: str
+) -> Tensor:
+    size = fixed.batch or BATCH
+    starts = range(0, len(rows), size)
+    found = []
+    for start in progress.track(starts, label, len(starts)):
+        given: Mapping[str, Tensor] = with_text_length(reference.inputs(rows[start : start + size]), fixed.text_length)
+        found.append(runner.run(given))
+    return torch.cat(found).float()
+
+
+def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor) -> MetricChange | None:
+    if reference.targets is None:
+        return None
+    targets = {"targets": reference.targets[rows]}
+    ours, theirs = (reference.task.scores(logits, targets).double() for logits in (before, after))
+    changes = theirs - ours
+    margin = 1.96 * float(changes.std()) / math.sqrt(len(changes)) if len(changes) > 1 else 0.0
+    return MetricChange(
+        metric=reference.task.metric, before=float(ours.mean()), after=float(theirs.mean()), margin=margin
+    )
+
+
+def _reason(found: Certificate, precision: Precision) -> str:
+    """Why it does not pass; a quantised export's score may fall by half a point, or by what chance explains."""
+    errors, metric = found.against_slim, found.metric
+    if not math.isfinite(errors.max_abs_error):
+        return "a logit is not finite"
+    if errors.max_abs_error > found.tolerance:
+        return f"a logit is {errors.max_abs_error:.1e} off, more than {found.tolerance:.1e}"
+    if precision.quantised and metric and -metric.change > max(MAX_DROP, metric.margin):
+        return f"{metric.metric} falls by {-100 * metric.change:.2f} points, more than {100 * MAX_DROP:.1f}"
+    return ""
+
+
+def round_up(error: float) -> float:
+    """Up to one significant digit: 1.43e-06 -> 2e-06."""
+    if error == 0:
+        return 0.0
+    exponent = math.floor(math.log10(error))
+    return float(f"{math.ceil(error / 10.0**exponent)}e{exponent}")

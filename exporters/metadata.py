@@ -1,0 +1,33 @@
+"""What an ONNX file says of itself: where it comes from and its certificate, in its own metadata."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+PREFIX = "das."
+
+
+def embed(path: Path, facts: Mapping[str, str]) -> str:
+    """Write ``facts`` into the metadata of an ONNX file, under names that begin with ``das.``.
+
+    Returns:
+        SHA-256 of the graph without any metadata, so that the certificate inside can name the graph it is for.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    del model.metadata_props[:]
+    digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    onnx.helper.set_model_props(model, {PREFIX + name: text for name, text in {**facts, "graph": digest}.items()})
+    onnx.save(model, path)
+    return digest
+
+
+def read(path: Path) -> dict[str, str]:
+    """The facts that :func:`embed` wrote, by name without the prefix; empty of other files."""
+    import onnx
+
+    properties = onnx.load(path, load_external_data=False).metadata_props
+    return {each.key.removeprefix(PREFIX): each.value for each in properties if each.key.startswith(PREFIX)}
