@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,6 +15,9 @@ from compressor.errors import Problem, UsageError, input_error
 from compressor.runs import Run
 from compressor.tasks import TASKS
 from compressor.tasks.base import Task
+
+if TYPE_CHECKING:
+    from exporters.runners import Runner
 
 RUNTIMES = ("torch", "onnx", "trt")
 
@@ -53,7 +56,7 @@ def answers(
     asked = [(text,) for text in texts] if task.images else [tuple(texts)]
     samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in asked)
     split = Split("asked", Rows((), samples), run.transforms(), len(run.labels()), task.images)
-    with _runner(run, runtime, precision) as runner:
+    with runner_of(run, runtime, precision) as runner:
         logits = runner.run(split.inputs(range(len(samples))))
     return [Answered(texts, _best(run.labels(), task, row, top)) for texts, row in zip(asked, logits, strict=True)]
 
@@ -97,7 +100,13 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
             raise input_error(f"no file {image}", "an image", "--image FILE")
 
 
-def _runner(run: Run, runtime: str, precision: str) -> Any:
+def runner_of(run: Run, runtime: str, precision: str) -> Runner:
+    """What executes a run's slim model in ``runtime``, one of ``RUNTIMES``; not open yet.
+
+    Raises:
+        InputError: the run has not been exported to that runtime in that precision.
+        EnvironmentProblem: no TensorRT can be used here.
+    """
     from exporters.export import EXPORTS, file_name
     from exporters.precision import PRECISIONS
     from exporters.runners import OnnxRunner, TensorRTRunner, TorchRunner
@@ -117,7 +126,7 @@ def _runner(run: Run, runtime: str, precision: str) -> Any:
 
 def _exported(path: Path, options: str) -> Path:
     if not path.is_file():
-        there = ", ".join(sorted(found.name for found in path.parent.glob(f"*{path.suffix}"))) or f"no {path.suffix}"
-        fix = f"das export {path.parent.parent} {options}"
-        raise input_error(f"no {path.name} in {path.parent}; there is {there}", "an exported model", fix)
+        others = ", ".join(sorted(found.name for found in path.parent.glob(f"*{path.suffix}")))
+        found = f"no {path.name} in {path.parent}" + (f"; there is {others}" if others else "")
+        raise input_error(found, "an exported model", f"das export {path.parent.parent} {options}")
     return path

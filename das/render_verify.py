@@ -17,11 +17,12 @@ def print_verified(report: VerifyReport) -> None:
     """A line for each export, then why one is not verified or failed, and what the audits found."""
     rows = []
     for entry in report.exports:
-        parity = entry.parity
-        error = "" if parity.max_abs_error is None else f"{parity.max_abs_error:.1e}"
-        agreement = "" if parity.answer_agreement is None else f"{parity.answer_agreement:.1%}"
-        rows.append((entry.file, str(parity.samples or ""), error, agreement, parity.status))
-    console.print(draw(Table("Verified here", ("file", "samples", "max error", "agreement", "parity"), tuple(rows))))
+        parity, certificate = entry.parity, entry.parity.certificate
+        errors = [parity.max_abs_error] + ([certificate.against_slim.max_abs_error] if certificate else [])
+        worst = max((error for error in errors if error is not None), default=None)
+        samples = certificate.samples if certificate else parity.samples
+        rows.append((entry.file, str(samples or ""), "" if worst is None else f"{worst:.1e}", parity.status))
+    console.print(draw(Table("Verified here", ("file", "samples", "max error", "parity"), tuple(rows))))
     for entry in report.exports:
         if entry.parity.reason:
             console.print(Text(f"{entry.file}: {entry.parity.status}: {entry.parity.reason}"))

@@ -55,8 +55,7 @@ def quantise_dynamic(source: Path, target: Path, kept: Collection[str] = ()) -> 
         ONNXModel(model).replace_gemm_with_matmul()  # the library has no other int8 Gemm; "_MatMul" is its suffix
         del model.graph.value_info[:]  # it has the shapes of weights that Gemm had transposed
         add_infer_metadata(model)
-        # "static" would be False, but for the two copies of all weights on the disk that this costs: for types of
-        # tensors, and every one of ours is float32.
+        # Made as "static", for the dynamic one writes all weights to the disk and reads them back, to infer types.
         quantizer = ONNXQuantizer(
             model,
             per_channel=True,

@@ -22,11 +22,12 @@ from exporters.inputs import Fixed, with_text_length
 from exporters.parity import Comparison, Parity, check, tried, versions_of
 from exporters.precision import PRECISIONS, Precision
 from exporters.runners import OnnxRunner, Runner, TensorRTRunner, TorchRunner
-from exporters.split import REST, VISION, SplitRunner
+from exporters.split import REST, split_runner
 from exporters.staging import staged
 from exporters.tensorrt import audit_plan, passport_of, read_passport
 
 RECORD = ".parity.json"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 class Verified(BaseModel):
@@ -138,12 +139,13 @@ def _verify(
     with progress.stage(f"running {path.name}"):
         found, certificate = _compare(model, samples, reference, path, PRECISIONS[earlier.precision], progress)
     ran = found.status != "not verified"
-    parity = earlier.model_copy(update={name: getattr(found, name) for name in type(found).model_fields})
+    outcome = {name: getattr(found, name) for name in type(found).model_fields} | {"certificate": certificate}
+    parity = earlier.model_copy(update=outcome)
     audit = _audit(path, earlier.precision, ran) if passport_of(path).exists() else None
     if ran:
         files = [path.with_name(name) for name in earlier.sha256]
         now = {"versions": versions_of(tuple(earlier.versions)), "sha256": {file.name: sha256(file) for file in files}}
-        parity = parity.model_copy(update={**now, "certificate": certificate})
+        parity = parity.model_copy(update=now)
         with staged(record) as temporary:
             temporary.write_text(parity.model_dump_json(indent=2))
         if parity.status == "failed":
@@ -162,7 +164,7 @@ def _compare(
 ) -> tuple[Comparison, Certificate | None]:
     """In all sizes on a few samples; where that holds, on all samples of the reference."""
     kind, tolerance = _kind_of(path), FAMILIES[model.family].tolerances[precision.name]
-    candidate = kind.runner(path, "cpu" if precision.on_cpu else "cuda")
+    candidate = kind.runner(path, CPU if precision.on_cpu else CUDA)
     try:
         with candidate, TorchRunner(model, next(model.parameters()).device) as slim:
             sizes, fixed = kind.takes(path)
@@ -210,9 +212,9 @@ KINDS = (
     _Kind(
         REST,
         "onnx",
-        lambda path, device: SplitRunner(OnnxRunner(path.with_name(VISION), device), OnnxRunner(path, device)),
+        lambda path, provider: split_runner(path.parent, provider),
         _onnx_takes,
     ),
     _Kind("*.onnx", "onnx", OnnxRunner, _onnx_takes),
-    _Kind("*.plan", "trt", lambda path, device: TensorRTRunner(path), _plan_takes),
+    _Kind("*.plan", "trt", lambda path, provider: TensorRTRunner(path), _plan_takes),
 )

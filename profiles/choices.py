@@ -20,7 +20,7 @@ from profiles.latency import Latency, Speedup, measure, speedup
 from profiles.runtimes import inputs_of
 from profiles.tables import Row, Table, size
 
-SECONDS = 5.0
+SECONDS = 2.0  # for each
 EAGER = "PyTorch"
 
 

@@ -13,7 +13,7 @@ from profiles.latency import Latency
 from profiles.questions import Questions
 
 Row = tuple[str, ...]
-TRIMS = "  of it trims, exact, no accuracy cost"
+TRIMS = "  exact trims, no accuracy cost"
 PREFIXES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 

@@ -25,6 +25,12 @@ from das.demo import ASSETS, DEMOS, SHIPPED, prepare_demo
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring
 
 
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    """``das export`` times what it made; no test looks at the times."""
+    monkeypatch.setattr("profiles.choices.SECONDS", 0.05)
+
+
 def make_workshop(folder):
     """What a user has: a checkpoint, its tokenizer, and tables."""
     folder.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import torch
 
 from compressor.loading import load_checkpoint
 from compressor.surgery import make_plan, remove_layers
+from compressor.trims import trim
 from exporters.onnx import OnnxExport, export_onnx
 from tests.support import GOLDEN
 
@@ -35,6 +36,15 @@ def samples():
 
 @cache
 def full_onnx() -> OnnxExport:
+    return exported(full())
+
+
+@cache
+def slim_onnx() -> OnnxExport:
+    return exported(trim(slim()))
+
+
+def exported(model) -> OnnxExport:
     folder = TemporaryDirectory()
     atexit.register(folder.cleanup)
-    return export_onnx(full(), Path(folder.name) / "model.onnx", samples())
+    return export_onnx(model, Path(folder.name) / "model.onnx", samples())

@@ -351,7 +351,7 @@ def test_predict_with_other_pictures_or_texts_than_the_task_has(run_here):
         ((), ("0 images for vqa", "0 texts for vqa", '--text "..."')),
         (question, ("0 images for vqa", "1 image", "--image FILE")),
         ((*picture, *picture, *question), ("2 images for vqa",)),
-        ((*picture, *question, *question), ("2 texts for vqa",)),
+        ((*picture, *question, "--text", " "), ("an empty text",)),
         ((*picture, *question, "--top", 0), ("--top 0", "at least 1 answer")),
     ):
         result = das("predict", *given)

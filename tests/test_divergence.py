@@ -86,8 +86,8 @@ def changed(case, weight, tmp_path):
         ("meter, fp16", HALF, "blocks.FL1.crossattention.output.dense", "bias", "Add"),
         ("meter, int8", COARSE, "blocks.FV0.output.LayerNorm", "bias", "LayerNormalization"),
         ("meter, int8", COARSE, "epilogue.text_pooler.dense", "bias", "Add"),
-        ("vilt", FINE, "blocks.En0.layernorm_before", "weight", "LayerNormalization"),
-        ("bert", FINE, "blocks.En1.intermediate.dense", "bias", "Add"),
+        ("vilt", FINE, "blocks.En0.mlp.fc1", "bias", "Add"),
+        ("bert", FINE, "blocks.En1.layer.intermediate.dense", "bias", "Add"),
     ],
 )
 def test_the_changed_module_is_named(case_of, name, tolerance, module, weight, operator, tmp_path):

@@ -82,6 +82,11 @@ def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
     assert [made["format"] for made in exports] == [name.removeprefix("--") for name in FORMATS]
     assert exports[0]["parity"]["status"] == "passed"
     assert all(made["parity"]["status"] in ("passed", "not verified") for made in exports)
+    for precision in ("fp16", "int8"):
+        made = answered("export", "--precision", precision)["exports"][-1]
+        assert made["files"] == [f"model.{precision}.onnx"]
+        assert made["parity"]["status"] == "passed"
+        assert made["parity"]["certificate"]["samples"] == min(200, report["slim"]["samples"])
     # ONNX Runtime would need a second trace; the stories of the demo profile in all runtimes.
     profile = answered("profile", "--seconds", 0.2, "--runtime", "torch", "--device", "cpu", "--threads", 1)
     assert [entry["name"] for entry in profile["runtimes"]] == ["torch"]

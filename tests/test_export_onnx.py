@@ -1,5 +1,6 @@
 """ONNX export: dynamic axes, opset, data file, parity as a gate, and nothing half-written."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,10 +10,8 @@ import onnx
 import pytest
 import torch
 
-import compressor.runs
 import exporters.export
 import exporters.onnx
-import profiles.report
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
 from compressor.families.meter import MeterDims, build
 from compressor.steps import StepModel
@@ -21,8 +20,10 @@ from exporters.onnx import export_onnx, needs_data_file, weight_bytes
 from exporters.parity import Parity
 from exporters.runners import OnnxRunner, TorchRunner, require_provider
 from exporters.staging import PARTIAL, staged
-from tests.exported import full, full_onnx, samples, slim
+from profiles.choices import Choices
+from tests.exported import full, full_onnx, samples, slim, slim_onnx
 from tests.support import das
+from tests.test_profile import make_run
 
 
 def graph_of(path):
@@ -39,12 +40,12 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def copied_instead(monkeypatch):
-    """Let the export write the full model's file, whatever model it is given."""
+def copied_instead(monkeypatch, written=full_onnx):
+    """Let the export write that file, whatever model it is given."""
 
-    def copy(model, path, samples, opset=None):
-        shutil.copy(full_onnx().path, path)
-        return full_onnx()
+    def copy(model, path, *given, **options):
+        shutil.copy(written().path, path)
+        return written()
 
     monkeypatch.setattr(exporters.export, "export_onnx", copy)
 
@@ -70,7 +71,7 @@ def test_onnx_runtime_answers_as_pytorch_does(size, length):
 
 def test_a_slim_model_with_attention_operators_and_a_data_file(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(exporters.onnx, "ONE_FILE_BYTES", 2**20)
-    report = export(slim(), samples(), tmp_path, ["onnx"], opset=23)
+    report = export(slim(), samples(), tmp_path, ["onnx"], attention="operator")
     assert capfd.readouterr() == ("", "")
     (made,) = report.exports
     assert made.files == ("model.onnx", "model.onnx.data")
@@ -112,7 +113,7 @@ def test_an_export_that_answers_differently_fails_and_leaves_only_its_record(tmp
 
 
 def test_an_export_that_the_runtime_refuses_fails_the_check(tmp_path, monkeypatch):
-    def broken(model, path, samples, opset=None):
+    def broken(model, path, *given, **options):
         path.write_bytes(b"not an onnx file")
         return full_onnx()
 
@@ -204,18 +205,10 @@ def test_a_missing_file(tmp_path):
         pass
 
 
-class FakeRun:
-    """A run as far as ``das export`` looks."""
-
-    def __init__(self, path, model):
-        self.path, self.load_slim, self.samples = path, model, samples
-
-
-def das_export(monkeypatch, folder, *options, model=full):
-    copied_instead(monkeypatch)
-    monkeypatch.setattr(compressor.runs, "open_run", lambda _: FakeRun(folder, model))
-    monkeypatch.setattr(profiles.report, "save_report", lambda _: None)
-    return das("export", "runs/any", *options)
+def das_export(monkeypatch, folder, *options, written=slim_onnx):
+    copied_instead(monkeypatch, written)
+    make_run(folder / "run")
+    return das("export", folder / "run", *options)
 
 
 def test_the_command_prints_a_table_that_fits_eighty_columns(tmp_path, monkeypatch):
@@ -224,12 +217,15 @@ def test_the_command_prints_a_table_that_fits_eighty_columns(tmp_path, monkeypat
     assert "model.onnx" in done.stdout
     assert "passed" in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()[:-1]) <= 80  # the last is the folder, never wrapped
-    assert (tmp_path / "exports" / "model.onnx.parity.json").exists()
+    assert "Recommended on this machine" in done.stdout
+    assert (tmp_path / "run" / "exports" / "model.onnx.parity.json").exists()
 
 
 def test_the_command_prints_one_json_document(tmp_path, monkeypatch):
     done = das_export(monkeypatch, tmp_path, "--json")
-    assert ExportReport.model_validate_json(done.stdout).exports[0].parity.status == "passed"
+    document = json.loads(done.stdout)
+    assert ExportReport.model_validate(document).exports[0].parity.status == "passed"
+    assert Choices.model_validate(document["choices"]).choices[1].name == "model.onnx"
 
 
 @pytest.mark.parametrize(
@@ -242,6 +238,6 @@ def test_wrong_options_exit_with_two(tmp_path, monkeypatch, options):
 
 
 def test_a_failed_parity_check_exits_with_four(tmp_path, monkeypatch):
-    done = das_export(monkeypatch, tmp_path, model=slim)
+    done = das_export(monkeypatch, tmp_path, written=full_onnx)
     assert done.exit_code == 4
     assert "does not answer as the model does" in done.stderr

@@ -27,13 +27,14 @@ from das.render_profile import print_profile
 from das.terminal import console
 from exporters.onnx import weight_bytes
 from exporters.parity import Comparison, record
+from exporters.split import has_split
 from profiles import assertions, latency, runtimes
 from profiles.comparison import MemoryPair, ProfileReport
 from profiles.markdown import to_markdown
 from profiles.memory import MemoryRequest, memory
 from profiles.profile import choose_runtimes, parity, profile
 from profiles.report import KEPT, REPLACED, build_report, measure_costs, save_report, sentences, tables
-from profiles.tables import TRIMS, cost_table, latency_table, quantity, size
+from profiles.tables import TRIMS, cost_table, latency_table, latency_tables, quantity, size, verdicts
 from tests.support import GOLDEN
 
 CHECKPOINT = GOLDEN / "meter_tiny_vqa.ckpt"
@@ -278,10 +279,36 @@ def test_das_profile_fails_on_a_claim_that_does_not_hold_but_reports(run, no_pro
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--assert", "speedup"), ("--runtime", "tflite"), ("--batch", "0"), ("--seconds", "-1")]
+    "wrong",
+    [
+        ("--assert", "speedup"),
+        ("--runtime", "tflite"),
+        ("--batch", "0"),
+        ("--seconds", "-1"),
+        ("--questions-per-image", "0"),
+    ],
 )
 def test_das_profile_explains_wrong_usage(run, wrong):
     assert das(run, *wrong).exit_code == 2
+
+
+@pytest.mark.slow
+def test_questions_on_one_image_are_in_the_report(run, no_processes):
+    found = profile(run, runtimes=["torch"], seconds=0.01, threads=1, device="cpu", questions_per_image=3)
+    assert all(has_split(run.path / "exports" / folder) for folder in ("", "full"))
+    assert found.questions.count == 3
+    assert ProfileReport.model_validate_json(found.model_dump_json()) == found
+    table = latency_tables(found)[1]
+    assert table.title == "Latency in ms of 3 questions on one image (ONNX Runtime)"
+    assert [row[0] for row in table.rows][:2] == ["full, whole graph", "full, vision tower once"]
+    assert any(sentence.startswith("slim, vision tower once: ") for sentence in verdicts(found))
+    assert table.title in to_markdown(found)
+
+
+def test_a_model_without_a_vision_tower_has_no_questions_to_time(run):
+    manifest = run.manifest.model_copy(update={"family": "vilt", "dims": {}})
+    with pytest.raises(UsageError, match="nothing to split in vilt"):
+        profile(replace(run, manifest=manifest), runtimes=["torch"], questions_per_image=3)
 
 
 def blocked(monkeypatch, runtime, found):

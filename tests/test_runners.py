@@ -80,6 +80,7 @@ class Doubled(nn.Module):
         return torch.tanh(x) * 2
 
 
+@pytest.mark.slow
 def test_a_compiled_model_answers_as_it_does_without(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     inputs = {"x": torch.randn(4, 3)}
@@ -98,6 +99,7 @@ def test_without_a_compiler_torch_compile_is_refused(monkeypatch):
         choose_runtimes(["compile"], "cpu")
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_is_an_environment_problem(tmp_path):
     code = (
         "import torch\n"

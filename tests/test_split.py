@@ -12,6 +12,7 @@ from compressor.errors import CheckFailed, InputError, UsageError
 from compressor.runs import open_run
 from compressor.surgery import make_plan, remove_layers
 from compressor.trims import trim
+from das.predicting import runner_of
 from exporters.inputs import IMAGE_INPUTS
 from exporters.parity import Parity
 from exporters.runners import Bound, OnnxRunner, Runner
@@ -28,13 +29,10 @@ from exporters.split import (
     split_runner,
     vision_part,
 )
-from profiles.markdown import to_markdown
 from profiles.questions import measure_questions
-from profiles.tables import latency_tables, verdicts
 from tests import tiny
 from tests.exported import full, full_onnx, samples
 from tests.support import das
-from tests.test_profile import report, run  # noqa: F401
 
 SPLITTABLE = [(family, task) for family, task in tiny.EVERY if family == "meter"]
 
@@ -100,7 +98,7 @@ def test_a_model_without_a_tower_of_its_own_is_refused(family, task):
     model = tiny.model(family, task)
     with pytest.raises(UsageError, match=f"nothing to split in {family}"):
         check_splittable(family, model.rounds)
-    with pytest.raises(UsageError, match="it has no image|the image meets the text before any layer"):
+    with pytest.raises(UsageError, match=r"it has no image|the image meets the text before any layer"):
         vision_part(model)
 
 
@@ -148,7 +146,6 @@ def test_images_with_several_texts_each():
 def test_the_files_hold_their_own_side_alone(folder):
     graphs = {name: onnx.load(folder / name).graph for name in (VISION, REST)}
     weights = {name: {tensor.name for tensor in graph.initializer} for name, graph in graphs.items()}
-    assert not weights[VISION] & weights[REST]
     assert not any("LEn" in name or "prologue.text" in name or "FL" in name for name in weights[VISION])
     assert not any("VEn" in name or "prologue.image" in name for name in weights[REST])
     assert [value.name for value in graphs[VISION].output] == ["image"]
@@ -197,26 +194,13 @@ def test_an_unreadable_half_is_an_input_error_and_the_other_is_closed(folder, tm
     assert parts.vision.session is None
 
 
-def test_questions_on_one_image_are_in_the_profile(folder, report):  # noqa: F811
+def test_questions_on_one_image_are_timed_whole_and_in_parts(folder):
     graphs = dict.fromkeys(("full", "slim"), folder / "model.onnx")
     inputs = {name: rows[[0, 1, 2, 0]] for name, rows in samples().items()}
-    asked = measure_questions(graphs, inputs, device="cpu", threads=1, seconds=0.05)
-    assert asked.count == 4
-    assert asked.full.whole.n == asked.slim.split.n >= 10
-    assert asked.full.split.throughput == pytest.approx(4e3 / asked.full.split.mean_ms)
-    found = report.model_copy(update={"questions": asked})
-    assert type(found).model_validate_json(found.model_dump_json()) == found
-    table = latency_tables(found)[1]
-    assert table.title == "Latency in ms of 4 questions on one image (ONNX Runtime)"
-    assert [row[0] for row in table.rows][:2] == ["full, whole graph", "full, vision tower once"]
-    assert any(sentence.startswith("slim, vision tower once: ") for sentence in verdicts(found))
-    assert table.title in to_markdown(found)
-
-
-def test_profile_refuses_no_questions(run):  # noqa: F811
-    result = das("profile", run.path, "--runtime", "torch", "--questions-per-image", "0")
-    assert result.exit_code == 2
-    assert "questions-per-image 0" in result.stderr
+    found = measure_questions(graphs, inputs, device="cpu", threads=1, seconds=0.05)
+    assert found.count == 4
+    assert found.full.whole.n == found.slim.split.n >= 10
+    assert found.full.split.throughput == pytest.approx(4e3 / found.full.split.mean_ms)
 
 
 def asked(*texts):
@@ -231,7 +215,7 @@ def test_predict_answers_many_questions_on_one_image(run_here):
     alone = json.loads(das(*question, *asked(texts[1])).stdout)
     assert [entry["answer"] for entry in alone["answers"]] == [entry["answer"] for entry in by_torch["answers"][2:4]]
 
-    run = open_run(run_here)  # noqa: F811
+    run = open_run(run_here)
     export_split(run.load_slim(), run_here / "exports", run.samples())
     by_parts = json.loads(das(*question, *asked(*texts), "--runtime", "onnx").stdout)
     assert [entry["answer"] for entry in by_parts["answers"]] == [entry["answer"] for entry in by_torch["answers"]]
@@ -241,18 +225,18 @@ def test_predict_answers_many_questions_on_one_image(run_here):
     assert said.startswith(texts[0]) and texts[1] in said
 
 
-def test_predict_takes_the_very_file_of_a_precision(run_here, monkeypatch):
-    opened = []
-    monkeypatch.setattr(OnnxRunner, "open", lambda self: opened.append(self.path.name) or pytest.skip.Exception)
-    monkeypatch.setattr(OnnxRunner, "run", lambda self, inputs: torch.zeros(len(inputs["input_ids"]), 64))
-    (run_here / "exports").mkdir()
+def test_predict_takes_the_very_file_of_a_precision(run_here):
+    exports, run = run_here / "exports", open_run(run_here)
+    exports.mkdir()
     for name in ("model.b1.onnx", "model.int8.onnx", "model.onnx"):
-        (run_here / "exports" / name).touch()
-    question = ("predict", "--image", "scene.png", *asked("what?"), "--runtime", "onnx")
-    for precision in ("fp32", "int8"):
-        das(*question, "--precision", precision)
-    assert opened == ["model.onnx", "model.int8.onnx"]
-    missing = das(*question, "--precision", "fp16")
+        (exports / name).touch()
+    for precision, name in (("fp32", "model.onnx"), ("int8", "model.int8.onnx")):
+        assert runner_of(run, "onnx", precision).path == exports / name
+    (exports / VISION).touch()
+    (exports / REST).touch()
+    assert isinstance(runner_of(run, "onnx", "fp32"), SplitRunner)
+    assert isinstance(runner_of(run, "onnx", "int8"), OnnxRunner)
+    missing = das("predict", "--image", "scene.png", *asked("what?"), "--runtime", "onnx", "--precision", "fp16")
     assert missing.exit_code == 3
     assert "no model.fp16.onnx" in missing.stderr and "model.int8.onnx" in missing.stderr
 

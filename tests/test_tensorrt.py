@@ -115,7 +115,7 @@ def test_every_name_that_is_used_is_in_the_installed_tensorrt():
 @without_gpu
 def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, monkeypatch):
     monkeypatch.setattr(exporters.tensorrt, "AHEAD_OF_TIME", ("SM86",))
-    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_: _copy(path))
+    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_, **__: _copy(path))
     report = export(full(), samples(), tmp_path, ["trt"], batch=(1, 2, 4))
     assert [made.format for made in report.exports] == ["onnx", "trt"]
     onnx_file, engine = report.exports
@@ -143,12 +143,12 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
     audit = passport.audit
     assert (audit.counted_on, audit.asked, audit.layer_share, audit.weight_share) == ("network", "fp32", 1, 1)
 
-    def not_again(*_):
+    def not_again(*_, **__):
         raise AssertionError("the ONNX file is there")
 
     monkeypatch.setattr(exporters.export, "export_onnx", not_again)
     again = export(full(), samples(), tmp_path, ["trt"])
-    assert again.exports[0].notes == ("exported before; compared again",)
+    assert again.exports[0].notes == ("exported before; compared again on a few samples",)
 
 
 def _copy(path):
@@ -159,13 +159,13 @@ def _copy(path):
 @needs_rtx
 @without_gpu
 def test_an_onnx_file_that_answers_differently_is_not_built_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_: _copy(path))
+    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_, **__: _copy(path))
     export(full(), samples(), tmp_path, ["onnx"])
 
     class Reached(Exception):
         pass
 
-    def reached(*_):
+    def reached(*_, **__):
         raise Reached
 
     monkeypatch.setattr(exporters.export, "export_onnx", reached)
