@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from compressor.steps import StepModel
+from exporters.onnx import load_graph
 from exporters.runners import import_onnxruntime
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -79,9 +80,7 @@ def locate(model: StepModel, onnx_path: Path, inputs: Mapping[str, Tensor], tole
         inputs: one small batch of the model's inputs by name, (B, ...).
         tolerance: largest error of a module's output relative to its largest absolute value.
     """
-    import onnx
-
-    graph = onnx.load(onnx_path, load_external_data=False)
+    graph = load_graph(onnx_path)
     outputs = _module_outputs(graph)
     if not outputs:
         return Located(divergence=None, reason=f"the nodes of {onnx_path.name} do not name their modules")

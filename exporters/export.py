@@ -11,22 +11,23 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from compressor.errors import InputError, Problem, UsageError
+from compressor.errors import Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.reference import Reference
 from compressor.steps import StepModel
 from exporters.attention import FORMS, AttentionForm
 from exporters.audit import Audit
-from exporters.certificate import Certificate, certify
+from exporters.certificate import Certificate
 from exporters.divergence import locate
 from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
-from exporters.metadata import embed
+from exporters.judging import judge
+from exporters.metadata import embed, facts_of
 from exporters.onnx import check_opset, export_onnx, opset_of
-from exporters.parity import Comparison, Parity, check, parity_failure, record, tried
+from exporters.parity import Comparison, Parity, parity_failure, record
 from exporters.precision import PRECISIONS, Precision
 from exporters.quantise import nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
-from exporters.runners import OnnxRunner, Runner, TensorRTRunner, TorchRunner, import_onnxruntime
+from exporters.runners import OnnxRunner, Runner, TensorRTRunner, import_onnxruntime
 from exporters.split import check_splittable, export_split
 from exporters.staging import bytes_of, hashes_of, parts_of, staged
 from exporters.tensorrt import Shapes, Target, build_engine, find_target, passport_of
@@ -270,7 +271,7 @@ def _find_onnx(job: _Job) -> Exported | None:
 def _onnx_parity(job: _Job, path: Path) -> Parity:
     if job.precision.on_cpu:
         with job.progress.stage("comparing ONNX Runtime with PyTorch"):
-            found = _compare(job, OnnxRunner(path), (job.fixed.batch,) if job.fixed.batch else CHECKED_SIZES)
+            found = _judged(job, OnnxRunner(path), (job.fixed.batch,) if job.fixed.batch else CHECKED_SIZES)
     else:
         reason = f"ONNX Runtime has no {job.precision.name} kernels for CPUs"
         found = Comparison(status="not verified", reason=reason, tolerance=job.tolerance), None
@@ -304,7 +305,7 @@ def _export_tensorrt(job: _Job, onnx: Path, target: Target) -> Exported:
         )
         if target.gpu:
             with job.progress.stage("comparing TensorRT with PyTorch"):
-                found = _compare(job, TensorRTRunner(temporary), tuple(dict.fromkeys(job.batch)))
+                found = _judged(job, TensorRTRunner(temporary), tuple(dict.fromkeys(job.batch)))
         else:
             reason = f"no GPU here: built ahead of time ({target}) and not run"
             found = Comparison(status="not verified", reason=reason, tolerance=job.tolerance), None
@@ -362,22 +363,17 @@ def _shapes(job: _Job) -> Shapes:
     return {name: shapes(name) for name in job.samples}
 
 
-def _compare(job: _Job, candidate: Runner, sizes: Sequence[int]) -> tuple[Comparison, Certificate | None]:
-    """In all sizes on a few samples; where that holds, on all samples of the reference."""
-    samples = job.samples if job.reference is None else {name: x[: sum(sizes)] for name, x in job.samples.items()}
-    try:
-        with TorchRunner(job.model, next(job.model.parameters()).device) as ours, candidate:
-            given = tried(job.model, samples, sizes, any_length=not job.fixed.text_length)
-            found = check(ours, candidate, given, job.tolerance, job.precision.relative)
-            found = found.model_copy(update={"samples": min(found.samples, len(samples["input_ids"]))})
-            if job.reference is None or found.status == "failed":
-                return found, None
-            certificate = certify(candidate, ours, job.reference, job.tolerance, job.precision, job.fixed, job.progress)
-    except InputError as error:  # the runtime refuses the file, or a batch that the model takes
-        return Comparison(status="failed", reason=error.problems[0].found, tolerance=job.tolerance), None
-    if not certificate.passed:
-        found = found.model_copy(update={"status": "failed", "reason": certificate.reason})
-    return found, certificate
+def _judged(job: _Job, candidate: Runner, sizes: Sequence[int]) -> tuple[Comparison, Certificate | None]:
+    return judge(
+        candidate,
+        job.model,
+        job.samples,
+        sizes,
+        reference=job.reference,
+        precision=job.precision,
+        fixed=job.fixed,
+        progress=job.progress,
+    )
 
 
 def _recorded(
@@ -399,14 +395,7 @@ def _settle(job: _Job, temporary: Path, parity: Parity) -> Parity:
         for file in temporary.parent.iterdir():
             file.unlink()
     elif temporary.suffix == ".onnx":
-        facts = {
-            "family": job.model.family,
-            "task": job.model.task,
-            "layers": ",".join(job.model.layers),
-            "precision": job.precision.name,
-            "certificate": parity.model_dump_json(exclude={"sha256", "graph_sha256"}),
-        }
-        digest = embed(temporary, facts)
+        digest = embed(temporary, facts_of(job.model, parity))
         parity = parity.model_copy(update={"graph_sha256": digest, "sha256": hashes_of(temporary)})
     _record_of(temporary).write_text(parity.model_dump_json(indent=2))
     return parity

@@ -6,7 +6,22 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from compressor.steps import StepModel
+from exporters.onnx import load_graph
+from exporters.parity import Parity
+
 PREFIX = "das."
+
+
+def facts_of(model: StepModel, parity: Parity) -> dict[str, str]:
+    """What the graph of ``model`` says of itself: where it comes from, and the record of its comparison."""
+    return {
+        "family": model.family,
+        "task": model.task,
+        "layers": ",".join(model.layers),
+        "precision": parity.precision,
+        "certificate": parity.model_dump_json(exclude={"sha256", "graph_sha256"}),
+    }
 
 
 def embed(path: Path, facts: Mapping[str, str]) -> str:
@@ -17,7 +32,7 @@ def embed(path: Path, facts: Mapping[str, str]) -> str:
     """
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
+    model = load_graph(path)
     del model.metadata_props[:]
     digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     onnx.helper.set_model_props(model, {PREFIX + name: text for name, text in {**facts, "graph": digest}.items()})
@@ -27,7 +42,5 @@ def embed(path: Path, facts: Mapping[str, str]) -> str:
 
 def read(path: Path) -> dict[str, str]:
     """The facts that :func:`embed` wrote, by name without the prefix; empty of other files."""
-    import onnx
-
-    properties = onnx.load(path, load_external_data=False).metadata_props
+    properties = load_graph(path).metadata_props
     return {each.key.removeprefix(PREFIX): each.value for each in properties if each.key.startswith(PREFIX)}

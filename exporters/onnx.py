@@ -74,7 +74,7 @@ def export_onnx(
     started = time.perf_counter()
     rows = _rows(samples, names, fixed)
     with staged(path) as temporary:
-        with _silence():
+        with silence():
             traced = _Positional(in_precision(model, precision.dtype), names, form, precision.dtype).eval()
             program = _trace(traced, _axes(model, names, rows, fixed), rows, opset or form.opset or precision.opset)
             program.save(temporary, external_data=needs_data_file(weight_bytes(traced)))
@@ -91,7 +91,7 @@ def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> 
     Raises:
         EnvironmentProblem: the file cannot be written.
     """
-    with staged(path) as temporary, _silence():
+    with staged(path) as temporary, silence():
         traced = _Positional(module, tuple(inputs), FORMS["composed"], torch.float32).eval()
         program = _trace(traced, None, tuple(inputs.values()), None)
         program.save(temporary, external_data=needs_data_file(weight_bytes(module)))
@@ -112,11 +112,26 @@ def check_opset(opset: int | None, form: AttentionForm = FORMS["composed"]) -> N
         raise _wrong_opset(opset, f"the {form.name} form of attention needs opset {form.opset}")
 
 
+def load_graph(path: Path, weights: bool = False) -> Any:
+    """An ONNX file; with its weights, or without those that lie beside it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return onnx.load(path, load_external_data=weights)
+    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
+        raise input_error(
+            f"{path} cannot be read ({error})", "an exported ONNX file, its data beside it", "das export --onnx again"
+        ) from None
+
+
 def opset_of(path: Path) -> int:
     """Version of the standard operators an ONNX file declares."""
-    import onnx
-
-    declared = onnx.load(path, load_external_data=False).opset_import
+    declared = load_graph(path).opset_import
     return next(entry.version for entry in declared if entry.domain in ("", "ai.onnx"))
 
 
@@ -193,7 +208,7 @@ class _Positional(nn.Module):
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep the exporter's remarks on its own inner workings from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

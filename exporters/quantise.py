@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
-from exporters.onnx import needs_data_file
+from exporters.onnx import load_graph, needs_data_file
 from exporters.runners import import_onnxruntime
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def quantise_dynamic(source: Path, target: Path, kept: Collection[str] = ()) -> 
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata
 
-    model = _load(source)
+    model = load_graph(source, weights=True)
     names = {name + ("_MatMul" if node.op_type == "Gemm" else "") for name, node in _products(model, kept).items()}
     with _quiet():
         ONNXModel(model).replace_gemm_with_matmul()  # the library has no other int8 Gemm; "_MatMul" is its suffix
@@ -104,7 +104,7 @@ def quantise_static(
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-    model = _load(source)
+    model = load_graph(source, weights=True)
     names = set(_products(model, kept))
     ranges = {name: TensorData(lowest=np.float32(-x), highest=np.float32(x)) for name, x in largest.items()}
     del model.graph.value_info[:]
@@ -144,7 +144,7 @@ def nodes_of(path: Path) -> dict[str, str]:
         InputError: the file cannot be read, or has no such layer.
     """
     # What is traced holds the model under the name "model".
-    products = _products(_load(path, weights=False))
+    products = _products(load_graph(path))
     return {name: _noted(node, "name_scopes")[-2].removeprefix("model.") for name, node in products.items()}
 
 
@@ -238,7 +238,7 @@ def _largest(
     from onnx import TensorProto, helper
 
     onnxruntime = import_onnxruntime()
-    model = _load(source, weights=False)
+    model = load_graph(source)
     names = sorted({node.input[0] for node in _products(model, kept).values()})
     outputs = [f"{name}_largest" for name in names]
     for name, output in zip(names, outputs, strict=True):
@@ -294,18 +294,6 @@ def _rounded_activation(x: Tensor, symmetric: bool) -> Tensor:
 
 def _scale(width: Tensor, levels: int) -> Tensor:
     return (width / levels).clamp(min=torch.finfo(width.dtype).tiny)
-
-
-def _load(path: Path, weights: bool = True) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        return onnx.load(path, load_external_data=weights)
-    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
-        raise input_error(
-            f"{path} cannot be read ({error})", "an exported ONNX file, its data beside it", "das export --onnx again"
-        ) from None
 
 
 def _save(model: Any, path: Path) -> None:

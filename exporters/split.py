@@ -23,7 +23,7 @@ from compressor.progress import QUIET, Progress
 from compressor.steps import Rounds, StepModel, Streams, split_where_modalities_meet, steps_of
 from exporters.attention import FORMS, AttentionForm, Numerics
 from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS
-from exporters.onnx import OUTPUT, TRACED_ROWS, _silence, needs_data_file, weight_bytes
+from exporters.onnx import OUTPUT, TRACED_ROWS, needs_data_file, silence, weight_bytes
 from exporters.parity import Comparison, Parity, check, parity_failure, record, tried
 from exporters.runners import Bound, OnnxRunner, Runner, TorchRunner
 from exporters.staging import bytes_of, hashes_of, parts_of, staged
@@ -326,7 +326,7 @@ def _trace(
         (parts[0], images, names, paths[0]),
         (parts[1], texts | streams, (OUTPUT,), paths[1]),
     ):
-        with _silence():
+        with silence():
             program = torch.onnx.export(
                 _Positional(part, tuple(inputs), form).eval(),
                 tuple(inputs.values()),

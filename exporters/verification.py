@@ -16,12 +16,15 @@ from compressor.progress import QUIET, Progress
 from compressor.reference import Reference
 from compressor.steps import StepModel
 from exporters.audit import Audit
-from exporters.certificate import Certificate, certify
+from exporters.certificate import Certificate
 from exporters.export import CHECKED_SIZES
 from exporters.inputs import Fixed, with_text_length
-from exporters.parity import Comparison, Parity, check, tried, versions_of
+from exporters.judging import judge
+from exporters.metadata import embed, facts_of
+from exporters.onnx import load_graph
+from exporters.parity import Comparison, Parity, Status, versions_of
 from exporters.precision import PRECISIONS, Precision
-from exporters.runners import OnnxRunner, Runner, TensorRTRunner, TorchRunner
+from exporters.runners import OnnxRunner, Runner, TensorRTRunner
 from exporters.split import REST, split_runner
 from exporters.staging import staged
 from exporters.tensorrt import audit_plan, passport_of, read_passport
@@ -144,6 +147,8 @@ def _verify(
     audit = _audit(path, earlier.precision, ran) if passport_of(path).exists() else None
     if ran:
         files = [path.with_name(name) for name in earlier.sha256]
+        if parity.status == "passed" and earlier.graph_sha256:
+            embed(path, facts_of(model, parity))
         now = {"versions": versions_of(tuple(earlier.versions)), "sha256": {file.name: sha256(file) for file in files}}
         parity = parity.model_copy(update=now)
         with staged(record) as temporary:
@@ -162,26 +167,24 @@ def _compare(
     precision: Precision,
     progress: Progress,
 ) -> tuple[Comparison, Certificate | None]:
-    """In all sizes on a few samples; where that holds, on all samples of the reference."""
-    kind, tolerance = _kind_of(path), FAMILIES[model.family].tolerances[precision.name]
+    kind = _kind_of(path)
     candidate = kind.runner(path, CPU if precision.on_cpu else CUDA)
     try:
-        with candidate, TorchRunner(model, next(model.parameters()).device) as slim:
-            sizes, fixed = kind.takes(path)
-            few = {name: rows[: sum(sizes)] for name, rows in with_text_length(samples, fixed.text_length).items()}
-            given = tried(model, few, sizes, any_length=not fixed.text_length)
-            found = check(slim, candidate, given, tolerance, precision.relative)
-            found = found.model_copy(update={"samples": min(found.samples, len(few["input_ids"]))})
-            if found.status == "failed":
-                return found, None
-            certificate = certify(candidate, slim, reference, tolerance, precision, fixed, progress)
-    except EnvironmentProblem as error:
-        return Comparison(status="not verified", reason=error.problems[0].found, tolerance=tolerance), None
-    except InputError as error:  # the runtime refuses the file, or a batch that the model takes
-        return Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance), None
-    if not certificate.passed:
-        found = found.model_copy(update={"status": "failed", "reason": certificate.reason})
-    return found, certificate
+        sizes, fixed = kind.takes(path)
+        return judge(
+            candidate,
+            model,
+            with_text_length(samples, fixed.text_length),
+            sizes,
+            reference=reference,
+            precision=precision,
+            fixed=fixed,
+            progress=progress,
+        )
+    except (EnvironmentProblem, InputError) as error:  # it cannot run here; or nothing can read it
+        status: Status = "failed" if isinstance(error, InputError) else "not verified"
+        tolerance = FAMILIES[model.family].tolerances[precision.name]
+        return Comparison(status=status, reason=error.problems[0].found, tolerance=tolerance), None
 
 
 def _audit(plan: Path, precision: str, ran: bool) -> Audit | None:
@@ -190,9 +193,7 @@ def _audit(plan: Path, precision: str, ran: bool) -> Audit | None:
 
 
 def _onnx_takes(path: Path) -> tuple[tuple[int, ...], Fixed]:
-    import onnx
-
-    inputs = onnx.load(path, load_external_data=False).graph.input
+    inputs = load_graph(path).graph.input
     (shape,) = (value.type.tensor_type.shape.dim for value in inputs if value.name == "input_ids")
     batch, length = (axis.dim_value or None for axis in shape)
     return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)

@@ -1,0 +1,61 @@
+"""An export against the model it was made from: in every size its axes allow, then on many real samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from compressor.errors import InputError
+from compressor.families import FAMILIES
+from compressor.progress import Progress
+from compressor.reference import Reference
+from compressor.steps import StepModel
+from exporters.certificate import Certificate, certify
+from exporters.inputs import Fixed
+from exporters.parity import Comparison, check, tried
+from exporters.precision import Precision
+from exporters.runners import Runner, TorchRunner
+
+
+def judge(
+    candidate: Runner,
+    model: StepModel,
+    samples: Mapping[str, Tensor],
+    sizes: Sequence[int],
+    *,
+    reference: Reference | None,
+    precision: Precision,
+    fixed: Fixed,
+    progress: Progress,
+) -> tuple[Comparison, Certificate | None]:
+    """Compare on a few samples and, where that holds and there is a reference, make the certificate.
+
+    Args:
+        candidate: the export, not open yet; what it refuses to run has failed.
+        model: in eval mode, on the device it is to be run on.
+        samples: real inputs, (N, ...) by name, of the text length the export takes.
+        sizes: batch sizes to try.
+        reference: many samples; None compares on all of ``samples`` and makes no certificate.
+        precision: of the export.
+        fixed: axes that it takes one size of only.
+        progress: told about the samples.
+
+    Raises:
+        EnvironmentProblem: the runtime is not here.
+    """
+    tolerance = FAMILIES[model.family].tolerances[precision.name]
+    few = samples if reference is None else {name: rows[: sum(sizes)] for name, rows in samples.items()}
+    try:
+        with TorchRunner(model, next(model.parameters()).device) as ours, candidate:
+            given = tried(model, few, sizes, any_length=not fixed.text_length)
+            found = check(ours, candidate, given, tolerance, precision.relative)
+            found = found.model_copy(update={"samples": min(found.samples, len(few["input_ids"]))})
+            if reference is None or found.status == "failed":
+                return found, None
+            certificate = certify(candidate, ours, reference, tolerance, precision, fixed, progress)
+    except InputError as error:  # the runtime refuses the file, or a batch that the model takes
+        return Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance), None
+    if not certificate.passed:
+        found = found.model_copy(update={"status": "failed", "reason": certificate.reason})
+    return found, certificate
