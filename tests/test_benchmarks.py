@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from benchmarks import gpu
 from benchmarks.sieve import KEPT, regret_of_best_kept
 from benchmarks.strategies import Row
 from benchmarks.strategies_report import against, line, table
@@ -71,3 +73,24 @@ def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
     values = np.repeat(np.stack([scores, 1 - scores, 1 - scores], 1)[:, :, None], 8, axis=2)
     assert regret_of_best_kept(values, 2, samples=2) == pytest.approx(0)
     assert regret_of_best_kept(values, 0, samples=2) == pytest.approx(100 * (1 - scores[KEPT - 1]))
+
+
+def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "BATCHES", (1, 2))
+    monkeypatch.setattr(gpu, "TINY", gpu.TINY.model_copy(update={"fusion_layers": 2, "text_layers": 1}))
+    monkeypatch.setattr(gpu, "LAYERS", ("FL1", "FV0"))
+    monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.name != "torch.compile"))  # a minute each
+    monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
+    gpu.main()
+    page = capsys.readouterr().out
+    for precision in ("fp32", "fp16", "bf16"):
+        for batch in (1, 2):
+            assert f"| PyTorch eager, {precision} | {batch} |" in page
+    assert "| ONNX Runtime, fp32 | 2 |" in page
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_the_gpu_script_needs_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gpu", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no CUDA device"):
+        gpu.main()
