@@ -69,7 +69,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         full=known.get("full"),
         targets=None if task.ranked else known.get("targets", split.targets(numbers)),
         task=task,
-        fingerprint=_digest(print_, numbers),
+        fingerprint=digest(print_, numbers),
     )
 
 
@@ -84,7 +84,7 @@ def _from_folder(run: Run, answers: Mapping[str, Tensor], why: str) -> Reference
         full=known.get("full"),
         targets=known.get("targets"),
         task=TASKS[run.manifest.task],
-        fingerprint=_digest(run.path.name, list(range(count))),
+        fingerprint=digest(run.path.name, list(range(count))),
         note=f"{why}: only the {count} samples in the run's folder",
     )
 
@@ -94,5 +94,6 @@ def _of_a_cpu(run: Run, answers: Mapping[str, Tensor]) -> Tensor | None:
     return answers.get("slim") if run.manifest.device == "cpu" else None
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Short digest of what the parts print as."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -110,6 +110,7 @@ def export(run: Run | str | Path | None, *formats: str, **options: Any) -> Expor
     from exporters import export as exporting
     from profiles.report import save_report
 
+    exporting.check_request(formats, **options)
     opened = _open(run)
     try:
         reference = open_reference(opened, options.pop("data", None))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from compressor.data.base import Picture, Rows, Sample
@@ -17,6 +19,7 @@ from compressor.tasks import TASKS
 from compressor.tasks.base import Task
 
 if TYPE_CHECKING:
+    from exporters.inputs import Fixed
     from exporters.runners import Runner
 
 RUNTIMES = ("torch", "onnx", "trt")
@@ -47,17 +50,26 @@ def answers(
 
     Raises:
         UsageError: no such runtime or precision, nothing to print, or other images or texts than the task has.
-        InputError: no such image, or the run has not been exported to that runtime in that precision.
+        InputError: no such image, or the run has no export for that runtime in that precision that takes these texts.
         EnvironmentProblem: the runtime cannot run here.
     """
+    from exporters.inputs import with_text_length
+
     task = TASKS[run.manifest.task]
     _check(task, images, texts, runtime, top, precision)
     pictures = tuple(Picture(str(image), image.read_bytes) for image in images)
     asked = [(text,) for text in texts] if task.images else [tuple(texts)]
     samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in asked)
     split = Split("asked", Rows((), samples), run.transforms(), len(run.labels()), task.images)
-    with runner_of(run, runtime, precision) as runner:
-        logits = runner.run(split.inputs(range(len(samples))))
+    inputs = split.inputs(range(len(samples)))
+    runner, fixed = runner_of(run, runtime, precision, inputs)
+    rows = with_text_length(inputs, fixed.text_length)
+    size = fixed.batch or len(samples)
+    with runner:
+        batches = (
+            {name: x[start : start + size] for name, x in rows.items()} for start in range(0, len(samples), size)
+        )
+        logits = torch.cat([runner.run(batch) for batch in batches])
     return [Answered(texts, _best(run.labels(), task, row, top)) for texts, row in zip(asked, logits, strict=True)]
 
 
@@ -100,14 +112,18 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
             raise input_error(f"no file {image}", "an image", "--image FILE")
 
 
-def runner_of(run: Run, runtime: str, precision: str) -> Runner:
-    """What executes a run's slim model in ``runtime``, one of ``RUNTIMES``; not open yet.
+def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:
+    """What executes a run's slim model in ``runtime``, one of ``RUNTIMES``, not open yet; and the sizes it is fixed to.
+
+    An export that takes any size comes first; of those of one text length the shortest that holds every text of
+    ``inputs``, (N, ...) by name. Of fixed batches only those of one sample are taken.
 
     Raises:
-        InputError: the run has not been exported to that runtime in that precision.
+        InputError: the run has no export for that runtime in that precision that takes these texts.
         EnvironmentProblem: no TensorRT can be used here.
     """
     from exporters.export import EXPORTS, file_name
+    from exporters.inputs import VARYING
     from exporters.precision import PRECISIONS
     from exporters.runners import OnnxRunner, TensorRTRunner, TorchRunner
     from exporters.split import has_split, split_runner
@@ -115,18 +131,38 @@ def runner_of(run: Run, runtime: str, precision: str) -> Runner:
 
     folder = run.path / EXPORTS
     if runtime == "torch":
-        return TorchRunner(run.load_slim(), "cpu")
+        return TorchRunner(run.load_slim(), "cpu"), VARYING
     if runtime == "trt":
-        plan = f"model.{precision}.{find_target().tag}.plan"
-        return TensorRTRunner(_exported(folder / plan, f"--trt --precision {precision}"))
+        tag = find_target().tag
+
+        def plan_name(fixed: Fixed) -> str:
+            return f"model.{precision}{fixed.suffix}.{tag}.plan"
+
+        plan, fixed = _exported(folder, plan_name, inputs, f"--trt --precision {precision}")
+        return TensorRTRunner(plan), fixed
     if precision == "fp32" and has_split(folder):
-        return split_runner(folder)
-    return OnnxRunner(_exported(folder / file_name(PRECISIONS[precision]), f"--onnx --precision {precision}"))
+        return split_runner(folder), VARYING
+    name = partial(file_name, PRECISIONS[precision])
+    file, fixed = _exported(folder, name, inputs, f"--onnx --precision {precision}")
+    return OnnxRunner(file), fixed
 
 
-def _exported(path: Path, options: str) -> Path:
-    if not path.is_file():
-        others = ", ".join(sorted(found.name for found in path.parent.glob(f"*{path.suffix}")))
-        found = f"no {path.name} in {path.parent}" + (f"; there is {others}" if others else "")
-        raise input_error(found, "an exported model", f"das export {path.parent.parent} {options}")
-    return path
+def _exported(
+    folder: Path, name: Callable[[Fixed], str], inputs: Mapping[str, Tensor], options: str
+) -> tuple[Path, Fixed]:
+    """The file, named by the sizes it is fixed to, that takes all of ``inputs``, and these sizes."""
+    from exporters.inputs import VARYING, Fixed, fitting
+
+    padded = inputs["attention_mask"].shape[1]
+    lengths = [length for length in range(1, padded + 1) if fitting(inputs, length).all()]
+    for fixed in (Fixed(batch, length) for length in (None, *lengths) for batch in (None, 1)):
+        path = folder / name(fixed)
+        if path.is_file():
+            return path, fixed
+    wanted = folder / name(VARYING)
+    others = ", ".join(sorted(path.name for path in folder.glob(f"*{wanted.suffix}")))
+    raise input_error(
+        f"no {wanted.name} in {folder}" + (f"; there is {others}" if others else ""),
+        f"an exported model that takes single samples with texts of {lengths[0]} tokens",
+        f"das export {folder.parent} {options}",
+    )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from compressor.errors import usage_error
 from compressor.progress import Progress
-from compressor.reference import Reference
+from compressor.reference import Reference, digest
 from exporters.inputs import VARYING, Fixed, fitting, with_text_length
 from exporters.precision import Precision
-from exporters.runners import Runner
+from exporters.runners import Runner, refused
 
 BATCH = 8  # samples that are run at once
 MAX_DROP = 0.005  # of the task's score, as a share, that a quantised export may lose
@@ -73,6 +74,11 @@ class Certificate(BaseModel):
     note: str = ""
 
     @property
+    def within_tolerance(self) -> bool:
+        """Whether every logit is."""
+        return self.against_slim.max_abs_error <= self.tolerance
+
+    @property
     def passed(self) -> bool:
         """Whether every logit is within the tolerance and, if it is quantised, the score is not lower."""
         return not self.reason
@@ -82,6 +88,7 @@ def certify(
     candidate: Runner,
     slim: Runner,
     reference: Reference,
+    sizes: Sequence[int],
     tolerance: float,
     precision: Precision,
     fixed: Fixed,
@@ -93,15 +100,26 @@ def certify(
         candidate: the export, open.
         slim: the model it was made from, open; run where the reference does not know its answers.
         reference: real samples and known answers.
+        sizes: batch sizes that it takes, the smallest and the largest among them.
         tolerance: of the family, for this precision.
         precision: of the export.
         fixed: axes that it takes one size of only.
         progress: told about the samples.
+
+    Raises:
+        Refused: it does not take a batch, or its logits are not all finite.
+        UsageError: no sample's text fits into its one text length.
     """
+    size = min(max(BATCH, min(sizes)), max(sizes))
     rows = _usable(reference, fixed)
-    theirs = _logits(candidate, reference, rows, fixed, progress, f"Certifying {candidate.name}")
+    dropped = reference.samples - len(rows)
+    left_out = f"{dropped} texts of more than {fixed.text_length} tokens left out" if dropped else ""
+    theirs = _logits(candidate, reference, rows, size, fixed, progress, f"Certifying {candidate.name}")
+    if broken := int((~theirs.isfinite()).any(1).sum()):
+        what = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
+        raise refused(what, "finite logits", "another --precision")
     ours = (
-        _logits(slim, reference, rows, VARYING, progress, f"Asking {slim.name}")
+        _logits(slim, reference, rows, BATCH, VARYING, progress, f"Asking {slim.name}")
         if reference.slim is None
         else reference.slim[rows]
     )
@@ -109,14 +127,14 @@ def certify(
     full = None if reference.full is None else reference.full[rows]
     found = Certificate(
         samples=len(rows),
-        fingerprint=reference.fingerprint,
+        fingerprint=digest(reference.fingerprint, rows) if left_out else reference.fingerprint,
         tolerance=allowed,
         tightest_tolerance=round_up(float((ours.double() - theirs.double()).abs().max())),
         against_slim=difference(ours, theirs),
         against_full=None if full is None else difference(full, theirs),
         metric=_change(reference, rows, ours, theirs),
         metric_against_full=None if full is None else _change(reference, rows, full, theirs),
-        note=reference.note,
+        note="; ".join(filter(None, (reference.note, left_out))),
     )
     return found.model_copy(update={"reason": _reason(found, precision)})
 
@@ -137,24 +155,35 @@ def difference(reference: Tensor, candidate: Tensor) -> Difference:
 
 
 def _usable(reference: Reference, fixed: Fixed) -> list[int]:
-    """Samples whose texts fit into a graph of one text length, as many as make whole batches of a fixed one."""
+    """Samples whose texts fit into a graph of one text length.
+
+    Raises:
+        UsageError: none does.
+    """
     rows = list(range(reference.samples))
-    if fixed.text_length:
-        fits = fitting(reference.inputs(rows), fixed.text_length)
-        rows = [row for row, fit in zip(rows, fits.tolist(), strict=True) if fit]
-    return rows[: len(rows) // fixed.batch * fixed.batch] if fixed.batch and len(rows) >= fixed.batch else rows
+    if fixed.text_length is None:
+        return rows
+    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    fits = torch.cat([fitting(reference.inputs(part), fixed.text_length) for part in parts]).tolist()
+    if not any(fits):
+        raise usage_error(
+            f"none of {len(rows)} texts has {fixed.text_length} tokens or fewer",
+            "a text length that real samples have",
+            "a larger --text-length",
+        )
+    return [row for row, fit in zip(rows, fits, strict=True) if fit]
 
 
 def _logits(
-    runner: Runner, reference: Reference, rows: list[int], fixed: Fixed, progress: Progress, label: str
+    runner: Runner, reference: Reference, rows: list[int], size: int, fixed: Fixed, progress: Progress, label: str
 ) -> Tensor:
-    size = fixed.batch or BATCH
+    """Logits of the samples ``rows``, in batches of ``size``; the last one is filled up with the first samples."""
     starts = range(0, len(rows), size)
     found = []
     for start in progress.track(starts, label, len(starts)):
-        given: Mapping[str, Tensor] = with_text_length(reference.inputs(rows[start : start + size]), fixed.text_length)
-        found.append(runner.run(given))
-    return torch.cat(found).float()
+        given = reference.inputs([rows[number % len(rows)] for number in range(start, start + size)])
+        found.append(runner.run(with_text_length(given, fixed.text_length)))
+    return torch.cat(found)[: len(rows)].float()
 
 
 def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor) -> MetricChange | None:
@@ -172,9 +201,7 @@ def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor
 def _reason(found: Certificate, precision: Precision) -> str:
     """Why it does not pass; a quantised export's score may fall by half a point, or by what chance explains."""
     errors, metric = found.against_slim, found.metric
-    if not math.isfinite(errors.max_abs_error):
-        return "a logit is not finite"
-    if errors.max_abs_error > found.tolerance:
+    if not found.within_tolerance:
         return f"a logit is {errors.max_abs_error:.1e} off, more than {found.tolerance:.1e}"
     if precision.quantised and metric and -metric.change > max(MAX_DROP, metric.margin):
         return f"{metric.metric} falls by {-100 * metric.change:.2f} points, more than {100 * MAX_DROP:.1f}"

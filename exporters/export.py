@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from compressor.errors import Problem, UsageError
+from compressor.errors import InputError, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.reference import Reference
@@ -24,7 +24,7 @@ from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size
 from exporters.judging import judge
 from exporters.metadata import embed, facts_of
 from exporters.onnx import check_opset, export_onnx, opset_of
-from exporters.parity import Comparison, Parity, parity_failure, record
+from exporters.parity import Comparison, Parity, parity_failure, read_record, record, record_of
 from exporters.precision import PRECISIONS, Precision
 from exporters.quantise import nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
 from exporters.runners import OnnxRunner, Runner, TensorRTRunner, import_onnxruntime
@@ -144,8 +144,7 @@ def export(
         CheckFailed: an export does not answer as the model does; only its parity record is left.
         EnvironmentProblem: a runtime is missing or refuses the model, or the folder cannot be written.
     """
-    _check_request(formats, precision, attention, batch, fixed)
-    check_opset(opset, FORMS[attention])
+    check_request(formats, precision=precision, opset=opset, attention=attention, batch=batch, fixed=fixed)
     if split:
         check_splittable(model.family, model.rounds)
     import_onnxruntime()  # every way leads through it: better to know before the minutes of tracing
@@ -174,9 +173,22 @@ def export(
     )
 
 
-def _check_request(
-    formats: Sequence[str], precision: str, attention: str, batch: tuple[int, int, int], fixed: Fixed
+def check_request(
+    formats: Sequence[str],
+    *,
+    precision: str = "fp32",
+    opset: int | None = None,
+    attention: str = "composed",
+    batch: tuple[int, int, int] = (1, 8, 32),
+    fixed: Fixed = VARYING,
+    **others: object,
 ) -> None:
+    """Refuse what :func:`export` cannot be asked for, before a model is loaded.
+
+    Raises:
+        UsageError: everything that is wrong, at once.
+    """
+
     def unknown(what: str, names: Collection[str], known: Collection[str], fix: str) -> list[Problem]:
         expected = f"one of: {', '.join(known)}"
         return [Problem(f"{what} {name!r}", expected, fix) for name in names if name not in known]
@@ -196,6 +208,7 @@ def _check_request(
         problems.append(Problem(f"a fixed size below 1 ({fixed})", "at least 1", "--batch 1 --text-length 40"))
     if problems:
         raise UsageError(*problems)
+    check_opset(opset, FORMS[attention], PRECISIONS[precision])
 
 
 def _plain_export(job: _Job, formats: Sequence[str]) -> list[Exported]:
@@ -258,10 +271,13 @@ def _quantise(job: _Job, path: Path, calibrated: bool) -> Exported:
 def _find_onnx(job: _Job) -> Exported | None:
     """The ONNX file that is there already, if it is this model's, of the wanted opset and as it was recorded."""
     path = job.file()
-    if not _record_of(path).exists() or not path.exists() or job.opset not in (None, opset_of(path)):
+    try:
+        found = read_record(path)
+        same = path.exists() and job.opset in (None, opset_of(path)) and found.sha256 == hashes_of(path)
+    except InputError:  # none, or a damaged one
         return None
-    found = Parity.model_validate_json(_record_of(path).read_bytes())
-    if found.status == "failed" or found.attention != job.form.name or found.sha256 != hashes_of(path):
+    certified = found.certificate is not None or job.reference is None or not job.precision.on_cpu
+    if not (same and certified) or found.status == "failed" or found.attention != job.form.name:
         return None
     if _onnx_parity(replace(job, reference=None), path).status == "failed":
         return None
@@ -383,21 +399,17 @@ def _recorded(
     return parity.model_copy(update={"certificate": found[1], "attention": job.form.name})
 
 
-def _record_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.parity.json")
-
-
 def _settle(job: _Job, temporary: Path, parity: Parity) -> Parity:
     """Put the record beside the export and into an ONNX file; of one that failed, leave nothing but the record."""
     if parity.status == "failed":
-        if temporary.suffix == ".onnx" and parity.max_abs_error is not None:  # it ran, and its answers are off
+        if temporary.suffix == ".onnx" and parity.samples:  # it ran, and its answers are off
             parity = parity.model_copy(update={"starts_at": _where(job, temporary)})
         for file in temporary.parent.iterdir():
             file.unlink()
     elif temporary.suffix == ".onnx":
         digest = embed(temporary, facts_of(job.model, parity))
         parity = parity.model_copy(update={"graph_sha256": digest, "sha256": hashes_of(temporary)})
-    _record_of(temporary).write_text(parity.model_dump_json(indent=2))
+    record_of(temporary).write_text(parity.model_dump_json(indent=2))
     return parity
 
 

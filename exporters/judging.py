@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from compressor.errors import InputError
 from compressor.families import FAMILIES
 from compressor.progress import Progress
 from compressor.reference import Reference
@@ -15,7 +14,7 @@ from exporters.certificate import Certificate, certify
 from exporters.inputs import Fixed
 from exporters.parity import Comparison, check, tried
 from exporters.precision import Precision
-from exporters.runners import Runner, TorchRunner
+from exporters.runners import Refused, Runner, TorchRunner
 
 
 def judge(
@@ -43,6 +42,8 @@ def judge(
 
     Raises:
         EnvironmentProblem: the runtime is not here.
+        InputError: a sample of the reference cannot be read.
+        UsageError: no sample fits into an export of one text length.
     """
     tolerance = FAMILIES[model.family].tolerances[precision.name]
     few = samples if reference is None else {name: rows[: sum(sizes)] for name, rows in samples.items()}
@@ -53,9 +54,14 @@ def judge(
             found = found.model_copy(update={"samples": min(found.samples, len(few["input_ids"]))})
             if reference is None or found.status == "failed":
                 return found, None
-            certificate = certify(candidate, ours, reference, tolerance, precision, fixed, progress)
-    except InputError as error:  # the runtime refuses the file, or a batch that the model takes
+            try:
+                certificate = certify(candidate, ours, reference, sizes, tolerance, precision, fixed, progress)
+            except Refused as error:
+                return found.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
+    except Refused as error:  # the runtime takes neither the file nor a batch that the model takes
         return Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance), None
     if not certificate.passed:
-        found = found.model_copy(update={"status": "failed", "reason": certificate.reason})
+        wider = None if certificate.within_tolerance else certificate.tightest_tolerance
+        limits = {"tolerance": certificate.tolerance, "tightest_tolerance": wider}
+        found = found.model_copy(update={"status": "failed", "reason": certificate.reason, **limits})
     return found, certificate

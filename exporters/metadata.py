@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from compressor.checkpoints import sha256
 from compressor.steps import StepModel
 from exporters.onnx import load_graph
 from exporters.parity import Parity
+from exporters.staging import parts_of
 
 PREFIX = "das."
 
@@ -28,13 +30,15 @@ def embed(path: Path, facts: Mapping[str, str]) -> str:
     """Write ``facts`` into the metadata of an ONNX file, under names that begin with ``das.``.
 
     Returns:
-        SHA-256 of the graph without any metadata, so that the certificate inside can name the graph it is for.
+        SHA-256 of the graph without any metadata, and of the weights beside it, so that the certificate inside can name
+        the graph it is for.
     """
     import onnx
 
     model = load_graph(path)
     del model.metadata_props[:]
-    digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    weights = "".join(sha256(part) for part in parts_of(path)[1:])
+    digest = hashlib.sha256(model.SerializeToString(deterministic=True) + weights.encode()).hexdigest()
     onnx.helper.set_model_props(model, {PREFIX + name: text for name, text in {**facts, "graph": digest}.items()})
     onnx.save(model, path)
     return digest

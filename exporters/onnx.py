@@ -69,14 +69,15 @@ def export_onnx(
     """
     import onnx
 
-    check_opset(opset, form)
+    check_opset(opset, form, precision)
     names = FAMILIES[model.family].inputs
     started = time.perf_counter()
     rows = _rows(samples, names, fixed)
+    needed = max(form.opset or 0, precision.opset or 0) or None
     with staged(path) as temporary:
         with silence():
             traced = _Positional(in_precision(model, precision.dtype), names, form, precision.dtype).eval()
-            program = _trace(traced, _axes(model, names, rows, fixed), rows, opset or form.opset or precision.opset)
+            program = _trace(traced, _axes(model, names, rows, fixed), rows, opset or needed)
             program.save(temporary, external_data=needs_data_file(weight_bytes(traced)))
         written = opset_of(temporary)
         if opset not in (None, written):
@@ -97,19 +98,22 @@ def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> 
         program.save(temporary, external_data=needs_data_file(weight_bytes(module)))
 
 
-def check_opset(opset: int | None, form: AttentionForm = FORMS["composed"]) -> None:
+def check_opset(
+    opset: int | None, form: AttentionForm = FORMS["composed"], precision: Precision = PRECISIONS["fp32"]
+) -> None:
     """Refuse an opset that the installed ONNX does not know, or that lacks an operator, before anything is traced.
 
     Raises:
-        UsageError: there is no such opset, or it is too old for the form of attention.
+        UsageError: there is no such opset, or it is too old for the form of attention or the precision.
     """
     import onnx
 
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and not 1 <= opset <= newest:
         raise _wrong_opset(opset, f"onnx {onnx.__version__} knows 1 to {newest}")
-    if opset and form.opset and opset < form.opset:
-        raise _wrong_opset(opset, f"the {form.name} form of attention needs opset {form.opset}")
+    for what, needed in ((f"the {form.name} form of attention", form.opset), (precision.name, precision.opset)):
+        if opset and needed and opset < needed:
+            raise _wrong_opset(opset, f"{what} needs opset {needed}")
 
 
 def load_graph(path: Path, weights: bool = False) -> Any:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from compressor.errors import CheckFailed, Problem
+from compressor.errors import CheckFailed, Problem, input_error
 from compressor.steps import StepModel
 from exporters.certificate import Certificate, round_up
 from exporters.inputs import any_size, shortest, trimmed
@@ -25,6 +25,7 @@ from exporters.runners import Runner
 from exporters.staging import hashes_of
 
 SCHEMA_VERSION = 1
+RECORD = ".parity.json"  # added to the name of an export
 SINGLE_IMAGES = 4  # compared without the padding of a batch, where images have any size
 Status = Literal["passed", "failed", "not verified"]
 
@@ -159,6 +160,26 @@ def record(path: Path, runtime: str, precision: str, found: Comparison, packages
     )
 
 
+def record_of(path: Path) -> Path:
+    """Where the record of the export ``path`` is."""
+    return path.with_name(path.name + RECORD)
+
+
+def read_record(path: Path) -> Parity:
+    """The record of the export ``path``.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        return Parity.model_validate_json(record_of(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        found = f"{record_of(path)} cannot be read ({error})"
+        raise input_error(
+            found, "the record of an export", f"das export makes {path.name} and its record again"
+        ) from None
+
+
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
     """Installed version of each distribution, "not installed" without one."""
 
@@ -178,8 +199,8 @@ def parity_failure(parity: Parity, name: str) -> CheckFailed:
     return CheckFailed(
         Problem(
             f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}{where}",
-            f"every logit within {parity.tolerance:.1g} of PyTorch's",
-            f"see {name}.parity.json; the export was removed: try another --opset, --attention or --precision",
+            f"its answers, every logit within {parity.tolerance:.1g} of PyTorch's",
+            f"see {name}{RECORD}; the export was removed: try another --opset, --attention or --precision",
         )
     )
 

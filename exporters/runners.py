@@ -17,13 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.errors import DasError, environment_problem, input_error
+from compressor.errors import DasError, InputError, Problem, environment_problem, input_error
 from compressor.families import FAMILIES
 from compressor.steps import StepModel
 from exporters.onnx import OUTPUT
 
 DEVICES: Mapping[str, str] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 """Where ONNX Runtime's execution providers read and write."""
+
+
+class Refused(InputError):
+    """A runtime does not take a file, or these inputs, or gives no numbers for them: an export that does it failed."""
+
+
+def refused(found: str, expected: str, fix: str) -> Refused:
+    """A :class:`Refused` with a single problem."""
+    return Refused(Problem(found, expected, fix))
 
 
 @dataclass(frozen=True)
@@ -215,7 +224,7 @@ class OnnxRunner(Runner):
         except DasError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise input_error(
+            raise refused(
                 f"ONNX Runtime cannot run {self.path} ({str(error).splitlines()[0]})",
                 "an ONNX file and inputs that fit it",
                 "das export --onnx again, perhaps with another --opset",
@@ -289,7 +298,7 @@ class TensorRTRunner(Runner):
     def _set_shapes(self, given: Mapping[str, Tensor]) -> None:
         for name, value in given.items():
             if not self.context.set_input_shape(name, tuple(value.shape)):
-                raise input_error(
+                raise refused(
                     f"{name} of shape {tuple(value.shape)}",
                     f"a shape inside the profile of {self.plan.name}",
                     "das export --trt --batch MIN:OPT:MAX",

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from compressor.progress import QUIET, Progress
 from compressor.runs import Run
 from exporters.export import EXPORTS, QDQ
-from exporters.inputs import with_text_length
-from exporters.parity import Parity
+from exporters.inputs import fitting, trimmed, with_text_length
+from exporters.parity import RECORD, Parity, read_record
 from exporters.runners import OnnxRunner, TorchRunner
 from exporters.staging import bytes_of
 from profiles.environment import Environment, environment
@@ -57,15 +58,15 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
     Returns:
         None where there is no export to compare.
     """
-    parities = _comparable(run.path / EXPORTS)
+    parities = _comparable(run)
     if not parities:
         return None
-    inputs = inputs_of(run, 1)
+    inputs = {path: _one(run, parity) for path, parity in parities.items()}
     with ExitStack() as stack:
-        calls = {EAGER: stack.enter_context(TorchRunner(run.load_slim(), "cpu")).bind(inputs)}
-        for path, parity in parities.items():
+        calls = {EAGER: stack.enter_context(TorchRunner(run.load_slim(), "cpu")).bind(inputs_of(run, 1))}
+        for path in parities:
             runner = stack.enter_context(OnnxRunner(path, threads=torch.get_num_threads()))
-            calls[path.name] = runner.bind(with_text_length(inputs, _only_length(parity)))
+            calls[path.name] = runner.bind(inputs[path])
         times = measure(
             calls,
             seconds=SECONDS * len(calls),
@@ -105,15 +106,28 @@ def recommendation(choices: Choices) -> str:
     return f"Recommended on this machine: {best.name}, {best.speedup.verdict} than the slim model in {EAGER}."
 
 
-def _comparable(folder: Path) -> dict[Path, Parity]:
-    """The ONNX files that passed and take single samples."""
+def _comparable(run: Run) -> dict[Path, Parity]:
+    """The ONNX files that passed and take one of the run's samples by itself."""
     found = {}
-    for record in sorted(folder.glob("model*.onnx.parity.json")):
-        path = record.with_name(record.name.removesuffix(".parity.json"))
-        parity = Parity.model_validate_json(record.read_bytes())
-        if path.exists() and parity.status == "passed" and 1 in parity.batch_sizes and QDQ not in path.name:
+    for record in sorted((run.path / EXPORTS).glob(f"model*.onnx{RECORD}")):
+        path = record.with_name(record.name.removesuffix(RECORD))
+        parity = read_record(path)
+        alone = 1 in parity.batch_sizes and _fitting(run, parity).any()
+        if path.exists() and parity.status == "passed" and alone and QDQ not in path.name:
             found[path] = parity
     return found
+
+
+def _fitting(run: Run, parity: Parity) -> Tensor:
+    samples = run.samples()
+    return fitting(samples, _only_length(parity) or samples["input_ids"].shape[1])
+
+
+def _one(run: Run, parity: Parity) -> dict[str, Tensor]:
+    """The first sample whose text fits."""
+    number = int(_fitting(run, parity).int().argmax())
+    one = {name: rows[number : number + 1] for name, rows in run.samples().items()}
+    return trimmed(with_text_length(one, _only_length(parity)), run.manifest.dims.get("patch", 1))
 
 
 def _only_length(parity: Parity) -> int | None:

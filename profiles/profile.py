@@ -17,6 +17,7 @@ from compressor.progress import QUIET, Progress
 from compressor.runs import Run, cannot_write, write_json
 from exporters.export import EXPORTS, export, file_name
 from exporters.onnx import weight_bytes
+from exporters.parity import RECORD
 from exporters.precision import PRECISIONS
 from exporters.split import check_splittable, export_split, has_split
 from exporters.staging import bytes_of
@@ -163,7 +164,7 @@ def save(run: Run, report: ProfileReport) -> Path:
 
 def parity(run: Run) -> dict[str, str]:
     """What the parity record of each export of the run says, by the record's file name."""
-    records = sorted((run.path / EXPORTS).glob("*.parity.json"))
+    records = sorted((run.path / EXPORTS).glob(f"*{RECORD}"))
     return {record.name: str(json.loads(record.read_text())["status"]) for record in records}
 
 

@@ -19,7 +19,7 @@ from compressor.tasks import TASKS, judged_by_full
 from compressor.trims import trim
 from exporters.export import EXPORTS
 from exporters.onnx import weight_bytes
-from exporters.parity import Parity
+from exporters.parity import RECORD, Parity, read_record
 from profiles.budgets import budget_sentence, tries_table, with_measured
 from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport, Trims
 from profiles.contrasts import Contrast, comparable, contrast
@@ -234,9 +234,9 @@ def _kept_costs(run: Run) -> Costs | None:
 def _exports(run: Run) -> tuple[Export, ...]:
     """Every export that is there, and every one that was removed because it failed its comparison."""
     found = []
-    for path in sorted((run.path / EXPORTS).glob("*.parity.json")):
-        exported = path.with_name(path.name.removesuffix(".parity.json"))
-        parity = Parity.model_validate_json(path.read_bytes())
+    for path in sorted((run.path / EXPORTS).glob(f"*{RECORD}")):
+        exported = path.with_name(path.name.removesuffix(RECORD))
+        parity = read_record(exported)
         if exported.exists() or parity.status == "failed":
             files = exported.parent.glob(exported.name + "*")
             size_of = sum(file.stat().st_size for file in files if not file.name.endswith(".json"))

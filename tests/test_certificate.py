@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from compressor.errors import UsageError
 from compressor.evaluation import compared, evaluate
 from compressor.job import open_data
 from compressor.progress import QUIET
@@ -19,7 +20,7 @@ from exporters.certificate import certify, difference
 from exporters.inputs import VARYING, Fixed
 from exporters.metadata import embed, read
 from exporters.precision import PRECISIONS
-from exporters.runners import OnnxRunner, TorchRunner
+from exporters.runners import OnnxRunner, Refused, TorchRunner
 from tests.exported import full, full_onnx, samples
 
 INT8, FP32 = PRECISIONS["int8"], PRECISIONS["fp32"]
@@ -42,9 +43,9 @@ def reference(slim, targets=None):
     )
 
 
-def certified(known, precision=FP32, fixed=VARYING, tolerance=1e-4):
+def certified(known, precision=FP32, fixed=VARYING, tolerance=1e-4, sizes=(1, 2, 8)):
     with OnnxRunner(full_onnx().path, threads=1) as onnx_runner, TorchRunner(full(), "cpu") as ours:
-        return certify(onnx_runner, ours, known, tolerance, precision, fixed, QUIET)
+        return certify(onnx_runner, ours, known, sizes, tolerance, precision, fixed, QUIET)
 
 
 def test_errors_of_two_sets_of_logits():
@@ -69,7 +70,10 @@ def test_an_export_that_answers_as_the_model_does_passes():
 
 
 def test_answers_that_are_not_known_are_asked_for():
-    assert certified(replace(reference(logits()), slim=None)) == certified(reference(logits()))
+    found = certified(replace(reference(logits()), slim=None, full=None))
+    assert found.passed
+    assert 0 < found.against_slim.max_abs_error < 1e-5
+    assert found.against_full is None
 
 
 def test_logits_beyond_the_tolerance_fail():
@@ -110,8 +114,46 @@ def test_samples_that_a_fixed_graph_cannot_take_are_left_out():
     lengths = samples()["attention_mask"].sum(1)
     fits = int((lengths <= 8).sum())
     assert 0 < fits < 3
-    assert certified(reference(logits()), fixed=Fixed(text_length=8)).samples == fits
-    assert certified(reference(logits()), fixed=Fixed(batch=2)).samples == 2
+    found = certified(reference(logits()), fixed=Fixed(text_length=8))
+    assert found.samples == fits
+    assert found.note == f"{3 - fits} texts of more than 8 tokens left out"
+    assert found.fingerprint != certified(reference(logits())).fingerprint  # other samples
+    with pytest.raises(UsageError, match="none of 3 texts has 1 tokens"):
+        certified(reference(logits()), fixed=Fixed(text_length=1))
+
+
+class OfSizes(TorchRunner):
+    """The model, as an export that takes batches of some sizes only."""
+
+    def __init__(self, smallest, largest):
+        super().__init__(full(), "cpu")
+        self.smallest, self.largest = smallest, largest
+
+    def bind(self, inputs):
+        assert self.smallest <= len(inputs["input_ids"]) <= self.largest
+        return super().bind(inputs)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 4), (16, 32), (2, 2)])
+def test_batches_are_of_a_size_that_the_export_takes(sizes):
+    with OfSizes(*sizes) as theirs, TorchRunner(full(), "cpu") as ours:
+        found = certify(theirs, ours, reference(logits()), sizes, 1e-4, FP32, VARYING, QUIET)
+    assert (found.samples, found.passed) == (3, True)
+    assert found.against_slim.max_abs_error < 1e-5
+
+
+class Broken(TorchRunner):
+    """The model, with a number that is none for the second sample."""
+
+    def run(self, inputs):
+        answers = super().run(inputs).clone()
+        answers[1, 0] = float("nan")
+        return answers
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    with Broken(full(), "cpu") as theirs, TorchRunner(full(), "cpu") as ours, pytest.raises(Refused, match="1 of 3"):
+        certify(theirs, ours, reference(logits()), (1, 8), 1e-4, FP32, VARYING, QUIET)
 
 
 def test_metadata_names_the_graph_it_is_for(tmp_path):
@@ -124,6 +166,17 @@ def test_metadata_names_the_graph_it_is_for(tmp_path):
     model = onnx.load(path)
     model.graph.node[3].name = "tampered"
     onnx.save(model, path)
+    assert embed(path, {}) != digest
+
+
+def test_the_digest_of_a_graph_covers_the_weights_beside_it(tmp_path):
+    path, data = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
+    model = onnx.load(full_onnx().path)
+    onnx.save(model, path, save_as_external_data=True, location=data.name)
+    digest = embed(path, {})
+    content = bytearray(data.read_bytes())
+    content[1000] ^= 1
+    data.write_bytes(content)
     assert embed(path, {}) != digest
 
 

@@ -231,11 +231,11 @@ def test_predict_takes_the_very_file_of_a_precision(run_here):
     for name in ("model.b1.onnx", "model.int8.onnx", "model.onnx"):
         (exports / name).touch()
     for precision, name in (("fp32", "model.onnx"), ("int8", "model.int8.onnx")):
-        assert runner_of(run, "onnx", precision).path == exports / name
+        assert runner_of(run, "onnx", precision, run.samples())[0].path == exports / name
     (exports / VISION).touch()
     (exports / REST).touch()
-    assert isinstance(runner_of(run, "onnx", "fp32"), SplitRunner)
-    assert isinstance(runner_of(run, "onnx", "int8"), OnnxRunner)
+    assert isinstance(runner_of(run, "onnx", "fp32", run.samples())[0], SplitRunner)
+    assert isinstance(runner_of(run, "onnx", "int8", run.samples())[0], OnnxRunner)
     missing = das("predict", "--image", "scene.png", *asked("what?"), "--runtime", "onnx", "--precision", "fp16")
     assert missing.exit_code == 3
     assert "no model.fp16.onnx" in missing.stderr and "model.int8.onnx" in missing.stderr

@@ -106,7 +106,15 @@ class Split:
         if cached is not None:
             return cached
         assert self.transforms.image is not None
-        pixels = self.transforms.image(decode_image(picture.read(), picture.origin))
+        try:
+            content = picture.read()
+        except OSError as error:
+            raise input_error(
+                f"{picture.origin} cannot be read ({error.strerror or error})",
+                "an image",
+                "put it back, or --data FOLDER",
+            ) from None
+        pixels = self.transforms.image(decode_image(content, picture.origin))
         if self._pixel_bytes < PIXEL_CACHE_BYTES:
             self._pixels[picture] = pixels
             self._pixel_bytes += pixels.nbytes
