@@ -1,23 +1,25 @@
 """Full against slim on a GPU: PyTorch eager and compiled, half precision, ONNX Runtime's CUDA provider.
 
-    python -m benchmarks.gpu --work work-gpu            # on a machine with a GPU, under ten minutes
+    python -m benchmarks.gpu --work work-gpu            # on a machine with a GPU; meant to end within ten minutes
     python -m benchmarks.gpu --work work-gpu --tiny     # anywhere, in a minute: does the script work
 
 METER of real size with random weights, 384 pixels, 40 text tokens; slim is without the paper's 8 layers for VQA. What
-cannot run is named with the reason. ``--tiny`` takes a small model on the CPU, and writes nothing to docs/results.md.
+cannot run is named with the reason; ONNX Runtime needs its CUDA build on the path. ``--tiny`` takes a small model on
+the CPU, and writes nothing to docs/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.graphs import LAYERS
 from benchmarks.meter_full_size import DIMS
@@ -30,11 +32,10 @@ from compressor.trims import trim
 from exporters.attention import FORMS
 from exporters.onnx import export_onnx
 from exporters.precision import PRECISIONS
-from exporters.runners import OnnxRunner
 from profiles.flops import count
-from profiles.latency import cuda_clock, measure, speedup, wall_clock
+from profiles.latency import Clock, Latency, cuda_clock, measure, speedup, wall_clock
 from profiles.markdown import markdown_table
-from profiles.runtimes import PROVIDERS, batch_of
+from profiles.runtimes import RUNTIMES, Runtime, Subject, batch_of
 
 TINY = MeterDims(
     hidden=64,
@@ -59,66 +60,58 @@ BATCHES = (1, 8, 32)
 
 @dataclass(frozen=True)
 class Way:
-    """One way to run both models: how it is opened, and in which precision."""
+    """One way to run both models: a runtime as ``das profile`` knows it, and a precision."""
 
     name: str
+    runtime: str
     precision: str
-    open: Callable[[StepModel, Path, str, str], Callable[[Mapping[str, Tensor]], Callable[[], object]]]
 
+    def subject(self, model: StepModel, path: Path) -> Subject:
+        """``model`` in this precision, and its ONNX file with fused attention, made where it is needed and missing."""
+        precision = PRECISIONS[self.precision]
+        file = path.with_suffix(f"{precision.suffix}.onnx")
+        if RUNTIMES[self.runtime].needs_onnx and not file.exists():
+            export_onnx(model, file, example_inputs(model.dims), form=FORMS["fused"], precision=precision)
+        return Subject(lambda: deepcopy(model).to(precision.dtype), file)
 
-def in_torch(
-    model: StepModel, path: Path, precision: str, device: str
-) -> Callable[[Mapping[str, Tensor]], Callable[[], object]]:
-    """PyTorch, every weight and activation in the precision."""
-    return _bound(_on(model, precision, device), precision, device)
-
-
-def compiled(
-    model: StepModel, path: Path, precision: str, device: str
-) -> Callable[[Mapping[str, Tensor]], Callable[[], object]]:
-    """The same, compiled for each batch size."""
-    torch._dynamo.reset()
-    return _bound(torch.compile(_on(model, precision, device), dynamic=False), precision, device)
-
-
-def in_onnxruntime(
-    model: StepModel, path: Path, precision: str, device: str
-) -> Callable[[Mapping[str, Tensor]], Callable[[], object]]:
-    """ONNX Runtime with its fused attention, inputs and outputs bound on the device."""
-    file = path.with_suffix(f".{precision}.onnx")
-    if not file.exists():
-        export_onnx(model.cpu(), file, example_inputs(model.dims), form=FORMS["fused"], precision=PRECISIONS[precision])
-    runner = OnnxRunner(file, PROVIDERS[device])
-    runner.open()
-    return runner.bind
-
-
-def _on(model: StepModel, precision: str, device: str) -> nn.Module:
-    return deepcopy(model).to(device, PRECISIONS[precision].dtype).eval()
-
-
-def _bound(model: nn.Module, precision: str, device: str) -> Callable[[Mapping[str, Tensor]], Callable[[], object]]:
-    def bind(inputs: Mapping[str, Tensor]) -> Callable[[], object]:
-        dtype = PRECISIONS[precision].dtype
-        given = {name: x.to(device, dtype if x.is_floating_point() else x.dtype) for name, x in inputs.items()}
-
-        @torch.inference_mode()
-        def call() -> object:
-            return model(**given)
-
-        return call
-
-    return bind
+    def read(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Samples as they are read: by PyTorch in the precision of the weights, by an ONNX graph in float32."""
+        dtype = torch.float32 if RUNTIMES[self.runtime].needs_onnx else PRECISIONS[self.precision].dtype
+        return {name: x.to(dtype) if x.is_floating_point() else x for name, x in samples.items()}
 
 
 WAYS = (
-    Way("PyTorch eager", "fp32", in_torch),
-    Way("PyTorch eager", "fp16", in_torch),
-    Way("PyTorch eager", "bf16", in_torch),
-    Way("torch.compile", "fp16", compiled),
-    Way("ONNX Runtime", "fp32", in_onnxruntime),
-    Way("ONNX Runtime", "fp16", in_onnxruntime),
+    Way("PyTorch eager", "torch", "fp32"),
+    Way("PyTorch eager", "torch", "fp16"),
+    Way("PyTorch eager", "torch", "bf16"),
+    Way("torch.compile", "compile", "fp16"),
+    Way("ONNX Runtime", "onnxruntime", "fp32"),
+    Way("ONNX Runtime", "onnxruntime", "fp16"),
 )
+
+
+def timed(
+    way: Way, subjects: Mapping[str, Subject], samples: Mapping[str, Tensor], device: str, seconds: float
+) -> dict[str, Latency]:
+    """Full and slim in turns on one batch; both are loaded for it and let go, and compiled for its size alone."""
+    torch._dynamo.reset()
+    runtime = RUNTIMES[way.runtime]
+    with ExitStack() as stack:
+        runners = {
+            which: stack.enter_context(runtime.open(subject, device, torch.get_num_threads()))
+            for which, subject in subjects.items()
+        }
+        return measure(
+            {which: runner.bind(way.read(samples)) for which, runner in runners.items()},
+            seconds=seconds,
+            batch=len(samples["input_ids"]),
+            clock=clock_of(runtime, device),
+        )
+
+
+def clock_of(runtime: Runtime, device: str) -> Clock:
+    """PyTorch's calls return before the GPU is done; ONNX Runtime waits for it, unseen by PyTorch's events."""
+    return cuda_clock if device == "cuda" and runtime.seen_by_torch else wall_clock
 
 
 def rows(
@@ -127,12 +120,11 @@ def rows(
     """A row of the table for every way and batch, and why it could not be measured, or ''."""
     for way in WAYS:
         try:
-            opened = {which: way.open(model, work / which, way.precision, device) for which, model in models.items()}
+            RUNTIMES[way.runtime].check(device)
+            subjects = {which: way.subject(model, work / which) for which, model in models.items()}
             for batch in BATCHES:
-                inputs = batch_of(example_inputs(models["full"].dims), batch)
-                calls = {which: bind(inputs) for which, bind in opened.items()}
-                clock = cuda_clock if device == "cuda" else wall_clock
-                found = measure(calls, seconds=seconds, batch=batch, clock=clock)
+                samples = batch_of(example_inputs(models["full"].dims), batch)
+                found = timed(way, subjects, samples, device, seconds)
                 ratio = speedup(found["full"], found["slim"])
                 times = [f"{found[which].p50_ms:.2f}" for which in models]
                 spread = max(entry.spread for entry in found.values())
@@ -153,23 +145,25 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="time for each comparison of full and slim")
     parser.add_argument("--tiny", action="store_true", help="a small model on the CPU")
     arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
     device = "cpu" if arguments.tiny else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here: a GPU machine is needed; --tiny tries the script on the CPU")
+    work = arguments.work / ("tiny" if arguments.tiny else "full-size")
+    work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     full = build(TINY if arguments.tiny else DIMS, "vqa").eval()
     models = {"full": full, "slim": trim(remove_layers(full, make_plan(full, LAYERS)).eval())}
     macs = {which: count(model, example_inputs(model.dims)).total for which, model in models.items()}
-    found = list(rows(models, arguments.work, device, arguments.seconds))
+    found = list(rows(models, work, device, arguments.seconds))
     header = ("", "batch", "full p50 ms", "slim p50 ms", "faster (95 %)", "spread", "slim samples/s")
     table = markdown_table(header, [row for row, _ in found if row])
     missing = "\n".join(f"- {reason}" for _, reason in found if reason) or "- nothing"
     body = (
         f"METER, random weights, 40 tokens, {full.dims.image_size} pixels, {macs['full'] / 1e9:.2f} GMACs; slim is "
         f"without {', '.join(LAYERS)} and trimmed, {macs['slim'] / 1e9:.2f} GMACs "
-        f"({1 - macs['slim'] / macs['full']:.1%} fewer). Full and slim in turns, inputs on the device, the clock stops "
-        f"when the GPU is done.\n\n{table}\n\nNot measured:\n\n{missing}"
+        f"({1 - macs['slim'] / macs['full']:.1%} fewer). Full and slim in turns, inputs on the device. Times end "
+        f"when the GPU is done: PyTorch's call is waited for, ONNX Runtime's waits by itself."
+        f"\n\n{table}\n\nNot measured:\n\n{missing}"
     )
     print(body) if arguments.tiny else write_section("gpu", "On a GPU", body)
 

@@ -14,10 +14,10 @@ from profiles.tables import Table
 
 
 def print_verified(report: VerifyReport) -> None:
-    """A line for each export, then why one is not verified or failed, and what the audits found."""
+    """A line for each export, then why one is not verified or failed, what to know of it, and what the audits found."""
     rows = []
     for entry in report.exports:
-        parity, certificate = entry.parity, entry.parity.certificate
+        parity, certificate = entry.parity, entry.certificate
         errors = [parity.max_abs_error] + ([certificate.against_slim.max_abs_error] if certificate else [])
         worst = max((error for error in errors if error is not None), default=None)
         samples = certificate.samples if certificate else parity.samples
@@ -26,6 +26,8 @@ def print_verified(report: VerifyReport) -> None:
     for entry in report.exports:
         if entry.parity.reason:
             console.print(Text(f"{entry.file}: {entry.parity.status}: {entry.parity.reason}"))
+        for note in entry.notes:
+            console.print(Text(f"{entry.file}: {note}"))
         if entry.audit:
             console.print(Text(f"{entry.file}: {_sentence(entry.audit)}"))
     console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)

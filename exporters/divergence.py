@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from compressor.progress import Progress
 from compressor.steps import StepModel
 from exporters.onnx import load_graph
 from exporters.runners import import_onnxruntime
@@ -67,6 +68,10 @@ class Located(BaseModel):
         return self.divergence.text if self.divergence else f"where the error starts is not known: {self.reason}"
 
 
+Locate = Callable[[StepModel, Path, Mapping[str, Tensor], float], Located]
+"""Model, ONNX file, one small batch and tolerance to where the file's error starts."""
+
+
 @torch.inference_mode()
 def locate(model: StepModel, onnx_path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
     """Find the first module of ``model`` that ``onnx_path`` computes differently.
@@ -95,6 +100,31 @@ def locate(model: StepModel, onnx_path: Path, inputs: Mapping[str, Tensor], tole
         return Located(divergence=None, reason=f"ONNX Runtime: {str(error).splitlines()[0]}")
     reason = "" if found else f"with their outputs kept, all {len(steps)} modules compared are within {tolerance:.0e}"
     return Located(divergence=found, reason=reason)
+
+
+def starts_at(
+    model: StepModel,
+    path: Path,
+    samples: Mapping[str, Tensor],
+    rows: int,
+    tolerance: float,
+    progress: Progress,
+    find: Locate = locate,
+) -> str:
+    """Where the error of the export ``path`` starts, in one sentence.
+
+    Args:
+        model: what was traced, in eval mode.
+        path: an export that failed.
+        samples: real inputs, (N, ...) by name; the first ``rows`` are run, from the first again when they run out.
+        rows: the batch the export takes.
+        tolerance: as in :func:`locate`.
+        progress: told about it.
+        find: :func:`locate`, or what does the same for an export of several files.
+    """
+    with progress.stage("looking for where the error starts"):
+        inputs = {name: x[torch.arange(rows) % len(x)] for name, x in samples.items()}
+        return find(model, path, inputs, tolerance).text
 
 
 def _module_outputs(graph: Any) -> dict[str, Any]:

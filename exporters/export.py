@@ -19,7 +19,7 @@ from compressor.steps import StepModel
 from exporters.attention import FORMS, AttentionForm
 from exporters.audit import Audit
 from exporters.certificate import Certificate
-from exporters.divergence import locate
+from exporters.divergence import starts_at
 from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
 from exporters.judging import judge
 from exporters.metadata import embed, facts_of
@@ -144,7 +144,7 @@ def export(
         CheckFailed: an export does not answer as the model does; only its parity record is left.
         EnvironmentProblem: a runtime is missing or refuses the model, or the folder cannot be written.
     """
-    check_request(formats, precision=precision, opset=opset, attention=attention, batch=batch, fixed=fixed)
+    check_request(formats, precision=precision, opset=opset, attention=attention, batch=batch, fixed=fixed, split=split)
     if split:
         check_splittable(model.family, model.rounds)
     import_onnxruntime()  # every way leads through it: better to know before the minutes of tracing
@@ -181,6 +181,7 @@ def check_request(
     attention: str = "composed",
     batch: tuple[int, int, int] = (1, 8, 32),
     fixed: Fixed = VARYING,
+    split: bool = False,
     **others: object,
 ) -> None:
     """Refuse what :func:`export` cannot be asked for, before a model is loaded.
@@ -206,6 +207,9 @@ def check_request(
         problems.append(Problem(f"batch {found}", "smallest <= usual <= largest, from 1", "--batch 1:8:32"))
     if any(size is not None and size < 1 for size in (fixed.batch, fixed.text_length)):
         problems.append(Problem(f"a fixed size below 1 ({fixed})", "at least 1", "--batch 1 --text-length 40"))
+    if split and (precision != "fp32" or fixed != VARYING or opset is not None):
+        expected = "--split alone: fp32, any batch and text length, the exporter's opset"
+        problems.append(Problem("--split with a precision, a fixed size or an opset", expected, "export it by itself"))
     if problems:
         raise UsageError(*problems)
     check_opset(opset, FORMS[attention], PRECISIONS[precision])
@@ -347,7 +351,9 @@ def _audited(audit: Audit | None) -> tuple[str, ...]:
 
 
 def _export_split(job: _Job) -> Exported:
-    made = export_split(job.model, job.folder, job.samples, form=job.form, progress=job.progress)
+    made = export_split(
+        job.model, job.folder, job.samples, reference=job.reference, form=job.form, progress=job.progress
+    )
     return Exported(
         format="onnx",
         files=made.files,
@@ -403,7 +409,8 @@ def _settle(job: _Job, temporary: Path, parity: Parity) -> Parity:
     """Put the record beside the export and into an ONNX file; of one that failed, leave nothing but the record."""
     if parity.status == "failed":
         if temporary.suffix == ".onnx" and parity.samples:  # it ran, and its answers are off
-            parity = parity.model_copy(update={"starts_at": _where(job, temporary)})
+            where = starts_at(job.model, temporary, job.samples, job.fixed.batch or 1, job.tolerance, job.progress)
+            parity = parity.model_copy(update={"starts_at": where})
         for file in temporary.parent.iterdir():
             file.unlink()
     elif temporary.suffix == ".onnx":
@@ -411,14 +418,6 @@ def _settle(job: _Job, temporary: Path, parity: Parity) -> Parity:
         parity = parity.model_copy(update={"graph_sha256": digest, "sha256": hashes_of(temporary)})
     record_of(temporary).write_text(parity.model_dump_json(indent=2))
     return parity
-
-
-def _where(job: _Job, path: Path) -> str:
-    """Where the error of a failed ONNX file starts."""
-    with job.progress.stage("looking for where the error starts"):
-        rows = job.fixed.batch or 1
-        inputs = {name: x[[row % len(x) for row in range(rows)]] for name, x in job.samples.items()}
-        return locate(job.model, path, inputs, job.tolerance).text
 
 
 def _require(parity: Parity, path: Path) -> None:

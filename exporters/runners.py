@@ -24,6 +24,7 @@ from exporters.onnx import OUTPUT
 
 DEVICES: Mapping[str, str] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 """Where ONNX Runtime's execution providers read and write."""
+OPTIONS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # fp32 means fp32
 
 
 class Refused(InputError):
@@ -331,7 +332,8 @@ def open_session(model: Path | bytes, provider: str, threads: int | None = None)
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads or 0  # 0: its own choice
     available = onnxruntime.get_available_providers()
-    session = onnxruntime.InferenceSession(model, options, providers=[provider]) if provider in available else None
+    chosen = [(provider, dict(OPTIONS.get(provider, {})))]
+    session = onnxruntime.InferenceSession(model, options, providers=chosen) if provider in available else None
     # A provider whose libraries do not load is replaced by the CPU without an exception; only this tells.
     used = session.get_providers()[0] if session else f"none ({', '.join(available)} are available)"
     if used != provider:

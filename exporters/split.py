@@ -11,25 +11,32 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import InputError, input_error, usage_error
+from compressor.errors import input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
+from compressor.reference import Reference
 from compressor.steps import Rounds, StepModel, Streams, split_where_modalities_meet, steps_of
 from exporters.attention import FORMS, AttentionForm, Numerics
-from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS
+from exporters.divergence import Located, locate, starts_at
+from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING
+from exporters.judging import judge
+from exporters.metadata import embed, facts_of
 from exporters.onnx import OUTPUT, TRACED_ROWS, needs_data_file, silence, weight_bytes
-from exporters.parity import Comparison, Parity, check, parity_failure, record, tried
-from exporters.runners import Bound, OnnxRunner, Runner, TorchRunner
+from exporters.parity import RECORD, Parity, parity_failure, record, record_of
+from exporters.precision import PRECISIONS
+from exporters.runners import Bound, OnnxRunner, Runner
 from exporters.staging import bytes_of, hashes_of, parts_of, staged
 
 VISION, REST = "vision.onnx", "rest.onnx"
-PARITY = f"{REST}.parity.json"  # of both together
+PARITY = f"{REST}{RECORD}"  # of both together
+PRECISION = PRECISIONS["fp32"]
 CHECKED_SIZES = (1, 2, 8)  # batch sizes that the two are checked with
 
 
@@ -262,6 +269,7 @@ def export_split(
     folder: Path,
     samples: Mapping[str, Tensor],
     *,
+    reference: Reference | None = None,
     form: AttentionForm = FORMS["composed"],
     progress: Progress = QUIET,
 ) -> SplitExport:
@@ -273,6 +281,7 @@ def export_split(
         model: full or slim, in eval mode, on the CPU.
         folder: gets the two files, weights above 1 GiB beside each, and one parity record.
         samples: real inputs, (N, ...) by name; the text at the length it is padded to.
+        reference: many real samples, for the certificate; None compares on ``samples`` alone.
         form: how attention is written.
         progress: told about each stage.
 
@@ -282,16 +291,17 @@ def export_split(
         EnvironmentProblem: a runtime is missing, or the folder cannot be written.
     """
     parts, started = (vision_part(model), rest(model)), time.perf_counter()
+    given = {name: samples[name] for name in FAMILIES[model.family].inputs}
     with staged(folder / REST) as second, staged(folder / VISION) as first:
         with progress.stage("exporting the vision tower and the rest to ONNX"):
-            _trace(model, parts, samples, (first, second), form)
+            _trace(model, parts, given, (first, second), form)
         seconds = time.perf_counter() - started
         with progress.stage("comparing both parts in ONNX Runtime with PyTorch"):
-            parity = _parity(model, samples, first, second, form)
+            parity = _parity(model, given, reference, first, second, form, progress)
         if parity.status == "failed":
             for file in (*first.parent.iterdir(), *second.parent.iterdir()):
                 file.unlink()
-        second.with_name(PARITY).write_text(parity.model_dump_json(indent=2))
+        record_of(second).write_text(parity.model_dump_json(indent=2))
     if parity.status == "failed":
         raise parity_failure(parity, REST)
     made = (folder / VISION, folder / REST)
@@ -310,9 +320,7 @@ def _trace(
     paths: tuple[Path, Path],
     form: AttentionForm,
 ) -> None:
-    rows = {
-        name: samples[name][torch.arange(TRACED_ROWS) % len(samples[name])] for name in FAMILIES[model.family].inputs
-    }
+    rows = {name: x[torch.arange(TRACED_ROWS) % len(x)] for name, x in samples.items()}
     images = {name: x for name, x in rows.items() if name in IMAGE_INPUTS}
     names = image_streams(model)
     with torch.no_grad():
@@ -353,16 +361,51 @@ class _Positional(nn.Module):
             return self.part(**dict(zip(self.names, inputs, strict=True)))
 
 
-def _parity(model: StepModel, samples: Mapping[str, Tensor], vision: Path, rest: Path, form: AttentionForm) -> Parity:
-    tolerance = FAMILIES[model.family].tolerances["fp32"]
-    given = {name: samples[name][: sum(CHECKED_SIZES)] for name in FAMILIES[model.family].inputs}
-    try:
-        candidate = SplitRunner(OnnxRunner(vision), OnnxRunner(rest))
-        with TorchRunner(model, "cpu") as reference, candidate:
-            found = check(reference, candidate, tried(model, given, CHECKED_SIZES), tolerance)
-        found = found.model_copy(update={"samples": min(found.samples, len(given["input_ids"]))})
-    except InputError as error:  # the runtime refuses a file, or a batch that the model takes
-        found = Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance)
+def _parity(
+    model: StepModel,
+    samples: Mapping[str, Tensor],
+    reference: Reference | None,
+    vision: Path,
+    rest: Path,
+    form: AttentionForm,
+    progress: Progress,
+) -> Parity:
+    """The record of both files, which name it in their metadata when they passed; ``graph_sha256`` is the rest's."""
+    found, certificate = judge(
+        SplitRunner(OnnxRunner(vision), OnnxRunner(rest)),
+        model,
+        samples,
+        CHECKED_SIZES,
+        reference=reference,
+        precision=PRECISION,
+        fixed=VARYING,
+        progress=progress,
+    )
     packages = ("torch", "onnx", "onnxscript", "onnxruntime")
-    parity = record(rest, "ONNX Runtime, CPU, vision tower apart", "fp32", found, packages)
-    return parity.model_copy(update={"sha256": {**hashes_of(vision), **parity.sha256}, "attention": form.name})
+    parity = record(rest, "ONNX Runtime, CPU, vision tower apart", PRECISION.name, found, packages)
+    parity = parity.model_copy(update={"certificate": certificate, "attention": form.name})
+    digest = None
+    if parity.status == "passed":
+        facts = facts_of(model, parity)
+        embed(vision, facts)
+        digest = embed(rest, facts)
+    elif parity.samples:  # they ran, and their answers are off
+        where = starts_at(model, rest, samples, 1, parity.tolerance, progress, partial(locate_in_parts, vision=vision))
+        parity = parity.model_copy(update={"starts_at": where})
+    return parity.model_copy(update={"graph_sha256": digest, "sha256": hashes_of(vision) | hashes_of(rest)})
+
+
+@torch.inference_mode()
+def locate_in_parts(
+    model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float, vision: Path | None = None
+) -> Located:
+    """As :func:`exporters.divergence.locate`, first of ``vision``, beside ``path`` by default, then of the rest."""
+    tower = vision_part(model)
+    images = {name: x for name, x in inputs.items() if name in IMAGE_INPUTS}
+    found = locate(tower, vision or path.with_name(VISION), images, tolerance)
+    if found.divergence:
+        return found
+    device = next(model.parameters()).device
+    streams = tower(**{name: x.to(device) for name, x in images.items()})
+    texts = {name: x for name, x in inputs.items() if name not in IMAGE_INPUTS}
+    return locate(rest(model), path, texts | dict(zip(image_streams(model), streams, strict=True)), tolerance)

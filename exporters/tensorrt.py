@@ -213,13 +213,15 @@ def audit_plan(plan: Path, precision: str) -> Passport:
     """Audit the engine itself, on the machine it is for, and write the finding into its passport.
 
     Raises:
-        DasError: as :func:`load_engine`.
+        InputError: as :func:`load_engine`.
+        EnvironmentProblem: as :func:`load_engine`, or the passport cannot be written.
     """
     engine, trt = load_engine(plan)
     inspector = engine.create_engine_inspector()
     found = audit_engine(inspector.get_engine_information(trt.LayerInformationFormat.JSON), precision)
     passport = read_passport(plan).model_copy(update={"audit": found})
-    passport_of(plan).write_text(passport.model_dump_json(indent=2))
+    with staged(passport_of(plan)) as temporary:
+        temporary.write_text(passport.model_dump_json(indent=2))
     return passport
 
 

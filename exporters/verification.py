@@ -6,61 +6,110 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from compressor.checkpoints import sha256
-from compressor.errors import CheckFailed, EnvironmentProblem, InputError, Problem, input_error
+from compressor.errors import CheckFailed, EnvironmentProblem, Problem, environment_problem, input_error
 from compressor.families import FAMILIES
+from compressor.job import choose_device
 from compressor.progress import QUIET, Progress
 from compressor.reference import Reference
 from compressor.steps import StepModel
 from exporters.audit import Audit
 from exporters.certificate import Certificate
+from exporters.divergence import Locate, locate, starts_at
 from exporters.export import CHECKED_SIZES
 from exporters.inputs import Fixed, with_text_length
 from exporters.judging import judge
-from exporters.metadata import embed, facts_of
 from exporters.onnx import load_graph
-from exporters.parity import Comparison, Parity, Status, versions_of
+from exporters.parity import RECORD, Comparison, Parity, parity_failure, read_record, record_of, versions_of
 from exporters.precision import PRECISIONS, Precision
-from exporters.runners import OnnxRunner, Runner, TensorRTRunner
-from exporters.split import REST, split_runner
+from exporters.runners import DEVICES, OnnxRunner, Runner, TensorRTRunner, require_provider
+from exporters.split import REST, locate_in_parts, split_runner
 from exporters.staging import staged
 from exporters.tensorrt import audit_plan, passport_of, read_passport
 
-RECORD = ".parity.json"
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+PROVIDERS = {device: provider for provider, device in DEVICES.items()}
 
 
 class Verified(BaseModel):
-    """One export: its file, what was found here, and, of an engine, the audit of its precision."""
+    """One export: its file, its record as it is now, and, of an engine, the audit of its precision.
+
+    ``certificate`` was made here; the record keeps an earlier one that is on more samples. ``notes`` are for people.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     file: str
     parity: Parity
+    certificate: Certificate | None
     audit: Audit | None
+    notes: tuple[str, ...] = ()
 
 
 class VerifyReport(BaseModel):
-    """What was verified in ``folder``."""
+    """What was verified in ``folder``, with ONNX Runtime on ``device``."""
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: int = 1
+    schema_version: int = 2
     folder: str
+    device: str
     exports: tuple[Verified, ...]
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of export: the names of its files, its format, how it is opened, and the batches and axes it takes."""
+    """A kind of export.
+
+    Attributes:
+        pattern: of its files' names.
+        format: "onnx" or "trt".
+        runtime: what runs it on a device, for people to read; empty where its record says so beforehand.
+        runner: opens a file of some precision on a device.
+        takes: the batches and the fixed axes of a file.
+        locate: finds where the error of one that failed starts.
+    """
 
     pattern: str
     format: str
-    runner: Callable[[Path, str], Runner]
+    runtime: str
+    runner: Callable[[Path, Precision, str], Runner]
     takes: Callable[[Path], tuple[tuple[int, ...], Fixed]]
+    locate: Locate | None
+
+
+@dataclass(frozen=True)
+class _Export:
+    """An export with all its files: the one that is run, its record, and the batches and axes it takes."""
+
+    path: Path
+    kind: _Kind
+    record: Parity
+    sizes: tuple[int, ...]
+    fixed: Fixed
+
+    @property
+    def precision(self) -> Precision:
+        return PRECISIONS[self.record.precision]
+
+
+def runtime_device(asked: str | None = None) -> str:
+    """Where ONNX Runtime is to run: as asked, else "cuda" where its CUDA provider really works, else "cpu".
+
+    Raises:
+        UsageError: neither "cpu" nor "cuda".
+        EnvironmentProblem: CUDA was asked for and does not work here.
+    """
+    device = choose_device(asked).type
+    try:
+        require_provider(PROVIDERS[device])
+    except EnvironmentProblem:
+        if asked:
+            raise
+        return "cpu"
+    return device
 
 
 def verify(
@@ -70,11 +119,13 @@ def verify(
     folder: Path,
     formats: Collection[str],
     progress: Progress = QUIET,
+    *,
+    device: str = "cpu",
 ) -> VerifyReport:
     """Run every export in ``folder`` against ``model``, and rewrite its record and an engine's passport.
 
-    What cannot run here is "not verified", with the reason, and its record stays as it was. Of an export that fails
-    only the record is left.
+    Exports are not written to. What cannot run here is "not verified", with the reason, and its record stays as it was.
+    Of an export that fails only the record is left.
 
     Args:
         model: the slim model, in eval mode.
@@ -83,20 +134,19 @@ def verify(
         folder: a run's exports.
         formats: of "onnx" and "trt".
         progress: told about each export.
+        device: where ONNX Runtime runs, "cpu" or "cuda"; engines run on the GPU.
 
     Raises:
-        InputError: nothing of these formats is there, or a record is damaged.
+        InputError: nothing of these formats is there, or a file of an export is missing or damaged; nothing was run.
         EnvironmentProblem: a record cannot be written.
     """
-    records = sorted(folder.glob(f"*{RECORD}"))
-    exports = [record.with_name(record.name.removesuffix(RECORD)) for record in records]
-    wanted = [path for path in exports if path.exists() and _kind_of(path).format in formats]
-    if not wanted:
+    exports = _exports(folder, formats)
+    if not exports:
         raise input_error(
             f"no export ({', '.join(formats)}) in {folder}", "an export with its record", f"das export {folder.parent}"
         )
-    found = [_verify(model, samples, reference, path, progress) for path in wanted]
-    return VerifyReport(folder=str(folder), exports=tuple(found))
+    found = [_verify(model, samples, reference, export, device, progress) for export in exports]
+    return VerifyReport(folder=str(folder), device=device, exports=tuple(found))
 
 
 def require_verified(report: VerifyReport) -> None:
@@ -106,18 +156,9 @@ def require_verified(report: VerifyReport) -> None:
         CheckFailed: an export does not answer as the model does.
         EnvironmentProblem: none of the exports can be run here.
     """
-    failed = [entry for entry in report.exports if entry.parity.status == "failed"]
-    if failed:
-        raise CheckFailed(
-            *(
-                Problem(
-                    f"{entry.file} does not answer as the model does: {entry.parity.reason}",
-                    f"every logit within {entry.parity.tolerance:.1g} of PyTorch's",
-                    f"see {entry.file}{RECORD}; the export was removed: das export makes it again",
-                )
-                for entry in failed
-            )
-        )
+    failures = [parity_failure(entry.parity, entry.file) for entry in report.exports if entry.parity.status == "failed"]
+    if failures:
+        raise CheckFailed(*(problem for failure in failures for problem in failure.problems))
     if all(entry.parity.status == "not verified" for entry in report.exports):
         raise EnvironmentProblem(
             *(
@@ -131,65 +172,126 @@ def require_verified(report: VerifyReport) -> None:
         )
 
 
+def _exports(folder: Path, formats: Collection[str]) -> list[_Export]:
+    """All that are there, in order; those that failed before are not."""
+    found = []
+    for file in sorted(folder.glob(f"*{RECORD}")):
+        path = file.with_name(file.name.removesuffix(RECORD))
+        kind = next((kind for kind in KINDS if path.match(kind.pattern)), None)
+        if kind is None or kind.format not in formats:
+            continue
+        record = read_record(path)
+        if record.status != "failed" or path.exists():
+            _require_files(path, record)
+            found.append(_Export(path, kind, record, *kind.takes(path)))
+    return found
+
+
+def _require_files(path: Path, record: Parity) -> None:
+    missing = [name for name in {path.name: "", **record.sha256} if not path.with_name(name).is_file()]
+    if missing:
+        raise input_error(
+            f"no {', '.join(missing)} in {path.parent}",
+            f"every file that {record_of(path).name} names",
+            "copy it from where it was made, or das export again",
+        )
+
+
 def _verify(
-    model: StepModel, samples: Mapping[str, Tensor], reference: Reference, path: Path, progress: Progress
+    model: StepModel,
+    samples: Mapping[str, Tensor],
+    reference: Reference,
+    export: _Export,
+    device: str,
+    progress: Progress,
 ) -> Verified:
-    record = path.with_name(path.name + RECORD)
-    try:
-        earlier = Parity.model_validate_json(record.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise input_error(f"{record} cannot be read ({error})", "the record of an export", "das export again") from None
+    path, earlier = export.path, export.record
+    given = with_text_length(samples, export.fixed.text_length)
     with progress.stage(f"running {path.name}"):
-        found, certificate = _compare(model, samples, reference, path, PRECISIONS[earlier.precision], progress)
-    ran = found.status != "not verified"
-    outcome = {name: getattr(found, name) for name in type(found).model_fields} | {"certificate": certificate}
-    parity = earlier.model_copy(update=outcome)
-    audit = _audit(path, earlier.precision, ran) if passport_of(path).exists() else None
-    if ran:
-        files = [path.with_name(name) for name in earlier.sha256]
-        if parity.status == "passed" and earlier.graph_sha256:
-            embed(path, facts_of(model, parity))
-        now = {"versions": versions_of(tuple(earlier.versions)), "sha256": {file.name: sha256(file) for file in files}}
-        parity = parity.model_copy(update=now)
-        with staged(record) as temporary:
-            temporary.write_text(parity.model_dump_json(indent=2))
-        if parity.status == "failed":
-            for file in (*files, passport_of(path)):
-                file.unlink(missing_ok=True)
-    return Verified(file=path.name, parity=parity, audit=audit)
+        found, made = _compare(model, given, reference, export, device, progress)
+    outcome = {name: getattr(found, name) for name in type(found).model_fields}
+    if found.status == "not verified":
+        parity = earlier.model_copy(update=outcome)
+        return Verified(file=path.name, parity=parity, certificate=None, audit=_audit(export, found))
+    hashes = {name: sha256(path.with_name(name)) for name in earlier.sha256}
+    same = hashes == earlier.sha256
+    kept = _better(earlier, made) if same else None
+    changes = {
+        "certificate": kept or made,
+        "runtime": export.kind.runtime.format(device=device.upper()) or earlier.runtime,
+        "versions": versions_of(tuple(earlier.versions)),
+        "sha256": hashes,
+        "graph_sha256": earlier.graph_sha256 if same else None,
+        "starts_at": "",
+    }
+    if found.status == "failed" and found.samples and export.kind.locate:  # it ran, and its answers are off
+        tolerance, rows = FAMILIES[model.family].tolerances[earlier.precision], export.fixed.batch or 1
+        changes["starts_at"] = starts_at(model, path, given, rows, tolerance, progress, export.kind.locate)
+    parity = earlier.model_copy(update=outcome | changes)
+    with staged(record_of(path)) as temporary:
+        temporary.write_text(parity.model_dump_json(indent=2))
+    audit = _audit(export, found)
+    if parity.status == "failed":
+        for file in (path, *(path.with_name(name) for name in hashes), passport_of(path)):
+            file.unlink(missing_ok=True)
+    notes = [] if same else [f"not what was exported: {record_of(path).name} named another SHA-256"]
+    notes += [_keeping(kept, made)] if kept and made else []
+    return Verified(file=path.name, parity=parity, certificate=made, audit=audit, notes=tuple(notes))
 
 
 def _compare(
     model: StepModel,
     samples: Mapping[str, Tensor],
     reference: Reference,
-    path: Path,
-    precision: Precision,
+    export: _Export,
+    device: str,
     progress: Progress,
 ) -> tuple[Comparison, Certificate | None]:
-    kind = _kind_of(path)
-    candidate = kind.runner(path, CPU if precision.on_cpu else CUDA)
     try:
-        sizes, fixed = kind.takes(path)
         return judge(
-            candidate,
+            export.kind.runner(export.path, export.precision, device),
             model,
-            with_text_length(samples, fixed.text_length),
-            sizes,
+            samples,
+            export.sizes,
             reference=reference,
-            precision=precision,
-            fixed=fixed,
+            precision=export.precision,
+            fixed=export.fixed,
             progress=progress,
         )
-    except (EnvironmentProblem, InputError) as error:  # it cannot run here; or nothing can read it
-        status: Status = "failed" if isinstance(error, InputError) else "not verified"
-        tolerance = FAMILIES[model.family].tolerances[precision.name]
-        return Comparison(status=status, reason=error.problems[0].found, tolerance=tolerance), None
+    except EnvironmentProblem as error:
+        tolerance = FAMILIES[model.family].tolerances[export.precision.name]
+        return Comparison(status="not verified", reason=error.problems[0].found, tolerance=tolerance), None
 
 
-def _audit(plan: Path, precision: str, ran: bool) -> Audit | None:
-    """Of the engine where it ran, else what its passport says."""
-    return (audit_plan(plan, precision) if ran else read_passport(plan)).audit
+def _better(earlier: Parity, made: Certificate | None) -> Certificate | None:
+    """The certificate that stays: one on more samples, marked with the runtime it was made in; None when none does."""
+    before = earlier.certificate
+    if before is None or made is None or not made.passed or not before.passed or made.samples >= before.samples:
+        return None
+    return before.model_copy(update={"note": before.note or f"made earlier, in {earlier.runtime}"})
+
+
+def _keeping(kept: Certificate, made: Certificate) -> str:
+    why = f" ({made.note})" if made.note else ""
+    return f"ran here on {made.samples} samples{why}; its record keeps the certificate on {kept.samples}"
+
+
+def _audit(export: _Export, found: Comparison) -> Audit | None:
+    """Of the engine where it passed, else what its passport says."""
+    if export.kind.format != "trt":
+        return None
+    passport = (
+        audit_plan(export.path, export.precision.name) if found.status == "passed" else read_passport(export.path)
+    )
+    return passport.audit
+
+
+def _onnx_runner(path: Path, precision: Precision, device: str) -> Runner:
+    if device == "cpu" and not precision.on_cpu:
+        raise environment_problem(
+            f"ONNX Runtime has no {precision.name} kernels for CPUs", "a GPU that it can use", "das verify there"
+        )
+    return OnnxRunner(path, PROVIDERS[device])
 
 
 def _onnx_takes(path: Path) -> tuple[tuple[int, ...], Fixed]:
@@ -205,17 +307,15 @@ def _plan_takes(path: Path) -> tuple[tuple[int, ...], Fixed]:
     return sizes, Fixed(*(axis[0] if len(axis) == 1 else None for axis in (sizes, lengths)))
 
 
-def _kind_of(path: Path) -> _Kind:
-    return next(kind for kind in KINDS if path.match(kind.pattern))
-
-
 KINDS = (
     _Kind(
         REST,
         "onnx",
-        lambda path, provider: split_runner(path.parent, provider),
+        "ONNX Runtime, {device}, vision tower apart",
+        lambda path, precision, device: split_runner(path.parent, PROVIDERS[device]),
         _onnx_takes,
+        locate_in_parts,
     ),
-    _Kind("*.onnx", "onnx", OnnxRunner, _onnx_takes),
-    _Kind("*.plan", "trt", lambda path, provider: TensorRTRunner(path), _plan_takes),
+    _Kind("*.onnx", "onnx", "ONNX Runtime, {device}", _onnx_runner, _onnx_takes, locate),
+    _Kind("*.plan", "trt", "", lambda path, precision, device: TensorRTRunner(path), _plan_takes, None),
 )

@@ -1,5 +1,7 @@
 """What the benchmarks say of their figures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,10 @@ from benchmarks.sieve import KEPT, regret_of_best_kept
 from benchmarks.strategies import Row
 from benchmarks.strategies_report import against, line, table
 from compressor.strategies import STRATEGIES
+from exporters.runners import OnnxRunner
+from profiles.latency import cuda_clock
+from profiles.runtimes import RUNTIMES, Subject
+from tests.exported import full, full_onnx, samples
 
 
 def row(strategy, seed=0, held_out=0.9, asked=1000.0, removed=0.5, fitted=0.8, trained=0.9):
@@ -86,7 +92,36 @@ def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
     for precision in ("fp32", "fp16", "bf16"):
         for batch in (1, 2):
             assert f"| PyTorch eager, {precision} | {batch} |" in page
-    assert "| ONNX Runtime, fp32 | 2 |" in page
+    for precision in ("fp32", "fp16"):
+        assert f"| ONNX Runtime, {precision} | 2 |" in page
+    files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.onnx")}  # apart from those of the real size
+    assert files == {Path("tiny", name) for name in ("full.onnx", "full.fp16.onnx", "slim.onnx", "slim.fp16.onnx")}
+
+
+def test_the_gpu_script_says_what_could_not_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    monkeypatch.setattr(gpu, "BATCHES", (1,))
+    monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.name != "ONNX Runtime"))
+    monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
+    gpu.main()
+    page = capsys.readouterr().out
+    assert "- torch.compile, fp16: no C++ compiler /no/such/compiler" in page
+    assert "| PyTorch eager, bf16 | 1 |" in page
+
+
+def test_only_pytorch_on_a_gpu_is_timed_with_its_events():
+    clocks = {(name, device): gpu.clock_of(RUNTIMES[name], device) for name in RUNTIMES for device in ("cpu", "cuda")}
+    assert [key for key, clock in clocks.items() if clock is cuda_clock] == [("torch", "cuda"), ("compile", "cuda")]
+
+
+def test_the_gpu_script_lets_go_of_what_it_opened(monkeypatch):
+    closed, close = [], OnnxRunner.close
+    monkeypatch.setattr(OnnxRunner, "close", lambda runner: (closed.append(runner.path), close(runner)))
+    way = next(way for way in gpu.WAYS if way.runtime == "onnxruntime")
+    path = full_onnx().path
+    found = gpu.timed(way, dict.fromkeys(("full", "slim"), Subject(full, path)), samples(), "cpu", 0.01)
+    assert closed == [path, path]
+    assert set(found) == {"full", "slim"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")

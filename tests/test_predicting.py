@@ -46,7 +46,7 @@ def test_predict_prefers_the_graph_that_takes_most(run_here):
     assert needed < padded
     for fixed in (Fixed(8), Fixed(1, needed - 1)):  # other batches and too short texts are never taken
         (exports / f"model{fixed.suffix}.onnx").touch()
-    with pytest.raises(InputError, match="model.b8.onnx"):
+    with pytest.raises(InputError, match=r"model\.b8\.onnx"):
         runner_of(run, "onnx", "fp32", inputs)
     for fixed in (Fixed(1, padded), Fixed(None, needed), Fixed(1), Fixed()):
         path = exports / f"model{fixed.suffix}.onnx"

@@ -182,6 +182,8 @@ def test_parts_that_answer_differently_fail_and_leave_only_their_record(folder, 
     with pytest.raises(CheckFailed, match="does not answer as the model does"):
         export_split(other, tmp_path, samples())
     assert [path.name for path in tmp_path.iterdir()] == [PARITY]
+    failed = Parity.model_validate_json((tmp_path / PARITY).read_bytes())
+    assert failed.starts_at.startswith("the error starts in ")
     assert not has_split(tmp_path)
 
 
@@ -239,6 +241,16 @@ def test_predict_takes_the_very_file_of_a_precision(run_here):
     missing = das("predict", "--image", "scene.png", *asked("what?"), "--runtime", "onnx", "--precision", "fp16")
     assert missing.exit_code == 3
     assert "no model.fp16.onnx" in missing.stderr and "model.int8.onnx" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--precision", "int8"), ("--batch", "4"), ("--text-length", "8"), ("--opset", "20")]
+)
+def test_a_split_export_in_another_form_is_refused(run_here, wrong):
+    done = das("export", "--split", *wrong)
+    assert done.exit_code == 2
+    assert "--split with a precision, a fixed size or an opset" in " ".join(done.stderr.split())
+    assert not (run_here / "exports").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """TensorRT: engines are really built where TensorRT-RTX is installed; only a GPU could run them."""
 
 import ast
+import errno
 import importlib
 import json
 import warnings
@@ -19,21 +20,36 @@ import exporters.tensorrt
 from compressor.errors import EnvironmentProblem, InputError
 from exporters.audit import audit_engine, audit_network
 from exporters.export import export
-from exporters.parity import Parity
+from exporters.parity import Parity, read_record
 from exporters.runners import TensorRTRunner
+from exporters.staging import hashes_of
 from exporters.tensorrt import (
     Passport,
     Target,
+    audit_plan,
     build_engine,
     find_target,
     passport_of,
+    read_passport,
     save_timing_cache,
     use_timing_cache,
 )
+from tests import tiny
 from tests.exported import full, full_onnx, samples, slim
 from tests.support import GOLDEN
 
 AHEAD = Target("tensorrt_rtx", ("SM86",), None)
+NOWHERE = Passport(
+    package="tensorrt_rtx",
+    version="1",
+    gpu=None,
+    capabilities=("SM86",),
+    onnx_sha256={},
+    profile={},
+    flags=(),
+    tf32=False,
+    messages=(),
+)
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
 
@@ -149,6 +165,29 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
     monkeypatch.setattr(exporters.export, "export_onnx", not_again)
     again = export(full(), samples(), tmp_path, ["trt"])
     assert again.exports[0].notes == ("exported before; compared again on a few samples",)
+
+
+@needs_rtx
+@without_gpu
+@pytest.mark.parametrize(("precision", "read"), [("fp16", "model.fp16.onnx"), ("int8", "model.int8.qdq.onnx")])
+def test_an_engine_of_a_precision_from_model_to_passport(tmp_path, monkeypatch, precision, read):
+    monkeypatch.setattr(exporters.tensorrt, "AHEAD_OF_TIME", ("SM86",))
+    model = tiny.model("meter", "vqa", shallow=True)
+    given = {name: rows for name, rows in tiny.batch(model).items() if name != "targets"}
+    report = export(model, given, tmp_path, ["trt"], precision=precision)
+    plan, source = f"model.{precision}.rtx.plan", ["model.onnx"] * (precision == "int8")
+    made = [name for file in (*source, read, plan) for name in (file, f"{file}.parity.json")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*made, f"{plan}.json"])
+    assert [entry.files[0] for entry in report.exports] == [*source, read, plan]
+    assert [entry.parity.status for entry in report.exports] == ["passed"] * (len(source) + 1) + ["not verified"]
+    assert [read_record(tmp_path / entry.files[0]) for entry in report.exports] == [
+        entry.parity for entry in report.exports
+    ]
+    passport = read_passport(tmp_path / plan)
+    assert passport.onnx_sha256 == hashes_of(tmp_path / read)
+    assert passport.audit.asked == precision
+    assert passport.audit.weight_share > 0.9
+    assert 0.1 < passport.audit.layer_share < 1
 
 
 def _copy(path):
@@ -333,6 +372,38 @@ def test_an_engine_that_names_its_layers_only_is_not_counted():
     assert (found.layers, found.layer_share, found.weight_share) == ({}, None, None)
 
 
+class Inspected:
+    """An engine and TensorRT as far as :func:`audit_plan` looks."""
+
+    class LayerInformationFormat:
+        JSON = "JSON"
+
+    def create_engine_inspector(self):
+        return self
+
+    def get_engine_information(self, form):
+        return json.dumps({"Layers": layers_of(11), "I/O Tensors": []})
+
+
+def test_the_finding_replaces_the_passport_whole_or_not_at_all(tmp_path, monkeypatch):
+    plan = tmp_path / "model.fp16.rtx.plan"
+    plan.write_bytes(b"plan")
+    passport_of(plan).write_text(NOWHERE.model_dump_json())
+    monkeypatch.setattr(exporters.tensorrt, "load_engine", lambda path: (Inspected(), Inspected))
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full_disk)
+        with pytest.raises(EnvironmentProblem, match="No space left"):
+            audit_plan(plan, "fp16")
+    assert read_passport(plan) == NOWHERE
+    assert audit_plan(plan, "fp16") == read_passport(plan)
+    assert read_passport(plan).audit.counted_on == "engine"
+    assert sorted(tmp_path.iterdir()) == [plan, passport_of(plan)]
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @needs_rtx
 @without_gpu
 def test_times_are_kept_and_used_again(tmp_path):
@@ -412,17 +483,6 @@ def test_an_engine_without_its_passport_or_for_another_gpu(tmp_path, monkeypatch
     plan.write_bytes(b"plan")
     with pytest.raises(InputError, match="cannot be read"), TensorRTRunner(plan):
         pass
-    passport = Passport(
-        package="tensorrt_rtx",
-        version="1",
-        gpu=None,
-        capabilities=("SM86",),
-        onnx_sha256={},
-        profile={},
-        flags=(),
-        tf32=False,
-        messages=(),
-    )
-    plan.with_name(f"{plan.name}.json").write_text(passport.model_dump_json())
+    passport_of(plan).write_text(NOWHERE.model_dump_json())
     with pytest.raises(EnvironmentProblem, match="an engine for SM90"), TensorRTRunner(plan):
         pass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
+from compressor.errors import DasError
 from das.commands import options as o
 
 
@@ -13,6 +15,10 @@ def verify(
     run: o.RunFolder = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Only what ONNX Runtime executes.")] = False,
     trt: Annotated[bool, typer.Option("--trt", help="Only TensorRT engines.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda, for ONNX Runtime. Default: cuda where that works.")
+    ] = None,
+    data: o.Data = None,
     json: o.Json = False,
 ) -> None:
     """Run a run's exports here, compare them with PyTorch, and audit the precision of engines.
@@ -29,14 +35,19 @@ def verify(
     from das.render_verify import print_verified
     from das.terminal import print_json, progress
     from exporters.export import EXPORTS
-    from exporters.verification import require_verified
+    from exporters.verification import require_verified, runtime_device
     from exporters.verification import verify as verify_exports
     from profiles.report import save_report
 
     formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt or not onnx)) if wanted]
-    opened = open_run(run)
-    slim, samples, reference = opened.load_slim(), opened.samples(), open_reference(opened)
-    report = verify_exports(slim, samples, reference, opened.path / EXPORTS, formats, progress())
+    place, opened = runtime_device(device), open_run(run)
+    slim, samples, reference = opened.load_slim(), opened.samples(), open_reference(opened, o.text(data))
+    try:
+        report = verify_exports(slim, samples, reference, opened.path / EXPORTS, formats, progress(), device=place)
+    except BaseException:  # Ctrl-C, too: some records may be new, and the report must follow them
+        with suppress(DasError):  # the failure itself matters more
+            save_report(opened)
+        raise
     save_report(opened)
     print_json(report) if json else print_verified(report)
     require_verified(report)
