@@ -209,7 +209,11 @@ def check_request(
         problems.append(Problem(f"a fixed size below 1 ({fixed})", "at least 1", "--batch 1 --text-length 40"))
     if split and (precision != "fp32" or fixed != VARYING or opset is not None):
         expected = "--split alone: fp32, any batch and text length, the exporter's opset"
-        problems.append(Problem("--split with a precision, a fixed size or an opset", expected, "export it by itself"))
+        problems.append(
+            Problem(
+                "--split with a precision, a fixed size or an opset", expected, "two commands, one of them with --split"
+            )
+        )
     if problems:
         raise UsageError(*problems)
     check_opset(opset, FORMS[attention], PRECISIONS[precision])
