@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import exporters.export
+import exporters.judging
 import exporters.onnx
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
 from compressor.families.meter import MeterDims, build
@@ -131,7 +132,7 @@ def test_an_interrupted_export_leaves_nothing_and_keeps_the_one_before(tmp_path,
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporters.export, "check", interrupt)
+    monkeypatch.setattr(exporters.judging, "check", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(full(), samples(), tmp_path, ["onnx"])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -229,7 +230,17 @@ def test_the_command_prints_one_json_document(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [("--batch", "1:8"), ("--batch", "8:4:2"), ("--precision", "fp16"), ("--opset", 99)]
+    "options",
+    [
+        ("--batch", "1:8"),
+        ("--batch", "8:4:2"),
+        ("--batch", "0"),
+        ("--precision", "fp4"),
+        ("--attention", "flash"),
+        ("--opset", 99),
+        ("--workspace", "4XB"),
+        ("--text-length", 99),
+    ],
 )
 def test_wrong_options_exit_with_two(tmp_path, monkeypatch, options):
     done = das_export(monkeypatch, tmp_path, *options)
