@@ -90,6 +90,7 @@ def model_of(skip: int, trimmed: bool) -> StepModel:
         return trim(model_of(skip, False))
     full = model_of(0, False)
     slim = remove_layers(full, make_plan(full, LAYERS[:skip]), copy_kept=False).eval()
+    torch.manual_seed(SEED)  # the same weights whatever was built before
     for layer in slim.skipped:
         torch.nn.init.normal_(slim.blocks[layer].up_proj.weight, std=0.02)  # type: ignore[arg-type]
     return slim
