@@ -81,16 +81,23 @@ GROUPS: Mapping[str, Sequence[Subject]] = {"forms": FORMS_OF_GRAPH, "sizes": BY_
 
 
 @cache
+def full_model() -> tuple[StepModel, torch.Tensor]:
+    """METER as published, and the state of the random numbers behind it."""
+    torch.manual_seed(SEED)
+    return build(DIMS, "vqa").eval(), torch.get_rng_state()
+
+
+@cache
 def model_of(skip: int, trimmed: bool) -> StepModel:
     """METER without the first ``skip`` of ``LAYERS``."""
-    if skip == 0 and not trimmed:
-        torch.manual_seed(SEED)
-        return build(DIMS, "vqa").eval()
     if trimmed:
         return trim(model_of(skip, False))
-    full = model_of(0, False)
+    full, state = full_model()
+    if skip == 0:
+        return full
+    torch.set_rng_state(state)  # the same adapters whatever was built before
     slim = remove_layers(full, make_plan(full, LAYERS[:skip]), copy_kept=False).eval()
-    torch.manual_seed(SEED)  # the same weights whatever was built before
+    torch.manual_seed(SEED)
     for layer in slim.skipped:
         torch.nn.init.normal_(slim.blocks[layer].up_proj.weight, std=0.02)  # type: ignore[arg-type]
     return slim
