@@ -21,7 +21,7 @@ from exporters.audit import Audit
 from exporters.certificate import Certificate
 from exporters.divergence import starts_at
 from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
-from exporters.judging import judge
+from exporters.judging import CHECKED_SIZES, judge
 from exporters.metadata import embed, facts_of
 from exporters.onnx import check_opset, export_onnx, opset_of
 from exporters.parity import Comparison, Parity, parity_failure, read_record, record, record_of
@@ -34,7 +34,6 @@ from exporters.tensorrt import Shapes, Target, build_engine, find_target, passpo
 
 FORMATS = ("onnx", "trt")
 EXPORTS = "exports"  # a run's folder for them
-CHECKED_SIZES = (1, 2, 8)  # batch sizes that ONNX Runtime is checked with
 QDQ = ".qdq"  # in the name of the int8 graph that TensorRT reads
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 

@@ -16,6 +16,8 @@ from exporters.parity import Comparison, check, tried
 from exporters.precision import Precision
 from exporters.runners import Refused, Runner, TorchRunner
 
+CHECKED_SIZES = (1, 2, 8)  # batch sizes that graphs which take any are tried with
+
 
 def judge(
     candidate: Runner,

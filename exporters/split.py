@@ -26,7 +26,7 @@ from compressor.steps import Rounds, StepModel, Streams, split_where_modalities_
 from exporters.attention import FORMS, AttentionForm, Numerics
 from exporters.divergence import Located, locate, starts_at
 from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING
-from exporters.judging import judge
+from exporters.judging import CHECKED_SIZES, judge
 from exporters.metadata import embed, facts_of
 from exporters.onnx import OUTPUT, TRACED_ROWS, needs_data_file, silence, weight_bytes
 from exporters.parity import RECORD, Parity, parity_failure, record, record_of
@@ -37,7 +37,6 @@ from exporters.staging import bytes_of, hashes_of, parts_of, staged
 VISION, REST = "vision.onnx", "rest.onnx"
 PARITY = f"{REST}{RECORD}"  # of both together
 PRECISION = PRECISIONS["fp32"]
-CHECKED_SIZES = (1, 2, 8)  # batch sizes that the two are checked with
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from compressor.steps import StepModel
 from exporters.audit import Audit
 from exporters.certificate import Certificate
 from exporters.divergence import Locate, locate, starts_at
-from exporters.export import CHECKED_SIZES
 from exporters.inputs import Fixed, with_text_length
-from exporters.judging import judge
+from exporters.judging import CHECKED_SIZES, judge
 from exporters.onnx import load_graph
 from exporters.parity import RECORD, Comparison, Parity, parity_failure, read_record, record_of, versions_of
 from exporters.precision import PRECISIONS, Precision

@@ -38,7 +38,7 @@ def export(
 ) -> None:
     """Export the slim model, run what was exported, and compare it with PyTorch before calling it done.
 
-    The comparison is a certificate on 200 samples of the run's data; then every export there is times itself against
+    The comparison is a certificate on 200 samples of the run's data. Then the run's ONNX exports are timed against
     PyTorch, and the fastest is recommended.
 
     Example: [bold]das export runs/latest --onnx --precision int8[/]
