@@ -196,7 +196,7 @@ def check_request(
     problems = unknown("format", formats, FORMATS, "--onnx or --trt")
     if not formats:
         problems.append(Problem("no format", f"at least one of: {', '.join(FORMATS)}", "--onnx or --trt"))
-    problems += unknown("precision", [precision], PRECISIONS, f"--precision {', '.join(PRECISIONS)}")
+    problems += unknown("precision", [precision], PRECISIONS, "--precision fp32")
     problems += unknown("attention", [attention], FORMS, "leave --attention out")
     if attention in FORMS and "trt" in formats and not FORMS[attention].standard:
         found = f"attention {attention!r} for TensorRT, which knows no operators of ONNX Runtime"
@@ -204,8 +204,9 @@ def check_request(
     if not 1 <= batch[0] <= batch[1] <= batch[2]:
         found = ":".join(str(size) for size in batch)
         problems.append(Problem(f"batch {found}", "smallest <= usual <= largest, from 1", "--batch 1:8:32"))
-    if any(size is not None and size < 1 for size in (fixed.batch, fixed.text_length)):
-        problems.append(Problem(f"a fixed size below 1 ({fixed})", "at least 1", "--batch 1 --text-length 40"))
+    for option, size in (("--batch", fixed.batch), ("--text-length", fixed.text_length)):
+        if size is not None and size < 1:
+            problems.append(Problem(f"{option} {size}", "at least 1", f"{option} 1"))
     if split and (precision != "fp32" or fixed != VARYING or opset is not None):
         expected = "--split alone: fp32, any batch and text length, the exporter's opset"
         problems.append(
