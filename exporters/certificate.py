@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +15,7 @@ from exporters.inputs import VARYING, Fixed, fitting, with_text_length
 from exporters.precision import Precision
 from exporters.runners import Runner, refused
 
-BATCH = 8  # samples that are run at once
+BATCH = 8  # samples that the slim model is given at once
 MAX_DROP = 0.005  # of the task's score, as a share, that a quantised export may lose
 
 
@@ -88,7 +87,7 @@ def certify(
     candidate: Runner,
     slim: Runner,
     reference: Reference,
-    sizes: Sequence[int],
+    batch: int,
     tolerance: float,
     precision: Precision,
     fixed: Fixed,
@@ -100,7 +99,7 @@ def certify(
         candidate: the export, open.
         slim: the model it was made from, open; run where the reference does not know its answers.
         reference: real samples and known answers.
-        sizes: batch sizes that it takes, the smallest and the largest among them.
+        batch: samples that it is given at once.
         tolerance: of the family, for this precision.
         precision: of the export.
         fixed: axes that it takes one size of only.
@@ -110,11 +109,10 @@ def certify(
         Refused: it does not take a batch, or its logits are not all finite.
         UsageError: no sample's text fits into its one text length.
     """
-    size = min(max(BATCH, min(sizes)), max(sizes))
     rows = _usable(reference, fixed)
     dropped = reference.samples - len(rows)
     left_out = f"{dropped} texts of more than {fixed.text_length} tokens left out" if dropped else ""
-    theirs = _logits(candidate, reference, rows, size, fixed, progress, f"Certifying {candidate.name}")
+    theirs = _logits(candidate, reference, rows, batch, fixed, progress, f"Certifying {candidate.name}")
     if broken := int((~theirs.isfinite()).any(1).sum()):
         what = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
         raise refused(what, "finite logits", "another --precision")

@@ -32,11 +32,13 @@ def judge(
 ) -> tuple[Comparison, Certificate | None]:
     """Compare on a few samples and, where that holds and there is a reference, make the certificate.
 
+    The certificate is made in batches of the largest size; with it, the few samples are run in the other sizes alone.
+
     Args:
         candidate: the export, not open yet; what it refuses to run has failed.
         model: in eval mode, on the device it is to be run on.
         samples: real inputs, (N, ...) by name, of the text length the export takes.
-        sizes: batch sizes to try.
+        sizes: batch sizes to try, the largest last.
         reference: many samples; None compares on all of ``samples`` and makes no certificate.
         precision: of the export.
         fixed: axes that it takes one size of only.
@@ -48,20 +50,22 @@ def judge(
         UsageError: no sample fits into an export of one text length.
     """
     tolerance = FAMILIES[model.family].tolerances[precision.name]
-    few = samples if reference is None else {name: rows[: sum(sizes)] for name, rows in samples.items()}
+    first = sizes[:-1] or sizes if reference else sizes
+    few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
     try:
         with TorchRunner(model, next(model.parameters()).device) as ours, candidate:
-            given = tried(model, few, sizes, any_length=not fixed.text_length)
+            given = tried(model, few, first, any_length=not fixed.text_length)
             found = check(ours, candidate, given, tolerance, precision.relative)
             found = found.model_copy(update={"samples": min(found.samples, len(few["input_ids"]))})
             if reference is None or found.status == "failed":
                 return found, None
             try:
-                certificate = certify(candidate, ours, reference, sizes, tolerance, precision, fixed, progress)
+                certificate = certify(candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress)
             except Refused as error:
                 return found.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
     except Refused as error:  # the runtime takes neither the file nor a batch that the model takes
         return Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance), None
+    found = found.model_copy(update={"batch_sizes": tuple(sorted({*found.batch_sizes, sizes[-1]}))})
     if not certificate.passed:
         wider = None if certificate.within_tolerance else certificate.tightest_tolerance
         limits = {"tolerance": certificate.tolerance, "tightest_tolerance": wider}

@@ -42,9 +42,3 @@ def embed(path: Path, facts: Mapping[str, str]) -> str:
     onnx.helper.set_model_props(model, {PREFIX + name: text for name, text in {**facts, "graph": digest}.items()})
     onnx.save(model, path)
     return digest
-
-
-def read(path: Path) -> dict[str, str]:
-    """The facts that :func:`embed` wrote, by name without the prefix; empty of other files."""
-    properties = load_graph(path).metadata_props
-    return {each.key.removeprefix(PREFIX): each.value for each in properties if each.key.startswith(PREFIX)}

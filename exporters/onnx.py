@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +75,10 @@ def export_onnx(
     rows = _rows(samples, names, fixed)
     needed = max(form.opset or 0, precision.opset or 0) or None
     with staged(path) as temporary:
-        with silence():
-            traced = _Positional(in_precision(model, precision.dtype), names, form, precision.dtype).eval()
-            program = _trace(traced, _axes(model, names, rows, fixed), rows, opset or needed)
-            program.save(temporary, external_data=needs_data_file(weight_bytes(traced)))
+        traced = in_precision(model, precision.dtype)
+        axes = _axes(model, rows, fixed)
+        program = trace(traced, rows, axes, opset=opset or needed, form=form, dtype=precision.dtype)
+        save(program, traced, temporary)
         written = opset_of(temporary)
         if opset not in (None, written):
             raise _wrong_opset(opset, f"the exporter wrote opset {written} instead")
@@ -92,10 +92,14 @@ def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> 
     Raises:
         EnvironmentProblem: the file cannot be written.
     """
-    with staged(path) as temporary, silence():
-        traced = _Positional(module, tuple(inputs), FORMS["composed"], torch.float32).eval()
-        program = _trace(traced, None, tuple(inputs.values()), None)
-        program.save(temporary, external_data=needs_data_file(weight_bytes(module)))
+    with staged(path) as temporary:
+        save(trace(module, inputs, None), module, temporary)
+
+
+def save(program: Any, module: nn.Module, path: Path) -> None:
+    """Write the program that :func:`trace` made of ``module``, its weights beside it where they are large."""
+    with silence():
+        program.save(path, external_data=needs_data_file(weight_bytes(module)))
 
 
 def check_opset(
@@ -155,7 +159,7 @@ def _wrong_opset(opset: int | None, found: str) -> Exception:
     )
 
 
-def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...], fixed: Fixed) -> tuple[Tensor, ...]:
+def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...], fixed: Fixed) -> dict[str, Tensor]:
     missing = [name for name in names if name not in samples]
     if missing:
         raise input_error(
@@ -164,10 +168,10 @@ def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...], fixed: Fixed) -
             "give one row of each",
         )
     given = with_text_length(samples, fixed.text_length)
-    return tuple(given[name][torch.arange(fixed.batch or TRACED_ROWS) % len(given[name])] for name in names)
+    return {name: given[name][torch.arange(fixed.batch or TRACED_ROWS) % len(given[name])] for name in names}
 
 
-def _axes(model: StepModel, names: tuple[str, ...], rows: tuple[Tensor, ...], fixed: Fixed) -> tuple[Any, ...]:
+def _axes(model: StepModel, rows: Mapping[str, Tensor], fixed: Fixed) -> dict[str, dict[int, Any]]:
     """Which axes of each input vary."""
     batch = {} if fixed.batch else {0: torch.export.Dim("batch")}
     length = {} if fixed.text_length else {1: torch.export.Dim("length")}
@@ -179,21 +183,43 @@ def _axes(model: StepModel, names: tuple[str, ...], rows: tuple[Tensor, ...], fi
             return {**batch, **length}
         return batch | {row.ndim + axis: size for axis, size in patches.items()}
 
-    return tuple(axes_of(name, row) for name, row in zip(names, rows, strict=True))
+    return {name: axes_of(name, row) for name, row in rows.items()}
 
 
-def _trace(module: _Positional, axes: tuple[Any, ...] | None, rows: tuple[Tensor, ...], opset: int | None) -> Any:
+def trace(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    axes: Mapping[str, Mapping[int, Any]] | None,
+    *,
+    outputs: Sequence[str] = (OUTPUT,),
+    opset: int | None = None,
+    form: AttentionForm = FORMS["composed"],
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """An ONNX program of ``module``, called with ``inputs`` by name.
+
+    Args:
+        module: in eval mode; traced on the device it is on.
+        inputs: (B, ...) by name; floating point ones are float32 in the graph, too, and cast to ``dtype`` in it.
+        axes: which axes of each input vary; None fixes all.
+        outputs: a name for each of its outputs, which are float32.
+        opset: None leaves the choice to the exporter.
+        form: how attention is written.
+        dtype: that the module computes in.
+    """
     device = next(module.parameters()).device
-    program = torch.onnx.export(
-        module,
-        tuple(row.to(device) for row in rows),
-        input_names=list(module.names),
-        output_names=[OUTPUT],
-        dynamic_shapes=None if axes is None else (axes,),
-        opset_version=opset,
-        dynamo=True,
-        verbose=False,
-    )
+    traced = _Positional(module, tuple(inputs), form, dtype).eval()
+    with silence():
+        program = torch.onnx.export(
+            traced,
+            tuple(value.to(device) for value in inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=None if axes is None else (tuple(axes[name] for name in inputs),),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     return program
 
@@ -205,10 +231,11 @@ class _Positional(nn.Module):
         super().__init__()
         self.model, self.names, self.form, self.dtype = model, names, form, dtype
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         given = (x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
         with Numerics(self.form):
-            return self.model(**dict(zip(self.names, given, strict=True))).float()
+            found = self.model(**dict(zip(self.names, given, strict=True)))
+        return tuple(x.float() for x in found) if isinstance(found, tuple) else found.float()
 
 
 @contextmanager

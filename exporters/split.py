@@ -23,12 +23,12 @@ from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.reference import Reference
 from compressor.steps import Rounds, StepModel, Streams, split_where_modalities_meet, steps_of
-from exporters.attention import FORMS, AttentionForm, Numerics
+from exporters.attention import FORMS, AttentionForm
 from exporters.divergence import Located, locate, starts_at
 from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING
 from exporters.judging import CHECKED_SIZES, judge
 from exporters.metadata import embed, facts_of
-from exporters.onnx import OUTPUT, TRACED_ROWS, needs_data_file, silence, weight_bytes
+from exporters.onnx import OUTPUT, TRACED_ROWS, save, trace
 from exporters.parity import RECORD, Parity, parity_failure, record, record_of
 from exporters.precision import PRECISIONS
 from exporters.runners import Bound, OnnxRunner, Runner
@@ -333,31 +333,8 @@ def _trace(
         (parts[0], images, names, paths[0]),
         (parts[1], texts | streams, (OUTPUT,), paths[1]),
     ):
-        with silence():
-            program = torch.onnx.export(
-                _Positional(part, tuple(inputs), form).eval(),
-                tuple(inputs.values()),
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=(tuple(axes[name] for name in inputs),),
-                opset_version=form.opset,
-                dynamo=True,
-                verbose=False,
-            )
-            assert program is not None
-            program.save(path, external_data=needs_data_file(weight_bytes(part)))
-
-
-class _Positional(nn.Module):
-    """What is traced: the exporter names inputs by position, step models take them by name."""
-
-    def __init__(self, part: StepModel, names: tuple[str, ...], form: AttentionForm) -> None:
-        super().__init__()
-        self.part, self.names, self.form = part, names, form
-
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        with Numerics(self.form):
-            return self.part(**dict(zip(self.names, inputs, strict=True)))
+        program = trace(part, inputs, axes, outputs=outputs, opset=form.opset, form=form)
+        save(program, part, path)
 
 
 def _parity(

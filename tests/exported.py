@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 import torch
 
 from compressor.loading import load_checkpoint
@@ -48,3 +49,9 @@ def exported(model) -> OnnxExport:
     folder = TemporaryDirectory()
     atexit.register(folder.cleanup)
     return export_onnx(model, Path(folder.name) / "model.onnx", samples())
+
+
+def facts_in(path):
+    """What an ONNX file says of itself: the metadata that das wrote, by name without the prefix."""
+    properties = onnx.load(path, load_external_data=False).metadata_props
+    return {each.key.removeprefix("das."): each.value for each in properties if each.key.startswith("das.")}

@@ -12,10 +12,10 @@ import das as api
 import exporters.verification
 from compressor.checkpoints import sha256
 from compressor.data.generated.vqa import write_vqa
-from exporters.metadata import read
 from exporters.parity import Parity
 from exporters.split import REST, VISION
 from exporters.tensorrt import Passport
+from tests.exported import facts_in
 from tests.support import das
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
@@ -191,9 +191,9 @@ def test_an_export_of_two_files_has_one_certificate_and_goes_as_a_whole(exported
     whole, split = record(exports), record(exports, SPLIT)
     assert split.certificate.fingerprint == whole.certificate.fingerprint
     for name in (VISION, REST):
-        inside = Parity.model_validate({**json.loads(read(exports / name)["certificate"]), "sha256": {}})
+        inside = Parity.model_validate({**json.loads(facts_in(exports / name)["certificate"]), "sha256": {}})
         assert (inside.runtime, inside.certificate) == (split.runtime, split.certificate)
-    assert read(exports / REST)["graph"] == split.graph_sha256
+    assert facts_in(exports / REST)["graph"] == split.graph_sha256
     (exports / RECORD).unlink()
     shift(exports / VISION, "VEn0.layer_norm2.bias")
     assert das("verify", exported, "--onnx").exit_code == 4
