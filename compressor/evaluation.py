@@ -54,11 +54,32 @@ class Evaluation:
         answers: to each sample, (n,): a class number, or for retrieval the number of the best image.
         logits: of the samples that :func:`compared` names, (m, classes); for retrieval how well each of these captions
             matches its own image, (m, 1).
+        expected: the best answer to each sample, numbered as ``answers``, (n,).
+        scores: how right each answer is, (n,), in [0, 1]; for retrieval 1 where a caption finds its image.
     """
 
     score: Score
     answers: Tensor
     logits: Tensor
+    expected: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class EveryAnswer:
+    """What the full and the slim model answer to every sample of a split, (n,) each: see :class:`Evaluation`."""
+
+    expected: Tensor
+    full: Tensor
+    slim: Tensor
+    full_scores: Tensor
+    slim_scores: Tensor
+
+    @classmethod
+    def of(cls, full: Evaluation, slim: Evaluation) -> EveryAnswer:
+        """Two models' answers to the same samples, in few bytes."""
+        answers = (found.int() for found in (slim.expected, full.answers, slim.answers))
+        return cls(*answers, full.scores.float(), slim.scores.float())
 
 
 def compared(samples: int) -> np.ndarray:
@@ -123,16 +144,16 @@ def evaluate_samples(
             truth.append(batch["targets"].argmax(-1).cpu())
             losses.append(float(task.loss(logits, batch)) * len(numbers))
     each, given = torch.cat(gathered(scores)).double(), torch.cat(gathered(answers))
-    right = torch.cat(gathered(truth))
+    expected = torch.cat(gathered(truth))
     score = Score(
         metric=task.metric,
         value=float(each.mean()),
         margin=_margin(each),
         samples=len(each),
         loss=sum(gathered(losses)) / len(each),
-        parts={METRICS[name].name: METRICS[name].value(given, right) for name in metrics},
+        parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics},
     )
-    return Evaluation(score, given, torch.cat(gathered(kept)))
+    return Evaluation(score, given, torch.cat(gathered(kept)), expected, each)
 
 
 def _ranked(
@@ -152,7 +173,8 @@ def _ranked(
         loss=float(task.loss(logits, {"targets": targets})),
         parts=recalls(matches, owners),
     )
-    return Evaluation(score, matches.argmax(0), matches[owners, torch.arange(len(owners))][compared(len(split)), None])
+    own = matches[owners, torch.arange(len(owners))][compared(len(split)), None]
+    return Evaluation(score, matches.argmax(0), own, owners, by_caption)
 
 
 def _margin(each: Tensor) -> float:

@@ -14,7 +14,7 @@ from compressor.budgets import KINDS, BudgetResult, Prices
 from compressor.closed_form import fit
 from compressor.earlier import earlier_selection
 from compressor.errors import CheckFailed, UsageError
-from compressor.evaluation import Evaluation, Score, compared, evaluate
+from compressor.evaluation import Evaluation, EveryAnswer, Score, compared, evaluate
 from compressor.goals import Made, make_for
 from compressor.job import Job, Settings, check_options, choose_device, prepare
 from compressor.own_answers import with_own_answers
@@ -29,6 +29,7 @@ from compressor.runs import (
     Results,
     Run,
     ScorePair,
+    every_tensor,
     interrupted_folder,
     new_folder,
     open_run,
@@ -330,8 +331,8 @@ def _samples(job: Job) -> dict[str, torch.Tensor]:
 
 
 def _answers(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluation, ...]) -> dict[str, torch.Tensor]:
-    """What full and slim answer on the samples that exports are compared on, and what is right."""
+    """Logits of full and slim on the samples that exports are compared on, what is right, and all their answers."""
     numbers = compared(len(job.data.evaluation))
     found = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
-    found |= {"full": full[0].logits} if full else {}
+    found |= {"full": full[0].logits, **every_tensor(EveryAnswer.of(full[0], slim[0]))} if full else {}
     return found if job.task.ranked else {**found, "targets": job.data.evaluation.targets(numbers)}

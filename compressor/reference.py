@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.errors import InputError
-from compressor.evaluation import compared
+from compressor.data.splits import Split
+from compressor.errors import InputError, input_error
+from compressor.evaluation import EveryAnswer, compared, evaluate
 from compressor.job import open_data
+from compressor.progress import QUIET, Progress
 from compressor.runs import Run
 from compressor.tasks import TASKS
 from compressor.tasks.base import Task
@@ -56,7 +58,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
             raise
         return _from_folder(run, answers, f"the data is not at hand ({error.problems[0].found})")
     print_ = split.describe()["fingerprint"]
-    if answers and data is None and print_ not in {part.get("fingerprint") for part in run.manifest.data}:
+    if answers and data is None and not same_data(run, split):
         return _from_folder(run, answers, "the data has changed since the run was made")
     # Answers belong to the data they were given on; on other data, as of runs without any, they are asked for again.
     known = answers if data is None else {}
@@ -71,6 +73,32 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         task=task,
         fingerprint=digest(print_, numbers),
     )
+
+
+def same_data(run: Run, split: Split) -> bool:
+    """Whether ``split`` is read from the very files that the run was made with."""
+    return split.describe()["fingerprint"] in {part.get("fingerprint") for part in run.manifest.data}
+
+
+def answer_again(run: Run, progress: Progress = QUIET) -> EveryAnswer:
+    """What full and slim answer on the run's evaluation split, asked now, on the CPU; the run keeps it.
+
+    Raises:
+        InputError: data or checkpoint are gone or have changed, or the full model has no head of its own.
+        EnvironmentProblem: the run's folder cannot be written.
+    """
+    if run.manifest.results.full is None:
+        raise input_error(f"{run.path} was made with --adapt", "a full model with a trained head", "leave this run out")
+    split, task = open_data(run).evaluation, TASKS[run.manifest.task]
+    if not same_data(run, split):
+        raise input_error(f"the data of {run.path} has changed since", "the data it was made with", "compress again")
+    full, slim = (
+        evaluate(model, split, task, progress=progress, label=f"Asking the {which} model of {run.path.name}")
+        for which, model in (("full", run.load_full()), ("slim", run.load_slim()))
+    )
+    found = EveryAnswer.of(full, slim)
+    run.keep_every_answer(found)
+    return found
 
 
 def _from_folder(run: Run, answers: Mapping[str, Tensor], why: str) -> Reference:

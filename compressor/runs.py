@@ -23,7 +23,7 @@ from compressor.checkpoints import sha256
 from compressor.data.base import Transforms
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
 from compressor.errors import DasError, environment_problem, input_error
-from compressor.evaluation import Score
+from compressor.evaluation import EveryAnswer, Score
 from compressor.families import FAMILIES
 from compressor.loading import Transfer, load_checkpoint
 from compressor.plan import Plan
@@ -39,6 +39,7 @@ PARTIAL = ".partial"  # added to the name of a run that is not finished
 MANIFEST, WEIGHTS, LABELS = "manifest.json", "model.safetensors", "labels.json"
 PREPROCESSOR, SAMPLES = "preprocessor.json", "samples.safetensors"
 ANSWERS = "answers.safetensors"
+EVERY = "every."  # in front of the names of tensors of an EveryAnswer
 SEARCH, SEARCH_LOG = "search.json", "search.jsonl"
 
 
@@ -176,9 +177,29 @@ class Run:
         """What full and slim answered when the run was made; None of runs that were made before das kept it.
 
         ``numbers`` (m,) of samples of the evaluation split, logits ``slim`` and ``full`` (m, classes), the latter not
-        after a transfer, and ``targets`` (m, classes), not for retrieval.
+        after a transfer, and ``targets`` (m, classes), not for retrieval; beside them those of :meth:`every_answer`.
         """
         return self._tensors(ANSWERS) if (self.path / ANSWERS).exists() else None
+
+    def every_answer(self) -> EveryAnswer | None:
+        """What full and slim answered on the whole evaluation split; None after a transfer, or of an earlier das."""
+        answers = self.answers() or {}
+        kept = {name.removeprefix(EVERY): found for name, found in answers.items() if name.startswith(EVERY)}
+        return EveryAnswer(**kept) if kept else None
+
+    def keep_every_answer(self, answers: EveryAnswer) -> None:
+        """Write what full and slim answer into a run that was made without it.
+
+        Raises:
+            EnvironmentProblem: the folder cannot be written.
+        """
+        temporary = self.path / f".{ANSWERS}.tmp"
+        try:
+            save_file({**(self.answers() or {}), **every_tensor(answers)}, temporary)
+            temporary.replace(self.path / ANSWERS)
+        except (OSError, SafetensorError) as error:
+            temporary.unlink(missing_ok=True)
+            raise cannot_write(self.path, error, f"free some space, or make {self.path} writable") from None
 
     def labels(self) -> tuple[str, ...]:
         """Name of each class."""
@@ -258,6 +279,11 @@ def _first_problem(error: ValidationError | KeyError) -> str:
         return f"unknown family {error.args[0]!r}"
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+
+
+def every_tensor(answers: EveryAnswer) -> dict[str, Tensor]:
+    """As a run keeps them, beside the logits of some samples."""
+    return {EVERY + name: found.contiguous() for name, found in vars(answers).items()}
 
 
 def save_run(
