@@ -1,7 +1,10 @@
-"""Claims about a profile that a script can insist on: ``speedup>=1.3,parity=pass``.
+"""Claims about a profile that a script can insist on: ``speedup>=1.3,p99_ms<=40,drop<=1,parity=pass``.
 
 ``speedup`` is how many times faster slim is than full. ``macs``, ``parameters``, ``file`` and ``memory`` are slim over
-full, so 0.8 is four fifths. A name alone must hold in every runtime, ``speedup:onnxruntime`` in that one.
+full, so 0.8 is four fifths. ``p50_ms``, ``p90_ms``, ``p99_ms`` and ``throughput`` (samples per second) are slim's own.
+``drop`` is what slim loses of the task's score on the evaluation split, in points, below 0 where it gains;
+``agreement`` is how many answers there are the same, in percent. What is measured in runtimes must hold in each of them
+(``speedup``), or in one (``speedup:onnxruntime``).
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compressor.errors import CheckFailed, Problem, UsageError
-from profiles.comparison import Pair, ProfileReport
+from compressor.runs import Manifest
+from profiles.comparison import Pair, ProfileReport, RuntimeProfile
 
-STATIC, BY_RUNTIME, PARITY = ("macs", "parameters"), ("speedup", "file", "memory"), "parity"
+STATIC, SCORES, PARITY = ("macs", "parameters"), ("drop", "agreement"), "parity"
+TIMES = ("p50_ms", "p90_ms", "p99_ms", "throughput")  # fields of a Latency
+BY_RUNTIME = ("speedup", *TIMES, "file", "memory")
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -49,8 +55,9 @@ def parse(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
     Raises:
         UsageError: naming every claim that cannot be read.
     """
-    names = [*STATIC, *BY_RUNTIME, *(f"{name}:{runtime}" for name in BY_RUNTIME for runtime in runtimes)]
-    pattern = re.compile(rf"({'|'.join(names)})\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)")
+    by_runtime = [f"{name}:{runtime}" for name in BY_RUNTIME for runtime in runtimes]
+    names = [*STATIC, *SCORES, *BY_RUNTIME, *by_runtime]
+    pattern = re.compile(rf"({'|'.join(names)})\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
     claims, problems = [], []
     for part in filter(None, (part.strip() for part in text.split(","))):
         if re.fullmatch(r"parity\s*=\s*pass", part):
@@ -66,18 +73,32 @@ def parse(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
 
 
 def measured(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured, ...]:
-    """Everything that claims are held against; a quantity of several runtimes once for each.
+    """What claims about costs and exports are held against; a quantity of several runtimes once for each.
 
     Args:
         report: the profile.
         parity: status of each export's parity record, by file name.
     """
     found = [_share("macs", report.macs), _share("parameters", report.parameters), _parity(parity)]
-    for runtime in report.runtimes:
-        found.append(Measured(f"speedup:{runtime.name}", runtime.speedup.ratio, runtime.speedup.verdict))
-        found.append(_share(f"file:{runtime.name}", runtime.file_bytes))
-        found.append(_share(f"memory:{runtime.name}", runtime.memory.peak if runtime.memory else None))
-    return tuple(found)
+    return (*found, *(entry for runtime in report.runtimes for entry in _in_runtime(runtime)))
+
+
+def scored(run: Manifest) -> tuple[Measured, ...]:
+    """What claims about the answers of a run's slim model are held against, as the compression measured them."""
+    results, same = run.results, run.results.answer_agreement
+    agreement = Measured("agreement", None, "not measured: the full model had no trained head")
+    if same is not None:
+        agreement = Measured("agreement", 100 * same, f"{same:.2%} of the answers on the evaluation split are the same")
+    if run.settings.get("calibration"):
+        return Measured("drop", None, "not measured: the run was calibrated on inputs without answers"), agreement
+    if results.full is None:
+        return Measured("drop", None, "not measured: the full model had no trained head"), agreement
+    drop = 100 * (results.full.value - results.slim.value)
+    words = (
+        f"{results.slim.metric} {100 * results.full.value:.2f} of full, {100 * results.slim.value:.2f} of slim, "
+        f"{drop:.2f} points lost on {results.slim.samples} samples (margin of slim ± {100 * results.slim.margin:.2f})"
+    )
+    return Measured("drop", drop, words), agreement
 
 
 def check(claims: Iterable[Claim], found: Sequence[Measured]) -> None:
@@ -95,6 +116,18 @@ def check(claims: Iterable[Claim], found: Sequence[Measured]) -> None:
     ]
     if failed:
         raise CheckFailed(*failed)
+
+
+def _in_runtime(runtime: RuntimeProfile) -> tuple[Measured, ...]:
+    slim = runtime.slim
+    words = f"p50 {slim.p50_ms:.2f}, p90 {slim.p90_ms:.2f}, p99 {slim.p99_ms:.2f} ms of slim in {slim.n} calls"
+    words += f", {slim.throughput:.2f} samples/s"
+    return (
+        Measured(f"speedup:{runtime.name}", runtime.speedup.ratio, runtime.speedup.verdict),
+        *(Measured(f"{name}:{runtime.name}", getattr(slim, name), words) for name in TIMES),
+        _share(f"file:{runtime.name}", runtime.file_bytes),
+        _share(f"memory:{runtime.name}", runtime.memory.peak if runtime.memory else None),
+    )
 
 
 def _share(name: str, pair: Pair | None) -> Measured:
