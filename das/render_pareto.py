@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
 from compressor.plan import summarise
-from compressor.runs import cannot_write
 from das.render_profile import draw
 from das.terminal import console
 from profiles.pareto import ParetoReport
@@ -83,38 +81,7 @@ def save_svg(report: ParetoReport, path: Path) -> None:
     Raises:
         EnvironmentProblem: the file cannot be written.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
+    from profiles import figures
 
-    with matplotlib.rc_context({"svg.hashsalt": "das", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-
-        def scatter(label: str, points: list[tuple[float, float]], **style: Any) -> None:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
-
-        scored = [(100 * point.share, 100 * point.value) for point in report.points if point.layers]
-        front = [(100 * point.share, 100 * point.value) for point in report.points if point.front]
-        (full,) = [point for point in report.points if not point.layers]
-        own = report.own
-        scatter("scored subset", scored, marker=".", linestyle="", color="0.6")
-        scatter("front", front, marker="o", color="tab:blue")
-        scatter("full model", [(100, 100 * full.value)], marker="s", linestyle="", color="black")
-        recovered = f"this run, --recover {own.recover}, on the evaluation split"
-        scatter(recovered, [(100 * own.share, 100 * own.slim.value)], marker="D", linestyle="", color="tab:orange")
-        for point in report.rows:
-            if point.layers:
-                place = 100 * point.share, 100 * point.value
-                axes.annotate(str(len(point.layers)), place, xytext=(4, -10), textcoords="offset points")
-        axes.set(
-            title=f"{report.run}: every budget from one search ({report.strategy}); numbers: skipped layers",
-            xlabel=f"{report.cost}, % of the full model",
-            ylabel=f"{report.metric}, %, {report.samples:,} held-out samples",
-        )
-        axes.title.set_fontsize(9)
-        axes.grid(alpha=0.3)
-        axes.legend()
-        try:
-            figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
-        except OSError as error:
-            raise cannot_write(path, error, "another file with --svg") from None
+    title = f"{report.run}: every budget from one search ({report.strategy}); numbers: skipped layers"
+    figures.save_svg(figures.pareto_figure(report, title), path)
