@@ -78,8 +78,13 @@ class EveryAnswer:
     @classmethod
     def of(cls, full: Evaluation, slim: Evaluation) -> EveryAnswer:
         """Two models' answers to the same samples, in few bytes."""
-        answers = (found.int() for found in (slim.expected, full.answers, slim.answers))
-        return cls(*answers, full.scores.float(), slim.scores.float())
+        return cls(
+            expected=slim.expected.int(),
+            full=full.answers.int(),
+            slim=slim.answers.int(),
+            full_scores=full.scores.float(),
+            slim_scores=slim.scores.float(),
+        )
 
 
 def compared(samples: int) -> np.ndarray:

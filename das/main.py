@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from compressor.errors import DasError, Interrupted, Terminated
+from das.commands.compare import compare
 from das.commands.compress import compress
 from das.commands.demo import demo
 from das.commands.doctor import doctor
@@ -84,7 +85,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, inspect, compress, search, pareto, explain, export, verify, profile, flops, predict, doctor):
+for command in (
+    demo,
+    inspect,
+    compress,
+    search,
+    pareto,
+    explain,
+    export,
+    verify,
+    profile,
+    compare,
+    flops,
+    predict,
+    doctor,
+):
     app.command()(command)
 app.command("eval")(evaluate)
 

@@ -1,0 +1,45 @@
+"""``das compare``: several runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from das.commands import options as o
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, each a column.")],
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Ask full and slim again in runs that kept no answers (earlier das).")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown on stdout.", rich_help_panel=o.OUTPUT)] = False,
+    json: o.Json = False,
+) -> None:
+    """Put runs side by side: layers, scores, MACs, latency, memory and exports, from what their folders hold.
+
+    Says where runs are not comparable: another task, checkpoint, data, machine or version.
+
+    Example: [bold]das compare runs/skip4 runs/skip8[/]
+
+    Next: [bold]das profile RUN[/] for what is not measured yet
+    """
+    from das.render_compare import print_compare
+    from das.terminal import print_json, progress
+    from profiles.compare import ask_again, open_runs
+    from profiles.compare import compare as put_side_by_side
+    from profiles.compare_tables import compare_markdown
+    from profiles.saving import save_report
+
+    if answers:
+        for run in ask_again(open_runs(runs), progress()):
+            save_report(run)
+    report = put_side_by_side(runs)
+    if json:
+        print_json(report)
+    elif markdown:
+        typer.echo(compare_markdown(report), nl=False)
+    else:
+        print_compare(report)
