@@ -15,6 +15,7 @@ from compressor.families.base import Family
 from compressor.plan import Plan
 from compressor.steps import StepModel
 from compressor.surgery import make_plan, remove_layers
+from profiles.agreement import Agreement, agreement
 from profiles.flops import Uncounted, count
 
 
@@ -35,7 +36,10 @@ class FlopsSettings(BaseModel):
 
 
 class FlopsReport(BaseModel):
-    """MACs of one forward pass (1 MAC = 2 FLOPs) and the difference to the plain full model without adapters."""
+    """MACs of one forward pass (1 MAC = 2 FLOPs) and the difference to the plain full model without adapters.
+
+    ``agreement`` holds the same counted in two other ways.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,6 +50,7 @@ class FlopsReport(BaseModel):
     additional_macs: int
     by_pool: dict[str, int]
     uncounted: tuple[Uncounted, ...]
+    agreement: Agreement
 
 
 def flops(
@@ -90,7 +95,7 @@ def flops(
             plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
         model, full = remove_layers(model, plan), kind.build(plain, task)
     inputs = _in_shape(kind.example_inputs(dims), shape)
-    counted = count(_traceable(model), inputs)
+    counted = count(traceable(model), inputs)
     pixels = inputs.get("pixel_values")
     return FlopsReport(
         family=family,
@@ -102,9 +107,10 @@ def flops(
             skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
         ),
         macs=counted.total,
-        additional_macs=counted.total - count(_traceable(full), inputs).total,
+        additional_macs=counted.total - count(traceable(full), inputs).total,
         by_pool=counted.by_pool,
         uncounted=counted.uncounted,
+        agreement=agreement(model, inputs, counted),
     )
 
 
@@ -149,8 +155,8 @@ def _dims(family: Family, image_size: int | tuple[int, int] | None, text_length:
     return dims.model_copy(update={name: size for name, size in changed.items() if size is not None})
 
 
-def _traceable(model: StepModel) -> StepModel:
-    """Give the prologue real zeros: it is cheap to run, and convolutions on the meta device cannot be traced."""
+def traceable(model: StepModel) -> StepModel:
+    """Give the prologue of a model on the meta device real zeros: convolutions there cannot be traced."""
     model.prologue.to_empty(device="cpu")
     with torch.no_grad():
         for tensor in (*model.prologue.parameters(), *model.prologue.buffers()):

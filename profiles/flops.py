@@ -1,7 +1,7 @@
 """Counting MACs on the traced graph of a model, with everything that was not counted listed beside the total.
 
 1 MAC = 2 FLOPs. fvcore counts one multiply-add as one and a LayerNorm as 5 per element, which is how the paper's
-"FLOPs" are counted; attention, which fvcore leaves out, is added here.
+"FLOPs" are counted; attention, which fvcore leaves out, is added here, and products of batches are counted whole.
 """
 
 from __future__ import annotations
@@ -19,11 +19,20 @@ from torch import Tensor, nn
 
 from compressor.steps import StepModel, steps_of
 from compressor.trims import FirstRow
+from profiles.closed_form import ATTENTION, CONVOLUTION, NORMS, PRODUCTS
 from profiles.parts import by_part
 
 HEADER = "MACs (1 MAC = 2 FLOPs)"
 
 Handle = Callable[[list[Any], list[Any]], int]
+KINDS: Mapping[str, str] = {
+    "linear": PRODUCTS,
+    "matmul": PRODUCTS,
+    "conv": CONVOLUTION,
+    "scaled_dot_product_attention": ATTENTION,
+    "layer_norm": NORMS,
+}
+"""fvcore's names of the operators it counts in a model of das."""
 
 
 class Uncounted(BaseModel):
@@ -38,8 +47,8 @@ class Uncounted(BaseModel):
 class Macs(BaseModel):
     """Multiply-accumulates of one forward pass; 1 MAC = 2 FLOPs.
 
-    ``by_pool`` and ``by_step`` each sum to ``total``, the latter together with the prologue and the head.
-    ``unused`` names modules with weights that the pass never called.
+    ``by_pool``, ``by_kind`` (of operator) and ``by_step`` each sum to ``total``, the last together with the prologue
+    and the head. ``unused`` names modules with weights that the pass never called.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,12 +56,13 @@ class Macs(BaseModel):
     total: int
     by_pool: dict[str, int]
     by_step: dict[str, int]
+    by_kind: dict[str, int]
     uncounted: tuple[Uncounted, ...]
     unused: tuple[str, ...] = ()
 
 
-class _Positional(nn.Module):
-    """The model with positional inputs, as fvcore's tracer wants them.
+class Positional(nn.Module):
+    """The model with positional inputs, as tracers want them.
 
     The streams follow the blocks to their device, so that a model whose blocks are on the meta device can be counted.
     """
@@ -62,6 +72,7 @@ class _Positional(nn.Module):
         self.model, self.names = model, names
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """The inputs in the order of their names to the logits, (B, classes)."""
         model, device = self.model, next(self.model.epilogue.parameters()).device
         streams = model.prologue(**dict(zip(self.names, inputs, strict=True)))
         return model.epilogue(model.advance({name: x.to(device) for name, x in streams.items()}, model.rounds))
@@ -74,7 +85,7 @@ def count(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
     per element. Not counted, and listed: everything else, also what hides inside a counted operator.
     """
     hidden: Counter[str] = Counter()
-    analysis = FlopCountAnalysis(_Positional(model, tuple(inputs)), tuple(inputs.values()))
+    analysis = FlopCountAnalysis(Positional(model, tuple(inputs)), tuple(inputs.values()))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     analysis.set_op_handle(**_handles(hidden))
     with torch.no_grad():
@@ -84,9 +95,18 @@ def count(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
         total=counts[""],
         by_pool=by_part(model, lambda name: counts[f"model.{name}"]),
         by_step={step.name: counts[f"model.blocks.{step.name}"] for step in steps_of(model.rounds)},
+        by_kind=by_kind(KINDS, analysis.by_operator()),
         uncounted=tuple(Uncounted(operator=name, calls=n) for name, n in sorted(uncounted.items())),
         unused=_unused(model, {name.removeprefix("model.") for name in analysis.uncalled_modules()}),
     )
+
+
+def by_kind(kinds: Mapping[str, str], by_operator: Mapping[str, int]) -> dict[str, int]:
+    """MACs by kind of operator; operators of none of the ``kinds`` keep their names."""
+    found: Counter[str] = Counter()
+    for operator, macs in by_operator.items():
+        found[kinds.get(operator, operator)] += macs
+    return dict(found)
 
 
 def _handles(hidden: Counter[str]) -> dict[str, Handle]:
@@ -97,6 +117,10 @@ def _handles(hidden: Counter[str]) -> dict[str, Handle]:
         query, key, value = (get_shape(x) for x in inputs[:3])
         hidden["softmax (in attention)"] += 1
         return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+    def matmul(inputs: list[Any], outputs: list[Any]) -> int:
+        """(..., n, k) and (..., k, m), whose batches are repeated where one of them has fewer."""
+        return prod(get_shape(outputs[0])) * get_shape(inputs[0])[-1]  # fvcore counts the first batch alone
 
     def with_bias(rule: Handle, operator: str) -> Handle:
         def counted(inputs: list[Any], outputs: list[Any]) -> int:
@@ -112,6 +136,7 @@ def _handles(hidden: Counter[str]) -> dict[str, Handle]:
 
     return {
         "aten::scaled_dot_product_attention": attention,
+        "aten::matmul": matmul,
         "aten::linear": with_bias(linear_flop_jit, "linear"),
         "aten::_convolution": with_bias(conv_flop_jit, "convolution"),
         "aten::relu": relu,

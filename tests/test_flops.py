@@ -161,7 +161,9 @@ def test_das_flops_prints_one_json_document():
     done = das("meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert list(found) == ["schema_version", "family", "settings", "macs", "additional_macs", "by_pool", "uncounted"]
+    keys = ["schema_version", "family", "settings", "macs", "additional_macs", "by_pool", "uncounted", "agreement"]
+    assert list(found) == keys
+    assert found["agreement"]["apart"] == 0
     assert found["additional_macs"] / G == pytest.approx(-9.06, abs=TOLERANCE)
     assert found["macs"] == sum(found["by_pool"].values())
     assert {"operator": "gelu", "calls": 23} in found["uncounted"]

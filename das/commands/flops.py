@@ -32,11 +32,13 @@ def flops(
 ) -> None:
     """Count the MACs of a model, and the difference to the plain full one; no checkpoint, no weights.
 
+    They are counted three times: on the traced graph, on the operators that PyTorch executes, and by formula.
+
     Example: [bold]das flops meter --image-size 384 --text-length 40 --skip-layers FV0,FV4 --parallel-adapters[/]
 
     Next: [bold]das inspect meter.ckpt[/]
     """
-    from das.render_profile import print_flops
+    from das.render_flops import print_flops
     from das.terminal import print_json
     from profiles.family import flops as count_flops
 
