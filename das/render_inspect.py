@@ -12,8 +12,9 @@ from rich.text import Text
 from das.render_profile import draw
 from das.terminal import console
 from exporters.health import Health
+from exporters.needs import Needs
 from profiles.inspection import Inspection
-from profiles.tables import Table, quantity
+from profiles.tables import Table, quantity, size
 
 
 def print_inspection(found: Inspection) -> None:
@@ -43,7 +44,7 @@ def _flat(dims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def print_health(found: Health) -> None:
-    """Draw what is there and what is missing."""
+    """Draw what is there and what is missing, and what the model asked about takes."""
     table = RichTable(box=rich.box.SIMPLE_HEAD)
     for header in ("", "", "found", "fix"):
         table.add_column(header, overflow="fold")
@@ -51,3 +52,21 @@ def print_health(found: Health) -> None:
         row = ("ok" if item.ok else "--", item.name, item.found, item.fix or "")
         table.add_row(*(Text(cell) for cell in row), style="" if item.ok else "yellow")
     console.print(table)
+    if found.needs:
+        _print_needs(found.needs)
+
+
+def _print_needs(found: Needs) -> None:
+    weights = f"{quantity(found.parameters)} parameters, {size(found.weights)} of weights"
+    console.print(f"{found.subject}: {found.family}, {found.task}, {weights}", style="bold")
+    table = RichTable(title="Estimates, not measured", title_justify="left", box=rich.box.SIMPLE_HEAD)
+    for header in ("", "of", "needs", "free", ""):
+        table.add_column(header, justify="right" if header in ("needs", "free") else "left", overflow="fold")
+    for need in found.stages:
+        row = (need.stage, need.resource, size(need.total), size(need.free), "enough" if need.enough else "NOT ENOUGH")
+        table.add_row(*row, style="" if need.enough else "yellow")
+        for part, amount in need.parts.items():
+            table.add_row(f"  {part}", "", size(amount), "", "", style="dim")
+    console.print(table)
+    for need in (need for need in found.stages if need.fix):
+        console.print(f"{need.stage}, {need.resource}: {need.fix}", style="yellow")

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from das.commands import options as o
 
 
-def doctor(json: o.Json = False) -> None:
+def doctor(
+    subject: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CKPT]", help="A checkpoint or run: what it takes, and whether it is there."),
+    ] = None,
+    json: o.Json = False,
+) -> None:
     """List versions, devices and runtimes, what is missing, and the command that fixes it.
 
-    Example: [bold]das doctor[/]
+    With a checkpoint, or a run folder, memory and disk that compressing and exporting it take are estimated, too.
+
+    Example: [bold]das doctor meter.ckpt[/]
+
+    Next: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
     from das.render_inspect import print_health
-    from das.terminal import print_json
+    from das.terminal import print_json, progress
     from exporters.health import check_health
 
-    found = check_health()
+    with progress().stage("Looking around"):
+        found = check_health(subject)
     print_json(found) if json else print_health(found)
