@@ -21,7 +21,8 @@ from compressor.progress import Progress
 from compressor.runs import Run, open_run
 from das.demo import DEMOS, Demo, prepare_demo
 from profiles.markdown import markdown_table
-from profiles.report import CompressionReport, save_report
+from profiles.report import CompressionReport
+from profiles.saving import save_report
 
 SECONDS = 2.0  # of timing in each runtime: what is measured here is that it runs
 

@@ -32,7 +32,7 @@ from profiles.markdown import markdown_table
 
 LAYERS = "FL1,FL2,FL3,FL4,FV0,FV1,FV4,FV5"  # the paper's choice for VQA, Table A
 DIMS = MeterDims(text_length=40, dropout=0.0)
-TEST_IMAGES = 100  # with two questions each
+IMAGES = {"train": 4, "val": 2, "test": 100}  # with two questions each
 EXPORTS = (
     ("--onnx",),
     ("--precision", "int8"),
@@ -42,17 +42,22 @@ EXPORTS = (
 )
 
 
-def prepare(work: Path, train: int = 4, val: int = 2, test: int = 2) -> None:
+def prepare(work: Path, images: Mapping[str, int] = IMAGES) -> None:
     """Checkpoint, tokenizer and a few generated images with two questions each."""
-    work.mkdir(exist_ok=True)
-    for split, (images, seed) in {"train": (train, 0), "val": (val, 1), "test": (test, 2)}.items():
-        write_scenes(work / "data" / f"vqav2_{split}.arrow", images, DIMS.image_size, seed, per_image=2)
-    asked = read_table(work / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
-    word_tokenizer([question for questions in asked for question in questions]).save(str(work / "tokenizer.json"))
+    prepare_data(work, DIMS.image_size, images)
     if not (work / "meter.ckpt").exists():
         torch.manual_seed(0)
         config = {"num_heads": 12, "max_text_len": DIMS.text_length, "drop_rate": 0.0, "image_size": 384}
         save_public_checkpoint(build(DIMS, "vqa"), work / "meter.ckpt", config)
+
+
+def prepare_data(work: Path, image_size: int, images: Mapping[str, int]) -> None:
+    """So many generated images of each split with two questions each, and a tokenizer for them."""
+    work.mkdir(exist_ok=True)
+    for seed, (split, number) in enumerate(images.items()):
+        write_scenes(work / "data" / f"vqav2_{split}.arrow", number, image_size, seed, per_image=2)
+    asked = read_table(work / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
+    word_tokenizer([question for questions in asked for question in questions]).save(str(work / "tokenizer.json"))
 
 
 def command(work: Path, *arguments: str) -> tuple[str, float, float]:
@@ -122,7 +127,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="time for each comparison of full and slim")
     arguments = parser.parse_args()
     work = arguments.work
-    prepare(work, test=TEST_IMAGES)
+    prepare(work)
     loading = load_seconds(work)
     compress = ("compress", "meter.ckpt", "--task", "vqa", "--layers", LAYERS, "--recover", "none", "--json")
     steps = {

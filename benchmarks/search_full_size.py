@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work-meter-search"), help="folder for checkpoint and data")
     work = parser.parse_args().work
-    prepare(work, train=80, val=8, test=12)
+    prepare(work, {"train": 80, "val": 8, "test": 12})
     typed = ("search", "meter.ckpt", "--task", "vqa", "--skip", str(SKIP), "--scope", "fusion", "--json")
     output, seconds, peak = command(work, *typed)
     record = json.loads(output)["search"]

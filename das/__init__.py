@@ -80,7 +80,7 @@ def compress(
     from compressor.pipeline import compress as run_compression
     from profiles.budgets import check_budget, measure_budget
     from profiles.layer_latency import layer_prices
-    from profiles.report import save_report
+    from profiles.saving import save_report
 
     named: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "skip": skip}
     settings = settings_of(**{name: value for name, value in named.items() if value is not None}, **options)
@@ -108,7 +108,7 @@ def export(run: Run | str | Path | None, *formats: str, **options: Any) -> Expor
     """
     from compressor.reference import open_reference
     from exporters import export as exporting
-    from profiles.report import save_report
+    from profiles.saving import save_report
 
     exporting.check_request(formats, **options)
     opened = _open(run)
@@ -137,7 +137,7 @@ def profile(run: Run | str | Path | None, **options: Any) -> ProfileReport:
     """
     from profiles.profile import profile as measure
     from profiles.profile import save
-    from profiles.report import save_report
+    from profiles.saving import save_report
 
     opened = _open(run)
     report = measure(opened, **options)

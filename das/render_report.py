@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import rich.box
 from rich.panel import Panel
+from rich.table import Table as RichTable
 
 from compressor.job import Job
 from compressor.plan import Plan, summarise
@@ -12,24 +15,49 @@ from compressor.record import SearchRecord
 from compressor.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render_profile import draw
-from das.terminal import console, print_json
+from das.terminal import WIDTH, console, print_json
 from profiles.report import KEPT, REPLACED, CompressionReport, sentences, split_lines, tables
+from profiles.summary import SummaryRow, summary
 from profiles.tables import Table
 
+BAR = 20  # characters of a bar that stands for the full model
 
-def print_report(report: CompressionReport, folder: Path) -> None:
-    """Draw the report of the run in ``folder`` within 80 columns."""
-    console.print(Panel("\n".join(sentences(report)), title=f"{report.checkpoint}, {report.task}", width=80))
+
+def print_report(report: CompressionReport, folder: Path, details: bool = False) -> None:
+    """Draw the report of the run in ``folder`` within 80 columns: one screen, or everything there is."""
+    console.print(Panel("\n".join(sentences(report)), title=f"{report.checkpoint}, {report.task}", width=WIDTH))
     for line in report.picture:
         console.print(f"  {line}")
     console.print(f"  {KEPT} kept   {REPLACED} skip adapter\n", style="dim")
-    for table in tables(report):
-        console.print(draw(table))
-    for line in split_lines(report):
-        console.print(line, style="dim")
-    for entry in report.not_measured:
-        console.print(f"not measured, {entry.what}: {entry.why}", style="dim")
-    console.print(f"\nrun folder: {folder} (report.md, report.json)", soft_wrap=True)
+    console.print(_bars(summary(report)))
+    if details:
+        for table in tables(report):
+            console.print(draw(table))
+        for line in split_lines(report):
+            console.print(line, style="dim")
+        for entry in report.not_measured:
+            console.print(f"not measured, {entry.what}: {entry.why}", style="dim")
+    elif report.not_measured:
+        names = ", ".join(dict.fromkeys(entry.what for entry in report.not_measured))
+        console.print(f"Not measured: {names} (why: --details).", style="dim")
+    console.print(f"\nrun folder: {folder} (report.html, report.md, report.json)", soft_wrap=True)
+
+
+def _bars(rows: Sequence[SummaryRow]) -> RichTable:
+    """Full and slim beside each other, and slim as a share of full: the whole width is the full model's."""
+    drawn = RichTable(box=rich.box.SIMPLE_HEAD)
+    drawn.add_column("", no_wrap=True)
+    for header in ("full", "slim", ""):
+        drawn.add_column(header, justify="right", no_wrap=True)
+    drawn.add_column("slim of full", no_wrap=True)
+    for row in rows:
+        drawn.add_row(row.name, row.full, row.slim, row.change, "" if row.share is None else _bar(row.share))
+    return drawn
+
+
+def _bar(share: float) -> str:
+    filled = min(BAR, round(share * BAR))
+    return "█" * filled + "░" * (BAR - filled)
 
 
 def print_search(checkpoint: Path, plan: Plan, record: SearchRecord) -> None:

@@ -17,7 +17,8 @@ from compressor.runs import Run, cannot_write
 from das.demo import Demo, check_skip, prepare_demo
 from das.render_report import print_report
 from das.terminal import console, err_console, progress
-from profiles.report import CompressionReport, save_report
+from profiles.report import CompressionReport
+from profiles.saving import save_report
 
 
 def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int) -> CompressionReport:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from profiles.agreement import Agreement
+from profiles.conditions import Conditions
+from profiles.energy import EnergyPair
 from profiles.environment import Environment
-from profiles.latency import Latency, Speedup
+from profiles.latency import SEED, Latency, Speedup
+from profiles.layers import LayerTimes
 from profiles.memory import Memory
 from profiles.questions import Questions
+from profiles.roofline import Peaks
+from profiles.sweeps import SweepPoint
+from profiles.worker import Started
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROFILE = "profile.json"  # a ProfileReport in a run's folder
 
 
@@ -64,8 +71,21 @@ class MemoryPair(BaseModel):
         return self.gpu or Pair(full=self.full.peak, slim=self.slim.peak)
 
 
+class StartedPair(BaseModel):
+    """How long the full and the slim model take to be ready."""
+
+    model_config = ConfigDict(frozen=True)
+
+    full: Started
+    slim: Started
+
+
 class RuntimeProfile(BaseModel):
-    """Full against slim in one runtime; ``file_bytes`` are the ONNX files where it reads those, else the weights."""
+    """Full against slim in one runtime, each in a process of its own.
+
+    ``file_bytes`` are the ONNX files where it reads those, else the weights. ``conditions`` are those of the machine
+    during the timing, ``remark`` what is to be known of them. What an older das did not measure is None.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,6 +95,10 @@ class RuntimeProfile(BaseModel):
     speedup: Speedup
     file_bytes: Pair
     memory: MemoryPair | None
+    started: StartedPair | None = None
+    energy: EnergyPair | None = None
+    conditions: Conditions | None = None
+    remark: str = ""
 
 
 class NotMeasured(BaseModel):
@@ -86,12 +110,23 @@ class NotMeasured(BaseModel):
     why: str
 
 
+class AgreementPair(BaseModel):
+    """The three counts of MACs of the full and of the slim model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    full: Agreement
+    slim: Agreement
+
+
 class ProfileReport(BaseModel):
     """Full against slim, measured in turns on one machine.
 
     MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them. The slim
     model is the one with its exact ``trims``, None in profiles of an older das, which had none.
-    ``seconds`` is the time each comparison was measured for. ``questions`` on one image are there when asked for.
+    ``seconds`` is the time each comparison was measured for. ``questions`` on one image, ``sweeps``, times of
+    ``layers`` and the machine's ``peaks`` are there when asked for. ``counts`` are the three of MACs. ``seed`` is that
+    of the bootstrap, ``checkpoint_sha256`` names the full model, ``date`` is UTC.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,3 +148,11 @@ class ProfileReport(BaseModel):
     not_measured: tuple[NotMeasured, ...]
     trims: Trims | None = None
     questions: Questions | None = None
+    sweeps: tuple[SweepPoint, ...] = ()
+    layers: tuple[LayerTimes, ...] = ()
+    peaks: tuple[Peaks, ...] = ()
+    counts: AgreementPair | None = None
+    command: str = ""
+    date: str = ""
+    seed: int = SEED
+    checkpoint_sha256: str = ""

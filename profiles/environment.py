@@ -18,7 +18,10 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnx", "fvcore")
 
 
 class Environment(BaseModel):
-    """The machine and its software; ``load`` is the one-minute load average before the measurement began."""
+    """The machine and its software; ``load`` is the one-minute load average before the measurement began.
+
+    ``affinity`` are the numbers of the cores that the process may use, empty where the platform does not tell.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,6 +31,7 @@ class Environment(BaseModel):
     cores: int
     threads: int
     load: float
+    affinity: tuple[int, ...] = ()
     versions: dict[str, str]
 
 
@@ -44,6 +48,7 @@ def environment(device: str, threads: int) -> Environment:
         cores=os.cpu_count() or 1,
         threads=threads,
         load=psutil.getloadavg()[0],
+        affinity=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (),
         versions=installed,
     )
 

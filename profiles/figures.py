@@ -68,6 +68,8 @@ _STYLE = {
     "ytick.labelcolor": LIGHT["muted"],
     "legend.frameon": False,
     "legend.handletextpad": 0.3,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.0,
     "lines.linewidth": 1.6,
 }
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -78,7 +80,9 @@ _QUANTILES = 201  # points of a distribution, whatever the number of calls
 @rc_context(_STYLE)
 def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, float] = (6.4, 4.2)) -> Figure:
     """The points of a search, score over cost: the front, the full model and the run's own result."""
-    figure, axes = _axes(*inches, top=0.3 if title else 0.1)
+    height = inches[1]
+    figure, axes = _axes(*inches, top=0.7 if title else 0.5)
+    figure.suptitle(title, x=0, y=1, ha="left", va="top", fontsize=9)
     own = report.own
     (full,) = [point for point in report.points if not point.layers]
     scored = [point for point in report.points if point.layers]
@@ -103,31 +107,28 @@ def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, fl
             place = 100 * point.share, 100 * point.value
             axes.annotate(str(len(point.layers)), place, xytext=(4, -10), textcoords="offset points")
     axes.set(
-        title=title,
         xlabel=f"{report.cost}, % of the full model",
         ylabel=f"{report.metric}, %, {report.samples:,} held-out samples",
     )
-    axes.legend()
+    figure.legend(loc="upper left", bbox_to_anchor=(0, 1 - (0.2 if title else 0) / height), ncols=2, borderaxespad=0)
     return figure
 
 
 @rc_context(_STYLE)
 def latency_figure(runtime: RuntimeProfile) -> Figure:
-    """How many calls of full and slim took at most so long; the slowest 1 % are beyond the right edge."""
+    """How many calls of full and slim took at most so long; the slowest 1 % may be beyond the right edge."""
     figure, axes = _axes(4.4, 2.4)
     shares = np.linspace(0, 1, _QUANTILES)
-    both = (("full", runtime.full), ("slim", runtime.slim))
-    left = min(latency.min_ms for _, latency in both)
-    right = max(latency.p99_ms for _, latency in both)
-    room = 0.22 * (right - left) or 0.1 * right
-    faster = min(both, key=lambda entry: entry[1].p50_ms)[0]
-    for which, latency in both:
-        axes.plot(np.quantile(latency.samples_ms, shares), 100 * shares, color=LIGHT[which])
+    both = {"full": runtime.full, "slim": runtime.slim}
+    for which, latency in both.items():
+        axes.plot(np.quantile(latency.samples_ms, shares), 100 * shares, color=LIGHT[which], label=which)
         axes.plot(latency.p50_ms, 50, marker="o", markersize=4, color=LIGHT[which])
-        sign, side = (-1, "right") if which == faster else (1, "left")
-        place = (latency.p50_ms, 50)
-        axes.annotate(which, place, xytext=(sign * 7, -3), textcoords="offset points", ha=side, color=LIGHT["ink"])
-    axes.set(xlabel="ms", ylabel="% of calls", xlim=(left - room, right + room), ylim=(0, 101))
+    left = min(latency.min_ms for latency in both.values())
+    right = max(latency.p99_ms for latency in both.values())
+    width = right - left or right
+    edges = max(0, left - 0.05 * width), right + 0.2 * width  # the legend stands on the right
+    axes.set(xlabel="ms", ylabel="% of calls", xlim=edges, ylim=(0, 101))
+    axes.legend(loc="lower right")
     return figure
 
 

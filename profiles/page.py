@@ -13,7 +13,7 @@ from profiles.comparison import ProfileReport
 from profiles.figures import gates_figure, inline_svg, latency_figure, pareto_figure, scores_figure
 from profiles.flips import FlipCount, Flips
 from profiles.flops import HEADER
-from profiles.layers import LayerTimes
+from profiles.layers import BETWEEN, LayerTimes
 from profiles.pareto import ParetoReport
 from profiles.report import CompressionReport, gates_table, scores_table, split_lines
 from profiles.summary import SummaryRow, summary
@@ -43,14 +43,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a layer or another part costs in full and slim, in words and as percent of the dearest."""
+    """What a layer or another part costs in full and slim, in words and as percent of the dearest; None for no bar."""
 
     name: str
     cut: bool
     full: str
     slim: str
-    full_share: float
-    slim_share: float
+    full_share: float | None
+    slim_share: float | None
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
                 f"{_figure(runtime.full.p50_ms)} ms, half of the slim one's {_figure(runtime.slim.p50_ms)} ms",
             ),
             f"{runtime.name}: share of calls that took at most so long; full and slim in turns, "
-            f"n = {runtime.full.n:,} and {runtime.slim.n:,}. The slowest 1 % are to the right of the figure.",
+            f"n = {runtime.full.n:,} and {runtime.slim.n:,}. The slowest 1 % may be beyond the right edge.",
         )
         for number, runtime in enumerate(profile.runtimes)
     )
@@ -183,7 +183,7 @@ def front_plot(front: ParetoReport) -> Plot:
         "Numbers are numbers of skipped layers. Points are scored with the search's adapters, before any recovery; "
         "the run itself after its recovery and on other samples, so it is not comparable with them."
     )
-    return Plot(inline_svg(pareto_figure(front, inches=(4.4, 3.2)), "front", says), caption)
+    return Plot(inline_svg(pareto_figure(front, inches=(4.4, 3.4)), "front", says), caption)
 
 
 def front_table(front: ParetoReport) -> Table:
@@ -256,14 +256,15 @@ def _costs(
     slim: Mapping[str, float],
     shown: Callable[[float], str],
 ) -> Costs:
-    names = [name for name in {**full, **slim} if full.get(name) or slim.get(name)]
-    dearest = max([*full.values(), *slim.values()])
+    overhead = BETWEEN.values()  # no part of the model: on a small one it would dwarf all parts
+    dearest = max(amount for amounts in (full, slim) for name, amount in amounts.items() if name not in overhead)
     rows = []
-    for name in names:
+    for name in dict.fromkeys((*full, *slim)):
         amounts = full.get(name, 0), slim.get(name, 0)
         texts = (shown(amount) if amount else "" for amount in amounts)
-        shares = (max(0.0, _percent(amount, dearest)) for amount in amounts)  # an overhead may be negative
-        rows.append(Cost(name, name in report.skipped, *texts, *shares))
+        shares = (None if name in overhead else _percent(amount, dearest) for amount in amounts)
+        if any(amounts):
+            rows.append(Cost(name, name in report.skipped, *texts, *shares))
     return Costs(title, total, tuple(rows))
 
 

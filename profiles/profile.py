@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -21,16 +22,30 @@ from exporters.parity import RECORD
 from exporters.precision import PRECISIONS
 from exporters.split import check_splittable, export_split, has_split
 from exporters.staging import bytes_of
-from profiles.comparison import PROFILE, MemoryPair, NotMeasured, Pair, ProfileReport, RuntimeProfile, Trims
+from profiles.agreement import Agreement, agreement
+from profiles.comparison import (
+    PROFILE,
+    AgreementPair,
+    MemoryPair,
+    NotMeasured,
+    Pair,
+    ProfileReport,
+    RuntimeProfile,
+    StartedPair,
+    Trims,
+)
 from profiles.environment import environment
 from profiles.flops import Macs, count
-from profiles.latency import cuda_clock, measure, speedup, wall_clock
-from profiles.memory import Memory, MemoryRequest, memory
+from profiles.layers import LayerTimes, layer_times, unseen, work_of
 from profiles.parts import parameters, without_idle
 from profiles.questions import Questions, measure_questions
+from profiles.roofline import Peaks, measure_peaks
 from profiles.runtimes import RUNTIMES, Runtime, Subject, inputs_of, obstacles
+from profiles.sweeps import Sweep
+from profiles.timing import time_pair, time_sweep
+from profiles.worker import FULL, SLIM, Setting, WorkerRequest
 
-FULL, SLIM = "full", "slim"
+SWEEP_SHARE = 0.25  # of the time of the main comparison, for each point of a sweep
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,7 @@ class _Counted:
     """What one model costs before anything is timed."""
 
     macs: Macs
+    agreement: Agreement
     parameters: dict[str, int]
     weight_bytes: int
 
@@ -65,9 +81,15 @@ def profile(
     seconds: float = 20.0,
     device: str | None = None,
     questions_per_image: int | None = None,
+    sweeps: Sequence[Sweep] = (),
+    layers: bool = False,
+    command: str = "",
     progress: Progress = QUIET,
 ) -> ProfileReport:
-    """Measure what skipping gained: MACs, parameters, files, latency, throughput, memory.
+    """Measure what skipping gained: MACs, parameters, files, latency, throughput, memory, energy.
+
+    Full and slim are loaded into a process of their own each and take turns. A machine so noisy that the speed-up's
+    interval stays wide is measured up to three times as long, and the report says so.
 
     Where a runtime needs ONNX files and nobody made them yet, slim is exported to the run's ``exports`` and full to
     ``exports/full``, each compared with PyTorch as ``das export`` does.
@@ -81,6 +103,9 @@ def profile(
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
         questions_per_image: so many questions on one image are timed in ONNX Runtime, too, by the whole graph and with
             the vision tower apart; split exports are made where they are missing.
+        sweeps: settings to go through, see :func:`profiles.sweeps.parse_sweeps`.
+        layers: whether every layer is timed, too, at batch 1.
+        command: what the user typed, for the report.
         progress: told what is going on.
 
     Raises:
@@ -109,6 +134,13 @@ def profile(
         with progress.stage("counting MACs of the slim model without its trims"):
             untrimmed = count(run.load_saved(), inputs_of(run, 1)).total
         compared = [_compare(runtime, bench, counted) for runtime in chosen]
+        swept = [
+            point
+            for runtime in chosen
+            for sweep in sweeps
+            for point in time_sweep(_requests(runtime, bench), sweep, seconds * SWEEP_SHARE, progress)
+        ]
+        peaks, timed, hidden = _layers(chosen, bench) if layers else ((), (), [])
         questions = _questions(bench) if questions_per_image else None
     full, slim = counted[FULL], counted[SLIM]
     return ProfileReport(
@@ -127,7 +159,14 @@ def profile(
         environment=measured_in,
         trims=Trims(before=untrimmed, after=slim.macs.total),
         questions=questions,
-        not_measured=(*(entry for _, missing in compared for entry in missing), *_left_out(chosen, place)),
+        sweeps=tuple(swept),
+        layers=timed,
+        peaks=peaks,
+        counts=AgreementPair(full=full.agreement, slim=slim.agreement),
+        command=command,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        checkpoint_sha256=run.manifest.source.sha256,
+        not_measured=(*(entry for _, missing in compared for entry in missing), *hidden, *_left_out(chosen, place)),
     )
 
 
@@ -189,50 +228,83 @@ def _count(which: str, bench: _Bench, needs_onnx: bool) -> _Counted:
     subject, samples = bench.subjects[which], bench.run.samples()
     model = subject.load()
     with bench.progress.stage(f"counting MACs of the {which} model"):
-        macs = count(model, inputs_of(bench.run, 1))
+        inputs = inputs_of(bench.run, 1)
+        macs = count(model, inputs)
+        counts = agreement(model, inputs, macs)
     if needs_onnx and not subject.onnx.exists():
         bench.progress.say(f"exporting the {which} model to ONNX, to time it")
         export(model, samples, subject.onnx.parent, ["onnx"], progress=bench.progress)
     if bench.questions and not has_split(subject.onnx.parent):
         bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
         export_split(model, subject.onnx.parent, samples, progress=bench.progress)
-    return _Counted(macs, parameters(model), weight_bytes(model))
+    return _Counted(macs, counts, parameters(model), weight_bytes(model))
 
 
 def _compare(
     runtime: Runtime, bench: _Bench, counted: Mapping[str, _Counted]
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
-    """Time full and slim in turns in one runtime, then measure the memory of each in a process of its own."""
-    inputs = inputs_of(bench.run, bench.batch)
-    with ExitStack() as stack:
-        runners = {
-            which: stack.enter_context(runtime.open(subject, bench.device, bench.threads))
-            for which, subject in bench.subjects.items()
-        }
-        times = measure(
-            {which: runner.bind(inputs) for which, runner in runners.items()},
-            seconds=bench.seconds,
-            batch=bench.batch,
-            clock=cuda_clock if bench.device == "cuda" and runtime.seen_by_torch else wall_clock,
-            progress=bench.progress,
-            label=f"timing full and slim in {runtime.name}",
-        )
-    needed = {which: _memory(runtime, which, bench) for which in bench.subjects}
-    failed = {which: reason for which, reason in needed.items() if isinstance(reason, str)}
+    """Full and slim in one runtime, and what could not be measured there."""
+    timed = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
     found = RuntimeProfile(
         name=runtime.name,
-        full=times[FULL],
-        slim=times[SLIM],
-        speedup=speedup(times[FULL], times[SLIM]),
+        full=timed.times[FULL],
+        slim=timed.times[SLIM],
+        speedup=timed.speedup,
         file_bytes=Pair(
             **{
                 which: bytes_of(subject.onnx) if runtime.needs_onnx else counted[which].weight_bytes
                 for which, subject in bench.subjects.items()
             }
         ),
-        memory=None if failed else MemoryPair.model_validate(needed),
+        memory=MemoryPair(**timed.memory) if timed.memory else None,
+        started=StartedPair(**timed.started),
+        energy=None if isinstance(timed.energy, str) else timed.energy,
+        conditions=timed.conditions,
+        remark=timed.remark,
     )
-    return found, [NotMeasured(what=f"memory, {which}, {runtime.name}", why=why) for which, why in failed.items()]
+    missing = {} if timed.memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
+    missing |= {"energy": timed.energy} if isinstance(timed.energy, str) else {}
+    return found, [NotMeasured(what=f"{what}, {runtime.name}", why=why) for what, why in missing.items()]
+
+
+def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
+    return {
+        which: WorkerRequest(
+            run=bench.run.path,
+            which=which,
+            runtime=runtime.name,
+            onnx=subject.onnx,
+            threads=bench.threads,
+            device=bench.device,
+            setting=Setting(batch=bench.batch),
+        )
+        for which, subject in bench.subjects.items()
+    }
+
+
+def _layers(
+    chosen: Sequence[Runtime], bench: _Bench
+) -> tuple[tuple[Peaks, ...], tuple[LayerTimes, ...], list[NotMeasured]]:
+    """The machine's peaks and the layers of full and slim in every runtime that shows them."""
+    inputs = inputs_of(bench.run, 1)
+    work = {which: work_of(subject.load(), inputs) for which, subject in bench.subjects.items()}
+    peaks, found, missing = [], [], []
+    for runtime in chosen:
+        if why := unseen(runtime.name, bench.device):
+            missing.append(NotMeasured(what=f"layers, {runtime.name}", why=why))
+            continue
+        peaks.append(measure_peaks(runtime.name, bench.device, bench.threads))
+        found += layer_times(
+            runtime.name,
+            bench.subjects,
+            work,
+            inputs,
+            device=bench.device,
+            threads=bench.threads,
+            seconds=bench.seconds,
+            progress=bench.progress,
+        )
+    return tuple(peaks), tuple(found), missing
 
 
 def _questions(bench: _Bench) -> Questions:
@@ -245,22 +317,6 @@ def _questions(bench: _Bench) -> Questions:
         seconds=bench.seconds,
         progress=bench.progress,
     )
-
-
-def _memory(runtime: Runtime, which: str, bench: _Bench) -> Memory | str:
-    if bench.device == "cuda" and not runtime.seen_by_torch:
-        return "on the GPU, and PyTorch's counters do not see it"
-    request = MemoryRequest(
-        run=bench.run.path,
-        which=which,
-        runtime=runtime.name,
-        onnx=bench.subjects[which].onnx,
-        batch=bench.batch,
-        threads=bench.threads,
-        device=bench.device,
-    )
-    with bench.progress.stage(f"measuring the memory of the {which} model in {runtime.name}"):
-        return memory(request)
 
 
 def _left_out(chosen: Sequence[Runtime], device: str) -> list[NotMeasured]:

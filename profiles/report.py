@@ -13,7 +13,7 @@ from compressor.evaluation import Score
 from compressor.families import FAMILIES
 from compressor.plan import Plan
 from compressor.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
-from compressor.runs import Run, ScorePair, cannot_write, write_json
+from compressor.runs import Run, ScorePair
 from compressor.steps import steps_of
 from compressor.tasks import TASKS, judged_by_full
 from compressor.trims import trim
@@ -23,7 +23,9 @@ from exporters.parity import RECORD, Parity, read_record
 from profiles.budgets import budget_sentence, tries_table, with_measured
 from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport, Trims
 from profiles.contrasts import Contrast, comparable, contrast
+from profiles.flips import Flips, flips_of, flips_sentence, flips_table
 from profiles.flops import count
+from profiles.layer_tables import gains_table, layer_table, sums_table
 from profiles.markdown import bullets, markdown_table
 from profiles.parts import parameters, without_idle
 from profiles.runtimes import inputs_of
@@ -109,6 +111,7 @@ class CompressionReport(BaseModel):
     versions: Mapping[str, str]
     command: str
     budget: BudgetResult | None = None
+    flips: Flips | None = None
 
 
 def candidates_of(
@@ -172,12 +175,14 @@ def measure_costs(run: Run) -> Costs:
 
 
 def build_report(run: Run) -> CompressionReport:
-    """Gather what the run folder holds; costs are counted once and kept in report.json."""
+    """Gather what the run folder holds; costs and changed answers are counted once and kept in report.json."""
     manifest, family = run.manifest, FAMILIES[run.manifest.family]
     steps = steps_of(family.rounds(family.dims_type(**manifest.dims)))
     layers = tuple(step.name for step in steps if step.pool)
     exports, profile, task = _exports(run), _profile(run), TASKS[manifest.task]
-    costs = _kept_costs(run) or measure_costs(run)
+    earlier = _earlier(run)
+    costs = earlier.costs if earlier else measure_costs(run)
+    flips = earlier.flips if earlier and earlier.flips else flips_of(run)
     return CompressionReport(
         run=run.path.name,
         family=manifest.family,
@@ -197,36 +202,21 @@ def build_report(run: Run) -> CompressionReport:
         costs=costs,
         exports=exports,
         profile=profile,
-        not_measured=_not_measured(run, exports, profile),
+        not_measured=_not_measured(run, exports, profile, flips),
         data=manifest.data,
         settings=manifest.settings,
         seconds=manifest.results.seconds,
         versions=manifest.versions,
         command=manifest.command,
         budget=with_measured(manifest.budget, costs.macs, costs.parameters, profile),
+        flips=flips if isinstance(flips, Flips) else None,
     )
 
 
-def save_report(run: Run) -> CompressionReport:
-    """Build the report and write report.json and report.md into the run.
-
-    Raises:
-        EnvironmentProblem: the folder cannot be written.
-    """
-    report = build_report(run)
+def _earlier(run: Run) -> CompressionReport | None:
+    """The report that was written before, if it can be read: what a run costs and answers does not change."""
     try:
-        write_json(run.path / REPORT, report.model_dump(mode="json"))
-        temporary = run.path / f".{MARKDOWN}.tmp"
-        temporary.write_text(report_markdown(report))
-        temporary.replace(run.path / MARKDOWN)
-    except OSError as error:
-        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
-    return report
-
-
-def _kept_costs(run: Run) -> Costs | None:
-    try:
-        return CompressionReport.model_validate_json((run.path / REPORT).read_bytes()).costs
+        return CompressionReport.model_validate_json((run.path / REPORT).read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -249,8 +239,10 @@ def _profile(run: Run) -> ProfileReport | None:
     return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
-def _not_measured(run: Run, exports: Sequence[Export], profile: ProfileReport | None) -> tuple[NotMeasured, ...]:
-    missing = []
+def _not_measured(
+    run: Run, exports: Sequence[Export], profile: ProfileReport | None, flips: Flips | NotMeasured
+) -> tuple[NotMeasured, ...]:
+    missing = [flips] if isinstance(flips, NotMeasured) else []
     if run.manifest.results.full is None:
         missing.append(NotMeasured(what="score of the full model", why="--adapt: it had no trained head"))
     if run.manifest.settings.get("calibration"):
@@ -397,7 +389,9 @@ def _scores(report: CompressionReport) -> list[str]:
             f"{report.slim.metric} {word} {abs(drop):.2f} points"
             + (f", within the sampling margin of ± {noise:.2f}." if abs(drop) < noise else ".")
         )
-    if report.answer_agreement is not None:
+    if report.flips:
+        lines.append(flips_sentence(report.flips))
+    elif report.answer_agreement is not None:
         lines.append(
             f"Full and slim model give the same answer to {report.answer_agreement:.1%} "
             f"of the {TASKS[report.task].samples}."
@@ -416,10 +410,12 @@ def _updated(counts: Mapping[str, int]) -> str:
 def tables(report: CompressionReport) -> tuple[Table, ...]:
     """Every table of the report, in order."""
     found = [accuracy_table(report), costs_table(report)]
+    if report.flips and report.flips.total.changed:
+        found.append(flips_table(report.flips))
     if report.budget and report.budget.tries:
         found.append(tries_table(report.budget))
     if report.profile:
-        found += latency_tables(report.profile)
+        found += [*latency_tables(report.profile), *_layer_tables(report.profile)]
     if report.exports:
         found.append(exports_table(report))
     if any(entry.gate is not None for entry in report.candidates):
@@ -427,6 +423,16 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
     elif any(entry.score for entry in report.candidates):
         found.append(scores_table(report))
     return tuple(found)
+
+
+def _layer_tables(profile: ProfileReport) -> list[Table]:
+    """Where the time goes and what each cut brings, in every runtime whose layers were timed."""
+    found = [sums_table(profile.layers)] if profile.layers else []
+    for peak in profile.peaks:
+        timed = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
+        found += [gains_table(timed["full"], timed["slim"], profile.skipped)]
+        found += [layer_table(times, peak) for times in timed.values()]
+    return found
 
 
 def split_lines(report: CompressionReport) -> tuple[str, ...]:

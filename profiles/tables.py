@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from profiles.comparison import Pair, ProfileReport, Trims
+from profiles.comparison import Pair, ProfileReport, RuntimeProfile, Trims
 from profiles.family import FlopsReport
 from profiles.flops import HEADER
 from profiles.latency import Latency
 from profiles.questions import Questions
+from profiles.sweeps import UNITS, SweepPoint
 
 Row = tuple[str, ...]
 TRIMS = "  exact trims, no accuracy cost"
@@ -84,9 +85,47 @@ def latency_table(report: ProfileReport) -> Table:
 
 
 def latency_tables(report: ProfileReport) -> tuple[Table, ...]:
-    """Every table of latencies that the report has."""
-    asked = report.questions
-    return (latency_table(report), *((questions_table(asked),) if asked else ()))
+    """Every table of times that the report has."""
+    asked, ready = report.questions, [entry for entry in report.runtimes if entry.started]
+    found = [latency_table(report)]
+    found += [starting_table(ready)] if ready else []
+    found += [questions_table(asked)] if asked else []
+    axes = dict.fromkeys(point.axis for point in report.sweeps)
+    return (*found, *(sweep_table([point for point in report.sweeps if point.axis == axis]) for axis in axes))
+
+
+def starting_table(runtimes: Sequence[RuntimeProfile]) -> Table:
+    """How long each model takes to be ready, and the energy of a call where it was read."""
+    rows = [
+        (
+            f"{runtime.name}, {which}",
+            f"{getattr(runtime.started, which).load_seconds:.2f}",
+            f"{getattr(runtime.started, which).first_call_seconds:.2f}",
+            f"{getattr(runtime.energy, which):.3g}" if runtime.energy else "",
+        )
+        for runtime in runtimes
+        for which in ("full", "slim")
+    ]
+    return Table("From the files to the first answer", ("", "load, s", "first call, s", "J per call"), tuple(rows))
+
+
+def sweep_table(points: Sequence[SweepPoint]) -> Table:
+    """Full and slim at every value of one setting, in every runtime."""
+    rows = [
+        (
+            f"{point.runtime}, {point.value}",
+            _figure(point.full.p50_ms),
+            _figure(point.slim.p50_ms),
+            _figure(point.slim.p99_ms),
+            _figure(point.slim.throughput),
+            f"{point.speedup.ratio:.2f}x",
+            f"{point.speedup.low:.2f} to {point.speedup.high:.2f}",
+        )
+        for point in points
+    ]
+    axis = points[0].axis
+    header = ("", "full p50", "slim p50", "slim p99", "samples/s", "faster", "95 %")
+    return Table(f"Latency in ms over {axis} ({UNITS[axis]})", header, tuple(rows))
 
 
 def questions_table(asked: Questions) -> Table:
@@ -103,7 +142,10 @@ def questions_table(asked: Questions) -> Table:
 
 def verdicts(report: ProfileReport) -> tuple[str, ...]:
     """One sentence for each runtime, and for questions on one image one for each model."""
-    found = tuple(f"{runtime.name}: {runtime.speedup.verdict}" for runtime in report.runtimes)
+    found = tuple(
+        f"{runtime.name}: {runtime.speedup.verdict}{f'; {runtime.remark}' if runtime.remark else ''}"
+        for runtime in report.runtimes
+    )
     if not report.questions:
         return found
     both = (("full", report.questions.full), ("slim", report.questions.slim))

@@ -1,10 +1,9 @@
 """Profiles: statistics on made-up times, claims, memory of a process, and a whole profile of a tiny run."""
 
-import functools
 import itertools
 import json
+import os
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,19 +22,21 @@ from compressor.loading import load_checkpoint
 from compressor.progress import Progress
 from compressor.runs import Manifest, Results, Source, save_run
 from compressor.surgery import make_plan, remove_layers
-from das.render_profile import print_profile
-from das.terminal import console
 from exporters.onnx import weight_bytes
 from exporters.parity import Comparison, record
 from exporters.split import has_split
-from profiles import assertions, latency, runtimes
+from profiles import assertions, latency, runtimes, timing
 from profiles.comparison import MemoryPair, ProfileReport
 from profiles.markdown import to_markdown
-from profiles.memory import MemoryRequest, memory
+from profiles.memory import Memory
 from profiles.profile import choose_runtimes, parity, profile
-from profiles.report import KEPT, REPLACED, build_report, measure_costs, save_report, sentences, tables
+from profiles.report import KEPT, REPLACED, build_report, measure_costs, sentences, tables
+from profiles.saving import save_report
+from profiles.sweeps import Sweep, parse_sweeps
 from profiles.tables import TRIMS, cost_table, latency_table, latency_tables, quantity, size, verdicts
+from profiles.worker import Setting, Worker, WorkerRequest, inputs_for
 from tests.support import GOLDEN
+from tests.workers import in_threads
 
 CHECKPOINT = GOLDEN / "meter_tiny_vqa.ckpt"
 LAYERS = ("FL1", "FV0")
@@ -84,11 +85,11 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(run):
-    """A profile in which each process that measures memory, seconds to start, stands for both models."""
-    once = functools.cache(lambda runtime, request: memory(request))
+    """A profile whose models are in threads of this process, not in processes of their own."""
+    sweeps = (Sweep("batch", (1, 2)), Sweep("threads", (1,)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("profiles.profile.memory", lambda r: once(r.runtime, r.model_copy(update={"which": "slim"})))
-        return profile(run, seconds=0.05, threads=1, device="cpu")
+        in_threads(patch)
+        return profile(run, seconds=0.05, threads=1, device="cpu", sweeps=sweeps, command="das profile")
 
 
 class Clockwork:
@@ -130,7 +131,7 @@ def test_a_clear_speed_up_is_called_one():
     found = latency.speedup(times(14.2, 0.05, 1), times(10.0, 0.05, 2))
     assert found.low < 1.42 < found.high
     assert found.low > 1.38
-    assert found.verdict == f"x{found.ratio:.2f} faster (95 % interval {found.low:.2f}-{found.high:.2f})"
+    assert found.verdict == f"{found.ratio:.2f}x faster (95 % interval {found.low:.2f} to {found.high:.2f})"
 
 
 def test_noise_is_not_called_a_speed_up():
@@ -140,7 +141,7 @@ def test_noise_is_not_called_a_speed_up():
 
 
 def test_a_slow_down_is_called_slower():
-    assert latency.speedup(times(10.0, 0.01, 1), times(20.0, 0.01, 2)).verdict.startswith("slower: only x0.50")
+    assert latency.speedup(times(10.0, 0.01, 1), times(20.0, 0.01, 2)).verdict.startswith("slower: only 0.50x")
 
 
 def test_the_interval_is_the_same_every_time():
@@ -153,6 +154,42 @@ def test_pairing_keeps_a_common_drift_out_of_the_interval():
     found = latency.speedup(latency.summarise(1.1 * drift), latency.summarise(drift))
     assert found.low == pytest.approx(1.1, abs=1e-3)
     assert found.high == pytest.approx(1.1, abs=1e-3)
+
+
+def test_a_clear_difference_of_less_than_a_percent_is_called_none():
+    found = latency.speedup(times(10.05, 0.001, 1), times(10.0, 0.001, 2))
+    assert found.low > 1
+    assert not found.significant
+    assert found.verdict.startswith("no significant speed-up: 1.0")
+
+
+def test_turns_in_which_the_machine_was_busy_do_not_move_the_estimate():
+    busy = np.ones(40)
+    busy[::10] = 3
+    found = latency.speedup(latency.summarise(1.2 * busy), latency.summarise(np.ones(40)))
+    assert found.ratio == pytest.approx(1.2)
+
+
+def test_of_a_turn_with_several_calls_the_median_counts():
+    found = latency.summarise([1, 2, 9, 5, 4], turns=[3, 2])
+    assert found.medians_ms().tolist() == [2, 4.5]
+    assert latency.Latency.model_validate_json(found.model_dump_json()) == found
+    assert latency.summarise([1, 2], turns=[1, 1]).turns == ()
+
+
+def test_short_calls_share_a_turn_whose_first_is_not_counted():
+    clock = Clockwork(short=[50.0 / 10], long=[30.0])
+    calls = clock.calls()
+    assert latency.block(calls["short"], clock) == ((5.0, None),) * 4
+    assert len(clock.order) == 5
+    assert latency.block(calls["long"], clock) == ((30.0, None),)
+
+
+@pytest.mark.parametrize(("noisy", "rounds"), [(True, latency.MOST_ROUNDS), (False, 1)])
+def test_what_is_not_settled_is_measured_longer(noisy, rounds):
+    turns = dict.fromkeys(("full", "slim"), lambda: ((1.0, None),))
+    found = latency.take_turns(turns, seconds=0, least_turns=4, settled=lambda found: not noisy)
+    assert found["full"].n == found["slim"].n == 4 * rounds
 
 
 def test_units():
@@ -224,18 +261,48 @@ def test_a_whole_profile(run, report):
     assert (run.path / "exports" / "full" / "model.onnx").exists()
     assert parity(run) == {"model.onnx.parity.json": "passed"}
     for entry in report.runtimes:
-        assert entry.full.n == entry.slim.n == len(entry.full.samples_ms) >= latency.LEAST_TURNS
+        assert len(entry.full.medians_ms()) == len(entry.slim.medians_ms()) >= timing.LEAST_TURNS
+        assert entry.full.n == len(entry.full.samples_ms) == sum(entry.full.turns)
         assert 0 < entry.speedup.low <= entry.speedup.high
         assert entry.file_bytes.difference < 0
-        assert entry.memory.full.peak >= entry.memory.full.before > 0
+        assert entry.memory.full.peak >= entry.memory.full.loaded >= 0
+        assert entry.memory.full.activations == entry.memory.full.peak - entry.memory.full.loaded
+        assert min(entry.started.full.load_seconds, entry.started.slim.first_call_seconds) > 0
+        assert 0 <= entry.conditions.others <= 1
     missing = {entry.what for entry in report.not_measured}
     assert {"GPU", "TensorRT"} <= missing
     assert report.environment.threads == 1
+    assert (report.command, report.checkpoint_sha256) == ("das profile", run.manifest.source.sha256)
+    swept = [(point.axis, point.value, point.runtime) for point in report.sweeps]
+    assert swept[:3] == [("batch", 1, "torch"), ("batch", 2, "torch"), ("threads", 1, "torch")]
+    assert [entry.runtime for entry in report.sweeps] == ["torch"] * 3 + ["onnxruntime"] * 3
 
 
 def test_a_profile_survives_json(report):
     assert ProfileReport.model_validate_json(report.model_dump_json()) == report
-    assert report.model_dump()["schema_version"] == 1
+    assert report.model_dump()["schema_version"] == 2
+
+
+def test_sweeps_are_read(run):
+    assert parse_sweeps(["batch=1,8,1", "text-length=4"], run) == (Sweep("batch", (1, 8)), Sweep("text-length", (4,)))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["batch", "batch=", "batch=0", "batch=two", "size=1", "text-length=13", "image-size=64"]
+)
+def test_sweeps_that_cannot_be_are_refused(run, wrong):
+    with pytest.raises(UsageError, match="--sweep"):
+        parse_sweeps(["batch=1", wrong], run)
+
+
+def test_inputs_of_other_sizes(run):
+    found = inputs_for(run, Setting(batch=5, text_length=4, image_size=64))
+    assert found["input_ids"].shape == found["attention_mask"].shape == (5, 4)
+    assert found["pixel_values"].shape == (5, 3, 64, 64)
+    assert found["attention_mask"].all()
+    longer = inputs_for(run, Setting(text_length=30))
+    own = inputs_for(run, Setting())["input_ids"]
+    assert torch.equal(longer["input_ids"], torch.cat([own] * 3, 1)[:, :30])
 
 
 def test_markdown_says_it_all(report):
@@ -252,9 +319,9 @@ def test_markdown_says_it_all(report):
 
 
 @pytest.fixture
-def no_processes(monkeypatch):
-    """Memory was measured for ``report`` already; starting Python takes seconds."""
-    monkeypatch.setattr("profiles.profile.memory", lambda request: "not in this test")
+def threads(monkeypatch):
+    """Starting Python takes seconds; one test below does."""
+    in_threads(monkeypatch)
 
 
 def das(run, *arguments):
@@ -263,18 +330,18 @@ def das(run, *arguments):
     return CliRunner().invoke(app, ["profile", str(run.path), "--seconds", "0.05", "--runtime", "torch", *arguments])
 
 
-def test_das_profile_prints_one_json_document_and_keeps_it(run, no_processes):
+def test_das_profile_prints_one_json_document_and_keeps_it(run, threads):
     done = das(run, "--json", "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == json.loads((run.path / "profile.json").read_text())
 
 
-def test_das_profile_fails_on_a_claim_that_does_not_hold_but_reports(run, no_processes):
+def test_das_profile_fails_on_a_claim_that_does_not_hold_but_reports(run, threads):
     done = das(run, "--assert", "macs<=0.5,parity=pass", "--device", "cpu")
     assert done.exit_code == 4
-    assert "What it costs" in done.stdout
+    assert "slim of full" in done.stdout
     assert "slim over full is" in done.output
-    assert "memory, full, torch: not in this test" in done.stdout
+    assert "Not measured: " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
@@ -293,7 +360,7 @@ def test_das_profile_explains_wrong_usage(run, wrong):
 
 
 @pytest.mark.slow
-def test_questions_on_one_image_are_in_the_report(run, no_processes):
+def test_questions_on_one_image_are_in_the_report(run, threads):
     found = profile(run, runtimes=["torch"], seconds=0.01, threads=1, device="cpu", questions_per_image=3)
     assert all(has_split(run.path / "exports" / folder) for folder in ("", "full"))
     assert found.questions.count == 3
@@ -320,7 +387,7 @@ def blocked(monkeypatch, runtime, found):
     monkeypatch.setitem(runtimes.RUNTIMES, runtime, replace(runtimes.RUNTIMES[runtime], check=refuse))
 
 
-def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, no_processes, monkeypatch):
+def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, threads, monkeypatch):
     blocked(monkeypatch, "onnxruntime", "no ONNX Runtime")
     assert [entry.name for entry in choose_runtimes(())] == ["torch"]
     with pytest.raises(EnvironmentProblem, match="no ONNX Runtime"):
@@ -365,14 +432,6 @@ def test_on_cuda_memory_and_events_are_those_of_the_gpu(report):
     assert "p50 GPU" not in latency_table(report).header
     (shares,) = [entry for entry in assertions.measured(found, {}) if entry.name == "memory:torch"]
     assert shares.value == pytest.approx(2 / 3)
-    with console.capture() as captured:
-        print_profile(found)
-    assert max(map(len, captured.get().splitlines())) <= 80
-
-
-def test_on_cuda_nothing_is_claimed_of_what_pytorch_cannot_see(run, monkeypatch):
-    bench = SimpleNamespace(device="cuda")
-    assert "do not see it" in profiles.profile._memory(runtimes.RUNTIMES["onnxruntime"], "full", bench)
 
 
 def test_progress_counts_seconds():
@@ -401,21 +460,49 @@ def test_memory_shrinks_by_what_the_removed_layers_weighed(tmp_path):
     made = make_run(tmp_path / "wide", checkpoint=tmp_path / "wide.ckpt")
     peaks = {}
     for which in ("full", "slim"):
-        request = MemoryRequest(
-            run=made.path, which=which, runtime="torch", onnx=made.path, batch=1, threads=1, device="cpu"
-        )
-        peaks[which] = memory(request).peak
+        with Worker(request(made, which)) as worker:
+            peaks[which] = worker.memory().peak
     # Two processes differ by a few MB in libraries and what allocators keep.
     assert peaks["full"] - peaks["slim"] == pytest.approx(removed, rel=0.15)
 
 
-def test_the_measuring_process_imports_nothing_from_the_users_folder(run, tmp_path, monkeypatch):
+def request(run, which="slim", onnx=None, runtime="torch"):
+    return WorkerRequest(
+        run=run.path,
+        which=which,
+        runtime=runtime,
+        onnx=onnx or run.path,
+        threads=1,
+        device="cpu",
+        setting=Setting(),
+    )
+
+
+def test_a_process_of_its_own_that_imports_nothing_from_the_users_folder(run, tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise SystemExit('the wrong torch')")
     monkeypatch.chdir(tmp_path)
-    request = MemoryRequest(
-        run=run.path, which="slim", runtime="torch", onnx=run.path, batch=1, threads=1, device="cpu"
-    )
-    assert not isinstance(memory(request), str)
+    with Worker(request(run)) as worker:
+        assert worker.pid != os.getpid()
+        assert all(wall > 0 and gpu is None for wall, gpu in worker.turn())
+        worker.bind(Setting(batch=2))
+        assert isinstance(worker.memory(), Memory)
+
+
+def test_what_a_worker_cannot_do_is_said(run, tmp_path, threads):
+    with (
+        pytest.raises(EnvironmentProblem, match="slim in onnxruntime: no file"),
+        Worker(request(run, onnx=tmp_path / "no.onnx", runtime="onnxruntime")),
+    ):
+        pass
+
+
+def test_a_process_that_dies_is_no_traceback(run, monkeypatch):
+    monkeypatch.setattr("sys.executable", "false")
+    with (
+        pytest.raises(EnvironmentProblem, match="slim in torch: the measuring process ended with status 1"),
+        Worker(request(run)),
+    ):
+        pass
 
 
 @pytest.fixture
@@ -488,11 +575,3 @@ def test_a_run_folder_that_cannot_be_written(searched, report):
         save_report(made)
     with pytest.raises(EnvironmentProblem, match="cannot write"):
         profiles.profile.save(made, report)
-
-
-def test_a_process_that_dies_is_a_reason_not_a_crash(run, monkeypatch):
-    monkeypatch.setattr("sys.executable", "false")
-    request = MemoryRequest(
-        run=run.path, which="slim", runtime="torch", onnx=run.path, batch=1, threads=1, device="cpu"
-    )
-    assert memory(request) == "the measuring process ended with status 1: no message"

@@ -12,6 +12,8 @@ import typer
 
 from das.commands import options as o
 
+NO_SETTINGS = ("resume", "dry_run", "details", "json")  # how it is done and shown, not what
+
 
 def compress(
     context: typer.Context,
@@ -53,6 +55,7 @@ def compress(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done.")] = False,
+    details: o.Details = False,
     json: o.Json = False,
 ) -> None:
     """Find the layers a fine-tuned model does not need, remove them, and train adapters in their place.
@@ -74,9 +77,9 @@ def compress(
     from das.terminal import print_json, progress, shown
     from profiles.budgets import check_budget, measure_budget
     from profiles.layer_latency import layer_prices
-    from profiles.report import save_report
+    from profiles.saving import save_report
 
-    asked = {name: value for name, value in o.given(context).items() if name not in ("resume", "dry_run", "json")}
+    asked = {name: value for name, value in o.given(context).items() if name not in NO_SETTINGS}
     settings = settings_of(**asked)
     if dry_run:
         folder = destination(settings, resume)
@@ -90,5 +93,5 @@ def compress(
     measure_budget(run, drawn)
     with drawn.stage("Counting MACs"):
         report = save_report(run)
-    print_json(report) if json else print_report(report, shown(run.path))
+    print_json(report) if json else print_report(report, shown(run.path), details)
     check_budget(report.budget, run)

@@ -65,6 +65,9 @@ Adapt = Annotated[
     bool, typer.Option("--adapt", help="CKPT is only pre-trained: train parallel adapters and a head, too.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT)]
+Details = Annotated[
+    bool, typer.Option("--details", help="Every table of the report, not one screen.", rich_help_panel=OUTPUT)
+]
 RunFolder = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder. Default: runs/latest.")]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,32 +28,56 @@ def profile(
         int | None,
         typer.Option(help="Time so many questions on one image, too: whole graph against vision tower once."),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=N,N",
+            help="Time other settings, too: batch=1,8,32, text-length=10,40, image-size=, threads=. May be repeated.",
+        ),
+    ] = None,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="Time every layer, too: where the milliseconds go, and what each cut gains."),
+    ] = False,
     claims: Annotated[
         str | None,
         typer.Option("--assert", metavar="CLAIMS", help="Fail unless these hold, e.g. speedup>=1.3,parity=pass."),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="REPORT", help="Fail where this is worse than an earlier profile.json or report.json."),
+    ] = None,
+    details: o.Details = False,
+    html: Annotated[bool, typer.Option("--html", help="The HTML report on stdout.", rich_help_panel=o.OUTPUT)] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown on stdout.", rich_help_panel=o.OUTPUT)] = False,
     json: o.Json = False,
 ) -> None:
-    """Measure MACs, parameters, files, latency, throughput and memory of full and slim, in turns.
+    """Measure MACs, parameters, files, latency, throughput, memory and energy of full and slim, in turns.
 
-    What can be claimed with --assert: speedup (full over slim), macs, parameters, file, memory (slim over full), each
-    the worst of all runtimes, or of one as in speedup:onnxruntime; and parity=pass.
+    Each model has a process of its own. What can be claimed with --assert: speedup (full over slim), p50_ms, p90_ms,
+    p99_ms, throughput (of slim), macs, parameters, file, memory (slim over full), each the worst of all runtimes, or of
+    one as in speedup:onnxruntime; drop (points), agreement (percent); and parity=pass.
 
-    Example: [bold]das profile --assert "speedup>=1.3,macs<=0.9,parity=pass"[/]
+    Example: [bold]das profile --assert "speedup>=1.3,p99_ms<=40,drop<=1,parity=pass"[/]
 
-    Next: [bold]das predict --image photo.jpg --question "..."[/]
+    Next: [bold]das compare RUN RUN[/], [bold]das predict --image photo.jpg --question "..."[/]
     """
     import das
     from compressor.runs import open_run
-    from das.render_profile import print_profile
-    from das.terminal import print_json, progress
+    from das.render_profile import draw
+    from das.render_report import print_report
+    from das.terminal import console, print_json, progress, shown
     from profiles import assertions
+    from profiles import baseline as baselines
+    from profiles.html import run_html
     from profiles.markdown import to_markdown
     from profiles.profile import choose_runtimes, parity
+    from profiles.report import build_report
+    from profiles.sweeps import parse_sweeps
 
     chosen = [entry.name for entry in choose_runtimes(runtime or (), device)]
     claimed, opened = assertions.parse(claims or "", chosen), open_run(run)
+    before = baselines.read_baseline(baseline) if baseline else None
     report = das.profile(
         opened,
         runtimes=chosen,
@@ -59,12 +86,23 @@ def profile(
         seconds=seconds,
         device=device,
         questions_per_image=questions_per_image,
+        sweeps=parse_sweeps(sweep or (), opened),
+        layers=layers,
+        command=shlex.join(["das", *sys.argv[1:]]),
         progress=progress(),
     )
+    changes = baselines.compare(before, baselines.profiled(opened, report)) if before else None
     if json:
         print_json(report)
     elif markdown:
         typer.echo(to_markdown(report), nl=False)
+    elif html:
+        typer.echo(run_html(opened, build_report(opened)), nl=False)
     else:
-        print_profile(report)
-    assertions.check(claimed, assertions.measured(report, parity(opened)))
+        print_report(build_report(opened), shown(opened.path), details)
+        if changes:
+            console.print(draw(baselines.changes_table(changes)))
+    found = assertions.measured(report, parity(opened)), assertions.scored(opened.manifest)
+    assertions.check(claimed, [*found[0], *found[1]])
+    if changes:
+        baselines.check(changes)
