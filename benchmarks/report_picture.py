@@ -1,6 +1,6 @@
 """Draw docs/report.png, the page of a run as a browser shows it: ``python -m benchmarks.report_picture RUN``.
 
-The picture ends with the section on latency. Needs Chromium; RUN should be one on generated data, whose pictures may be
+The picture ends with the section on accuracy. Needs Chromium; RUN should be one on generated data, whose pictures may be
 shown (``das demo`` makes one).
 """
 
@@ -20,8 +20,8 @@ from profiles.html import PAGE, run_html
 from profiles.report import build_report
 
 PICTURE = Path(__file__).parents[1] / "docs" / "report.png"
-WIDTH, COLOURS = 1000, 128
-NEXT = "cost"  # the section behind the last one that is shown
+WIDTH = 1000
+NEXT = "latency"  # the section behind the last one that is shown
 LARGEST = 400_000  # bytes
 
 
@@ -40,7 +40,7 @@ def main() -> None:
         tab.open(page, WIDTH)
         end = tab.evaluate(f"document.getElementById('{NEXT}').getBoundingClientRect().top")
         shot = tab.picture(round(end))
-    Image.open(BytesIO(shot)).convert("RGB").quantize(COLOURS).save(given.out, optimize=True)
+    Image.open(BytesIO(shot)).convert("RGB").save(given.out, optimize=True)
     if given.out.stat().st_size > LARGEST:
         sys.exit(f"{given.out} has {given.out.stat().st_size:,} bytes, more than {LARGEST:,}")
 

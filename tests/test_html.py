@@ -264,7 +264,7 @@ def test_bars_are_as_long_as_what_they_stand_for(rich, text):
     last = costs.rows[-2]
     assert (last.full, last.slim, last.full_share, last.slim_share) == ("12.0", "6.00", 100.0, 50.0)
     overhead = costs.rows[-1]
-    assert (overhead.full, overhead.full_share) == ("-0.50", 0.0)
+    assert (overhead.full, overhead.full_share) == ("-0.50", None)
     assert {row.name for row in costs.rows if row.cut} == set(rich.skipped)
     cells = next(cells for row in read(text).all("tr") if (cells := list(row.all("td"))) and cells[-1].text == "6.00")
     assert [bar.attributes["style"] for bar in cells[0].all("span")] == ["width:100.0%", "width:50.0%"]
