@@ -130,14 +130,21 @@ def compress_needs(subject: Subject, free: Free) -> tuple[Need, ...]:
     disk = {"slim model": weights, "state for --resume, old and new": 2 * state, "samples": SAMPLE_BYTES}
     batch = (memory - sum(fixed.values())) // max(1, sample)
     smaller = f"{command} --batch-size {batch}" if batch > 0 else f"{command} --recover closed-form"
-    shorter = f"{command} --text-length {max(1, model.dims.text_length // 2)}"
     return (
-        _need("compress, fitting adapters", device, fitting, memory, shorter),
+        _need("compress, fitting adapters", device, fitting, memory, f"{command} {_smaller_inputs(model)}"),
         _need("compress, training adapters", device, training, memory, smaller),
         _need(
             "compress, the run folder", "disk", disk, free.disk, f"{command} --out FOLDER, on a disk with more space"
         ),
     )
+
+
+def _smaller_inputs(model: StepModel) -> str:
+    """The option that makes images, or texts where there are none, half as large."""
+    dims = model.dims
+    if "pixel_values" not in FAMILIES[model.family].inputs:
+        return f"--text-length {max(1, dims.text_length // 2)}"
+    return f"--image-size {max(1, dims.image_size // (2 * dims.patch)) * dims.patch}"
 
 
 def export_needs(subject: Subject, free: Free) -> tuple[Need, ...]:

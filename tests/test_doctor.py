@@ -143,9 +143,15 @@ def test_a_batch_that_fits_is_named():
     _, short, _ = compress_needs(found, Free(fixed + 7 * per_sample + 1, None, 1 << 60))
     assert not short.enough
     assert short.fix == f"das compress {CHECKPOINT} --task vqa --skip 8 --batch-size 7"
-    _, none, disk = compress_needs(found, Free(fixed // 2, None, 0))
+    fitting, none, disk = compress_needs(found, Free(1000, None, 0))
+    assert fitting.fix.endswith(f"--image-size {found.model.dims.image_size // 2 // 12 * 12}")
     assert none.fix.endswith("--recover closed-form")
     assert "--out FOLDER" in disk.fix
+
+
+def test_texts_are_shortened_where_there_are_no_images():
+    fitting, *_ = compress_needs(subject("bert", "text-classification"), Free(1000, None, 0))
+    assert fitting.fix.endswith(f"--text-length {tiny.LENGTH // 2}")
 
 
 def test_a_gpu_is_where_compressing_happens():
