@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from compressor.errors import DasError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 OURS = "das-toolkit"
 NEEDED = ("torch", "transformers", "onnx")  # by everything that is looked at behind the packages
 SHOWN = (*NEEDED, "fvcore")  # with their versions; of the others only what is wrong
