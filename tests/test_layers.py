@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from torch import nn
 
+from benchmarks import layers as benchmark
 from compressor.steps import steps_of
 from compressor.surgery import make_plan, remove_layers
 from compressor.trims import trim
@@ -218,3 +219,11 @@ def test_the_tables_fit_into_80_columns(times_of):
 
 def test_layers_are_read_back_as_they_were_written():
     assert LayerTimes.model_validate_json(FULL.model_dump_json()) == FULL
+
+
+def test_the_page_of_the_benchmark_has_the_sums_first_and_every_layer(monkeypatch):
+    monkeypatch.setattr(benchmark.graphs, "LAYERS", ("FL0", "FL2"))
+    text = benchmark.page([FULL, SLIM], [PEAKS])
+    assert "| torch, slim | 10.00 | 9.00 | 90.0% | yes |" in text.split("What skipping brings")[0]
+    assert "| &emsp;FL2 | 3.60 | 18.0% | 2.50 | 12.5% |" in text
+    assert text.count("<details>") == text.count("| one call |") == 2
