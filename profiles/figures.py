@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -46,7 +47,7 @@ DARK: Mapping[str, str] = {
 }
 """The same on a dark page."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "das",
     "svg.fonttype": "none",
     "text.parse_math": False,  # names of runs may have dollar signs
@@ -81,8 +82,8 @@ _QUANTILES = 201  # points of a distribution, whatever the number of calls
 def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, float] = (6.4, 4.2)) -> Figure:
     """The points of a search, score over cost: the front, the full model and the run's own result."""
     height = inches[1]
-    figure, axes = _axes(*inches, top=0.7 if title else 0.5)
-    figure.suptitle(title, x=0, y=1, ha="left", va="top", fontsize=9)
+    figure, axes = _axes(*inches, top=0.75 if title else 0.5)
+    figure.suptitle(title, x=0.02, y=0.98, ha="left", va="top", fontsize=9)
     own = report.own
     (full,) = [point for point in report.points if not point.layers]
     scored = [point for point in report.points if point.layers]
@@ -110,7 +111,7 @@ def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, fl
         xlabel=f"{report.cost}, % of the full model",
         ylabel=f"{report.metric}, %, {report.samples:,} held-out samples",
     )
-    figure.legend(loc="upper left", bbox_to_anchor=(0, 1 - (0.2 if title else 0) / height), ncols=2, borderaxespad=0)
+    figure.legend(loc="upper left", bbox_to_anchor=(0, 1 - (0.25 if title else 0) / height), ncols=2, borderaxespad=0)
     return figure
 
 
@@ -232,8 +233,6 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
 
 def _axes(width: float, height: float, top: float = 0.1, right: float = 0.1, left: float = 0.62) -> tuple[Figure, Axes]:
     """A figure of so many inches, its margins wide enough for the labels: finding them out takes another drawing."""
-    figure = Figure(figsize=(width, height))
-    bottom = 0.46
-    inside = (left, bottom, width - left - right, height - bottom - top)
-    sizes = (width, height, width, height)
-    return figure, figure.add_axes(tuple(length / size for length, size in zip(inside, sizes, strict=True)))
+    figure, bottom = Figure(figsize=(width, height)), 0.46
+    inside = width - left - right, height - bottom - top
+    return figure, figure.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))

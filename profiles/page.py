@@ -15,7 +15,7 @@ from profiles.flips import FlipCount, Flips
 from profiles.flops import HEADER
 from profiles.layers import BETWEEN, LayerTimes
 from profiles.pareto import ParetoReport
-from profiles.report import CompressionReport, gates_table, scores_table, split_lines
+from profiles.report import BY_HAND, CompressionReport, gates_table, scores_table, split_lines
 from profiles.summary import SummaryRow, summary
 from profiles.tables import Table, quantity
 
@@ -103,14 +103,14 @@ def headlines(report: CompressionReport) -> tuple[Headline, ...]:
 def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
     """The layers of the full model by the name of their pool, in the order they run."""
     searched = {entry.name for entry in report.candidates}
+    other = "kept" if report.strategy == BY_HAND else "fixed"
     names = {pool.prefix: pool.name for pool in FAMILIES[report.family].pools}
     found = {}
     for line in report.picture:
         prefix, *marks = line.split()
         layers = [f"{prefix}{number}" for number in range(len(marks))]
         found[names[prefix]] = tuple(
-            Box(layer, "cut" if layer in report.skipped else "kept" if layer in searched else "fixed")
-            for layer in layers
+            Box(layer, "cut" if layer in report.skipped else "kept" if layer in searched else other) for layer in layers
         )
     return {name: boxes for name, boxes in found.items() if boxes}
 
@@ -261,10 +261,10 @@ def _costs(
     rows = []
     for name in dict.fromkeys((*full, *slim)):
         amounts = full.get(name, 0), slim.get(name, 0)
-        texts = (shown(amount) if amount else "" for amount in amounts)
-        shares = (None if name in overhead else _percent(amount, dearest) for amount in amounts)
+        before, after = (shown(amount) if amount else "" for amount in amounts)
+        bars = (None if name in overhead else _percent(amount, dearest) for amount in amounts)
         if any(amounts):
-            rows.append(Cost(name, name in report.skipped, *texts, *shares))
+            rows.append(Cost(name, name in report.skipped, before, after, *bars))
     return Costs(title, total, tuple(rows))
 
 

@@ -257,6 +257,8 @@ def test_the_picture_is_the_plan(made, text):
     assert {name for name, state in boxes.items() if state != "fixed"} == set(manifest.candidates)
     assert len(boxes) == 2 + 2 + 12
     assert [len(pool) for pool in page.pools(made[1]).values()] == [2, 2, 6, 6]
+    by_hand = made[1].model_copy(update={"strategy": "by hand"})
+    assert {box.state for pool in page.pools(by_hand).values() for box in pool} == {"cut", "kept"}
 
 
 def test_bars_are_as_long_as_what_they_stand_for(rich, text):
