@@ -13,40 +13,47 @@ import numpy as np
 import pytest
 import torch
 
+import das
 from compressor.data.generated.scenes import draw, scene
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.generated.vqa import write_vqa
 from compressor.data.tables import read_table
 from compressor.job import Settings
 from compressor.pipeline import compress
-from compressor.runs import ROOT, point_latest_at
+from compressor.runs import LATEST, ROOT, open_run, point_latest_at
 from das.demo import ASSETS, DEMOS, SHIPPED, prepare_demo
+from tests.once import once, use
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring
 
 
+@pytest.fixture(scope="session", autouse=True)
+def made_once(tmp_path_factory):
+    """Where all processes that run tests keep what they share."""
+    use(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
-    """``das export`` times what it made; no test looks at the times."""
+    """``das export`` times what it made, and builds engines for four kinds of GPU; no test looks at either."""
     monkeypatch.setattr("profiles.choices.SECONDS", 0.05)
+    monkeypatch.setattr("exporters.tensorrt.AHEAD_OF_TIME", ("SM86",))
 
 
 def make_workshop(folder):
     """What a user has: a checkpoint, its tokenizer, and tables."""
-    folder.mkdir(exist_ok=True)
     write_vqa(folder / "data", 150, 0)
     questions = read_table(folder / "data" / "vqav2_train.arrow", ["questions"])["questions"].to_pylist()
     word_tokenizer([question for asked in questions for question in asked]).save(str(folder / "tokenizer.json"))
     shutil.copyfile(ASSETS / SHIPPED.checkpoint, folder / SHIPPED.checkpoint)
     rng = np.random.default_rng(0)
     (folder / "scene.png").write_bytes(draw(scene(rng), 192, rng))
-    return folder
 
 
 @pytest.fixture(scope="session")
-def shared_workshop(tmp_path_factory):
+def shared_workshop():
     """A workshop that no test changes."""
-    return make_workshop(tmp_path_factory.mktemp("workshop"))
+    return once("workshop", make_workshop)
 
 
 @pytest.fixture
@@ -60,11 +67,10 @@ def workshop(shared_workshop, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def shared_sentences(tmp_path_factory):
+def shared_sentences():
     """A small RoBERTa that classifies sentences, hardly trained, and sentences; no test changes it."""
-    folder = tmp_path_factory.mktemp("sentences") / "workshop"
-    prepare_demo(replace(DEMOS["roberta", "text-classification"], images=60, steps=2), folder)
-    return folder
+    small = replace(DEMOS["roberta", "text-classification"], images=60, steps=2)
+    return once("sentences", lambda folder: prepare_demo(small, folder / "workshop")) / "workshop"
 
 
 @pytest.fixture
@@ -78,8 +84,8 @@ def sentences(shared_sentences, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def shared_run(shared_workshop, tmp_path_factory):
-    """A searched and recovered run with 8 of 12 fusion layers skipped."""
+def shared_run(shared_workshop):
+    """A searched and recovered run with 8 of 12 fusion layers skipped; no test changes it."""
     settings = Settings(
         checkpoint=str(shared_workshop / SHIPPED.checkpoint),
         task="vqa",
@@ -89,8 +95,23 @@ def shared_run(shared_workshop, tmp_path_factory):
         recover_epochs=1,
         batch_size=32,
     )
-    with chdir(tmp_path_factory.mktemp("runs")):  # runs/ appears in the current folder
-        return compress(settings)
+
+    def make(folder):
+        with chdir(folder):  # runs/ appears in the current folder
+            compress(settings)
+
+    return open_run(once("run", make) / ROOT / LATEST)
+
+
+@pytest.fixture(scope="session")
+def shared_exports(shared_run):
+    """The same run with ONNX exports, the vision tower apart as well; no test changes it."""
+
+    def make(folder):
+        shutil.copytree(shared_run.path, folder / "run")
+        das.export(folder / "run", "onnx", split=True)
+
+    return once("exports", make) / "run"
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """Tiny models and one ONNX file of them that several tests share: tracing takes seconds."""
 
-import atexit
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -12,7 +9,9 @@ import torch
 from compressor.loading import load_checkpoint
 from compressor.surgery import make_plan, remove_layers
 from compressor.trims import trim
-from exporters.onnx import OnnxExport, export_onnx
+from exporters.onnx import OnnxExport, export_onnx, opset_of
+from exporters.staging import bytes_of
+from tests.once import once
 from tests.support import GOLDEN
 
 SKIPPED = ["FL1", "FV0"]
@@ -37,18 +36,18 @@ def samples():
 
 @cache
 def full_onnx() -> OnnxExport:
-    return exported(full())
+    return exported("full", full)
 
 
 @cache
 def slim_onnx() -> OnnxExport:
-    return exported(trim(slim()))
+    return exported("slim", lambda: trim(slim()))
 
 
-def exported(model) -> OnnxExport:
-    folder = TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    return export_onnx(model, Path(folder.name) / "model.onnx", samples())
+def exported(name, make) -> OnnxExport:
+    """The ONNX file of a model, traced once for all processes that run tests."""
+    path = once(f"onnx-{name}", lambda folder: export_onnx(make(), folder / "model.onnx", samples())) / "model.onnx"
+    return OnnxExport(path, opset_of(path), bytes_of(path), seconds=0.0)
 
 
 def facts_in(path):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-import das as api
 import exporters.verification
 from compressor.checkpoints import sha256
 from compressor.data.generated.vqa import write_vqa
@@ -23,19 +22,11 @@ RECORD, PLAN = "model.onnx.parity.json", "model.fp16.rtx.plan"
 SPLIT = f"{REST}.parity.json"
 
 
-@pytest.fixture(scope="module")
-def exported_once(shared_run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported") / "run"
-    shutil.copytree(shared_run.path, folder)
-    api.export(folder, "onnx", split=True)
-    return folder
-
-
 @pytest.fixture
-def exported(exported_once, tmp_path):
+def exported(shared_exports, tmp_path):
     """A run with an ONNX export, and an engine's plan as a machine without a GPU leaves it; its bytes are no engine."""
     folder = tmp_path / "run"
-    shutil.copytree(exported_once, folder)
+    shutil.copytree(shared_exports, folder)
     exports = folder / "exports"
     (exports / PLAN).write_bytes(b"plan")
     passport = Passport(

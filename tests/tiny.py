@@ -14,14 +14,18 @@ CLASSES, LENGTH, CAPTIONS = 5, 9, 3
 FEW_LAYERS = {"meter": {"text_layers": 1, "vision_layers": 1, "fusion_layers": 1}, "vilt": {"layers": 2}}
 
 
+def of_few_layers(family, dims):
+    """The same sizes with a layer or two of each kind."""
+    return dims.model_copy(update=FEW_LAYERS.get(family) or {"config": {**dims.config, "num_hidden_layers": 2}})
+
+
 def model(family, task, seed=0, shallow=False):
     """A random model of the demo's sizes; a shallow one has a layer or two of each kind, for what traces it."""
     images = FAMILIES[family].heads[task].images
     classes = FAMILIES[family].heads[task].classes or CLASSES
     dims = DEMOS[family, task].dims(Sizes(vocabulary=40, text_length=LENGTH, classes=classes, images=images))
     if shallow:
-        few = FEW_LAYERS.get(family) or {"config": {**dims.config, "num_hidden_layers": 2}}
-        dims = dims.model_copy(update=few)
+        dims = of_few_layers(family, dims)
     torch.manual_seed(seed)
     built = FAMILIES[family].build(dims, task).eval()
     for parameter in built.parameters():
