@@ -1,7 +1,7 @@
 """Draw docs/report.png, the page of a run as a browser shows it: ``python -m benchmarks.report_picture RUN``.
 
-The picture ends with the section on accuracy. Needs Chromium; RUN should be one on generated data, whose pictures may be
-shown (``das demo`` makes one).
+The picture ends with the section on accuracy. Needs Chromium; RUN should be one on generated data, whose pictures may
+be shown (``das demo`` makes one).
 """
 
 from __future__ import annotations

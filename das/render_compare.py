@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from das.render_profile import draw
+from das.drawing import draw
 from das.terminal import console
 from profiles.compare import RunsReport
 from profiles.compare_tables import compare_tables, footnotes, legend

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.text import Text
 
-from das.render_profile import draw
+from das.drawing import draw
 from das.terminal import console
 from profiles.contrasts import Interactions
 from profiles.explanation import Explanation, LayerExplanation, Standing

@@ -6,7 +6,7 @@ from functools import partial
 
 from rich.text import Text
 
-from das.render_profile import draw
+from das.drawing import draw
 from das.terminal import console
 from profiles.agreement import Agreement, Counts, sentence
 from profiles.family import FlopsReport

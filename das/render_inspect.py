@@ -9,7 +9,7 @@ import rich.box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from das.render_profile import draw
+from das.drawing import draw
 from das.terminal import console
 from exporters.health import Health
 from exporters.needs import Needs

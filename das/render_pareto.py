@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from compressor.plan import summarise
-from das.render_profile import draw
+from das.drawing import draw
 from das.terminal import console
 from profiles.pareto import ParetoReport
 from profiles.tables import Table

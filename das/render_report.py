@@ -14,7 +14,7 @@ from compressor.plan import Plan, summarise
 from compressor.record import SearchRecord
 from compressor.strategies import STRATEGIES
 from compressor.tasks import TASKS
-from das.render_profile import draw
+from das.drawing import draw
 from das.terminal import WIDTH, console, print_json
 from profiles.report import KEPT, REPLACED, CompressionReport, sentences, split_lines, tables
 from profiles.summary import SummaryRow, summary

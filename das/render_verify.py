@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from das.render_profile import draw
+from das.drawing import draw
 from das.terminal import console, shown
 from exporters.audit import Audit
 from exporters.verification import VerifyReport

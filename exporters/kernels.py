@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,7 +21,8 @@ from exporters.runners import OnnxRunner, import_onnxruntime
 
 SHARED = "shared"
 PART = re.compile(r"\b(?:prologue|epilogue|blocks\.\w+)")
-OF_KERNEL = "_kernel_time"  # ends the names of the profiler's events
+OF_KERNEL = "_kernel_time"  # ends the names of the profiler's events of kernels
+CALL = "model_run"  # its name for a call
 
 
 class KernelRunner(OnnxRunner):
@@ -73,20 +75,30 @@ class KernelRunner(OnnxRunner):
         return {node.name: values[node.output[0]] for node in graph.graph.node}
 
     def kernel_times(self) -> dict[str, list[float]]:
-        """Milliseconds of every kernel in each call so far, by its name. The profiler is off from here on."""
+        """Milliseconds of every kernel in each call so far, by its name, and of the call as :data:`CALL`.
+
+        The profiler is off from here on.
+        """
         events = json.loads(Path(self.session.end_profiling()).read_text())
         times = defaultdict(list)
         for event in events:
-            if event["name"].endswith(OF_KERNEL):
+            if event["name"] == CALL or event["name"].endswith(OF_KERNEL):
                 times[event["name"].removesuffix(OF_KERNEL)].append(event["dur"] / 1e3)
         return dict(times)
 
-    def part_times(self) -> dict[str, list[float]]:
-        """Milliseconds of every part of the model in each call so far, by its name as in :func:`parts_of`."""
-        parts, times = self.parts_of_kernels(), defaultdict(list)
-        for kernel, taken in self.kernel_times().items():
-            times[parts.get(kernel, SHARED)].append(taken)
-        return {part: [sum(call) for call in zip(*kernels, strict=True)] for part, kernels in times.items()}
+    def part_times(self, whole_ms: float) -> dict[str, list[float]]:
+        """Milliseconds of every part of the model in each call so far, by its name as in :func:`parts_of`.
+
+        Args:
+            whole_ms: of a call without the profiler. One with it takes longer, in a small model several times as long;
+                the kernels' times are shortened in proportion.
+        """
+        parts, times, kernels = self.parts_of_kernels(), defaultdict(list), self.kernel_times()
+        calls = kernels.pop(CALL)
+        share = min(1.0, whole_ms / median(calls))
+        for kernel, taken in kernels.items():
+            times[parts.get(kernel, SHARED)].append([ms * share for ms in taken])
+        return {part: [sum(call) for call in zip(*every, strict=True)] for part, every in times.items()}
 
 
 def parts_of(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -86,12 +86,12 @@ class Work:
 class _Watched:
     """A model with its inputs, called by itself, and called with its layers watched.
 
-    ``taken`` returns milliseconds of the watched calls so far, by name of the layer.
+    ``taken`` returns milliseconds of the watched calls so far, by name of the layer; it takes those of a call alone.
     """
 
     alone: Call
     watched: Call
-    taken: Callable[[], Mapping[str, Sequence[float]]]
+    taken: Callable[[float], Mapping[str, Sequence[float]]]
 
 
 def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
@@ -148,11 +148,9 @@ def layer_times(
         }
         calls = [call for which, each in watched.items() for call in (partial(alone, which), each.watched)]
         turns = _take_turns(calls, seconds, progress, f"timing layers in {runtime}")
-        taken = {which: each.taken() for which, each in watched.items()}
-    return tuple(
-        _times(runtime, which, median(whole[which][-turns:]), work[which], _medians(taken[which], turns))
-        for which in subjects
-    )
+        alone_ms = {which: median(times[-turns:]) for which, times in whole.items()}
+        taken = {which: _medians(each.taken(alone_ms[which]), turns) for which, each in watched.items()}
+    return tuple(_times(runtime, which, alone_ms[which], work[which], taken[which]) for which in subjects)
 
 
 def unseen(runtime: str, device: str) -> str | None:
@@ -204,7 +202,7 @@ def _in_torch(subject: Subject, inputs: Mapping[str, Tensor], device: str, threa
         for name, ms in _watch(runner.model, call, device).items():
             taken[name].append(ms)
 
-    return _Watched(call, watched, lambda: taken)
+    return _Watched(call, watched, lambda _: taken)
 
 
 def _watch(model: StepModel, call: Call, device: str) -> dict[str, float]:
@@ -251,9 +249,9 @@ def _in_onnxruntime(
     alone = stack.enter_context(OnnxRunner(subject.onnx, threads=threads))
     watched = stack.enter_context(KernelRunner(subject.onnx, threads=threads))
 
-    def taken() -> dict[str, list[float]]:
+    def taken(whole_ms: float) -> dict[str, list[float]]:
         parts = {"epilogue": HEAD}
-        return {parts.get(part, part.removeprefix("blocks.")): ms for part, ms in watched.part_times().items()}
+        return {parts.get(part, part.removeprefix("blocks.")): ms for part, ms in watched.part_times(whole_ms).items()}
 
     return _Watched(alone.bind(inputs), watched.bind(inputs), taken)
 

@@ -236,7 +236,7 @@ def settings_table(report: CompressionReport) -> Table:
 def _macs(report: CompressionReport, timed: Mapping[str, LayerTimes]) -> Costs:
     """Of each layer, as they were counted when it was timed or for the report, else of each pool."""
     costs = report.costs
-    by_name = getattr(costs, "macs_by_layer", None) or costs.macs_by_pool
+    by_name = costs.macs_by_layer or costs.macs_by_pool
     full, slim = (
         {entry.name: entry.macs for entry in timed[which].layers}
         if timed

@@ -264,7 +264,7 @@ def _compare(
     )
     missing = {} if timed.memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
     missing |= {"energy": timed.energy} if isinstance(timed.energy, str) else {}
-    return found, [NotMeasured(what=f"{what}, {runtime.name}", why=why) for what, why in missing.items()]
+    return found, [NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()]
 
 
 def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
@@ -288,10 +288,12 @@ def _layers(
     """The machine's peaks and the layers of full and slim in every runtime that shows them."""
     inputs = inputs_of(bench.run, 1)
     work = {which: work_of(subject.load(), inputs) for which, subject in bench.subjects.items()}
-    peaks, found, missing = [], [], []
+    peaks: list[Peaks] = []
+    found: list[LayerTimes] = []
+    missing: list[NotMeasured] = []
     for runtime in chosen:
         if why := unseen(runtime.name, bench.device):
-            missing.append(NotMeasured(what=f"layers, {runtime.name}", why=why))
+            missing.append(NotMeasured(what=f"layers in {runtime.name}", why=why))
             continue
         peaks.append(measure_peaks(runtime.name, bench.device, bench.threads))
         found += layer_times(

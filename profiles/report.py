@@ -63,6 +63,7 @@ class Costs(BaseModel):
 
     macs: Pair
     macs_by_pool: dict[str, Pair]
+    macs_by_layer: dict[str, Pair] = {}
     trims: Trims
     parameters: Pair
     parameters_by_pool: dict[str, Pair]
@@ -166,6 +167,7 @@ def measure_costs(run: Run) -> Costs:
         macs_by_pool={
             part: Pair(full=before.by_pool[part], slim=after.by_pool.get(part, 0)) for part in before.by_pool
         },
+        macs_by_layer={name: Pair(full=macs, slim=after.by_step.get(name, 0)) for name, macs in before.by_step.items()},
         trims=Trims(before=untrimmed.total, after=after.total),
         parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
         parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},

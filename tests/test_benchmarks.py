@@ -14,6 +14,7 @@ from compressor.strategies import STRATEGIES
 from exporters.runners import OnnxRunner
 from profiles.latency import cuda_clock
 from profiles.runtimes import RUNTIMES, Subject
+from tests import tiny
 from tests.exported import full, full_onnx, samples
 
 
@@ -83,8 +84,8 @@ def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
 
 def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "BATCHES", (1, 2))
-    monkeypatch.setattr(gpu, "TINY", gpu.TINY.model_copy(update={"fusion_layers": 2, "text_layers": 1}))
-    monkeypatch.setattr(gpu, "LAYERS", ("FL1", "FV0"))
+    monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers("meter", gpu.TINY))
+    monkeypatch.setattr(gpu, "LAYERS", ("FL0",))
     monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.name != "torch.compile"))  # a minute each
     monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
     gpu.main()

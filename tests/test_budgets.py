@@ -33,7 +33,7 @@ from compressor.tasks import TASKS
 from profiles.budgets import budget_sentence, check_budget
 from profiles.flops import count
 from profiles.layer_latency import layer_prices
-from profiles.report import save_report
+from profiles.saving import save_report
 from profiles.runtimes import inputs_of
 from tests.support import das
 

@@ -18,6 +18,7 @@ from compressor.tasks import TASKS
 from das import demo
 from das.demo import DEMOS, SHIPPED
 from tests.support import das
+from tests.workers import in_threads
 
 
 @pytest.fixture
@@ -76,6 +77,7 @@ def test_a_demo_of_a_family_or_task_that_there_is_none_of():
 def test_the_whole_story(folder, monkeypatch):
     monkeypatch.setitem(DEMOS, ("meter", "vqa"), replace(SHIPPED, images=200))
     monkeypatch.setattr(api, "profile", functools.partial(api.profile, seconds=1))
+    in_threads(monkeypatch)
     result = das("demo")
     assert result.exit_code == 0, result.stderr
     assert "8 of 12 candidate layers removed" in result.stdout
@@ -101,8 +103,7 @@ def test_the_story_of_another_family_and_task_ends_with_commands_that_work(folde
     small = replace(DEMOS["vilt", "nlvr2"], images=40, steps=3)
     monkeypatch.setitem(DEMOS, ("vilt", "nlvr2"), small)
     monkeypatch.setattr(api, "profile", functools.partial(api.profile, seconds=0.2))
-    monkeypatch.setattr("profiles.profile.memory", lambda request: "not in this test")
-    monkeypatch.setattr("exporters.tensorrt.AHEAD_OF_TIME", ("SM86",))
+    in_threads(monkeypatch)
     result = das("demo", "--family", "vilt", "--task", "nlvr2", "--skip", 2)
     assert result.exit_code == 0, result.stderr
     assert "2 of 6 candidate layers removed" in result.stdout

@@ -12,7 +12,7 @@ from benchmarks import layers as benchmark
 from compressor.steps import steps_of
 from compressor.surgery import make_plan, remove_layers
 from compressor.trims import trim
-from das.render_profile import draw
+from das.drawing import draw
 from exporters.kernels import SHARED
 from exporters.onnx import export_onnx
 from profiles import layers

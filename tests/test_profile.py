@@ -86,7 +86,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(run):
     """A profile whose models are in threads of this process, not in processes of their own."""
-    sweeps = (Sweep("batch", (1, 2)), Sweep("threads", (1,)))
+    sweeps = (Sweep("batch", (2,)), Sweep("threads", (1,)))
     with pytest.MonkeyPatch.context() as patch:
         in_threads(patch)
         return profile(run, seconds=0.05, threads=1, device="cpu", sweeps=sweeps, command="das profile")
@@ -274,8 +274,9 @@ def test_a_whole_profile(run, report):
     assert report.environment.threads == 1
     assert (report.command, report.checkpoint_sha256) == ("das profile", run.manifest.source.sha256)
     swept = [(point.axis, point.value, point.runtime) for point in report.sweeps]
-    assert swept[:3] == [("batch", 1, "torch"), ("batch", 2, "torch"), ("threads", 1, "torch")]
-    assert [entry.runtime for entry in report.sweeps] == ["torch"] * 3 + ["onnxruntime"] * 3
+    assert swept == [
+        (*point, runtime) for runtime in ("torch", "onnxruntime") for point in (("batch", 2), ("threads", 1))
+    ]
 
 
 def test_a_profile_survives_json(report):
@@ -342,7 +343,7 @@ def test_das_profile_fails_on_a_claim_that_does_not_hold_but_reports(run, thread
     assert "slim of full" in done.stdout
     assert "slim over full is" in done.output
     assert "Not measured: " in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert max(len(line) for line in done.stdout.splitlines() if "/" not in line) <= 80  # a path may be long
 
 
 @pytest.mark.parametrize(
@@ -365,7 +366,7 @@ def test_questions_on_one_image_are_in_the_report(run, threads):
     assert all(has_split(run.path / "exports" / folder) for folder in ("", "full"))
     assert found.questions.count == 3
     assert ProfileReport.model_validate_json(found.model_dump_json()) == found
-    table = latency_tables(found)[1]
+    (table,) = (table for table in latency_tables(found) if "questions on one image" in table.title)
     assert table.title == "Latency in ms of 3 questions on one image (ONNX Runtime)"
     assert [row[0] for row in table.rows][:2] == ["full, whole graph", "full, vision tower once"]
     assert any(sentence.startswith("slim, vision tower once: ") for sentence in verdicts(found))

@@ -31,7 +31,6 @@ from exporters.split import (
 )
 from profiles.questions import measure_questions
 from tests import tiny
-from tests.exported import full, full_onnx, samples
 from tests.support import das
 
 SPLITTABLE = [(family, task) for family, task in tiny.EVERY if family == "meter"]
@@ -73,15 +72,21 @@ def inputs_of(model):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The split export of the shared tiny METER, and the whole graph beside it."""
-    folder = tmp_path_factory.mktemp("split")
-    shutil.copy(full_onnx().path, folder / "model.onnx")
-    made = export_split(full(), folder, samples())
-    assert made.parity.status == "passed"
-    assert made.files == (VISION, REST)
-    assert made.bytes == sum((folder / name).stat().st_size for name in made.files)
-    return folder
+def folder(shared_exports):
+    """The split export of a run's slim model, and the whole graph beside it."""
+    return shared_exports / "exports"
+
+
+@pytest.fixture(scope="module")
+def model(shared_exports):
+    """What was exported."""
+    return open_run(shared_exports).load_slim()
+
+
+@pytest.fixture(scope="module")
+def samples(shared_exports):
+    """Inputs of it."""
+    return open_run(shared_exports).samples()
 
 
 @pytest.mark.parametrize(("family", "task"), SPLITTABLE)
@@ -153,34 +158,40 @@ def test_the_files_hold_their_own_side_alone(folder):
 
 
 @pytest.mark.parametrize(("size", "length"), [(1, 12), (2, 5), (3, 1)])
-def test_the_files_answer_as_the_model_does(folder, size, length):
-    inputs = {name: rows[:size] for name, rows in samples().items()}
+def test_the_files_answer_as_the_model_does(folder, model, samples, size, length):
+    inputs = {name: rows[:size] for name, rows in samples.items()}
     inputs |= {name: inputs[name][:, :length] for name in ("input_ids", "attention_mask")}
     with split_runner(folder, threads=1) as parts, torch.no_grad():
         assert parts.input_names == ("input_ids", "attention_mask", "pixel_values")
-        torch.testing.assert_close(parts.run(inputs), full()(**inputs), atol=1e-5, rtol=0)
+        torch.testing.assert_close(parts.run(inputs), model(**inputs), atol=1e-5, rtol=0)
         one = {name: rows[:1] if name in IMAGE_INPUTS else rows for name, rows in inputs.items()}
         repeated = {**one, "pixel_values": one["pixel_values"].expand(size, -1, -1, -1)}
-        torch.testing.assert_close(parts.run(one), full()(**repeated), atol=1e-5, rtol=0)
+        torch.testing.assert_close(parts.run(one), model(**repeated), atol=1e-5, rtol=0)
 
 
-def test_the_record_is_of_both_files(folder):
+def test_the_record_is_of_both_files(folder, samples):
     parity = Parity.model_validate_json((folder / PARITY).read_bytes())
+    assert parity.status == "passed"
     assert set(parity.sha256) == {VISION, REST}
-    assert (parity.batch_sizes, parity.text_lengths) == ((1, 2, 8), (4, 12))
+    lengths = samples["attention_mask"].sum(1)
+    assert parity.batch_sizes == (1, 2, 8)
+    assert parity.text_lengths == (int(lengths.min()), samples["input_ids"].shape[1])
 
 
-def test_parts_that_answer_differently_fail_and_leave_only_their_record(folder, tmp_path, monkeypatch):
+def test_parts_that_answer_differently_fail_and_leave_only_their_record(
+    folder, model, samples, shared_run, tmp_path, monkeypatch
+):
     def copy(model, parts, samples, paths, form):
         for path in paths:
             shutil.copy(folder / path.name, path)
 
     monkeypatch.setattr(exporters.split, "_trace", copy)
-    export_split(full(), tmp_path, samples())
+    made = export_split(model, tmp_path, samples)
     assert has_split(tmp_path)
-    other = remove_layers(full(), make_plan(full(), ["FL1", "FV0"]))
+    assert made.files == (VISION, REST)
+    assert made.bytes == sum((tmp_path / name).stat().st_size for name in made.files)
     with pytest.raises(CheckFailed, match="does not answer as the model does"):
-        export_split(other, tmp_path, samples())
+        export_split(shared_run.load_full(), tmp_path, samples)
     assert [path.name for path in tmp_path.iterdir()] == [PARITY]
     failed = Parity.model_validate_json((tmp_path / PARITY).read_bytes())
     assert failed.starts_at.startswith("the error starts in ")
@@ -196,9 +207,9 @@ def test_an_unreadable_half_is_an_input_error_and_the_other_is_closed(folder, tm
     assert parts.vision.session is None
 
 
-def test_questions_on_one_image_are_timed_whole_and_in_parts(folder):
+def test_questions_on_one_image_are_timed_whole_and_in_parts(folder, samples):
     graphs = dict.fromkeys(("full", "slim"), folder / "model.onnx")
-    inputs = {name: rows[[0, 1, 2, 0]] for name, rows in samples().items()}
+    inputs = {name: rows[[0, 1, 2, 0]] for name, rows in samples.items()}
     found = measure_questions(graphs, inputs, device="cpu", threads=1, seconds=0.05)
     assert found.count == 4
     assert found.full.whole.n == found.slim.split.n >= 10
@@ -209,7 +220,7 @@ def asked(*texts):
     return [part for text in texts for part in ("--question", text)]
 
 
-def test_predict_answers_many_questions_on_one_image(run_here):
+def test_predict_answers_many_questions_on_one_image(run_here, shared_exports):
     texts = ("how many things are there?", "what colour is the square?", "how many things are there?")
     question = ("predict", "--image", "scene.png", "--top", 2, "--json")
     by_torch = json.loads(das(*question, *asked(*texts)).stdout)
@@ -217,8 +228,9 @@ def test_predict_answers_many_questions_on_one_image(run_here):
     alone = json.loads(das(*question, *asked(texts[1])).stdout)
     assert [entry["answer"] for entry in alone["answers"]] == [entry["answer"] for entry in by_torch["answers"][2:4]]
 
-    run = open_run(run_here)
-    export_split(run.load_slim(), run_here / "exports", run.samples())
+    (run_here / "exports").mkdir()
+    for name in (VISION, REST, PARITY):
+        shutil.copy(shared_exports / "exports" / name, run_here / "exports")
     by_parts = json.loads(das(*question, *asked(*texts), "--runtime", "onnx").stdout)
     assert [entry["answer"] for entry in by_parts["answers"]] == [entry["answer"] for entry in by_torch["answers"]]
     for ours, theirs in zip(by_torch["answers"], by_parts["answers"], strict=True):

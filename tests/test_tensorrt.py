@@ -130,7 +130,6 @@ def test_every_name_that_is_used_is_in_the_installed_tensorrt():
 @needs_rtx
 @without_gpu
 def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporters.tensorrt, "AHEAD_OF_TIME", ("SM86",))
     monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_, **__: _copy(path))
     report = export(full(), samples(), tmp_path, ["trt"], batch=(1, 2, 4))
     assert [made.format for made in report.exports] == ["onnx", "trt"]
@@ -170,8 +169,7 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
 @needs_rtx
 @without_gpu
 @pytest.mark.parametrize(("precision", "read"), [("fp16", "model.fp16.onnx"), ("int8", "model.int8.qdq.onnx")])
-def test_an_engine_of_a_precision_from_model_to_passport(tmp_path, monkeypatch, precision, read):
-    monkeypatch.setattr(exporters.tensorrt, "AHEAD_OF_TIME", ("SM86",))
+def test_an_engine_of_a_precision_from_model_to_passport(tmp_path, precision, read):
     model = tiny.model("meter", "vqa", shallow=True)
     given = {name: rows for name, rows in tiny.batch(model).items() if name != "targets"}
     report = export(model, given, tmp_path, ["trt"], precision=precision)

@@ -64,7 +64,7 @@ def profile(
     """
     import das
     from compressor.runs import open_run
-    from das.render_profile import draw
+    from das.drawing import draw
     from das.render_report import print_report
     from das.terminal import console, print_json, progress, shown
     from profiles import assertions

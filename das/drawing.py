@@ -1,0 +1,18 @@
+"""Tables on the terminal, within 80 columns."""
+
+from __future__ import annotations
+
+import rich.box
+from rich.table import Table as RichTable
+
+from profiles.tables import Table
+
+
+def draw(table: Table) -> RichTable:
+    """A table as rich draws it: names to the left, figures to the right, indented rows and units quiet."""
+    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    for place, header in enumerate(table.header):
+        drawn.add_column(header, justify="right" if place else "left", no_wrap=True)
+    for row in table.rows:
+        drawn.add_row(*row, style="dim" if row[0].startswith(" ") else "")
+    return drawn
