@@ -240,11 +240,11 @@ def _largest(
     onnxruntime = import_onnxruntime()
     model = load_graph(source)
     names = sorted({node.input[0] for node in _products(model, kept).values()})
-    outputs = [f"{name}_largest" for name in names]
-    for name, output in zip(names, outputs, strict=True):
-        model.graph.node.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
-        model.graph.node.append(helper.make_node("ReduceMax", [f"{name}_abs"], [output], keepdims=0))
-        model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
+    outputs = [(f"{name}_smallest", f"{name}_largest") for name in names]
+    for name, ends in zip(names, outputs, strict=True):  # not the maximum of Abs, which is as large as the activation
+        for operator, output in zip(("ReduceMin", "ReduceMax"), ends, strict=True):
+            model.graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
+            model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(source.parent))
@@ -252,10 +252,11 @@ def _largest(
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         fixed = session.get_inputs()[0].shape[0]
-        batches = _batches(samples, fixed if isinstance(fixed, int) else None)
+        batches = _batches(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
         for batch in progress.track(batches, "measuring activations"):
-            measured = session.run(outputs, {name: value.numpy() for name, value in batch.items()})
-            found = torch.maximum(found, torch.tensor([float(x) for x in measured]))
+            measured = session.run(sum(outputs, ()), {name: value.numpy() for name, value in batch.items()})
+            ends = torch.tensor([float(end) for end in measured]).view(-1, 2)
+            found = torch.maximum(found, ends.abs().amax(1))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise input_error(
             f"ONNX Runtime cannot run {source} ({str(error).splitlines()[0]})",

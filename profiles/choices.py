@@ -21,7 +21,7 @@ from profiles.runtimes import inputs_of
 from profiles.tables import Row, Table, size
 
 SECONDS = 4.0  # for each pair
-LEAST_TURNS = 5
+LEAST_TURNS = 3
 EAGER = "PyTorch"
 
 
