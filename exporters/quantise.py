@@ -255,8 +255,8 @@ def _largest(
         batches = _batches(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
         for batch in progress.track(batches, "measuring activations"):
             measured = session.run(sum(outputs, ()), {name: value.numpy() for name, value in batch.items()})
-            ends = torch.tensor([float(end) for end in measured]).view(-1, 2)
-            found = torch.maximum(found, ends.abs().amax(1))
+            pairs = torch.tensor([float(end) for end in measured]).view(-1, 2)
+            found = torch.maximum(found, pairs.abs().amax(1))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise input_error(
             f"ONNX Runtime cannot run {source} ({str(error).splitlines()[0]})",

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from compressor.errors import CheckFailed, Problem, UsageError
+from compressor.errors import Problem, UsageError
 from compressor.runs import Manifest
 from profiles.comparison import Pair, ProfileReport, RuntimeProfile
 
@@ -101,21 +101,15 @@ def scored(run: Manifest) -> tuple[Measured, ...]:
     return Measured("drop", drop, words), agreement
 
 
-def check(claims: Iterable[Claim], found: Sequence[Measured]) -> None:
-    """Hold every claim against everything of its name.
-
-    Raises:
-        CheckFailed: naming all that do not hold, or were not measured.
-    """
-    failed = [
+def failures(claims: Iterable[Claim], found: Sequence[Measured]) -> tuple[Problem, ...]:
+    """Hold every claim against everything of its name: all that do not hold, or were not measured."""
+    return tuple(
         Problem(f"{entry.name}: {entry.words}", claim.text, "see the report; skip other layers, or claim less")
         for claim in claims
         for entry in found
         if claim.name in (entry.name, entry.name.partition(":")[0])
         and (entry.value is None or not COMPARISONS[claim.comparison](entry.value, claim.bound))
-    ]
-    if failed:
-        raise CheckFailed(*failed)
+    )
 
 
 def _in_runtime(runtime: RuntimeProfile) -> tuple[Measured, ...]:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from compressor.errors import CheckFailed, InputError, Problem, input_error
+from compressor.errors import InputError, Problem, input_error
 from compressor.evaluation import Score
 from compressor.runs import Run
 from profiles.comparison import SCHEMA_VERSION, NotMeasured, ProfileReport, RuntimeProfile
@@ -202,13 +202,9 @@ def notes(changes: Changes) -> tuple[str, ...]:
     return changes.how, *(f"Not compared, {entry.what}: {entry.why}." for entry in changes.not_compared)
 
 
-def check(changes: Changes) -> None:
-    """Insist that nothing became worse.
-
-    Raises:
-        CheckFailed: naming every regression.
-    """
-    failed = [
+def regressions(changes: Changes) -> tuple[Problem, ...]:
+    """Everything that became worse."""
+    return tuple(
         Problem(
             f"{row.quantity}: {_exactly(row.before, row.unit)}, now {_exactly(row.now, row.unit)}: {_change(row)}",
             f"at most {_signed(row.tolerance, row.unit)}",
@@ -216,9 +212,7 @@ def check(changes: Changes) -> None:
         )
         for row in changes.rows
         if row.verdict == "regression"
-    ]
-    if failed:
-        raise CheckFailed(*failed)
+    )
 
 
 def _facts(version: int, family: str, task: str, batch: int, place: Environment) -> dict[str, str]:

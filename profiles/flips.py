@@ -176,7 +176,11 @@ def describe(kept: EveryAnswer, split: Split | None, task: Task, labels: Sequenc
 
     answers = _answer_types(kept.expected.numpy(), name, task)
     samples = split.samples if split is not None else ()
-    questions = _without_rare(np.array([question_type(sample.text) for sample in samples] or [""] * len(answers)))
+    if samples and task.open_vocabulary:
+        annotated = np.array([sample.answer_type for sample in samples])
+        answers = np.where(np.isin(annotated, (YES_NO, NUMBER, OTHER)), annotated, answers)
+    asked = [question_type(sample.question_type, 4) or question_type(sample.text) for sample in samples]
+    questions = _without_rare(np.array(asked or [""] * len(answers)))
     total = found.count(np.ones_like(found.changed))
 
     def shown(number: int) -> Flip:
@@ -221,9 +225,9 @@ def answer_type(answer: str) -> str:
     return NUMBER if re.fullmatch(r"\d+([.,]\d+)?", words) else OTHER
 
 
-def question_type(text: str) -> str:
-    """The first two words, in lower case: "how many"."""
-    return " ".join(re.findall(r"[\w']+", text.lower())[:2])[:LONGEST]
+def question_type(text: str, words: int = 2) -> str:
+    """The first words, in lower case: "how many"."""
+    return " ".join(re.findall(r"[\w']+", text.lower())[:words])[:LONGEST]
 
 
 def _without_rare(types: np.ndarray) -> np.ndarray:

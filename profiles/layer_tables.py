@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from profiles.comparison import ProfileReport
 from profiles.layers import LayerTime, LayerTimes
 from profiles.roofline import Peaks, roofline
 from profiles.tables import Row, Table
@@ -58,6 +59,16 @@ def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
     together = Gain("these layers", sum(each.by_macs for each in layers), sum(each.by_time for each in layers))
     by_macs = ms_per_mac * (full.macs - slim.macs) - together.by_macs
     return Gains(layers, together, Gain("all else", by_macs, measured - together.by_time), measured)
+
+
+def layer_tables(profile: ProfileReport) -> list[Table]:
+    """Where the time goes and what each cut brings, in every runtime whose layers were timed."""
+    found = [sums_table(profile.layers)] if profile.layers else []
+    for peak in profile.peaks:
+        timed = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
+        found += [gains_table(timed["full"], timed["slim"], profile.skipped)]
+        found += [layer_table(times, peak) for times in timed.values()]
+    return found
 
 
 def layer_table(times: LayerTimes, peaks: Peaks) -> Table:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from profiles.baseline import Changes, changes_table, notes
 from profiles.comparison import ProfileReport
-from profiles.tables import Table, cost_table, latency_tables, not_measured, uncounted, verdicts
+from profiles.layer_tables import layer_tables
+from profiles.tables import (
+    Table,
+    cost_table,
+    counts_sentences,
+    latency_tables,
+    not_measured,
+    uncounted,
+    verdicts,
+)
 
 
-def to_markdown(report: ProfileReport) -> str:
-    """The whole profile as a Markdown section."""
+def to_markdown(report: ProfileReport, changes: Changes | None = None) -> str:
+    """The whole profile as a Markdown section, with what changed since a baseline."""
     place = report.environment
     versions = ", ".join(f"{package} {version}" for package, version in place.versions.items())
     parts = (
@@ -17,8 +27,12 @@ def to_markdown(report: ProfileReport) -> str:
         f"{report.family}, {report.task}; skipped: {', '.join(report.skipped)}.",
         *_section(cost_table(report)),
         uncounted(report.uncounted),
+        *((bullets(counts_sentences(report.counts)),) if report.counts else ()),
         *(part for latency in latency_tables(report) for part in _section(latency)),
+        *(part for table in layer_tables(report) for part in _section(table)),
         bullets(verdicts(report)),
+        *((*_section(changes_table(changes)), bullets(notes(changes))) if changes else ()),
+        f"`{report.command or 'Python API'}`, {report.date}, seed {report.seed}.",
         f"Measured on {place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}); {versions}.",
         "### Not measured",
         bullets(not_measured(report)),

@@ -25,7 +25,7 @@ from profiles.comparison import PROFILE, NotMeasured, Pair, ProfileReport, Trims
 from profiles.contrasts import Contrast, comparable, contrast
 from profiles.flips import Flips, flips_of, flips_sentence, flips_table
 from profiles.flops import count
-from profiles.layer_tables import gains_table, layer_table, sums_table
+from profiles.layer_tables import layer_tables
 from profiles.markdown import bullets, markdown_table
 from profiles.parts import parameters, without_idle
 from profiles.runtimes import inputs_of
@@ -184,7 +184,8 @@ def build_report(run: Run) -> CompressionReport:
     exports, profile, task = _exports(run), _profile(run), TASKS[manifest.task]
     earlier = _earlier(run)
     costs = earlier.costs if earlier else measure_costs(run)
-    flips = earlier.flips if earlier and earlier.flips else flips_of(run)
+    kept = earlier.flips if earlier else None
+    flips = kept if kept and not kept.note else flips_of(run)
     return CompressionReport(
         run=run.path.name,
         family=manifest.family,
@@ -417,7 +418,7 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
     if report.budget and report.budget.tries:
         found.append(tries_table(report.budget))
     if report.profile:
-        found += [*latency_tables(report.profile), *_layer_tables(report.profile)]
+        found += [*latency_tables(report.profile), *layer_tables(report.profile)]
     if report.exports:
         found.append(exports_table(report))
     if any(entry.gate is not None for entry in report.candidates):
@@ -425,16 +426,6 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
     elif any(entry.score for entry in report.candidates):
         found.append(scores_table(report))
     return tuple(found)
-
-
-def _layer_tables(profile: ProfileReport) -> list[Table]:
-    """Where the time goes and what each cut brings, in every runtime whose layers were timed."""
-    found = [sums_table(profile.layers)] if profile.layers else []
-    for peak in profile.peaks:
-        timed = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
-        found += [gains_table(timed["full"], timed["slim"], profile.skipped)]
-        found += [layer_table(times, peak) for times in timed.values()]
-    return found
 
 
 def split_lines(report: CompressionReport) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from profiles.comparison import Pair, ProfileReport, RuntimeProfile, Trims
+from profiles.agreement import sentence
+from profiles.comparison import AgreementPair, Pair, ProfileReport, RuntimeProfile, Trims
 from profiles.family import FlopsReport
 from profiles.flops import HEADER
 from profiles.latency import Latency
@@ -154,6 +155,11 @@ def verdicts(report: ProfileReport) -> tuple[str, ...]:
 def not_measured(report: ProfileReport) -> tuple[str, ...]:
     """What is missing from the report, each with its reason."""
     return tuple(f"{entry.what}: {entry.why}" for entry in report.not_measured)
+
+
+def counts_sentences(counts: AgreementPair) -> tuple[str, ...]:
+    """How far the three counts of MACs of each model agree."""
+    return tuple(f"MACs of the {which} model: {sentence(getattr(counts, which))}" for which in ("full", "slim"))
 
 
 def uncounted(operators: Iterable[str]) -> str:

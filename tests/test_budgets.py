@@ -33,8 +33,8 @@ from compressor.tasks import TASKS
 from profiles.budgets import budget_sentence, check_budget
 from profiles.flops import count
 from profiles.layer_latency import layer_prices
-from profiles.saving import save_report
 from profiles.runtimes import inputs_of
+from profiles.saving import save_report
 from tests.support import das
 
 LAYERS = tuple(f"En{i}" for i in range(5))

@@ -21,6 +21,7 @@ COMMANDS = (
     "explain",
     "eval",
     "predict",
+    "compare",
     "export",
     "profile",
     "flops",

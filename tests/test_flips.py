@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -309,3 +310,16 @@ def test_an_image_that_is_gone_or_broken_is_none():
     assert thumbnail([Picture("gone", gone)]) is None
     assert thumbnail([Picture("broken", lambda: b"no image")]) is None
     assert thumbnail([]) is None
+
+
+def test_the_types_that_annotations_name_come_first(shared_run):
+    """VQA v2 calls "2 dogs" whatever its annotators did."""
+    split = open_data(shared_run).evaluation.part(range(4))
+    noted = {"answer_type": "number", "question_type": "What is the"}
+    split.samples = (replace(split.samples[0], **noted), replace(split.samples[1], answer_type="?"), *split.samples[2:])
+    right = [sample.labels[0] for sample in split.samples]
+    found = describe(kept(right, [(each + 1) % 20 for each in right], right), split, TASKS["vqa"], shared_run.labels())
+    first, second, *_ = sorted(found.examples, key=lambda flip: flip.sample)
+    assert (first.answer_type, first.question_type) == ("number", "what is the")
+    assert second.answer_type == answer_type(shared_run.labels()[right[1]])
+    assert second.question_type == question_type(split.samples[1].text)

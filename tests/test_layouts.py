@@ -237,7 +237,7 @@ def write_vqa_json(root, images="train2014", top="annotations"):
             rare = n == 4
             answers = ["rare" if rare else "yes"] * 3 + ["Yes", "no"]
             answers = [{"answer": a, "answer_confidence": "yes", "answer_id": i} for i, a in enumerate(answers)]
-            annotation = {"question_id": number, "image_id": n % 2, "answers": answers}
+            annotation = {"question_id": number, "image_id": n % 2, "answers": answers, "answer_type": "yes/no"}
             annotations.append(annotation | {"multiple_choice_answer": "rare" if rare else "Yes."})
         put(root / top / f"v2_OpenEnded_mscoco_{part}_questions.json", {"questions": questions})
         put(root / top / f"v2_mscoco_{part}_annotations.json", {"annotations": annotations})
@@ -257,6 +257,7 @@ def test_official_vqa(tmp_path, images, top):
     assert train.samples[0].pictures[0] is train.samples[2].pictures[0]
     assert first_pictures(train)[:2] == [png(0, "JPEG"), png(1, "JPEG")]
     assert found.splits["val"].samples[0].text == "question 11?"
+    assert {(sample.answer_type, sample.question_type) for sample in train.samples} == {("yes/no", "")}
 
 
 def test_official_vqa_with_faults(tmp_path):

@@ -61,6 +61,7 @@ class Sample:
         pictures: as many as the task has images.
         labels: class numbers of the right answers; empty when they are not public.
         scores: how right each of them is, in (0, 1].
+        answer_type, question_type: as VQA v2's annotation has them; empty where there is none.
     """
 
     text: str
@@ -68,6 +69,8 @@ class Sample:
     pictures: tuple[Picture, ...] = ()
     labels: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
+    answer_type: str = ""
+    question_type: str = ""
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,18 @@ def profile(
 
     Next: [bold]das compare RUN RUN[/], [bold]das predict --image photo.jpg --question "..."[/]
     """
+    import torch
+
     import das
+    from compressor.errors import CheckFailed
+    from compressor.job import choose_device
     from compressor.runs import open_run
     from das.drawing import draw
     from das.render_report import print_report
     from das.terminal import console, print_json, progress, shown
     from profiles import assertions
     from profiles import baseline as baselines
+    from profiles.environment import environment
     from profiles.html import run_html
     from profiles.markdown import to_markdown
     from profiles.profile import choose_runtimes, parity
@@ -78,6 +83,17 @@ def profile(
     chosen = [entry.name for entry in choose_runtimes(runtime or (), device)]
     claimed, opened = assertions.parse(claims or "", chosen), open_run(run)
     before = baselines.read_baseline(baseline) if baseline else None
+    if before:
+        place = environment(choose_device(device).type, threads or torch.get_num_threads())
+        model = opened.manifest
+        baselines.check_comparable(
+            before.profile,
+            family=model.family,
+            task=model.task,
+            batch=batch,
+            runtimes=chosen,
+            environment=place,
+        )
     report = das.profile(
         opened,
         runtimes=chosen,
@@ -93,16 +109,18 @@ def profile(
     )
     changes = baselines.compare(before, baselines.profiled(opened, report)) if before else None
     if json:
-        print_json(report)
+        print_json(baselines.ComparedProfile(**report.model_dump(), baseline=changes) if changes else report)
     elif markdown:
-        typer.echo(to_markdown(report), nl=False)
+        typer.echo(to_markdown(report, changes), nl=False)
     elif html:
         typer.echo(run_html(opened, build_report(opened)), nl=False)
     else:
         print_report(build_report(opened), shown(opened.path), details)
         if changes:
             console.print(draw(baselines.changes_table(changes)))
-    found = assertions.measured(report, parity(opened)), assertions.scored(opened.manifest)
-    assertions.check(claimed, [*found[0], *found[1]])
-    if changes:
-        baselines.check(changes)
+            for line in baselines.notes(changes):
+                console.print(line, style="dim")
+    found = [*assertions.measured(report, parity(opened)), *assertions.scored(opened.manifest)]
+    failed = [*assertions.failures(claimed, found), *(baselines.regressions(changes) if changes else ())]
+    if failed:
+        raise CheckFailed(*failed)

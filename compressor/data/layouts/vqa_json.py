@@ -56,8 +56,8 @@ def read(root: Path, progress: Progress) -> Found:
     for split, part in SPLITS.items():
         files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
         questions = json_list(files[0], "questions")
-        answers = {row.get("question_id"): row["answers"] for row in annotations[split]}
-        samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", answers, classes, pictures)
+        annotated = {row["question_id"]: row for row in annotations[split]}
+        samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, pictures)
         splits[split] = read_rows(files, numbered(files[0], questions), samples, progress, len(questions))
     return Found(NAME, splits, labels)
 
@@ -81,14 +81,19 @@ def _compact(node: dict[str, Any]) -> Any:
 
 
 def _samples(
-    image: str, answers: Mapping[Any, list[str]], classes: Mapping[str, int], pictures: Pictures, row: Row
+    image: str, annotated: Mapping[Any, Row], classes: Mapping[str, int], pictures: Pictures, row: Row
 ) -> list[Sample]:
     number = field(row, "question_id", int)
-    if number not in answers:
+    if number not in annotated:
         raise Unreadable(f"no annotation of question {number}")
     question, picture = text(row, "question"), pictures.named(image.format(field(row, "image_id", int)))
-    labels, scores = soft_answers(answers[number], classes)
-    return [Sample(question, pictures=(picture,), labels=labels, scores=scores)] if labels else []
+    labels, scores = soft_answers(annotated[number]["answers"], classes)
+
+    def noted(name: str) -> str:
+        return sys.intern(str(annotated[number].get(name) or ""))
+
+    kinds = noted("answer_type"), noted("question_type")
+    return [Sample(question, None, (picture,), labels, scores, *kinds)] if labels else []
 
 
 LAYOUT = Layout(NAME, ", ".join(FILES), recognises, read)
