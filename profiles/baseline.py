@@ -130,6 +130,24 @@ def read_baseline(path: Path) -> Profiled:
     return found
 
 
+def open_baseline(path: Path, run: Run, *, batch: int, runtimes: Collection[str], environment: Environment) -> Profiled:
+    """Open a baseline that a new profile of ``run`` can be held against, see :func:`check_comparable`.
+
+    Raises:
+        InputError: it holds no profile, or one whose numbers cannot be compared.
+    """
+    found, made = read_baseline(path), run.manifest
+    check_comparable(
+        found.profile,
+        family=made.family,
+        task=made.task,
+        batch=batch,
+        runtimes=runtimes,
+        environment=environment,
+    )
+    return found
+
+
 def profiled(run: Run, report: ProfileReport) -> Profiled:
     """What a baseline is held against: the run's new profile and its scores."""
     results = run.manifest.results

@@ -70,6 +70,12 @@ class MemoryPair(BaseModel):
         """Peaks on the GPU where the models ran there, else of the two processes."""
         return self.gpu or Pair(full=self.full.peak, slim=self.slim.peak)
 
+    @property
+    def own(self) -> Pair:
+        """The same, of processes without what the interpreter and its libraries take before a model is loaded."""
+        full, slim = (max(1, memory.peak - memory.before) for memory in (self.full, self.slim))
+        return self.gpu or Pair(full=full, slim=slim)
+
 
 class StartedPair(BaseModel):
     """How long the full and the slim model take to be ready."""

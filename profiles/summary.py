@@ -27,7 +27,7 @@ class SummaryRow(BaseModel):
 
 
 def summary(report: CompressionReport) -> tuple[SummaryRow, ...]:
-    """Score, MACs, parameters, weights, and in each runtime that was profiled latency and memory."""
+    """Score, MACs, parameters, weights, and of each runtime that was profiled latency and memory without libraries."""
     return tuple(_rows(report))
 
 
@@ -46,7 +46,7 @@ def _rows(report: CompressionReport) -> Iterator[SummaryRow]:
     for runtime in report.profile.runtimes if report.profile else ():
         yield _times(f"ms, {runtime.name}", runtime.full, runtime.slim, runtime.speedup)
         if runtime.memory:
-            yield _amount(f"memory, {runtime.name}", runtime.memory.peak, "B")
+            yield _amount(f"memory, {runtime.name}", runtime.memory.own, "B")
         if runtime.energy:
             energy = runtime.energy
             yield SummaryRow(

@@ -138,24 +138,30 @@ def test_compress_prints_one_json_document(workshop):
     assert saved == report
 
 
-def test_the_report_in_the_terminal_fits_and_says_what_went(run_here):
+def drawn(run_here, details):
     from das.render_report import print_report
     from das.terminal import console
     from profiles.report import build_report
 
-    run = open_run(run_here)
     with console.capture() as captured:
-        print_report(build_report(run), Path("runs/latest"))
-    text = captured.get()
+        print_report(build_report(open_run(run_here)), Path("runs/latest"), details)
+    return captured.get()
+
+
+def test_the_report_in_the_terminal_is_one_screen_that_says_what_went(run_here):
+    text = drawn(run_here, details=False)
+    assert len(text.splitlines()) <= 40
     assert all(len(line) <= 80 for line in text.splitlines())
-    for layer in run.manifest.plan.layers:
+    for layer in open_run(run_here).manifest.plan.layers:
         assert layer in text
-    for words in (
-        "8 of 12 candidate layers removed",
-        "question-only guesser",
-        "not measured",
-        "MACs (1 MAC = 2 FLOPs)",
-    ):
+    for words in ("8 of 12 candidate layers removed", "slim of full", "█", "Not measured: exports, latency, memory"):
+        assert words in text
+
+
+def test_its_details_have_every_table_and_every_reason(run_here):
+    text = drawn(run_here, details=True)
+    assert all(len(line) <= 80 for line in text.splitlines() if "vqav2_" not in line)  # names of files are not cut
+    for words in ("question-only guesser", "not measured, exports: none yet", "MACs (1 MAC = 2 FLOPs)"):
         assert words in text
 
 

@@ -82,18 +82,10 @@ def profile(
 
     chosen = [entry.name for entry in choose_runtimes(runtime or (), device)]
     claimed, opened = assertions.parse(claims or "", chosen), open_run(run)
-    before = baselines.read_baseline(baseline) if baseline else None
-    if before:
+    before = None
+    if baseline:
         place = environment(choose_device(device).type, threads or torch.get_num_threads())
-        model = opened.manifest
-        baselines.check_comparable(
-            before.profile,
-            family=model.family,
-            task=model.task,
-            batch=batch,
-            runtimes=chosen,
-            environment=place,
-        )
+        before = baselines.open_baseline(baseline, opened, batch=batch, runtimes=chosen, environment=place)
     report = das.profile(
         opened,
         runtimes=chosen,
