@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from compressor.progress import Progress
 from compressor.steps import StepModel
 from exporters.onnx import load_graph
-from exporters.runners import import_onnxruntime
+from exporters.runners import import_onnxruntime, session_options
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 # Exporters trace a wrapper: a step model's modules begin behind its attributes.
@@ -220,8 +220,7 @@ def _onnx_values(
     for name, output in kept.items():
         probed.graph.node.append(helper.make_node("Cast", [name], [output], to=TensorProto.FLOAT))
         probed.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options = session_options()
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(onnx_path.parent))
     session = onnxruntime.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = {value.name: inputs[value.name].contiguous().cpu().numpy() for value in session.get_inputs()}

@@ -17,7 +17,7 @@ from typing import Any
 
 from exporters.divergence import SCOPES
 from exporters.onnx import load_graph
-from exporters.runners import OnnxRunner, import_onnxruntime
+from exporters.runners import OnnxRunner, import_onnxruntime, session_options
 
 SHARED = "shared"
 PART = re.compile(r"\b(?:prologue|epilogue|blocks\.\w+)")
@@ -46,9 +46,7 @@ class KernelRunner(OnnxRunner):
         self._folder = TemporaryDirectory()
         self.optimised = Path(self._folder.name) / "optimised.onnx"
         weights = self.optimised.with_suffix(".data")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        options.intra_op_num_threads = self.threads or 0
+        options = session_options(self.threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(self.optimised.with_name("profile"))
         options.optimized_model_filepath = str(self.optimised)

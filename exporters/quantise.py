@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
 from exporters.onnx import load_graph, needs_data_file
-from exporters.runners import import_onnxruntime
+from exporters.runners import import_onnxruntime, session_options
 
 T = TypeVar("T")
 
@@ -245,8 +245,7 @@ def _largest(
         for operator, output in zip(("ReduceMin", "ReduceMax"), ends, strict=True):
             model.graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
             model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options = session_options()
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(source.parent))
     found = torch.zeros(len(names))
     try:

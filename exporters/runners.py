@@ -321,6 +321,14 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
+def session_options(threads: int | None = None) -> Any:
+    """Options of every ONNX Runtime session of das: CPU ``threads``, PyTorch's number by default, and no remarks."""
+    options = import_onnxruntime().SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    return options
+
+
 def open_session(model: Path | bytes, provider: str, threads: int | None = None) -> Any:
     """An ONNX Runtime session of ``model`` that runs on exactly ``provider``.
 
@@ -328,9 +336,7 @@ def open_session(model: Path | bytes, provider: str, threads: int | None = None)
         EnvironmentProblem: ONNX Runtime is missing, or would run on another provider.
     """
     onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.intra_op_num_threads = threads or 0  # 0: its own choice
+    options = session_options(threads)
     available = onnxruntime.get_available_providers()
     chosen = [(provider, dict(OPTIONS.get(provider, {})))]
     session = onnxruntime.InferenceSession(model, options, providers=chosen) if provider in available else None

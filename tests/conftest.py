@@ -8,6 +8,7 @@ from contextlib import chdir
 from dataclasses import replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never look anything up
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more than they bring, also in processes
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from compressor.runs import LATEST, ROOT, open_run, point_latest_at
 from das.demo import ASSETS, DEMOS, SHIPPED, prepare_demo
 from tests.once import once, use
 
-torch.set_num_threads(1)  # tiny models: threads cost more than they bring
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -219,7 +219,7 @@ def test_answers_in_the_data_play_no_part(sentences):
 
 
 def test_no_report_claims_an_accuracy(unlabelled):
-    result = das("compress", "roberta", "--skip", 2, "--recover", "closed-form", "--calibration", "inputs")
+    result = das("compress", "roberta", "--skip", 2, "--recover", "closed-form", "--calibration", "inputs", "--details")
     assert result.exit_code == 0, result.stderr
     words = " ".join(result.stdout.split())
     assert "gives the full model's answer to" in words
