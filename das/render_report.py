@@ -16,7 +16,7 @@ from compressor.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.drawing import draw
 from das.terminal import WIDTH, console, print_json
-from profiles.report import KEPT, REPLACED, CompressionReport, sentences, split_lines, tables
+from profiles.report import KEPT, REPLACED, CompressionReport, counted, sentences, split_lines, tables
 from profiles.summary import SummaryRow, summary
 from profiles.tables import Table
 
@@ -33,7 +33,7 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
     if details:
         for table in tables(report):
             console.print(draw(table))
-        for line in split_lines(report):
+        for line in (*counted(report), *split_lines(report)):
             console.print(line, style="dim")
         for entry in report.not_measured:
             console.print(f"not measured, {entry.what}: {entry.why}", style="dim")

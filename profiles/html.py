@@ -14,7 +14,7 @@ from profiles.budgets import budget_sentence, tries_table
 from profiles.figures import DARK, LIGHT
 from profiles.flips import flips_sentence
 from profiles.pareto import ParetoReport, pareto
-from profiles.report import REPORT, CompressionReport, accuracy_table, costs_table, exports_table, sentences
+from profiles.report import REPORT, CompressionReport, accuracy_table, costs_table, counted, exports_table, sentences
 from profiles.tables import latency_tables, verdicts
 
 PAGE = "report.html"
@@ -65,6 +65,7 @@ def report_html(
         "latencies": latency_tables(profile) if profile else (),
         "latency_plots": page.latency_plots(profile) if profile else (),
         "costs": costs_table(report),
+        "counted": counted(report),
         "layer_costs": page.layer_costs(report),
         "layers_timed": bool(profile and profile.layers),
         "choice": page.choice_plot(report, log),

@@ -17,7 +17,7 @@ from profiles.layers import BETWEEN, LayerTimes
 from profiles.pareto import ParetoReport
 from profiles.report import BY_HAND, CompressionReport, gates_table, scores_table, split_lines
 from profiles.summary import SummaryRow, summary
-from profiles.tables import Table, quantity
+from profiles.tables import Table, figure, quantity
 
 BOTH = ("full", "slim")
 STATES = {"kept": "kept", "cut": "skipped, an adapter in its place", "fixed": "kept, outside the search"}
@@ -131,7 +131,7 @@ def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
                 latency_figure(runtime),
                 f"latency-{number}",
                 f"Times of calls in {runtime.name}: half of the full model's took at most "
-                f"{_figure(runtime.full.p50_ms)} ms, half of the slim one's {_figure(runtime.slim.p50_ms)} ms",
+                f"{figure(runtime.full.p50_ms)} ms, half of the slim one's {figure(runtime.slim.p50_ms)} ms",
             ),
             f"{runtime.name}: share of calls that took at most so long; full and slim in turns, "
             f"n = {runtime.full.n:,} and {runtime.slim.n:,}. The slowest 1 % may be beyond the right edge.",
@@ -148,8 +148,8 @@ def layer_costs(report: CompressionReport) -> tuple[Costs, ...]:
     found = [_macs(report, next(iter(timed.values()), {}))]
     for runtime, both in timed.items():
         full, slim = ({entry.name: entry.ms for entry in both[which].layers} for which in BOTH)
-        total = "a whole call: " + " -> ".join(f"{_figure(both[which].whole_ms)} ms" for which in BOTH)
-        found.append(_costs(report, f"ms in {runtime}", total, full, slim, _figure))
+        total = "a whole call: " + " -> ".join(f"{figure(both[which].whole_ms)} ms" for which in BOTH)
+        found.append(_costs(report, f"ms in {runtime}", total, full, slim, figure))
     return tuple(found)
 
 
@@ -165,8 +165,8 @@ def choice_plot(report: CompressionReport, log: Sequence[Mapping[str, Any]]) -> 
         return None
     says = "Mean score of the search's subsets that skip each layer and that keep it; the values are in the table"
     caption = "Scores in the search, before any recovery. Names of skipped layers are in colour."
-    figure = scores_figure(scores, report.skipped, report.slim.metric)
-    return Plot(inline_svg(figure, "scores", says), caption)
+    drawn = scores_figure(scores, report.skipped, report.slim.metric)
+    return Plot(inline_svg(drawn, "scores", says), caption)
 
 
 def choice_table(report: CompressionReport) -> Table | None:
@@ -275,11 +275,6 @@ def _changes(name: str, count: FlipCount) -> Changes:
 
 def _percent(part: float, whole: float) -> float:
     return 100 * part / whole if whole else 0.0
-
-
-def _figure(milliseconds: float) -> str:
-    """With three digits or more."""
-    return f"{milliseconds:.{0 if milliseconds >= 100 else 1 if milliseconds >= 10 else 2}f}"
 
 
 def _list(named: Mapping[str, str]) -> str:

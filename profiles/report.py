@@ -29,7 +29,7 @@ from profiles.layer_tables import layer_tables
 from profiles.markdown import bullets, markdown_table
 from profiles.parts import parameters, without_idle
 from profiles.runtimes import inputs_of
-from profiles.tables import Table, costs_of, latency_tables, peaks, quantity, size, verdicts
+from profiles.tables import Table, costs_of, counts_sentences, latency_tables, peaks, quantity, size, verdicts
 
 SCHEMA_VERSION = 1
 REPORT, MARKDOWN = "report.json", "report.md"
@@ -444,13 +444,20 @@ def _split(split: Mapping[str, Any], samples: str) -> str:
     return f"{found}, fingerprint {split['fingerprint']}{beside}"
 
 
+def counted(report: CompressionReport) -> tuple[str, ...]:
+    """What the MACs leave out, and how far the three counts of them agree."""
+    counts = report.profile.counts if report.profile else None
+    left_out = "Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."
+    return (left_out, *(counts_sentences(counts) if counts else ()))
+
+
 def report_markdown(report: CompressionReport) -> str:
     """The report as a Markdown page."""
     parts = [f"# {report.checkpoint}: {len(report.skipped)} layers skipped", bullets(sentences(report))]
     parts.append("```text\n" + "\n".join(report.picture) + f"\n\n{KEPT} kept   {REPLACED} skip adapter\n```")
     for table in tables(report):
         parts += [f"## {table.title}", markdown_table(table.header, table.rows)]
-    parts += ["Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."]
+    parts += [bullets(counted(report))]
     if report.not_measured:
         parts += ["## Not measured", bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
     parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *split_lines(report)])]

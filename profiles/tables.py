@@ -90,6 +90,7 @@ def latency_tables(report: ProfileReport) -> tuple[Table, ...]:
     asked, ready = report.questions, [entry for entry in report.runtimes if entry.started]
     found = [latency_table(report)]
     found += [starting_table(ready)] if ready else []
+    found += [memory_table(entries)] if (entries := [entry for entry in report.runtimes if entry.memory]) else []
     found += [questions_table(asked)] if asked else []
     axes = dict.fromkeys(point.axis for point in report.sweeps)
     return (*found, *(sweep_table([point for point in report.sweeps if point.axis == axis]) for axis in axes))
@@ -110,14 +111,25 @@ def starting_table(runtimes: Sequence[RuntimeProfile]) -> Table:
     return Table("From the files to the first answer", ("", "load, s", "first call, s", "J per call"), tuple(rows))
 
 
+def memory_table(runtimes: Sequence[RuntimeProfile]) -> Table:
+    """Resident memory of each process: with its libraries, with the model loaded, and at the peak of a call."""
+    rows = []
+    for runtime in runtimes:
+        for which in ("full", "slim"):
+            memory = getattr(runtime.memory, which)
+            loaded, activations = ("" if x is None else size(x) for x in (memory.loaded, memory.activations))
+            rows.append((f"{runtime.name}, {which}", size(memory.before), loaded, size(memory.peak), activations))
+    return Table("Memory of each process", ("", "libraries", "model loaded", "peak", "activations"), tuple(rows))
+
+
 def sweep_table(points: Sequence[SweepPoint]) -> Table:
     """Full and slim at every value of one setting, in every runtime."""
     rows = [
         (
             f"{point.runtime}, {point.value}",
-            _figure(point.full.p50_ms),
-            _figure(point.slim.p50_ms),
-            _figure(point.slim.throughput),
+            figure(point.full.p50_ms),
+            figure(point.slim.p50_ms),
+            figure(point.slim.throughput),
             f"{point.speedup.ratio:.2f}x",
             f"{point.speedup.low:.2f}-{point.speedup.high:.2f}",
         )
@@ -174,12 +186,12 @@ def _row(name: str, pair: Pair, like: int | None = None, unit: str = "") -> Row:
 
 
 def _times(latency: Latency, on_gpu: bool) -> Row:
-    times = tuple(map(_figure, (latency.p50_ms, latency.p90_ms, latency.p99_ms)))
-    events = "" if latency.gpu_p50_ms is None else _figure(latency.gpu_p50_ms)
-    return *times, *((events,) if on_gpu else ()), f"{latency.spread:.1%}", str(latency.n), _figure(latency.throughput)
+    times = tuple(map(figure, (latency.p50_ms, latency.p90_ms, latency.p99_ms)))
+    events = "" if latency.gpu_p50_ms is None else figure(latency.gpu_p50_ms)
+    return *times, *((events,) if on_gpu else ()), f"{latency.spread:.1%}", str(latency.n), figure(latency.throughput)
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Three or more digits that mean something: 1402, 31.4, 4.21."""
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
