@@ -32,6 +32,7 @@ from compressor.trims import trim
 from exporters.attention import FORMS
 from exporters.onnx import export_onnx
 from exporters.precision import PRECISIONS
+from profiles.exported import ONNX
 from profiles.flops import count
 from profiles.latency import Clock, Latency, cuda_clock, measure, speedup, wall_clock
 from profiles.markdown import markdown_table
@@ -70,13 +71,13 @@ class Way:
         """``model`` in this precision, and its ONNX file with fused attention, made where it is needed and missing."""
         precision = PRECISIONS[self.precision]
         file = path.with_suffix(f"{precision.suffix}.onnx")
-        if RUNTIMES[self.runtime].needs_onnx and not file.exists():
+        if RUNTIMES[self.runtime].executes is ONNX and not file.exists():
             export_onnx(model, file, example_inputs(model.dims), form=FORMS["fused"], precision=precision)
         return Subject(lambda: deepcopy(model).to(precision.dtype), file)
 
     def read(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Samples as they are read: by PyTorch in the precision of the weights, by an ONNX graph in float32."""
-        dtype = torch.float32 if RUNTIMES[self.runtime].needs_onnx else PRECISIONS[self.precision].dtype
+        dtype = torch.float32 if RUNTIMES[self.runtime].executes is ONNX else PRECISIONS[self.precision].dtype
         return {name: x.to(dtype) if x.is_floating_point() else x for name, x in samples.items()}
 
 

@@ -81,7 +81,7 @@ def compared(run: Run, runtime: str, others: str, seconds: float, threads: int) 
             run=run.path,
             which=which,
             runtime=runtime,
-            onnx=onnx[which],
+            file=onnx[which],
             threads=threads,
             device="cpu",
             setting=Setting(),

@@ -355,7 +355,7 @@ def check_options(settings: Settings) -> None:
         raise UsageError(*problems)
     if settings.runtime == UNTIMED:
         raise environment_problem(
-            "--runtime trt: das does not time TensorRT engines (trtexec does, on the GPU they were built for)",
+            "--runtime trt: das does not time single layers in TensorRT, which a latency budget is made of",
             f"a runtime that layers can be timed on: {', '.join(RUNTIMES)}",
             "--runtime onnx, or another budget: --max-macs 0.7x",
         )

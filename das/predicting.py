@@ -122,7 +122,7 @@ def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tenso
         InputError: the run has no export for that runtime in that precision that takes these texts.
         EnvironmentProblem: no TensorRT can be used here.
     """
-    from exporters.export import EXPORTS, file_name
+    from exporters.export import EXPORTS, file_name, plan_name
     from exporters.inputs import VARYING
     from exporters.precision import PRECISIONS
     from exporters.runners import OnnxRunner, TensorRTRunner, TorchRunner
@@ -133,12 +133,8 @@ def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tenso
     if runtime == "torch":
         return TorchRunner(run.load_slim(), "cpu"), VARYING
     if runtime == "trt":
-        tag = find_target().tag
-
-        def plan_name(fixed: Fixed) -> str:
-            return f"model.{precision}{fixed.suffix}.{tag}.plan"
-
-        plan, fixed = _exported(folder, plan_name, inputs, f"--trt --precision {precision}")
+        engine = partial(plan_name, PRECISIONS[precision], find_target())
+        plan, fixed = _exported(folder, engine, inputs, f"--trt --precision {precision}")
         return TensorRTRunner(plan), fixed
     if precision == "fp32" and has_split(folder):
         return split_runner(folder), VARYING

@@ -99,6 +99,11 @@ def file_name(precision: Precision, fixed: Fixed = VARYING, infix: str = "") -> 
     return f"model{precision.suffix}{infix}{fixed.suffix}.onnx"
 
 
+def plan_name(precision: Precision, target: Target, fixed: Fixed = VARYING) -> str:
+    """Of a TensorRT engine: ``model.fp16.sm90.plan``, ``model.fp32.b1.rtx.plan``."""
+    return f"model.{precision.name}{fixed.suffix}.{target.tag}.plan"
+
+
 def export(
     model: StepModel,
     samples: Mapping[str, Tensor],
@@ -316,7 +321,7 @@ def _onnx_exported(path: Path, seconds: float, parity: Parity, *notes: str) -> E
 
 
 def _export_tensorrt(job: _Job, onnx: Path, target: Target) -> Exported:
-    plan = job.folder / f"model.{job.precision.name}{job.fixed.suffix}.{target.tag}.plan"
+    plan = job.folder / plan_name(job.precision, target, job.fixed)
     with staged(plan) as temporary:
         engine = build_engine(
             onnx,

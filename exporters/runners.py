@@ -24,6 +24,7 @@ from exporters.onnx import OUTPUT
 
 DEVICES: Mapping[str, str] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 """Where ONNX Runtime's execution providers read and write."""
+PROVIDERS = {device: provider for provider, device in DEVICES.items()}
 OPTIONS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # fp32 means fp32
 
 

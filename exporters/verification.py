@@ -24,12 +24,10 @@ from exporters.judging import CHECKED_SIZES, judge
 from exporters.onnx import load_graph
 from exporters.parity import RECORD, Comparison, Parity, parity_failure, read_record, record_of, versions_of
 from exporters.precision import PRECISIONS, Precision
-from exporters.runners import DEVICES, OnnxRunner, Runner, TensorRTRunner, require_provider
+from exporters.runners import PROVIDERS, OnnxRunner, Runner, TensorRTRunner, require_provider
 from exporters.split import REST, locate_in_parts, split_runner
 from exporters.staging import staged
 from exporters.tensorrt import audit_plan, passport_of, read_passport
-
-PROVIDERS = {device: provider for provider, device in DEVICES.items()}
 
 
 class Verified(BaseModel):

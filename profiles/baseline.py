@@ -29,6 +29,7 @@ from profiles.tables import Table, quantity
 TOLERANCE = 0.05  # of times and memory: two processes that do the same differ by so much
 FILE_TOLERANCE = 16 * 1024  # bytes; the metadata of an ONNX file names versions and the errors that were measured
 TIMED_BY = ("python", "torch", "onnxruntime", "onnxruntime-gpu")  # packages that times depend on
+ENGINES_BY = {"tensorrt": ("tensorrt", "tensorrt-rtx")}  # and those of one runtime alone
 FIX = "measure as the baseline was, or make a new one here: das profile, and keep its profile.json"
 
 Unit = Literal["", "B", "ms", "share", "points"]
@@ -163,15 +164,16 @@ def check_comparable(
         InputError: naming all that differs: model, batch, machine, threads, the packages that run the models, or the
             version of the report, on which depends how it was measured.
     """
-    then = _facts(before.schema_version, before.family, before.task, before.batch, before.environment)
-    here = _facts(SCHEMA_VERSION, family, task, batch, environment)
+    timed = [runtime.name for runtime in before.runtimes]
+    shared = set(timed) & set(runtimes)
+    then = _facts(before.schema_version, before.family, before.task, before.batch, before.environment, shared)
+    here = _facts(SCHEMA_VERSION, family, task, batch, environment, shared)
     problems = [
         Problem(f"the baseline has {name} {then[name]}", f"{name} {value}, as here", FIX)
         for name, value in here.items()
         if then[name] != value
     ]
-    timed = [runtime.name for runtime in before.runtimes]
-    if not set(timed) & set(runtimes):
+    if not shared:
         found = f"the baseline was measured in {' and '.join(timed) or 'no runtime'}"
         problems.append(Problem(found, f"one of: {', '.join(runtimes)}", FIX))
     if problems:
@@ -233,10 +235,13 @@ def regressions(changes: Changes) -> tuple[Problem, ...]:
     )
 
 
-def _facts(version: int, family: str, task: str, batch: int, place: Environment) -> dict[str, str]:
+def _facts(
+    version: int, family: str, task: str, batch: int, place: Environment, runtimes: Collection[str]
+) -> dict[str, str]:
     """What must be the same in two profiles for their times to be compared."""
     own = {name: str(getattr(place, name)) for name in ("device", "machine", "processor", "cores", "threads")}
-    packages = {package: place.versions.get(package, "not installed") for package in TIMED_BY}
+    timed_by = (*TIMED_BY, *(package for runtime in runtimes for package in ENGINES_BY.get(runtime, ())))
+    packages = {package: place.versions.get(package, "not installed") for package in timed_by}
     return {"schema version": str(version), "family": family, "task": task, "batch": str(batch), **own, **packages}
 
 

@@ -89,8 +89,8 @@ class StartedPair(BaseModel):
 class RuntimeProfile(BaseModel):
     """Full against slim in one runtime, each in a process of its own.
 
-    ``file_bytes`` are the ONNX files where it reads those, else the weights. ``conditions`` are those of the machine
-    during the timing, ``remark`` what is to be known of them. What an older das did not measure is None.
+    ``file_bytes`` are the exported files where it executes those, else the weights. ``conditions`` are those of the
+    machine during the timing, ``remark`` what is to be known of them. What an older das did not measure is None.
     """
 
     model_config = ConfigDict(frozen=True)

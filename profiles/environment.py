@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from compressor.runs import versions
 
-PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnx", "fvcore")
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "onnx", "fvcore")
 
 
 class Environment(BaseModel):

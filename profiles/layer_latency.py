@@ -22,6 +22,7 @@ from compressor.surgery import new_skip_adapter
 from exporters.inputs import trimmed
 from exporters.onnx import export_onnx, export_part
 from profiles.budgets import BUDGET_RUNTIMES
+from profiles.exported import ONNX
 from profiles.latency import Call, cuda_clock, measure, wall_clock
 from profiles.profile import choose_runtimes
 from profiles.runtimes import Subject
@@ -79,7 +80,7 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
         calls: dict[str, Call] = {}
         for form, part in progress.track(parts.items(), f"Preparing layers for {runtime.name}", len(parts)):
             path = Path(folder) / f"{len(calls)}.onnx"
-            if runtime.needs_onnx:
+            if runtime.executes is ONNX:
                 _export(part, path)
             subject = Subject(partial(_module, part), path)
             runner = stack.enter_context(runtime.open(subject, job.device.type, torch.get_num_threads()))

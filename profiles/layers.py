@@ -246,8 +246,9 @@ _MARKS: Mapping[str, tuple[Callable[[], Any], Callable[[Any, Any], float]]] = {
 def _in_onnxruntime(
     subject: Subject, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
 ) -> _Watched:
-    alone = stack.enter_context(OnnxRunner(subject.onnx, threads=threads))
-    watched = stack.enter_context(KernelRunner(subject.onnx, threads=threads))
+    assert subject.file
+    alone = stack.enter_context(OnnxRunner(subject.file, threads=threads))
+    watched = stack.enter_context(KernelRunner(subject.file, threads=threads))
 
     def taken(whole_ms: float) -> dict[str, list[float]]:
         parts = {"epilogue": HEAD}

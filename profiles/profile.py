@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,10 +16,10 @@ from compressor.families import FAMILIES
 from compressor.job import choose_device
 from compressor.progress import QUIET, Progress
 from compressor.runs import Run, cannot_write, write_json
-from exporters.export import EXPORTS, export, file_name
+from compressor.steps import StepModel
+from exporters.export import EXPORTS
 from exporters.onnx import weight_bytes
 from exporters.parity import RECORD
-from exporters.precision import PRECISIONS
 from exporters.split import check_splittable, export_split, has_split
 from exporters.staging import bytes_of
 from profiles.agreement import Agreement, agreement
@@ -35,6 +35,7 @@ from profiles.comparison import (
     Trims,
 )
 from profiles.environment import environment
+from profiles.exported import ONNX, make_full, make_slim
 from profiles.flops import Macs, count
 from profiles.layers import LayerTimes, layer_times, unseen, work_of
 from profiles.parts import parameters, without_idle
@@ -45,7 +46,19 @@ from profiles.sweeps import Sweep
 from profiles.timing import time_pair, time_sweep
 from profiles.worker import FULL, SLIM, Setting, WorkerRequest
 
+QUESTIONED = "onnxruntime"  # what questions on one image are timed in
 SWEEP_SHARE = 0.25  # of the time of the main comparison, for each point of a sweep
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Full or slim: how to load it, and where its exports are or will be."""
+
+    load: Callable[[], StepModel]
+    exports: Path
+
+    def in_runtime(self, runtime: Runtime) -> Subject:
+        return Subject(self.load, runtime.file_in(self.exports))
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class _Bench:
     """What stays the same while one runtime after the other is measured."""
 
     run: Run
-    subjects: Mapping[str, Subject]
+    models: Mapping[str, _Model]
     batch: int
     threads: int
     seconds: float
@@ -91,8 +104,9 @@ def profile(
     Full and slim are loaded into a process of their own each and take turns. A machine so noisy that the speed-up's
     interval stays wide is measured up to three times as long, and the report says so.
 
-    Where a runtime needs ONNX files and nobody made them yet, slim is exported to the run's ``exports`` and full to
-    ``exports/full``, each compared with PyTorch as ``das export`` does.
+    Where a runtime executes ONNX files and nobody made them yet, slim is exported to the run's ``exports`` and full to
+    ``exports/full``, in fp32, each compared with PyTorch as ``das export`` does. An engine of slim must be there; the
+    files of full are made like those of slim.
 
     Args:
         run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
@@ -110,9 +124,9 @@ def profile(
 
     Raises:
         UsageError: unknown runtime, a number that cannot be, or a model that has no vision tower to put apart.
-        InputError: the full checkpoint is gone or has changed.
-        EnvironmentProblem: a device or runtime that was asked for is not here, or the ONNX files cannot be written.
-        CheckFailed: an ONNX file that was made on the way does not answer as its model does.
+        InputError: the full checkpoint is gone or has changed, or there is no engine of slim for TensorRT.
+        EnvironmentProblem: a device or runtime that was asked for is not here, or the exports cannot be written.
+        CheckFailed: an export that was made on the way does not answer as its model does.
     """
     chosen = choose_runtimes(runtimes, device)
     numbers = {"batch": batch, "threads": threads, "seconds": seconds, "questions-per-image": questions_per_image}
@@ -120,17 +134,17 @@ def profile(
     if questions_per_image:
         family = FAMILIES[run.manifest.family]
         check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
-        choose_runtimes(["onnxruntime"], device)
-    place, folder, onnx = choose_device(device).type, run.path / EXPORTS, file_name(PRECISIONS["fp32"])
-    subjects = {
-        FULL: Subject(lambda: without_idle(run.load_full()), folder / FULL / onnx),
-        SLIM: Subject(run.load_slim, folder / onnx),
+        choose_runtimes([QUESTIONED], device)
+    place, folder = choose_device(device).type, run.path / EXPORTS
+    models = {
+        FULL: _Model(lambda: without_idle(run.load_full()), folder / FULL),
+        SLIM: _Model(run.load_slim, folder),
     }
     with _cpu_threads(threads) as used:
-        bench = _Bench(run, subjects, batch, used, seconds, place, progress, questions_per_image)
+        bench = _Bench(run, models, batch, used, seconds, place, progress, questions_per_image)
         measured_in = environment(place, used)
-        needs_onnx = bool(questions_per_image) or any(runtime.needs_onnx for runtime in chosen)
-        counted = {which: _count(which, bench, needs_onnx) for which in subjects}
+        questioned = (RUNTIMES[QUESTIONED],) if questions_per_image else ()
+        counted = {which: _count(which, bench, (*questioned, *chosen)) for which in (SLIM, FULL)}
         with progress.stage("counting MACs of the slim model without its trims"):
             untrimmed = count(run.load_saved(), inputs_of(run, 1)).total
         compared = [_compare(runtime, bench, counted) for runtime in chosen]
@@ -223,20 +237,23 @@ def _cpu_threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _count(which: str, bench: _Bench, needs_onnx: bool) -> _Counted:
-    """Count one model, which is exported on the way where its ONNX file is wanted and missing."""
-    subject, samples = bench.subjects[which], bench.run.samples()
-    model = subject.load()
+def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
+    """Count one model, which is exported on the way where a file is missing that one of the runtimes executes."""
+    folder, samples = bench.models[which].exports, bench.run.samples()
+    model = bench.models[which].load()
     with bench.progress.stage(f"counting MACs of the {which} model"):
         inputs = inputs_of(bench.run, 1)
         macs = count(model, inputs)
         counts = agreement(model, inputs, macs)
-    if needs_onnx and not subject.onnx.exists():
-        bench.progress.say(f"exporting the {which} model to ONNX, to time it")
-        export(model, samples, subject.onnx.parent, ["onnx"], progress=bench.progress)
-    if bench.questions and not has_split(subject.onnx.parent):
+    for executed in (runtime.executes for runtime in runtimes if runtime.executes):
+        if which == SLIM:
+            make_slim(executed, model, samples, folder, bench.progress)
+        else:
+            slim = bench.models[SLIM].exports / executed.name()
+            make_full(executed, model, samples, folder, slim, bench.progress)
+    if bench.questions and not has_split(folder):
         bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
-        export_split(model, subject.onnx.parent, samples, progress=bench.progress)
+        export_split(model, folder, samples, progress=bench.progress)
     return _Counted(macs, counts, parameters(model), weight_bytes(model))
 
 
@@ -245,16 +262,14 @@ def _compare(
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
     """Full and slim in one runtime, and what could not be measured there."""
     timed = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
+    files = {which: runtime.file_in(model.exports) for which, model in bench.models.items()}
     found = RuntimeProfile(
         name=runtime.name,
         full=timed.times[FULL],
         slim=timed.times[SLIM],
         speedup=timed.speedup,
         file_bytes=Pair(
-            **{
-                which: bytes_of(subject.onnx) if runtime.needs_onnx else counted[which].weight_bytes
-                for which, subject in bench.subjects.items()
-            }
+            **{which: bytes_of(file) if file else counted[which].weight_bytes for which, file in files.items()}
         ),
         memory=MemoryPair(**timed.memory) if timed.memory else None,
         started=StartedPair(**timed.started),
@@ -273,12 +288,12 @@ def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
             run=bench.run.path,
             which=which,
             runtime=runtime.name,
-            onnx=subject.onnx,
+            file=runtime.file_in(model.exports),
             threads=bench.threads,
             device=bench.device,
             setting=Setting(batch=bench.batch),
         )
-        for which, subject in bench.subjects.items()
+        for which, model in bench.models.items()
     }
 
 
@@ -287,7 +302,7 @@ def _layers(
 ) -> tuple[tuple[Peaks, ...], tuple[LayerTimes, ...], list[NotMeasured]]:
     """The machine's peaks and the layers of full and slim in every runtime that shows them."""
     inputs = inputs_of(bench.run, 1)
-    work = {which: work_of(subject.load(), inputs) for which, subject in bench.subjects.items()}
+    work = {which: work_of(model.load(), inputs) for which, model in bench.models.items()}
     peaks: list[Peaks] = []
     found: list[LayerTimes] = []
     missing: list[NotMeasured] = []
@@ -298,7 +313,7 @@ def _layers(
         peaks.append(measure_peaks(runtime.name, bench.device, bench.threads))
         found += layer_times(
             runtime.name,
-            bench.subjects,
+            {which: model.in_runtime(runtime) for which, model in bench.models.items()},
             work,
             inputs,
             device=bench.device,
@@ -312,7 +327,7 @@ def _layers(
 def _questions(bench: _Bench) -> Questions:
     assert bench.questions
     return measure_questions(
-        {which: subject.onnx for which, subject in bench.subjects.items()},
+        {which: model.exports / ONNX.name() for which, model in bench.models.items()},
         inputs_of(bench.run, bench.questions),
         device=bench.device,
         threads=bench.threads,
@@ -331,7 +346,6 @@ def _left_out(chosen: Sequence[Runtime], device: str) -> list[NotMeasured]:
         reasons["CPU"] = "measured on the GPU; --device cpu"
     else:
         reasons["GPU"] = "--device cuda" if torch.cuda.is_available() else "this machine has no CUDA device"
-    reasons["TensorRT"] = "das profile does not time engines; trtexec does, on the GPU they were built for"
     return [NotMeasured(what=what, why=why) for what, why in reasons.items()]
 
 

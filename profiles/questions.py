@@ -11,10 +11,9 @@ from torch import Tensor
 
 from compressor.progress import QUIET, Progress
 from exporters.inputs import IMAGE_INPUTS
-from exporters.runners import OnnxRunner
+from exporters.runners import PROVIDERS, OnnxRunner
 from exporters.split import split_runner
 from profiles.latency import Call, Latency, Speedup, measure, speedup
-from profiles.runtimes import PROVIDERS
 
 
 class WholeAndSplit(BaseModel):

@@ -9,22 +9,30 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compressor.errors import EnvironmentProblem, Problem
+from compressor.errors import EnvironmentProblem, Problem, environment_problem
 from compressor.job import choose_device
 from compressor.runs import Run
 from compressor.steps import StepModel
 from exporters.inputs import trimmed
-from exporters.runners import DEVICES, OnnxRunner, Runner, TorchRunner, require_compiler, require_provider
-
-PROVIDERS = {device: provider for provider, device in DEVICES.items()}
+from exporters.runners import (
+    PROVIDERS,
+    OnnxRunner,
+    Runner,
+    TensorRTRunner,
+    TorchRunner,
+    require_compiler,
+    require_provider,
+)
+from exporters.tensorrt import find_target
+from profiles.exported import ENGINE, ONNX, ExportedFile
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model of a comparison: how to load it, and where its ONNX file is or will be."""
+    """One model of a comparison: how to load it, and the exported file of it that the runtime executes, if any."""
 
     load: Callable[[], StepModel]
-    onnx: Path
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -35,19 +43,23 @@ class Runtime:
         name: as users type it.
         package: the module to import.
         check: takes "cpu" or "cuda" and raises an EnvironmentProblem when the runtime cannot run there.
-        needs_onnx: whether it executes the ONNX file.
         seen_by_torch: whether PyTorch's CUDA events and memory counters see its work.
         open: subject, device ("cpu" or "cuda") and CPU threads to a runner that is still to be entered.
+        executes: which exported file; None for the model itself.
         by_default: whether it is used when none is named.
     """
 
     name: str
     package: str
     check: Callable[[str], object]
-    needs_onnx: bool
     seen_by_torch: bool
     open: Callable[[Subject, str, int], Runner]
+    executes: ExportedFile | None = None
     by_default: bool = True
+
+    def file_in(self, folder: Path) -> Path | None:
+        """The file that it executes of a folder of exports, whether it is there or not; None for the model itself."""
+        return folder / self.executes.name() if self.executes else None
 
 
 def obstacles(device: str) -> dict[str, Problem]:
@@ -92,7 +104,20 @@ def _own(model: StepModel) -> StepModel:
 
 
 def _open_onnxruntime(subject: Subject, device: str, threads: int) -> Runner:
-    return OnnxRunner(subject.onnx, PROVIDERS[device], threads)
+    assert subject.file
+    return OnnxRunner(subject.file, PROVIDERS[device], threads)
+
+
+def _open_tensorrt(subject: Subject, device: str, threads: int) -> Runner:
+    assert subject.file
+    return TensorRTRunner(subject.file)
+
+
+def _can_run_engines(device: str) -> None:
+    if device != "cuda":
+        found = f"TensorRT runs on GPUs, and this is the {device}"
+        raise environment_problem(found, "a GPU", "--device cuda, on a machine with one")
+    find_target()
 
 
 RUNTIMES: dict[str, Runtime] = {
@@ -102,7 +127,6 @@ RUNTIMES: dict[str, Runtime] = {
             "torch",
             package="torch",
             check=choose_device,
-            needs_onnx=False,
             seen_by_torch=True,
             open=_open_torch,
         ),
@@ -110,18 +134,26 @@ RUNTIMES: dict[str, Runtime] = {
             "onnxruntime",
             package="onnxruntime",
             check=lambda device: require_provider(PROVIDERS[device]),
-            needs_onnx=True,
             seen_by_torch=False,
             open=_open_onnxruntime,
+            executes=ONNX,
         ),
         Runtime(
             "compile",
             package="torch",
             check=_can_compile,
-            needs_onnx=False,
             seen_by_torch=True,
             open=_open_compiled,
             by_default=False,  # compiling a large model takes minutes
+        ),
+        Runtime(
+            "tensorrt",
+            package="torch",  # TensorRT itself comes with the engine: which of its packages, the passport says
+            check=_can_run_engines,
+            seen_by_torch=False,
+            open=_open_tensorrt,
+            executes=ENGINE,
+            by_default=False,  # building the full model's engine takes minutes
         ),
     )
 }

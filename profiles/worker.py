@@ -50,14 +50,14 @@ class Setting(BaseModel):
 
 
 class WorkerRequest(BaseModel):
-    """Which model of which run, "full" or "slim", where and how it is run."""
+    """Which model of which run, "full" or "slim", where and how it is run; ``file`` if it is an exported one."""
 
     model_config = ConfigDict(frozen=True)
 
     run: Path
     which: str
     runtime: str
-    onnx: Path
+    file: Path | None
     threads: int
     device: str
     setting: Setting
@@ -199,7 +199,7 @@ class _Subject:
         load = {FULL: lambda: without_idle(self.run.load_full()), SLIM: self.run.load_slim}[request.which]
         inputs = inputs_for(self.run, request.setting)
         self.before, started = resident(), time.perf_counter()
-        self.runner = self.runtime.open(Subject(load, request.onnx), request.device, request.threads)
+        self.runner = self.runtime.open(Subject(load, request.file), request.device, request.threads)
         self.runner.open()
         self.bound: Bound = self.runner.bind(inputs)
         loaded = time.perf_counter()

@@ -36,6 +36,7 @@ from profiles.layer_latency import layer_prices
 from profiles.runtimes import inputs_of
 from profiles.saving import save_report
 from tests.support import das
+from tests.workers import in_threads
 
 LAYERS = tuple(f"En{i}" for i in range(5))
 SCOPE = "FL3-5,FV3-5"
@@ -306,7 +307,7 @@ def test_a_resumed_drop_ends_where_an_uninterrupted_one_does(workshop, ctrl_c_ar
         assert all((value == weights[name]).all() for name, value in resumed.load_slim().state_dict().items())
 
 
-@pytest.mark.parametrize(("runtime", "scope"), [("torch", "all"), ("onnx", "fusion")])
+@pytest.mark.parametrize(("runtime", "scope"), [("torch", "all"), ("onnx", "FL0,FL5,FV0")])
 def test_prices_of_layers_are_measured(workshop, runtime, scope):
     job = prepare(settings(max_latency="0.9x", runtime=runtime, scope=scope))
     prices = layer_prices(job, seconds=0.1)
@@ -318,6 +319,7 @@ def test_prices_of_layers_are_measured(workshop, runtime, scope):
 
 def test_a_latency_budget_from_measured_layers_to_a_measured_model(workshop, monkeypatch):
     monkeypatch.setattr("profiles.budgets.SECONDS", 0.2)
+    in_threads(monkeypatch)
     asked = {"max_latency": "0.99x", "runtime": "torch", "at": "p90"}
     with suppress(CheckFailed):  # a busy machine may miss it; the run is kept
         api.compress("meter.ckpt", task="vqa", **asked, recover="none", scope="FL5,FV5")

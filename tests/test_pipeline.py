@@ -144,12 +144,8 @@ class InterruptAt(Progress):
 @pytest.mark.parametrize(
     ("strategy", "stage", "step"),
     [
-        ("das", "Searching", 3),
         ("das", "Searching", 17),
-        ("das", "Recovering", 5),
-        ("auto", "Scoring", 100),
         ("auto", "on 128 samples", 5),
-        ("greedy", "Scoring 9 subsets", 4),
     ],
 )
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(workshop, strategy, stage, step):

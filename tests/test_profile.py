@@ -3,7 +3,9 @@
 import itertools
 import json
 import os
+import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,17 +16,20 @@ from typer.testing import CliRunner
 
 import profiles.profile
 from compressor.checkpoints import sha256
-from compressor.errors import EnvironmentProblem, UsageError, environment_problem
+from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation import Score
 from compressor.families.meter import build
 from compressor.finetuning import save_public_checkpoint
 from compressor.loading import load_checkpoint
 from compressor.progress import Progress
-from compressor.runs import Manifest, Results, Source, save_run
+from compressor.runs import Manifest, Results, Source, open_run, save_run
 from compressor.surgery import make_plan, remove_layers
+from exporters.export import export
 from exporters.onnx import weight_bytes
-from exporters.parity import Comparison, record
+from exporters.parity import Comparison, read_record, record
+from exporters.runners import OnnxRunner
 from exporters.split import has_split
+from exporters.tensorrt import TENSORRT, Target, read_passport
 from profiles import assertions, latency, runtimes, timing
 from profiles.comparison import MemoryPair, ProfileReport
 from profiles.markdown import to_markdown
@@ -268,7 +273,7 @@ def test_a_whole_profile(run, report):
         assert min(entry.started.full.load_seconds, entry.started.slim.first_call_seconds) > 0
         assert 0 <= entry.conditions.others <= 1
     missing = {entry.what for entry in report.not_measured}
-    assert {"GPU", "TensorRT"} <= missing
+    assert {"GPU", "tensorrt"} <= missing
     assert report.environment.threads == 1
     assert (report.command, report.checkpoint_sha256) == ("das profile", run.manifest.source.sha256)
     swept = [(point.axis, point.value, point.runtime) for point in report.sweeps]
@@ -399,10 +404,57 @@ def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, thr
 @pytest.mark.skipif("CUDAExecutionProvider" in get_available_providers(), reason="a GPU build of ONNX Runtime")
 def test_a_gpu_machine_with_the_cpu_build_of_onnxruntime_measures_torch(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(runtimes, "find_target", lambda: Target(TENSORRT, ("SM90",), "a GPU"))
     assert [entry.name for entry in choose_runtimes(())] == ["torch"]
     assert [entry.name for entry in choose_runtimes((), "cpu")] == ["torch", "onnxruntime"]
     with pytest.raises(EnvironmentProblem, match="would use none"):
         choose_runtimes(["torch", "onnxruntime"])
+
+
+def copied(run, folder):
+    shutil.copytree(run.path, folder / "run")
+    return open_run(folder / "run")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_engines_are_timed_on_a_gpu_only(run):
+    with pytest.raises(EnvironmentProblem, match="TensorRT runs on GPUs"):
+        choose_runtimes(["tensorrt"])
+    assert das(run, "--runtime", "tensorrt").exit_code == 5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there: the engine would be of another kind")
+def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, threads, monkeypatch):
+    """Real engines, of TensorRT-RTX; ONNX Runtime takes the place of the GPU that would run them."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: no engine can be built here")
+    run, opened = copied(run, tmp_path), []
+
+    def open_graph(subject, device, threads):
+        opened.append(subject.file)
+        return OnnxRunner(subject.file.with_name("model.onnx"), threads=threads)
+
+    here = replace(runtimes.RUNTIMES["tensorrt"], check=lambda device: None, open=open_graph)
+    monkeypatch.setitem(runtimes.RUNTIMES, "tensorrt", here)
+    again = partial(profile, run, runtimes=["tensorrt"], seconds=0.01, threads=1, device="cpu")
+    with pytest.raises(InputError, match=r"no .*rtx\.plan"):
+        again()
+    full, slim = plans = [run.path / "exports" / folder / "model.fp32.rtx.plan" for folder in ("full", "")]
+    for batch in ((1, 2, 4), (1, 1, 1)):
+        export(run.load_slim(), run.samples(), slim.parent, ["trt"], batch=batch)
+        (entry,) = again().runtimes
+        assert [shape[0] for shape in read_passport(full).profile["input_ids"]] == list(batch)
+        assert [entry.file_bytes.full, entry.file_bytes.slim] == [plan.stat().st_size for plan in plans]
+    assert opened == plans * 2
+    made = full.stat().st_mtime_ns
+    again()
+    assert full.stat().st_mtime_ns == made
+
+
+def test_the_full_models_graph_is_written_like_the_slim_one(run, tmp_path, threads):
+    run = copied(run, tmp_path)
+    export(run.load_slim(), run.samples(), run.path / "exports", ["onnx"], attention="fused")
+    profile(run, runtimes=["onnxruntime"], seconds=0.01, threads=1, device="cpu")
+    assert read_record(run.path / "exports" / "full" / "model.onnx").attention == "fused"
 
 
 def on_cuda(report):
@@ -465,12 +517,12 @@ def test_memory_shrinks_by_what_the_removed_layers_weighed(tmp_path):
     assert peaks["full"] - peaks["slim"] == pytest.approx(removed, rel=0.15)
 
 
-def request(run, which="slim", onnx=None, runtime="torch"):
+def request(run, which="slim", file=None, runtime="torch"):
     return WorkerRequest(
         run=run.path,
         which=which,
         runtime=runtime,
-        onnx=onnx or run.path,
+        file=file,
         threads=1,
         device="cpu",
         setting=Setting(),
@@ -490,7 +542,7 @@ def test_a_process_of_its_own_that_imports_nothing_from_the_users_folder(run, tm
 def test_what_a_worker_cannot_do_is_said(run, tmp_path, threads):
     with (
         pytest.raises(EnvironmentProblem, match="slim in onnxruntime: no file"),
-        Worker(request(run, onnx=tmp_path / "no.onnx", runtime="onnxruntime")),
+        Worker(request(run, file=tmp_path / "no.onnx", runtime="onnxruntime")),
     ):
         pass
 

@@ -93,7 +93,6 @@ EVERY = ("Evaluating the slim", "Saving")
     [
         ("auto", FITTED + EVERY, {}),
         ("das", TRAINED + EVERY, {}),
-        ("das", ("Searching", *EVERY), {"recover": "none"}),
         ("greedy", ("Scoring",), {"recover": "closed-form"}),
     ],
 )

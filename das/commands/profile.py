@@ -16,7 +16,7 @@ def profile(
     run: o.RunFolder = None,
     runtime: Annotated[
         list[str] | None,
-        typer.Option(help="torch, onnxruntime or compile; may be repeated. Default: the first two that can run."),
+        typer.Option(help="torch, onnxruntime, compile or tensorrt; may be repeated. Default: the first two."),
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples in one call.")] = 1,
     threads: Annotated[
