@@ -66,13 +66,14 @@ class Way:
     name: str
     runtime: str
     precision: str
+    form: str = "fused"
 
     def subject(self, model: StepModel, path: Path) -> Subject:
-        """``model`` in this precision, and its ONNX file with fused attention, made where it is needed and missing."""
+        """``model`` in this precision, and its ONNX file in this form, made where it is needed and missing."""
         precision = PRECISIONS[self.precision]
-        file = path.with_suffix(f"{precision.suffix}.onnx")
+        file = path.with_name(f"{path.name}.{self.form}{precision.suffix}.onnx")
         if RUNTIMES[self.runtime].executes is ONNX and not file.exists():
-            export_onnx(model, file, example_inputs(model.dims), form=FORMS["fused"], precision=precision)
+            export_onnx(model, file, example_inputs(model.dims), form=FORMS[self.form], precision=precision)
         return Subject(lambda: deepcopy(model).to(precision.dtype), file)
 
     def read(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -88,6 +89,7 @@ WAYS = (
     Way("torch.compile", "compile", "fp16"),
     Way("ONNX Runtime", "onnxruntime", "fp32"),
     Way("ONNX Runtime", "onnxruntime", "fp16"),
+    Way("ONNX Runtime, composed attention", "onnxruntime", "fp16", form="composed"),
 )
 
 

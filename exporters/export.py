@@ -19,7 +19,7 @@ from compressor.steps import StepModel
 from exporters.attention import FORMS, AttentionForm
 from exporters.audit import Audit
 from exporters.certificate import Certificate
-from exporters.divergence import starts_at
+from exporters.divergence import locate, locate_in_engine, starts_at
 from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
 from exporters.judging import CHECKED_SIZES, judge
 from exporters.metadata import embed, facts_of
@@ -212,13 +212,10 @@ def check_request(
     for option, size in (("--batch", fixed.batch), ("--text-length", fixed.text_length)):
         if size is not None and size < 1:
             problems.append(Problem(f"{option} {size}", "at least 1", f"{option} 1"))
-    if split and (precision != "fp32" or fixed != VARYING or opset is not None):
-        expected = "--split alone: fp32, any batch and text length, the exporter's opset"
-        problems.append(
-            Problem(
-                "--split with a precision, a fixed size or an opset", expected, "two commands, one of them with --split"
-            )
-        )
+    if split and (precision != "fp32" or fixed != VARYING or opset is not None or "trt" in formats):
+        found = "--split with --trt, a precision, a fixed size or an opset"
+        expected = "--split alone: ONNX in fp32, any batch and text length, the exporter's opset"
+        problems.append(Problem(found, expected, "two commands, one of them with --split"))
     if problems:
         raise UsageError(*problems)
     check_opset(opset, FORMS[attention], PRECISIONS[precision])
@@ -417,8 +414,9 @@ def _recorded(
 def _settle(job: _Job, temporary: Path, parity: Parity) -> Parity:
     """Put the record beside the export and into an ONNX file; of one that failed, leave nothing but the record."""
     if parity.status == "failed":
-        if temporary.suffix == ".onnx" and parity.samples:  # it ran, and its answers are off
-            where = starts_at(job.model, temporary, job.samples, job.fixed.batch or 1, job.tolerance, job.progress)
+        if parity.samples:  # it ran, and its answers are off
+            find, rows = locate if temporary.suffix == ".onnx" else locate_in_engine, job.fixed.batch or 1
+            where = starts_at(job.model, temporary, job.samples, rows, job.tolerance, job.progress, find)
             parity = parity.model_copy(update={"starts_at": where})
         for file in temporary.parent.iterdir():
             file.unlink()

@@ -18,7 +18,7 @@ from compressor.reference import Reference
 from compressor.steps import StepModel
 from exporters.audit import Audit
 from exporters.certificate import Certificate
-from exporters.divergence import Locate, locate, starts_at
+from exporters.divergence import Locate, locate, locate_in_engine, starts_at
 from exporters.inputs import Fixed, with_text_length
 from exporters.judging import CHECKED_SIZES, judge
 from exporters.onnx import load_graph
@@ -74,7 +74,7 @@ class _Kind:
     runtime: str
     runner: Callable[[Path, Precision, str], Runner]
     takes: Callable[[Path], tuple[tuple[int, ...], Fixed]]
-    locate: Locate | None
+    locate: Locate
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _verify(
         "graph_sha256": earlier.graph_sha256 if same else None,
         "starts_at": "",
     }
-    if found.status == "failed" and found.samples and export.kind.locate:  # it ran, and its answers are off
+    if found.status == "failed" and found.samples:  # it ran, and its answers are off
         tolerance, rows = FAMILIES[model.family].tolerances[earlier.precision], export.fixed.batch or 1
         changes["starts_at"] = starts_at(model, path, given, rows, tolerance, progress, export.kind.locate)
     parity = earlier.model_copy(update=outcome | changes)
@@ -314,5 +314,5 @@ KINDS = (
         locate_in_parts,
     ),
     _Kind("*.onnx", "onnx", "ONNX Runtime, {device}", _onnx_runner, _onnx_takes, locate),
-    _Kind("*.plan", "trt", "", lambda path, precision, device: TensorRTRunner(path), _plan_takes, None),
+    _Kind("*.plan", "trt", "", lambda path, precision, device: TensorRTRunner(path), _plan_takes, locate_in_engine),
 )

@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from compressor.errors import InputError
 from compressor.progress import QUIET, Progress
 from compressor.runs import Run
 from exporters.export import EXPORTS, QDQ
@@ -17,7 +18,6 @@ from exporters.runners import OnnxRunner, TorchRunner
 from exporters.staging import bytes_of
 from profiles.environment import Environment, environment
 from profiles.latency import Latency, Speedup, measure, speedup, summarise
-from profiles.runtimes import inputs_of
 from profiles.tables import Row, Table, size
 
 SECONDS = 4.0  # for each pair
@@ -38,7 +38,10 @@ class Choice(BaseModel):
 
 
 class Choices(BaseModel):
-    """What was timed on this machine at batch 1, each in turns with PyTorch; ``recommended`` is the fastest."""
+    """What was timed on this machine's CPU at batch 1, each in turns with PyTorch.
+
+    ``recommended`` is the fastest that takes every text of the run's samples, PyTorch where none is clearly faster.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,26 +56,32 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
 
     Args:
         run: with exports; graphs of one batch size other than 1, and those made for TensorRT, are left out.
-        progress: told about the timing.
+        progress: told about the timing, and of exports that cannot be read.
 
     Returns:
         None where there is no export to compare.
     """
-    parities = _comparable(run)
-    if not parities:
+    found = _comparable(run, progress)
+    if not found:
         return None
-    pairs = {}
+    pairs, parities = {}, {}
     with TorchRunner(run.load_slim(), "cpu") as eager:
-        ours = eager.bind(inputs_of(run, 1))
-        for path, parity in parities.items():  # one session at a time: all of them together may not fit
-            with OnnxRunner(path, threads=torch.get_num_threads()) as runner:
-                pairs[path] = measure(
-                    {EAGER: ours, path.name: runner.bind(_one(run, parity))},
-                    seconds=SECONDS,
-                    least_turns=LEAST_TURNS,
-                    progress=progress,
-                    label=f"timing {path.name}",
-                )
+        for path, parity in found.items():  # one session at a time: all of them together may not fit
+            sample = _one(run, parity)
+            try:
+                with OnnxRunner(path, threads=torch.get_num_threads()) as runner:
+                    pairs[path] = measure(
+                        {EAGER: eager.bind(sample), path.name: runner.bind(sample)},
+                        seconds=SECONDS,
+                        least_turns=LEAST_TURNS,
+                        progress=progress,
+                        label=f"timing {path.name}",
+                    )
+                parities[path] = parity
+            except InputError as error:  # an export of another day, which somebody moved or cut
+                progress.say(f"{path.name} is not timed: {error.problems[0].found}")
+    if not pairs:
+        return None
     together = summarise([taken for times in pairs.values() for taken in times[EAGER].samples_ms])
     choices = [Choice(name=EAGER, bytes=None, parity=None, latency=together, speedup=None)]
     choices += [
@@ -85,7 +94,13 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
         )
         for path, parity in parities.items()
     ]
-    best = max(choices, key=lambda choice: choice.speedup.ratio if choice.speedup else 1.0)
+    candidates = [
+        choice
+        for choice in choices
+        if choice.speedup is None
+        or (choice.speedup.significant and choice.parity and _fitting(run, choice.parity).all())
+    ]
+    best = max(candidates, key=lambda choice: choice.speedup.ratio if choice.speedup else 1.0)
     return Choices(
         choices=tuple(choices), recommended=best.name, environment=environment("cpu", torch.get_num_threads())
     )
@@ -103,16 +118,20 @@ def recommendation(choices: Choices) -> str:
     """One sentence."""
     best = next(choice for choice in choices.choices if choice.name == choices.recommended)
     if best.speedup is None:
-        return f"Recommended on this machine: {EAGER}; no export is faster."
-    return f"Recommended on this machine: {best.name}, {best.speedup.verdict} than the slim model in {EAGER}."
+        return f"Recommended on this machine's CPU: {EAGER}; no export is faster."
+    return f"Recommended on this machine's CPU: {best.name}, {best.speedup.verdict} than the slim model in {EAGER}."
 
 
-def _comparable(run: Run) -> dict[Path, Parity]:
+def _comparable(run: Run, progress: Progress) -> dict[Path, Parity]:
     """The ONNX files that passed and take one of the run's samples by itself."""
     found = {}
     for record in sorted((run.path / EXPORTS).glob(f"model*.onnx{RECORD}")):
         path = record.with_name(record.name.removesuffix(RECORD))
-        parity = read_record(path)
+        try:
+            parity = read_record(path)
+        except InputError as error:
+            progress.say(f"{path.name} is not timed: {error.problems[0].found}")
+            continue
         alone = 1 in parity.batch_sizes and _fitting(run, parity).any()
         if path.exists() and parity.status == "passed" and alone and QDQ not in path.name:
             found[path] = parity

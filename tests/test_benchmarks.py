@@ -96,13 +96,14 @@ def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
     for precision in ("fp32", "fp16"):
         assert f"| ONNX Runtime, {precision} | 2 |" in page
     files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.onnx")}  # apart from those of the real size
-    assert files == {Path("tiny", name) for name in ("full.onnx", "full.fp16.onnx", "slim.onnx", "slim.fp16.onnx")}
+    forms = ("fused", "fused.fp16", "composed.fp16")
+    assert files == {Path("tiny", f"{which}.{form}.onnx") for which in ("full", "slim") for form in forms}
 
 
 def test_the_gpu_script_says_what_could_not_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CXX", "/no/such/compiler")
     monkeypatch.setattr(gpu, "BATCHES", (1,))
-    monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.name != "ONNX Runtime"))
+    monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.runtime != "onnxruntime"))
     monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
     gpu.main()
     page = capsys.readouterr().out

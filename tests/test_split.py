@@ -256,12 +256,12 @@ def test_predict_takes_the_very_file_of_a_precision(run_here):
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--precision", "int8"), ("--batch", "4"), ("--text-length", "8"), ("--opset", "20")]
+    "wrong", [("--precision", "int8"), ("--batch", "4"), ("--text-length", "8"), ("--opset", "20"), ("--trt",)]
 )
 def test_a_split_export_in_another_form_is_refused(run_here, wrong):
     done = das("export", "--split", *wrong)
     assert done.exit_code == 2
-    assert "--split with a precision, a fixed size or an opset" in " ".join(done.stderr.split())
+    assert "--split with --trt, a precision, a fixed size or an opset" in " ".join(done.stderr.split())
     assert not (run_here / "exports").exists()
 
 
