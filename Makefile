@@ -11,7 +11,7 @@ EXTRAS := cpu,dev$(if $(filter x86_64,$(shell uname -m)),$(if $(filter Linux,$(s
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 demo: $(VENV)/.installed ## the whole job on generated data, in minutes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from contextlib import chdir
@@ -26,6 +27,7 @@ from das.demo import ASSETS, DEMOS, SHIPPED, prepare_demo
 from tests.once import once, use
 
 torch.set_num_threads(1)
+gc.set_threshold(100_000, 20, 20)  # tracing makes objects by the million; looking for cycles among them is a tenth of it
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,8 +38,10 @@ def made_once(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
-    """``das export`` times what it made, and builds engines for four kinds of GPU; no test looks at either."""
+    """Commands time what they made, and build engines for four kinds of GPU; no test looks at the times or the GPUs."""
     monkeypatch.setattr("profiles.choices.SECONDS", 0.05)
+    monkeypatch.setattr("profiles.latency.WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr("profiles.latency.BLOCK_MS", 1.0)
     monkeypatch.setattr("exporters.tensorrt.AHEAD_OF_TIME", ("SM86",))
 
 

@@ -182,7 +182,8 @@ def test_of_a_turn_with_several_calls_the_median_counts():
     assert latency.summarise([1, 2], turns=[1, 1]).turns == ()
 
 
-def test_short_calls_share_a_turn_whose_first_is_not_counted():
+def test_short_calls_share_a_turn_whose_first_is_not_counted(monkeypatch):
+    monkeypatch.setattr(latency, "BLOCK_MS", 20.0)
     clock = Clockwork(short=[50.0 / 10], long=[30.0])
     calls = clock.calls()
     assert latency.block(calls["short"], clock) == ((5.0, None),) * 4
