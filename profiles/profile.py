@@ -135,6 +135,7 @@ def profile(
         family = FAMILIES[run.manifest.family]
         check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
         choose_runtimes([QUESTIONED], device)
+    run.checkpoint()  # one that has changed is better found out before slim is exported
     place, folder = choose_device(device).type, run.path / EXPORTS
     models = {
         FULL: _Model(lambda: without_idle(run.load_full()), folder / FULL),

@@ -27,7 +27,9 @@ from das.demo import ASSETS, DEMOS, SHIPPED, prepare_demo
 from tests.once import once, use
 
 torch.set_num_threads(1)
-gc.set_threshold(100_000, 20, 20)  # tracing makes objects by the million; looking for cycles among them is a tenth of it
+gc.set_threshold(
+    100_000, 20, 20
+)  # tracing makes objects by the million; looking for cycles among them is a tenth of it
 
 
 @pytest.fixture(scope="session", autouse=True)

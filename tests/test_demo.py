@@ -76,7 +76,7 @@ def test_a_demo_of_a_family_or_task_that_there_is_none_of():
 
 def test_the_whole_story(folder, monkeypatch):
     monkeypatch.setitem(DEMOS, ("meter", "vqa"), replace(SHIPPED, images=200))
-    monkeypatch.setattr(api, "profile", functools.partial(api.profile, seconds=1))
+    monkeypatch.setattr(api, "profile", functools.partial(api.profile, seconds=0.2))
     in_threads(monkeypatch)
     result = das("demo")
     assert result.exit_code == 0, result.stderr

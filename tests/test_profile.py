@@ -21,16 +21,16 @@ from compressor.evaluation import Score
 from compressor.families.meter import build
 from compressor.finetuning import save_public_checkpoint
 from compressor.loading import load_checkpoint
-from compressor.progress import Progress
+from compressor.progress import QUIET, Progress
 from compressor.runs import Manifest, Results, Source, open_run, save_run
 from compressor.surgery import make_plan, remove_layers
 from exporters.export import export
 from exporters.onnx import weight_bytes
-from exporters.parity import Comparison, read_record, record
+from exporters.parity import Comparison, record, record_of
 from exporters.runners import OnnxRunner
 from exporters.split import has_split
 from exporters.tensorrt import TENSORRT, Target, read_passport
-from profiles import assertions, latency, runtimes, timing
+from profiles import assertions, exported, latency, runtimes, timing
 from profiles.comparison import MemoryPair, ProfileReport
 from profiles.markdown import to_markdown
 from profiles.memory import Memory
@@ -451,11 +451,28 @@ def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, thread
     assert full.stat().st_mtime_ns == made
 
 
-def test_the_full_models_graph_is_written_like_the_slim_one(run, tmp_path, threads):
-    run = copied(run, tmp_path)
-    export(run.load_slim(), run.samples(), run.path / "exports", ["onnx"], attention="fused")
-    profile(run, runtimes=["onnxruntime"], seconds=0.01, threads=1, device="cpu")
-    assert read_record(run.path / "exports" / "full" / "model.onnx").attention == "fused"
+def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatch):
+    slim, asked = tmp_path / "model.onnx", []
+
+    def write(path, form):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        found = Comparison(status="passed", reason="", tolerance=1e-4)
+        written = record(path, "a runtime", "fp32", found, ()).model_copy(update={"attention": form})
+        record_of(path).write_text(written.model_dump_json())
+
+    def pretend(model, samples, folder, formats, *, attention, progress):
+        asked.append((formats, attention))
+        write(folder / "model.onnx", attention)
+
+    monkeypatch.setattr(exported, "export", pretend)
+    for form in ("composed", "composed", "fused", "fused"):
+        write(slim, form)
+        exported.make_full(exported.ONNX, None, {}, tmp_path / "full", slim, QUIET)
+    assert asked == [(["onnx"], "composed"), (["onnx"], "fused")]
+    record_of(tmp_path / "full" / "model.onnx").write_text("damaged")
+    exported.make_full(exported.ONNX, None, {}, tmp_path / "full", slim, QUIET)
+    assert len(asked) == 3
 
 
 def on_cuda(report):

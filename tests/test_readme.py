@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import das
+from tests.workers import in_threads
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,20 +21,22 @@ def commands(name):
     return [shlex.split(line)[1:] for line in lines if line.startswith("das ")]
 
 
-def test_the_commands_of_the_readme_run_in_order(workshop):
+def test_the_commands_of_the_readme_run_in_order(workshop, monkeypatch):
+    in_threads(monkeypatch)
     found = commands("README.md")
     assert len(found) > 8
     for arguments in found:
         if arguments[:2] == ["export", "--trt"]:
             pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: no engine can be built here")
         if arguments[0] == "profile":
-            arguments = [*arguments, "--seconds", "1"]  # the default measures for longer, nothing else differs
+            arguments = [*arguments, "--seconds", "0.2"]  # the default measures for longer, nothing else differs
         result = das(*arguments)
         assert result.exit_code == 0, f"das {' '.join(arguments)}\n{result.stdout}{result.stderr}"
         assert max((len(line) for line in result.stdout.splitlines()), default=0) <= 80 or "/" in result.stdout
 
 
-def test_the_python_of_the_readme_runs(workshop):
+def test_the_python_of_the_readme_runs(workshop, monkeypatch):
+    in_threads(monkeypatch)
     (code,) = blocks("README.md", "python")
     exec(compile(code, "README.md", "exec"), {})
 
