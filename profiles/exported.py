@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from compressor.errors import InputError, input_error
 from compressor.progress import Progress
 from compressor.steps import StepModel
@@ -47,9 +49,16 @@ class ExportedFile:
 
 
 def make_slim(
-    executed: ExportedFile, model: StepModel, samples: Mapping[str, Any], folder: Path, progress: Progress
+    executed: ExportedFile, model: StepModel, samples: Mapping[str, Tensor], folder: Path, progress: Progress
 ) -> None:
     """Export slim where nobody did.
+
+    Args:
+        executed: which file is wanted.
+        model: the slim model.
+        samples: real inputs, (N, ...) by name.
+        folder: of its exports.
+        progress: told about it.
 
     Raises:
         InputError: there is no engine. It may need options that only the user knows.
@@ -66,12 +75,20 @@ def make_slim(
 def make_full(
     executed: ExportedFile,
     model: StepModel,
-    samples: Mapping[str, Any],
+    samples: Mapping[str, Tensor],
     folder: Path,
     slim: Path,
     progress: Progress,
 ) -> None:
     """Export full the way the file ``slim`` was made, unless ``folder`` has such a file.
+
+    Args:
+        executed: which file is wanted.
+        model: the full model.
+        samples: real inputs, (N, ...) by name.
+        folder: of its exports.
+        slim: what the slim model was exported to.
+        progress: told about it.
 
     Raises:
         InputError: how ``slim`` was made is not known.

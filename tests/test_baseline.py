@@ -194,6 +194,14 @@ def test_load_and_the_version_of_das_may_differ():
     assert set(verdicts(profile_of(), profile_of(environment=place(load=3.0, versions=versions))).values()) == {"same"}
 
 
+def test_another_tensorrt_matters_where_engines_are_compared():
+    newer = place(versions={**VERSIONS, "tensorrt": "11.4"})
+    assert set(verdicts(profile_of(environment=newer), profile_of()).values()) == {"same"}
+    engines = {"tensorrt": ([20.0] * 20, [10.0] * 20)}
+    with pytest.raises(InputError, match=r"tensorrt 11\.4"):
+        compare(Profiled(profile=profile_of(environment=newer, **engines)), Profiled(profile=profile_of(**engines)))
+
+
 def test_what_one_of_them_did_not_measure_is_named():
     both = {"torch": ([20.0] * 10, [10.0] * 10), "onnxruntime": ([20.0] * 10, [10.0] * 10)}
     found = compare(Profiled(profile=profile_of(**both)), Profiled(profile=profile_of(peak=None)))

@@ -16,7 +16,9 @@ def profile(
     run: o.RunFolder = None,
     runtime: Annotated[
         list[str] | None,
-        typer.Option(help="torch, onnxruntime, compile or tensorrt; may be repeated. Default: the first two."),
+        typer.Option(
+            help="torch, onnxruntime, compile or tensorrt; may be repeated. Default: the first two, where they can run."
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples in one call.")] = 1,
     threads: Annotated[
