@@ -2,10 +2,14 @@
 
 import re
 import shlex
+import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from das.demo import SHIPPED, meter_dims, prepare_demo
 from tests.support import das
 from tests.workers import in_threads
 
@@ -21,8 +25,17 @@ def commands(name):
     return [shlex.split(line)[1:] for line in lines if line.startswith("das ")]
 
 
-def test_the_commands_of_the_readme_run_in_order(workshop, monkeypatch):
+@pytest.fixture
+def shallow(workshop, monkeypatch):
+    """What a user has, with a model that is hardly trained and has 10 layers, not 16: tracing takes seconds."""
+    small = replace(SHIPPED, images=100, steps=5, shipped=0, dims=partial(meter_dims, layers=1, fusion_layers=4))
+    prepare_demo(small, workshop / "demo")
+    for name in ("meter.ckpt", "tokenizer.json"):
+        shutil.copy(workshop / "demo" / name, workshop / name)
     in_threads(monkeypatch)
+
+
+def test_the_commands_of_the_readme_run_in_order(shallow):
     found = commands("README.md")
     assert len(found) > 8
     for arguments in found:
@@ -35,8 +48,7 @@ def test_the_commands_of_the_readme_run_in_order(workshop, monkeypatch):
         assert max((len(line) for line in result.stdout.splitlines()), default=0) <= 80 or "/" in result.stdout
 
 
-def test_the_python_of_the_readme_runs(workshop, monkeypatch):
-    in_threads(monkeypatch)
+def test_the_python_of_the_readme_runs(shallow):
     (code,) = blocks("README.md", "python")
     exec(compile(code, "README.md", "exec"), {})
 
