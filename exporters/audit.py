@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 # Data types as networks and engines name them, from the narrowest to the widest.
-PRECISIONS: Mapping[str, str] = {
+NAMES: Mapping[str, str] = {
     "int8": "int8",
     "fp8": "fp8",
     "half": "fp16",
@@ -22,7 +22,7 @@ PRECISIONS: Mapping[str, str] = {
     "float": "fp32",
     "fp32": "fp32",
 }
-WIDTH = {name: place for place, name in enumerate(PRECISIONS.values())}
+WIDTH = {name: place for place, name in enumerate(NAMES.values())}
 PRODUCTS = {"MATRIX_MULTIPLY", "CONVOLUTION", "EINSUM"}
 # What hands on numbers without computing any; followed from a product back to its weights.
 CARRIERS = {"SHUFFLE", "UNSQUEEZE", "SQUEEZE", "IDENTITY", "CAST", "QUANTIZE", "DEQUANTIZE"}
@@ -105,7 +105,7 @@ def _types(described: Mapping[str, Any]) -> list[str]:
 
 def _known(types: Iterable[str]) -> list[str]:
     words = [word for text in types for word in re.findall(r"[a-z]+\d*", text.lower())]
-    return sorted((PRECISIONS[word] for word in words if word in PRECISIONS), key=WIDTH.__getitem__)
+    return sorted((NAMES[word] for word in words if word in NAMES), key=WIDTH.__getitem__)
 
 
 def _narrowest(types: Iterable[str]) -> str | None:

@@ -64,7 +64,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
     found = _comparable(run, progress)
     if not found:
         return None
-    pairs, parities = {}, {}
+    pairs = {}
     with TorchRunner(run.load_slim(), "cpu") as eager:
         for path, parity in found.items():  # one session at a time: all of them together may not fit
             sample = _one(run, parity)
@@ -77,7 +77,6 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
                         progress=progress,
                         label=f"timing {path.name}",
                     )
-                parities[path] = parity
             except InputError as error:  # an export of another day, which somebody moved or cut
                 progress.say(f"{path.name} is not timed: {error.problems[0].found}")
     if not pairs:
@@ -88,11 +87,11 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
         Choice(
             name=path.name,
             bytes=bytes_of(path),
-            parity=parity,
-            latency=pairs[path][path.name],
-            speedup=speedup(pairs[path][EAGER], pairs[path][path.name]),
+            parity=found[path],
+            latency=times[path.name],
+            speedup=speedup(times[EAGER], times[path.name]),
         )
-        for path, parity in parities.items()
+        for path, times in pairs.items()
     ]
     candidates = [
         choice
@@ -118,7 +117,7 @@ def recommendation(choices: Choices) -> str:
     """One sentence."""
     best = next(choice for choice in choices.choices if choice.name == choices.recommended)
     if best.speedup is None:
-        return f"Recommended on this machine's CPU: {EAGER}; no export is faster."
+        return f"Recommended on this machine's CPU: {EAGER}; no export that takes every text is clearly faster."
     return f"Recommended on this machine's CPU: {best.name}, {best.speedup.verdict} than the slim model in {EAGER}."
 
 
