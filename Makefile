@@ -26,8 +26,8 @@ lint: $(VENV)/.installed ## format, lint, types
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed ## the benchmarks that need no data of others
-	$(BIN)/python -m benchmarks.flops_tables
-	$(BIN)/python -m benchmarks.meter_full_size
+	$(BIN)/python -m benchmarks.paper.flops_tables
+	$(BIN)/python -m benchmarks.paper.meter_full_size
 
 clean:
 	rm -rf $(VENV) demo work-*

@@ -8,19 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
-from compressor.budgets import DROP, KINDS, QUANTILES, RUNTIMES, Budget, parse_budget
-from compressor.checkpoints import sha256
-from compressor.data.base import Found
-from compressor.data.layouts import read_data
-from compressor.data.layouts.inputs import read_inputs
-from compressor.data.splits import TaskData, assign, assign_inputs, find_data, in_order
-from compressor.data.text import find_tokenizer
-from compressor.errors import Problem, UsageError, environment_problem, input_error, usage_error
-from compressor.families import FAMILIES
-from compressor.loading import (
+from compressor.checkpoints.build import (
     Loaded,
     Recognised,
     Transfer,
@@ -30,17 +21,27 @@ from compressor.loading import (
     load_checkpoint,
     recognise,
 )
-from compressor.parallel import join, processes
-from compressor.plan import match_layers, summarise
+from compressor.checkpoints.read import sha256
+from compressor.data.layouts import read_data
+from compressor.data.layouts.unlabelled import read_inputs
+from compressor.data.splits import TaskData, assign, assign_inputs, find_data, in_order
+from compressor.data.text import find_tokenizer
+from compressor.data.types import Found
+from compressor.distributed import join, processes
+from compressor.errors import Problem, UsageError, environment_problem, input_error, usage_error
+from compressor.families import FAMILIES
+from compressor.models.plan import match_layers, summarise
+from compressor.models.steps import StepModel, steps_of
+from compressor.models.surgery import stream_width
 from compressor.progress import QUIET, Progress
-from compressor.recovery import Recovery
-from compressor.runs import LATEST, MANIFEST, ROOT, Run, Source, open_run
-from compressor.steps import StepModel, steps_of
-from compressor.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.surgery import stream_width
+from compressor.run_folder import LATEST, MANIFEST, ROOT, Run, Source, open_run
+from compressor.search.budgets import DROP, KINDS, QUANTILES, RUNTIMES, Budget, parse_budget
+from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.tasks import TASKS, judged_by_full
-from compressor.tasks.base import Task
-from compressor.training import scaled_learning_rate, steps_per_epoch
+from compressor.tasks.task import Task
+from compressor.training.optimiser import scaled_learning_rate, steps_per_epoch
+from compressor.training.recovery import Recovery
+from compressor.values import Value
 
 MOST_SUBSETS = 100_000  # that an exhaustive search takes on
 UNTIMED = "trt"  # a runtime of exports that no layer can be timed on
@@ -48,7 +49,7 @@ RECOVERIES = ("train", "closed-form", "none")
 SMALL_MODEL = 5_000_000  # parameters; the published METER has 326 million
 
 
-class Settings(BaseModel):
+class Settings(Value):
     """What a user asks of a compression.
 
     Attributes:
@@ -57,12 +58,12 @@ class Settings(BaseModel):
         skip: how many layers to skip (k); None when ``layers`` names them or there is a budget.
         max_macs, max_params, max_latency, max_drop: a budget as the user typed it (:func:`parse_budget`).
         at, runtime: quantile and runtime of ``max_latency``.
-        from_run: folder of an earlier run whose search is used again (:func:`compressor.earlier.settings_of`).
+        from_run: folder of an earlier run whose search is used again (:func:`compressor.search.reuse.settings_of`).
         data: folder of the task's data; None looks around.
         calibration: folder of inputs, with or without answers, in place of ``data``: the full model's are taken.
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
-        strategy: a key of ``compressor.strategies``; None takes the default, with ``adapt`` the paper's.
+        strategy: a key of ``compressor.search.strategies``; None takes the default, with ``adapt`` the paper's.
         recover: ``train`` fits skip adapters in closed form and trains them, ``closed-form`` only fits them, ``none``
             leaves them as the search trained them, or without such a search lets the streams pass unchanged.
         seed: of everything that is drawn.
@@ -78,7 +79,7 @@ class Settings(BaseModel):
         adapt: the checkpoint is pre-trained only: add parallel adapters and train them and a head, too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     checkpoint: str
     task: str | None = None

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressor.distributed import from_main, gathered
 from compressor.errors import Interrupted, input_error
-from compressor.parallel import from_main, gathered
-from compressor.runs import cannot_write, partial_of
+from compressor.run_folder import cannot_write, partial_of
 
 STATE = "state.pt"
 SAVE_EVERY_SECONDS = 30.0

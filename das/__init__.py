@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from compressor.errors import DasError, usage_error
 
 if TYPE_CHECKING:
-    from compressor.runs import Run
-    from compressor.steps import StepModel
+    from compressor.models.steps import StepModel
+    from compressor.run_folder import Run
     from exporters.export import ExportReport
-    from profiles.comparison import ProfileReport
-    from profiles.family import FlopsReport
+    from profiles.comparison.full_vs_slim import ProfileReport
+    from profiles.macs.published import FlopsReport
 
 __all__ = ["compress", "export", "flops", "load", "profile", "skip"]
 
@@ -37,8 +37,8 @@ def load(path: str | Path, task: str | None = None, image_size: int | None = Non
         InputError: nothing usable there.
         UsageError: the checkpoint has several heads and no ``task`` is given.
     """
-    from compressor.loading import load_checkpoint
-    from compressor.runs import MANIFEST, open_run
+    from compressor.checkpoints.build import load_checkpoint
+    from compressor.run_folder import MANIFEST, open_run
 
     if (Path(path) / MANIFEST).exists():
         if task or image_size:
@@ -53,7 +53,7 @@ def skip(model: StepModel, layers: Sequence[str]) -> StepModel:
     Raises:
         UsageError: a layer that the model does not have.
     """
-    from compressor.surgery import make_plan, remove_layers
+    from compressor.models.surgery import make_plan, remove_layers
 
     return remove_layers(model, make_plan(model, layers))
 
@@ -75,12 +75,12 @@ def compress(
         CheckFailed: the budget cannot be reached, or what was made misses it when it is measured; then it is kept.
         DasError: as :func:`compressor.job.prepare` says.
     """
-    from compressor.earlier import settings_of
-    from compressor.parallel import is_main
-    from compressor.pipeline import compress as run_compression
-    from profiles.budgets import check_budget, measure_budget
-    from profiles.layer_latency import layer_prices
-    from profiles.saving import save_report
+    from compressor.compression import compress as run_compression
+    from compressor.distributed import is_main
+    from compressor.search.reuse import settings_of
+    from profiles.gates.budget_check import check_budget, measure_budget
+    from profiles.reports.save_report import save_report
+    from profiles.timing.layers_isolated import layer_prices
 
     named: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "skip": skip}
     settings = settings_of(**{name: value for name, value in named.items() if value is not None}, **options)
@@ -94,7 +94,7 @@ def compress(
 def export(run: Run | str | Path | None, *formats: str, **options: Any) -> ExportReport:
     """Export a run's slim model to its ``exports`` folder, run what was made, and compare it with PyTorch.
 
-    :func:`profiles.choices.compare_exports` says which of a run's exports is the fastest here.
+    :func:`profiles.comparison.recommend_export.compare_exports` says which of a run's exports is the fastest here.
 
     Args:
         run: a run, its folder, or None for runs/latest.
@@ -106,9 +106,9 @@ def export(run: Run | str | Path | None, *formats: str, **options: Any) -> Expor
         CheckFailed: an export does not answer as the model does; it is not kept.
         EnvironmentProblem: a runtime is missing.
     """
-    from compressor.reference import open_reference
+    from compressor.evaluation.reference import open_reference
     from exporters import export as exporting
-    from profiles.saving import save_report
+    from profiles.reports.save_report import save_report
 
     exporting.check_request(formats, **options)
     opened = _open(run)
@@ -129,15 +129,15 @@ def profile(run: Run | str | Path | None, **options: Any) -> ProfileReport:
 
     Args:
         run: a run, its folder, or None for runs/latest.
-        options: as :func:`profiles.profile.profile`.
+        options: as :func:`profiles.comparison.profile_run.profile`.
 
     Raises:
         InputError: the full checkpoint is gone or has changed.
         EnvironmentProblem: a runtime or device that was asked for is not here.
     """
-    from profiles.profile import profile as measure
-    from profiles.profile import save
-    from profiles.saving import save_report
+    from profiles.comparison.profile_run import profile as measure
+    from profiles.comparison.profile_run import save
+    from profiles.reports.save_report import save_report
 
     opened = _open(run)
     report = measure(opened, **options)
@@ -147,13 +147,13 @@ def profile(run: Run | str | Path | None, **options: Any) -> ProfileReport:
 
 
 def _open(run: Run | str | Path | None) -> Run:
-    from compressor.runs import Run, open_run
+    from compressor.run_folder import Run, open_run
 
     return run if isinstance(run, Run) else open_run(run)
 
 
 def flops(family: str, **settings: Any) -> FlopsReport:
-    """MACs of a family's published model; ``settings`` as :func:`profiles.family.flops`."""
-    from profiles.family import flops as count
+    """MACs of a family's published model; ``settings`` as :func:`profiles.macs.published.flops`."""
+    from profiles.macs.published import flops as count
 
     return count(family, **settings)

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from compressor.parallel import is_main
+from compressor.distributed import is_main
 from compressor.progress import Progress
 
 T = TypeVar("T")

@@ -8,29 +8,29 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from compressor.errors import InputError, Problem, UsageError
+from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
+from compressor.files import bytes_of, hashes_of, parts_of, staged
+from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from compressor.reference import Reference
-from compressor.steps import StepModel
-from exporters.attention import FORMS, AttentionForm
-from exporters.audit import Audit
-from exporters.certificate import Certificate
-from exporters.divergence import locate, locate_in_engine, starts_at
-from exporters.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
-from exporters.judging import CHECKED_SIZES, judge
-from exporters.metadata import embed, facts_of
-from exporters.onnx import check_opset, export_onnx, opset_of
-from exporters.parity import Comparison, Parity, parity_failure, read_record, record, record_of
-from exporters.precision import PRECISIONS, Precision
-from exporters.quantise import nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
-from exporters.runners import OnnxRunner, Runner, TensorRTRunner, import_onnxruntime
-from exporters.split import check_splittable, export_split
-from exporters.staging import bytes_of, hashes_of, parts_of, staged
-from exporters.tensorrt import Shapes, Target, build_engine, find_target, passport_of
+from compressor.values import Value
+from exporters.checks.certificate import Certificate
+from exporters.checks.divergence import locate, locate_in_engine, starts_at
+from exporters.checks.parity import Comparison, Parity, parity_failure, read_record, record, record_of
+from exporters.checks.validate import CHECKED_SIZES, judge
+from exporters.graph.attention import FORMS, AttentionForm
+from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
+from exporters.graph.metadata import embed, facts_of
+from exporters.graph.onnx import check_opset, export_onnx, opset_of
+from exporters.graph.precision import PRECISIONS, Precision
+from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
+from exporters.graph.vision_split import check_splittable, export_split
+from exporters.runtimes.runners import OnnxRunner, Runner, TensorRTRunner, import_onnxruntime
+from exporters.runtimes.tensorrt_audit import Audit
+from exporters.runtimes.tensorrt_engine import Shapes, Target, build_engine, find_target, passport_of
 
 FORMATS = ("onnx", "trt")
 EXPORTS = "exports"  # a run's folder for them
@@ -38,10 +38,8 @@ QDQ = ".qdq"  # in the name of the int8 graph that TensorRT reads
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
-class Exported(BaseModel):
+class Exported(Value):
     """One finished export: its files in the folder, their size, how long it took, and its parity with PyTorch."""
-
-    model_config = ConfigDict(frozen=True)
 
     format: str
     files: tuple[str, ...]
@@ -52,10 +50,8 @@ class Exported(BaseModel):
     notes: tuple[str, ...] = ()
 
 
-class ExportReport(BaseModel):
+class ExportReport(Value):
     """What an export left in ``folder``."""
-
-    model_config = ConfigDict(frozen=True)
 
     schema_version: int = 2
     folder: str

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from profiles.agreement import sentence
-from profiles.comparison import AgreementPair, Pair, ProfileReport, RuntimeProfile, Trims
-from profiles.family import FlopsReport
-from profiles.flops import HEADER
-from profiles.latency import Latency
-from profiles.questions import Questions
-from profiles.sweeps import UNITS, SweepPoint
+from profiles.comparison.full_vs_slim import AgreementPair, Pair, ProfileReport, RuntimeProfile, Trims
+from profiles.macs.crosscheck import sentence
+from profiles.macs.published import FlopsReport
+from profiles.macs.traced import HEADER
+from profiles.timing.latency import Latency
+from profiles.timing.shared_image import Questions
+from profiles.timing.sweeps import UNITS, SweepPoint
 
 Row = tuple[str, ...]
 TRIMS = "  exact trims, no accuracy cost"

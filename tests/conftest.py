@@ -16,15 +16,15 @@ import pytest
 import torch
 
 import das
+from compressor.compression import compress
+from compressor.data.arrow_files import read_table
+from compressor.data.generated.questions import write_vqa
 from compressor.data.generated.scenes import draw, scene
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.generated.vqa import write_vqa
-from compressor.data.tables import read_table
 from compressor.job import Settings
-from compressor.pipeline import compress
-from compressor.runs import LATEST, ROOT, open_run, point_latest_at
-from das.demo import ASSETS, DEMOS, SHIPPED, prepare_demo
-from tests.once import once, use
+from compressor.run_folder import LATEST, ROOT, open_run, point_latest_at
+from das.demo.models import ASSETS, DEMOS, SHIPPED, prepare_demo
+from tests.support.once import once, use
 
 torch.set_num_threads(1)
 gc.set_threshold(
@@ -41,10 +41,10 @@ def made_once(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
     """Commands time what they made, and build engines for four kinds of GPU; no test looks at the times or the GPUs."""
-    monkeypatch.setattr("profiles.choices.SECONDS", 0.05)
-    monkeypatch.setattr("profiles.latency.WARM_UP_SECONDS", 0.0)
-    monkeypatch.setattr("profiles.latency.BLOCK_MS", 1.0)
-    monkeypatch.setattr("exporters.tensorrt.AHEAD_OF_TIME", ("SM86",))
+    monkeypatch.setattr("profiles.comparison.recommend_export.SECONDS", 0.05)
+    monkeypatch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr("profiles.timing.latency.BLOCK_MS", 1.0)
+    monkeypatch.setattr("exporters.runtimes.tensorrt_engine.AHEAD_OF_TIME", ("SM86",))
 
 
 def make_workshop(folder):

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.base import Found, Picture, Rows, Sample, Transforms
+from compressor.data.arrow_files import fingerprint
 from compressor.data.images import decode_image
-from compressor.data.tables import fingerprint
+from compressor.data.types import Found, Picture, Rows, Sample, Transforms
 from compressor.errors import input_error
 
 if TYPE_CHECKING:
-    from compressor.tasks.base import Task
+    from compressor.tasks.task import Task
 
 UNREADABLE_SHARE = 0.01  # more unusable rows than this fail the command
 HELD_OUT_SHARE = 0.1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compressor.families.base import Family
+from compressor.families.family import Family
 from compressor.families.meter import METER
-from compressor.families.text import BERT, ROBERTA
+from compressor.families.text_encoder import BERT, ROBERTA
 from compressor.families.vilt import VILT
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (METER, VILT, ROBERTA, BERT)}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.clip.configuration_clip import CLIPVisionConfig
@@ -21,10 +21,9 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionE
 from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
-from compressor.adapters import Adapter
-from compressor.attention import attend_first_row, first_row_of
 from compressor.data.images import ClipTransform
-from compressor.families.base import (
+from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
+from compressor.families.family import (
     Family,
     Format,
     Head,
@@ -36,21 +35,21 @@ from compressor.families.base import (
     for_another_task,
     text_and_images,
 )
-from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
-from compressor.steps import Rounds, RowWise, Step, StepModel, Streams, match_rows
+from compressor.models.adapters import Adapter
+from compressor.models.single_query import attend_first_row, first_row_of
+from compressor.models.steps import Rounds, RowWise, Step, StepModel, Streams, match_rows
+from compressor.values import Value
 
 MASKED = -10000.0  # added to the scores of padding, as in the public code
 
 
-class MeterDims(BaseModel):
+class MeterDims(Value):
     """Sizes of a METER; the defaults are the published model at 384 pixels with a VQA v2 head.
 
     ``text_positions`` includes RoBERTa's two reserved rows. ``image_size`` is in pixels. ``parallel_width`` is the
     bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
     questions are padded to, ``images`` the number of images that belong to one question.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     hidden: PositiveInt = 768
     heads: PositiveInt = 12

@@ -15,16 +15,15 @@ from itertools import count
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.vilt.configuration_vilt import ViltConfig
 from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
-from compressor.adapters import Adapter
-from compressor.attention import attend_first_row
 from compressor.data.images import PixelbertTransform
-from compressor.families.base import (
+from compressor.families.embeddings import UntypedEmbeddings, from_the_start
+from compressor.families.family import (
     Family,
     Format,
     Head,
@@ -36,11 +35,13 @@ from compressor.families.base import (
     for_another_task,
     text_and_images,
 )
-from compressor.families.embeddings import UntypedEmbeddings, from_the_start
-from compressor.steps import Rounds, Step, StepModel, Streams, match_rows
+from compressor.models.adapters import Adapter
+from compressor.models.single_query import attend_first_row
+from compressor.models.steps import Rounds, Step, StepModel, Streams, match_rows
+from compressor.values import Value
 
 
-class ViltDims(BaseModel):
+class ViltDims(Value):
     """Sizes of a ViLT; the defaults are the published ViLT-B/32 with a VQA v2 head.
 
     ``position_grid`` is the side of the stored grid of positions, which is interpolated to every image;
@@ -48,8 +49,6 @@ class ViltDims(BaseModel):
     ``image_types`` are the learned vectors that tell them apart. ``text_length`` is the length texts are padded to.
     ``parallel_width`` is the bottleneck of the parallel adapters, 0 when there are none.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     hidden: PositiveInt = 768
     heads: PositiveInt = 12

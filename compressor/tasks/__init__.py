@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 
 from compressor.data.splits import InputSplit, RankedSplit, chance_floor, majority_floor, text_only_floor
-from compressor.tasks.base import Task
 from compressor.tasks.losses import (
     class_distillation,
     class_loss,
@@ -17,6 +16,7 @@ from compressor.tasks.losses import (
     soft_scores,
     softmax,
 )
+from compressor.tasks.task import Task
 
 VQA = Task(
     name="vqa",

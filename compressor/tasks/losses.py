@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressor.tasks.base import Batch
+from compressor.tasks.task import Batch
 
 
 def soft_binary_loss(logits: Tensor, batch: Batch) -> Tensor:

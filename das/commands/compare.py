@@ -26,12 +26,12 @@ def compare(
 
     Next: [bold]das profile RUN[/] for what is not measured yet
     """
-    from das.render_compare import print_compare
+    from das.render.print_compare import print_compare
     from das.terminal import print_json, progress
-    from profiles.compare import ask_again, open_runs
-    from profiles.compare import compare as put_side_by_side
-    from profiles.compare_tables import compare_markdown
-    from profiles.saving import save_report
+    from profiles.comparison.run_vs_run import ask_again, open_runs
+    from profiles.comparison.run_vs_run import compare as put_side_by_side
+    from profiles.comparison.run_vs_run_tables import compare_markdown
+    from profiles.reports.save_report import save_report
 
     if answers:
         for run in ask_again(open_runs(runs), progress()):

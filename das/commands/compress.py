@@ -68,16 +68,16 @@ def compress(
 
     Next: [bold]das export --onnx --trt[/], [bold]das profile[/]
     """
-    from compressor.earlier import settings_of
+    from compressor.compression import compress as run_compression
+    from compressor.compression import destination
+    from compressor.distributed import is_main
     from compressor.job import prepare
-    from compressor.parallel import is_main
-    from compressor.pipeline import compress as run_compression
-    from compressor.pipeline import destination
-    from das.render_report import print_dry_run, print_report
+    from compressor.search.reuse import settings_of
+    from das.render.print_report import print_dry_run, print_report
     from das.terminal import print_json, progress, shown
-    from profiles.budgets import check_budget, measure_budget
-    from profiles.layer_latency import layer_prices
-    from profiles.saving import save_report
+    from profiles.gates.budget_check import check_budget, measure_budget
+    from profiles.reports.save_report import save_report
+    from profiles.timing.layers_isolated import layer_prices
 
     asked = {name: value for name, value in o.given(context).items() if name not in NO_SETTINGS}
     settings = settings_of(**asked)

@@ -28,8 +28,8 @@ def demo(
 
     Next, in the folder it made: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
-    from das.demo import find_demo
-    from das.story import tell
+    from das.demo.models import find_demo
+    from das.demo.walkthrough import tell
 
     chosen = find_demo(family, task)
     tell(chosen, folder or Path(chosen.folder), skip=skip, retrain=retrain, seed=seed)

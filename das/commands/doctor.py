@@ -25,9 +25,9 @@ def doctor(
 
     Next: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
-    from das.render_inspect import print_health
+    from das.doctor.machine import check_health
+    from das.render.print_inspect import print_health
     from das.terminal import print_json, progress
-    from exporters.health import check_health
 
     with progress().stage("Looking around"):
         found = check_health(subject)

@@ -27,7 +27,7 @@ def evaluate(
 
     Example: [bold]das eval runs/latest[/]
     """
-    from compressor.evaluation import evaluate as score
+    from compressor.evaluation.evaluate import evaluate as score
     from compressor.job import choose_device, open_for_evaluation
     from compressor.tasks import TASKS
     from das.terminal import console, print_json, progress

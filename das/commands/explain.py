@@ -23,11 +23,11 @@ def explain(
 
     Next: [bold]das pareto runs/latest[/]
     """
-    from compressor.runs import open_run
-    from das.render_explanation import print_explanation
+    from compressor.run_folder import open_run
+    from das.render.print_explanation import print_explanation
     from das.terminal import print_json, progress, shown
-    from profiles.explanation import enumerate_all
-    from profiles.explanation import explain as find_reasons
+    from profiles.analysis.explanation import enumerate_all
+    from profiles.analysis.explanation import explain as find_reasons
 
     opened = open_run(run)
     found = find_reasons(opened)

@@ -46,11 +46,11 @@ def export(
     Next: [bold]das profile[/]
     """
     import das
-    from compressor.runs import open_run
-    from das.render_export import print_export
+    from compressor.run_folder import open_run
+    from das.render.print_export import print_export
     from das.terminal import print_json, progress
-    from exporters.inputs import Fixed
-    from profiles.choices import compare_exports
+    from exporters.graph.inputs import Fixed
+    from profiles.comparison.recommend_export import compare_exports
 
     formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt)) if wanted]
     sizes = _batch(batch)

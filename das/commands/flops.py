@@ -38,9 +38,9 @@ def flops(
 
     Next: [bold]das inspect meter.ckpt[/]
     """
-    from das.render_flops import print_flops
+    from das.render.print_flops import print_flops
     from das.terminal import print_json
-    from profiles.family import flops as count_flops
+    from profiles.macs.published import flops as count_flops
 
     report = count_flops(
         family,

@@ -12,9 +12,9 @@ def inspect(checkpoint: o.Checkpoint, task: o.Task = None, json: o.Json = False)
 
     Next: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
-    from das.render_inspect import print_inspection
+    from das.render.print_inspect import print_inspection
     from das.terminal import print_json, progress
-    from profiles.inspection import inspect_checkpoint
+    from profiles.analysis.inspection import inspect_checkpoint
 
     with progress().stage("Opening and counting"):
         found = inspect_checkpoint(checkpoint, task)

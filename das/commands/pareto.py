@@ -26,10 +26,10 @@ def pareto(
 
     Next: [bold]das compress --from runs/latest --skip 4[/]
     """
-    from compressor.runs import open_run
-    from das.render_pareto import print_pareto, save_svg
+    from compressor.run_folder import open_run
+    from das.render.print_pareto import print_pareto, save_svg
     from das.terminal import print_json, shown
-    from profiles.pareto import pareto as price
+    from profiles.analysis.pareto import pareto as price
 
     opened = open_run(run)
     report = price(opened, cost)

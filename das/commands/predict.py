@@ -34,8 +34,8 @@ def predict(
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
     """
-    from compressor.runs import open_run
-    from das.predicting import answers
+    from compressor.run_folder import open_run
+    from das.predict import answers
     from das.terminal import console, print_json
 
     found = answers(open_run(run), image or (), text or (), runtime, top, precision)

@@ -69,18 +69,18 @@ def profile(
     import das
     from compressor.errors import CheckFailed
     from compressor.job import choose_device
-    from compressor.runs import open_run
-    from das.drawing import draw
-    from das.render_report import print_report
+    from compressor.run_folder import open_run
+    from das.render.print_report import print_report
+    from das.render.rich_tables import draw
     from das.terminal import console, print_json, progress, shown
-    from profiles import assertions
-    from profiles import baseline as baselines
-    from profiles.environment import environment
-    from profiles.html import run_html
-    from profiles.markdown import to_markdown
-    from profiles.profile import choose_runtimes, parity
-    from profiles.report import build_report
-    from profiles.sweeps import parse_sweeps
+    from profiles.comparison.profile_run import choose_runtimes, parity
+    from profiles.gates import assertions
+    from profiles.gates import baseline as baselines
+    from profiles.machine.environment import environment
+    from profiles.reports.compression_report import build_report
+    from profiles.reports.html import run_html
+    from profiles.reports.markdown import to_markdown
+    from profiles.timing.sweeps import parse_sweeps
 
     chosen = [entry.name for entry in choose_runtimes(runtime or (), device)]
     claimed, opened = assertions.parse(claims or "", chosen), open_run(run)

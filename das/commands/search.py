@@ -28,10 +28,10 @@ def search(
 
     Next: [bold]das compress meter.ckpt --layers FL1,FV0[/] with the layers it names
     """
+    from compressor.compression import search_only
     from compressor.errors import usage_error
     from compressor.job import Settings
-    from compressor.pipeline import search_only
-    from das.render_report import print_search
+    from das.render.print_report import print_search
     from das.terminal import print_json, progress
 
     if skip is None:

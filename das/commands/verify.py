@@ -30,14 +30,14 @@ def verify(
 
     Next: [bold]das predict --runtime trt[/]
     """
-    from compressor.reference import open_reference
-    from compressor.runs import open_run
-    from das.render_verify import print_verified
+    from compressor.evaluation.reference import open_reference
+    from compressor.run_folder import open_run
+    from das.render.print_verify import print_verified
     from das.terminal import print_json, progress
     from exporters.export import EXPORTS
-    from exporters.verification import require_verified, runtime_device
-    from exporters.verification import verify as verify_exports
-    from profiles.saving import save_report
+    from exporters.verify import require_verified, runtime_device
+    from exporters.verify import verify as verify_exports
+    from profiles.reports.save_report import save_report
 
     formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt or not onnx)) if wanted]
     place, opened = runtime_device(device), open_run(run)

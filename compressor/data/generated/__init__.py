@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from compressor.data.generated.nlvr2 import write_nlvr2
-from compressor.data.generated.retrieval import write_retrieval
+from compressor.data.generated.captions import write_retrieval
+from compressor.data.generated.hypotheses import write_snli_ve
+from compressor.data.generated.questions import write_vqa
 from compressor.data.generated.sentences import write_sentences
-from compressor.data.generated.snli_ve import write_snli_ve
-from compressor.data.generated.vqa import write_vqa
+from compressor.data.generated.statements import write_nlvr2
 
 GENERATED: dict[str, Callable[[Path, int, int], None]] = {
     "vqa": write_vqa,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compressor.data.base import Found, Layout
-from compressor.data.layouts import arrow, columns, glue, karpathy, nlvr2_json, snli_ve, vqa_json
+from compressor.data.layouts import arrow_tables as arrow
+from compressor.data.layouts import columns, glue, karpathy, nlvr2_json, vqa_json
+from compressor.data.layouts import snli_ve_jsonl as snli_ve
+from compressor.data.types import Found, Layout
 from compressor.errors import InputError, input_error
 from compressor.progress import QUIET, Progress
 

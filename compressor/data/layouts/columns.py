@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compressor.data.base import Found, Layout, Rows, Sample
-from compressor.data.layouts.answers import soft_answers
-from compressor.data.layouts.arrow import NLVR2_LABELS, RETRIEVAL_LABELS, SNLI_VE_LABELS
+from compressor.data.layouts.arrow_tables import NLVR2_LABELS, RETRIEVAL_LABELS, SNLI_VE_LABELS
 from compressor.data.layouts.glue import METRICS
-from compressor.data.layouts.pictures import Pictures
-from compressor.data.layouts.readers import Source, lines, parquet_source, stream_source, text_source
-from compressor.data.layouts.rows import Row, Unreadable, class_names, read_rows, text
+from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.readers import Source, lines, parquet_source, stream_source, text_source
+from compressor.data.reading.rows import Row, Unreadable, class_names, read_rows, text
+from compressor.data.reading.vqa_answers import soft_answers
+from compressor.data.types import Found, Layout, Rows, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 

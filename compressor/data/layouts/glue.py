@@ -8,9 +8,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from compressor.data.base import Found, Layout, Sample
-from compressor.data.layouts.readers import csv_rows, lines
-from compressor.data.layouts.rows import Row, Unreadable, class_names, class_of, read_rows, text
+from compressor.data.reading.readers import csv_rows, lines
+from compressor.data.reading.rows import Row, Unreadable, class_names, class_of, read_rows, text
+from compressor.data.types import Found, Layout, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from compressor.data.base import Found, Layout, Sample
-from compressor.data.layouts.arrow import RETRIEVAL_LABELS
-from compressor.data.layouts.pictures import Pictures
-from compressor.data.layouts.readers import json_list
-from compressor.data.layouts.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
+from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.readers import json_list
+from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.data.types import Found, Layout, Sample
 from compressor.progress import Progress
 
 NAME = "Karpathy's JSON"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from compressor.data.base import Found, Layout, Sample
-from compressor.data.layouts.arrow import NLVR2_LABELS
-from compressor.data.layouts.pictures import Pictures
-from compressor.data.layouts.readers import first_row, json_rows
-from compressor.data.layouts.rows import Row, class_of, field, find_file, read_rows, text
+from compressor.data.layouts.arrow_tables import NLVR2_LABELS
+from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.readers import first_row, json_rows
+from compressor.data.reading.rows import Row, class_of, field, find_file, read_rows, text
+from compressor.data.types import Found, Layout, Sample
 from compressor.progress import Progress
 
 NAME = "NLVR2's JSON lines"

@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from compressor.data.base import Found, Layout, Sample
-from compressor.data.layouts.answers import LEAST_COUNT, frequent_answers, soft_answers
-from compressor.data.layouts.pictures import Pictures
-from compressor.data.layouts.readers import json_list
-from compressor.data.layouts.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.readers import json_list
+from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, soft_answers
+from compressor.data.types import Found, Layout, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 

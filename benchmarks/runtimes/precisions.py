@@ -1,0 +1,83 @@
+"""What each precision costs on real data: exports of easy-VQA runs, scored on all test questions by ONNX Runtime.
+
+    python -m benchmarks.runtimes.precisions work-easyvqa/runs/skip8 work-easyvqa/runs/max-drop
+
+The runs are those that ``benchmarks.datasets.easyvqa`` leaves. Exports are made by ``das.export`` in each run's own
+folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+
+import das
+from benchmarks.results import LogProgress, write_section
+from compressor.data.splits import Split
+from compressor.evaluation.evaluate import compared
+from compressor.job import open_data
+from compressor.run_folder import Run, open_run
+from compressor.tasks import TASKS
+from exporters.export import EXPORTS, file_name
+from exporters.graph.precision import PRECISIONS
+from exporters.runtimes.runners import OnnxRunner, Runner, TorchRunner
+from profiles.reports.markdown import markdown_table
+
+ASKED = ("fp32", "fp16", "int8")
+BATCH = 64
+
+
+def logits(runner: Runner, split: Split) -> torch.Tensor:
+    """Of every sample of ``split``, (samples, classes)."""
+    with runner:
+        starts = LogProgress().track(range(0, len(split), BATCH), runner.name, math.ceil(len(split) / BATCH))
+        rows = [range(start, min(start + BATCH, len(split))) for start in starts]
+        return torch.cat([runner.run(split.inputs(list(numbers))) for numbers in rows])
+
+
+def rows(run: Run) -> list[tuple[str, ...]]:
+    """The slim model in PyTorch, then each precision against it."""
+    split, task = open_data(run).evaluation, TASKS[run.manifest.task]
+    targets = {"targets": split.targets(range(len(split)))}
+    name = f"k = {len(run.manifest.plan.layers)}"
+    ours = logits(TorchRunner(run.load_slim(), "cpu"), split)
+    right = task.scores(ours, targets).double()
+    found: list[tuple[str, ...]] = [(f"{name}, PyTorch", f"{100 * float(right.mean()):.2f}", "", "", "", "")]
+    for precision in ASKED:
+        report = das.export(run, "onnx", precision=precision, progress=LogProgress())
+        path = run.path / EXPORTS / file_name(PRECISIONS[precision])
+        theirs = logits(OnnxRunner(path), split)
+        change = task.scores(theirs, targets).double() - right
+        margin = 1.96 * float(change.std()) / math.sqrt(len(change))
+        found.append(
+            (
+                f"{name}, ONNX Runtime, {precision}",
+                f"{100 * float(right.mean() + change.mean()):.2f}",
+                f"{100 * float(change.mean()):+.2f} ± {100 * margin:.2f}",
+                f"{float((theirs.argmax(1) == ours.argmax(1)).double().mean()):.2%}",
+                f"{float((theirs - ours).abs().max()):.1e}",
+                str(len(report.exports[-1].parity.held_back)),
+            )
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders of easy-VQA")
+    runs = [open_run(path) for path in parser.parse_args().runs]
+    split = open_data(runs[0]).evaluation
+    header = ("", "VQA score, %", "change, points (95 %)", "same answers", "largest logit error", "layers held back")
+    body = (
+        f"The small METER of the easy-VQA section, k of 12 fusion layers removed, on {len(split):,} test questions. "
+        f"Changes are against the slim model in PyTorch, question by question; an export's own certificate is on "
+        f"{len(compared(len(split)))} of these.\n\n{markdown_table(header, [row for run in runs for row in rows(run)])}"
+    )
+    write_section("precisions", "What a precision costs, easy-VQA", body)
+
+
+if __name__ == "__main__":
+    main()

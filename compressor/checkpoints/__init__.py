@@ -1,0 +1,1 @@
+"""Checkpoint files: read safely, built into models, written."""

@@ -1,0 +1,225 @@
+"""The tables that METER's and ViLT's converters write: one row per image or pair, its texts in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from compressor.data.arrow_files import read_table, table_rows
+from compressor.data.reading.image_refs import Cell
+from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, class_of, field, join, read_rows
+from compressor.data.types import Found, Layout, Picture, Rows, Sample
+from compressor.progress import Progress
+
+NLVR2_LABELS = ("False", "True")
+RETRIEVAL_LABELS = ("match",)
+SNLI_VE_LABELS = ("contradiction", "neutral", "entailment")
+
+Read = Callable[[Row, tuple[Picture, ...]], list[Sample]]
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Tables by split, and what makes of their rows samples.
+
+    Attributes:
+        name: of the layout.
+        splits: for each split its tables; those that are there are joined.
+        marks: any of these tables means this layout.
+        images: the columns of encoded images.
+        columns: the other columns that are read.
+        samples: a row and its pictures to samples.
+        labels: name of each class.
+    """
+
+    name: str
+    splits: Mapping[str, tuple[str, ...]]
+    marks: tuple[str, ...]
+    images: tuple[str, ...]
+    columns: tuple[str, ...]
+    samples: Read
+    labels: tuple[str, ...] = ()
+
+    def layout(self) -> Layout:
+        """As a layout."""
+        looks_for = ", ".join(f"{name}.arrow" for names in self.splits.values() for name in names)
+        return Layout(self.name, looks_for, self._recognises, self._read)
+
+    def read_splits(self, root: Path, samples: Read, progress: Progress) -> dict[str, Rows]:
+        """The rows of every split that is there.
+
+        Raises:
+            InputError: a table is damaged, empty, or of another task.
+        """
+        there = {split: [_path(root, name) for name in names] for split, names in self.splits.items()}
+        there = {split: [path for path in paths if path.exists()] for split, paths in there.items()}
+        return {
+            split: join([self._rows(path, samples, progress) for path in paths])
+            for split, paths in there.items()
+            if paths
+        }
+
+    def _recognises(self, root: Path) -> bool:
+        return any(_path(root, name).exists() for name in self.marks)
+
+    def _read(self, root: Path, progress: Progress) -> Found:
+        return Found(self.name, self.read_splits(root, self.samples, progress), self.labels)
+
+    def _rows(self, path: Path, samples: Read, progress: Progress) -> Rows:
+        table = read_table(path, (*self.images, *self.columns))
+        images = [table.column(name) for name in self.images]
+
+        def placed() -> Iterator[tuple[str, tuple[int, Row]]]:
+            for number, row in enumerate(table_rows(path, table, self.columns)):
+                yield f"{path.name}, row {number}", (number, row)
+
+        def read(numbered: tuple[int, Row]) -> list[Sample]:
+            number, row = numbered
+            origin = f"the image in row {number} of {path}"
+            return samples(row, tuple(Cell(column, number, origin).picture() for column in images))
+
+        return read_rows([path], placed(), read, progress, table.num_rows)
+
+
+def _path(root: Path, name: str) -> Path:
+    return root / f"{name}.arrow"
+
+
+def _captions(row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+    captions = row["caption"]
+    if not _list_of(captions, str) or not captions:
+        raise Unreadable("caption is not a list of texts")
+    return [Sample(caption, pictures=pictures) for caption in captions]
+
+
+def _statements(row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+    questions, answers = field(row, "questions", list), field(row, "answers", list)
+    if not _list_of(questions, str):
+        raise Unreadable("questions is not a list of texts")
+    if len(questions) != len(answers):
+        raise Unreadable(f"{len(questions)} questions, {len(answers)} answers")
+    return [
+        Sample(statement, pictures=pictures, labels=(class_of(answer, NLVR2_LABELS),), scores=(1.0,))
+        for statement, answer in zip(questions, answers, strict=True)
+    ]
+
+
+def _hypotheses(row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+    """The second of each pair of sentences; the first describes the image, which takes its place (SNLI-VE)."""
+    sentences, labels = field(row, "sentences", list), field(row, "labels", list)
+    texts = [sentence[1] if isinstance(sentence, list) and len(sentence) == 2 else sentence for sentence in sentences]
+    if not _list_of(texts, str):
+        raise Unreadable("sentences is not a list of texts or of pairs of texts")
+    if len(texts) != len(labels):
+        raise Unreadable(f"{len(texts)} sentences, {len(labels)} labels")
+    numbers = tuple(str(number) for number in range(len(SNLI_VE_LABELS)))
+    return [
+        Sample(hypothesis, pictures=pictures, labels=(class_of(label, numbers),), scores=(1.0,))
+        for hypothesis, label in zip(texts, labels, strict=True)
+    ]
+
+
+def _questions(names: dict[int, str], row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+    """Questions with soft scores; ``names`` learns what the answers are called.
+
+    METER's converter leaves both lists of a row empty when its answers are not public.
+    """
+    questions, answers, labels, scores = (row[name] for name in VQA_COLUMNS)
+    if problem := _problem(questions, answers, labels, scores):
+        raise Unreadable(problem)
+    for of_labels, of_answers in zip(labels or [], answers or [], strict=False):
+        names.update(zip(of_labels, of_answers, strict=False))
+    for label in (label for of_labels in labels or [] for label in of_labels):
+        names.setdefault(label, f"<class {label}>")
+    empty: list[list[Any]] = [[] for _ in questions]
+    return [
+        Sample(question, pictures=pictures, labels=tuple(of_labels), scores=tuple(of_scores))
+        for question, of_labels, of_scores in zip(questions, labels or empty, scores or empty, strict=True)
+    ]
+
+
+def _problem(questions: Any, answers: Any, labels: Any, scores: Any) -> str:
+    """What does not fit in a row of a VQA table; nothing when all does."""
+    if not _list_of(questions, str):
+        return "questions is not a list of texts"
+    if answers and not _lists_of(answers, str):
+        return "answers is not a list of lists of texts"
+    if not labels and not scores:
+        return ""
+    if not _lists_of(labels, int):
+        return "answer_labels is not a list of lists of whole numbers"
+    if not _lists_of(scores, int, float):
+        return "answer_scores is not a list of lists of numbers"
+    if not len(questions) == len(labels) == len(scores):
+        return f"{len(questions)} questions, {len(labels)} lists of answer labels, {len(scores)} lists of answer scores"
+    for of_labels, of_scores in zip(labels, scores, strict=True):
+        if len(of_labels) != len(of_scores):
+            return f"a question with {len(of_labels)} answer labels and {len(of_scores)} answer scores"
+        for label in of_labels:
+            if not 0 <= label < MOST_CLASSES:
+                return f"answer label {label}"
+        for score in of_scores:
+            if not 0 <= score <= 1:  # false for NaN, too
+                return f"answer score {score}"
+    return ""
+
+
+def _list_of(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(type(item) in kinds for item in value)
+
+
+def _lists_of(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(_list_of(item, *kinds) for item in value)
+
+
+def _read_vqa(tables: _Tables, root: Path, progress: Progress) -> Found:
+    names: dict[int, str] = {}
+    splits = tables.read_splits(root, partial(_questions, names), progress)
+    labels = tuple(names.get(number, f"<class {number}>") for number in range(1 + max(names, default=-1)))
+    return Found(tables.name, splits, labels)
+
+
+VQA_COLUMNS = ("questions", "answers", "answer_labels", "answer_scores")
+_IMAGE = ("image",)
+
+
+def _vqa(train: tuple[str, ...], val: str, marks: tuple[str, ...]) -> Layout:
+    splits = {"train": train, "val": (val,), "test": ("vqav2_test",)}
+    tables = _Tables("METER's VQA tables", splits, marks, _IMAGE, VQA_COLUMNS, partial(_questions, {}))
+    return replace(tables.layout(), read=partial(_read_vqa, tables))
+
+
+def _retrieval(name: str, prefix: str, splits: Mapping[str, tuple[str, ...]]) -> Layout:
+    named = {split: tuple(f"{prefix}_caption_karpathy_{part}" for part in parts) for split, parts in splits.items()}
+    marks = tuple(table for tables in named.values() for table in tables)
+    return _Tables(f"METER's {name} tables", named, marks, _IMAGE, ("caption",), _captions, RETRIEVAL_LABELS).layout()
+
+
+# vqav2_val is trainable_val and rest_val together: what is held out is not trained on.
+VQA = (
+    _vqa(("vqav2_train", "vqav2_trainable_val"), "vqav2_rest_val", ("vqav2_rest_val",)),
+    _vqa(("vqav2_train",), "vqav2_val", ("vqav2_train", "vqav2_val", "vqav2_test")),
+)
+NLVR2 = _Tables(
+    "METER's NLVR2 tables",
+    {"train": ("nlvr2_train",), "val": ("nlvr2_dev",), "test": ("nlvr2_test1",)},
+    ("nlvr2_train", "nlvr2_dev", "nlvr2_test1"),
+    ("image_0", "image_1"),
+    ("questions", "answers"),
+    _statements,
+    NLVR2_LABELS,
+).layout()
+FLICKR30K = _retrieval("Flickr30k", "f30k", {"train": ("train",), "val": ("val",), "test": ("test",)})
+COCO = _retrieval("COCO", "coco", {"train": ("train", "restval"), "val": ("val",), "test": ("test",)})
+SNLI_VE = _Tables(
+    "METER's SNLI-VE tables",
+    {"train": ("snli_train",), "val": ("snli_dev",), "test": ("snli_test",)},
+    ("snli_train", "snli_dev", "snli_test"),
+    _IMAGE,
+    ("sentences", "labels"),
+    _hypotheses,
+    SNLI_VE_LABELS,
+).layout()

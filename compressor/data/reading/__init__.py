@@ -1,0 +1,1 @@
+"""Files to records, whatever the layout: tables, JSON, images, answers."""

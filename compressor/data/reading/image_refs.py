@@ -1,0 +1,153 @@
+"""Encoded images in files and in tables. Each is looked at once: is it there, and does it decode."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property, partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from PIL import Image
+
+from compressor.data.reading.rows import Unreadable
+from compressor.data.types import Picture
+
+END = 1 << 16  # bytes
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An encoded image in a table.
+
+    Attributes:
+        column: of bytes, or of Hugging Face's structs with ``bytes`` and ``path``; indexing it gives a pyarrow scalar.
+        row: in the column.
+        origin: its place, for messages.
+    """
+
+    column: Any
+    row: int
+    origin: str
+
+    def read(self) -> bytes:
+        """The encoded image."""
+        return self._scalar("bytes").as_buffer().to_pybytes()
+
+    def picture(self) -> Picture:
+        """The picture, once it decodes.
+
+        Raises:
+            Unreadable: no bytes, or no image.
+        """
+        scalar = self._scalar("bytes")
+        if not scalar.is_valid:
+            raise Unreadable("no image")
+        if not isinstance(scalar, pa.BinaryScalar):
+            raise Unreadable("the image is not given as bytes")
+        _check(pa.BufferReader(scalar.as_buffer()), "the image")
+        return Picture(self.origin, self.read)
+
+    def digest(self) -> bytes:
+        """Tells encoded images apart: by their size and both ends."""
+        content = memoryview(self._scalar("bytes").as_buffer())
+        return blake2b(b"".join((str(len(content)).encode(), content[:END], content[-END:])), digest_size=16).digest()
+
+    @property
+    def path(self) -> str | None:
+        """Where the image lies when the table does not hold it."""
+        scalar = self._scalar("path")
+        return scalar.as_py() if isinstance(scalar, pa.StringScalar) and not self._scalar("bytes").is_valid else None
+
+    def _scalar(self, part: str) -> pa.Scalar:
+        scalar = self.column[self.row]
+        return scalar[part] if isinstance(scalar, pa.StructScalar) and scalar.is_valid else scalar
+
+
+class Pictures:
+    """The image files in a folder; samples that name the same file get the same picture.
+
+    Args:
+        root: the folder, however deep the images lie in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[Path, Picture | str] = {}
+        self._cells: dict[bytes, Picture] = {}
+
+    def named(self, name: str) -> Picture:
+        """The picture in the file called ``name``, wherever it lies below the folder.
+
+        Raises:
+            Unreadable: no such file, several of them, or no image.
+        """
+        found = self._places.get(name, [])
+        if len(found) > 1:
+            raise Unreadable(f"{len(found)} files are called {name}: {', '.join(found[:2])}")
+        if not found:
+            raise Unreadable(f"no image {name}")
+        return self._open(self.root / found[0])
+
+    def at(self, place: str) -> Picture:
+        """The picture at a path relative to the folder, or to its ``images``.
+
+        Raises:
+            Unreadable: no such file, or no image.
+        """
+        paths = [path for path in (self.root / place, self.root / "images" / place) if path.is_file()]
+        if not paths:
+            raise Unreadable(f"no image {place}")
+        return self._open(paths[0])
+
+    def of(self, value: Any) -> Picture:
+        """The picture that a cell of a row means: an image in a table, or the path of one.
+
+        Raises:
+            Unreadable: there is none, or it is no image.
+        """
+        if isinstance(value, Cell):
+            return self.at(value.path) if value.path else self._cell(value)
+        if not isinstance(value, str) or not value:
+            raise Unreadable("no image")
+        return self.at(value)
+
+    def _cell(self, cell: Cell) -> Picture:
+        """The picture in a table; a table with a row for each caption has the same image several times."""
+        picture = cell.picture()
+        return self._cells.setdefault(cell.digest(), picture)
+
+    @cached_property
+    def _places(self) -> dict[str, list[str]]:
+        """Paths below the folder by file name; the tree is walked once."""
+        places: defaultdict[str, list[str]] = defaultdict(list)
+        for folder, below, files in os.walk(self.root):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            relative = os.path.relpath(folder, self.root)
+            for name in files:
+                places[name].append(os.path.join(relative, name))  # noqa: PTH118  # a Path for each would take seconds
+        return places
+
+    def _open(self, path: Path) -> Picture:
+        if path not in self._known:
+            try:
+                _check(path, path.name)
+                self._known[path] = Picture(str(path), partial(Path.read_bytes, path))
+            except Unreadable as reason:
+                self._known[path] = str(reason)
+        known = self._known[path]
+        if isinstance(known, str):
+            raise Unreadable(known)
+        return known
+
+
+def _check(file: Any, name: str) -> None:
+    try:
+        with Image.open(file) as image:
+            image.draft("RGB", (1, 1))  # JPEG decodes several times faster at an eighth of its size
+            image.load()
+    except Exception:  # Pillow raises anything on damaged bytes
+        raise Unreadable(f"{name} does not decode") from None

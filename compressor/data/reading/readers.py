@@ -1,0 +1,270 @@
+"""Files of rows: JSON lists and lines, CSV and TSV, Hugging Face arrow streams, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from compressor.data.arrow_files import BATCH, read_table, table_rows
+from compressor.data.reading.image_refs import Cell
+from compressor.data.reading.rows import Placed, Unreadable, numbered
+from compressor.errors import input_error
+
+LONGEST_CELL = 1 << 27  # characters
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a text file.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from file
+    except UnicodeDecodeError as error:
+        raise input_error(f"{path} is no text ({error})", "UTF-8 text", "convert or copy it again") from None
+
+
+def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """A JSON document; ``hook`` sees every object in it, as in :func:`json.load`.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return json.load(file, object_hook=hook)
+    except (ValueError, RecursionError) as error:
+        raise input_error(f"{path} is no JSON ({error})", "a JSON document", "download or write it again") from None
+
+
+def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
+    """The objects of the list called ``name`` in a JSON document; :class:`Unreadable` for what is none.
+
+    Raises:
+        InputError: no JSON, or no such list, or an empty one.
+    """
+    document = load_json(path, hook)
+    rows = document.get(name) if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise input_error(f"{path} has no list {name!r}", f"a JSON document with {name}", "download it again")
+    return [_object(row) for row in rows]
+
+
+def json_rows(path: Path) -> Placed:
+    """The objects of a JSON list, or of JSON lines.
+
+    Raises:
+        InputError: it is no text, or starts as a list and is none.
+    """
+    first = next(lines(path), "").lstrip()
+    if first.startswith("["):
+        return numbered(path, [_object(row) for row in load_json(path)])
+    return ((f"{path.name}, line {n}", _parsed(line)) for n, line in enumerate(lines(path), 1) if line.strip())
+
+
+def first_row(rows: Placed) -> Mapping[str, Any]:
+    """The first row that is one; an empty row without any."""
+    return next((row for _, row in rows if not isinstance(row, Unreadable)), {})
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return _object(json.loads(line))
+    except (ValueError, RecursionError):
+        return Unreadable("no JSON")
+
+
+def _object(value: Any) -> Any:
+    return value if isinstance(value, dict) else Unreadable("no JSON object")
+
+
+def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
+    """The rows of a CSV file, or of a TSV file, whose quotes are plain characters.
+
+    Args:
+        path: ends in ``.tsv`` or ``.csv``.
+        header: names of the columns, for files whose first line is a row.
+    """
+    tabs = path.suffix == ".tsv"
+    reader = csv.reader(
+        lines(path), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    )
+    csv.field_size_limit(LONGEST_CELL)
+    try:
+        names = list(header or next(reader, []))
+        for cells in reader:
+            if cells:
+                right = len(cells) == len(names)
+                row = dict(zip(names, cells, strict=True)) if right else Unreadable(_columns(cells, names))
+                yield f"{path.name}, line {reader.line_num}", row
+    except csv.Error as error:
+        raise input_error(f"{path} is damaged ({error})", "a table as text", "write it again") from None
+
+
+def _columns(cells: Sequence[str], names: Sequence[str]) -> str:
+    return f"{len(cells)} columns, not {len(names)}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of one split.
+
+    Attributes:
+        files: it lies in.
+        columns: names.
+        rows: given the columns wanted, the rows with their places; images in tables come as :class:`Cell`.
+        class_names: of columns that hold numbers of classes.
+        total: rows, where that is known beforehand.
+    """
+
+    files: tuple[Path, ...]
+    columns: tuple[str, ...]
+    rows: Callable[[Sequence[str]], Placed]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    total: int | None = None
+
+
+def text_source(paths: Sequence[Path]) -> Source:
+    """A CSV, TSV or JSON file."""
+    (path,) = paths
+    read = partial(json_rows if path.suffix.startswith(".json") else csv_rows, path)
+    return Source((path,), tuple(first_row(read())), lambda columns: read())
+
+
+def stream_source(paths: Sequence[Path]) -> Source:
+    """A split that ``datasets`` saved to disk: memory-mapped arrow streams.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+
+    def part(path: Path) -> _Part:
+        with _opened(path, "an arrow stream"):
+            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        return _Part(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)
+
+    return _source([part(path) for path in paths])
+
+
+def table_source(paths: Sequence[Path]) -> Source:
+    """A table as METER's and ViLT's converters write it: a memory-mapped arrow file.
+
+    Raises:
+        InputError: it is damaged or empty.
+    """
+    (path,) = paths
+    table = read_table(path, ())
+    return _source([_Part(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)])
+
+
+def parquet_source(paths: Sequence[Path]) -> Source:
+    """A split in Parquet files. Their images are read by groups of rows, the last few of which are kept.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+
+    def part(path: Path) -> _Part:
+        with _opened(path, "a Parquet file"):
+            file = pq.ParquetFile(path)
+            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        starts = tuple(accumulate(sizes, initial=0))
+        column = partial(_ParquetColumn, path, starts)
+        return _Part(path, file.schema_arrow, starts[-1], partial(_parquet_rows, path), column)
+
+    return _source([part(path) for path in paths])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file of a split: its rows of some columns, and its columns of images by name."""
+
+    path: Path
+    schema: pa.Schema
+    total: int
+    rows: Callable[[Sequence[str]], Iterator[dict[str, Any]]]
+    column: Callable[[str], Any]
+
+
+def _source(parts: Sequence[_Part]) -> Source:
+    schema = parts[0].schema
+    for part in parts:
+        if part.schema.names != schema.names:
+            raise input_error(
+                f"{part.path} has the columns {', '.join(part.schema.names)}",
+                f"those of {parts[0].path.name}: {', '.join(schema.names)}",
+                "save the data set again",
+            )
+    images = {column.name for column in schema if _holds_images(column.type)}
+
+    def rows(wanted: Sequence[str]) -> Placed:
+        for part in parts:
+            columns = {name: part.column(name) for name in wanted if name in images}
+            plain = part.rows([name for name in wanted if name not in images])
+            for number, row in enumerate(plain):
+                origin = f"the image in row {number} of {part.path}"
+                cells = {name: Cell(column, number, origin) for name, column in columns.items()}
+                yield f"{part.path.name}, row {number}", row | cells
+
+    files = tuple(part.path for part in parts)
+    return Source(files, tuple(schema.names), rows, _class_names(schema), sum(part.total for part in parts))
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    struct = pa.types.is_struct(kind) and any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
+    return struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Names of the classes of label columns, which ``datasets`` keeps in the metadata of its files."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: tuple(feature["names"]) for name, feature in features.items() if "names" in feature}
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+@dataclass(frozen=True)
+class _ParquetColumn:
+    """A column whose groups of rows are read when asked for; ``starts`` holds the first row of each."""
+
+    path: Path
+    starts: tuple[int, ...]
+    name: str
+
+    def __getitem__(self, row: int) -> Any:
+        group = bisect_right(self.starts, row) - 1
+        return _row_group(self.path, self.name, group)[row - self.starts[group]]
+
+
+@lru_cache(maxsize=4)
+def _row_group(path: Path, name: str, group: int) -> Any:
+    return pq.ParquetFile(path).read_row_group(group, columns=[name]).column(0)
+
+
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    with _opened(path, "a Parquet file"):
+        for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=list(columns)):
+            yield from batch.to_pylist()
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise input_error(f"{path} is not {kind} ({reason})", kind, "save or copy it again") from None

@@ -1,0 +1,114 @@
+"""Rows of a file to samples, and the rows that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compressor.data.types import Rows, Sample
+from compressor.progress import Progress
+
+MOST_CLASSES = 100_000  # numbers beyond are no classes, but dates, or keys of something
+FOLDERS = (".", "annotations", "questions", "karpathy", "data", "nlvr2/data", "nlvr/nlvr2/data")
+
+
+class Unreadable(Exception):
+    """Why one row cannot be used; the others still can."""
+
+
+Row = Mapping[str, Any]
+Placed = Iterable[tuple[str, Any]]
+"""Rows with their places ("train.tsv, line 7"); an :class:`Unreadable` stands where a row did not even parse."""
+
+
+def read_rows(
+    files: Sequence[Path],
+    rows: Placed,
+    samples: Callable[[Any], list[Sample]],
+    progress: Progress,
+    total: int | None = None,
+) -> Rows:
+    """The samples of all rows, and an account of the others.
+
+    Rows for which ``samples`` raises :class:`Unreadable` are listed; those that it makes nothing of are counted.
+    """
+    kept: list[Sample] = []
+    unreadable: list[str] = []
+    dropped = 0
+    for place, row in progress.track(rows, f"reading {files[0].name}", total):
+        try:
+            if isinstance(row, Unreadable):
+                raise row
+            found = samples(row)
+        except Unreadable as reason:
+            unreadable.append(f"{place}: {reason}")
+        else:
+            kept += found
+            dropped += not found
+    return Rows(tuple(files), tuple(kept), tuple(unreadable), dropped)
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Several files of one split as one."""
+    return Rows(
+        tuple(path for part in parts for path in part.files),
+        tuple(sample for part in parts for sample in part.samples),
+        tuple(place for part in parts for place in part.unreadable),
+        sum(part.dropped for part in parts),
+    )
+
+
+def numbered(path: Path, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Rows with their places, counted from 0 as tables and JSON lists are."""
+    return ((f"{path.name}, row {number}", row) for number, row in enumerate(rows))
+
+
+def find_file(root: Path, name: str) -> Path | None:
+    """A file in the folder, or where public instructions put it below the folder."""
+    return next((root / folder / name for folder in FOLDERS if (root / folder / name).is_file()), None)
+
+
+def field(row: Row, name: str, kind: type) -> Any:
+    """A cell of a row.
+
+    Raises:
+        Unreadable: it is not there, or of another kind.
+    """
+    value = row.get(name)
+    if value is None:
+        raise Unreadable(f"no {name}")
+    if not isinstance(value, kind):
+        raise Unreadable(f"{name} is {str(value)[:40]!r}, not {kind.__name__}")
+    return value
+
+
+def text(row: Row, name: str) -> str:
+    """A cell of a row that holds some text.
+
+    Raises:
+        Unreadable: it is not there, no text, or blank.
+    """
+    value = field(row, name, str)
+    if not value.strip():
+        raise Unreadable(f"{name} is empty")
+    return value
+
+
+def class_of(value: Any, classes: Sequence[str]) -> int:
+    """The number of a class that is given by its name.
+
+    Raises:
+        Unreadable: there is no such class.
+    """
+    if str(value) not in classes:
+        raise Unreadable(f"label {str(value)[:40]!r} is none of {', '.join(classes)}")
+    return classes.index(str(value))
+
+
+def class_names(labels: Iterable[Any]) -> tuple[str, ...]:
+    """The classes of a column of labels: as many as the highest number needs, or the names in alphabetical order."""
+    names = {str(label) for label in labels}
+    if all(name.isdecimal() and int(name) < MOST_CLASSES for name in names):
+        return tuple(str(number) for number in range(1 + max(map(int, names), default=-1)))
+    return tuple(sorted(names))

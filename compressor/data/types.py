@@ -1,0 +1,127 @@
+"""The words that data is spoken of in: pictures, samples, what lies in a folder, and how it becomes a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from compressor.data.text import TextTransform
+from compressor.progress import Progress
+
+
+class ImageTransform(Protocol):
+    """What turns images into a model's pixels."""
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """The smallest and the largest side it makes, in pixels."""
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """One RGB image of any size to (3, h, w) float32, normalised."""
+
+    def collate(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
+        """``pixel_values`` (B, 3, H, W) of transformed images, and whatever else the model reads of them."""
+
+    def describe(self) -> dict[str, Any]:
+        """Name and numbers, for preprocessor.json."""
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """What turns the texts and images of samples into a model's inputs; no ``image`` for models that read text."""
+
+    text: TextTransform
+    image: ImageTransform | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Picture:
+    """An encoded image somewhere on disk.
+
+    ``origin`` names the place for messages; ``read`` returns the encoded bytes. Samples of the same image share one
+    picture, so that it is decoded once.
+    """
+
+    origin: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question with its answer, whatever the task.
+
+    Attributes:
+        text: the question, statement, caption or sentence.
+        second: the second of a pair of sentences; None elsewhere.
+        pictures: as many as the task has images.
+        labels: class numbers of the right answers; empty when they are not public.
+        scores: how right each of them is, in (0, 1].
+        answer_type, question_type: as VQA v2's annotation has them; empty where there is none.
+    """
+
+    text: str
+    second: str | None = None
+    pictures: tuple[Picture, ...] = ()
+    labels: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
+    answer_type: str = ""
+    question_type: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was read of one split.
+
+    Attributes:
+        files: that it was read from, images left out.
+        samples: in the order of the files.
+        unreadable: "file, row: reason" for each row that cannot be used.
+        dropped: questions left out by the rules of the dataset: none of their answers is in the vocabulary.
+    """
+
+    files: tuple[Path, ...]
+    samples: tuple[Sample, ...]
+    unreadable: tuple[str, ...] = ()
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The data of one task in a folder.
+
+    Attributes:
+        layout: name of the layout it lies in.
+        splits: by name: ``train``, and ``val`` or ``test`` or both; more names are scored apart (``val mismatched``).
+        labels: name of each class.
+        numbered_here: the numbers of the classes are only the order in which they were found in this folder.
+        metrics: names of further metrics that belong to this dataset (GLUE's), keys of
+        ``compressor.evaluation.metrics.METRICS``.
+    """
+
+    layout: str
+    splits: Mapping[str, Rows]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+    numbered_here: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a task's data lies on disk.
+
+    Attributes:
+        name: for messages and reports.
+        looks_for: the files that it is recognised by, in words.
+        recognises: whether a folder is laid out this way, at a glance.
+        read: such a folder to what was found in it; the progress is told of the rows.
+    """
+
+    name: str
+    looks_for: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, Progress], Found]

@@ -1,0 +1,1 @@
+"""Scores of a model on a split, and the samples exports are compared on."""

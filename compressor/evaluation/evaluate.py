@@ -1,0 +1,184 @@
+"""Scoring a model on a split of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compressor.data.splits import RankedSplit, Split
+from compressor.distributed import gathered, share
+from compressor.evaluation.metrics import METRICS
+from compressor.evaluation.ranking import hits, match_scores, recalls
+from compressor.families import FAMILIES
+from compressor.models.steps import StepModel
+from compressor.progress import QUIET, Progress
+from compressor.tasks.task import Task
+from compressor.values import Value
+
+COMPARED = 200
+
+
+class Score(Value):
+    """A task's score on a split.
+
+    Attributes:
+        metric: name of the score.
+        value: mean over the samples, in [0, 1].
+        margin: half width of the 95 % interval of the mean (normal approximation).
+        samples: how many.
+        loss: mean training loss.
+        parts: further metrics by name, at most 1 each: GLUE's, or recall at several ranks.
+    """
+
+    metric: str
+    value: float
+    margin: float
+    samples: int
+    loss: float
+    parts: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A score, and what it comes of, on the CPU.
+
+    Attributes:
+        score: the task's.
+        answers: to each sample, (n,): a class number, or for retrieval the number of the best image.
+        logits: of the samples that :func:`compared` names, (m, classes); for retrieval how well each of these captions
+            matches its own image, (m, 1).
+        expected: the best answer to each sample, numbered as ``answers``, (n,).
+        scores: how right each answer is, (n,), in [0, 1]; for retrieval 1 where a caption finds its image.
+    """
+
+    score: Score
+    answers: Tensor
+    logits: Tensor
+    expected: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class EveryAnswer:
+    """What the full and the slim model answer to every sample of a split, (n,) each: see :class:`Evaluation`."""
+
+    expected: Tensor
+    full: Tensor
+    slim: Tensor
+    full_scores: Tensor
+    slim_scores: Tensor
+
+    @classmethod
+    def of(cls, full: Evaluation, slim: Evaluation) -> EveryAnswer:
+        """Two models' answers to the same samples, in few bytes."""
+        return cls(
+            expected=slim.expected.int(),
+            full=full.answers.int(),
+            slim=slim.answers.int(),
+            full_scores=full.scores.float(),
+            slim_scores=slim.scores.float(),
+        )
+
+
+def compared(samples: int) -> np.ndarray:
+    """Numbers of up to 200 samples, spread evenly, that exports are compared on."""
+    return np.unique(np.linspace(0, samples - 1, min(samples, COMPARED)).astype(int))
+
+
+def evaluate(
+    model: StepModel,
+    split: Split,
+    task: Task,
+    *,
+    metrics: Sequence[str] = (),
+    batch_size: int = 64,
+    progress: Progress = QUIET,
+    label: str = "Evaluating",
+) -> Evaluation:
+    """Score ``model`` in eval mode on every sample of ``split``, on the model's own device.
+
+    Args:
+        model: full or slim.
+        split: samples of ``task``.
+        task: says how they are scored.
+        metrics: keys of ``METRICS`` that belong to the dataset.
+        batch_size: rows of the model's batch.
+        progress: told about the batches.
+        label: what it calls them.
+    """
+    if isinstance(split, RankedSplit):
+        return _ranked(model.eval(), split, task, batch_size, progress, label)
+    return evaluate_samples(model, split, task, metrics=metrics, batch_size=batch_size, progress=progress, label=label)
+
+
+def evaluate_samples(
+    model: StepModel,
+    split: Split,
+    task: Task,
+    *,
+    metrics: Sequence[str] = (),
+    batch_size: int = 64,
+    progress: Progress = QUIET,
+    label: str = "Evaluating",
+) -> Evaluation:
+    """Score sample by sample, as :func:`evaluate` does where nothing is ranked.
+
+    Of retrieval the score is how often the right caption is told from those it is trained against, as a search has it.
+    """
+    model.eval()
+    device, names = next(model.parameters()).device, FAMILIES[model.family].inputs
+    scores, answers, truth, losses, kept = [], [], [], [], []
+    wanted = compared(len(split))
+    size = max(1, batch_size // split.rows_per_sample)
+    starts = share(range(0, len(split), size))
+    with torch.inference_mode():
+        for start in progress.track(starts, label, len(starts)):
+            numbers = np.arange(start, min(start + size, len(split)))
+            batch = {name: value.to(device) for name, value in split.batch(numbers).items()}
+            logits = model(**{name: batch[name] for name in names})
+            scores.append(task.scores(logits, batch).cpu())
+            answers.append(logits.argmax(-1).cpu())
+            kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
+            truth.append(batch["targets"].argmax(-1).cpu())
+            losses.append(float(task.loss(logits, batch)) * len(numbers))
+    each, given = torch.cat(gathered(scores)).double(), torch.cat(gathered(answers))
+    expected = torch.cat(gathered(truth))
+    score = Score(
+        metric=task.metric,
+        value=float(each.mean()),
+        margin=_margin(each),
+        samples=len(each),
+        loss=sum(gathered(losses)) / len(each),
+        parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics},
+    )
+    return Evaluation(score, given, torch.cat(gathered(kept)), expected, each)
+
+
+def _ranked(
+    model: StepModel, split: RankedSplit, task: Task, batch_size: int, progress: Progress, label: str
+) -> Evaluation:
+    """Mean of image and text retrieval's R@1; the loss is on the captions that training would draw."""
+    matches, owners = match_scores(model, split, batch_size, progress, label), torch.from_numpy(split.owners)
+    by_image, by_caption = (found[1].double() for found in hits(matches, owners))
+    drawn = torch.tensor([split.captions_of(number) for number in range(len(split))])
+    logits, targets = matches[owners[:, None], drawn], torch.zeros(drawn.shape)
+    targets[:, 0] = 1
+    score = Score(
+        metric=task.metric,
+        value=float(by_image.mean() + by_caption.mean()) / 2,
+        margin=math.hypot(_margin(by_image), _margin(by_caption)) / 2,
+        samples=len(split),
+        loss=float(task.loss(logits, {"targets": targets})),
+        parts=recalls(matches, owners),
+    )
+    own = matches[owners, torch.arange(len(owners))][compared(len(split)), None]
+    return Evaluation(score, matches.argmax(0), own, owners, by_caption)
+
+
+def _margin(each: Tensor) -> float:
+    return 1.96 * float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else 0.0

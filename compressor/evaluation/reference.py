@@ -1,0 +1,127 @@
+"""Real samples, and what the full and the slim model answered on them: what exports are compared with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressor.data.splits import Split
+from compressor.errors import InputError, input_error
+from compressor.evaluation.evaluate import EveryAnswer, compared, evaluate
+from compressor.job import open_data
+from compressor.progress import QUIET, Progress
+from compressor.run_folder import Run
+from compressor.tasks import TASKS
+from compressor.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Samples by number, from 0, with the answers of the models before any export.
+
+    Attributes:
+        samples: how many.
+        inputs: numbers to the model's inputs, (B, ...) by name.
+        slim: its logits, (samples, classes), computed in PyTorch on a CPU; None where they are to be computed now.
+        full: the full model's; None where it has no head of its own.
+        targets: how right each answer is, (samples, classes); None where one sample has no score of its own.
+        task: how answers are scored.
+        fingerprint: short digest of the inputs' identity: the data's files and the samples' numbers.
+        note: why these are fewer samples than there could be; empty when they are not.
+    """
+
+    samples: int
+    inputs: Callable[[list[int]], Mapping[str, Tensor]]
+    slim: Tensor | None
+    full: Tensor | None
+    targets: Tensor | None
+    task: Task
+    fingerprint: str
+    note: str = ""
+
+
+def open_reference(run: Run, data: str | None = None) -> Reference:
+    """The samples that ``run`` was judged on: from its data, or, where that is gone, the few in the run's folder.
+
+    Raises:
+        InputError: the data folder ``data`` was named and is unusable.
+    """
+    answers = run.answers() or {}
+    try:
+        split = open_data(run, data).evaluation
+    except InputError as error:
+        if data is not None:
+            raise
+        return _from_folder(run, answers, f"the data is not at hand ({error.problems[0].found})")
+    print_ = split.describe()["fingerprint"]
+    if answers and data is None and not same_data(run, split):
+        return _from_folder(run, answers, "the data has changed since the run was made")
+    # Answers belong to the data they were given on; on other data, as of runs without any, they are asked for again.
+    known = answers if data is None else {}
+    numbers = [int(number) for number in known.get("numbers", torch.from_numpy(compared(len(split))))]
+    task = TASKS[run.manifest.task]
+    return Reference(
+        samples=len(numbers),
+        inputs=lambda rows: split.inputs([numbers[row] for row in rows]),
+        slim=_of_a_cpu(run, known),
+        full=known.get("full"),
+        targets=None if task.ranked else known.get("targets", split.targets(numbers)),
+        task=task,
+        fingerprint=digest(print_, numbers),
+    )
+
+
+def same_data(run: Run, split: Split) -> bool:
+    """Whether ``split`` is read from the very files that the run was made with."""
+    return split.describe()["fingerprint"] in {part.get("fingerprint") for part in run.manifest.data}
+
+
+def answer_again(run: Run, progress: Progress = QUIET) -> EveryAnswer:
+    """What full and slim answer on the run's evaluation split, asked now, on the CPU; the run keeps it.
+
+    Raises:
+        InputError: data or checkpoint are gone or have changed, or the full model has no head of its own.
+        EnvironmentProblem: the run's folder cannot be written.
+    """
+    if run.manifest.results.full is None:
+        raise input_error(f"{run.path} was made with --adapt", "a full model with a trained head", "leave this run out")
+    split, task = open_data(run).evaluation, TASKS[run.manifest.task]
+    if not same_data(run, split):
+        raise input_error(f"the data of {run.path} has changed since", "the data it was made with", "compress again")
+    full, slim = (
+        evaluate(model, split, task, progress=progress, label=f"Asking the {which} model of {run.path.name}")
+        for which, model in (("full", run.load_full()), ("slim", run.load_slim()))
+    )
+    found = EveryAnswer.of(full, slim)
+    run.keep_every_answer(found)
+    return found
+
+
+def _from_folder(run: Run, answers: Mapping[str, Tensor], why: str) -> Reference:
+    samples = run.samples()
+    count = len(next(iter(samples.values())))
+    known = {name: rows[:count] for name, rows in answers.items()}
+    return Reference(
+        samples=count,
+        inputs=lambda rows: {name: values[rows] for name, values in samples.items()},
+        slim=_of_a_cpu(run, known),
+        full=known.get("full"),
+        targets=known.get("targets"),
+        task=TASKS[run.manifest.task],
+        fingerprint=digest(run.path.name, list(range(count))),
+        note=f"{why}: only the {count} samples in the run's folder",
+    )
+
+
+def _of_a_cpu(run: Run, answers: Mapping[str, Tensor]) -> Tensor | None:
+    """Logits made on a GPU differ in more digits than an export may."""
+    return answers.get("slim") if run.manifest.device == "cpu" else None
+
+
+def digest(*parts: object) -> str:
+    """Short digest of what the parts print as."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

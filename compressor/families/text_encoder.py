@@ -1,0 +1,324 @@
+"""Text encoders that classify: the library's own embeddings, layers and heads, taken apart into steps.
+
+A family is one declaration: its dims and one call of :func:`encoder_family`. The forward pass is that of transformers'
+``...ForSequenceClassification``. Skip and parallel adapters have a bottleneck of 32 of 768 (paper, Table C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, field_validator
+from torch import Tensor, nn
+from transformers.configuration_utils import PretrainedConfig
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    AutoModelForSequenceClassification,
+)
+from transformers.models.bert.modeling_bert import BertLayer
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
+
+from compressor.families.embeddings import untyped_roberta
+from compressor.families.family import Family, Format, Head, KeyTable, Leftover, Pool, State
+from compressor.models.adapters import Adapter
+from compressor.models.single_query import first_row_of
+from compressor.models.steps import Rounds, Step, StepModel, Streams
+from compressor.values import Value
+
+TASK, HEAD_KEYS = "text-classification", "classifier."
+BOTTLENECK = 1 / 24
+TEXT_LENGTH = 128
+
+# What a config.json must say, where it says it: everything else would be another network, or another loss.
+_SUPPORTED: Mapping[str, tuple[Any, ...]] = {
+    "is_decoder": (False,),
+    "position_embedding_type": ("absolute",),
+    "problem_type": (None, "single_label_classification"),
+}
+
+
+class TextDims(Value):
+    """Sizes of a text encoder.
+
+    ``config`` holds the library's settings of the architecture, ``model_type`` among them; what is left out gets the
+    library's default. ``text_length`` is the most tokens a text is cut to, 128 as GLUE recipes do (the paper's Table C
+    counts 512). ``parallel_width`` is the bottleneck of the adapters beside the layers, 0 when there are none.
+    """
+
+    model_config = ConfigDict(validate_default=True)
+
+    config: Mapping[str, Any]
+    classes: PositiveInt = 2
+    images: NonNegativeInt = 0
+    text_length: PositiveInt = TEXT_LENGTH
+    parallel_width: NonNegativeInt = 0
+
+    @field_validator("config")
+    @classmethod
+    def _complete(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that the library's class declares, all of them; labels, versions and the like left out."""
+        kind = CONFIG_MAPPING[config["model_type"]]
+        try:
+            known = kind(**{name: value for name, value in config.items() if name in kind.__annotations__})
+        except StrictDataclassError as error:
+            raise ValueError(" ".join(str(error).split())) from None
+        if known.hidden_size % known.num_attention_heads:
+            raise ValueError(
+                f"{known.num_attention_heads} attention heads do not divide a width of {known.hidden_size}"
+            )
+        return {"model_type": config["model_type"]} | {name: getattr(known, name) for name in kind.__annotations__}
+
+    @property
+    def library(self) -> PretrainedConfig:
+        """The configuration for transformers."""
+        return AutoConfig.for_model(**self.config, num_labels=self.classes)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the stream."""
+        return self.library.hidden_size
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return self.library.num_hidden_layers
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+        return self.library.num_attention_heads
+
+    @property
+    def ffn(self) -> int:
+        """Inner width of the feed-forward part."""
+        return self.library.intermediate_size
+
+    @property
+    def text_vocabulary(self) -> int:
+        """Rows of the word embedding."""
+        return self.library.vocab_size
+
+    @property
+    def longest_text(self) -> int:
+        """Most tokens a text may have."""
+        return self.library.max_position_embeddings
+
+
+class Prologue(nn.Module):
+    """Token ids to the first ``hidden`` stream and the ``mask``."""
+
+    def __init__(self, backbone: PreTrainedModel) -> None:
+        super().__init__()
+        self.embeddings: nn.Module = backbone.embeddings
+        self.project = getattr(backbone, "embeddings_project", nn.Identity())
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor) -> Streams:
+        """Take (B, L) int64 each; make ``hidden`` (B, L, D) and ``mask`` (B, 1, 1, L) bool, True at tokens."""
+        hidden = self.project(self.embeddings(input_ids=input_ids, **others))
+        return {"hidden": hidden, "mask": attention_mask[:, None, None, :].bool()}
+
+    def fold_constants(self) -> None:
+        """Add the token type to the positions where it is no input: RoBERTa's."""
+        if isinstance(self.embeddings, RobertaEmbeddings):
+            self.embeddings = untyped_roberta(self.embeddings)
+
+
+class EncoderLayer(nn.Module):
+    """A layer of the library, and a parallel adapter beside the whole of it when ``parallel_width`` is not 0."""
+
+    def __init__(self, layer: nn.Module, dims: TextDims) -> None:
+        super().__init__()
+        self.layer = layer
+        self.adapter = Adapter(dims.hidden, dims.parallel_width) if dims.parallel_width else None
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, D) and (B, 1, 1, L) -> (B, L, D)."""
+        out = self.layer(hidden, mask)
+        return out if self.adapter is None else out + self.adapter(hidden)
+
+
+class BertEncoderLayer(EncoderLayer):
+    """The same with a layer of BERT's or RoBERTa's, which can compute its first row alone."""
+
+    def first_row(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Token 0 of the output alone, (B, 1, D)."""
+        out = first_row_of(self.layer, hidden, mask)
+        return out if self.adapter is None else out + self.adapter(hidden[:, :1])
+
+
+class Epilogue(nn.Module):
+    """Token 0 to the head, by way of the pooler."""
+
+    def __init__(self, pooler: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.pooler, self.head = pooler, head
+
+    def forward(self, streams: Streams) -> Tensor:
+        """Streams to logits (B, classes)."""
+        return self.head(self.pooler(streams["hidden"][:, :1]))
+
+
+def _layer(layer: nn.Module, dims: TextDims) -> EncoderLayer:
+    kind = BertEncoderLayer if isinstance(layer, BertLayer | RobertaLayer) else EncoderLayer
+    return kind(layer, dims)
+
+
+def rounds(dims: TextDims) -> Rounds:
+    """The steps in the order they run."""
+    return tuple((Step(f"En{i}", ("hidden", "mask"), "hidden", "encoder"),) for i in range(dims.layers))
+
+
+def encoder_family(
+    name: str,
+    dims_type: type[TextDims],
+    pooler: Callable[[PreTrainedModel], nn.Module],
+    class_rows: str,
+    pooler_keys: tuple[tuple[str, str], ...] = (),
+    layers: str = "encoder.layer",
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids"),
+    other_heads: Mapping[str, str] | None = None,
+) -> Family:
+    """A family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
+
+    Args:
+        name: the family, which is also the library's ``model_type`` and the prefix of the backbone's keys.
+        dims_type: its dims; the defaults are the published model.
+        pooler: the library's model to the module between token 0, (B, 1, D), and its ``classifier``.
+        class_rows: key of the head's tensor that has one row for each class.
+        pooler_keys: checkpoint prefixes of the pooler's tensors against ours.
+        layers: path of the list of layers in the library's backbone.
+        inputs: what the embeddings read, and the mask.
+        other_heads: prefixes of heads of other tasks, by task.
+    """
+    layer = f"{name}.{layers}.{{i}}."
+
+    def build(dims: TextDims, task: str) -> StepModel:
+        """The library's model of these dims, randomly initialised, in steps.
+
+        Raises:
+            ValueError: settings that the library cannot build.
+        """
+        try:
+            model = AutoModelForSequenceClassification.from_config(dims.library, attn_implementation="sdpa")
+        except (KeyError, AssertionError) as error:
+            raise ValueError(f"transformers cannot build its config.json: {error}") from None
+        parts = enumerate(model.base_model.get_submodule(layers))
+        blocks = {f"En{i}": _layer(part, dims) for i, part in parts}
+        epilogue = Epilogue(pooler(model), model.classifier)
+        return StepModel(name, task, dims, Prologue(model.base_model), rounds(dims), blocks, epilogue)
+
+    def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
+        """Sizes from config.json, classes from the head's tensor.
+
+        Raises:
+            ValueError: settings of another kind of model, or that do not fit the tensors.
+        """
+        for setting, allowed in _SUPPORTED.items():
+            if config.get(setting, allowed[0]) not in allowed:
+                raise ValueError(f"config.json has {setting} {config[setting]!r}, which das does not support")
+        dims = dims_type(config={**config, "model_type": name})
+        if any(key.startswith(layer.format(i=dims.layers)) for key in state):
+            raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
+        adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
+        classes = len(state[class_rows]) if task and class_rows in state else dims.classes
+        return dims.model_copy(
+            update={
+                "classes": classes,
+                "text_length": min(TEXT_LENGTH, dims.longest_text),
+                "parallel_width": adapters[0] if adapters else 0,
+            }
+        )
+
+    def example_inputs(dims: TextDims) -> dict[str, Tensor]:
+        ids = torch.zeros(1, dims.text_length, dtype=torch.long)
+        return {each: torch.ones_like(ids) if each == "attention_mask" else ids for each in inputs}
+
+    return Family(
+        name=name,
+        formats=(
+            Format(
+                name="Hugging Face",
+                signature=(f"{name}.embeddings.word_embeddings.weight", f"{name}.embeddings.LayerNorm.weight"),
+                keys=KeyTable(
+                    renames=(
+                        (f"{name}.embeddings.", "prologue.embeddings."),
+                        (f"{name}.embeddings_project.", "prologue.project."),
+                        (layer + "adapter.", "blocks.En{i}.adapter."),
+                        (layer, "blocks.En{i}.layer."),
+                        *pooler_keys,
+                    )
+                ),
+                heads={TASK: HEAD_KEYS},
+                read_dims=read_dims,
+                model_type=name,
+                architectures={TASK: MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[name]},
+                leftovers=(
+                    Leftover(rf"{name}\.embeddings\.position_ids", "a constant buffer of old transformers"),
+                    Leftover(rf"{name}\.pooler\.", "a pooler that the classification head does not read"),
+                ),
+                heads_by_name=other_heads or {},
+                base_prefix=f"{name}.",
+            ),
+        ),
+        pools=(Pool("encoder", "En", BOTTLENECK),),
+        scopes={"encoder": ("encoder",)},
+        inputs=inputs,
+        streams={"text": ("hidden", "mask")},
+        pooled=("hidden",),
+        heads={TASK: Head(images=0)},
+        dims_type=dims_type,
+        rounds=rounds,
+        build=build,
+        example_inputs=example_inputs,
+        parallel_fraction=BOTTLENECK,
+    )
+
+
+class BertDims(TextDims):
+    """Sizes of a BERT (Devlin et al., NAACL 2019); the defaults are bert-base-uncased with two classes."""
+
+    config: Mapping[str, Any] = {"model_type": "bert"}
+
+
+class RobertaDims(TextDims):
+    """Sizes of a RoBERTa (Liu et al., 2019); the defaults are roberta-base with two classes."""
+
+    config: Mapping[str, Any] = {
+        "model_type": "roberta",
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+    }
+
+    @property
+    def longest_text(self) -> int:
+        """Most tokens a text may have: positions are counted from the one after the padding token's."""
+        return self.library.max_position_embeddings - self.library.pad_token_id - 1
+
+
+BERT = encoder_family(
+    "bert",
+    BertDims,
+    pooler=lambda model: nn.Sequential(model.bert.pooler, model.dropout),
+    pooler_keys=(("bert.pooler.", "epilogue.pooler.0."),),
+    class_rows="classifier.weight",
+    other_heads={
+        "mlm": "cls.predictions.",
+        "next-sentence": "cls.seq_relationship.",
+        "question-answering": "qa_outputs.",
+    },
+)
+
+ROBERTA = encoder_family(
+    "roberta",
+    RobertaDims,
+    pooler=lambda model: nn.Identity(),
+    class_rows="classifier.out_proj.weight",
+    inputs=("input_ids", "attention_mask"),
+    other_heads={"mlm": "lm_head.", "question-answering": "qa_outputs."},
+)

@@ -1,0 +1,96 @@
+"""The full model in which every candidate layer can be routed through its skip adapter; exists during search only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from compressor.families import FAMILIES
+from compressor.models.adapters import Adapter
+from compressor.models.steps import Step, StepModel, Streams, split_at_candidates, steps_of
+from compressor.models.surgery import new_skip_adapter
+
+
+class Supernet:
+    """Routes candidates of a frozen model through skip adapters, which it keeps in ``model.skips``.
+
+    Args:
+        model: a full model; its parameters are frozen and it is put into eval mode.
+        candidates: names of the layers that may be skipped.
+        also_trained: other steps with parameters in training; nothing behind them can be computed beforehand.
+    """
+
+    def __init__(self, model: StepModel, candidates: Sequence[str], also_trained: Sequence[str] = ()) -> None:
+        self.model, self.candidates = model.eval().requires_grad_(False), tuple(candidates)
+        self.fixed, self.varying = split_at_candidates(model.rounds, {*candidates, *also_trained})
+        for name in self.candidates:
+            model.skips[name] = new_skip_adapter(model, name)
+
+    def encode(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Streams in front of the first candidate, the same for every subset, and whatever else the batch holds."""
+        names = FAMILIES[self.model.family].inputs
+        streams = self.model.advance(self.model.prologue(**{name: batch[name] for name in names}), self.fixed)
+        return {**{name: value for name, value in batch.items() if name not in names}, **streams}
+
+    def logits(self, streams: Mapping[str, Tensor], skipped: Collection[str]) -> Tensor:
+        """Logits (B, classes) with the layers ``skipped`` routed through their adapters."""
+        routed = {name: self.model.skips[name] for name in skipped}
+        return self.model.epilogue(self.model.advance(dict(streams), self.varying, routed))
+
+    @torch.inference_mode()
+    def logits_of_all(
+        self, streams: Mapping[str, Tensor], subsets: Collection[frozenset[str]]
+    ) -> Iterator[tuple[frozenset[str], Tensor]]:
+        """Each subset with its logits (B, classes); what subsets have in common from the start runs once.
+
+        The rounds are walked depth first, so that no more streams are kept than there are rounds. On a GPU they run in
+        bfloat16: this is for scoring, not for training.
+        """
+        yield from self._descend(dict(streams), 0, frozenset(subsets))
+
+    def _descend(
+        self, streams: Streams, depth: int, subsets: frozenset[frozenset[str]]
+    ) -> Iterator[tuple[frozenset[str], Tensor]]:
+        if depth == len(self.varying):
+            with self._reduced_precision():
+                logits = self.model.epilogue(streams).float()
+            yield from ((subset, logits) for subset in subsets)
+            return
+        round_ = self.varying[depth]
+        here = {step.name for step in round_}
+        written: dict[tuple[str, bool], Tensor] = {}
+
+        def output(step: Step, skipped: bool) -> Tensor:
+            if (step.name, skipped) not in written:
+                routed = {step.name: self.model.skips[step.name]} if skipped else {}
+                with self._reduced_precision():
+                    written[step.name, skipped] = self.model.advance(streams, ((step,),), routed)[step.writes]
+            return written[step.name, skipped]
+
+        alike: defaultdict[frozenset[str], set[frozenset[str]]] = defaultdict(set)
+        for subset in subsets:
+            alike[subset & here].add(subset)
+        for skipped, members in sorted(alike.items(), key=lambda pair: sorted(pair[0])):
+            after = {step.writes: output(step, step.name in skipped) for step in round_}
+            yield from self._descend({**streams, **after}, depth + 1, frozenset(members))
+
+    def _reduced_precision(self) -> torch.autocast:
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+    def adapters(self) -> list[nn.Parameter]:
+        """Parameters of the skip adapters of all candidates."""
+        return [parameter for name in self.candidates for parameter in self.model.skips[name].parameters()]
+
+
+def parallel_adapters(model: StepModel) -> dict[str, list[nn.Parameter]]:
+    """Parameters of the parallel adapters by the step they sit in; empty for an ordinary fine-tuned model."""
+    found: dict[str, list[nn.Parameter]] = {}
+    for step in steps_of(model.rounds):
+        beside = [module for module in model.blocks[step.name].modules() if isinstance(module, Adapter)]
+        if beside and not step.skipped:
+            found[step.name] = [parameter for module in beside for parameter in module.parameters()]
+    return found

@@ -1,0 +1,86 @@
+"""Removing layers for good: the step list is edited, kept parts are copied, everything else is left behind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from torch import nn
+
+from compressor.errors import usage_error
+from compressor.families import FAMILIES
+from compressor.models.adapters import SkipAdapter
+from compressor.models.plan import Plan, Skip, match_layers
+from compressor.models.steps import StepModel, steps_of
+
+
+def stream_width(model: StepModel, layer: str) -> int:
+    """Width of the stream that ``layer`` writes: what a skip adapter in its place must read and write."""
+    norms = [module for module in model.blocks[layer].modules() if isinstance(module, nn.LayerNorm)]
+    return norms[0].normalized_shape[0]
+
+
+def adapter_width(model: StepModel, layer: str) -> int:
+    """Bottleneck of the skip adapter for ``layer``: the checkpoint's own, or the paper's fraction of the width."""
+    if layer in model.skips:
+        return model.skips[layer].width  # type: ignore[return-value]
+    pool = next(step.pool for step in steps_of(model.rounds) if step.name == layer)
+    return max(1, round(FAMILIES[model.family].pool(str(pool)).skip_fraction * stream_width(model, layer)))
+
+
+def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
+    """The plan that skips ``layers`` (names or patterns) of ``model``.
+
+    Raises:
+        UsageError: no layer named, or a name that is not in the model.
+
+    """
+    names = match_layers(layers, FAMILIES[model.family].layer_order(model.layers))
+    if not names:
+        raise usage_error("no layer to skip", "at least one layer name", "das inspect on the checkpoint for the names")
+    return Plan(skip=tuple(Skip(layer=name, adapter_width=adapter_width(model, name)) for name in names))
+
+
+def _same(module: nn.Module) -> nn.Module:
+    return module
+
+
+def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> SkipAdapter:
+    """A copy of the model's own skip adapter for ``layer``, or a fresh one that passes its stream through."""
+    if layer in model.skips:
+        return copy.deepcopy(model.skips[layer])  # type: ignore[return-value]
+    adapter = SkipAdapter(stream_width(model, layer), width or adapter_width(model, layer))
+    return adapter.to(next(model.blocks[layer].parameters()).device)
+
+
+def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepModel:
+    """A slim copy of ``model``: planned layers gone, their adapters in place, nothing unused kept.
+
+    The model itself is not changed, and shares nothing with the copy unless ``copy_kept`` is False, which saves memory
+    when the model is thrown away anyway. Without training, a fresh adapter passes its stream through unchanged.
+
+    Raises:
+        UsageError: a planned layer is not in the model.
+
+    """
+    match_layers(plan.layers, model.layers)
+    width = {entry.layer: entry.adapter_width for entry in plan.skip}
+    keep = copy.deepcopy if copy_kept else _same
+    rounds = tuple(
+        tuple(step.as_skipped() if step.name in width else step for step in round_) for round_ in model.rounds
+    )
+    blocks = {
+        step.name: new_skip_adapter(model, step.name, width[step.name])
+        if step.name in width
+        else keep(model.blocks[step.name])
+        for step in steps_of(model.rounds)
+    }
+    return StepModel(
+        model.family,
+        model.task,
+        model.dims,
+        copy.deepcopy(model.prologue),
+        rounds,
+        blocks,
+        keep(model.epilogue),
+    ).train(model.training)

@@ -1,0 +1,409 @@
+"""The run folder: everything a compression leaves behind, enough to rebuild the slim model with no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from compressor.checkpoints.build import Transfer, load_checkpoint
+from compressor.checkpoints.read import sha256
+from compressor.data.text import FILE_NAME as TOKENIZER_FILE
+from compressor.data.types import Transforms
+from compressor.errors import DasError, environment_problem, input_error
+from compressor.evaluation.evaluate import EveryAnswer, Score
+from compressor.families import FAMILIES
+from compressor.models.plan import Plan
+from compressor.models.simplify import trim
+from compressor.models.steps import StepModel
+from compressor.models.surgery import remove_layers
+from compressor.search.budgets import BudgetResult
+from compressor.search.result import SearchRecord
+from compressor.values import Value
+
+SCHEMA_VERSION = 1
+ROOT = Path("runs")
+LATEST = "latest"
+PARTIAL = ".partial"  # added to the name of a run that is not finished
+MANIFEST, WEIGHTS, LABELS = "manifest.json", "model.safetensors", "labels.json"
+PREPROCESSOR, SAMPLES = "preprocessor.json", "samples.safetensors"
+ANSWERS = "answers.safetensors"
+EVERY = "every."  # in front of the names of tensors of an EveryAnswer
+SEARCH, SEARCH_LOG = "search.json", "search.jsonl"
+
+
+class Source(Value):
+    """The full checkpoint that was compressed."""
+
+    path: str
+    sha256: str
+    image_size: int | None = None
+    transfer_classes: int | None = None
+
+
+class ScorePair(Value):
+    """Scores of the full model, None after a transfer, and of the slim one."""
+
+    full: Score | None
+    slim: Score
+
+
+class Results(Value):
+    """What the compression measured: of the evaluation split, and in ``apart`` of further splits by name.
+
+    ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only.
+    """
+
+    full: Score | None
+    slim: Score
+    apart: Mapping[str, ScorePair] = {}
+    floor: float
+    answer_agreement: float | None
+    seconds: Mapping[str, float]
+
+
+class Manifest(Value):
+    """What a run is, in one JSON document."""
+
+    schema_version: int = SCHEMA_VERSION
+    family: str
+    task: str
+    dims: Mapping[str, Any]
+    plan: Plan
+    strategy: str
+    candidates: tuple[str, ...]
+    source: Source
+    data: tuple[Mapping[str, Any], ...]
+    data_root: str
+    settings: Mapping[str, Any]
+    updated_parameters: Mapping[str, int]
+    device: str
+    versions: Mapping[str, str]
+    command: str
+    results: Results
+    budget: BudgetResult | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run folder."""
+
+    path: Path
+    manifest: Manifest
+
+    def load_slim(self) -> StepModel:
+        """The slim model with its exact trims, in eval mode on the CPU: what is deployed.
+
+        Raises:
+            InputError: as :meth:`load_saved`.
+        """
+        return trim(self.load_saved())
+
+    def load_saved(self) -> StepModel:
+        """The slim model as it was trained and saved, before its exact trims, in eval mode on the CPU.
+
+        Raises:
+            InputError: the weights are missing, damaged, or not those of the manifest's plan.
+        """
+        family = FAMILIES[self.manifest.family]
+        full = family.build(family.dims_type(**self.manifest.dims), self.manifest.task)
+        slim = remove_layers(full, self.manifest.plan, copy_kept=False)
+        weights = self._tensors(WEIGHTS)
+        expected = slim.state_dict()
+        if {name: value.shape for name, value in expected.items()} != {name: v.shape for name, v in weights.items()}:
+            raise input_error(
+                f"{self.path / WEIGHTS} does not fit {MANIFEST}", "the weights of this run", "compress again"
+            )
+        slim.load_state_dict(weights, assign=True)
+        return slim.eval()
+
+    def checkpoint(self, moved: str | Path | None = None) -> Path:
+        """The full checkpoint: where the manifest says, or where it was ``moved``.
+
+        Raises:
+            InputError: it is gone or has changed since.
+        """
+        source = self.manifest.source
+        path = Path(moved or source.path)
+        if not path.exists():
+            raise input_error(
+                f"the full checkpoint {path} is gone",
+                "the checkpoint that was compressed, to compare with",
+                "put it back, or compress it again from its new place",
+            )
+        if sha256(path) != source.sha256:
+            raise input_error(
+                f"{path} has changed since it was compressed", f"sha256 {source.sha256[:16]}...", "compress it again"
+            )
+        return path
+
+    def load_full(self) -> StepModel:
+        """The model before compression, from the checkpoint that the manifest names.
+
+        Raises:
+            InputError: the checkpoint is gone or has changed since.
+        """
+        source, path = self.manifest.source, self.checkpoint()
+        classes = source.transfer_classes
+        transfer = None if classes is None else Transfer(classes)
+        if transfer:
+            torch.manual_seed(self.manifest.settings["seed"])  # its head and adapters are drawn as they were then
+        return load_checkpoint(path, self.manifest.task, source.image_size, transfer).model
+
+    def samples(self) -> dict[str, Tensor]:
+        """A few real evaluation inputs, for parity checks and profiles."""
+        return self._tensors(SAMPLES)
+
+    def answers(self) -> dict[str, Tensor] | None:
+        """What full and slim answered when the run was made; None of runs that were made before das kept it.
+
+        ``numbers`` (m,) of samples of the evaluation split, logits ``slim`` and ``full`` (m, classes), the latter not
+        after a transfer, and ``targets`` (m, classes), not for retrieval; beside them those of :meth:`every_answer`.
+        """
+        return self._tensors(ANSWERS) if (self.path / ANSWERS).exists() else None
+
+    def every_answer(self) -> EveryAnswer | None:
+        """What full and slim answered on the whole evaluation split; None after a transfer, or of an earlier das."""
+        answers = self.answers() or {}
+        kept = {name.removeprefix(EVERY): found for name, found in answers.items() if name.startswith(EVERY)}
+        return EveryAnswer(**kept) if kept else None
+
+    def keep_every_answer(self, answers: EveryAnswer) -> None:
+        """Write what full and slim answer into a run that was made without it.
+
+        Raises:
+            EnvironmentProblem: the folder cannot be written.
+        """
+        temporary = self.path / f".{ANSWERS}.tmp"
+        try:
+            save_file({**(self.answers() or {}), **every_tensor(answers)}, temporary)
+            temporary.replace(self.path / ANSWERS)
+        except (OSError, SafetensorError) as error:
+            temporary.unlink(missing_ok=True)
+            raise cannot_write(self.path, error, f"free some space, or make {self.path} writable") from None
+
+    def labels(self) -> tuple[str, ...]:
+        """Name of each class."""
+        try:
+            return tuple(str(label) for label in json.loads((self.path / LABELS).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._incomplete(LABELS, error) from None
+
+    def transforms(self) -> Transforms:
+        """What turns a question and an image into the model's inputs."""
+        family = FAMILIES[self.manifest.family]
+        dims = family.dims_type(**self.manifest.dims)
+        try:
+            tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise self._incomplete(TOKENIZER_FILE, error) from None
+        return family.transforms(dims, tokenizer)
+
+    def search_log(self) -> list[dict[str, Any]]:
+        """Every subset that the search scored, in order; empty without a search."""
+        path = self.path / SEARCH_LOG
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        except (OSError, ValueError) as error:
+            raise self._incomplete(SEARCH_LOG, error) from None
+
+    def search_record(self) -> SearchRecord | None:
+        """What the search found; None without a search."""
+        path = self.path / SEARCH
+        try:
+            return SearchRecord.model_validate_json(path.read_bytes()) if path.exists() else None
+        except (OSError, ValidationError) as error:
+            raise self._incomplete(SEARCH, error) from None
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        try:
+            return load_file(self.path / name)
+        except (OSError, SafetensorError) as error:
+            raise self._incomplete(name, error) from None
+
+    def _incomplete(self, name: str, error: Exception) -> DasError:
+        return input_error(f"{self.path / name} cannot be read ({error})", "a complete run", "compress again")
+
+
+def open_run(path: str | Path | None = None) -> Run:
+    """Open a run folder; None opens ``runs/latest``.
+
+    Raises:
+        InputError: no run there, or one whose manifest is damaged or of a newer das.
+    """
+    folder = Path(path) if path is not None else ROOT / LATEST
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        there = sorted(str(found.parent) for found in ROOT.glob(f"*/{MANIFEST}"))
+        raise input_error(
+            f"no run in {folder}" + (f"; there is {', '.join(there)}" if there else ""),
+            f"a run folder with {MANIFEST}",
+            "das compress CKPT --task vqa --skip 8",
+        )
+    try:
+        content = Manifest.model_validate_json(manifest.read_bytes())
+        FAMILIES[content.family].dims_type(**content.dims)
+    except (ValidationError, KeyError) as error:
+        found = f"{manifest} is damaged: {_first_problem(error)}"
+        raise input_error(found, f"a manifest of schema version {SCHEMA_VERSION}", "compress again") from None
+    if content.schema_version > SCHEMA_VERSION:
+        raise input_error(
+            f"{manifest} has schema version {content.schema_version}",
+            f"at most {SCHEMA_VERSION}",
+            "a newer das wrote it: pip install --upgrade das-toolkit",
+        )
+    return Run(folder.resolve(), content)
+
+
+def _first_problem(error: ValidationError | KeyError) -> str:
+    if isinstance(error, KeyError):
+        return f"unknown family {error.args[0]!r}"
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+
+
+def every_tensor(answers: EveryAnswer) -> dict[str, Tensor]:
+    """As a run keeps them, beside the logits of some samples."""
+    return {EVERY + name: found.contiguous() for name, found in vars(answers).items()}
+
+
+def save_run(
+    folder: Path,
+    slim: StepModel,
+    manifest: Manifest,
+    *,
+    tokenizer: Tokenizer,
+    labels: tuple[str, ...],
+    samples: Mapping[str, Tensor],
+    answers: Mapping[str, Tensor] | None,
+    record: SearchRecord | None,
+    log: list[dict[str, Any]],
+) -> Run:
+    """Write a run: into a folder with a temporary name, renamed when it is complete.
+
+    Raises:
+        EnvironmentProblem: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed while saving
+    try:
+        temporary.mkdir(parents=True)
+        save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
+        save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
+        if answers:
+            save_file({name: value.contiguous() for name, value in answers.items()}, temporary / ANSWERS)
+        # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
+        (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
+        transform = FAMILIES[slim.family].image_transform
+        write_json(temporary / PREPROCESSOR, transform(slim.dims).describe() if transform else {"transform": None})
+        write_json(temporary / LABELS, list(labels))
+        if record:
+            (temporary / SEARCH).write_text(record.model_dump_json(indent=2))
+        (temporary / SEARCH_LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
+        (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))
+        temporary.rename(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise cannot_write(folder, error, "free some space, then the same command with --resume") from None
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    point_latest_at(folder)
+    return Run(folder.resolve(), manifest)
+
+
+def point_latest_at(folder: Path) -> None:
+    """Make ``runs/latest`` a link to ``folder``, wherever that is, replacing an older link in one step."""
+    link = ROOT / LATEST
+    if link.exists() and not link.is_symlink():
+        return
+    ROOT.mkdir(exist_ok=True)
+    temporary = ROOT / f".{LATEST}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(folder.resolve(), ROOT.resolve()))
+    temporary.replace(link)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2))
+    temporary.replace(path)
+
+
+def cannot_write(
+    folder: Path, error: Exception, fix: str = "free some space, or choose another folder with --out"
+) -> DasError:
+    """The error for a folder that does not take what is written to it."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return environment_problem(f"cannot write {folder} ({reason})", "a writable folder with enough free space", fix)
+
+
+def new_folder(out: str | None, stem: str) -> Path:
+    """Where a new run goes: ``out``, or the first free ``runs/<stem>[-n]``; its parent is made and found writable.
+
+    Raises:
+        InputError: ``out`` exists already.
+        EnvironmentProblem: the parent cannot be written.
+    """
+    folder, number = Path(out) if out else ROOT / stem, 2
+    while not out and (folder.exists() or partial_of(folder).exists()):
+        folder, number = ROOT / f"{stem}-{number}", number + 1
+    if folder.exists():
+        raise input_error(f"{folder} exists already", "a new folder", "give another --out, or remove it")
+    if partial_of(folder).exists():
+        found = f"{partial_of(folder)} holds the state of an interrupted run"
+        raise input_error(found, "a new folder", "--resume to go on with it, another --out, or remove it")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        probe = folder.parent / f".das-{os.getpid()}"
+        probe.write_text("writable")
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return folder
+
+
+def interrupted_folder(out: str | None, stem: str) -> Path:
+    """The newest run of this name that was interrupted; where none was, the newest one that is finished.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = Path(out) if out else ROOT / stem
+    numbered = re.compile(re.escape(stem) + r"(-\d+)?")
+    beside = {path.with_name(path.name.removesuffix(PARTIAL)) for path in folder.parent.glob("*")}
+    runs = [folder] if out else [path for path in beside if numbered.fullmatch(path.name)]
+    interrupted = [run for run in runs if partial_of(run).exists()]
+    finished = [run for run in runs if (run / MANIFEST).exists()]
+    if interrupted:
+        return max(interrupted, key=lambda run: partial_of(run).stat().st_mtime)
+    if finished:
+        return max(finished, key=lambda run: run.stat().st_mtime)
+    raise input_error(f"no interrupted run {partial_of(folder)}", "a run to resume", "start without --resume")
+
+
+def partial_of(folder: Path) -> Path:
+    """Where the run that will lie in ``folder`` is while it is not finished."""
+    return folder.with_name(folder.name + PARTIAL)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    import platform
+    from importlib.metadata import version
+
+    packages = ("das-toolkit", "torch", "transformers", "tokenizers", "safetensors")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}

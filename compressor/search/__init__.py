@@ -1,0 +1,1 @@
+"""Which layers to skip: strategies, scoring, budgets."""

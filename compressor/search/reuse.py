@@ -1,0 +1,75 @@
+"""Compressing again from the search of an earlier run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import Problem, UsageError, input_error, usage_error
+from compressor.job import Settings, make_settings
+from compressor.run_folder import SEARCH, TOKENIZER_FILE, Run, open_run
+from compressor.search.result import SearchRecord
+from compressor.search.select_layers import Selection
+
+GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
+OWN = GOALS | {"device", "out", "from_run"}  # settings that a new run does not take over
+DECIDED = ("layers", "scope", "strategy")  # by the search that is used again
+
+
+def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
+    """What a user asks for: of a checkpoint, or of the search of an earlier run.
+
+    Checkpoint, task, data, tokenizer, seed and recipe are the run's then; what is ``given`` goes first.
+
+    Raises:
+        UsageError: neither, unknown options, all of them at once, or a number that the search did not choose.
+        InputError: no run there, one without a search, or its checkpoint is gone or has changed.
+    """
+    if from_run is None:
+        if given.get("checkpoint") is None:
+            expected = "a fine-tuned checkpoint, or --from RUN"
+            raise usage_error("no checkpoint", expected, "das compress meter.ckpt --task vqa --skip 8")
+        return make_settings(**given)
+    if decided := [name for name in DECIDED if given.get(name)]:
+        expected = "the search that was made"
+        raise UsageError(*(Problem(f"--{name} with --from", expected, f"drop --{name} or --from") for name in decided))
+    run = open_run(from_run)
+    record = search_of(run)
+    kept = {name: value for name, value in run.manifest.settings.items() if name in Settings.model_fields.keys() - OWN}
+    kept["calibration" if kept.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
+    if given.keys() & {"data", "calibration"}:
+        kept |= {"data": None, "calibration": None}
+    kept["tokenizer"] = str(run.path / TOKENIZER_FILE)
+    kept["task"] = run.manifest.task
+    checkpoint = run.checkpoint(given.get("checkpoint"))
+    settings = make_settings(**{**kept, **given, "checkpoint": str(checkpoint), "from_run": str(run.path)})
+    if settings.skip is not None and settings.skip not in record.chosen and settings.skip > 0:
+        sizes = ", ".join(str(size) for size in sorted(record.chosen))
+        raise usage_error(
+            f"--skip {settings.skip}: the search of {run.path.name} (strategy {record.strategy}) chose no such number",
+            f"one of {sizes}",
+            f"--skip {max(record.chosen)}, or search again: das compress {checkpoint} --task {settings.task}",
+        )
+    return settings
+
+
+def search_of(run: Run) -> SearchRecord:
+    """The record of a run's search.
+
+    Raises:
+        InputError: it had none.
+    """
+    record, made = run.search_record(), run.manifest
+    if record is None:
+        raise input_error(
+            f"{run.path.name} has no {SEARCH}: its layers were named by hand, or an older das made it",
+            "a run that searched",
+            f"das compress {made.source.path} --task {made.task} --skip {len(made.plan.layers)}",
+        )
+    return record
+
+
+def earlier_selection(path: str) -> Selection:
+    """What the search of an earlier run found."""
+    run = open_run(path)
+    return Selection(search_of(run), run.search_log())

@@ -1,0 +1,222 @@
+"""Which layers of a job go: by hand, or by a search, whose record answers for every other number of layers, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compressor.data.splits import Split
+from compressor.distributed import copy_from_main, from_main
+from compressor.job import Job
+from compressor.models.adapters import SkipAdapter
+from compressor.models.steps import StepModel, Streams
+from compressor.models.supernet import Supernet, parallel_adapters
+from compressor.progress import Progress, Stages
+from compressor.resume import Resumable, copy_of
+from compressor.search.cost import Costs, measure_costs
+from compressor.search.least_squares import fit, influence
+from compressor.search.loop import Search, Spent, Training, with_teacher
+from compressor.search.result import Point, SearchRecord
+from compressor.search.strategies import STRATEGIES
+from compressor.search.strategies.das_bandit import add_gates
+from compressor.search.strategies.strategy import Course, Question, with_all_scored
+from compressor.training.activation_cache import Encoded
+from compressor.training.optimiser import Optimiser
+from compressor.training.recovery import Encoder, freeze_all_but, transfer_groups
+
+UPDATE_EVERY = 10  # training steps between updates of DAS, as in the public code
+MIN_UPDATES = 100  # on little data the gates move more often, so that they move at all
+HELD_OUT_SAMPLES = 1024  # that subsets are scored on at most
+CALIBRATION_SAMPLES = 512  # that adapters are fitted on at most
+CALIBRATION_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The record of a search, and its log: one entry for every subset scored."""
+
+    record: SearchRecord
+    log: list[dict[str, Any]]
+
+
+def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Selection:
+    """Search the job's candidates by its strategy. What a strategy trains stays in the job's model.
+
+    Raises:
+        Interrupted: on Ctrl-C; the state is kept.
+    """
+    settings, model, trains = job.settings, job.model, STRATEGIES[job.strategy].trains
+    own = frozenset(model.skips)
+    supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
+    if "searched" in keep.state:
+        saved = keep.state["searched"]
+        model.load_state_dict(saved["model"], strict=False)
+        return Selection(SearchRecord(**saved["record"]), saved["log"])
+    spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
+    priced = measure_costs(supernet, _on_device(job, job.data.evaluation.inputs([0])))  # as reports count a sample
+    batches: list[Streams] = []
+    explained: dict[str, float] = {}
+    if not trains:
+        with stages.timed("fit"):
+            batches = calibration(job, supernet, progress)
+            explained = fit(supernet, batches, keep=own)
+            copy_from_main(supernet.adapters())
+        spent.add("fitting", _fitting(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
+
+    def measure_influence() -> list[float]:
+        spent.add("influence", sum(spent.costs.steps.values()), min(CALIBRATION_SAMPLES, len(job.data.train)))
+        return from_main(lambda: influence(supernet, batches))
+
+    question = Question(
+        candidates=len(job.candidates),
+        sizes=job.sizes,
+        seed=settings.seed,
+        influence=measure_influence,
+        steps=job.search_steps,
+        warm_up=job.warm_up_steps,
+        every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
+    )
+    with stages.timed("encode"):
+        part = scored_part(job)
+        label = "Encoding the held-out data once"
+        held_out = encoded(job, part, with_teacher(supernet), keep, progress, label)
+        spent.add("encoding", spent.costs.full, len(held_out))
+        training = _training(job, supernet, spent, keep, progress) if trains else None
+    course = Course(with_all_scored(STRATEGIES[job.strategy].start(question)))
+    search = Search(supernet, job.task, course, held_out, spent, settings.seed + 1, training)
+    if job.strategy == "exhaustive":
+        progress.say(_price(search))
+    if "search" in keep.state:
+        saved = keep.state["search"]
+        if training:
+            model.load_state_dict(saved["trained"], strict=False)
+            training.optimiser.load_state_dict(saved["optimiser"])
+        search.load_state_dict(saved["search"])
+
+    def trained() -> dict[str, Tensor]:
+        return trained_parameters(model) if training else {}
+
+    def take() -> dict[str, Any]:
+        optimiser = {"optimiser": training.optimiser.state_dict()} if training else {}
+        return {"search": {"search": search.state_dict(), "trained": trained(), **optimiser}}
+
+    with stages.timed("search"), keep.saving(take) as after_step:
+        search.run(after_step, progress)
+    record = _record(job, search, priced, explained)
+    if job.strategy == "das":
+        add_gates(search.log, job.candidates)
+    keep.state.pop("search", None)
+    keep.state["searched"] = copy_of({"model": trained(), "record": record.model_dump(), "log": search.log})
+    keep.save()
+    return Selection(record, search.log)
+
+
+def calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:
+    """Some training samples in front of the first candidate, for :func:`compressor.search.least_squares.fit`."""
+    part = _some(job.data.train, CALIBRATION_SAMPLES, job.settings.seed)
+    size = max(1, CALIBRATION_CHUNK // part.rows_per_sample)
+    starts = range(0, len(part), size)
+    with torch.inference_mode():
+        found = [
+            supernet.encode(_on_device(job, part.batch(range(start, min(start + size, len(part))))))
+            for start in progress.track(starts, "Encoding calibration samples", len(starts))
+        ]
+    # Inference tensors cannot be used in training: hand out ordinary copies.
+    return [{name: value.clone() for name, value in streams.items()} for streams in found]
+
+
+def encoded(job: Job, split: Split, encode: Encoder, keep: Resumable, progress: Progress, label: str) -> Encoded:
+    """Encode a split; a resumed run keeps in memory what the first one did, as the last bits depend on it."""
+    decisions = keep.state.setdefault("in_memory", {})
+    found = Encoded(split, encode, job.device, progress, label, decisions.get(label))
+    decisions[label] = found.in_memory
+    return found
+
+
+def trained_parameters(model: StepModel) -> dict[str, Tensor]:
+    """The parameters that receive gradients, by name."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def scored_part(job: Job) -> Split:
+    """The held-out samples that subsets are scored on."""
+    return _some(job.data.held_out, HELD_OUT_SAMPLES, job.settings.seed)
+
+
+def _on_device(job: Job, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.to(job.device) for name, value in batch.items()}
+
+
+def _some(split: Split, most: int, seed: int) -> Split:
+    """At most so many samples of a split, drawn evenly."""
+    return split.part(np.random.default_rng(seed).permutation(len(split))[:most])
+
+
+def _training(job: Job, supernet: Supernet, spent: Spent, keep: Resumable, progress: Progress) -> Training:
+    """What a strategy needs to train the adapters, and with ``--adapt`` parallel adapters and head."""
+    steps = job.search_steps
+    rate = job.learning_rate(steps)
+    groups = [(supernet.adapters(), rate), *(transfer_groups(job.model, rate) if job.settings.adapt else [])]
+    freeze_all_but(job.model, groups)
+    train = encoded(job, job.data.train, supernet.encode, keep, progress, "Encoding the training data once")
+    spent.add("encoding", spent.costs.fixed, len(train))
+    return Training(train, Optimiser(groups, steps), job.settings.batch_size, job.settings.seed)
+
+
+def _fitting(supernet: Supernet, costs: Costs) -> float:
+    """MACs of fitting all candidates on one sample: the full model, and two squares of its width for every row."""
+    regressions = 0.0
+    for name, macs in costs.adapters.items():
+        adapter = supernet.model.skips[name]
+        assert isinstance(adapter, SkipAdapter)
+        regressions += macs * adapter.up_proj.out_features / adapter.width
+    return costs.full + regressions
+
+
+def _price(search: Search) -> str:
+    proposal, costs, samples = search.course.proposal, search.spent.costs, len(search.held_out)
+    subsets = proposal.subsets if proposal else ()
+    together = costs.together(search.supernet.varying, [search.names(subset) for subset in subsets])
+    return (
+        f"{len(subsets):,} subsets on {samples} samples: as much as {together * samples / costs.full:,.0f} forward "
+        f"passes of the full model ({len(subsets) * samples:,} without shared beginnings)"
+    )
+
+
+def _metric(job: Job) -> str:
+    """What held-out scores are: of retrieval no recall, for which everything would have to be ranked."""
+    captions = job.data.held_out.rows_per_sample
+    return f"right caption of {captions}" if job.task.ranked else job.task.metric
+
+
+def _record(job: Job, search: Search, costs: Costs, explained: Mapping[str, float]) -> SearchRecord:
+    assert search.course.choice is not None
+    samples, full = len(search.held_out), search.full()
+    points = {
+        tuple(entry["layers"]): Point(**{name: entry[name] for name in Point.model_fields})
+        for entry in search.log
+        if entry["samples"] == samples and not entry["trained"]
+    }
+    sizes = {name: sum(p.numel() for p in job.model.blocks[name].parameters()) for name in job.candidates}
+    adapters = {name: sum(p.numel() for p in job.model.skips[name].parameters()) for name in job.candidates}
+    total = sum(p.numel() for p in job.model.parameters()) - sum(p.numel() for p in job.model.skips.parameters())
+    return SearchRecord(
+        strategy=job.strategy,
+        sizes=job.sizes,
+        metric=_metric(job),
+        samples=samples,
+        full=Point(layers=(), value=full.value, loss=full.loss, divergence=full.divergence),
+        points=tuple(points.values()),
+        chosen={size: tuple(job.candidates[i] for i in subset) for size, subset in search.course.choice.items()},
+        forwards={kind: round(count, 1) for kind, count in search.spent.forwards.items()},
+        macs=costs.full,
+        macs_saved={name: costs.steps[name] - costs.adapters[name] for name in job.candidates},
+        parameters=total,
+        parameters_saved={name: sizes[name] - adapters[name] for name in job.candidates},
+        explained=explained,
+    )

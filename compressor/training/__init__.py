@@ -1,0 +1,1 @@
+"""Training: optimiser, recovery, fine-tuning, cached activations."""

@@ -1,0 +1,92 @@
+"""The one training loop's parts: METER's optimiser and schedule, and an order of the data that needs no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compressor.distributed import sum_gradients
+
+# METER's fine-tuning of VQA v2 (docs/architecture.md): 10 epochs over 658k questions in batches of 512.
+PAPER_STEPS = 10 * 658_000 // 512
+PAPER_LEARNING_RATE = 2.5e-5
+PAPER_HIDDEN = 768
+MAX_LEARNING_RATE = 3e-3
+HEAD_FACTOR = 50
+PARALLEL_FACTOR = POOLER_FACTOR = 5
+
+
+def scaled_learning_rate(hidden: int, steps: int) -> float:
+    """The paper's base learning rate carried over to another width and amount of training.
+
+    Proportional to 1/width and to 1/sqrt(steps), so that the paper's own model and data give the paper's own 2.5e-5;
+    never above 3e-3.
+    """
+    scaled = PAPER_LEARNING_RATE * PAPER_HIDDEN / hidden * (PAPER_STEPS / max(1, steps)) ** 0.5
+    return min(MAX_LEARNING_RATE, scaled)
+
+
+class Optimiser:
+    """AdamW (betas 0.9, 0.98, weight decay 0.01 except on norms and biases), 10 % warm-up, then linear to zero.
+
+    Args:
+        groups: pairs of parameters and their learning rate at the peak.
+        steps: length of the whole schedule.
+    """
+
+    def __init__(self, groups: Iterable[tuple[list[nn.Parameter], float]], steps: int) -> None:
+        self.steps, self.done = steps, 0
+        options = []
+        for parameters, rate in groups:
+            decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+            plain = [parameter for parameter in parameters if parameter.ndim <= 1]
+            options += [{"params": decayed, "lr": rate, "weight_decay": 0.01}] if decayed else []
+            options += [{"params": plain, "lr": rate, "weight_decay": 0.0}] if plain else []
+        self.adam = torch.optim.AdamW(options, betas=(0.9, 0.98), eps=1e-8)
+        self.peaks = [group["lr"] for group in self.adam.param_groups]
+
+    def step(self, loss: Tensor, weight: float = 1.0) -> None:
+        """One step down the gradient of ``loss``; gradients are clipped at norm 1.
+
+        Args:
+            loss: mean over this process's share of the step's samples.
+            weight: that share; the processes' weights add up to 1.
+        """
+        warm_up = max(1, self.steps // 10)
+        done = self.done + 1
+        factor = done / warm_up if done <= warm_up else max(0.0, (self.steps - done) / max(1, self.steps - warm_up))
+        for group, peak in zip(self.adam.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        self.adam.zero_grad(set_to_none=True)
+        (weight * loss).backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.adam.param_groups for p in group["params"]]
+        sum_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        self.adam.step()
+        self.done += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs."""
+        return {"adam": self.adam.state_dict(), "done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken."""
+        self.adam.load_state_dict(state["adam"])
+        self.done = state["done"]
+
+
+def batch_of_step(step: int, size: int, samples: int, seed: int) -> np.ndarray:
+    """Sample numbers of training step ``step``: epochs are shuffled by (seed, epoch), so any step can be resumed at."""
+    size = min(size, samples)
+    per_epoch = samples // size
+    epoch, at = divmod(step, per_epoch)
+    return np.random.default_rng((seed, epoch)).permutation(samples)[at * size : (at + 1) * size]
+
+
+def steps_per_epoch(size: int, samples: int) -> int:
+    """Training steps in one pass over the data."""
+    return max(1, samples // min(size, samples))

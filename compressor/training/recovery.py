@@ -1,0 +1,165 @@
+"""Training the adapters of the chosen layers while everything else stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from compressor.distributed import share
+from compressor.families import FAMILIES
+from compressor.families.family import HEAD
+from compressor.models.steps import StepModel, split_at_candidates
+from compressor.models.supernet import parallel_adapters
+from compressor.progress import QUIET, Progress
+from compressor.tasks.task import Task
+from compressor.training.activation_cache import Encoded
+from compressor.training.optimiser import (
+    HEAD_FACTOR,
+    MAX_LEARNING_RATE,
+    PARALLEL_FACTOR,
+    POOLER_FACTOR,
+    Optimiser,
+    batch_of_step,
+)
+
+DISTILLATION_SHARE = 0.5
+SKIP_ADAPTERS, PARALLEL_ADAPTERS, ADAPTER_NORMS = "skip adapters", "parallel adapters", "LayerNorms of the adapters"
+
+Encoder = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a slim model is trained back.
+
+    Attributes:
+        steps: training steps.
+        batch_size: samples of a step.
+        learning_rate: peak rate of the skip adapters.
+        seed: of the data's order.
+        head: train the poolers and the head, too.
+        transfer: train the parallel adapters of the kept layers and the head (``--adapt``).
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    head: bool = False
+    transfer: bool = False
+
+
+Groups = list[tuple[list[nn.Parameter], float]]
+
+
+def transfer_groups(model: StepModel, rate: float) -> Groups:
+    """What ``--adapt`` trains besides skip adapters: parallel adapters at 5 times the rate, poolers and head."""
+    parallel = [parameter for parameters in parallel_adapters(model).values() for parameter in parameters]
+    return [(parallel, min(PARALLEL_FACTOR * rate, MAX_LEARNING_RATE)), *head_groups(model, rate)]
+
+
+def head_groups(model: StepModel, rate: float) -> Groups:
+    """The head at 50 times the rate, the poolers in front of it at 5 times (METER's recipe)."""
+    named = dict(model.epilogue.named_parameters())
+    poolers = [named[name] for name in named if "pooler" in name.partition(".")[0]]
+    head = [named[name] for name in named if name.startswith("head.")]
+    return [(poolers, min(POOLER_FACTOR * rate, MAX_LEARNING_RATE)), (head, min(HEAD_FACTOR * rate, MAX_LEARNING_RATE))]
+
+
+def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
+    """What is trained, and how fast."""
+    groups = [([p for name in slim.skipped for p in slim.blocks[name].parameters()], recovery.learning_rate)]
+    if recovery.transfer:
+        return groups + transfer_groups(slim, recovery.learning_rate)
+    return groups + (head_groups(slim, recovery.learning_rate) if recovery.head else [])
+
+
+def updated_parameters(slim: StepModel, groups: Groups) -> dict[str, int]:
+    """How many parameters the ``groups`` hold, by what they belong to.
+
+    Papers count the projections of the adapters alone; their LayerNorms, the poolers and the head are named apart.
+    """
+    trained = {id(parameter) for parameters, _ in groups for parameter in parameters}
+    skipped = tuple(f"blocks.{name}." for name in slim.skipped)
+    counts: dict[str, int] = {}
+    for name, parameter in slim.named_parameters():
+        if id(parameter) in trained:
+            part = _part(name, name.startswith(skipped))
+            counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
+
+
+def _part(name: str, skipped: bool) -> str:
+    if name.startswith("epilogue."):
+        return "head" if name.startswith(HEAD) else "poolers"
+    if "adapter_layer_norm_before" in name:
+        return ADAPTER_NORMS
+    return SKIP_ADAPTERS if skipped else PARALLEL_ADAPTERS
+
+
+def freeze_all_but(model: StepModel, groups: Groups) -> None:
+    """Let only the parameters of ``groups`` receive gradients; the model stays in eval mode, without dropout."""
+    model.eval().requires_grad_(False)
+    for parameters, _ in groups:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def trained_steps(slim: StepModel, recovery: Recovery) -> tuple[str, ...]:
+    """Steps with parameters in training: nothing behind the first of them can be computed beforehand."""
+    return slim.skipped + (tuple(parallel_adapters(slim)) if recovery.transfer else ())
+
+
+def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -> Encoder:
+    """What is computed once per sample: the streams in front of the first trained step, and the teacher's logits."""
+    fixed, _ = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+    names = FAMILIES[slim.family].inputs
+
+    def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
+        inputs = {name: batch[name] for name in names}
+        streams = slim.advance(slim.prologue(**inputs), fixed)
+        rest = {name: value for name, value in batch.items() if name not in names}
+        return {**streams, **rest, **({"teacher": teacher(**inputs)} if teacher is not None else {})}
+
+    return encode
+
+
+def recover(
+    slim: StepModel,
+    task: Task,
+    train: Encoded,
+    recovery: Recovery,
+    optimiser: Optimiser,
+    *,
+    after_step: Callable[[int], None] = lambda step: None,
+    progress: Progress = QUIET,
+) -> None:
+    """Train the slim model's adapters in place.
+
+    Where the encoded samples carry the full model's logits, the loss is half the task's and half distillation.
+
+    Args:
+        slim: after surgery; everything but the recovery's groups is frozen.
+        task: gives both losses.
+        train: samples encoded by :func:`encoder_of`.
+        recovery: the recipe.
+        optimiser: over :func:`recovery_groups`; ``optimiser.done`` says where a resumed recovery goes on.
+        after_step: called after each step with the number of steps done.
+        progress: told about the steps.
+    """
+    freeze_all_but(slim, recovery_groups(slim, recovery))
+    _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+    steps = range(optimiser.done, recovery.steps)
+    for step in progress.track(steps, f"Recovering {len(slim.skipped)} adapters", len(steps)):
+        numbers = batch_of_step(step, recovery.batch_size, len(train), recovery.seed)
+        mine = share(numbers)
+        batch = train.batch(mine)
+        logits = slim.epilogue(slim.advance(batch, varying))
+        loss = task.loss(logits, batch)
+        if "teacher" in batch:
+            distilled = task.distillation(logits, batch["teacher"], batch)
+            loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
+        optimiser.step(loss, len(mine) / len(numbers))
+        after_step(step + 1)

@@ -1,0 +1,1 @@
+"""The demo: its models, its data, its story."""

@@ -1,0 +1,225 @@
+"""What compressing and exporting a model will take of memory and disk: estimates from its sizes, before anything runs.
+
+They are upper bounds in what they count: as if every layer that may go went, and nothing became smaller. Not in them
+are samples kept in memory, of which das keeps no more than fit, and what Python and its libraries take.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from compressor.checkpoints.build import check_sizes, recognise
+from compressor.compression import SAMPLE_BYTES
+from compressor.data.splits import FALSE_TEXTS
+from compressor.families import FAMILIES
+from compressor.job import Settings
+from compressor.models.steps import StepModel, split_at_candidates, steps_of
+from compressor.models.surgery import new_skip_adapter, remove_layers
+from compressor.run_folder import LATEST, MANIFEST, ROOT, open_run
+from compressor.search.select_layers import CALIBRATION_SAMPLES
+from compressor.tasks import TASKS
+from das.doctor.machine import Need, Needs
+from exporters.graph.onnx import weight_bytes
+
+BATCH_SIZE = int(Settings.model_fields["batch_size"].default)
+GRADIENT_AND_MOMENTS = 3  # numbers that training keeps for each parameter: Adam has two
+CALIBRATION_COPIES = 4  # of the calibration samples' streams: as read, and in front of and behind a round
+EXPORT_COPIES = 4  # of the weights: the model, its traced graph, ONNX Runtime's own and those it packs for its products
+OVERHEAD = 1.25  # on activations, for what comes and goes: measured in training steps of ViLT-B/32 on a CPU
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on the meta device, of a run or of a checkpoint, and whether das could compress it for its task."""
+
+    path: Path
+    model: StepModel
+    is_run: bool
+
+
+@dataclass(frozen=True)
+class Free:
+    """Bytes that can be had: of memory, of the GPU's (None without one), and of the disk of a folder."""
+
+    memory: int
+    gpu: int | None
+    disk: int
+
+
+def estimate(path: Path) -> Needs:
+    """Estimate what compressing and exporting a checkpoint, or exporting a run, takes here.
+
+    Raises:
+        InputError: neither of them, or one that cannot be read.
+    """
+    subject = open_subject(path)
+    model, free = subject.model, free_here(subject.path if subject.is_run else Path())
+    stages = export_needs(subject, free)
+    if not subject.is_run and model.task in TASKS:
+        stages = (*compress_needs(subject, free), *stages)
+    return Needs(
+        subject=str(path),
+        family=model.family,
+        task=model.task,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        weights=weight_bytes(model),
+        stages=stages,
+    )
+
+
+def open_subject(path: Path) -> Subject:
+    """The model of a run folder or a checkpoint, without its weights.
+
+    Raises:
+        InputError: neither of them, or one that cannot be read.
+    """
+    if (path / MANIFEST).exists() or path == ROOT / LATEST:
+        run = open_run(path)
+        family, manifest = FAMILIES[run.manifest.family], run.manifest
+        with torch.device("meta"):
+            full = family.build(family.dims_type(**manifest.dims), manifest.task)
+            return Subject(run.path, remove_layers(full, manifest.plan, copy_kept=False), True)
+    found = recognise(path)
+    task = next(iter((*found.tasks, *found.heads, *found.family.heads)))
+    task = task if task in found.family.heads else next(iter(found.family.heads))
+    check_sizes(found, task, None, None)
+    dims = found.format.read_dims(found.state, found.checkpoint.config, task)
+    with torch.device("meta"):
+        return Subject(path, found.family.build(dims, task), False)
+
+
+def free_here(folder: Path) -> Free:
+    """What is free now, with the libraries already loaded; a container's limit counts where there is one."""
+    gpu = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+    memory = int(min(psutil.virtual_memory().available, _container_free()))
+    return Free(memory, gpu, shutil.disk_usage(folder).free)
+
+
+def _container_free() -> float:
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return float(limit) - float(used)  # "max" where there is no limit
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def compress_needs(subject: Subject, free: Free) -> tuple[Need, ...]:
+    """Of ``das compress`` with its defaults: fitting adapters, training them, and the run folder."""
+    model, weights = subject.model, weight_bytes(subject.model)
+    candidates, inputs = candidates_of(model), training_inputs(model)
+    adapters = sum(weight_bytes(new_skip_adapter(model, name)) for name in candidates)
+    streams, kept = training_bytes(model, candidates, inputs)
+    sample = round(OVERHEAD * kept)
+    device, memory = ("memory", free.memory) if free.gpu is None else ("GPU memory", free.gpu)
+    command = f"das compress {subject.path} --task {model.task} --skip {min(8, max(1, len(candidates) - 1))}"
+    state = GRADIENT_AND_MOMENTS * adapters
+    fitting = {"full model": weights, "calibration samples": CALIBRATION_COPIES * CALIBRATION_SAMPLES * streams}
+    fixed = {"full and slim model": 2 * weights + adapters, "gradients and moments of adapters": state}
+    training = {**fixed, f"activations of {BATCH_SIZE} samples": BATCH_SIZE * sample}
+    disk = {"slim model": weights, "state for --resume, old and new": 2 * state, "samples": SAMPLE_BYTES}
+    batch = (memory - sum(fixed.values())) // max(1, sample)
+    smaller = f"{command} --batch-size {batch}" if batch > 0 else f"{command} --recover closed-form"
+    return (
+        _need("compress, fitting adapters", device, fitting, memory, f"{command} {_smaller_inputs(model)}"),
+        _need("compress, training adapters", device, training, memory, smaller),
+        _need(
+            "compress, the run folder", "disk", disk, free.disk, f"{command} --out FOLDER, on a disk with more space"
+        ),
+    )
+
+
+def _smaller_inputs(model: StepModel) -> str:
+    """The option that makes images, or texts where there are none, half as large."""
+    dims = model.dims
+    if "pixel_values" not in FAMILIES[model.family].inputs:
+        return f"--text-length {max(1, dims.text_length // 2)}"
+    return f"--image-size {max(1, dims.image_size // (2 * dims.patch)) * dims.patch}"
+
+
+def export_needs(subject: Subject, free: Free) -> tuple[Need, ...]:
+    """Of ``das export --onnx`` in fp32 of the model, or at most of any slim model made of it."""
+    weights = weight_bytes(subject.model)
+    memory = {f"{EXPORT_COPIES} copies of the weights": EXPORT_COPIES * weights}
+    disk = {"ONNX file, old and new": 2 * weights}
+    run = subject.path if subject.is_run else ROOT / LATEST
+    return (
+        _need("export --onnx", "memory", memory, free.memory, f"copy {run} to a larger machine, and das export there"),
+        _need("export --onnx", "disk", disk, free.disk, f"copy {run} to a disk with more space, and das export there"),
+    )
+
+
+def _need(stage: str, resource: str, parts: Mapping[str, int], free: int, fix: str) -> Need:
+    found = Need(stage=stage, resource=resource, parts=parts, free=free)
+    return found if found.enough else found.model_copy(update={"fix": fix})
+
+
+def candidates_of(model: StepModel) -> tuple[str, ...]:
+    """Layers of the family's first scope, which a search may skip unless told otherwise."""
+    pools = next(iter(FAMILIES[model.family].scopes.values()))
+    return tuple(step.name for step in steps_of(model.rounds) if step.pool in pools)
+
+
+def training_inputs(model: StepModel) -> dict[str, Tensor]:
+    """One training sample on the meta device; in retrieval a caption and those that it is told from."""
+    inputs = FAMILIES[model.family].example_inputs(model.dims)
+    texts = 1 + FALSE_TEXTS if TASKS[model.task].ranked else 1
+    repeated = {name: x if "pixel" in name else x.expand(texts, *x.shape[1:]) for name, x in inputs.items()}
+    return {name: value.to("meta") for name, value in repeated.items()}
+
+
+class _OneKernel(TorchFunctionMode):
+    """Attention by the kernel that keeps no scores, as it runs on CPUs and GPUs; the meta device would take another."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                *args[:3], attn_mask=kwargs.get("attn_mask")
+            )[0]
+        return func(*args, **kwargs)
+
+
+def training_bytes(model: StepModel, candidates: tuple[str, ...], inputs: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Bytes of one sample: its streams in front of the first candidate, and what a backward pass up to there needs.
+
+    Nothing but adapters is trained: weights stay as they are, and are not counted.
+
+    Args:
+        model: on the meta device, or any other.
+        candidates: layers that may be skipped.
+        inputs: one sample on the same device.
+    """
+    weights = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    model.eval().requires_grad_(False)
+    fixed, varying = split_at_candidates(model.rounds, candidates)
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in weights:
+            kept[_storage(tensor)] = tensor
+        return tensor
+
+    light = tuple(takewhile(lambda round_: not any(step.name in candidates for step in round_), varying))
+    with torch.no_grad():
+        streams = model.advance(model.prologue(**inputs), fixed)
+        met = model.advance(streams, light)
+    changing = {step.writes for step in steps_of(varying) if step.name in candidates}
+    live = {name: x.detach().requires_grad_(name in changing) for name, x in met.items()}
+    with _OneKernel(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.epilogue(model.advance(live, varying[len(light) :]))
+    return sum(x.nbytes for x in streams.values()), sum(x.untyped_storage().nbytes() for x in kept.values())
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

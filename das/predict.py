@@ -1,0 +1,164 @@
+"""One sample, or many questions on one image, in any runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from compressor.data.splits import Split
+from compressor.data.types import Picture, Rows, Sample
+from compressor.errors import Problem, UsageError, input_error
+from compressor.run_folder import Run
+from compressor.tasks import TASKS
+from compressor.tasks.task import Task
+
+if TYPE_CHECKING:
+    from exporters.graph.inputs import Fixed
+    from exporters.runtimes.runners import Runner
+
+RUNTIMES = ("torch", "onnx", "trt")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The text of a sample, two of a pair of sentences, and the best answers to it with probability or score."""
+
+    texts: tuple[str, ...]
+    best: tuple[dict[str, Any], ...]
+
+
+def answers(
+    run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str = "fp32"
+) -> list[Answered]:
+    """For each question the ``top`` most likely answers with their probabilities, as the task reads its logits.
+
+    Retrieval has one answer with a score, which only compares with those of other captions and images.
+
+    Args:
+        run: whose slim model answers.
+        images: as many as the task has.
+        texts: questions, statements or captions on these images; without images one sentence, or a pair of two.
+        runtime: one of ``RUNTIMES``. ONNX Runtime runs the split export in fp32 where the run has one.
+        top: how many.
+        precision: of the exported model.
+
+    Raises:
+        UsageError: no such runtime or precision, nothing to print, or other images or texts than the task has.
+        InputError: no such image, or the run has no export for that runtime in that precision that takes these texts.
+        EnvironmentProblem: the runtime cannot run here.
+    """
+    from exporters.graph.inputs import with_text_length
+
+    task = TASKS[run.manifest.task]
+    _check(task, images, texts, runtime, top, precision)
+    pictures = tuple(Picture(str(image), image.read_bytes) for image in images)
+    asked = [(text,) for text in texts] if task.images else [tuple(texts)]
+    samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in asked)
+    split = Split("asked", Rows((), samples), run.transforms(), len(run.labels()), task.images)
+    inputs = split.inputs(range(len(samples)))
+    runner, fixed = runner_of(run, runtime, precision, inputs)
+    rows = with_text_length(inputs, fixed.text_length)
+    size = fixed.batch or len(samples)
+    with runner:
+        batches = (
+            {name: x[start : start + size] for name, x in rows.items()} for start in range(0, len(samples), size)
+        )
+        logits = torch.cat([runner.run(batch) for batch in batches])
+    return [Answered(texts, _best(run.labels(), task, row, top)) for texts, row in zip(asked, logits, strict=True)]
+
+
+def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[dict[str, Any], ...]:
+    if task.ranked:
+        return ({"answer": labels[0], "score": float(logits[0])},)
+    best = task.probabilities(logits).topk(min(top, len(labels)))
+    return tuple(
+        {"answer": labels[int(number)], "probability": float(value)}
+        for value, number in zip(best.values, best.indices, strict=True)
+    )
+
+
+def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str) -> None:
+    from exporters.graph.precision import PRECISIONS
+
+    problems = []
+    if runtime not in RUNTIMES:
+        problems.append(Problem(f"--runtime {runtime}", f"one of: {', '.join(RUNTIMES)}", "--runtime torch"))
+    if precision not in PRECISIONS:
+        problems.append(Problem(f"--precision {precision}", f"one of: {', '.join(PRECISIONS)}", "--precision fp32"))
+    elif runtime == "torch" and precision != "fp32":
+        found = f"--precision {precision} of the run's own weights, which are fp32"
+        problems.append(Problem(found, "an exported model for other precisions", "--runtime onnx"))
+    if top < 1:
+        problems.append(Problem(f"--top {top}", "at least 1 answer", "--top 3"))
+    if len(images) != task.images:
+        found = f"{len(images)} images for {task.name}"
+        fix = " ".join(["--image FILE"] * task.images) or "leave --image out"
+        problems.append(Problem(found, f"{task.images} image{'s' * (task.images != 1)}", fix))
+    if any(not text.strip() for text in texts):
+        problems.append(Problem("an empty text", f"one of the {task.samples} the model was trained on", '--text "..."'))
+    if not texts or (not task.images and len(texts) > 2):
+        expected = "one, or several on the same image" if task.images else "one (two for pairs of sentences)"
+        problems.append(Problem(f"{len(texts)} texts for {task.name}", expected, '--text "..."'))
+    if problems:
+        raise UsageError(*problems)
+    for image in images:
+        if not image.is_file():
+            raise input_error(f"no file {image}", "an image", "--image FILE")
+
+
+def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:
+    """What executes a run's slim model in ``runtime``, one of ``RUNTIMES``, not open yet; and the sizes it is fixed to.
+
+    An export that takes any size comes first; of those of one text length the shortest that holds every text of
+    ``inputs``, (N, ...) by name. Of fixed batches only those of one sample are taken.
+
+    Raises:
+        InputError: the run has no export for that runtime in that precision that takes these texts.
+        EnvironmentProblem: no TensorRT can be used here.
+    """
+    from exporters.export import EXPORTS, file_name, plan_name
+    from exporters.graph.inputs import VARYING
+    from exporters.graph.precision import PRECISIONS
+    from exporters.graph.vision_split import has_split, split_runner
+    from exporters.runtimes.runners import OnnxRunner, TensorRTRunner, TorchRunner
+    from exporters.runtimes.tensorrt_engine import find_target
+
+    folder = run.path / EXPORTS
+    if runtime == "torch":
+        return TorchRunner(run.load_slim(), "cpu"), VARYING
+    if runtime == "trt":
+        engine = partial(plan_name, PRECISIONS[precision], find_target())
+        plan, fixed = _exported(folder, engine, inputs, f"--trt --precision {precision}")
+        return TensorRTRunner(plan), fixed
+    if precision == "fp32" and has_split(folder):
+        return split_runner(folder), VARYING
+    name = partial(file_name, PRECISIONS[precision])
+    file, fixed = _exported(folder, name, inputs, f"--onnx --precision {precision}")
+    return OnnxRunner(file), fixed
+
+
+def _exported(
+    folder: Path, name: Callable[[Fixed], str], inputs: Mapping[str, Tensor], options: str
+) -> tuple[Path, Fixed]:
+    """The file, named by the sizes it is fixed to, that takes all of ``inputs``, and these sizes."""
+    from exporters.graph.inputs import VARYING, Fixed, fitting
+
+    padded = inputs["attention_mask"].shape[1]
+    lengths = [length for length in range(1, padded + 1) if fitting(inputs, length).all()]
+    for fixed in (Fixed(batch, length) for length in (None, *lengths) for batch in (None, 1)):
+        path = folder / name(fixed)
+        if path.is_file():
+            return path, fixed
+    wanted = folder / name(VARYING)
+    others = ", ".join(sorted(path.name for path in folder.glob(f"*{wanted.suffix}")))
+    raise input_error(
+        f"no {wanted.name} in {folder}" + (f"; there is {others}" if others else ""),
+        f"an exported model that takes single samples with texts of {lengths[0]} tokens",
+        f"das export {folder.parent} {options}",
+    )

@@ -1,0 +1,65 @@
+"""Exports in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+
+from das.render.rich_tables import draw
+from das.terminal import console, shown
+from exporters.checks.certificate import Certificate, MetricChange
+from exporters.export import Exported, ExportReport
+from profiles.comparison.recommend_export import Choices, choices_table, recommendation
+from profiles.tables import Table, size
+
+
+def print_export(report: ExportReport, choices: Choices | None) -> None:
+    """A line for each export: what it is, and how far it is from PyTorch; then what each costs and gains here."""
+    rows = []
+    for entry in report.exports:
+        error = entry.parity.max_abs_error
+        rows.append(
+            (
+                entry.files[0],
+                size(entry.bytes),
+                str(entry.opset),
+                f"{entry.seconds:.0f}",
+                "" if error is None else f"{error:.1e}",
+                entry.parity.status,
+            )
+        )
+    console.print(draw(Table("Exported", ("file", "size", "opset", "seconds", "max error", "parity"), tuple(rows))))
+    for entry in report.exports:
+        for note in _notes(entry):
+            console.print(Text(f"{entry.files[0]}: {note}"))
+    if choices:
+        console.print(draw(choices_table(choices)))
+        console.print(Text(recommendation(choices), style="bold"))
+    console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)
+
+
+def _notes(entry: Exported) -> list[str]:
+    found = [f"{entry.parity.status}: {entry.parity.reason}"] if entry.parity.reason else []
+    found += [_certificate(entry.parity.certificate)] if entry.parity.certificate else []
+    return [*found, *entry.notes]
+
+
+def _certificate(found: Certificate) -> str:
+    """What a certificate says, in a sentence or three."""
+    errors = found.against_slim
+    same = "" if errors.answer_agreement is None else f", {errors.answer_agreement:.1%} the same answers"
+    text = (
+        f"certified on {found.samples} samples: logits (up to {errors.scale:.1f}) off by {errors.max_abs_error:.1e} at "
+        f"most, 99 % within {errors.p99_abs_error:.1e}{same}"
+    )
+    changes = [
+        f"{_change(change)} against {whom}"
+        for change, whom in ((found.metric, "the slim model"), (found.metric_against_full, "the full one"))
+        if change
+    ]
+    return f"{text}. {'; '.join(changes)}".rstrip(". ") + (f" ({found.note})" if found.note else "")
+
+
+def _change(change: MetricChange) -> str:
+    return f"{change.metric} {100 * change.change:+.2f} ± {100 * change.margin:.2f} points"

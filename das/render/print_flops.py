@@ -1,0 +1,41 @@
+"""MAC counts on the terminal, within 80 columns."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rich.text import Text
+
+from das.render.rich_tables import draw
+from das.terminal import console
+from profiles.macs.crosscheck import Agreement, Counts, sentence
+from profiles.macs.published import FlopsReport
+from profiles.tables import Table, flops_table, quantity, uncounted
+
+
+def print_flops(report: FlopsReport) -> None:
+    """MACs by part, the total, the difference, what was not counted, and how far three counts agree."""
+    console.print(draw(flops_table(report)))
+    console.print(Text(uncounted(entry.operator for entry in report.uncounted), style="dim"))
+    print_agreement(report.agreement)
+
+
+def print_agreement(found: Agreement) -> None:
+    """The counts side by side, and in a sentence how far they agree."""
+    console.print(draw(agreement_table(found)))
+    said = sentence(found)
+    console.print(Text(f"{said[0].upper()}{said[1:]}.", style="yellow" if found.off else "bold"))
+
+
+def agreement_table(found: Agreement) -> Table:
+    """The counts of the total, of parts and kinds of operators, and of the steps that they differ on."""
+    show = partial(quantity, like=found.total.fvcore)
+
+    def row(counts: Counts, indent: str = "  ") -> tuple[str, ...]:
+        by_formula = "" if counts.formula is None else show(counts.formula)
+        apart = f"{counts.apart:.2%}" if counts.apart else ""
+        return (indent + counts.name, show(counts.fvcore), show(counts.torch), by_formula, apart)
+
+    steps = (counts for counts in found.steps if counts in found.off)
+    rows = (row(found.total, ""), *map(row, (*found.parts, *found.kinds, *steps)))
+    return Table("MACs, counted three ways", ("", "fvcore", "PyTorch", "formula", "apart"), rows)

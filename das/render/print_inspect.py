@@ -1,0 +1,72 @@
+"""Inspections and health checks in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import rich.box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from das.doctor.estimates import Needs
+from das.doctor.machine import Health
+from das.render.rich_tables import draw
+from das.terminal import console
+from profiles.analysis.inspection import Inspection
+from profiles.tables import Table, quantity, size
+
+
+def print_inspection(found: Inspection) -> None:
+    """Draw what a checkpoint is."""
+    heads = ", ".join(head.task if head.compressible else f"{head.task} (not for das yet)" for head in found.heads)
+    console.print(f"{found.checkpoint}: {found.family} ({found.format}), heads: {heads or 'none'}", style="bold")
+    counted = "" if found.counted_head else ", no head counted"
+    console.print(f"{quantity(found.parameters)} parameters, {quantity(found.macs)} MACs (1 MAC = 2 FLOPs){counted}")
+    console.print(", ".join(f"{name} {value}" for name, value in _flat(found.dims)), style="dim")
+    rows = tuple((e.name, e.pool, quantity(e.parameters), quantity(e.macs)) for e in found.layers)
+    console.print(draw(Table("Layers that can be skipped", ("layer", "pool", "parameters", "MACs"), rows)))
+    for scope, layers in found.scopes.items():
+        console.print(f"--scope {scope}: {layers}")
+    for reason, keys in found.leftovers.items():
+        console.print(f"left over, {reason}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}", style="dim")
+    for note in found.notes:
+        console.print(f"note: {note}", style="yellow")
+
+
+def _flat(dims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Sizes by name, those of a library's own configuration among them."""
+    for name, value in dims.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        elif value is not None:
+            yield name, value
+
+
+def print_health(found: Health) -> None:
+    """Draw what is there and what is missing, and what the model asked about takes."""
+    table = RichTable(box=rich.box.SIMPLE_HEAD)
+    for header in ("", "", "found", "fix"):
+        table.add_column(header, overflow="fold")
+    for item in found.items:
+        row = ("ok" if item.ok else "--", item.name, item.found, item.fix or "")
+        table.add_row(*(Text(cell) for cell in row), style="" if item.ok else "yellow")
+    console.print(table)
+    if found.needs:
+        _print_needs(found.needs)
+
+
+def _print_needs(found: Needs) -> None:
+    weights = f"{quantity(found.parameters)} parameters, {size(found.weights)} of weights"
+    console.print(f"{found.subject}: {found.family}, {found.task}, {weights}", style="bold")
+    table = RichTable(title="Estimates, not measured", title_justify="left", box=rich.box.SIMPLE_HEAD)
+    for header in ("", "of", "needs", "free", ""):
+        table.add_column(header, justify="right" if header in ("needs", "free") else "left", overflow="fold")
+    for need in found.stages:
+        row = (need.stage, need.resource, size(need.total), size(need.free), "enough" if need.enough else "NOT ENOUGH")
+        table.add_row(*row, style="" if need.enough else "yellow")
+        for part, amount in need.parts.items():
+            table.add_row(f"  {part}", "", size(amount), "", "", style="dim")
+    console.print(table)
+    for need in (need for need in found.stages if need.fix):
+        console.print(f"{need.stage}, {need.resource}: {need.fix}", style="yellow")

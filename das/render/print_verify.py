@@ -1,0 +1,41 @@
+"""What was verified, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+
+from das.render.rich_tables import draw
+from das.terminal import console, shown
+from exporters.runtimes.tensorrt_audit import Audit
+from exporters.verify import VerifyReport
+from profiles.tables import Table
+
+
+def print_verified(report: VerifyReport) -> None:
+    """A line for each export, then why one is not verified or failed, what to know of it, and what the audits found."""
+    rows = []
+    for entry in report.exports:
+        parity, certificate = entry.parity, entry.certificate
+        errors = [parity.max_abs_error] + ([certificate.against_slim.max_abs_error] if certificate else [])
+        worst = max((error for error in errors if error is not None), default=None)
+        samples = certificate.samples if certificate else parity.samples
+        rows.append((entry.file, str(samples or ""), "" if worst is None else f"{worst:.1e}", parity.status))
+    console.print(draw(Table("Verified here", ("file", "samples", "max error", "parity"), tuple(rows))))
+    for entry in report.exports:
+        if entry.parity.reason:
+            console.print(Text(f"{entry.file}: {entry.parity.status}: {entry.parity.reason}"))
+        for note in entry.notes:
+            console.print(Text(f"{entry.file}: {note}"))
+        if entry.audit:
+            console.print(Text(f"{entry.file}: {_sentence(entry.audit)}"))
+    console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)
+
+
+def _sentence(audit: Audit) -> str:
+    counted = {"layers": audit.layer_share, "weights": audit.weight_share}
+    shares = [f"{share:.1%} of the {what}" for what, share in counted.items() if share is not None]
+    if not shares:
+        return f"the {audit.counted_on} does not say in which precision its layers are"
+    return f"{' and '.join(shares)} in {audit.asked}, counted on the {audit.counted_on}"

@@ -1,0 +1,161 @@
+"""JSON schemas of what the commands print with ``--json`` and of a run's files, made from the values themselves.
+
+``python -m das.schemas docs/schemas`` writes them. Within a version of a document fields are only added, so a
+reader ignores those it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from compressor.evaluation.evaluate import Score
+from compressor.models.plan import Plan
+from compressor.run_folder import Manifest
+from compressor.search.result import SearchRecord
+from compressor.values import Value
+from das.doctor.machine import Health
+from exporters.checks.parity import Parity
+from exporters.export import ExportReport
+from exporters.verify import VerifyReport
+from profiles.analysis.explanation import Explanation
+from profiles.analysis.inspection import Inspection
+from profiles.analysis.pareto import ParetoReport
+from profiles.comparison.recommend_export import Choices
+from profiles.comparison.run_vs_run import RunsReport
+from profiles.gates.baseline import ComparedProfile
+from profiles.macs.published import FlopsReport
+from profiles.reports.compression_report import CompressionReport
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+ENDING = ".schema.json"
+
+
+class Exports(ExportReport):
+    """What was exported, and which export to run here; ``choices`` is null where there was nothing to time."""
+
+    choices: Choices | None
+
+
+class Searched(Value):
+    """The layers that would be skipped, and what the search found."""
+
+    schema_version: int = 1
+    plan: Plan
+    search: SearchRecord
+
+
+class SplitScore(Score):
+    """A score, and what it was taken on: files, rows and fingerprint."""
+
+    split: Mapping[str, Any]
+
+
+class Evaluated(SplitScore):
+    """The score on the evaluation split, and in ``apart`` on others by name."""
+
+    schema_version: int = 1
+    apart: Mapping[str, SplitScore]
+
+
+class Answer(Value):
+    """One answer to ``texts``: with its probability, or of retrieval with its score."""
+
+    texts: tuple[str, ...]
+    answer: str
+    probability: float | None = None
+    score: float | None = None
+
+
+class Predicted(Value):
+    """The best answers, those to one question after those to another."""
+
+    schema_version: int = 1
+    runtime: str
+    precision: str
+    texts: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+
+class DryRun(Value):
+    """What a compression would do; ``skip`` is null with a ``budget``, ``leftovers`` are keys nothing reads."""
+
+    schema_version: int = 1
+    family: str
+    task: str
+    candidates: tuple[str, ...]
+    skip: int | None
+    budget: str | None
+    strategy: str | None
+    search_steps: int
+    recover: str
+    recover_steps: int
+    recover_learning_rate: float | None
+    device: str
+    out: str
+    layout: str
+    data: tuple[Mapping[str, Any], ...]
+    leftovers: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON document: what it comes from, as a user would say it, and the value it holds."""
+
+    title: str
+    value: type[BaseModel]
+
+
+DOCUMENTS: Mapping[str, Document] = {
+    "inspect": Document("das inspect --json", Inspection),
+    "flops": Document("das flops --json", FlopsReport),
+    "search": Document("das search --json", Searched),
+    "compress": Document("das compress --json, and report.json of a run", CompressionReport),
+    "dry-run": Document("das compress --dry-run --json", DryRun),
+    "eval": Document("das eval --json", Evaluated),
+    "predict": Document("das predict --json", Predicted),
+    "export": Document("das export --json", Exports),
+    "verify": Document("das verify --json", VerifyReport),
+    "profile": Document("das profile --json, and profile.json of a run", ComparedProfile),
+    "compare": Document("das compare --json", RunsReport),
+    "pareto": Document("das pareto --json", ParetoReport),
+    "explain": Document("das explain --json", Explanation),
+    "doctor": Document("das doctor --json", Health),
+    "manifest": Document("manifest.json of a run", Manifest),
+    "parity": Document("the .parity.json beside an export", Parity),
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON schema of one of ``DOCUMENTS``, as the document is written: with the fields that are computed."""
+    document = DOCUMENTS[name]
+    version = document.value.model_fields["schema_version"].default
+    made = document.value.model_json_schema(mode="serialization")
+    made["properties"]["schema_version"] = {"const": version, "type": "integer"}
+    made["required"] = ["schema_version", *made["required"]]
+    identity = {"$schema": DIALECT, "$id": f"urn:das-toolkit:{name}:{version}"}
+    return {**identity, **made, "title": document.title, "version": version}
+
+
+def text(name: str) -> str:
+    """The file that :func:`write` makes of a schema."""
+    return json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path) -> None:
+    """Write every schema into ``folder``, and remove those of documents that are no more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(f"*{ENDING}"):
+        path.unlink()
+    for name in DOCUMENTS:
+        (folder / f"{name}{ENDING}").write_text(text(name))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,208 @@
+"""Does an export answer as the models do, on real samples: the errors of its logits, and what they cost in score."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from compressor.errors import usage_error
+from compressor.evaluation.reference import Reference, digest
+from compressor.progress import Progress
+from compressor.values import Value
+from exporters.graph.inputs import VARYING, Fixed, fitting, with_text_length
+from exporters.graph.precision import Precision
+from exporters.runtimes.runners import Runner, refused
+
+BATCH = 8  # samples that the slim model is given at once
+MAX_DROP = 0.005  # of the task's score, as a share, that a quantised export may lose
+
+
+class Difference(Value):
+    """Two sets of logits, (samples, classes): absolute errors in units of logits.
+
+    ``cosine`` is that of the two samples that are least alike; ``answer_agreement`` the share of samples with the same
+    largest logit, None where there is one logit; ``scale`` the largest absolute logit of the reference.
+    """
+
+    max_abs_error: float
+    mean_abs_error: float
+    p99_abs_error: float
+    cosine: float
+    answer_agreement: float | None
+    scale: float
+
+
+class MetricChange(Value):
+    """The task's score on the same samples before and after; ``margin`` is half the 95 % interval of the change."""
+
+    metric: str
+    before: float
+    after: float
+    margin: float
+
+    @property
+    def change(self) -> float:
+        """After less before, as a share."""
+        return self.after - self.before
+
+
+class Certificate(Value):
+    """An export against the models it comes from, on real samples.
+
+    ``fingerprint`` says which samples; ``tolerance`` is what a logit may be off by, ``tightest_tolerance`` the smallest
+    round one that would pass; ``reason`` is empty when it passed; ``note`` says why there are fewer samples than 200.
+    """
+
+    samples: int
+    fingerprint: str
+    tolerance: float
+    tightest_tolerance: float
+    against_slim: Difference
+    against_full: Difference | None
+    metric: MetricChange | None
+    metric_against_full: MetricChange | None
+    reason: str = ""
+    note: str = ""
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Whether every logit is."""
+        return self.against_slim.max_abs_error <= self.tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether every logit is within the tolerance and, if it is quantised, the score is not lower."""
+        return not self.reason
+
+
+def certify(
+    candidate: Runner,
+    slim: Runner,
+    reference: Reference,
+    batch: int,
+    tolerance: float,
+    precision: Precision,
+    fixed: Fixed,
+    progress: Progress,
+) -> Certificate:
+    """Run ``candidate`` on the samples of ``reference`` and compare.
+
+    Args:
+        candidate: the export, open.
+        slim: the model it was made from, open; run where the reference does not know its answers.
+        reference: real samples and known answers.
+        batch: samples that it is given at once.
+        tolerance: of the family, for this precision.
+        precision: of the export.
+        fixed: axes that it takes one size of only.
+        progress: told about the samples.
+
+    Raises:
+        Refused: it does not take a batch, or its logits are not all finite.
+        UsageError: no sample's text fits into its one text length.
+    """
+    rows = _usable(reference, fixed)
+    dropped = reference.samples - len(rows)
+    left_out = f"{dropped} texts of more than {fixed.text_length} tokens left out" if dropped else ""
+    theirs = _logits(candidate, reference, rows, batch, fixed, progress, f"Certifying {candidate.name}")
+    if broken := int((~theirs.isfinite()).any(1).sum()):
+        what = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
+        raise refused(what, "finite logits", "another --precision")
+    ours = (
+        _logits(slim, reference, rows, BATCH, VARYING, progress, f"Asking {slim.name}")
+        if reference.slim is None
+        else reference.slim[rows]
+    )
+    allowed = tolerance * max(1.0, float(ours.abs().max())) if precision.relative else tolerance
+    full = None if reference.full is None else reference.full[rows]
+    found = Certificate(
+        samples=len(rows),
+        fingerprint=digest(reference.fingerprint, rows) if left_out else reference.fingerprint,
+        tolerance=allowed,
+        tightest_tolerance=round_up(float((ours.double() - theirs.double()).abs().max())),
+        against_slim=difference(ours, theirs),
+        against_full=None if full is None else difference(full, theirs),
+        metric=_change(reference, rows, ours, theirs),
+        metric_against_full=None if full is None else _change(reference, rows, full, theirs),
+        note="; ".join(filter(None, (reference.note, left_out))),
+    )
+    return found.model_copy(update={"reason": _reason(found, precision)})
+
+
+def difference(reference: Tensor, candidate: Tensor) -> Difference:
+    """Compare logits, (samples, classes) each."""
+    ours, theirs = reference.double(), candidate.double()
+    errors = (ours - theirs).abs()
+    alike = torch.nn.functional.cosine_similarity(ours, theirs, dim=-1)
+    return Difference(
+        max_abs_error=float(errors.max()),
+        mean_abs_error=float(errors.mean()),
+        p99_abs_error=float(errors.flatten().quantile(0.99)),
+        cosine=float(alike.min()),
+        answer_agreement=float((ours.argmax(-1) == theirs.argmax(-1)).double().mean()) if ours.shape[1] > 1 else None,
+        scale=float(ours.abs().max()),
+    )
+
+
+def _usable(reference: Reference, fixed: Fixed) -> list[int]:
+    """Samples whose texts fit into a graph of one text length.
+
+    Raises:
+        UsageError: none does.
+    """
+    rows = list(range(reference.samples))
+    if fixed.text_length is None:
+        return rows
+    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    fits = torch.cat([fitting(reference.inputs(part), fixed.text_length) for part in parts]).tolist()
+    if not any(fits):
+        raise usage_error(
+            f"none of {len(rows)} texts has {fixed.text_length} tokens or fewer",
+            "a text length that real samples have",
+            "a larger --text-length",
+        )
+    return [row for row, fit in zip(rows, fits, strict=True) if fit]
+
+
+def _logits(
+    runner: Runner, reference: Reference, rows: list[int], size: int, fixed: Fixed, progress: Progress, label: str
+) -> Tensor:
+    """Logits of the samples ``rows``, in batches of ``size``; the last one is filled up with the first samples."""
+    starts = range(0, len(rows), size)
+    found = []
+    for start in progress.track(starts, label, len(starts)):
+        given = reference.inputs([rows[number % len(rows)] for number in range(start, start + size)])
+        found.append(runner.run(with_text_length(given, fixed.text_length)))
+    return torch.cat(found)[: len(rows)].float()
+
+
+def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor) -> MetricChange | None:
+    if reference.targets is None:
+        return None
+    targets = {"targets": reference.targets[rows]}
+    ours, theirs = (reference.task.scores(logits, targets).double() for logits in (before, after))
+    changes = theirs - ours
+    margin = 1.96 * float(changes.std()) / math.sqrt(len(changes)) if len(changes) > 1 else 0.0
+    return MetricChange(
+        metric=reference.task.metric, before=float(ours.mean()), after=float(theirs.mean()), margin=margin
+    )
+
+
+def _reason(found: Certificate, precision: Precision) -> str:
+    """Why it does not pass; a quantised export's score may fall by half a point, or by what chance explains."""
+    errors, metric = found.against_slim, found.metric
+    if not found.within_tolerance:
+        return f"a logit is {errors.max_abs_error:.1e} off, more than {found.tolerance:.1e}"
+    if precision.quantised and metric and -metric.change > max(MAX_DROP, metric.margin):
+        return f"{metric.metric} falls by {-100 * metric.change:.2f} points, more than {100 * MAX_DROP:.1f}"
+    return ""
+
+
+def round_up(error: float) -> float:
+    """Up to one significant digit: 1.43e-06 -> 2e-06."""
+    if error == 0:
+        return 0.0
+    exponent = math.floor(math.log10(error))
+    return float(f"{math.ceil(error / 10.0**exponent)}e{exponent}")

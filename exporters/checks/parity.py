@@ -1,0 +1,208 @@
+"""Does an export answer as the model does? Blind to what executes either of them.
+
+A candidate passes when every logit is finite and within the tolerance of the reference. Answers may still differ where
+the reference's own two best logits are within twice the tolerance of each other: nothing further apart can swap places
+while every logit stays inside. So no rule on answers is needed; their agreement is reported beside the errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from compressor.errors import CheckFailed, Problem, input_error
+from compressor.files import hashes_of
+from compressor.models.steps import StepModel
+from compressor.values import Value
+from exporters.checks.certificate import Certificate, round_up
+from exporters.graph.inputs import any_size, shortest, trimmed
+from exporters.runtimes.runners import Runner
+
+SCHEMA_VERSION = 1
+RECORD = ".parity.json"  # added to the name of an export
+SINGLE_IMAGES = 4  # compared without the padding of a batch, where images have any size
+Status = Literal["passed", "failed", "not verified"]
+
+
+class Comparison(Value):
+    """Two sets of logits against each other.
+
+    Errors are absolute, in units of logits, None when nothing finite was compared. ``answer_agreement`` is the share of
+    rows with the same largest logit; ``tightest_tolerance`` the smallest round tolerance that would pass. ``samples``
+    counts the rows that were run; ``batch_sizes``, ``text_lengths`` (tokens) and ``image_sizes`` (height and width in
+    pixels) are those that were tried.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    status: Status
+    reason: str = ""
+    tolerance: float
+    max_abs_error: float | None = None
+    mean_abs_error: float | None = None
+    answer_agreement: float | None = None
+    tightest_tolerance: float | None = None
+    samples: int = 0
+    batch_sizes: tuple[int, ...] = ()
+    text_lengths: tuple[int, ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
+
+
+class Parity(Comparison):
+    """A comparison and what was compared: the record beside every export.
+
+    ``sha256`` is by file name, ``graph_sha256`` of an ONNX graph without its metadata. ``attention`` is the form it is
+    written in. ``certificate`` is the comparison on many real samples, ``held_back`` names the layers that a quantised
+    export computes in float32, and ``starts_at`` says of an export that failed where its error starts.
+    """
+
+    runtime: str
+    precision: str
+    versions: Mapping[str, str]
+    sha256: Mapping[str, str]
+    graph_sha256: str | None = None
+    attention: str | None = None
+    certificate: Certificate | None = None
+    held_back: tuple[str, ...] = ()
+    starts_at: str = ""
+
+
+def compare(reference: Tensor, candidate: Tensor, tolerance: float, relative: bool = False) -> Comparison:
+    """Compare logits, (B, classes) each; a candidate with a number that is not finite never passes.
+
+    ``tolerance`` is multiplied by the largest logit of the reference, where that is above 1, if it is ``relative``.
+    """
+    if reference.shape != candidate.shape:
+        reason = f"logits of shape {tuple(candidate.shape)}, not {tuple(reference.shape)}"
+        return Comparison(status="failed", reason=reason, tolerance=tolerance)
+    broken = int((~(reference.isfinite() & candidate.isfinite())).sum())
+    if broken:
+        return Comparison(status="failed", reason=f"{broken} logits are not finite", tolerance=tolerance)
+    if relative:
+        tolerance *= max(1.0, float(reference.abs().max()))
+    errors = (reference.double() - candidate.double()).abs()
+    largest = float(errors.max())
+    failed = largest > tolerance
+    return Comparison(
+        status="failed" if failed else "passed",
+        reason=f"a logit is {largest:.1e} off, more than {tolerance:.0e}" if failed else "",
+        tolerance=tolerance,
+        max_abs_error=largest,
+        mean_abs_error=float(errors.mean()),
+        answer_agreement=float((reference.argmax(-1) == candidate.argmax(-1)).double().mean()),
+        tightest_tolerance=round_up(largest),
+    )
+
+
+def check(
+    reference: Runner,
+    candidate: Runner,
+    given: Sequence[dict[str, Tensor]],
+    tolerance: float,
+    relative: bool = False,
+) -> Comparison:
+    """Run both on all of the ``given`` batches, see :func:`tried`, and compare their logits as :func:`compare` does."""
+    logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in given]
+    misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
+    ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
+    pixels = [inputs["pixel_values"] for inputs in given if "pixel_values" in inputs]
+    return compare(ours, theirs, tolerance, relative).model_copy(
+        update={
+            "samples": sum(_rows(inputs) for inputs in given),
+            "batch_sizes": tuple(sorted({_rows(inputs) for inputs in given})),
+            "text_lengths": tuple(sorted({inputs["input_ids"].shape[1] for inputs in given})),
+            "image_sizes": tuple(sorted({(x.shape[-2], x.shape[-1]) for x in pixels})),
+        }
+    )
+
+
+def tried(
+    model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int], any_length: bool = True
+) -> list[dict[str, Tensor]]:
+    """Batches of the given sizes, then of the last one, until every row was in one; then one for every varying axis.
+
+    Rows are taken in turn, from the first again when they run out. The last batches are the shortest texts without
+    their padding, where a text may have ``any_length``, and, where images have any size, single images without theirs.
+    """
+    rows, start, given = _rows(samples), 0, []
+
+    def batch(start: int, size: int) -> dict[str, Tensor]:
+        chosen = (start + torch.arange(size)) % rows
+        return {name: value[chosen] for name, value in samples.items()}
+
+    for number, size in enumerate(chain(sizes, repeat(sizes[-1]))):
+        if number >= len(sizes) and start >= rows:
+            break
+        given.append(batch(start, size))
+        start += size
+    if any_length:
+        given.append(shortest(samples, min(sizes)))
+    if any_size(model):
+        given += [trimmed(batch(at, min(sizes)), model.dims.patch) for at in range(min(SINGLE_IMAGES, rows))]
+    return given
+
+
+def record(path: Path, runtime: str, precision: str, found: Comparison, packages: Sequence[str]) -> Parity:
+    """The record of the export ``path``: what was found, of which files, with which versions of ``packages``."""
+    return Parity(
+        **found.model_dump(),
+        runtime=runtime,
+        precision=precision,
+        versions=versions_of(packages),
+        sha256=hashes_of(path),
+    )
+
+
+def record_of(path: Path) -> Path:
+    """Where the record of the export ``path`` is."""
+    return path.with_name(path.name + RECORD)
+
+
+def read_record(path: Path) -> Parity:
+    """The record of the export ``path``.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        return Parity.model_validate_json(record_of(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        found = f"{record_of(path)} cannot be read ({error})"
+        raise input_error(
+            found, "the record of an export", f"das export makes {path.name} and its record again"
+        ) from None
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Installed version of each distribution, "not installed" without one."""
+
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "not installed"
+
+    return {package: installed(package) for package in packages}
+
+
+def parity_failure(parity: Parity, name: str) -> CheckFailed:
+    """The error for an export that does not answer as the model does."""
+    where = f"; {parity.starts_at}" if parity.starts_at else ""
+    wider = f"; {parity.tightest_tolerance:.0e} would pass" if parity.tightest_tolerance else ""
+    return CheckFailed(
+        Problem(
+            f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}{where}",
+            f"its answers, every logit within {parity.tolerance:.1g} of PyTorch's",
+            f"see {name}{RECORD}; the export was removed: try another --opset, --attention or --precision",
+        )
+    )
+
+
+def _rows(inputs: Mapping[str, Tensor]) -> int:
+    return len(next(iter(inputs.values())))

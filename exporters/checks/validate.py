@@ -1,0 +1,73 @@
+"""An export against the model it was made from: in every size its axes allow, then on many real samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from compressor.evaluation.reference import Reference
+from compressor.families import FAMILIES
+from compressor.models.steps import StepModel
+from compressor.progress import Progress
+from exporters.checks.certificate import Certificate, certify
+from exporters.checks.parity import Comparison, check, tried
+from exporters.graph.inputs import Fixed
+from exporters.graph.precision import Precision
+from exporters.runtimes.runners import Refused, Runner, TorchRunner
+
+CHECKED_SIZES = (1, 2, 8)  # batch sizes that graphs which take any are tried with
+
+
+def judge(
+    candidate: Runner,
+    model: StepModel,
+    samples: Mapping[str, Tensor],
+    sizes: Sequence[int],
+    *,
+    reference: Reference | None,
+    precision: Precision,
+    fixed: Fixed,
+    progress: Progress,
+) -> tuple[Comparison, Certificate | None]:
+    """Compare on a few samples and, where that holds and there is a reference, make the certificate.
+
+    The certificate is made in batches of the largest size; with it, the few samples are run in the other sizes alone.
+
+    Args:
+        candidate: the export, not open yet; what it refuses to run has failed.
+        model: in eval mode, on the device it is to be run on.
+        samples: real inputs, (N, ...) by name, of the text length the export takes.
+        sizes: batch sizes to try, the largest last.
+        reference: many samples; None compares on all of ``samples`` and makes no certificate.
+        precision: of the export.
+        fixed: axes that it takes one size of only.
+        progress: told about the samples.
+
+    Raises:
+        EnvironmentProblem: the runtime is not here.
+        InputError: a sample of the reference cannot be read.
+        UsageError: no sample fits into an export of one text length.
+    """
+    tolerance = FAMILIES[model.family].tolerances[precision.name]
+    first = sizes[:-1] or sizes if reference else sizes
+    few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
+    try:
+        with TorchRunner(model, next(model.parameters()).device) as ours, candidate:
+            given = tried(model, few, first, any_length=not fixed.text_length)
+            found = check(ours, candidate, given, tolerance, precision.relative)
+            found = found.model_copy(update={"samples": min(found.samples, len(few["input_ids"]))})
+            if reference is None or found.status == "failed":
+                return found, None
+            try:
+                certificate = certify(candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress)
+            except Refused as error:
+                return found.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
+    except Refused as error:  # the runtime takes neither the file nor a batch that the model takes
+        return Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance), None
+    found = found.model_copy(update={"batch_sizes": tuple(sorted({*found.batch_sizes, sizes[-1]}))})
+    if not certificate.passed:
+        wider = None if certificate.within_tolerance else certificate.tightest_tolerance
+        limits = {"tolerance": certificate.tolerance, "tightest_tolerance": wider}
+        found = found.model_copy(update={"status": "failed", "reason": certificate.reason, **limits})
+    return found, certificate

@@ -1,0 +1,1 @@
+"""The ONNX graph: trace, axes, precision, attention, quantisation."""

@@ -1,0 +1,90 @@
+"""A model's inputs as a graph sees them: which axes vary, how far, and inputs without their padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressor.errors import usage_error
+from compressor.families import FAMILIES
+from compressor.models.steps import StepModel
+
+TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+IMAGE_INPUTS = frozenset({"pixel_values", "pixel_mask"})
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Axes of a graph that take one size only; None varies. ``text_length`` is in tokens."""
+
+    batch: int | None = None
+    text_length: int | None = None
+
+    @property
+    def suffix(self) -> str:
+        """In file names: ``.b1.t40``."""
+        batch = f".b{self.batch}" if self.batch else ""
+        return batch + (f".t{self.text_length}" if self.text_length else "")
+
+
+VARYING = Fixed()
+
+
+def image_sides(model: StepModel) -> tuple[int, int] | None:
+    """Smallest and largest side in pixels of the images ``model`` reads; None when it reads none."""
+    transform = FAMILIES[model.family].image_transform
+    return transform(model.dims).sides if transform else None
+
+
+def any_size(model: StepModel) -> bool:
+    """Whether images of different heights and widths may come."""
+    sides = image_sides(model)
+    return sides is not None and sides[0] < sides[1]
+
+
+def trimmed(inputs: Mapping[str, Tensor], patch: int) -> dict[str, Tensor]:
+    """The same samples without the padding their images have in common, down to whole patches of ``patch`` pixels."""
+    if "pixel_mask" not in inputs:
+        return dict(inputs)
+    mask = inputs["pixel_mask"].flatten(0, -3).amax(0)
+    height, width = (-(-int(mask.amax(axis).sum()) // patch) * patch for axis in (1, 0))
+    return {name: x[..., :height, :width] if name in IMAGE_INPUTS else x for name, x in inputs.items()}
+
+
+def shortest(inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """The ``size`` samples with the shortest texts without their common padding; cut in half when they have none."""
+    mask = inputs["attention_mask"]
+    lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)  # position of the last real token, from 1
+    chosen = lengths.argsort(stable=True)[torch.arange(size) % len(lengths)]
+    longest, padded = int(lengths[chosen].max()), mask.shape[1]
+    cut = longest if 0 < longest < padded else max(1, padded // 2)
+    return {name: value[chosen, :cut] if name in TEXT_INPUTS else value[chosen] for name, value in inputs.items()}
+
+
+def fitting(inputs: Mapping[str, Tensor], length: int) -> Tensor:
+    """Which texts have no token behind the first ``length``, (B,) bool."""
+    return inputs["attention_mask"][:, length:].sum(1) == 0
+
+
+def with_text_length(inputs: Mapping[str, Tensor], length: int | None) -> dict[str, Tensor]:
+    """The samples whose texts fit into ``length`` tokens, cut to it; all of them as they are for None.
+
+    A cut text has lost padding alone, so the answer stays the same.
+
+    Raises:
+        UsageError: no text fits, or the texts are padded to fewer tokens.
+    """
+    if length is None:
+        return dict(inputs)
+    mask, fits = inputs["attention_mask"], fitting(inputs, length)
+    if length > mask.shape[1] or not fits.any():
+        longest = int(mask.sum(1).max())
+        raise usage_error(
+            f"a text length of {length}",
+            f"at most {mask.shape[1]}, and enough for some sample: the longest has {longest} tokens",
+            f"--text-length {mask.shape[1]}",
+        )
+    return {name: x[fits][:, :length] if name in TEXT_INPUTS else x[fits] for name, x in inputs.items()}

@@ -1,0 +1,251 @@
+"""A step model to one ONNX graph, with dynamic batch, text length and, where images have any, image size.
+
+Batch and text length can be fixed instead; a graph that takes one size only has no shape arithmetic for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import input_error, usage_error
+from compressor.families import FAMILIES
+from compressor.files import bytes_of, staged
+from compressor.models.steps import StepModel
+from exporters.graph.attention import FORMS, AttentionForm, Numerics
+from exporters.graph.inputs import TEXT_INPUTS, VARYING, Fixed, any_size, with_text_length
+from exporters.graph.precision import PRECISIONS, Precision, in_precision
+
+OUTPUT = "logits"
+# One ONNX file holds 2 GiB at most, and writing it needs that much memory again; above half of it weights go beside it.
+ONE_FILE_BYTES = 2**30
+TRACED_ROWS = 2  # an axis traced at 1 would be fixed at 1
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """An ONNX file: its opset as read back from it, the bytes of all its files, and the seconds it took."""
+
+    path: Path
+    opset: int
+    bytes: int
+    seconds: float
+
+
+def export_onnx(
+    model: StepModel,
+    path: Path,
+    samples: Mapping[str, Tensor],
+    opset: int | None = None,
+    *,
+    form: AttentionForm = FORMS["composed"],
+    precision: Precision = PRECISIONS["fp32"],
+    fixed: Fixed = VARYING,
+) -> OnnxExport:
+    """Trace ``model`` and write ``path``; weights above 1 GiB go to ``<path>.data`` beside it.
+
+    Args:
+        model: put in eval mode; traced on the device it is on.
+        path: the ``.onnx`` file; it and its data appear when they are complete.
+        samples: at least one row of each of the family's inputs, by name: (N, ...).
+        opset: version of the ONNX operators; None leaves the choice to the exporter.
+        form: how attention is written.
+        precision: of weights and activations; pixels and logits are float32 in every graph. Nothing is quantised here.
+        fixed: axes that take one size only.
+
+    Raises:
+        InputError: an input of the family is missing from ``samples``.
+        UsageError: the exporter cannot write ``opset``, or the form needs a newer one.
+        EnvironmentProblem: the file cannot be written.
+    """
+    import onnx
+
+    check_opset(opset, form, precision)
+    names = FAMILIES[model.family].inputs
+    started = time.perf_counter()
+    rows = _rows(samples, names, fixed)
+    needed = max(form.opset or 0, precision.opset or 0) or None
+    with staged(path) as temporary:
+        traced = in_precision(model, precision.dtype)
+        axes = _axes(model, rows, fixed)
+        program = trace(traced, rows, axes, opset=opset or needed, form=form, dtype=precision.dtype)
+        save(program, traced, temporary)
+        written = opset_of(temporary)
+        if opset not in (None, written):
+            raise _wrong_opset(opset, f"the exporter wrote opset {written} instead")
+        onnx.checker.check_model(str(temporary))
+    return OnnxExport(path, written, bytes_of(path), time.perf_counter() - started)
+
+
+def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> None:
+    """Trace ``module``, called with ``inputs`` by name, at their sizes alone, and write ``path``: a graph to time.
+
+    Raises:
+        EnvironmentProblem: the file cannot be written.
+    """
+    with staged(path) as temporary:
+        save(trace(module, inputs, None), module, temporary)
+
+
+def save(program: Any, module: nn.Module, path: Path) -> None:
+    """Write the program that :func:`trace` made of ``module``, its weights beside it where they are large."""
+    with silence():
+        program.save(path, external_data=needs_data_file(weight_bytes(module)))
+
+
+def check_opset(
+    opset: int | None, form: AttentionForm = FORMS["composed"], precision: Precision = PRECISIONS["fp32"]
+) -> None:
+    """Refuse an opset that the installed ONNX does not know, or that lacks an operator, before anything is traced.
+
+    Raises:
+        UsageError: there is no such opset, or it is too old for the form of attention or the precision.
+    """
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and not 1 <= opset <= newest:
+        raise _wrong_opset(opset, f"onnx {onnx.__version__} knows 1 to {newest}")
+    for what, needed in ((f"the {form.name} form of attention", form.opset), (precision.name, precision.opset)):
+        if opset and needed and opset < needed:
+            raise _wrong_opset(opset, f"{what} needs opset {needed}")
+
+
+def load_graph(path: Path, weights: bool = False) -> Any:
+    """An ONNX file; with its weights, or without those that lie beside it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return onnx.load(path, load_external_data=weights)
+    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
+        raise input_error(
+            f"{path} cannot be read ({error})", "an exported ONNX file, its data beside it", "das export --onnx again"
+        ) from None
+
+
+def opset_of(path: Path) -> int:
+    """Version of the standard operators an ONNX file declares."""
+    declared = load_graph(path).opset_import
+    return next(entry.version for entry in declared if entry.domain in ("", "ai.onnx"))
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
+def needs_data_file(size: int) -> bool:
+    """Whether weights of ``size`` bytes are kept outside the ``.onnx`` file."""
+    return size > ONE_FILE_BYTES
+
+
+def _wrong_opset(opset: int | None, found: str) -> Exception:
+    return usage_error(
+        f"opset {opset} was asked for; {found}", "an opset that can be written (18 to 25 usually)", "leave --opset out"
+    )
+
+
+def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...], fixed: Fixed) -> dict[str, Tensor]:
+    missing = [name for name in names if name not in samples]
+    if missing:
+        raise input_error(
+            f"the samples lack {', '.join(missing)} (they have {', '.join(samples)})",
+            f"the model's inputs: {', '.join(names)}",
+            "give one row of each",
+        )
+    given = with_text_length(samples, fixed.text_length)
+    return {name: given[name][torch.arange(fixed.batch or TRACED_ROWS) % len(given[name])] for name in names}
+
+
+def _axes(model: StepModel, rows: Mapping[str, Tensor], fixed: Fixed) -> dict[str, dict[int, Any]]:
+    """Which axes of each input vary."""
+    batch = {} if fixed.batch else {0: torch.export.Dim("batch")}
+    length = {} if fixed.text_length else {1: torch.export.Dim("length")}
+    sides = {-2: "rows", -1: "columns"} if any_size(model) else {}
+    patches = {axis: model.dims.patch * torch.export.Dim(name) for axis, name in sides.items()}
+
+    def axes_of(name: str, row: Tensor) -> dict[int, Any]:
+        if name in TEXT_INPUTS:
+            return {**batch, **length}
+        return batch | {row.ndim + axis: size for axis, size in patches.items()}
+
+    return {name: axes_of(name, row) for name, row in rows.items()}
+
+
+def trace(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    axes: Mapping[str, Mapping[int, Any]] | None,
+    *,
+    outputs: Sequence[str] = (OUTPUT,),
+    opset: int | None = None,
+    form: AttentionForm = FORMS["composed"],
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """An ONNX program of ``module``, called with ``inputs`` by name.
+
+    Args:
+        module: in eval mode; traced on the device it is on.
+        inputs: (B, ...) by name; floating point ones are float32 in the graph, too, and cast to ``dtype`` in it.
+        axes: which axes of each input vary; None fixes all.
+        outputs: a name for each of its outputs, which are float32.
+        opset: None leaves the choice to the exporter.
+        form: how attention is written.
+        dtype: that the module computes in.
+    """
+    device = next(module.parameters()).device
+    traced = _Positional(module, tuple(inputs), form, dtype).eval()
+    with silence():
+        program = torch.onnx.export(
+            traced,
+            tuple(value.to(device) for value in inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=None if axes is None else (tuple(axes[name] for name in inputs),),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program
+
+
+class _Positional(nn.Module):
+    """What is traced: the exporter names inputs by position, step models take them by name."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...], form: AttentionForm, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.names, self.form, self.dtype = model, names, form, dtype
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        given = (x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
+        with Numerics(self.form):
+            found = self.model(**dict(zip(self.names, given, strict=True)))
+        return tuple(x.float() for x in found) if isinstance(found, tuple) else found.float()
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep the exporter's remarks on its own inner workings from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

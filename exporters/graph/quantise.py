@@ -1,0 +1,316 @@
+"""int8 for the linear layers of an exported graph, and what to leave in float when that costs too much.
+
+Weights are rounded per output channel, activations per tensor. Attention's own products, embeddings, convolutions,
+biases and everything else stay float32.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressor.errors import input_error
+from compressor.progress import QUIET, Progress
+from exporters.graph.onnx import load_graph, needs_data_file
+from exporters.runtimes.runners import import_onnxruntime, session_options
+
+T = TypeVar("T")
+
+PRODUCTS = ("MatMul", "Gemm")
+ROWS = 4  # samples that are run at a time
+SHARES = (0.05, 0.1, 0.2)  # of the layers, left in float when rounding all of them costs too much
+
+
+def quantise_dynamic(source: Path, target: Path, kept: Collection[str] = ()) -> None:
+    """Write ``source`` with int8 products for ONNX Runtime on the CPU; activations get their scales as it runs.
+
+    Args:
+        source: a float32 ONNX file, its data beside it.
+        target: the int8 one; weights above 1 GiB go to ``<target>.data`` beside it.
+        kept: names of nodes that stay float.
+
+    Raises:
+        InputError: ``source`` cannot be read, or has no linear layer to quantise.
+    """
+    import_onnxruntime()
+    from onnx import TensorProto
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata
+
+    model = load_graph(source, weights=True)
+    names = {name + ("_MatMul" if node.op_type == "Gemm" else "") for name, node in _products(model, kept).items()}
+    with _quiet():
+        ONNXModel(model).replace_gemm_with_matmul()  # the library has no other int8 Gemm; "_MatMul" is its suffix
+        del model.graph.value_info[:]  # it has the shapes of weights that Gemm had transposed
+        add_infer_metadata(model)
+        # Made as "static", for the dynamic one writes all weights to the disk and reads them back, to infer types.
+        quantizer = ONNXQuantizer(
+            model,
+            per_channel=True,
+            reduce_range=False,
+            mode=QuantizationMode.IntegerOps,
+            static=True,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=None,
+            nodes_to_quantize=names,
+            nodes_to_exclude=(),
+            op_types_to_quantize=("MatMul",),
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
+        )
+        quantizer.static = False
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    _save(quantizer.model.model, target)
+
+
+def quantise_static(
+    source: Path,
+    target: Path,
+    samples: Mapping[str, Tensor],
+    kept: Collection[str] = (),
+    progress: Progress = QUIET,
+) -> None:
+    """Write ``source`` with Q/DQ pairs as TensorRT reads them: int8 with zero points of 0, scales fixed beforehand.
+
+    Args:
+        source: a float32 ONNX file, its data beside it.
+        target: the int8 one; weights above 1 GiB go to ``<target>.data`` beside it.
+        samples: real inputs, (N, ...) by name; the largest magnitude of each activation on them becomes 127.
+        kept: names of nodes that stay float.
+        progress: told about the samples.
+
+    Raises:
+        InputError: ``source`` cannot be read, has no linear layer to quantise, or does not take ``samples``.
+    """
+    import numpy as np
+    from onnx import TensorProto, helper
+
+    largest = _largest(source, samples, kept, progress)
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import add_infer_metadata
+
+    model = load_graph(source, weights=True)
+    names = set(_products(model, kept))
+    ranges = {name: TensorData(lowest=np.float32(-x), highest=np.float32(x)) for name, x in largest.items()}
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ranges)
+    with _quiet():
+        add_infer_metadata(model)
+        quantizer = QDQQuantizer(
+            model,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+            nodes_to_quantize=names,
+            nodes_to_exclude=(),
+            op_types_to_quantize=PRODUCTS,
+            extra_options={
+                "ActivationSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": list(PRODUCTS),
+            },
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    # The library rounds an activation for everyone who reads it; residuals and kept products read the float one.
+    rounded = {f"{name}_DequantizeLinear_Output": name for name in largest}
+    for node in quantizer.model.nodes():
+        if node.name not in names:
+            node.input[:] = [rounded.get(name, name) for name in node.input]
+    _save(quantizer.model.model, target)
+
+
+def nodes_of(path: Path) -> dict[str, str]:
+    """The products of an exported graph that can be int8: node name to the name of the linear layer in the model.
+
+    Raises:
+        InputError: the file cannot be read, or has no such layer.
+    """
+    # What is traced holds the model under the name "model".
+    products = _products(load_graph(path))
+    return {name: _noted(node, "name_scopes")[-2].removeprefix("model.") for name, node in products.items()}
+
+
+@torch.inference_mode()
+def sensitivities(
+    model: nn.Module, samples: Mapping[str, Tensor], symmetric: bool, progress: Progress = QUIET
+) -> dict[str, float]:
+    """What int8 does to the output y of every ``nn.Linear`` by itself, in one pass: sum (y_q - y)^2 / sum y^2.
+
+    Args:
+        model: in eval mode, on the CPU.
+        samples: real inputs, (N, ...) by name; activations get their range from a few at a time.
+        symmetric: activations are rounded as in :func:`quantise_static`; otherwise as in :func:`quantise_dynamic`.
+        progress: told about the samples.
+    """
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, layer: nn.Linear, inputs: tuple[Tensor], y: Tensor) -> None:
+        y_q = F.linear(_rounded_activation(inputs[0], symmetric), _rounded_weight(layer.weight), layer.bias)
+        sums[name] = sums.get(name, torch.zeros(2)) + torch.stack([(y_q - y).square().sum(), y.square().sum()])
+
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    hooks = [layer.register_forward_hook(partial(add, name)) for name, layer in layers.items()]
+    try:
+        for batch in progress.track(_batches(samples), "rounding layers to int8"):
+            model(**batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: float(error / size) if size else 0.0 for name, (error, size) in sums.items()}
+
+
+def hold_back(errors: Mapping[str, float], share: float) -> tuple[str, ...]:
+    """The ``share`` of the layers with the largest errors, rounded up, the worst first."""
+    return tuple(sorted(errors, key=lambda name: -errors[name])[: math.ceil(share * len(errors))])
+
+
+def quantised(
+    make: Callable[[tuple[str, ...]], T], passes: Callable[[T], bool], measure: Callable[[], Mapping[str, float]]
+) -> tuple[T, tuple[str, ...]]:
+    """Quantise everything; while the result does not pass, leave more of the most sensitive layers in float.
+
+    Args:
+        make: quantises all but the layers it is given.
+        passes: judges what was made.
+        measure: the sensitivities; called only when something has to be held back.
+
+    Returns:
+        What was made last, whether it passes or not, and the layers that were held back for it.
+    """
+    held: tuple[str, ...] = ()
+    made = make(held)
+    if passes(made):
+        return made, held
+    errors = measure()
+    for share in SHARES:
+        held = hold_back(errors, share)
+        made = make(held)
+        if passes(made):
+            break
+    return made, held
+
+
+def _products(model: Any, kept: Collection[str] = ()) -> dict[str, Any]:
+    """Nodes by name: the product of a linear layer, none of ``kept``."""
+    from onnx import TensorProto
+
+    weights = {x.name for x in model.graph.initializer if x.data_type == TensorProto.FLOAT}
+    nodes = [node for node in model.graph.node if node.op_type in PRODUCTS and node.input[1] in weights]
+    linear = [node for node in nodes if _noted(node, "class_hierarchy")[-1] == "aten.linear.default"]
+    found = {node.name: node for node in linear if node.name not in kept}
+    if not found:
+        raise input_error(
+            f"none of the graph's {len(linear)} linear layers in float32 is to be quantised",
+            "a float32 graph with at least one that is",
+            "das export --onnx, then quantise what it wrote",
+        )
+    return found
+
+
+def _noted(node: Any, what: str) -> list[str]:
+    """What the exporter noted on where a node comes from, outermost first; the last is the operator itself."""
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    return list(ast.literal_eval(notes.get(f"pkg.torch.onnx.{what}", "['']")))
+
+
+def _largest(
+    source: Path, samples: Mapping[str, Tensor], kept: Collection[str], progress: Progress
+) -> dict[str, float]:
+    """The largest magnitude of every activation that is to be rounded."""
+    from onnx import TensorProto, helper
+
+    onnxruntime = import_onnxruntime()
+    model = load_graph(source)
+    names = sorted({node.input[0] for node in _products(model, kept).values()})
+    outputs = [(f"{name}_smallest", f"{name}_largest") for name in names]
+    for name, ends in zip(names, outputs, strict=True):  # not the maximum of Abs, which is as large as the activation
+        for operator, output in zip(("ReduceMin", "ReduceMax"), ends, strict=True):
+            model.graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
+            model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
+    options = session_options()
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(source.parent))
+    found = torch.zeros(len(names))
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        fixed = session.get_inputs()[0].shape[0]
+        batches = _batches(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
+        for batch in progress.track(batches, "measuring activations"):
+            measured = session.run(sum(outputs, ()), {name: value.numpy() for name, value in batch.items()})
+            pairs = torch.tensor([float(end) for end in measured]).view(-1, 2)
+            found = torch.maximum(found, pairs.abs().amax(1))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise input_error(
+            f"ONNX Runtime cannot run {source} ({str(error).splitlines()[0]})",
+            "an ONNX file and samples that fit it",
+            "das export --onnx again",
+        ) from error
+    return dict(zip(names, found.tolist(), strict=True))
+
+
+def _batches(samples: Mapping[str, Tensor], fixed: int | None = None) -> list[dict[str, Tensor]]:
+    """All samples, a few at a time; batches of a ``fixed`` size are filled up from the first samples."""
+    count = len(next(iter(samples.values())))
+    rows = torch.arange(math.ceil(count / fixed) * fixed) % count if fixed else torch.arange(count)
+    return [{name: x[chosen] for name, x in samples.items()} for chosen in rows.split(fixed or ROWS)]
+
+
+def _rounded_weight(weight: Tensor) -> Tensor:
+    """(out, in) as int8 holds it, symmetric, with a scale for each output channel."""
+    scale = _scale(weight.abs().amax(1), 127)
+    return torch.fake_quantize_per_channel_affine(
+        weight, scale, torch.zeros_like(scale, dtype=torch.int32), 0, -127, 127
+    )
+
+
+def _rounded_activation(x: Tensor, symmetric: bool) -> Tensor:
+    """The same shape, as int8 with zero point 0 holds it, or uint8 with one of its own; one scale."""
+    low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
+    if symmetric:
+        high = torch.maximum(-low, high)
+        low = -high
+    smallest, largest = (-127, 127) if symmetric else (0, 255)
+    scale = _scale(high - low, largest - smallest)
+    zero = (smallest - low / scale).round().to(torch.int32)
+    return torch.fake_quantize_per_tensor_affine(x, scale, zero, smallest, largest)
+
+
+def _scale(width: Tensor, levels: int) -> Tensor:
+    return (width / levels).clamp(min=torch.finfo(width.dtype).tiny)
+
+
+def _save(model: Any, path: Path) -> None:
+    import onnx
+
+    apart = needs_data_file(model.ByteSize())
+    onnx.save_model(model, path, save_as_external_data=apart, location=f"{path.name}.data")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's remarks, which it gives to the root logger, from the user."""
+    silent, before = logging.NullHandler(), logging.root.manager.disable
+    logging.root.addHandler(silent)  # with no handler at all, the library's first remark would install one for good
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        logging.root.removeHandler(silent)

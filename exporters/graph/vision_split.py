@@ -1,0 +1,388 @@
+"""The vision tower apart from the rest, so that many questions on one image pay for it once.
+
+A model is cut where a step first reads both modalities
+(:func:`compressor.models.steps.split_where_modalities_meet`). What is
+before it on the side of the image is one graph, everything else the other; the image's streams pass between them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import input_error, usage_error
+from compressor.evaluation.reference import Reference
+from compressor.families import FAMILIES
+from compressor.files import bytes_of, hashes_of, parts_of, staged
+from compressor.models.steps import Rounds, StepModel, Streams, split_where_modalities_meet, steps_of
+from compressor.progress import QUIET, Progress
+from exporters.checks.divergence import Located, locate, starts_at
+from exporters.checks.parity import RECORD, Parity, parity_failure, record, record_of
+from exporters.checks.validate import CHECKED_SIZES, judge
+from exporters.graph.attention import FORMS, AttentionForm
+from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING
+from exporters.graph.metadata import embed, facts_of
+from exporters.graph.onnx import OUTPUT, TRACED_ROWS, save, trace
+from exporters.graph.precision import PRECISIONS
+from exporters.runtimes.runners import Bound, OnnxRunner, Runner
+
+VISION, REST = "vision.onnx", "rest.onnx"
+PARITY = f"{REST}{RECORD}"  # of both together
+PRECISION = PRECISIONS["fp32"]
+
+
+@dataclass(frozen=True)
+class SplitExport:
+    """Both files of a split export with those that hold their weights, bytes of all, seconds, and their parity."""
+
+    files: tuple[str, ...]
+    bytes: int
+    seconds: float
+    parity: Parity
+
+
+def check_splittable(family: str, rounds: Rounds) -> None:
+    """Refuse a model that has nothing to put apart.
+
+    Raises:
+        UsageError: it reads no image, or the image meets the text before any layer.
+    """
+    vision, _ = _cut(family, rounds)
+    if not vision:
+        seen = "the image meets the text before any layer" if "image" in FAMILIES[family].streams else "it has no image"
+        raise usage_error(
+            f"nothing to split in {family}: {seen}",
+            "a model whose image passes layers of its own before it meets the text",
+            "leave --split and --questions-per-image out",
+        )
+
+
+def vision_part(model: StepModel) -> StepModel:
+    """Image inputs to the streams where the image meets the text, a tuple in the order of :func:`image_streams`.
+
+    Each stream is (B * images of a sample, N, D). The weights are the model's own.
+
+    Raises:
+        UsageError: as :func:`check_splittable`.
+    """
+    check_splittable(model.family, model.rounds)
+    vision, _ = _cut(model.family, model.rounds)
+    return _part(model, _OneModality(model, "image"), vision, _Pick(image_streams(model)))
+
+
+def rest(model: StepModel) -> StepModel:
+    """Text inputs and what :func:`vision_part` returns, by the names of the streams, to logits (B, classes).
+
+    The weights are the model's own.
+
+    Raises:
+        UsageError: as :func:`check_splittable`.
+    """
+    check_splittable(model.family, model.rounds)
+    _, others = _cut(model.family, model.rounds)
+    return _part(model, _OneModality(model, "text"), others, model.epilogue)
+
+
+@torch.no_grad()
+def image_streams(model: StepModel) -> tuple[str, ...]:
+    """Names of the streams that the image becomes."""
+    made = model.prologue(**_empty_sample(model))
+    return tuple(name for name in FAMILIES[model.family].streams["image"] if name in made)
+
+
+def _cut(family: str, rounds: Rounds) -> tuple[Rounds, Rounds]:
+    """The steps of the image before it meets the text, and all others, in order."""
+    streams = FAMILIES[family].streams
+    early, late = split_where_modalities_meet(rounds, streams)
+    image = streams.get("image", ())
+    vision = [tuple(step for step in round_ if step.writes in image) for round_ in early]
+    text = [tuple(step for step in round_ if step.writes not in image) for round_ in early]
+    return tuple(filter(None, vision)), (*filter(None, text), *late)
+
+
+def _part(model: StepModel, prologue: nn.Module, rounds: Rounds, epilogue: nn.Module) -> StepModel:
+    blocks = {step.name: model.blocks[step.name] for step in steps_of(rounds)}
+    return StepModel(model.family, model.task, model.dims, prologue, rounds, blocks, epilogue).eval()
+
+
+def _empty_sample(model: StepModel) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    return {name: value.to(device) for name, value in FAMILIES[model.family].example_inputs(model.dims).items()}
+
+
+class _OneModality(nn.Module):
+    """The streams of one modality from its inputs; streams of the other that are given pass through.
+
+    The model's prologue makes both: in place of the other inputs it reads an empty sample, and nothing reads what
+    becomes of that, so tracing drops it.
+    """
+
+    def __init__(self, model: StepModel, modality: str) -> None:
+        super().__init__()
+        family = FAMILIES[model.family]
+        self.prologue, self.streams = model.prologue, family.streams[modality]
+        own = IMAGE_INPUTS if modality == "image" else TEXT_INPUTS
+        self.inputs = tuple(name for name in family.inputs if name in own)
+        for name, value in _empty_sample(model).items():
+            if name not in own:
+                self.register_buffer(name, value, persistent=False)
+
+    def forward(self, **given: Tensor) -> Streams:
+        inputs = {name: given.pop(name) for name in self.inputs}
+        made = self.prologue(**inputs, **dict(self.named_buffers(recurse=False)))
+        return {name: made[name] for name in self.streams if name in made} | given
+
+
+class _Pick(nn.Module):
+    """Some streams as a tuple, in place of an epilogue."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.names = names
+
+    def forward(self, streams: Streams) -> tuple[Tensor, ...]:
+        return tuple(streams[name] for name in self.names)
+
+
+class SplitRunner(Runner):
+    """Vision tower and rest as one runner of B texts and as many images, or fewer: each image has B / images texts.
+
+    Every different image of a batch goes through the vision tower once. :meth:`run` remembers the streams of the last
+    images, told by their content, so that further questions on them cost the rest alone.
+    """
+
+    output_names = (OUTPUT,)
+
+    def __init__(self, vision: Runner, rest: Runner) -> None:
+        self.vision, self.rest = vision, rest
+        self.name = f"{rest.name}, vision tower apart"
+        self._opened = ExitStack()
+        self._images: tuple[bytes, ...] = ()
+        self._streams: dict[str, Tensor] = {}
+
+    def open(self) -> None:
+        """Open both; what they raise is raised."""
+        with ExitStack() as stack:
+            for part in (self.vision, self.rest):
+                stack.enter_context(part)
+            self._opened = stack.pop_all()
+        texts = (name for name in self.rest.input_names if name not in self.vision.output_names)
+        self.input_names = (*texts, *self.vision.input_names)
+
+    def close(self) -> None:
+        """Close both and forget the last images."""
+        self._opened.close()
+        self._images, self._streams = (), {}
+
+    def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """Each call runs both parts, whatever images came before: the vision tower on each different image once.
+
+        Raises:
+            InputError: the texts cannot be shared out among the images.
+        """
+        batch = _Batch.of(inputs)
+        vision = self.vision.bind(batch.images)
+        last: list[Bound] = []
+
+        def execute() -> None:
+            vision()
+            last[:] = [self.rest.bind(batch.with_streams(vision.outputs()))]
+            last[0]()
+
+        return Bound(execute, lambda: last[0].outputs())
+
+    def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run once, the vision tower only where the images are not those of the last call.
+
+        Raises:
+            InputError: the texts cannot be shared out among the images.
+        """
+        batch = _Batch.of(inputs)
+        if batch.contents != self._images:
+            self._streams, self._images = self.vision.outputs(batch.images), batch.contents
+        return self.rest.outputs(batch.with_streams(self._streams))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch with each of its images once.
+
+    Attributes:
+        texts: text inputs, (B, L) by name.
+        images: image inputs of the different images, (I, ...) by name.
+        contents: a digest of each of these, I.
+        image_of: for each text the number of its image, (B,).
+    """
+
+    texts: dict[str, Tensor]
+    images: dict[str, Tensor]
+    contents: tuple[bytes, ...]
+    image_of: Tensor
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Tensor]) -> _Batch:
+        images = {name: x for name, x in inputs.items() if name in IMAGE_INPUTS}
+        texts = {name: x for name, x in inputs.items() if name not in IMAGE_INPUTS}
+        given, asked = (len(next(iter(side.values()))) for side in (images, texts))
+        if asked % given:
+            raise input_error(
+                f"{asked} texts on {given} images", "as many texts on each image", "one image, or one each"
+            )
+        digests = [_digest([x[row] for x in images.values()]) for row in range(given)]
+        contents = tuple(dict.fromkeys(digests))
+        first = [digests.index(digest) for digest in contents]
+        numbers = torch.tensor([contents.index(digest) for digest in digests])
+        one_each = {name: x[first] for name, x in images.items()}
+        return cls(texts, one_each, contents, numbers.repeat_interleave(asked // given))
+
+    def with_streams(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The texts, and for each the streams, (I * images of a sample, N, D), of its image."""
+        by_image = {name: x.unflatten(0, (len(self.contents), -1)) for name, x in streams.items()}
+        return self.texts | {name: x[self.image_of.to(x.device)].flatten(0, 1) for name, x in by_image.items()}
+
+
+def _digest(tensors: Sequence[Tensor]) -> bytes:
+    return hashlib.sha256(b"".join(x.contiguous().numpy().tobytes() for x in tensors)).digest()
+
+
+def split_runner(folder: Path, provider: str = "CPUExecutionProvider", threads: int | None = None) -> SplitRunner:
+    """The split export in ``folder`` in ONNX Runtime."""
+    return SplitRunner(OnnxRunner(folder / VISION, provider, threads), OnnxRunner(folder / REST, provider, threads))
+
+
+def has_split(folder: Path) -> bool:
+    """Whether both parts are in ``folder``, which they are only when they answered as the model does."""
+    return (folder / VISION).exists() and (folder / REST).exists()
+
+
+def export_split(
+    model: StepModel,
+    folder: Path,
+    samples: Mapping[str, Tensor],
+    *,
+    reference: Reference | None = None,
+    form: AttentionForm = FORMS["composed"],
+    progress: Progress = QUIET,
+) -> SplitExport:
+    """Write ``vision.onnx`` and ``rest.onnx`` and compare the two together with ``model``.
+
+    Batch and text length are dynamic. In the rest, every text comes with the streams of its image.
+
+    Args:
+        model: full or slim, in eval mode, on the CPU.
+        folder: gets the two files, weights above 1 GiB beside each, and one parity record.
+        samples: real inputs, (N, ...) by name; the text at the length it is padded to.
+        reference: many real samples, for the certificate; None compares on ``samples`` alone.
+        form: how attention is written.
+        progress: told about each stage.
+
+    Raises:
+        UsageError: as :func:`check_splittable`.
+        CheckFailed: the two do not answer as the model does; only their parity record is left.
+        EnvironmentProblem: a runtime is missing, or the folder cannot be written.
+    """
+    parts, started = (vision_part(model), rest(model)), time.perf_counter()
+    given = {name: samples[name] for name in FAMILIES[model.family].inputs}
+    with staged(folder / REST) as second, staged(folder / VISION) as first:
+        with progress.stage("exporting the vision tower and the rest to ONNX"):
+            _trace(model, parts, given, (first, second), form)
+        seconds = time.perf_counter() - started
+        with progress.stage("comparing both parts in ONNX Runtime with PyTorch"):
+            parity = _parity(model, given, reference, first, second, form, progress)
+        if parity.status == "failed":
+            for file in (*first.parent.iterdir(), *second.parent.iterdir()):
+                file.unlink()
+        record_of(second).write_text(parity.model_dump_json(indent=2))
+    if parity.status == "failed":
+        raise parity_failure(parity, REST)
+    made = (folder / VISION, folder / REST)
+    return SplitExport(
+        files=tuple(file.name for path in made for file in parts_of(path)),
+        bytes=sum(bytes_of(path) for path in made),
+        seconds=seconds,
+        parity=parity,
+    )
+
+
+def _trace(
+    model: StepModel,
+    parts: tuple[StepModel, StepModel],
+    samples: Mapping[str, Tensor],
+    paths: tuple[Path, Path],
+    form: AttentionForm,
+) -> None:
+    rows = {name: x[torch.arange(TRACED_ROWS) % len(x)] for name, x in samples.items()}
+    images = {name: x for name, x in rows.items() if name in IMAGE_INPUTS}
+    names = image_streams(model)
+    with torch.no_grad():
+        streams = dict(zip(names, parts[0](**images), strict=True))
+    texts = {name: x for name, x in rows.items() if name not in IMAGE_INPUTS}
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    all_images = batch if model.dims.images == 1 else model.dims.images * batch
+    axes: dict[str, dict[int, Any]] = {name: {0: batch, 1: length} for name in texts}
+    axes |= {name: {0: batch} for name in images} | {name: {0: all_images} for name in streams}
+    for part, inputs, outputs, path in (
+        (parts[0], images, names, paths[0]),
+        (parts[1], texts | streams, (OUTPUT,), paths[1]),
+    ):
+        program = trace(part, inputs, axes, outputs=outputs, opset=form.opset, form=form)
+        save(program, part, path)
+
+
+def _parity(
+    model: StepModel,
+    samples: Mapping[str, Tensor],
+    reference: Reference | None,
+    vision: Path,
+    rest: Path,
+    form: AttentionForm,
+    progress: Progress,
+) -> Parity:
+    """The record of both files, which name it in their metadata when they passed; ``graph_sha256`` is the rest's."""
+    found, certificate = judge(
+        SplitRunner(OnnxRunner(vision), OnnxRunner(rest)),
+        model,
+        samples,
+        CHECKED_SIZES,
+        reference=reference,
+        precision=PRECISION,
+        fixed=VARYING,
+        progress=progress,
+    )
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime")
+    parity = record(rest, "ONNX Runtime, CPU, vision tower apart", PRECISION.name, found, packages)
+    parity = parity.model_copy(update={"certificate": certificate, "attention": form.name})
+    digest = None
+    if parity.status == "passed":
+        facts = facts_of(model, parity)
+        embed(vision, facts)
+        digest = embed(rest, facts)
+    elif parity.samples:  # they ran, and their answers are off
+        where = starts_at(model, rest, samples, 1, parity.tolerance, progress, partial(locate_in_parts, vision=vision))
+        parity = parity.model_copy(update={"starts_at": where})
+    return parity.model_copy(update={"graph_sha256": digest, "sha256": hashes_of(vision) | hashes_of(rest)})
+
+
+@torch.inference_mode()
+def locate_in_parts(
+    model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float, vision: Path | None = None
+) -> Located:
+    """As :func:`exporters.checks.divergence.locate`: first ``vision`` (beside ``path`` by default), then the rest."""
+    tower = vision_part(model)
+    images = {name: x for name, x in inputs.items() if name in IMAGE_INPUTS}
+    found = locate(tower, vision or path.with_name(VISION), images, tolerance)
+    if found.divergence:
+        return found
+    device = next(model.parameters()).device
+    streams = tower(**{name: x.to(device) for name, x in images.items()})
+    texts = {name: x for name, x in inputs.items() if name not in IMAGE_INPUTS}
+    return locate(rest(model), path, texts | dict(zip(image_streams(model), streams, strict=True)), tolerance)

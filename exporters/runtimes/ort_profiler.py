@@ -1,0 +1,157 @@
+"""What the kernels of ONNX Runtime take, by the part of the model that they compute.
+
+Names of nodes do not survive ONNX Runtime's fusions, names of values do. The value that a kernel writes leads to the
+node of the exported graph that made it, and there the exporter noted which module the node comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from exporters.checks.divergence import SCOPES
+from exporters.graph.onnx import load_graph
+from exporters.runtimes.runners import OnnxRunner, import_onnxruntime, session_options
+
+SHARED = "shared"
+PART = re.compile(r"\b(?:prologue|epilogue|blocks\.\w+)")
+OF_KERNEL = "_kernel_time"  # ends the names of the profiler's events of kernels
+CALL = "model_run"  # its name for a call
+
+
+class KernelRunner(OnnxRunner):
+    """The session of an :class:`OnnxRunner` on the CPU, with ONNX Runtime's profiler on from its opening.
+
+    Attributes:
+        optimised: the graph that ONNX Runtime executes, without its weights; there while it is open.
+    """
+
+    optimised: Path
+
+    def open(self) -> None:
+        """Create the session.
+
+        Raises:
+            InputError: no such file, or one that ONNX Runtime cannot load.
+            EnvironmentProblem: ONNX Runtime is missing.
+        """
+        onnxruntime = import_onnxruntime()
+        self._values = parts_of(load_graph(self.path))  # first: the graph and the session need not be there at once
+        self._folder = TemporaryDirectory()
+        self.optimised = Path(self._folder.name) / "optimised.onnx"
+        weights = self.optimised.with_suffix(".data")
+        options = session_options(self.threads)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(self.optimised.with_name("profile"))
+        options.optimized_model_filepath = str(self.optimised)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights.name)
+        with self._refusals():
+            self.session = onnxruntime.InferenceSession(self.path, options, providers=[self.provider])
+        weights.unlink(missing_ok=True)  # as large as the model's, and nobody reads them
+        self.input_names = tuple(entry.name for entry in self.session.get_inputs())
+        self.output_names = tuple(entry.name for entry in self.session.get_outputs())
+
+    def close(self) -> None:
+        """Let the session and its files go."""
+        super().close()
+        self._folder.cleanup()
+
+    def parts_of_kernels(self) -> dict[str, str]:
+        """The part of the model that each kernel computes, by the kernel's name.
+
+        A kernel that computes nodes of two parts at once (the end of one layer and the norm in front of the next)
+        belongs to that of the first value it writes.
+        """
+        graph = load_graph(self.optimised)
+        values = parts_of(graph, self._values)
+        return {node.name: values[node.output[0]] for node in graph.graph.node}
+
+    def kernel_times(self) -> dict[str, list[float]]:
+        """Milliseconds of every kernel in each call so far, by its name, and of the call as :data:`CALL`.
+
+        The profiler is off from here on.
+        """
+        events = json.loads(Path(self.session.end_profiling()).read_text())
+        times = defaultdict(list)
+        for event in events:
+            if event["name"] == CALL or event["name"].endswith(OF_KERNEL):
+                times[event["name"].removesuffix(OF_KERNEL)].append(event["dur"] / 1e3)
+        return dict(times)
+
+    def part_times(self, whole_ms: float) -> dict[str, list[float]]:
+        """Milliseconds of every part of the model in each call so far, by its name as in :func:`parts_of`.
+
+        Args:
+            whole_ms: of a call without the profiler. One with it takes longer, in a small model several times as long;
+                the kernels' times are shortened in proportion.
+        """
+        parts, times, kernels = self.parts_of_kernels(), defaultdict(list), self.kernel_times()
+        calls = kernels.pop(CALL)
+        share = min(1.0, whole_ms / median(calls))
+        for kernel, taken in kernels.items():
+            times[parts.get(kernel, SHARED)].append([ms * share for ms in taken])
+        return {part: [sum(call) for call in zip(*every, strict=True)] for part, every in times.items()}
+
+
+def parts_of(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The part of a step model that computes each value of its graph: ``prologue``, ``blocks.FL0``, ``epilogue``.
+
+    A node without a note of its module belongs to the part that reads what it writes, and to ``shared`` where several
+    do; a node that writes outputs of the graph alone belongs to the part it reads from.
+
+    Args:
+        graph: an ONNX model.
+        known: parts of values, by their names; they go before any note.
+    """
+    known, nodes = known or {}, graph.graph.node
+    found: dict[str, str] = {}
+    readers: dict[str, set[str]] = defaultdict(set)
+    for node in reversed(nodes):
+        reading = set().union(*(readers[value] for value in _named(node.output)))
+        part = next((known[value] for value in node.output if value in known), None) or _noted(node) or _one(reading)
+        if part:
+            found |= dict.fromkeys(_named(node.output), part)
+            for value in _named(node.input):
+                readers[value].add(part)
+    for node in nodes:
+        if node.output[0] not in found:
+            read = {found[value] for value in node.input if value in found}
+            found |= dict.fromkeys(_named(node.output), _one(read) or SHARED)
+    return found
+
+
+def product(side: int) -> bytes:
+    """An ONNX model that multiplies a float32 square ``a`` by a constant one, both of ``side``: ``c``."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    squares = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [side, side]) for name in "ac"]
+    constant = numpy_helper.from_array(np.random.default_rng(0).random((side, side), dtype=np.float32), "b")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["c"])], "product", squares[:1], squares[1:], [constant]
+    )
+    # Old versions, which every ONNX Runtime reads.
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString()
+
+
+def _noted(node: Any) -> str | None:
+    """The part a node comes from, as the exporter noted it."""
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    match = PART.search(notes.get(SCOPES, ""))
+    return match[0] if match else None
+
+
+def _one(parts: set[str]) -> str | None:
+    """The only one of ``parts``; ``shared`` of several."""
+    return SHARED if len(parts) > 1 else next(iter(parts), None)
+
+
+def _named(values: Any) -> Iterator[str]:
+    """Without the empty names of optional values that are not there."""
+    return (value for value in values if value)

@@ -1,0 +1,360 @@
+"""ONNX to a TensorRT engine: one path for TensorRT 10 and 11 on their GPU, and for TensorRT-RTX, which needs none.
+
+Networks are strongly typed, so the precision is the ONNX file's own; the audit in the passport says how much of the
+engine computes in it. TF32 is switched off: fp32 means fp32 here, as it does in PyTorch by default.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+
+from compressor.errors import DasError, environment_problem, input_error
+from compressor.files import hashes_of, staged
+from compressor.progress import QUIET, Progress
+from compressor.values import Value
+from exporters.runtimes.tensorrt_audit import Audit, audit_engine, audit_network
+
+TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
+INSTALL = {TENSORRT: "pip install tensorrt", RTX: "pip install tensorrt-rtx"}
+# What an engine for RTX cards is built for ahead of time: Ampere, Ada, Blackwell.
+AHEAD_OF_TIME = ("SM80", "SM86", "SM89", "SM120")
+TIMING_CACHE = "timing.cache"  # beside the ONNX file
+NODES_NAMED = 5  # of those with the same problem
+MESSAGES_SHOWN = 8  # the latest
+
+Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+"""Smallest, usual and largest shape of every input."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an engine is built with and for.
+
+    Attributes:
+        package: ``tensorrt`` or ``tensorrt_rtx``.
+        capabilities: compute capabilities as "SM90".
+        gpu: name of the GPU here; None when there is none and the engine is built but not run.
+
+    """
+
+    package: str
+    capabilities: tuple[str, ...]
+    gpu: str | None
+
+    @property
+    def tag(self) -> str:
+        """The part of the plan's file name that says where it runs."""
+        return "rtx" if self.package == RTX else self.capabilities[0].lower()
+
+    def __str__(self) -> str:
+        """The package and the compute capabilities: "tensorrt for 9.0"."""
+        return f"{self.package} for " + ", ".join(f"{name[2:-1]}.{name[-1]}" for name in self.capabilities)
+
+
+class Passport(Value):
+    """Where an engine comes from and where it runs; saved as JSON beside the plan.
+
+    ``gpu`` is the name of the GPU it was built on, None when it was built ahead of time; ``capabilities`` are those it
+    runs on; ``profile`` the smallest, usual and largest shape of every input; ``flags`` the builder flags that were
+    set; ``workspace`` the memory in bytes that a layer may use for itself, None for TensorRT's own limit;
+    ``timing_cache`` whether times of earlier builds were used: TensorRT-RTX measures none, its cache does nothing;
+    ``messages`` TensorRT's own warnings.
+    """
+
+    schema_version: int = 2
+    package: str
+    version: str
+    gpu: str | None
+    capabilities: tuple[str, ...]
+    onnx_sha256: Mapping[str, str]
+    profile: Shapes
+    strongly_typed: bool = True
+    flags: tuple[str, ...]
+    tf32: bool
+    workspace: int | None = None
+    timing_cache: Literal["new", "used", "does nothing"] = "does nothing"
+    audit: Audit | None = None
+    messages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A plan on disk, its passport, its bytes, and the seconds it took."""
+
+    path: Path
+    passport: Passport
+    bytes: int
+    seconds: float
+
+
+def find_target() -> Target:
+    """TensorRT on a machine with a GPU, TensorRT-RTX where that is missing or where there is no GPU.
+
+    Raises:
+        EnvironmentProblem: neither can be used here.
+    """
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    here = "SM{}{}".format(*torch.cuda.get_device_capability()) if gpu else None
+    unusable = []
+    for package in (TENSORRT, RTX) if gpu else (RTX,):
+        try:
+            trt = importlib.import_module(package)
+        except (ImportError, OSError) as error:  # not installed, or a library of it that does not load
+            unusable.append(f"{package}: {error}")
+            continue
+        capabilities = (here,) if here else AHEAD_OF_TIME
+        if package == TENSORRT or set(capabilities) <= set(trt.ComputeCapability.__members__):
+            return Target(package, capabilities, gpu)
+        unusable.append(f"{package} {trt.__version__} does not build for {here}")
+    raise environment_problem(
+        f"no usable TensorRT ({'; '.join(unusable)})",
+        f"TensorRT for {gpu}" if gpu else "TensorRT-RTX, which builds engines without a GPU",
+        INSTALL[TENSORRT if gpu else RTX],
+    )
+
+
+def build_engine(
+    onnx_path: Path,
+    plan_path: Path,
+    shapes: Shapes,
+    target: Target,
+    progress: Progress = QUIET,
+    *,
+    precision: str = "fp32",
+    workspace: int | None = None,
+) -> Engine:
+    """Build ``plan_path`` and its passport from an ONNX file; times are kept in ``timing.cache`` beside that file.
+
+    Args:
+        onnx_path: with dynamic axes inside ``shapes``.
+        plan_path: the engine's file; it and ``<plan>.json`` appear when they are complete.
+        shapes: of every input with a dynamic axis.
+        target: from :func:`find_target`.
+        progress: told about the stages.
+        precision: what the ONNX file is meant to be in; the audit says how much of the engine is.
+        workspace: bytes a layer may use for itself while it runs; None leaves the limit to TensorRT.
+
+    Raises:
+        EnvironmentProblem: this TensorRT cannot parse or build the graph, or the file cannot be written.
+    """
+    trt = importlib.import_module(target.package)
+    started = time.perf_counter()
+    logger, messages = _logger(trt)
+    try:
+        builder = trt.Builder(logger)
+    except TypeError:  # what a missing or too old driver looks like from Python
+        raise _refused(target, trt, "has no driver it can use", messages) from None
+    network = _network(trt, builder)
+    parser = trt.OnnxParser(network, logger)
+    with progress.stage("reading the ONNX file into TensorRT"):
+        if not parser.parse_from_file(str(onnx_path)):
+            reasons = _unsupported(trt, builder, logger, onnx_path) or _errors(parser)
+            raise _refused(target, trt, f"cannot read {onnx_path}", reasons)
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it engines keep their types to themselves
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+    if target.package == RTX:
+        config.num_compute_capabilities = len(target.capabilities)
+        for index, name in enumerate(target.capabilities):
+            config.set_compute_capability(trt.ComputeCapability.__members__[name], index)
+    profile = builder.create_optimization_profile()
+    for name, (smallest, usual, largest) in shapes.items():
+        profile.set_shape(name, smallest, usual, largest)
+    if config.add_optimization_profile(profile) < 0:
+        raise _refused(target, trt, f"does not take the profile {dict(shapes)}", messages)
+    times = onnx_path.with_name(TIMING_CACHE)
+    timing_cache = "does nothing" if target.package == RTX else use_timing_cache(config, times)
+    with progress.stage(f"building the TensorRT engine for {target.tag}"):
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        limit = "" if workspace is None else f" in a workspace of {workspace} bytes"
+        fix = None if workspace is None else "a larger --workspace, or none"
+        raise _refused(target, trt, f"cannot build {onnx_path}{limit}", messages, fix)
+    if target.package != RTX:
+        save_timing_cache(config, times)
+    flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
+    passport = Passport(
+        package=target.package,
+        version=trt.__version__,
+        gpu=target.gpu,
+        capabilities=target.capabilities,
+        onnx_sha256=hashes_of(onnx_path),
+        profile=shapes,
+        flags=flags,
+        tf32="TF32" in flags,
+        workspace=workspace,
+        timing_cache=timing_cache,
+        audit=audit_network(network, precision),
+        messages=tuple(messages),
+    )
+    with staged(plan_path) as temporary:
+        temporary.write_bytes(plan)
+        passport_of(temporary).write_text(passport.model_dump_json(indent=2))
+        if target.gpu:
+            passport = audit_plan(temporary, precision)
+    seconds = time.perf_counter() - started
+    return Engine(plan_path, passport, plan_path.stat().st_size, seconds)
+
+
+def audit_plan(plan: Path, precision: str) -> Passport:
+    """Audit the engine itself, on the machine it is for, and write the finding into its passport.
+
+    Raises:
+        InputError: as :func:`load_engine`.
+        EnvironmentProblem: as :func:`load_engine`, or the passport cannot be written.
+    """
+    engine, trt = load_engine(plan)
+    inspector = engine.create_engine_inspector()
+    found = audit_engine(inspector.get_engine_information(trt.LayerInformationFormat.JSON), precision)
+    passport = read_passport(plan).model_copy(update={"audit": found})
+    with staged(passport_of(plan)) as temporary:
+        temporary.write_text(passport.model_dump_json(indent=2))
+    return passport
+
+
+def use_timing_cache(config: Any, path: Path) -> Literal["new", "used"]:
+    """Give a builder's ``config`` the times in ``path``; an empty cache where there are none, or of another machine."""
+    if path.exists():
+        cache = config.create_timing_cache(path.read_bytes())
+        if cache and config.set_timing_cache(cache, ignore_mismatch=False):
+            return "used"
+    cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    return "new"
+
+
+def save_timing_cache(config: Any, path: Path) -> None:
+    """Keep what a build measured in ``path``.
+
+    Raises:
+        EnvironmentProblem: the file cannot be written.
+    """
+    cache = config.get_timing_cache()
+    with staged(path) as temporary:
+        temporary.write_bytes(cache.serialize())
+
+
+def _network(trt: Any, builder: Any) -> Any:
+    return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+
+
+def _unsupported(trt: Any, builder: Any, logger: Any, onnx_path: Path) -> list[str]:
+    """What is wrong with every node that this TensorRT cannot take; the parser alone stops early."""
+    network = _network(trt, builder)  # a parser does not keep its network alive
+    parser = trt.OnnxParser(network, logger)
+    parser.supports_model_v2(onnx_path.read_bytes(), str(onnx_path))
+    return _errors(parser)
+
+
+def _errors(parser: Any) -> list[str]:
+    """One clause for all nodes of one operator with the same problem."""
+    nodes = defaultdict(list)
+    for error in (parser.get_error(index) for index in range(parser.num_errors)):
+        problem = f"{error.node_operator()}: {error.code().name}, {error.desc()}"
+        nodes[problem].append(error.node_name() or f"node {error.node()}")
+
+    def named(names: list[str]) -> str:
+        more = f" and {len(names) - NODES_NAMED} more" if len(names) > NODES_NAMED else ""
+        return ", ".join(names[:NODES_NAMED]) + more
+
+    return [f"{problem}, at {named(names)}" for problem, names in nodes.items()]
+
+
+def passport_of(plan: Path) -> Path:
+    """Where the passport of a plan is."""
+    return plan.with_name(f"{plan.name}.json")
+
+
+def read_passport(plan: Path) -> Passport:
+    """The passport of a plan that is there.
+
+    Raises:
+        InputError: the plan or its passport is missing or damaged.
+    """
+    try:
+        if not plan.is_file():
+            raise FileNotFoundError("no such file")
+        return Passport.model_validate_json(passport_of(plan).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise input_error(
+            f"{plan} cannot be read ({error})", "an engine and its passport", "das export --trt"
+        ) from None
+
+
+def load_engine(plan: Path) -> tuple[Any, Any]:
+    """Deserialise a plan with the package that built it. Returns the engine and that package's module.
+
+    Raises:
+        InputError: the plan or its passport is missing or damaged.
+        EnvironmentProblem: no GPU, built for another GPU, or the package is missing, or refuses the plan.
+    """
+    passport, content = read_passport(plan), plan.read_bytes()
+    if not torch.cuda.is_available():
+        raise environment_problem("no CUDA device", f"a GPU, for {plan}", "use another runtime, or a GPU machine")
+    here = "SM{}{}".format(*torch.cuda.get_device_capability())
+    if here not in passport.capabilities:
+        raise environment_problem(
+            f"{plan} is for {', '.join(passport.capabilities)}", f"an engine for {here}", "das export --trt here"
+        )
+    try:
+        trt = importlib.import_module(passport.package)
+    except (ImportError, OSError) as error:
+        raise environment_problem(
+            f"{passport.package} cannot be used ({error})", f"what built {plan}", INSTALL[passport.package]
+        ) from None
+    logger, messages = _logger(trt)
+    engine = trt.Runtime(logger).deserialize_cuda_engine(content)
+    if engine is None:
+        raise environment_problem(
+            f"{passport.package} {trt.__version__} refuses {plan} ({_joined(messages)})",
+            f"version {passport.version}, which built it",
+            "das export --trt again",
+        )
+    return engine, trt
+
+
+def _logger(trt: Any) -> tuple[Any, list[str]]:
+    """TensorRT's logger, and the list, emptied, that its warnings and errors end up in."""
+    logger, messages = _one_logger(trt)
+    messages.clear()
+    return logger, messages
+
+
+@cache
+def _one_logger(trt: Any) -> tuple[Any, list[str]]:
+    # TensorRT keeps the first logger of a process for good and ignores every later one.
+    messages: list[str] = []
+
+    class Collecting(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR, trt.ILogger.WARNING):
+                messages.append(message)
+
+    return Collecting(), messages
+
+
+def _refused(target: Target, trt: Any, what: str, messages: list[str], fix: str | None = None) -> DasError:
+    return environment_problem(
+        f"{target.package} {trt.__version__} {what} ({_joined(messages)})",
+        f"an engine of {target}",
+        fix or f"a newer version: {INSTALL[target.package]} --upgrade",
+    )
+
+
+def _joined(messages: list[str]) -> str:
+    return "; ".join(message.strip() for message in messages[-MESSAGES_SHOWN:]) or "it gives no reason"

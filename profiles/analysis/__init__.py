@@ -1,0 +1,1 @@
+"""What a search, its answers and its costs say."""

@@ -1,0 +1,140 @@
+"""What the scores of many subsets of layers say of one layer, and of two together.
+
+Scores of subsets are comparable where the subsets are of one size and were scored on the same held-out samples with the
+same adapters: a group. Everything here compares within groups, and weighs what each group says as least squares with a
+constant for each group does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, groupby
+from typing import Any
+
+import numpy as np
+
+from compressor.values import Value
+
+Entry = Mapping[str, Any]
+Groups = Sequence[Sequence[Entry]]
+RIDGE = 1e-2  # of the pairs' mean variance
+
+
+class Contrast(Value):
+    """Means of a figure over comparable subsets that skip a layer, and over those that keep it."""
+
+    skipped: float
+    kept: float
+
+    @property
+    def effect(self) -> float:
+        """What skipping the layer changes on average."""
+        return self.skipped - self.kept
+
+
+class Interaction(Value):
+    """Two layers, and how much more the divergence grows without both than the layers' own effects add up to."""
+
+    layers: tuple[str, str]
+    effect: float
+
+
+class Interactions(Value):
+    """A fit of the divergence by effects of layers and of pairs.
+
+    Attributes:
+        subsets: comparable ones that it was fitted on.
+        needed: as many as there are effects; with fewer nothing is fitted.
+        r2_layers, r2: shares of the variance within groups that the layers alone, and with the pairs, explain; None
+            where nothing was fitted.
+        pairs: the strongest first.
+    """
+
+    subsets: int
+    needed: int
+    r2_layers: float | None = None
+    r2: float | None = None
+    pairs: tuple[Interaction, ...] = ()
+
+
+def comparable(log: Iterable[Entry]) -> list[list[Entry]]:
+    """The log in groups: subsets of one size, the same number of samples, and while adapters train one update.
+
+    Samples are nested: the same number of them are the same ones, except while adapters train. Entries of an earlier
+    das, which do not say how many samples there were, are left out.
+    """
+
+    def alike(entry: Entry) -> tuple[int, int, int]:
+        return len(entry["layers"]), entry["samples"], entry["proposal"] if entry["trained"] else -1
+
+    entries = sorted((entry for entry in log if "samples" in entry), key=alike)
+    return [list(group) for _, group in groupby(entries, key=alike)]
+
+
+def contrast(groups: Groups, layer: str, figure: str) -> Contrast | None:
+    """Compare subsets that skip a layer with those that keep it, within each group of :func:`comparable`.
+
+    A group with m subsets of one kind and n of the other weighs m n / (m + n): the differences then average to what
+    least squares with a constant for each group gives.
+
+    Args:
+        groups: of :func:`comparable`.
+        layer: its name.
+        figure: a key of the entries: ``value``, ``loss`` or ``divergence``.
+
+    Returns:
+        None where no group has both kinds.
+    """
+    found = []
+    for group in groups:
+        skipped = [entry[figure] for entry in group if layer in entry["layers"]]
+        kept = [entry[figure] for entry in group if layer not in entry["layers"]]
+        if skipped and kept:
+            weight = len(skipped) * len(kept) / len(group)
+            found.append((np.mean(skipped), np.mean(kept), weight))
+    if not found:
+        return None
+    skips, keeps, weights = zip(*found, strict=True)
+    return Contrast(skipped=np.average(skips, weights=weights), kept=np.average(keeps, weights=weights))
+
+
+def interactions(groups: Groups, layers: Sequence[str]) -> Interactions:
+    """Fit the divergence of subsets by effects of layers and of pairs of layers.
+
+    Least squares with a constant for each group; the effects of pairs by ridge regression on what the layers leave
+    (Frisch and Waugh), so that they are second differences of the divergence. Subsets of one size leave a pair's
+    effect open up to what its layers do in an average pair: it is relative to that.
+
+    Args:
+        groups: of :func:`comparable`.
+        layers: the candidates.
+    """
+    several = [group for group in groups if len(group) > 1]
+    pairs = list(combinations(range(len(layers)), 2))
+    subsets = len({tuple(entry["layers"]) for group in several for entry in group})
+    needed = len(layers) + len(pairs) + len(several)
+    if subsets < needed:
+        return Interactions(subsets=subsets, needed=needed)
+    own, divergence = [], []
+    for group in several:
+        members = np.array([[layer in entry["layers"] for layer in layers] for entry in group], dtype=float)
+        both = np.stack([members[:, i] * members[:, j] for i, j in pairs], axis=1)
+        design = np.concatenate([members, both], axis=1)
+        own.append(design - design.mean(0))
+        found = np.array([entry["divergence"] for entry in group])
+        divergence.append(found - found.mean())
+    x, y = np.concatenate(own), np.concatenate(divergence)
+    alone, together = x[:, : len(layers)], x[:, len(layers) :]
+    left, unexplained = (part - alone @ np.linalg.lstsq(alone, part, rcond=None)[0] for part in (together, y))
+    covariance = left.T @ left
+    ridge = RIDGE * covariance.diagonal().mean() * np.eye(len(pairs))
+    effects = np.linalg.solve(covariance + ridge, left.T @ unexplained)
+    total, rest = float(y @ y) or 1.0, unexplained - left @ effects
+    strongest = sorted(zip(pairs, effects.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
+    return Interactions(
+        subsets=subsets,
+        needed=needed,
+        r2_layers=1 - float(unexplained @ unexplained) / total,
+        r2=1 - float(rest @ rest) / total,
+        pairs=tuple(Interaction(layers=(layers[i], layers[j]), effect=effect) for (i, j), effect in strongest),
+    )

@@ -1,0 +1,143 @@
+"""Every budget from one search: its points, score against cost, and the front among them."""
+
+from __future__ import annotations
+
+from compressor.errors import usage_error
+from compressor.evaluation.evaluate import Score
+from compressor.run_folder import Run
+from compressor.search.budgets import DROP, KINDS, Prices, ladder
+from compressor.search.result import SearchRecord
+from compressor.search.reuse import search_of
+from compressor.values import Value
+
+SCHEMA_VERSION = 1
+
+
+def known_prices(run: Run, record: SearchRecord) -> dict[str, Prices]:
+    """What each layer costs, by the name that ``--cost`` takes: what a search counts, and what a budget measured."""
+    found = {name: kind.prices(record) for name, kind in KINDS.items() if kind.prices and name != DROP}
+    result = run.manifest.budget
+    if result and result.budget.kind not in (*found, DROP):
+        found[result.budget.kind] = result.prices
+    return found
+
+
+class ParetoPoint(Value):
+    """A subset of layers that the search scored on all its held-out samples.
+
+    Attributes:
+        layers: the skipped ones; none of the full model.
+        value: the score in [0, 1], with the search's adapters, before any recovery.
+        drop: the full model's score less this one.
+        divergence: from the full model's answers.
+        cost: of the model without these layers.
+        share: of the full model's cost.
+        chosen: it is the search's choice for its number of layers.
+        asked: that number was asked for, so it was searched with full care.
+        front: no point that costs as little is better.
+    """
+
+    layers: tuple[str, ...]
+    value: float
+    drop: float
+    divergence: float
+    cost: float
+    share: float
+    chosen: bool
+    asked: bool
+    front: bool
+
+
+class OwnResult(Value):
+    """What the run itself measured, after its recovery and on the evaluation split: not comparable with the points."""
+
+    layers: tuple[str, ...]
+    recover: str
+    cost: float
+    share: float
+    full: Score | None
+    slim: Score
+
+
+class ParetoReport(Value):
+    """The points of a run's search, the dearest first, which is the full model.
+
+    Attributes:
+        run: name of its folder.
+        cost: what the points cost.
+        metric: of the values.
+        samples: held-out samples that they are means of.
+        own: the run's own result.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    task: str
+    strategy: str
+    cost: str
+    metric: str
+    samples: int
+    points: tuple[ParetoPoint, ...]
+    own: OwnResult
+
+    @property
+    def rows(self) -> tuple[ParetoPoint, ...]:
+        """The full model, the choice for each number of layers, and what else is on the front, by that number."""
+        found = [point for point in self.points if point.chosen or point.front or not point.layers]
+        return tuple(sorted(found, key=lambda point: (len(point.layers), -point.cost)))
+
+
+def pareto(run: Run, cost: str = "macs") -> ParetoReport:
+    """Price every point of a run's search; nothing is searched and no model is loaded.
+
+    Args:
+        run: any that searched.
+        cost: a name of :func:`known_prices`.
+
+    Raises:
+        InputError: the run has no search.
+        UsageError: no such cost.
+    """
+    record, manifest = search_of(run), run.manifest
+    known = known_prices(run, record)
+    if cost not in known:
+        raise usage_error(f"--cost {cost}", f"one of {', '.join(known)}", f"--cost {next(iter(known))}")
+    prices, plan = known[cost], manifest.plan.layers
+    return ParetoReport(
+        run=run.path.name,
+        task=manifest.task,
+        strategy=record.strategy,
+        cost=KINDS[cost].noun,
+        metric=record.metric,
+        samples=record.samples,
+        points=_points(record, prices),
+        own=OwnResult(
+            layers=plan,
+            recover=str(manifest.settings["recover"]),
+            cost=prices.without(plan),
+            share=prices.without(plan) / prices.full,
+            full=manifest.results.full,
+            slim=manifest.results.slim,
+        ),
+    )
+
+
+def _points(record: SearchRecord, prices: Prices) -> tuple[ParetoPoint, ...]:
+    """Every point and the full model, the dearest first."""
+    with_full = record.model_copy(update={"points": (record.full, *record.points)})
+    front, chosen = set(ladder(with_full, prices)), {frozenset(layers) for layers in record.chosen.values()}
+    found = [
+        ParetoPoint(
+            layers=point.layers,
+            value=point.value,
+            drop=record.full.value - point.value,
+            divergence=point.divergence,
+            cost=prices.without(point.layers),
+            share=prices.without(point.layers) / prices.full,
+            chosen=frozenset(point.layers) in chosen,
+            asked=len(point.layers) in record.sizes,
+            front=point in front,
+        )
+        for point in with_full.points
+    ]
+    return tuple(sorted(found, key=lambda point: (-point.cost, -point.value)))

@@ -1,0 +1,1 @@
+"""Full against slim, run against run, export against export."""

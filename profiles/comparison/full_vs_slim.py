@@ -1,0 +1,149 @@
+"""What a profile found: full against slim, as one JSON document."""
+
+from __future__ import annotations
+
+from pydantic import computed_field
+
+from compressor.values import Value
+from profiles.machine.conditions import Conditions
+from profiles.machine.energy import EnergyPair
+from profiles.machine.environment import Environment
+from profiles.machine.memory import Memory
+from profiles.macs.crosscheck import Agreement
+from profiles.timing.latency import SEED, Latency, Speedup
+from profiles.timing.layers_in_situ import LayerTimes
+from profiles.timing.roofline import Peaks
+from profiles.timing.shared_image import Questions
+from profiles.timing.sweeps import SweepPoint
+from profiles.timing.worker import Started
+
+SCHEMA_VERSION = 2
+PROFILE = "profile.json"  # a ProfileReport in a run's folder
+
+
+class Pair(Value):
+    """A quantity of the full and of the slim model; ``difference`` is slim less full."""
+
+    full: int
+    slim: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def difference(self) -> int:
+        """Negative where the slim model needs less."""
+        return self.slim - self.full
+
+
+class Trims(Value):
+    """MACs of the slim model without and with its exact trims, which leave out what no logit depends on."""
+
+    before: int
+    after: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def saved(self) -> int:
+        """What the trims save, apart from the skipped layers."""
+        return self.before - self.after
+
+
+class MemoryPair(Value):
+    """Memory of the full and of the slim model in one runtime, in bytes."""
+
+    full: Memory
+    slim: Memory
+
+    @property
+    def gpu(self) -> Pair | None:
+        """Peaks of what PyTorch allocated on the GPU; None where that was not measured."""
+        if self.full.gpu_allocated is None or self.slim.gpu_allocated is None:
+            return None
+        return Pair(full=self.full.gpu_allocated, slim=self.slim.gpu_allocated)
+
+    @property
+    def peak(self) -> Pair:
+        """Peaks on the GPU where the models ran there, else of the two processes."""
+        return self.gpu or Pair(full=self.full.peak, slim=self.slim.peak)
+
+    @property
+    def own(self) -> Pair:
+        """The same, of processes without what the interpreter and its libraries take before a model is loaded."""
+        full, slim = (max(1, memory.peak - memory.before) for memory in (self.full, self.slim))
+        return self.gpu or Pair(full=full, slim=slim)
+
+
+class StartedPair(Value):
+    """How long the full and the slim model take to be ready."""
+
+    full: Started
+    slim: Started
+
+
+class RuntimeProfile(Value):
+    """Full against slim in one runtime, each in a process of its own.
+
+    ``file_bytes`` are the exported files where it executes those, else the weights. ``conditions`` are those of the
+    machine during the timing, ``remark`` what is to be known of them. What an older das did not measure is None.
+    """
+
+    name: str
+    full: Latency
+    slim: Latency
+    speedup: Speedup
+    file_bytes: Pair
+    memory: MemoryPair | None
+    started: StartedPair | None = None
+    energy: EnergyPair | None = None
+    conditions: Conditions | None = None
+    remark: str = ""
+
+
+class NotMeasured(Value):
+    """Something a reader may look for in the report, and why it is not there."""
+
+    what: str
+    why: str
+
+
+class AgreementPair(Value):
+    """The three counts of MACs of the full and of the slim model."""
+
+    full: Agreement
+    slim: Agreement
+
+
+class ProfileReport(Value):
+    """Full against slim, measured in turns on one machine.
+
+    MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them. The slim
+    model is the one with its exact ``trims``, None in profiles of an older das, which had none.
+    ``seconds`` is the time each comparison was measured for. ``questions`` on one image, ``sweeps``, times of
+    ``layers`` and the machine's ``peaks`` are there when asked for. ``counts`` are the three of MACs. ``seed`` is that
+    of the bootstrap, ``checkpoint_sha256`` names the full model, ``date`` is UTC.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    family: str
+    task: str
+    skipped: tuple[str, ...]
+    batch: int
+    seconds: float
+    macs: Pair
+    macs_by_pool: dict[str, Pair]
+    uncounted: dict[str, Pair]
+    parameters: Pair
+    parameters_by_pool: dict[str, Pair]
+    runtimes: tuple[RuntimeProfile, ...]
+    environment: Environment
+    not_measured: tuple[NotMeasured, ...]
+    trims: Trims | None = None
+    questions: Questions | None = None
+    sweeps: tuple[SweepPoint, ...] = ()
+    layers: tuple[LayerTimes, ...] = ()
+    peaks: tuple[Peaks, ...] = ()
+    counts: AgreementPair | None = None
+    command: str = ""
+    date: str = ""
+    seed: int = SEED
+    checkpoint_sha256: str = ""

@@ -1,0 +1,354 @@
+"""Profiling a run: the full model against the slim one, in every runtime that is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from compressor.errors import EnvironmentProblem, Problem, UsageError
+from compressor.families import FAMILIES
+from compressor.files import bytes_of
+from compressor.job import choose_device
+from compressor.models.steps import StepModel
+from compressor.progress import QUIET, Progress
+from compressor.run_folder import Run, cannot_write, write_json
+from exporters.checks.parity import RECORD
+from exporters.export import EXPORTS
+from exporters.graph.onnx import weight_bytes
+from exporters.graph.vision_split import check_splittable, export_split, has_split
+from profiles.comparison.full_vs_slim import (
+    PROFILE,
+    AgreementPair,
+    MemoryPair,
+    NotMeasured,
+    Pair,
+    ProfileReport,
+    RuntimeProfile,
+    StartedPair,
+    Trims,
+)
+from profiles.comparison.matching_exports import ONNX, make_full, make_slim
+from profiles.machine.environment import environment
+from profiles.macs.crosscheck import Agreement, agreement
+from profiles.macs.parts import parameters, without_idle
+from profiles.macs.traced import Macs, count
+from profiles.timing.layers_in_situ import LayerTimes, layer_times, unseen, work_of
+from profiles.timing.paired import time_pair, time_sweep
+from profiles.timing.roofline import Peaks, measure_peaks
+from profiles.timing.shared_image import Questions, measure_questions
+from profiles.timing.subjects import RUNTIMES, Runtime, Subject, inputs_of, obstacles
+from profiles.timing.sweeps import Sweep
+from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
+
+QUESTIONED = "onnxruntime"  # what questions on one image are timed in
+SWEEP_SHARE = 0.25  # of the time of the main comparison, for each point of a sweep
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Full or slim: how to load it, and where its exports are or will be."""
+
+    load: Callable[[], StepModel]
+    exports: Path
+
+    def in_runtime(self, runtime: Runtime) -> Subject:
+        return Subject(self.load, runtime.file_in(self.exports))
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What stays the same while one runtime after the other is measured."""
+
+    run: Run
+    models: Mapping[str, _Model]
+    batch: int
+    threads: int
+    seconds: float
+    device: str
+    progress: Progress
+    questions: int | None
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What one model costs before anything is timed."""
+
+    macs: Macs
+    agreement: Agreement
+    parameters: dict[str, int]
+    weight_bytes: int
+
+
+def profile(
+    run: Run,
+    *,
+    runtimes: Sequence[str] = (),
+    batch: int = 1,
+    threads: int | None = None,
+    seconds: float = 20.0,
+    device: str | None = None,
+    questions_per_image: int | None = None,
+    sweeps: Sequence[Sweep] = (),
+    layers: bool = False,
+    command: str = "",
+    progress: Progress = QUIET,
+) -> ProfileReport:
+    """Measure what skipping gained: MACs, parameters, files, latency, throughput, memory, energy.
+
+    Full and slim are loaded into a process of their own each and take turns. A machine so noisy that the speed-up's
+    interval stays wide is measured up to three times as long, and the report says so.
+
+    Where a runtime executes ONNX files and nobody made them yet, slim is exported to the run's ``exports`` and full to
+    ``exports/full``, in fp32, each compared with PyTorch as ``das export`` does. An engine of slim must be there; the
+    files of full are made like those of slim.
+
+    Args:
+        run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
+        runtimes: names of ``RUNTIMES``; those used by default that can run on the device when empty.
+        batch: samples in one call.
+        threads: CPU threads of every runtime; PyTorch's own choice when left out.
+        seconds: how long full and slim are timed in each runtime.
+        device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        questions_per_image: so many questions on one image are timed in ONNX Runtime, too, by the whole graph and with
+            the vision tower apart; split exports are made where they are missing.
+        sweeps: settings to go through, see :func:`profiles.timing.sweeps.parse_sweeps`.
+        layers: whether every layer is timed, too, at batch 1.
+        command: what the user typed, for the report.
+        progress: told what is going on.
+
+    Raises:
+        UsageError: unknown runtime, a number that cannot be, or a model that has no vision tower to put apart.
+        InputError: the full checkpoint is gone or has changed, or there is no engine of slim for TensorRT.
+        EnvironmentProblem: a device or runtime that was asked for is not here, or the exports cannot be written.
+        CheckFailed: an export that was made on the way does not answer as its model does.
+    """
+    chosen = choose_runtimes(runtimes, device)
+    numbers = {"batch": batch, "threads": threads, "seconds": seconds, "questions-per-image": questions_per_image}
+    _check_positive(numbers)
+    if questions_per_image:
+        family = FAMILIES[run.manifest.family]
+        check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
+        choose_runtimes([QUESTIONED], device)
+    run.checkpoint()  # one that has changed is better found out before slim is exported
+    place, folder = choose_device(device).type, run.path / EXPORTS
+    models = {
+        FULL: _Model(lambda: without_idle(run.load_full()), folder / FULL),
+        SLIM: _Model(run.load_slim, folder),
+    }
+    with _cpu_threads(threads) as used:
+        bench = _Bench(run, models, batch, used, seconds, place, progress, questions_per_image)
+        measured_in = environment(place, used)
+        questioned = (RUNTIMES[QUESTIONED],) if questions_per_image else ()
+        counted = {which: _count(which, bench, (*questioned, *chosen)) for which in (SLIM, FULL)}
+        with progress.stage("counting MACs of the slim model without its trims"):
+            untrimmed = count(run.load_saved(), inputs_of(run, 1)).total
+        compared = [_compare(runtime, bench, counted) for runtime in chosen]
+        swept = [
+            point
+            for runtime in chosen
+            for sweep in sweeps
+            for point in time_sweep(_requests(runtime, bench), sweep, seconds * SWEEP_SHARE, progress)
+        ]
+        peaks, timed, hidden = _layers(chosen, bench) if layers else ((), (), [])
+        questions = _questions(bench) if questions_per_image else None
+    full, slim = counted[FULL], counted[SLIM]
+    return ProfileReport(
+        run=run.path.name,
+        family=run.manifest.family,
+        task=run.manifest.task,
+        skipped=run.manifest.plan.layers,
+        batch=batch,
+        seconds=seconds,
+        macs=Pair(full=full.macs.total, slim=slim.macs.total),
+        macs_by_pool=_pairs(full.macs.by_pool, slim.macs.by_pool),
+        uncounted=_pairs(*({entry.operator: entry.calls for entry in model.macs.uncounted} for model in (full, slim))),
+        parameters=Pair(full=sum(full.parameters.values()), slim=sum(slim.parameters.values())),
+        parameters_by_pool=_pairs(full.parameters, slim.parameters),
+        runtimes=tuple(found for found, _ in compared),
+        environment=measured_in,
+        trims=Trims(before=untrimmed, after=slim.macs.total),
+        questions=questions,
+        sweeps=tuple(swept),
+        layers=timed,
+        peaks=peaks,
+        counts=AgreementPair(full=full.agreement, slim=slim.agreement),
+        command=command,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        checkpoint_sha256=run.manifest.source.sha256,
+        not_measured=(*(entry for _, missing in compared for entry in missing), *hidden, *_left_out(chosen, place)),
+    )
+
+
+def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Runtime, ...]:
+    """The runtimes called ``names``; when there are none, those used by default that can run on ``device``.
+
+    Raises:
+        UsageError: a runtime or kind of device that das does not know.
+        EnvironmentProblem: no such device, or a runtime that was named and cannot run on it.
+    """
+    unknown = [name for name in names if name not in RUNTIMES]
+    if unknown:
+        known = ", ".join(RUNTIMES)
+        raise UsageError(*(Problem(f"no runtime {name!r}", f"one of: {known}", "--runtime torch") for name in unknown))
+    blocked = obstacles(choose_device(device).type)
+    if missing := [blocked[name] for name in names if name in blocked]:
+        raise EnvironmentProblem(*missing)
+    default = tuple(name for name, runtime in RUNTIMES.items() if runtime.by_default and name not in blocked)
+    return tuple(runtime for name, runtime in RUNTIMES.items() if name in (names or default))
+
+
+def save(run: Run, report: ProfileReport) -> Path:
+    """Write the report into the run folder, whole or not at all.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
+    try:
+        write_json(run.path / PROFILE, report.model_dump(mode="json"))
+    except OSError as error:
+        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
+    return run.path / PROFILE
+
+
+def parity(run: Run) -> dict[str, str]:
+    """What the parity record of each export of the run says, by the record's file name."""
+    records = sorted((run.path / EXPORTS).glob(f"*{RECORD}"))
+    return {record.name: str(json.loads(record.read_text())["status"]) for record in records}
+
+
+def _check_positive(numbers: Mapping[str, float | None]) -> None:
+    wrong = {name: value for name, value in numbers.items() if value is not None and value <= 0}
+    if wrong:
+        raise UsageError(*(Problem(f"{name} {value}", "more than 0", f"--{name} 1") for name, value in wrong.items()))
+
+
+@contextmanager
+def _cpu_threads(threads: int | None) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield threads or before
+    finally:
+        torch.set_num_threads(before)
+
+
+def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
+    """Count one model, which is exported on the way where a file is missing that one of the runtimes executes."""
+    folder, samples = bench.models[which].exports, bench.run.samples()
+    model = bench.models[which].load()
+    with bench.progress.stage(f"counting MACs of the {which} model"):
+        inputs = inputs_of(bench.run, 1)
+        macs = count(model, inputs)
+        counts = agreement(model, inputs, macs)
+    for executed in (runtime.executes for runtime in runtimes if runtime.executes):
+        if which == SLIM:
+            make_slim(executed, model, samples, folder, bench.progress)
+        else:
+            slim = bench.models[SLIM].exports / executed.name()
+            make_full(executed, model, samples, folder, slim, bench.progress)
+    if bench.questions and not has_split(folder):
+        bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
+        export_split(model, folder, samples, progress=bench.progress)
+    return _Counted(macs, counts, parameters(model), weight_bytes(model))
+
+
+def _compare(
+    runtime: Runtime, bench: _Bench, counted: Mapping[str, _Counted]
+) -> tuple[RuntimeProfile, list[NotMeasured]]:
+    """Full and slim in one runtime, and what could not be measured there."""
+    timed = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
+    files = {which: runtime.file_in(model.exports) for which, model in bench.models.items()}
+    found = RuntimeProfile(
+        name=runtime.name,
+        full=timed.times[FULL],
+        slim=timed.times[SLIM],
+        speedup=timed.speedup,
+        file_bytes=Pair(
+            **{which: bytes_of(file) if file else counted[which].weight_bytes for which, file in files.items()}
+        ),
+        memory=MemoryPair(**timed.memory) if timed.memory else None,
+        started=StartedPair(**timed.started),
+        energy=None if isinstance(timed.energy, str) else timed.energy,
+        conditions=timed.conditions,
+        remark=timed.remark,
+    )
+    missing = {} if timed.memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
+    missing |= {"energy": timed.energy} if isinstance(timed.energy, str) else {}
+    return found, [NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()]
+
+
+def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
+    return {
+        which: WorkerRequest(
+            run=bench.run.path,
+            which=which,
+            runtime=runtime.name,
+            file=runtime.file_in(model.exports),
+            threads=bench.threads,
+            device=bench.device,
+            setting=Setting(batch=bench.batch),
+        )
+        for which, model in bench.models.items()
+    }
+
+
+def _layers(
+    chosen: Sequence[Runtime], bench: _Bench
+) -> tuple[tuple[Peaks, ...], tuple[LayerTimes, ...], list[NotMeasured]]:
+    """The machine's peaks and the layers of full and slim in every runtime that shows them."""
+    inputs = inputs_of(bench.run, 1)
+    work = {which: work_of(model.load(), inputs) for which, model in bench.models.items()}
+    peaks: list[Peaks] = []
+    found: list[LayerTimes] = []
+    missing: list[NotMeasured] = []
+    for runtime in chosen:
+        if why := unseen(runtime.name, bench.device):
+            missing.append(NotMeasured(what=f"layers in {runtime.name}", why=why))
+            continue
+        peaks.append(measure_peaks(runtime.name, bench.device, bench.threads))
+        found += layer_times(
+            runtime.name,
+            {which: model.in_runtime(runtime) for which, model in bench.models.items()},
+            work,
+            inputs,
+            device=bench.device,
+            threads=bench.threads,
+            seconds=bench.seconds,
+            progress=bench.progress,
+        )
+    return tuple(peaks), tuple(found), missing
+
+
+def _questions(bench: _Bench) -> Questions:
+    assert bench.questions
+    return measure_questions(
+        {which: model.exports / ONNX.name() for which, model in bench.models.items()},
+        inputs_of(bench.run, bench.questions),
+        device=bench.device,
+        threads=bench.threads,
+        seconds=bench.seconds,
+        progress=bench.progress,
+    )
+
+
+def _left_out(chosen: Sequence[Runtime], device: str) -> list[NotMeasured]:
+    """What a reader may look for in the report, and why it is not there."""
+    blocked = obstacles(device)
+    others = [name for name, runtime in RUNTIMES.items() if runtime not in chosen]
+    reasons = dict.fromkeys(others, "not asked for")
+    reasons |= {name: f"{blocked[name].found}; {blocked[name].fix}" for name in others if name in blocked}
+    if device == "cuda":
+        reasons["CPU"] = "measured on the GPU; --device cpu"
+    else:
+        reasons["GPU"] = "--device cuda" if torch.cuda.is_available() else "this machine has no CUDA device"
+    return [NotMeasured(what=what, why=why) for what, why in reasons.items()]
+
+
+def _pairs(full: Mapping[str, int], slim: Mapping[str, int]) -> dict[str, Pair]:
+    return {name: Pair(full=full.get(name, 0), slim=slim.get(name, 0)) for name in {**full, **slim}}

@@ -1,0 +1,166 @@
+"""Which export to deploy on this machine: what each form costs in accuracy and gains in latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compressor.errors import InputError
+from compressor.files import bytes_of
+from compressor.progress import QUIET, Progress
+from compressor.run_folder import Run
+from compressor.values import Value
+from exporters.checks.parity import RECORD, Parity, read_record
+from exporters.export import EXPORTS, QDQ
+from exporters.graph.inputs import fitting, trimmed, with_text_length
+from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from profiles.machine.environment import Environment, environment
+from profiles.tables import Row, Table, size
+from profiles.timing.latency import Latency, Speedup, measure, speedup, summarise
+
+SECONDS = 4.0  # for each pair
+LEAST_TURNS = 3
+EAGER = "PyTorch"
+
+
+class Choice(Value):
+    """One way to run a model; ``parity`` is None for PyTorch, ``speedup`` against PyTorch, None for itself."""
+
+    name: str
+    bytes: int | None
+    parity: Parity | None
+    latency: Latency
+    speedup: Speedup | None
+
+
+class Choices(Value):
+    """What was timed on this machine's CPU at batch 1, each in turns with PyTorch.
+
+    ``recommended`` is the fastest that takes every text of the run's samples, PyTorch where none is clearly faster.
+    """
+
+    schema_version: int = 1
+    choices: tuple[Choice, ...]
+    recommended: str
+    environment: Environment
+
+
+def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
+    """Time every ONNX export of ``run`` that ONNX Runtime can run here, each in turns with the slim model in PyTorch.
+
+    Args:
+        run: with exports; graphs of one batch size other than 1, and those made for TensorRT, are left out.
+        progress: told about the timing, and of exports that cannot be read.
+
+    Returns:
+        None where there is no export to compare.
+    """
+    found = _comparable(run, progress)
+    if not found:
+        return None
+    pairs = {}
+    with TorchRunner(run.load_slim(), "cpu") as eager:
+        for path, parity in found.items():  # one session at a time: all of them together may not fit
+            sample = _one(run, parity)
+            try:
+                with OnnxRunner(path, threads=torch.get_num_threads()) as runner:
+                    pairs[path] = measure(
+                        {EAGER: eager.bind(sample), path.name: runner.bind(sample)},
+                        seconds=SECONDS,
+                        least_turns=LEAST_TURNS,
+                        progress=progress,
+                        label=f"timing {path.name}",
+                    )
+            except InputError as error:  # an export of another day, which somebody moved or cut
+                progress.say(f"{path.name} is not timed: {error.problems[0].found}")
+    if not pairs:
+        return None
+    together = summarise([taken for times in pairs.values() for taken in times[EAGER].samples_ms])
+    choices = [Choice(name=EAGER, bytes=None, parity=None, latency=together, speedup=None)]
+    choices += [
+        Choice(
+            name=path.name,
+            bytes=bytes_of(path),
+            parity=found[path],
+            latency=times[path.name],
+            speedup=speedup(times[EAGER], times[path.name]),
+        )
+        for path, times in pairs.items()
+    ]
+    candidates = [
+        choice
+        for choice in choices
+        if choice.speedup is None
+        or (choice.speedup.significant and choice.parity and _fitting(run, choice.parity).all())
+    ]
+    best = max(candidates, key=lambda choice: choice.speedup.ratio if choice.speedup else 1.0)
+    return Choices(
+        choices=tuple(choices), recommended=best.name, environment=environment("cpu", torch.get_num_threads())
+    )
+
+
+def choices_table(choices: Choices) -> Table:
+    """What each form costs and gains, the recommended one marked."""
+    rows = [(*_costs(choice), *_gains(choice)) for choice in choices.choices]
+    threads = choices.environment.threads
+    title = f"Which one to run here (batch 1, {threads} CPU thread{'s' * (threads > 1)})"
+    return Table(title, ("", "size", "max error", "agreement", "score", "p50 ms", "faster"), tuple(rows))
+
+
+def recommendation(choices: Choices) -> str:
+    """One sentence."""
+    best = next(choice for choice in choices.choices if choice.name == choices.recommended)
+    if best.speedup is None:
+        return f"Recommended on this machine's CPU: {EAGER}; no export that takes every text is clearly faster."
+    return f"Recommended on this machine's CPU: {best.name}, {best.speedup.verdict} than the slim model in {EAGER}."
+
+
+def _comparable(run: Run, progress: Progress) -> dict[Path, Parity]:
+    """The ONNX files that passed and take one of the run's samples by itself."""
+    found = {}
+    for record in sorted((run.path / EXPORTS).glob(f"model*.onnx{RECORD}")):
+        path = record.with_name(record.name.removesuffix(RECORD))
+        try:
+            parity = read_record(path)
+        except InputError as error:
+            progress.say(f"{path.name} is not timed: {error.problems[0].found}")
+            continue
+        alone = 1 in parity.batch_sizes and _fitting(run, parity).any()
+        if path.exists() and parity.status == "passed" and alone and QDQ not in path.name:
+            found[path] = parity
+    return found
+
+
+def _fitting(run: Run, parity: Parity) -> Tensor:
+    samples = run.samples()
+    return fitting(samples, _only_length(parity) or samples["input_ids"].shape[1])
+
+
+def _one(run: Run, parity: Parity) -> dict[str, Tensor]:
+    """The first sample whose text fits."""
+    number = int(_fitting(run, parity).int().argmax())
+    one = {name: rows[number : number + 1] for name, rows in run.samples().items()}
+    return trimmed(with_text_length(one, _only_length(parity)), run.manifest.dims.get("patch", 1))
+
+
+def _only_length(parity: Parity) -> int | None:
+    """Tokens of the texts that a graph of one text length takes; None of the others, tried with several."""
+    return parity.text_lengths[0] if len(parity.text_lengths) == 1 else None
+
+
+def _costs(choice: Choice) -> Row:
+    if choice.parity is None or choice.bytes is None:
+        return choice.name, "", "", "", ""
+    certificate = choice.parity.certificate
+    found = certificate.against_slim if certificate else choice.parity
+    error = "" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
+    agreement = "" if found.answer_agreement is None else f"{found.answer_agreement:.1%}"
+    change = f"{100 * certificate.metric.change:+.2f}" if certificate and certificate.metric else ""
+    return choice.name, size(choice.bytes), error, agreement, change
+
+
+def _gains(choice: Choice) -> Row:
+    faster = f"x{choice.speedup.ratio:.2f}" if choice.speedup else ""
+    return f"{choice.latency.p50_ms:.1f}", faster

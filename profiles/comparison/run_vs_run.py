@@ -1,0 +1,314 @@
+"""Several runs side by side: what each of them lost and gained, and whether they may be compared at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from compressor.errors import DasError, InputError, Problem, input_error
+from compressor.evaluation.evaluate import EveryAnswer, Score
+from compressor.evaluation.reference import answer_again
+from compressor.run_folder import Run, open_run
+from compressor.tasks import TASKS
+from compressor.values import Value
+from exporters.checks.parity import RECORD
+from profiles.analysis.answer_flips import FlipCount, counted
+from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport
+from profiles.comparison.profile_run import parity
+from profiles.machine.environment import Environment
+from profiles.reports.compression_report import REPORT, Costs
+from profiles.timing.latency import Speedup
+
+SCHEMA_VERSION = 1
+WIDTH = 9  # characters of a run's short name
+SEPARATORS = "-_. /"
+
+
+class Change(Value):
+    """Score of the slim model less the full one's, both in [0, 1].
+
+    ``margin`` is the half width of the 95 % interval of the mean difference, sample by sample; None where the run did
+    not keep the score of each sample, and for retrieval.
+    """
+
+    value: float
+    margin: float | None
+
+
+class Timed(Value):
+    """Median latency of full and slim in one runtime in milliseconds, their ratio, and their peak memory in bytes."""
+
+    full_ms: float
+    slim_ms: float
+    speedup: Speedup
+    memory: Pair | None
+
+
+class RunFigures(Value):
+    """What is known of one run; None where it was not measured yet.
+
+    Attributes:
+        name: short, different from the others'.
+        folder: as the user typed it.
+        checkpoint: file name of the full model's.
+        sizes: of what the models read, in words.
+        data: fingerprint of each split.
+        changed: answers that full and slim differ in.
+        batch: of the profile.
+        exports: what the comparison of each exported file said.
+    """
+
+    name: str
+    folder: str
+    family: str
+    task: str
+    strategy: str
+    recover: str
+    checkpoint: str
+    sha256: str
+    sizes: str
+    data: Mapping[str, str]
+    skipped: tuple[str, ...]
+    full: Score | None
+    slim: Score
+    change: Change | None
+    answer_agreement: float | None
+    changed: FlipCount | None
+    macs: Pair | None
+    parameters: Pair | None
+    weight_bytes: Pair | None
+    runtimes: Mapping[str, Timed]
+    batch: int | None
+    environment: Environment | None
+    exports: Mapping[str, str]
+
+
+class RunsReport(Value):
+    """Several runs side by side.
+
+    Attributes:
+        runs: in the order they were asked for.
+        one_full: all come of the same full model and were scored on the same data.
+        one_machine: all profiles were measured alike.
+        warnings: what makes the runs hard to compare.
+        not_measured: what is missing, and the command that fills it in.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    runs: tuple[RunFigures, ...]
+    one_full: bool
+    one_machine: bool
+    warnings: tuple[str, ...]
+    not_measured: tuple[NotMeasured, ...]
+
+
+def open_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs in ``folders``.
+
+    Raises:
+        InputError: naming every folder that holds none.
+    """
+    found: list[Run] = []
+    problems: list[Problem] = []
+    for folder in folders:
+        try:
+            found.append(open_run(folder))
+        except DasError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def ask_again(runs: Iterable[Run], progress: Any) -> list[Run]:
+    """Ask full and slim every question again in those ``runs`` that kept no answers; returns them.
+
+    Raises:
+        InputError: data or checkpoint of one of them are gone or have changed.
+    """
+    asked = [run for run in runs if _can_answer(run) and run.every_answer() is None]
+    for run in asked:
+        answer_again(run, progress)
+    return asked
+
+
+def compare(folders: Sequence[Path]) -> RunsReport:
+    """Gather what the runs in ``folders`` hold; nothing is measured and no model is loaded.
+
+    Raises:
+        InputError: a folder holds no run, or one whose profile is damaged.
+    """
+    opened = open_runs(folders)
+    names = short_names([run.path.name for run in opened])
+    runs = [_figures(*each) for each in zip(names, map(str, folders), opened, strict=True)]
+    answers, times = _of_answers(runs), _of_times([run for run in runs if run.environment])
+    return RunsReport(
+        runs=tuple(runs),
+        one_full=not answers,
+        one_machine=not times,
+        warnings=(*answers, *times),
+        not_measured=tuple(_missing(runs, opened)),
+    )
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """What tells the names apart, in at most 9 characters each; numbers where that is not enough."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)) if len(names) > 1 else ()
+    shared = "".join(letters[0] for letters in alike)
+    start = 1 + max(shared.rfind(mark) for mark in SEPARATORS)
+    short = [_shortened(name[start:] or name) for name in names]
+    return short if len(set(short)) == len(short) else [f"run {number}" for number in range(1, len(names) + 1)]
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= WIDTH else f"{name[: WIDTH // 2]}…{name[-(WIDTH // 2) :]}"
+
+
+def _figures(name: str, folder: str, run: Run) -> RunFigures:
+    made, profile, kept = run.manifest, _profile(run), run.every_answer() if _can_answer(run) else None
+    costs, full = _costs(run) or profile, made.results.full
+    return RunFigures(
+        name=name,
+        folder=folder,
+        family=made.family,
+        task=made.task,
+        strategy=made.strategy,
+        recover=str(made.settings.get("recover", "")),
+        checkpoint=Path(made.source.path).name,
+        sha256=made.source.sha256,
+        sizes=_sizes(made.dims),
+        data={split["name"]: split["fingerprint"] for split in made.data},
+        skipped=made.plan.layers,
+        full=full,
+        slim=made.results.slim,
+        change=_change(full, made.results.slim, None if TASKS[made.task].ranked else kept) if full else None,
+        answer_agreement=made.results.answer_agreement,
+        changed=counted(kept) if kept else None,
+        macs=costs.macs if costs else None,
+        parameters=costs.parameters if costs else None,
+        weight_bytes=costs.weight_bytes if isinstance(costs, Costs) else None,
+        runtimes=_runtimes(profile) if profile else {},
+        batch=profile.batch if profile else None,
+        environment=profile.environment if profile else None,
+        exports={file.removesuffix(RECORD): status for file, status in parity(run).items()},
+    )
+
+
+def _can_answer(run: Run) -> bool:
+    """Whether the full model has answers, and the data says what is right."""
+    return run.manifest.results.full is not None and not run.manifest.settings.get("calibration")
+
+
+def _sizes(dims: Mapping[str, Any]) -> str:
+    image = f"{dims['image_size']} px, " if "image_size" in dims else ""
+    return f"{image}{dims['text_length']} tokens"
+
+
+def _change(full: Score, slim: Score, kept: EveryAnswer | None) -> Change:
+    margin = None
+    if kept is not None and len(kept.expected) > 1:
+        each = kept.slim_scores.double() - kept.full_scores.double()
+        margin = 1.96 * float(each.std()) / math.sqrt(len(each))
+    return Change(value=slim.value - full.value, margin=margin)
+
+
+def _profile(run: Run) -> ProfileReport | None:
+    path = run.path / PROFILE
+    try:
+        return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
+    except (OSError, ValidationError) as error:
+        found = f"{path} cannot be read ({type(error).__name__})"
+        raise input_error(found, "a profile that das wrote", f"das profile {run.path}") from None
+
+
+def _costs(run: Run) -> Costs | None:
+    """Of the report; None where there is none yet, or one of another das."""
+    try:
+        return Costs.model_validate(json.loads((run.path / REPORT).read_bytes())["costs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _runtimes(profile: ProfileReport) -> dict[str, Timed]:
+    return {
+        each.name: Timed(
+            full_ms=each.full.p50_ms,
+            slim_ms=each.slim.p50_ms,
+            speedup=each.speedup,
+            memory=each.memory.peak if each.memory else None,
+        )
+        for each in profile.runtimes
+    }
+
+
+def _of_answers(runs: Sequence[RunFigures]) -> list[str]:
+    """Why scores and costs of the runs are not comparable."""
+    aspects: dict[str, Callable[[RunFigures], str]] = {
+        "task": lambda run: f"{run.task} of {run.family}",
+        "full checkpoint": lambda run: f"{run.checkpoint} {run.sha256[:8]}",
+        "sizes of the inputs": lambda run: run.sizes,
+    }
+    splits = dict.fromkeys(split for run in runs for split in run.data)
+    aspects |= {f"data ({split})": partial(_fingerprint, split) for split in splits}
+    return _differences(runs, aspects)
+
+
+def _fingerprint(split: str, run: RunFigures) -> str:
+    return run.data.get(split, "none")[:8]
+
+
+def _of_times(profiled: Sequence[RunFigures]) -> list[str]:
+    """Why latencies and memory of the profiles are not comparable."""
+    packages = dict.fromkeys(name for run in profiled if run.environment for name in run.environment.versions)
+    aspects: dict[str, Callable[[RunFigures], str]] = {"machine of the profiles": _machine}
+    aspects |= {f"{package} in the profiles": partial(_version, package) for package in packages}
+    return _differences(profiled, aspects)
+
+
+def _machine(run: RunFigures) -> str:
+    place = run.environment
+    assert place is not None
+    return f"{place.processor}, {place.cores} cores, {place.threads} threads, {place.device}, batch {run.batch}"
+
+
+def _version(package: str, run: RunFigures) -> str:
+    assert run.environment is not None
+    return run.environment.versions.get(package, "none")
+
+
+def _differences(runs: Sequence[RunFigures], aspects: Mapping[str, Callable[[RunFigures], str]]) -> list[str]:
+    """A sentence for each aspect that the runs do not share."""
+    sentences = []
+    for what, value in aspects.items():
+        groups: dict[str, list[str]] = {}
+        for run in runs:
+            groups.setdefault(value(run), []).append(run.name)
+        if len(groups) > 1:
+            found = "; ".join(f"{value} ({', '.join(names)})" for value, names in groups.items())
+            sentences.append(f"not comparable, {what}: {found}")
+    return sentences
+
+
+def _missing(runs: Sequence[RunFigures], opened: Sequence[Run]) -> Iterable[NotMeasured]:
+    """What a reader may look for in the tables, and the command that fills it in."""
+    runtimes = dict.fromkeys(name for run in runs for name in run.runtimes)
+    silent = [run for run, at in zip(runs, opened, strict=True) if _can_answer(at) and run.changed is None]
+    if silent:
+        asked = f"das compare {' '.join(run.folder for run in silent)} --answers"
+        yield NotMeasured(what=f"{', '.join(run.name for run in silent)}, answers lost and gained", why=asked)
+    for run in runs:
+        if run.environment is None:
+            costs = "" if run.macs else "MACs, "
+            yield NotMeasured(what=f"{run.name}, {costs}latency and memory", why=f"das profile {run.folder}")
+        elif absent := [name for name in runtimes if name not in run.runtimes]:
+            asked = " ".join(f"--runtime {name}" for name in runtimes)
+            yield NotMeasured(what=f"{run.name}, {', '.join(absent)}", why=f"das profile {run.folder} {asked}")
+        if not run.exports:
+            yield NotMeasured(what=f"{run.name}, exports", why=f"das export {run.folder} --onnx")

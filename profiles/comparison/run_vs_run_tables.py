@@ -1,0 +1,211 @@
+"""Several runs side by side, as tables and sentences of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from compressor.models.plan import summarise
+from profiles.comparison.full_vs_slim import Pair
+from profiles.comparison.run_vs_run import RunFigures, RunsReport, Timed
+from profiles.reports.markdown import bullets, markdown_table
+from profiles.tables import PREFIXES, Table
+
+AT_ONCE = 5  # runs in one table
+BEST, NONE, NOT_YET = "*", "-", "not yet"
+STATUS = {"passed": "passed", "failed": "failed", "not verified": "not run"}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One row of a table.
+
+    Attributes:
+        name: of the row.
+        value: of a run; None where there is none.
+        show: a value as text.
+        full: of the full model, as text.
+        best: picks the value that is marked; None marks nothing.
+        missing: stands where there is no value.
+    """
+
+    name: str
+    value: Callable[[RunFigures], Any]
+    show: Callable[[Any], str] = str
+    full: str = ""
+    best: Callable[[Iterable[Any]], Any] | None = None
+    missing: str = NONE
+
+    def cells(self, runs: Sequence[RunFigures], marked: bool) -> list[str]:
+        """The row's text for each run; the best of several is marked."""
+        values = [self.value(run) for run in runs]
+        there = [value for value in values if value is not None]
+        best = self.best(there) if self.best and marked and len(set(there)) > 1 else None
+        return [
+            self.missing if value is None else self.show(value) + BEST * (best is not None and value == best)
+            for value in values
+        ]
+
+
+def compare_tables(report: RunsReport) -> tuple[Table, ...]:
+    """Answers, costs, latency in each runtime and exports, a column for each run, at most five in one table.
+
+    The first column is the full model, where all runs have the same.
+    """
+    runs, metric = report.runs, report.runs[0].slim.metric
+    timed = dict.fromkeys(name for run in runs for name in run.runtimes)
+    batch = next((run.batch for run in runs if run.batch), 1)
+    sections = [
+        (metric if report.one_full else "Score", _answer_lines(runs[0]), report.one_full),
+        ("What it costs (1 MAC = 2 FLOPs)", _cost_lines(runs), report.one_full),
+        *(
+            (f"Latency in {name}, batch {batch}", _time_lines(runs, name), report.one_full and report.one_machine)
+            for name in timed
+        ),
+        ("Exports", _export_lines(runs), False),
+    ]
+    return tuple(
+        table for title, lines, marked in sections for table in _tables(title, lines, marked, report) if table.rows
+    )
+
+
+def _tables(title: str, lines: Sequence[_Line], marked: bool, report: RunsReport) -> Iterable[Table]:
+    runs = report.runs
+    measured = [line for line in lines if any(line.value(run) is not None for run in runs)]
+    cells = [line.cells(runs, marked) for line in measured]
+    for start in range(0, len(runs), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        header = ("", *(("full",) if report.one_full else ()), *(run.name for run in runs[part]))
+        rows = (
+            (line.name, *((line.full,) if report.one_full else ()), *row[part])
+            for line, row in zip(measured, cells, strict=True)
+        )
+        yield Table(title, header, tuple(rows))
+
+
+def _answer_lines(first: RunFigures) -> list[_Line]:
+    """Scores in per cent; the full model's are those of any run."""
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.2f}"
+
+    def points(value: float) -> str:
+        return f"{100 * value:+.2f}"
+
+    full = (percent(first.full.value), percent(first.full.margin)) if first.full else ("", "")
+    return [
+        _Line("layers skipped", lambda run: len(run.skipped), full="0"),
+        _Line("score, %", lambda run: run.slim.value, percent, full[0]),
+        _Line("  ± 95 %", lambda run: run.slim.margin, percent, full[1]),
+        _Line("change, points", lambda run: run.change and run.change.value, points),
+        _Line("  ± 95 %, paired", lambda run: run.change and run.change.margin, percent),
+        _Line("same answers, %", lambda run: run.answer_agreement, percent),
+        _Line("answers lost", lambda run: run.changed and run.changed.lost, "{:,}".format),
+        _Line("answers gained", lambda run: run.changed and run.changed.gained, "{:,}".format),
+    ]
+
+
+def _cost_lines(runs: Sequence[RunFigures]) -> list[_Line]:
+    def lines(noun: str, unit: str, pair: Callable[[RunFigures], Pair | None], best: Any) -> list[_Line]:
+        found = [each for run in runs if (each := pair(run))]
+        largest = max((each.full for each in found), default=0)
+        one, prefix = next((entry for entry in PREFIXES if largest >= entry[0]), (1, ""))
+
+        def show(value: int) -> str:
+            return f"{value / one:.2f}"
+
+        def share(run: RunFigures) -> float | None:
+            each = pair(run)
+            return each.slim / each.full if each else None
+
+        full = show(found[0].full) if found else ""
+        named = f"{noun}, {prefix}{unit}" if prefix or unit else noun
+        slim = _Line(named, lambda run: getattr(pair(run), "slim", None), show, full, best, NOT_YET)
+        return [slim, _Line("  of full, %", share, lambda value: f"{100 * value:.1f}", missing=NOT_YET)]
+
+    return [
+        *lines("MACs", "", lambda run: run.macs, min),
+        *lines("parameters", "", lambda run: run.parameters, None),
+        *lines("weights", "B", lambda run: run.weight_bytes, None),
+    ]
+
+
+def _time_lines(runs: Sequence[RunFigures], runtime: str) -> list[_Line]:
+    """Medians; full was timed in turns with each slim model, so its column says from where to where."""
+
+    def of(run: RunFigures) -> Timed | None:
+        return run.runtimes.get(runtime)
+
+    def speedup(run: RunFigures, bound: str) -> float | None:
+        timed = of(run)
+        return getattr(timed.speedup, bound) if timed else None
+
+    def memory(run: RunFigures) -> int | None:
+        timed = of(run)
+        return timed.memory.slim if timed and timed.memory else None
+
+    timed = [each for run in runs if (each := of(run))]
+    peaks = [each.memory.full for each in timed if each.memory]
+    return [
+        _Line(
+            "median, ms",
+            lambda run: getattr(of(run), "slim_ms", None),
+            _figure,
+            _range([each.full_ms for each in timed], _figure),
+            missing=NOT_YET,
+        ),
+        _Line("speed-up", partial(speedup, bound="ratio"), "{:.2f}x".format, best=max, missing=NOT_YET),
+        _Line("  95 % from", partial(speedup, bound="low"), "{:.2f}x".format, missing=NOT_YET),
+        _Line("  to", partial(speedup, bound="high"), "{:.2f}x".format, missing=NOT_YET),
+        _Line("peak memory, MB", memory, _megabytes, _range(peaks, _megabytes), min, NOT_YET),
+    ]
+
+
+def _range(values: Sequence[float], show: Callable[[Any], str]) -> str:
+    ends = dict.fromkeys(show(value) for value in (min(values), max(values))) if values else {}
+    return "-".join(ends)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value / 1e6:,.0f}"
+
+
+def _export_lines(runs: Sequence[RunFigures]) -> list[_Line]:
+    files = dict.fromkeys(file for run in runs for file in run.exports)
+
+    def status(run: RunFigures, file: str) -> str | None:
+        return STATUS.get(run.exports.get(file, ""))
+
+    return [_Line(file.removeprefix("model."), partial(status, file=file)) for file in files]
+
+
+def legend(report: RunsReport) -> tuple[str, ...]:
+    """Each run in a line: its folder, what was skipped and how."""
+    return tuple(
+        f"{run.name}: {run.folder}, without {summarise(run.skipped)} ({run.strategy}, recover {run.recover})"
+        for run in report.runs
+    )
+
+
+def footnotes(report: RunsReport) -> tuple[str, ...]:
+    """What makes the runs hard to compare, what marks mean, and what is missing."""
+    marks = any(cell.endswith(BEST) for table in compare_tables(report) for row in table.rows for cell in row[1:])
+    return (
+        *report.warnings,
+        *((f"{BEST} best of its row",) if marks else ()),
+        *(f"{NOT_YET}: {entry.what}: {entry.why}" for entry in report.not_measured),
+    )
+
+
+def compare_markdown(report: RunsReport) -> str:
+    """Everything as a Markdown section."""
+    parts = [f"## {len(report.runs)} runs side by side", bullets(legend(report))]
+    for table in compare_tables(report):
+        parts += [f"### {table.title}", markdown_table(table.header, table.rows)]
+    return "\n\n".join((*parts, bullets(footnotes(report)))).rstrip() + "\n"

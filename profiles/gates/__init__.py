@@ -1,0 +1,1 @@
+"""Claims, baselines and budgets that fail a pipeline."""

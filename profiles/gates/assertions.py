@@ -1,0 +1,137 @@
+"""Claims about a profile that a script can insist on: ``speedup>=1.3,p99_ms<=40,drop<=1,parity=pass``.
+
+``speedup`` is how many times faster slim is than full. ``macs``, ``parameters``, ``file`` and ``memory`` are slim over
+full, so 0.8 is four fifths. ``p50_ms``, ``p90_ms``, ``p99_ms`` and ``throughput`` (samples per second) are slim's own.
+``drop`` is what slim loses of the task's score on the evaluation split, in points, below 0 where it gains;
+``agreement`` is how many answers there are the same, in percent. What is measured in runtimes must hold in each of them
+(``speedup``), or in one (``speedup:onnxruntime``).
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from compressor.errors import Problem, UsageError
+from compressor.run_folder import Manifest
+from profiles.comparison.full_vs_slim import Pair, ProfileReport, RuntimeProfile
+
+STATIC, SCORES, PARITY = ("macs", "parameters"), ("drop", "agreement"), "parity"
+TIMES = ("p50_ms", "p90_ms", "p99_ms", "throughput")  # fields of a Latency
+BY_RUNTIME = ("speedup", *TIMES, "file", "memory")
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+PASSED = "passed"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``name`` stands in ``comparison`` to ``bound``; ``text`` is how the user put it."""
+
+    name: str
+    comparison: str
+    bound: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value that can be claimed, None when there is none, and a clause about it."""
+
+    name: str
+    value: float | None
+    words: str
+
+
+def parse(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
+    """Read comma-separated claims; ``runtimes`` are those that a claim may name.
+
+    Raises:
+        UsageError: naming every claim that cannot be read.
+    """
+    by_runtime = [f"{name}:{runtime}" for name in BY_RUNTIME for runtime in runtimes]
+    names = [*STATIC, *SCORES, *BY_RUNTIME, *by_runtime]
+    pattern = re.compile(rf"({'|'.join(names)})\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
+    claims, problems = [], []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if re.fullmatch(r"parity\s*=\s*pass", part):
+            claims.append(Claim(PARITY, ">=", 1, part))
+        elif match := pattern.fullmatch(part):
+            claims.append(Claim(match[1], match[2], float(match[3]), part))
+        else:
+            expected = f"parity=pass, or NAME>=NUMBER (also <=, >, <) with a NAME of: {', '.join(names)}"
+            problems.append(Problem(f"the claim {part!r}", expected, '--assert "speedup>=1.3,parity=pass"'))
+    if problems:
+        raise UsageError(*problems)
+    return tuple(claims)
+
+
+def measured(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured, ...]:
+    """What claims about costs and exports are held against; a quantity of several runtimes once for each.
+
+    Args:
+        report: the profile.
+        parity: status of each export's parity record, by file name.
+    """
+    found = [_share("macs", report.macs), _share("parameters", report.parameters), _parity(parity)]
+    return (*found, *(entry for runtime in report.runtimes for entry in _in_runtime(runtime)))
+
+
+def scored(run: Manifest) -> tuple[Measured, ...]:
+    """What claims about the answers of a run's slim model are held against, as the compression measured them."""
+    results, same = run.results, run.results.answer_agreement
+    agreement = Measured("agreement", None, "not measured: the full model had no trained head")
+    if same is not None:
+        agreement = Measured("agreement", 100 * same, f"{same:.2%} of the answers on the evaluation split are the same")
+    if run.settings.get("calibration"):
+        return Measured("drop", None, "not measured: the run was calibrated on inputs without answers"), agreement
+    if results.full is None:
+        return Measured("drop", None, "not measured: the full model had no trained head"), agreement
+    drop = 100 * (results.full.value - results.slim.value)
+    words = (
+        f"{results.slim.metric} {100 * results.full.value:.2f} of full, {100 * results.slim.value:.2f} of slim, "
+        f"{drop:.2f} points lost on {results.slim.samples} samples (margin of slim ± {100 * results.slim.margin:.2f})"
+    )
+    return Measured("drop", drop, words), agreement
+
+
+def failures(claims: Iterable[Claim], found: Sequence[Measured]) -> tuple[Problem, ...]:
+    """Hold every claim against everything of its name: all that do not hold, or were not measured."""
+    return tuple(
+        Problem(f"{entry.name}: {entry.words}", claim.text, "see the report; skip other layers, or claim less")
+        for claim in claims
+        for entry in found
+        if claim.name in (entry.name, entry.name.partition(":")[0])
+        and (entry.value is None or not COMPARISONS[claim.comparison](entry.value, claim.bound))
+    )
+
+
+def _in_runtime(runtime: RuntimeProfile) -> tuple[Measured, ...]:
+    slim = runtime.slim
+    words = f"p50 {slim.p50_ms:.2f}, p90 {slim.p90_ms:.2f}, p99 {slim.p99_ms:.2f} ms of slim in {slim.n} calls"
+    words += f", {slim.throughput:.2f} samples/s"
+    return (
+        Measured(f"speedup:{runtime.name}", runtime.speedup.ratio, runtime.speedup.verdict),
+        *(Measured(f"{name}:{runtime.name}", getattr(slim, name), words) for name in TIMES),
+        _share(f"file:{runtime.name}", runtime.file_bytes),
+        _share(f"memory:{runtime.name}", runtime.memory.peak if runtime.memory else None),
+    )
+
+
+def _share(name: str, pair: Pair | None) -> Measured:
+    if pair is None:
+        return Measured(name, None, "not measured")
+    return Measured(name, pair.slim / pair.full, f"slim over full is {pair.slim / pair.full:.3f}")
+
+
+def _parity(records: Mapping[str, str]) -> Measured:
+    if not records:
+        return Measured(PARITY, None, "nothing was exported and compared yet (das export --onnx)")
+    words = ", ".join(f"{name} {status}" for name, status in records.items() if status != PASSED)
+    return Measured(PARITY, float(not words), words or "every export passed")

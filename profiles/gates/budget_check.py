@@ -1,0 +1,108 @@
+"""Whether a run keeps to its budget, measured on what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from compressor.errors import CheckFailed, Problem
+from compressor.evaluation.evaluate import Score
+from compressor.models.plan import summarise
+from compressor.progress import QUIET, Progress
+from compressor.run_folder import Run
+from compressor.search.budgets import DROP, KINDS, Amount, BudgetResult
+from profiles.comparison.full_vs_slim import Pair, ProfileReport
+from profiles.comparison.profile_run import profile, save
+from profiles.tables import Table
+
+SECONDS = 10.0
+BUDGET_RUNTIMES = {"onnx": "onnxruntime", "torch": "torch"}
+"""The runtime of a profile for each that a budget may name."""
+
+
+def measure_budget(run: Run, progress: Progress = QUIET) -> None:
+    """Time full and slim in turns on the runtime of a latency budget, and keep that as the run's profile.
+
+    Raises:
+        CheckFailed: an ONNX file that was made on the way does not answer as its model does.
+        EnvironmentProblem: as :func:`profiles.comparison.profile_run.profile`.
+    """
+    result = run.manifest.budget
+    if result is None or result.budget.runtime is None:
+        return
+    device, runtime = run.manifest.device.partition(":")[0], BUDGET_RUNTIMES[result.budget.runtime]
+    save(run, profile(run, runtimes=[runtime], seconds=SECONDS, device=device, progress=progress))
+
+
+def with_measured(
+    result: BudgetResult | None, macs: Pair, parameters: Pair, profiled: ProfileReport | None
+) -> BudgetResult | None:
+    """A run's budget with what was measured: MACs counted on the traced graphs, parameters, or times of the profile."""
+    if result is None or result.measured:
+        return result
+    found: Mapping[str, Callable[[], Amount | None]] = {
+        "macs": lambda: Amount(full=macs.full, slim=macs.slim),
+        "params": lambda: Amount(full=parameters.full, slim=parameters.slim),
+        "latency": lambda: _times(result, profiled),
+    }
+    return result.model_copy(update={"measured": found[result.budget.kind]()})
+
+
+def _times(result: BudgetResult, profiled: ProfileReport | None) -> Amount | None:
+    """Of the budget's runtime, at its quantile; None where a later profile has left it out."""
+    budget = result.budget
+    if profiled is None or profiled.batch != 1:
+        return None
+    times = (entry for entry in profiled.runtimes if entry.name == BUDGET_RUNTIMES[str(budget.runtime)])
+    quantile = f"{budget.at}_ms"
+    return next((Amount(full=getattr(e.full, quantile), slim=getattr(e.slim, quantile)) for e in times), None)
+
+
+def budget_sentence(result: BudgetResult, full: Score | None, slim: Score) -> str:
+    """The budget, what the search predicted, and what was measured."""
+    budget, noun = result.budget, KINDS[result.budget.kind].noun
+    predicted = budget.text(budget.used(result.predicted))
+    measured = budget.text(budget.used(result.measured)) if result.measured else "not measured yet (das profile)"
+    if budget.kind == DROP and full:
+        there = 100 * (full.value - slim.value)
+        count = f"{len(result.tries)} model{'s' * (len(result.tries) != 1)} tried"
+        return (
+            f"Budget {budget}: {measured} points lost on the held-out samples ({predicted} before the recovery), "
+            f"{there:.2f} on the evaluation split; {count}."
+        )
+    return f"Budget {budget}: {noun} predicted {predicted}, measured {measured}."
+
+
+def tries_table(result: BudgetResult) -> Table:
+    """Every model that was tried for a drop."""
+    rows = (
+        (
+            summarise(entry.layers),
+            f"{entry.macs:.3f}x",
+            f"{entry.predicted:+.2f}",
+            f"{entry.measured:+.2f}",
+            "holds" if entry.holds else "too much",
+        )
+        for entry in result.tries
+    )
+    header = ("without", "MACs", "lost, predicted", "after recovery", "")
+    return Table("Tried on the held-out samples, in points", header, tuple(rows))
+
+
+def check_budget(result: BudgetResult | None, run: Run) -> None:
+    """Hold a finished run against its budget.
+
+    Raises:
+        CheckFailed: what was measured is more; the run is kept.
+    """
+    if result is None or result.measured is None or result.budget.holds(result.measured):
+        return
+    budget, used = result.budget, result.budget.used(result.measured)
+    tighter = budget.model_copy(update={"limit": budget.limit * budget.limit / used})
+    raise CheckFailed(
+        Problem(
+            f"{budget}: predicted {budget.text(budget.used(result.predicted))}, measured {budget.text(used)}; "
+            f"the run is kept in {run.path}",
+            f"at most {budget.text(budget.limit)} {KINDS[budget.kind].noun}",
+            f"das compress --from {run.path} {tighter}",
+        )
+    )

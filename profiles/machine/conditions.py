@@ -1,0 +1,119 @@
+"""What else the machine did while something was timed: other load, stolen time, clocks, temperature."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from compressor.values import Value
+
+BUSY = 0.05  # of all cores' time; more than that in other hands is said
+CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+
+
+class Conditions(Value):
+    """The machine during a measurement of ``seconds``.
+
+    ``others`` is the share of all cores' time that other processes used, ``stolen`` what the host of a virtual machine
+    gave to its other guests. ``clock_mhz`` and ``temperature_c`` are the CPU's before and after; ``gpu`` is what
+    nvidia-smi says of clocks, temperature and power after it. None where the machine does not tell.
+    """
+
+    seconds: float
+    others: float
+    stolen: float
+    clock_mhz: tuple[float, float] | None
+    temperature_c: tuple[float, float] | None
+    governor: str | None
+    gpu: str | None
+
+    @property
+    def remark(self) -> str:
+        """What a reader of the times must know; empty on a quiet machine."""
+        found = {"other processes used": self.others, "the host took": self.stolen}
+        busy = [f"{what} {share:.0%} of the CPU time" for what, share in found.items() if share > BUSY]
+        return " and ".join(busy)
+
+
+@contextmanager
+def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditions]]:
+    """Look at the machine before and after a block; the list that is given holds the conditions when it is over.
+
+    Args:
+        processes: the numbers of those that are measured: their CPU time is not that of others.
+        gpu: whether to ask nvidia-smi, too.
+    """
+    measured = [psutil.Process(number) for number in (*processes, psutil.Process().pid)]
+    found: list[Conditions] = []
+    started, before, own = time.monotonic(), psutil.cpu_times(), _seconds_of(measured)
+    clock, temperature = _clock(), _temperature()
+    yield found
+    after, own = psutil.cpu_times(), _seconds_of(measured) - own
+    idle = sum(getattr(after, name, 0.0) - getattr(before, name, 0.0) for name in ("idle", "iowait"))
+    stolen = getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)
+    total = max(_total(after) - _total(before), 1e-9)
+    found.append(
+        Conditions(
+            seconds=time.monotonic() - started,
+            others=max(0.0, (total - idle - stolen - own) / total),
+            stolen=max(0.0, stolen / total),
+            clock_mhz=_both(clock, _clock()),
+            temperature_c=_both(temperature, _temperature()),
+            governor=_read(CPUFREQ / "scaling_governor"),
+            gpu=_gpu() if gpu else None,
+        )
+    )
+
+
+def _seconds_of(processes: Iterable[psutil.Process]) -> float:
+    """CPU time of processes that are there; one that died counts for nothing."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _total(times: object) -> float:
+    """All time there was; guests' time is part of users'."""
+    fields = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+    return float(sum(getattr(times, name, 0.0) for name in fields))
+
+
+def _clock() -> float | None:
+    with suppress(Exception):  # psutil raises what the platform's files raise
+        found = psutil.cpu_freq()
+        return float(found.current) if found and found.current else None
+    return None
+
+
+def _temperature() -> float | None:
+    with suppress(Exception):  # not on every platform, and not in a virtual machine
+        readings = [entry.current for entries in psutil.sensors_temperatures().values() for entry in entries]
+        return float(max(readings)) if readings else None
+    return None
+
+
+def _both(before: float | None, after: float | None) -> tuple[float, float] | None:
+    return None if before is None or after is None else (before, after)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _gpu() -> str | None:
+    fields = "name,clocks.sm,clocks.mem,temperature.gpu,power.draw,utilization.gpu"
+    with suppress(OSError, subprocess.SubprocessError):
+        asked = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return None

@@ -1,0 +1,61 @@
+"""Where a profile was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+
+from compressor.run_folder import versions
+from compressor.values import Value
+
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "onnx", "fvcore")
+
+
+class Environment(Value):
+    """The machine and its software; ``load`` is the one-minute load average before the measurement began.
+
+    ``affinity`` are the numbers of the cores that the process may use, empty where the platform does not tell.
+    """
+
+    device: str
+    machine: str
+    processor: str
+    cores: int
+    threads: int
+    load: float
+    affinity: tuple[int, ...] = ()
+    versions: dict[str, str]
+
+
+def environment(device: str, threads: int) -> Environment:
+    """Describe this machine; ``device`` is "cpu" or "cuda", ``threads`` how many CPU threads the runtimes may use."""
+    installed = versions()
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return Environment(
+        device=f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "cpu",
+        machine=f"{platform.machine()} {platform.system()}",
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        threads=threads,
+        load=psutil.getloadavg()[0],
+        affinity=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (),
+        versions=installed,
+    )
+
+
+def _processor() -> str:
+    """The CPU's name, which Linux tells in /proc alone."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -1,0 +1,107 @@
+"""Memory that one model needs in one runtime, watched from inside the process that runs it alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import threading
+from collections.abc import Callable, Iterator
+
+import psutil
+import torch
+
+from compressor.values import Value
+
+CALLS = 3
+INTERVAL_SECONDS = 0.002
+
+
+class Memory(Value):
+    """Resident memory of a process in bytes, and what PyTorch took on the GPU.
+
+    ``before`` is the interpreter with its libraries, ``loaded`` with the model and its inputs, what loading left behind
+    given back, ``peak`` the most while the model runs, sampled every 2 ms. ``gpu_allocated``, ``gpu_reserved`` and
+    ``gpu_process`` (NVML: all that the process holds there) are None where they cannot be read.
+    """
+
+    before: int
+    loaded: int | None = None
+    peak: int
+    gpu_allocated: int | None = None
+    gpu_reserved: int | None = None
+    gpu_process: int | None = None
+
+    @property
+    def activations(self) -> int | None:
+        """What running takes on top of what is loaded."""
+        return None if self.loaded is None else max(0, self.peak - self.loaded)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory, each page once, mapped files included."""
+    return psutil.Process().memory_info().rss
+
+
+def watch_calls(call: Callable[[], object], before: int, gpu: bool) -> Memory:
+    """Run ``call`` a few times and watch this process.
+
+    Args:
+        call: executes the model.
+        before: resident bytes before the model was loaded.
+        gpu: whether PyTorch's counters see what it takes on the GPU.
+    """
+    _give_back_what_loading_took()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    with _watch() as seen:
+        for _ in range(CALLS):
+            call()
+    return Memory(before=before, loaded=seen[0], peak=max(seen), **(_gpu() if gpu else {}))
+
+
+def _give_back_what_loading_took() -> None:
+    gc.collect()
+    # glibc keeps freed memory; without its malloc_trim the checkpoint that was read would count as the model's.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextlib.contextmanager
+def _watch() -> Iterator[list[int]]:
+    """Sample the resident size while the block runs; the list has at least the sizes at its start and its end."""
+    seen, done = [resident()], threading.Event()
+
+    def sample() -> None:
+        while not done.wait(INTERVAL_SECONDS):
+            seen.append(resident())
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+        seen.append(resident())
+
+
+def _gpu() -> dict[str, int | None]:
+    return {
+        "gpu_allocated": torch.cuda.max_memory_allocated(),
+        "gpu_reserved": torch.cuda.max_memory_reserved(),
+        "gpu_process": _of_this_process(),
+    }
+
+
+def _of_this_process() -> int | None:
+    """What NVML says this process holds on the first GPU."""
+    try:
+        import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        pynvml.nvmlInit()
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))
+    except Exception:  # not installed, or one of NVML's own errors
+        return None
+    own = psutil.Process().pid
+    return next((int(entry.usedGpuMemory) for entry in running if entry.pid == own and entry.usedGpuMemory), None)

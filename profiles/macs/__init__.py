@@ -1,0 +1,1 @@
+"""Multiply-adds: traced, executed, by formula."""

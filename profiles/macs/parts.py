@@ -1,0 +1,43 @@
+"""The parts a model's costs are broken down into: its pools, and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compressor.families import FAMILIES
+from compressor.models.adapters import Adapter
+from compressor.models.steps import StepModel, steps_of
+
+PROLOGUE, BRIDGES, HEAD = "prologue", "bridges", "head"
+PARALLEL, SKIP = "parallel-adapters", "skip-adapters"
+
+
+def by_part(model: StepModel, amount: Callable[[str], int]) -> dict[str, int]:
+    """Sum what ``amount`` says of each module, a name as in ``named_modules``, over the parts of the model.
+
+    A parallel adapter counts for itself, not for the pool of the layer it sits in. Every part is a key, in the order
+    the model runs, also when it is empty.
+    """
+    pools = (pool.name for pool in FAMILIES[model.family].pools)
+    totals = dict.fromkeys((PROLOGUE, *pools, BRIDGES, PARALLEL, SKIP, HEAD), 0)
+    totals[PROLOGUE] = amount("prologue")
+    for step in steps_of(model.rounds):
+        block = f"blocks.{step.name}"
+        modules = model.blocks[step.name].named_modules(prefix=block)
+        beside = 0 if step.skipped else sum(amount(name) for name, module in modules if isinstance(module, Adapter))
+        totals[PARALLEL] += beside
+        totals[SKIP if step.skipped else step.pool or BRIDGES] += amount(block) - beside
+    totals[SKIP] += amount("skips")
+    totals[HEAD] = amount("epilogue")
+    return totals
+
+
+def parameters(model: StepModel) -> dict[str, int]:
+    """Number of parameters by part."""
+    return by_part(model, lambda name: sum(p.numel() for p in model.get_submodule(name).parameters()))
+
+
+def without_idle(model: StepModel) -> StepModel:
+    """Take away the skip adapters that a checkpoint brought along: the full model does not call them."""
+    model.skips.clear()
+    return model

@@ -1,0 +1,1 @@
+"""Reports as values, Markdown and HTML."""

@@ -1,0 +1,119 @@
+"""The report of a run as one page: no script, and nothing that is fetched from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from compressor.run_folder import Run, cannot_write
+from profiles.analysis.answer_flips import flips_sentence
+from profiles.analysis.pareto import ParetoReport, pareto
+from profiles.gates.budget_check import budget_sentence, tries_table
+from profiles.reports import page
+from profiles.reports.compression_report import (
+    REPORT,
+    CompressionReport,
+    accuracy_table,
+    costs_table,
+    counted,
+    exports_table,
+    sentences,
+)
+from profiles.reports.plots import DARK, LIGHT
+from profiles.tables import latency_tables, verdicts
+
+PAGE = "report.html"
+TEMPLATES, TEMPLATE = "templates", "report.html"
+MISSING: Mapping[str, tuple[str, str]] = {
+    "full": (
+        "The full model had no trained head, so there is no score to compare with.",
+        "das compress without --adapt",
+    ),
+    "flips": ("Which answers changed is not known.", "das compare RUN --answers"),
+    "profile": ("Latency and memory were not measured.", "das profile RUN"),
+    "layers": ("Milliseconds of single layers were not measured.", "das profile RUN --layers"),
+    "search": ("No search chose these layers: they were named by hand.", "das compress CHECKPOINT --skip N"),
+    "scores": ("The search left no scores of single layers to compare.", "das compress CHECKPOINT --skip N"),
+    "front": ("Without a search there are no other budgets to choose from.", "das compress CHECKPOINT --skip N"),
+    "exports": ("Nothing was exported.", "das export RUN --onnx --trt"),
+}
+"""What is said in place of a part whose values a run does not have, and the command that makes them."""
+
+
+def report_html(
+    report: CompressionReport, log: Sequence[Mapping[str, Any]] = (), front: ParetoReport | None = None
+) -> str:
+    """The report as one page of HTML; what is missing is named with the command that makes it.
+
+    Args:
+        report: of the run.
+        log: every subset that its search scored, as :meth:`Run.search_log` has them.
+        front: of its search; None without one.
+    """
+    profile, flips = report.profile, report.flips
+    values = {
+        "report": report,
+        "light": LIGHT,
+        "dark": DARK,
+        "missing": MISSING,
+        "source": REPORT,
+        "heading": page.heading(report),
+        "sentences": sentences(report),
+        "headlines": page.headlines(report),
+        "pools": page.pools(report),
+        "states": page.STATES,
+        "accuracy": accuracy_table(report),
+        "flips": flips,
+        "flips_sentence": flips_sentence(flips) if flips else "",
+        "flip_types": page.flip_types(flips) if flips else {},
+        "verdicts": verdicts(profile) if profile else (),
+        "latencies": latency_tables(profile) if profile else (),
+        "latency_plots": page.latency_plots(profile) if profile else (),
+        "costs": costs_table(report),
+        "counted": counted(report),
+        "layer_costs": page.layer_costs(report),
+        "layers_timed": bool(profile and profile.layers),
+        "choice": page.choice_plot(report, log),
+        "choice_table": page.choice_table(report),
+        "front": page.front_plot(front) if front else None,
+        "front_table": page.front_table(front) if front else None,
+        "exports": exports_table(report) if report.exports else None,
+        "tries": tries_table(report.budget) if report.budget and report.budget.tries else None,
+        "budget": budget_sentence(report.budget, report.full, report.slim) if report.budget else "",
+        "facts": page.facts(report),
+        "settings": page.settings_table(report),
+    }
+    return _environment().get_template(TEMPLATE).render(values)
+
+
+def run_html(run: Run, report: CompressionReport) -> str:
+    """The page of a run, with what its folder says of the search.
+
+    Raises:
+        InputError: a file of the search is damaged.
+    """
+    return report_html(report, run.search_log(), pareto(run) if run.search_record() else None)
+
+
+def save_html(run: Run, report: CompressionReport) -> None:
+    """Write report.html into the run, whole or not at all.
+
+    Raises:
+        InputError: a file of the search is damaged.
+        EnvironmentProblem: the folder cannot be written.
+    """
+    text, temporary = run_html(run, report), run.path / f".{PAGE}.tmp"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(run.path / PAGE)
+    except OSError as error:
+        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("profiles.reports", TEMPLATES)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,0 +1,128 @@
+"""Where a model's time goes, layer by layer, and what each skipped layer should bring by that, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.tables import Row, Table
+from profiles.timing.layers_in_situ import LayerTime, LayerTimes
+from profiles.timing.roofline import Peaks, roofline
+
+WITHIN = 0.15  # of the whole: what the sum of the layers may be off
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Milliseconds that skipping a layer should bring, its adapter taken off.
+
+    ``by_macs`` takes the full model's latency to follow its MACs; ``by_time`` is the layer's own time.
+    """
+
+    name: str
+    by_macs: float
+    by_time: float
+
+
+@dataclass(frozen=True)
+class Gains:
+    """What each skipped layer should bring, and what the whole slim model brought, ``measured`` ms.
+
+    ``together`` are these layers, ``rest`` all other parts with the overhead: exact trims show there. By time, both sum
+    to what was measured.
+    """
+
+    layers: tuple[Gain, ...]
+    together: Gain
+    rest: Gain
+    measured: float
+
+
+def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
+    """What skipping ``skipped`` should bring in a runtime, and what it did bring.
+
+    Args:
+        full: of the full model.
+        slim: of the slim one, measured in turns with it.
+        skipped: names of the layers.
+    """
+    before, after = ({layer.name: layer for layer in times.layers} for times in (full, slim))
+    ms_per_mac, measured = full.whole_ms / full.macs, full.whole_ms - slim.whole_ms
+    nothing = LayerTime(name="", pool="", ms=0, macs=0)  # where trims leave out a stream, its adapters are gone, too
+
+    def gain(name: str) -> Gain:
+        layer, adapter = before[name], after.get(name, nothing)
+        return Gain(name, ms_per_mac * (layer.macs - adapter.macs), layer.ms - adapter.ms)
+
+    layers = tuple(map(gain, skipped))
+    together = Gain("these layers", sum(each.by_macs for each in layers), sum(each.by_time for each in layers))
+    by_macs = ms_per_mac * (full.macs - slim.macs) - together.by_macs
+    return Gains(layers, together, Gain("all else", by_macs, measured - together.by_time), measured)
+
+
+def layer_tables(profile: ProfileReport) -> list[Table]:
+    """Where the time goes and what each cut brings, in every runtime whose layers were timed."""
+    found = [sums_table(profile.layers)] if profile.layers else []
+    for peak in profile.peaks:
+        timed = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
+        found += [gains_table(timed["full"], timed["slim"], profile.skipped)]
+        found += [layer_table(times, peak) for times in timed.values()]
+    return found
+
+
+def layer_table(times: LayerTimes, peaks: Peaks) -> Table:
+    """Milliseconds, shares, and the roofline of every layer, under the sum of its pool."""
+    rows: list[Row] = []
+    for pool in dict.fromkeys(layer.pool for layer in times.layers):
+        layers = [layer for layer in times.layers if layer.pool == pool]
+        if len(layers) > 1:
+            rows.append(_row(_sum(pool, layers), times, peaks))
+        rows += [_row(layer, times, peaks, "  " if len(layers) > 1 else "") for layer in layers]
+    rows.append(_row(_sum("one call", times.layers), times, peaks))
+    reached = f"peaks {peaks.gflops:.0f} GFLOP/s, {peaks.gbs:.0f} GB/s"
+    title = f"Layers of the {times.which} model in {times.runtime} ({reached})"
+    return Table(title, ("", "ms", "share", "MACs", "GFLOP/s", "of peak", "bound by"), tuple(rows))
+
+
+def sums_table(measured: Iterable[LayerTimes]) -> Table:
+    """Whether the layers sum to the whole, for every model and runtime."""
+    rows = []
+    for times in measured:
+        share = times.seen_ms / times.whole_ms
+        within = "yes" if abs(share - 1) <= WITHIN else "no"
+        name = f"{times.runtime}, {times.which}"
+        rows.append((name, f"{times.whole_ms:.2f}", f"{times.seen_ms:.2f}", f"{share:.1%}", within))
+    header = ("", "whole, ms", "layers, ms", "of the whole", f"within {WITHIN:.0%}")
+    return Table("Sum of the layers against the whole", header, tuple(rows))
+
+
+def gains_table(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Table:
+    """What each skipped layer should bring, by MACs and by time, and what all of it brought."""
+    found = gains(full, slim, skipped)
+
+    def row(gain: Gain, indent: str = "") -> Row:
+        columns = ((f"{ms:.2f}", f"{ms / full.whole_ms:.1%}") for ms in (gain.by_macs, gain.by_time))
+        return indent + gain.name, *(text for column in columns for text in column)
+
+    rows = [row(gain, "  ") for gain in found.layers] + [row(found.together), row(found.rest)]
+    rows.append(("measured", "", "", f"{found.measured:.2f}", f"{found.measured / full.whole_ms:.1%}"))
+    title = f"What skipping brings in {full.runtime}, each layer less its adapter"
+    return Table(title, ("", "by MACs, ms", "of full", "by time, ms", "of full"), tuple(rows))
+
+
+def _sum(name: str, layers: Sequence[LayerTime]) -> LayerTime:
+    return LayerTime(
+        name=name,
+        pool="",
+        ms=sum(layer.ms for layer in layers),
+        macs=sum(layer.macs for layer in layers),
+        bytes=sum(layer.bytes for layer in layers),
+    )
+
+
+def _row(layer: LayerTime, times: LayerTimes, peaks: Peaks, indent: str = "") -> Row:
+    found = roofline(layer, peaks)
+    reached = (f"{found.gflops:.1f}", f"{found.share:.0%}", found.bound) if found else ("", "", "")
+    share, macs = (f"{part:.1%}" for part in (layer.ms / times.whole_ms, layer.macs / times.macs))
+    return indent + layer.name, f"{layer.ms:.2f}", share, macs if layer.macs else "", *reached

@@ -1,0 +1,56 @@
+"""Reports as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.gates.baseline import Changes, changes_table, notes
+from profiles.reports.layer_tables import layer_tables
+from profiles.tables import (
+    Table,
+    cost_table,
+    counts_sentences,
+    latency_tables,
+    not_measured,
+    uncounted,
+    verdicts,
+)
+
+
+def to_markdown(report: ProfileReport, changes: Changes | None = None) -> str:
+    """The whole profile as a Markdown section, with what changed since a baseline."""
+    place = report.environment
+    versions = ", ".join(f"{package} {version}" for package, version in place.versions.items())
+    parts = (
+        f"## Profile of {report.run}",
+        f"{report.family}, {report.task}; skipped: {', '.join(report.skipped)}.",
+        *_section(cost_table(report)),
+        uncounted(report.uncounted),
+        *((bullets(counts_sentences(report.counts)),) if report.counts else ()),
+        *(part for latency in latency_tables(report) for part in _section(latency)),
+        *(part for table in layer_tables(report) for part in _section(table)),
+        bullets(verdicts(report)),
+        *((*_section(changes_table(changes)), bullets(notes(changes))) if changes else ()),
+        f"`{report.command or 'Python API'}`, {report.date}, seed {report.seed}.",
+        f"Measured on {place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}); {versions}.",
+        "### Not measured",
+        bullets(not_measured(report)),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(table: Table) -> tuple[str, str]:
+    return f"### {table.title}", markdown_table(table.header, table.rows)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text, which keeps its indentation, and the others are figures."""
+    ruler = ["---", *["---:"] * (len(header) - 1)]
+    lines = (f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows))
+    return "\n".join(line.replace("|   ", "| &emsp;", 1) for line in lines)
+
+
+def bullets(sentences: Sequence[str]) -> str:
+    """One sentence a line."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)

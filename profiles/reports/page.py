@@ -1,0 +1,281 @@
+"""What the page of a run shows, as values: :mod:`profiles.reports.html` puts them into its template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from compressor.families import FAMILIES
+from compressor.models.plan import summarise
+from profiles.analysis.answer_flips import FlipCount, Flips
+from profiles.analysis.pareto import ParetoReport
+from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.macs.traced import HEADER
+from profiles.reports.compression_report import BY_HAND, CompressionReport, gates_table, scores_table, split_lines
+from profiles.reports.plots import gates_figure, inline_svg, latency_figure, pareto_figure, scores_figure
+from profiles.reports.summary import SummaryRow, summary
+from profiles.tables import Table, figure, quantity
+from profiles.timing.layers_in_situ import BETWEEN, LayerTimes
+
+BOTH = ("full", "slim")
+STATES = {"kept": "kept", "cut": "skipped, an adapter in its place", "fixed": "kept, outside the search"}
+"""What the boxes of the picture say."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A quantity and what became of it; the lengths of both bars in percent, None where full is unknown."""
+
+    row: SummaryRow
+    full: float | None
+    slim: float | None
+
+
+@dataclass(frozen=True)
+class Box:
+    """A layer of the picture; ``state`` is a key of :data:`STATES`."""
+
+    name: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a layer or another part costs in full and slim, in words and as percent of the dearest; None for no bar."""
+
+    name: str
+    cut: bool
+    full: str
+    slim: str
+    full_share: float | None
+    slim_share: float | None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The same of all parts of a model, under what was counted or timed."""
+
+    title: str
+    total: str
+    rows: tuple[Cost, ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How many answers to samples of one type changed, and what ``share`` of the samples that is, in percent."""
+
+    name: str
+    count: FlipCount
+    share: float
+    lost: float
+    gained: float
+    other: float
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure, an element of SVG, and what stands below it."""
+
+    svg: str
+    caption: str
+
+
+def heading(report: CompressionReport) -> str:
+    """The page's first line."""
+    count = len(report.skipped)
+    return f"{report.checkpoint}: {count} layer{'s' * (count != 1)} skipped"
+
+
+def headlines(report: CompressionReport) -> tuple[Headline, ...]:
+    """The rows of the summary, each with its bars."""
+
+    def headline(row: SummaryRow) -> Headline:
+        if row.share is None:
+            return Headline(row, None, None)
+        longest = max(1.0, row.share)
+        return Headline(row, 100 / longest, 100 * row.share / longest)
+
+    return tuple(map(headline, summary(report)))
+
+
+def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
+    """The layers of the full model by the name of their pool, in the order they run."""
+    searched = {entry.name for entry in report.candidates}
+    other = "kept" if report.strategy == BY_HAND else "fixed"
+    names = {pool.prefix: pool.name for pool in FAMILIES[report.family].pools}
+    found = {}
+    for line in report.picture:
+        prefix, *marks = line.split()
+        layers = [f"{prefix}{number}" for number in range(len(marks))]
+        found[names[prefix]] = tuple(
+            Box(layer, "cut" if layer in report.skipped else "kept" if layer in searched else other) for layer in layers
+        )
+    return {name: boxes for name, boxes in found.items() if boxes}
+
+
+def flip_types(flips: Flips) -> dict[str, tuple[Changes, ...]]:
+    """The changes by type of answer and by type of question."""
+    kinds = {"type of answer": flips.by_answer_type, "type of question": flips.by_question_type}
+    return {
+        kind: tuple(_changes(name, count) for name, count in counts.items()) for kind, counts in kinds.items() if counts
+    }
+
+
+def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
+    """The times of all calls, a figure for each runtime."""
+    return tuple(
+        Plot(
+            inline_svg(
+                latency_figure(runtime),
+                f"latency-{number}",
+                f"Times of calls in {runtime.name}: half of the full model's took at most "
+                f"{figure(runtime.full.p50_ms)} ms, half of the slim one's {figure(runtime.slim.p50_ms)} ms",
+            ),
+            f"{runtime.name}: share of calls that took at most so long; full and slim in turns, "
+            f"n = {runtime.full.n:,} and {runtime.slim.n:,}. The slowest 1 % may be beyond the right edge.",
+        )
+        for number, runtime in enumerate(profile.runtimes)
+    )
+
+
+def layer_costs(report: CompressionReport) -> tuple[Costs, ...]:
+    """MACs by layer, by pool where that is all that is known, and milliseconds in every runtime that was timed so."""
+    timed: dict[str, dict[str, LayerTimes]] = {}
+    for times in report.profile.layers if report.profile else ():
+        timed.setdefault(times.runtime, {})[times.which] = times
+    found = [_macs(report, next(iter(timed.values()), {}))]
+    for runtime, both in timed.items():
+        full, slim = ({entry.name: entry.ms for entry in both[which].layers} for which in BOTH)
+        total = "a whole call: " + " -> ".join(f"{figure(both[which].whole_ms)} ms" for which in BOTH)
+        found.append(_costs(report, f"ms in {runtime}", total, full, slim, figure))
+    return tuple(found)
+
+
+def choice_plot(report: CompressionReport, log: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """The gates after every update, else the scores of subsets with and without each layer; None without either."""
+    gates = [after for after, _ in groupby(entry["gates"] for entry in log if "gates" in entry)]
+    if gates:
+        says = f"Gates of {len(gates[-1])} layers over {len(gates):,} updates; their final values are in the table"
+        caption = f"Gates over {len(gates):,} updates of the search. The highest are skipped, in colour."
+        return Plot(inline_svg(gates_figure(gates, report.skipped), "gates", says), caption)
+    scores = {entry.name: entry.score for entry in report.candidates if entry.score}
+    if not scores:
+        return None
+    says = "Mean score of the search's subsets that skip each layer and that keep it; the values are in the table"
+    caption = "Scores in the search, before any recovery. Names of skipped layers are in colour."
+    drawn = scores_figure(scores, report.skipped, report.slim.metric)
+    return Plot(inline_svg(drawn, "scores", says), caption)
+
+
+def choice_table(report: CompressionReport) -> Table | None:
+    """The figures beside :func:`choice_plot`."""
+    if any(entry.gate is not None for entry in report.candidates):
+        return gates_table(report)
+    return scores_table(report) if any(entry.score for entry in report.candidates) else None
+
+
+def front_plot(front: ParetoReport) -> Plot:
+    """Score over cost of everything that the search scored."""
+    says = f"Score over {front.cost} of {len(front.points):,} subsets; those that nothing beats are in the table"
+    caption = (
+        "Numbers are numbers of skipped layers. Points are scored with the search's adapters, before any recovery; "
+        "the run itself after its recovery and on other samples, so it is not comparable with them."
+    )
+    return Plot(inline_svg(pareto_figure(front, inches=(4.4, 3.4)), "front", says), caption)
+
+
+def front_table(front: ParetoReport) -> Table:
+    """The best subset for every number of layers, and what else is on the front."""
+    rows = tuple(
+        (
+            str(len(point.layers)),
+            f"{100 * point.value:.2f}",
+            f"{0.0 - 100 * point.drop:+.2f}" if point.layers else "",
+            f"{point.share:.1%}",
+            "yes" if point.front else "",
+            summarise(point.layers) if point.layers else "(full model)",
+        )
+        for point in front.rows
+    )
+    header = ("skipped", front.metric, "change", front.cost, "front", "layers")
+    return Table(f"Every budget from one search ({front.strategy})", header, rows)
+
+
+def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
+    """How the run was made and where it was measured."""
+    found = {
+        "command": (report.command or "Python API",),
+        "run": (report.run,),
+        "model": (f"{report.checkpoint} ({report.family}, {report.task})",),
+        "strategy": (report.strategy,),
+        "seed": (str(report.settings["seed"]),),
+        "data": split_lines(report),
+        "versions": (_list(report.versions),),
+        "seconds": (_list({stage: f"{taken:,.1f}" for stage, taken in report.seconds.items()}),),
+    }
+    if report.profile:
+        place = report.profile.environment
+        found["measured with"] = (report.profile.command,)
+        found["measured on"] = (
+            report.profile.date,
+            f"{place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}), {place.device}, "
+            f"{place.threads} CPU thread{'s' * (place.threads > 1)}",
+            _list(place.versions),
+        )
+    return {name: tuple(filter(None, lines)) for name, lines in found.items() if any(lines)}
+
+
+def settings_table(report: CompressionReport) -> Table:
+    """What was asked for, and with it steps and rates of the recipe."""
+    given = {name: value for name, value in report.settings.items() if value is not None}
+    return Table("Settings", ("setting", "value"), tuple((name, str(value)) for name, value in given.items()))
+
+
+def _macs(report: CompressionReport, timed: Mapping[str, LayerTimes]) -> Costs:
+    """Of each layer, as they were counted when it was timed or for the report, else of each pool."""
+    costs = report.costs
+    by_name = costs.macs_by_layer or costs.macs_by_pool
+    full, slim = (
+        {entry.name: entry.macs for entry in timed[which].layers}
+        if timed
+        else {name: getattr(pair, which) for name, pair in by_name.items()}
+        for which in BOTH
+    )
+    dearest, whole = max([*full.values(), *slim.values()]), costs.macs
+    total = f"the whole model: {quantity(whole.full)} -> {quantity(whole.slim, like=whole.full)}"
+    return _costs(report, HEADER, total, full, slim, lambda value: quantity(round(value), like=dearest))
+
+
+def _costs(
+    report: CompressionReport,
+    title: str,
+    total: str,
+    full: Mapping[str, float],
+    slim: Mapping[str, float],
+    shown: Callable[[float], str],
+) -> Costs:
+    overhead = BETWEEN.values()  # no part of the model: on a small one it would dwarf all parts
+    dearest = max(amount for amounts in (full, slim) for name, amount in amounts.items() if name not in overhead)
+    rows = []
+    for name in dict.fromkeys((*full, *slim)):
+        amounts = full.get(name, 0), slim.get(name, 0)
+        before, after = (shown(amount) if amount else "" for amount in amounts)
+        bars = (None if name in overhead else _percent(amount, dearest) for amount in amounts)
+        if any(amounts):
+            rows.append(Cost(name, name in report.skipped, before, after, *bars))
+    return Costs(title, total, tuple(rows))
+
+
+def _changes(name: str, count: FlipCount) -> Changes:
+    parts = count.changed, count.lost, count.gained, count.changed - count.lost - count.gained
+    return Changes(name, count, *(_percent(part, count.samples) for part in parts))
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else 0.0
+
+
+def _list(named: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in named.items())

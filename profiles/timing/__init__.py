@@ -1,0 +1,1 @@
+"""Latency: of models, of layers, over sweeps."""

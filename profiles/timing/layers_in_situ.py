@@ -1,0 +1,293 @@
+"""What each layer takes in a runtime, seen while the whole model runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.families import FAMILIES
+from compressor.models.steps import StepModel, steps_of
+from compressor.progress import QUIET, Progress
+from compressor.values import Value
+from exporters.runtimes.ort_profiler import SHARED, KernelRunner
+from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from profiles.macs.parts import BRIDGES, HEAD, PROLOGUE, SKIP
+from profiles.macs.traced import count
+from profiles.timing.latency import LEAST_TURNS, WARM_UP_CALLS, Call, cuda_clock, wall_clock
+from profiles.timing.subjects import RUNTIMES, Subject
+
+OVERHEAD = "overhead"
+BETWEEN = {"torch": "between layers", "onnxruntime": "between kernels"}
+MOST_TURNS = 100  # the profiler of ONNX Runtime keeps every kernel of every call in memory
+
+
+class LayerTime(Value):
+    """A layer, a skip adapter in its place, or the prologue, bridges or head: milliseconds and MACs of one call.
+
+    ``pool`` is that of the layer, or the part of the model as in ``macs_by_pool``: prologue, bridges, skip-adapters,
+    head. Two entries are no part of the model: "shared" are kernels that several layers read from, and the one in the
+    pool "overhead" is what a call takes beyond all others; it is negative where layers are slower while being watched.
+    ``bytes`` are weights and the streams read and written, each once.
+    """
+
+    name: str
+    pool: str
+    ms: float
+    macs: int
+    bytes: int = 0
+
+
+class LayerTimes(Value):
+    """One model in one runtime, layer by layer; ``whole_ms`` is what a call takes by itself.
+
+    All are medians of calls in turns: of the whole model, and of the same with every layer watched. The entries, with
+    the overhead, sum to ``whole_ms``.
+    """
+
+    runtime: str
+    which: str
+    whole_ms: float
+    layers: tuple[LayerTime, ...]
+
+    @property
+    def seen_ms(self) -> float:
+        """Sum of all entries but the overhead."""
+        return sum(layer.ms for layer in self.layers if layer.pool != OVERHEAD)
+
+    @property
+    def macs(self) -> int:
+        """Of the whole model."""
+        return sum(layer.macs for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a part of a model has to do in one call, whatever runs it; the fields are those of :class:`LayerTime`."""
+
+    name: str
+    pool: str
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A model with its inputs, called by itself, and called with its layers watched.
+
+    ``taken`` returns milliseconds of the watched calls so far, by name of the layer; it takes those of a call alone.
+    """
+
+    alone: Call
+    watched: Call
+    taken: Callable[[float], Mapping[str, Sequence[float]]]
+
+
+def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
+    """MACs and bytes of the prologue, every step and the head, in the order they run.
+
+    Args:
+        model: in eval mode, on the CPU.
+        inputs: (B, ...) by name.
+    """
+    macs, moved = count(model, inputs), _traffic(model, inputs)
+    pools = {step.name: SKIP if step.skipped else step.pool or BRIDGES for step in steps_of(model.rounds)}
+    counted = {PROLOGUE: macs.by_pool[PROLOGUE], **macs.by_step, HEAD: macs.by_pool[HEAD]}
+    return tuple(Work(name, pools.get(name, name), counted[name], moved[name]) for name in counted)
+
+
+def layer_times(
+    runtime: str,
+    subjects: Mapping[str, Subject],
+    work: Mapping[str, Sequence[Work]],
+    inputs: Mapping[str, Tensor],
+    *,
+    device: str,
+    threads: int,
+    seconds: float,
+    progress: Progress = QUIET,
+) -> tuple[LayerTimes, ...]:
+    """Time the layers of ``subjects`` in turns, each model by itself and watched.
+
+    In PyTorch a layer takes from before its block to behind it, between CUDA events on a GPU. In ONNX Runtime it takes
+    what its kernels take by the runtime's own profiler.
+
+    Args:
+        runtime: one that :func:`unseen` has nothing against.
+        subjects: the models by name, "full", "slim".
+        work: of each, from :func:`work_of` on the same inputs.
+        inputs: (B, ...) by name.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of every session; PyTorch's are the caller's.
+        seconds: time to measure for; a slow model may need longer.
+        progress: told about it.
+
+    Raises:
+        InputError: an ONNX file that is missing or cannot be run.
+    """
+    clock = cuda_clock if device == "cuda" else wall_clock
+    whole: dict[str, list[float]] = {which: [] for which in subjects}
+
+    def alone(which: str) -> None:
+        whole[which].append(clock(watched[which].alone)[0])
+
+    with ExitStack() as stack:
+        watched = {
+            which: _WATCHING[runtime](subject, inputs, device, threads, stack) for which, subject in subjects.items()
+        }
+        calls = [call for which, each in watched.items() for call in (partial(alone, which), each.watched)]
+        turns = _take_turns(calls, seconds, progress, f"timing layers in {runtime}")
+        alone_ms = {which: median(times[-turns:]) for which, times in whole.items()}
+        taken = {which: _medians(each.taken(alone_ms[which]), turns) for which, each in watched.items()}
+    return tuple(_times(runtime, which, alone_ms[which], work[which], taken[which]) for which in subjects)
+
+
+def unseen(runtime: str, device: str) -> str | None:
+    """Why layers cannot be told apart in ``runtime`` on ``device`` ("cpu" or "cuda"); None where they can."""
+    if runtime not in _WATCHING:
+        return f"layers are seen in {' and '.join(_WATCHING)} only"
+    if runtime == "onnxruntime" and device != "cpu":
+        return "on a GPU the profiler of ONNX Runtime sees when a kernel is started, not what it takes"
+    return None
+
+
+def _take_turns(calls: Sequence[Call], seconds: float, progress: Progress, label: str) -> int:
+    """Warm up, then make all calls as often as ``seconds`` allow, A B B A; returns how often."""
+    for _ in range(WARM_UP_CALLS):
+        started = time.perf_counter()
+        for call in calls:
+            call()
+        once = time.perf_counter() - started
+    turns = min(MOST_TURNS, max(LEAST_TURNS, round(seconds / once)))
+    for turn in progress.track(range(turns), label, turns):
+        for call in calls if turn % 2 == 0 else reversed(calls):
+            call()
+    return turns
+
+
+def _times(runtime: str, which: str, whole_ms: float, work: Iterable[Work], taken: Mapping[str, float]) -> LayerTimes:
+    """All of a model's entries; a part that was not seen (rows that are only passed on) took no time."""
+    entries = [
+        LayerTime(name=part.name, pool=part.pool, ms=taken.get(part.name, 0.0), macs=part.macs, bytes=part.bytes)
+        for part in work
+    ]
+    if SHARED in taken:
+        entries.append(LayerTime(name=SHARED, pool=SHARED, ms=taken[SHARED], macs=0))
+    rest = whole_ms - sum(entry.ms for entry in entries)
+    entries.append(LayerTime(name=BETWEEN[runtime], pool=OVERHEAD, ms=rest, macs=0))
+    return LayerTimes(runtime=runtime, which=which, whole_ms=whole_ms, layers=tuple(entries))
+
+
+def _medians(taken: Mapping[str, Sequence[float]], turns: int) -> dict[str, float]:
+    return {name: median(times[-turns:]) for name, times in taken.items()}
+
+
+def _in_torch(subject: Subject, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack) -> _Watched:
+    runner = stack.enter_context(RUNTIMES["torch"].open(subject, device, threads))
+    assert isinstance(runner, TorchRunner)
+    call, taken = runner.bind(inputs), {name: list[float]() for name in _blocks(runner.model)}
+
+    def watched() -> None:
+        for name, ms in _watch(runner.model, call, device).items():
+            taken[name].append(ms)
+
+    return _Watched(call, watched, lambda _: taken)
+
+
+def _watch(model: StepModel, call: Call, device: str) -> dict[str, float]:
+    """Milliseconds of every block in one call of ``model``."""
+    mark, elapsed = _MARKS[device]
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+
+    def noting(marks: dict[str, Any], name: str) -> Callable[..., None]:
+        def note(*_: object) -> None:
+            marks[name] = mark()
+
+        return note
+
+    blocks = _blocks(model)
+    hooks = [block.register_forward_pre_hook(noting(before, name)) for name, block in blocks.items()]
+    hooks += [block.register_forward_hook(noting(after, name)) for name, block in blocks.items()]
+    try:
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: elapsed(before[name], after[name]) for name in blocks}
+
+
+def _cuda_mark() -> Any:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+_MARKS: Mapping[str, tuple[Callable[[], Any], Callable[[Any, Any], float]]] = {
+    "cpu": (time.perf_counter, lambda before, after: (after - before) * 1e3),
+    "cuda": (_cuda_mark, lambda before, after: before.elapsed_time(after)),
+}
+"""A mark in time, and the milliseconds between two of them."""
+
+
+def _in_onnxruntime(
+    subject: Subject, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+) -> _Watched:
+    assert subject.file
+    alone = stack.enter_context(OnnxRunner(subject.file, threads=threads))
+    watched = stack.enter_context(KernelRunner(subject.file, threads=threads))
+
+    def taken(whole_ms: float) -> dict[str, list[float]]:
+        parts = {"epilogue": HEAD}
+        return {parts.get(part, part.removeprefix("blocks.")): ms for part, ms in watched.part_times(whole_ms).items()}
+
+    return _Watched(alone.bind(inputs), watched.bind(inputs), taken)
+
+
+_WATCHING: Mapping[str, Callable[[Subject, Mapping[str, Tensor], str, int, ExitStack], _Watched]] = {
+    "torch": _in_torch,
+    "onnxruntime": _in_onnxruntime,
+}
+
+
+def _blocks(model: StepModel) -> dict[str, nn.Module]:
+    steps = {step.name: model.blocks[step.name] for step in steps_of(model.rounds)}
+    return {PROLOGUE: model.prologue, **steps, HEAD: model.epilogue}
+
+
+@torch.inference_mode()
+def _traffic(model: StepModel, inputs: Mapping[str, Tensor]) -> dict[str, int]:
+    """Bytes of the weights, the inputs and the outputs of every block in one call, each once.
+
+    Of an embedding's table only the rows that are looked up are read: as much as it writes. The head reads token 0 of
+    the streams it pools.
+    """
+    streams = model.prologue(**inputs)
+    moved = {PROLOGUE: _size(inputs.values()) + _size(streams.values())}
+    for round_ in model.rounds:
+        written = {step.writes: model.advance(streams, ((step,),))[step.writes] for step in round_}
+        for step in round_:
+            read = [streams[name] for name in step.reads if name in streams]
+            moved[step.name] = _size([*read, written[step.writes]])
+        streams = {**streams, **written}
+    pooled = [streams[name][:, :1] for name in FAMILIES[model.family].pooled]
+    moved[HEAD] = _size([*pooled, model.epilogue(streams)])
+    return {name: size + _weights(_blocks(model)[name]) for name, size in moved.items()}
+
+
+def _weights(block: nn.Module) -> int:
+    modules = (module for module in block.modules() if not isinstance(module, nn.Embedding))
+    return _size([weight for module in modules for weight in module.parameters(recurse=False)])
+
+
+def _size(tensors: Collection[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

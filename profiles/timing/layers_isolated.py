@@ -1,0 +1,134 @@
+"""What each layer takes on a runtime, and its skip adapter: the prices of a latency budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from compressor.families import FAMILIES
+from compressor.job import Job
+from compressor.models.steps import Step, StepModel, Streams
+from compressor.models.surgery import new_skip_adapter
+from compressor.progress import QUIET, Progress
+from compressor.search.budgets import Prices
+from exporters.graph.inputs import trimmed
+from exporters.graph.onnx import export_onnx, export_part
+from profiles.comparison.matching_exports import ONNX
+from profiles.comparison.profile_run import choose_runtimes
+from profiles.gates.budget_check import BUDGET_RUNTIMES
+from profiles.timing.latency import Call, cuda_clock, measure, wall_clock
+from profiles.timing.subjects import Subject
+
+SECONDS = 10.0  # for the table; a large model takes longer for its least number of turns
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A piece of a model that is timed by itself, and what it reads, by name."""
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+
+    @property
+    def form(self) -> str:
+        """Modules and sizes: parts of one form are the same graph with other weights, and take the same time."""
+        sizes = {name: tuple(value.shape) for name, value in self.inputs.items()}
+        return f"{self.module} {sizes}"
+
+
+class _Layer(nn.Module):
+    """A layer called with the streams it reads by name; a stream that the model does not have is left out."""
+
+    def __init__(self, step: Step, block: nn.Module) -> None:
+        super().__init__()
+        self.reads, self.block = step.reads, block
+
+    def forward(self, **streams: Tensor) -> Tensor:
+        return self.block(*(streams.get(name) for name in self.reads))
+
+
+def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS) -> Prices:
+    """Milliseconds of the full model, and what skipping each candidate saves: its own time less its adapter's.
+
+    The full model, the candidates and their adapters are timed in turns, each by itself, on one real sample, at the
+    budget's quantile; layers of one form are timed once. What a runtime gains by fusing neighbours, and caches that a
+    whole model empties, are not seen: the finished model is measured once more.
+
+    Args:
+        job: with a latency budget.
+        progress: told about the graphs that are made and timed.
+        seconds: time to measure for.
+
+    Raises:
+        EnvironmentProblem: the runtime cannot run on the job's device.
+    """
+    budget = job.settings.budget
+    assert budget is not None and budget.runtime is not None
+    (runtime,) = choose_runtimes([BUDGET_RUNTIMES[budget.runtime]], job.device.type)
+    with torch.random.fork_rng():  # fresh adapters are drawn: nothing behind them may be drawn otherwise
+        full, layers, adapters = _parts(job)
+    parts = {part.form: part for part in (full, *layers.values(), *adapters.values())}
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        calls: dict[str, Call] = {}
+        for form, part in progress.track(parts.items(), f"Preparing layers for {runtime.name}", len(parts)):
+            path = Path(folder) / f"{len(calls)}.onnx"
+            if runtime.executes is ONNX:
+                _export(part, path)
+            subject = Subject(partial(_module, part), path)
+            runner = stack.enter_context(runtime.open(subject, job.device.type, torch.get_num_threads()))
+            calls[form] = runner.bind({name: value.cpu() for name, value in part.inputs.items()})
+        times = measure(
+            calls,
+            seconds=seconds,
+            clock=cuda_clock if job.device.type == "cuda" and runtime.seen_by_torch else wall_clock,
+            progress=progress,
+            label=f"timing layers in {runtime.name}",
+        )
+
+    def taken(part: _Part) -> float:
+        return getattr(times[part.form], f"{budget.at}_ms")
+
+    return Prices(full=taken(full), saved={name: taken(layers[name]) - taken(adapters[name]) for name in layers})
+
+
+def _parts(job: Job) -> tuple[_Part, dict[str, _Part], dict[str, _Part]]:
+    """The full model, every candidate, and the adapter of each."""
+    model, inputs = job.model, _first_sample(job)
+    layers, adapters = {}, {}
+    with torch.no_grad():
+        streams = model.prologue(**inputs)
+        for round_ in model.rounds:
+            for step in (step for step in round_ if step.name in job.candidates):
+                replaced = step.as_skipped()
+                layers[step.name] = _part(step, model.blocks[step.name], streams)
+                adapters[step.name] = _part(replaced, new_skip_adapter(model, step.name), streams)
+            streams = model.advance(streams, (round_,))
+    return _Part(model, inputs), layers, adapters
+
+
+def _part(step: Step, block: nn.Module, streams: Streams) -> _Part:
+    return _Part(_Layer(step, block), {name: streams[name] for name in step.reads if name in streams})
+
+
+def _first_sample(job: Job) -> dict[str, Tensor]:
+    inputs = trimmed(job.data.evaluation.inputs([0]), getattr(job.model.dims, "patch", 1))
+    return {name: inputs[name].to(job.device) for name in FAMILIES[job.model.family].inputs}
+
+
+def _export(part: _Part, path: Path) -> None:
+    if isinstance(part.module, StepModel):
+        export_onnx(part.module, path, part.inputs)
+    else:
+        export_part(part.module, part.inputs, path)
+
+
+def _module(part: _Part) -> StepModel:
+    return cast(StepModel, part.module)  # runners call it by the names of its inputs, as they do any model

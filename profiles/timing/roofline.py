@@ -1,0 +1,110 @@
+"""How close layers come to what the machine can do (the roofline of Williams, Waterman and Patterson, CACM 2009).
+
+A layer that does few operations for each byte it moves cannot be faster than memory is; any other is bound by
+arithmetic. Both peaks are measured: the product of two large squares by the runtime itself, and a large copy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from compressor.values import Value
+from exporters.runtimes.ort_profiler import product
+from exporters.runtimes.runners import open_session
+from profiles.timing.latency import Call, cuda_clock, wall_clock
+from profiles.timing.layers_in_situ import LayerTime
+
+SIDES = {"cpu": 2048, "cuda": 8192}  # of the squares
+COPIED = 2**28  # bytes: more than any cache holds
+SECONDS = 0.5  # for each of the two peaks
+LEAST_CALLS = 3
+MEMORY, ARITHMETIC = "memory", "arithmetic"
+
+
+class Peaks(Value):
+    """What the machine reaches in a runtime: GFLOP/s in a float32 product, and GB/s read and written in a copy."""
+
+    runtime: str
+    gflops: float
+    gbs: float
+
+    @property
+    def ridge(self) -> float:
+        """Operations for each byte from which on arithmetic is the bound."""
+        return self.gflops / self.gbs
+
+
+class Roofline(Value):
+    """A layer under the roof.
+
+    Attributes:
+        gflops: GFLOP/s it reached, 2 for each MAC.
+        share: of the peak.
+        intensity: operations for each byte of weights and streams it reads and writes. What it writes and reads inside
+            is not counted: it may stay in caches.
+        bound: "memory" or "arithmetic".
+    """
+
+    gflops: float
+    share: float
+    intensity: float
+    bound: str
+
+
+def roofline(layer: LayerTime, peaks: Peaks) -> Roofline | None:
+    """Where ``layer`` stands under ``peaks``; None for what computes nothing or took no time."""
+    if not (layer.macs and layer.bytes and layer.ms > 0):
+        return None
+    gflops, intensity = 2 * layer.macs / layer.ms / 1e6, 2 * layer.macs / layer.bytes
+    bound = ARITHMETIC if intensity >= peaks.ridge else MEMORY
+    return Roofline(gflops=gflops, share=gflops / peaks.gflops, intensity=intensity, bound=bound)
+
+
+def measure_peaks(runtime: str, device: str, threads: int) -> Peaks:
+    """Both peaks, in about a second.
+
+    Args:
+        runtime: ``torch`` or ``onnxruntime``, whose own product is timed.
+        device: ``cpu`` or ``cuda``; ONNX Runtime is measured on the CPU alone.
+        threads: CPU threads of ONNX Runtime; PyTorch's are the caller's.
+    """
+    gflops = product_gflops(runtime, device, threads, SIDES[device])
+    return Peaks(runtime=runtime, gflops=gflops, gbs=copy_gbs(device))
+
+
+def product_gflops(runtime: str, device: str, threads: int, side: int) -> float:
+    """10^9 floating point operations a second of a float32 product of two squares of ``side``, at its best."""
+    return 2 * side**3 / _best_ms(_PRODUCTS[runtime](side, device, threads), device) / 1e6
+
+
+def copy_gbs(device: str) -> float:
+    """10^9 bytes a second, read and written, of PyTorch's copy of a large tensor, at its best."""
+    source = torch.ones(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPIED / _best_ms(lambda: target.copy_(source), device) / 1e6
+
+
+def _in_torch(side: int, device: str, threads: int) -> Call:
+    a, b = (torch.rand(side, side, device=device) for _ in range(2))
+    return lambda: a @ b
+
+
+def _in_onnxruntime(side: int, device: str, threads: int) -> Call:
+    session = open_session(product(side), "CPUExecutionProvider", threads)
+    feeds = {"a": torch.rand(side, side).numpy()}
+    return lambda: session.run(None, feeds)
+
+
+_PRODUCTS: Mapping[str, Callable[[int, str, int], Call]] = {"torch": _in_torch, "onnxruntime": _in_onnxruntime}
+
+
+def _best_ms(call: Call, device: str) -> float:
+    clock = cuda_clock if device == "cuda" else wall_clock
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(times) < LEAST_CALLS or time.perf_counter() < end:
+        times.append(clock(call)[0])
+    return min(times)

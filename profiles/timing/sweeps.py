@@ -1,0 +1,77 @@
+"""Full against slim over a range of batches, text lengths, image sizes or CPU threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compressor.errors import Problem, UsageError
+from compressor.families import FAMILIES
+from compressor.run_folder import Run
+from compressor.values import Value
+from profiles.timing.latency import Latency, Speedup
+
+BATCH, TEXT, IMAGE, THREADS = "batch", "text-length", "image-size", "threads"
+UNITS = {BATCH: "samples", TEXT: "tokens", IMAGE: "pixels", THREADS: "threads"}
+EXAMPLE = f"--sweep {BATCH}=1,8,32"
+
+
+class SweepPoint(Value):
+    """Full and slim in one runtime with one setting changed to ``value``, in turns."""
+
+    axis: str
+    value: int
+    runtime: str
+    full: Latency
+    slim: Latency
+    speedup: Speedup
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The values that a setting goes through."""
+
+    axis: str
+    values: tuple[int, ...]
+
+
+def parse_sweeps(texts: Sequence[str], run: Run) -> tuple[Sweep, ...]:
+    """Read ``batch=1,8,32`` and the like.
+
+    Raises:
+        UsageError: everything that cannot be read, or that this run's model cannot take.
+    """
+    found: list[Sweep] = []
+    problems: list[Problem] = []
+    for text in texts:
+        axis, _, listed = text.partition("=")
+        numbers = [part.strip() for part in listed.split(",")]
+        if axis not in UNITS or not all(number.isdigit() and int(number) > 0 for number in numbers):
+            expected = f"NAME=NUMBER,NUMBER with a NAME of: {', '.join(UNITS)}"
+            problems.append(Problem(f"--sweep {text}", expected, EXAMPLE))
+            continue
+        sweep = Sweep(axis, tuple(dict.fromkeys(map(int, numbers))))
+        problems += _impossible(sweep, run)
+        found.append(sweep)
+    if problems:
+        raise UsageError(*problems)
+    return tuple(found)
+
+
+def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
+    """Values that the model of the run has no inputs for."""
+    family = FAMILIES[run.manifest.family]
+    dims = family.dims_type(**run.manifest.dims)
+    what = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"
+    if sweep.axis == TEXT and max(sweep.values) > dims.text_length:
+        return [Problem(what, f"at most {dims.text_length} tokens", f"--sweep {TEXT}={dims.text_length}")]
+    if sweep.axis != IMAGE:
+        return []
+    sides = family.image_transform(dims).sides if family.image_transform else None
+    if sides is None or sides[0] == sides[1]:
+        own = f"images of {sides[1]} pixels alone" if sides else "no images"
+        return [Problem(what, f"a model that takes images of any size; this one takes {own}", EXAMPLE)]
+    if any(side % dims.patch or not sides[0] <= side <= sides[1] for side in sweep.values):
+        expected = f"multiples of {dims.patch} from {sides[0]} to {sides[1]}"
+        return [Problem(what, expected, f"--sweep {IMAGE}={sides[1]}")]
+    return []

@@ -1,0 +1,245 @@
+"""One model in one runtime, in a process of its own that measures itself when it is told to.
+
+What one model leaves in caches and allocators never meets the other, and yet the two can take turns. The process reads
+a request and then commands from its standard input, one JSON document a line, and answers each with one on standard
+output; it waits for them without using the CPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from subprocess import PIPE, Popen
+from tempfile import TemporaryFile
+from typing import IO, Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from compressor.errors import DasError, environment_problem
+from compressor.run_folder import Run, open_run
+from compressor.values import Value
+from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS
+from exporters.runtimes.runners import Bound
+from profiles.machine.memory import Memory, resident, watch_calls
+from profiles.macs.parts import without_idle
+from profiles.timing.latency import Clock, Sample, block, cuda_clock, wall_clock, warm_up
+from profiles.timing.subjects import RUNTIMES, Subject, inputs_of
+
+FULL, SLIM = "full", "slim"
+
+
+class Setting(Value):
+    """What a model is given: so many samples, texts of ``text_length`` tokens, square images of ``image_size`` pixels.
+
+    None leaves texts and images as the samples of the run have them.
+    """
+
+    batch: int = 1
+    text_length: int | None = None
+    image_size: int | None = None
+
+
+class WorkerRequest(Value):
+    """Which model of which run, "full" or "slim", where and how it is run; ``file`` if it is an exported one."""
+
+    run: Path
+    which: str
+    runtime: str
+    file: Path | None
+    threads: int
+    device: str
+    setting: Setting
+
+
+class Started(Value):
+    """Seconds to load a model from its files into the runtime, and of the first call, which is never timed again."""
+
+    load_seconds: float
+    first_call_seconds: float
+
+
+class Worker:
+    """The process of one model, a context manager; see the module.
+
+    Whatever it is asked raises an EnvironmentProblem when the process died (out of memory, say) or cannot do it.
+
+    Attributes:
+        request: what it was started for.
+        started: how long loading took.
+    """
+
+    started: Started
+
+    def __init__(self, request: WorkerRequest) -> None:
+        self.request, self._errors = request, TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
+        # -P: the folder that das was started in is not a place to import from.
+        self._process = Popen(
+            [sys.executable, "-P", "-m", "profiles.timing.worker"],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=self._errors,
+            text=True,
+            bufsize=1,
+        )
+        self._tell(request.model_dump_json())
+
+    def __enter__(self) -> Self:
+        """Wait until the model is loaded and was called once."""
+        try:
+            self.started = Started.model_validate(self._answer())
+        except BaseException:
+            self.__exit__("not loaded")
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if raised[0]:
+            self._process.kill()  # it may be in the middle of a long call
+        self._process.communicate()
+        self._errors.close()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def turn(self) -> tuple[Sample, ...]:
+        """Time a call, or a few short ones."""
+        return tuple((wall, gpu) for wall, gpu in self._do("turn"))
+
+    def warm_up(self) -> None:
+        """Call it a few times."""
+        self._do("warm_up")
+
+    def bind(self, setting: Setting) -> None:
+        """Give it other inputs, and warm up with them."""
+        self._do("bind", setting.model_dump())
+
+    def memory(self) -> Memory:
+        """What it takes to run."""
+        return Memory.model_validate(self._do("memory"))
+
+    def _do(self, command: str, value: Any = None) -> Any:
+        self._tell(json.dumps([command, value]))
+        return self._answer()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._died()
+        found = json.loads(line)
+        if "problem" in found:
+            raise environment_problem(self._what(found["problem"]), found["expected"], found["fix"])
+        return found["answer"]
+
+    def _died(self) -> DasError:
+        status = self._process.wait()
+        self._errors.seek(0)
+        reason = (self._errors.read().strip().splitlines() or ["no message"])[-1]
+        found = f"the measuring process ended with status {status}: {reason}"
+        fix = "das profile with a smaller --batch, or without this --runtime"
+        return environment_problem(self._what(found), "a model that can be run here", fix)
+
+    def _what(self, found: str) -> str:
+        return f"{self.request.which} in {self.request.runtime}: {found}"
+
+
+def inputs_for(run: Run, setting: Setting) -> dict[str, Tensor]:
+    """Samples of the run in other sizes: texts cut, or begun again, images scaled."""
+    given = inputs_of(run, setting.batch)
+    if setting.text_length:
+        length = setting.text_length
+        columns = torch.arange(length) % given["input_ids"].shape[1]
+        given = {name: x[:, columns] if name in TEXT_INPUTS else x for name, x in given.items()}
+        given["attention_mask"] = torch.ones_like(given["attention_mask"])  # that no runtime skips padding
+    if setting.image_size:
+        side = (setting.image_size, setting.image_size)
+        given = {name: _scaled(x, side) if name in IMAGE_INPUTS else x for name, x in given.items()}
+    return given
+
+
+def _scaled(images: Tensor, side: tuple[int, int]) -> Tensor:
+    """(..., H, W) to another height and width, of the same type."""
+    flat = images.reshape(-1, 1, *images.shape[-2:]).float()
+    return interpolate(flat, size=side).reshape(*images.shape[:-2], *side).to(images.dtype)
+
+
+class _Subject:
+    """The model in this process, and what it can be told to do."""
+
+    def __init__(self, request: WorkerRequest) -> None:
+        torch.set_num_threads(request.threads)
+        self.run, self.runtime = open_run(request.run), RUNTIMES[request.runtime]
+        self.seen = request.device == "cuda" and self.runtime.seen_by_torch
+        self.clock: Clock = cuda_clock if self.seen else wall_clock
+        importlib.import_module(self.runtime.package)
+        load = {FULL: lambda: without_idle(self.run.load_full()), SLIM: self.run.load_slim}[request.which]
+        inputs = inputs_for(self.run, request.setting)
+        self.before, started = resident(), time.perf_counter()
+        self.runner = self.runtime.open(Subject(load, request.file), request.device, request.threads)
+        self.runner.open()
+        self.bound: Bound = self.runner.bind(inputs)
+        loaded = time.perf_counter()
+        self.clock(self.bound)
+        self.started = Started(load_seconds=loaded - started, first_call_seconds=time.perf_counter() - loaded)
+
+    def turn(self, _: None) -> Sequence[Sample]:
+        return block(self.bound, self.clock)
+
+    def warm_up(self, _: None) -> None:
+        warm_up(self.bound)
+
+    def bind(self, setting: Mapping[str, Any]) -> None:
+        self.bound = self.runner.bind(inputs_for(self.run, Setting.model_validate(setting)))
+        warm_up(self.bound)
+
+    def memory(self, _: None) -> dict[str, Any]:
+        return watch_calls(self.bound, self.before, self.seen).model_dump()
+
+
+def serve(commands: IO[str], answers: IO[str]) -> None:
+    """Load the model of the request in the first line and do what the others say."""
+
+    def answer(make: Callable[[], Any]) -> None:
+        try:
+            found = {"answer": make()}
+        except DasError as error:
+            problem = error.problems[0]
+            found = {"problem": problem.found, "expected": problem.expected, "fix": problem.fix}
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
+
+    subjects: list[_Subject] = []
+
+    def start() -> dict[str, float]:
+        subjects.append(_Subject(WorkerRequest.model_validate_json(commands.readline())))
+        return subjects[0].started.model_dump()
+
+    answer(start)
+    for line in commands:
+        command, value = json.loads(line)
+        answer(lambda command=command, value=value: getattr(subjects[0], command)(value))  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to handle; this one ends with it
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    serve(sys.stdin, channel)

@@ -1,0 +1,134 @@
+"""What the benchmarks say of their figures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.runtimes import gpu
+from benchmarks.search.sieve import KEPT, regret_of_best_kept
+from benchmarks.search.strategies import Row
+from benchmarks.search.strategies_report import against, line, table
+from compressor.search.strategies import STRATEGIES
+from exporters.runtimes.runners import OnnxRunner
+from profiles.timing.latency import cuda_clock
+from profiles.timing.subjects import RUNTIMES, Subject
+from tests.support import tiny_models as tiny
+from tests.support.tiny_exports import full, full_onnx, samples
+
+
+def row(strategy, seed=0, held_out=0.9, asked=1000.0, removed=0.5, fitted=0.8, trained=0.9):
+    return Row(
+        data="scenes",
+        seed=seed,
+        strategy=strategy,
+        skip=8,
+        layers=("FL0",),
+        asked=asked,
+        others=asked / 2,
+        seconds=1,
+        held_out=held_out,
+        best=0.9,
+        rank=1,
+        subsets=495,
+        full=0.95,
+        removed=removed,
+        fitted=fitted,
+        trained=trained,
+    )
+
+
+def rows(**auto):
+    others = [
+        row(name, seed, held_out=0.85, asked=20_000.0) for name in STRATEGIES if name != "auto" for seed in (0, 1)
+    ]
+    return others + [row("auto", seed, **auto) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("auto", "said"),
+    [
+        ({}, "Median regret 0.00 points, within the target of 0.3; das 5.00."),
+        ({"held_out": 0.8}, "Median regret 10.00 points, above the target of 0.3; das 5.00, which is lower."),
+        ({}, "Price for this k: 5.0% of das's forward passes, within a tenth; with every other k 7.5%."),
+        (
+            {"asked": 3000.0},
+            "Price for this k: 15.0% of das's forward passes, above a tenth; with every other k 22.5%.",
+        ),
+        ({"trained": 0.91}, "Test, trained: none better"),
+        ({"fitted": 0.79}, "Test, closed form: better than the default: das (+1.00)"),
+    ],
+)
+def test_the_strategies_table_says_where_the_default_meets_its_targets_and_where_not(auto, said):
+    assert any(sentence.startswith(said) for sentence in against(rows(**auto)))
+
+
+def test_the_share_of_the_closed_form_is_taken_where_there_is_something_to_regain():
+    nothing_lost = [row(name, removed=0.9, fitted=0.9, trained=0.9) for name in STRATEGIES]
+    assert not any("Closed form keeps" in sentence for sentence in against(nothing_lost))
+    assert "Closed form keeps a median of 75%" in " ".join(against(rows()))
+
+
+def test_every_strategy_has_a_line_with_its_price_against_the_published_loop():
+    assert line("auto", [row("auto")], [row("das", asked=4000.0)])[6:9] == ("1,000", "25.0%", "500")
+    assert all(name in table(rows()) for name in STRATEGIES)
+
+
+def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
+    scores = np.linspace(0, 1, 100)
+    values = np.repeat(np.stack([scores, 1 - scores, 1 - scores], 1)[:, :, None], 8, axis=2)
+    assert regret_of_best_kept(values, 2, samples=2) == pytest.approx(0)
+    assert regret_of_best_kept(values, 0, samples=2) == pytest.approx(100 * (1 - scores[KEPT - 1]))
+
+
+def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "BATCHES", (1, 2))
+    monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers("meter", gpu.TINY))
+    monkeypatch.setattr(gpu, "LAYERS", ("FL0",))
+    # Compiling takes a minute for each model, and a second form of attention is written as the first.
+    monkeypatch.setattr(gpu, "WAYS", tuple(w for w in gpu.WAYS if w.name in ("PyTorch eager", "ONNX Runtime")))
+    monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
+    gpu.main()
+    page = capsys.readouterr().out
+    for precision in ("fp32", "fp16", "bf16"):
+        for batch in (1, 2):
+            assert f"| PyTorch eager, {precision} | {batch} |" in page
+    for precision in ("fp32", "fp16"):
+        assert f"| ONNX Runtime, {precision} | 2 |" in page
+    files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.onnx")}  # apart from those of the real size
+    forms = ("fused", "fused.fp16")
+    assert files == {Path("tiny", f"{which}.{form}.onnx") for which in ("full", "slim") for form in forms}
+
+
+def test_the_gpu_script_says_what_could_not_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    monkeypatch.setattr(gpu, "BATCHES", (1,))
+    monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.runtime != "onnxruntime"))
+    monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
+    gpu.main()
+    page = capsys.readouterr().out
+    assert "- torch.compile, fp16: no C++ compiler /no/such/compiler" in page
+    assert "| PyTorch eager, bf16 | 1 |" in page
+
+
+def test_only_pytorch_on_a_gpu_is_timed_with_its_events():
+    clocks = {(name, device): gpu.clock_of(RUNTIMES[name], device) for name in RUNTIMES for device in ("cpu", "cuda")}
+    assert [key for key, clock in clocks.items() if clock is cuda_clock] == [("torch", "cuda"), ("compile", "cuda")]
+
+
+def test_the_gpu_script_lets_go_of_what_it_opened(monkeypatch):
+    closed, close = [], OnnxRunner.close
+    monkeypatch.setattr(OnnxRunner, "close", lambda runner: (closed.append(runner.path), close(runner)))
+    way = next(way for way in gpu.WAYS if way.runtime == "onnxruntime")
+    path = full_onnx().path
+    found = gpu.timed(way, dict.fromkeys(("full", "slim"), Subject(full, path)), samples(), "cpu", 0.01)
+    assert closed == [path, path]
+    assert set(found) == {"full", "slim"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_the_gpu_script_needs_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gpu", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no CUDA device"):
+        gpu.main()

@@ -1,0 +1,60 @@
+"""GLUE's metrics on numbers that one can check by hand, and in an evaluation."""
+
+import pytest
+import torch
+
+from compressor.data.splits import Split, chance_floor, majority_floor
+from compressor.data.types import Rows, Sample, Transforms
+from compressor.evaluation.evaluate import evaluate
+from compressor.evaluation.metrics import METRICS, f1, matthews
+from compressor.tasks import TASKS
+
+ANSWERS = torch.tensor([1, 1, 0, 1, 0, 0])
+TRUTH = torch.tensor([1, 0, 0, 1, 1, 0])  # 2 hits, 1 false alarm, 1 miss, 2 right rejections
+
+
+def test_f1_of_the_positive_class():
+    assert f1(ANSWERS, TRUTH) == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert f1(torch.zeros(6), TRUTH) == 0
+
+
+def test_matthews_correlation():
+    assert matthews(ANSWERS, TRUTH) == pytest.approx((2 * 2 - 1 * 1) / 9)
+    assert matthews(TRUTH, TRUTH) == 1
+    assert matthews(1 - TRUTH, TRUTH) == -1
+    assert matthews(torch.zeros(6), TRUTH) == 0
+
+
+class Parrot(torch.nn.Module):
+    """Answers with the class that the token says."""
+
+    family = "bert"
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, input_ids, attention_mask, token_type_ids):
+        return self.scale * torch.nn.functional.one_hot(input_ids[:, 0], 2)
+
+
+def split():
+    def text(texts, seconds=None):
+        ids = torch.tensor([[int(text)] for text in texts])
+        return dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ids)
+
+    pairs = zip(ANSWERS.tolist(), TRUTH.tolist(), strict=True)
+    samples = tuple(Sample(str(said), labels=(so,), scores=(1.0,)) for said, so in pairs)
+    return Split("val", Rows((), samples), Transforms(text, None), 2, 0)
+
+
+def test_an_evaluation_reports_the_metrics_of_the_dataset():
+    found = evaluate(Parrot(), split(), TASKS["text-classification"], metrics=tuple(METRICS), batch_size=4).score
+    assert found.value == pytest.approx(4 / 6)
+    assert found.parts == {"F1": f1(ANSWERS, TRUTH), "Matthews correlation": matthews(ANSWERS, TRUTH)}
+
+
+def test_floors():
+    assert majority_floor(split(), split()) == 0.5
+    assert TASKS["text-classification"].floor is majority_floor
+    assert TASKS["irtr"].floor is chance_floor

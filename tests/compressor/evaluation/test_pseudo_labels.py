@@ -1,0 +1,382 @@
+"""Compressing from inputs without answers: what is read, who judges, and that answers in the data play no part."""
+
+import csv
+import json
+import shutil
+import signal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from compressor.compression import compress
+from compressor.data.arrow_files import read_table, write_table
+from compressor.data.generated.captions import write_retrieval
+from compressor.data.layouts import read_data
+from compressor.data.layouts.unlabelled import INPUTS, read_inputs
+from compressor.data.splits import in_order
+from compressor.errors import InputError, Interrupted, UsageError
+from compressor.evaluation.evaluate import evaluate
+from compressor.job import Settings, prepare
+from compressor.progress import Progress
+from compressor.search.reuse import settings_of
+from compressor.tasks import TASKS
+from tests.compressor.data.layouts.test_layouts import png, put
+from tests.support.command_line import GOLDEN, das
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_arrives():
+    """Workers that run tests in parallel ignore Ctrl-C; here it means what it means in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def asked(checkpoint, **changes):
+    return Settings(
+        **{"checkpoint": checkpoint, "skip": 2, "recover": "closed-form", "calibration": "inputs", **changes}
+    )
+
+
+def inputs(root, task):
+    return read_inputs(root, task).splits[INPUTS]
+
+
+def told(rows):
+    return [(sample.text, sample.second) for sample in rows.samples]
+
+
+def weights(run):
+    return run.load_slim().state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# what is read
+
+
+def test_any_file_with_the_columns_is_read_and_answers_are_not(tmp_path):
+    put(tmp_path / "mine.csv", 'text\n"good, really"\nbad\n')
+    put(tmp_path / "train.tsv", "sentence\tlabel\nfine\tno such class\nbad\t1\n")
+    put(tmp_path / "more.jsonl", [{"text": "dull"}, {"text": "good, really"}])
+    put(tmp_path / "notes.json", {"about": "this folder"})
+    put(tmp_path / "labels.csv", "number,label\n0,1\n")
+    rows = inputs(tmp_path, "text-classification")
+    assert told(rows) == [("good, really", None), ("bad", None), ("dull", None), ("fine", None)]
+    assert [path.name for path in rows.files] == ["mine.csv", "more.jsonl", "train.tsv"]
+    assert all(sample.labels == () for sample in rows.samples)
+
+
+@pytest.mark.parametrize(
+    ("header", "pair"),
+    [
+        ("index\tsentence", ("a", None)),
+        ("index\tsentence1\tsentence2", ("a", "b")),
+        ("id\tquestion1\tquestion2", ("a", "b")),
+        ("index\tquestion\tsentence", ("a", "b")),
+        ("index\t#1 ID\t#2 ID\t#1 String\t#2 String", ("a", "b")),
+    ],
+)
+def test_the_test_files_of_glue(tmp_path, header, pair):
+    columns = header.split("\t")
+    texts = iter("ab")
+    row = [next(texts) if name.startswith(("sentence", "question")) or "String" in name else "7" for name in columns]
+    put(tmp_path / "test.tsv", header + "\n" + "\t".join(row) + "\n")
+    assert told(inputs(tmp_path, "text-classification")) == [pair]
+
+
+def test_questions_of_vqa_v2_without_annotations(tmp_path):
+    for part, number in (("val2014", 42), ("test2015", 7)):
+        put(tmp_path / "images" / f"COCO_{part}_{number:012d}.jpg", png(number, "JPEG"))
+    asked_of = [{"image_id": 42, "question": "why?", "question_id": 1}, {"image_id": 42, "question": "how?"}]
+    put(tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json", {"questions": asked_of})
+    later = {
+        "questions": [
+            {"image_id": 7, "question": "who?"},
+            {"image_id": 8, "question": "gone"},
+            {"question": "of what?"},
+        ]
+    }
+    put(tmp_path / "questions" / "v2_OpenEnded_mscoco_test-dev2015_questions.json", later)
+    rows = inputs(tmp_path, "vqa")
+    assert sorted(told(rows)) == [("how?", None), ("who?", None), ("why?", None)]
+    by_text = {sample.text: sample.pictures[0] for sample in rows.samples}
+    assert by_text["why?"] is by_text["how?"]
+    assert by_text["who?"].read() == png(7, "JPEG")
+    assert len(rows.unreadable) == 2
+
+
+def test_tables_whose_answers_are_not_public(tmp_path):
+    empty = {"answers": [[], []], "answer_labels": [[], []], "answer_scores": [[], []]}
+    write_table(
+        tmp_path / "vqav2_test.arrow", {"image": [png(1), png(2)], "questions": [["a?", "b?"], ["a?"]], **empty}
+    )
+    write_table(tmp_path / "vqav2_val.arrow", {"image": [png(2)], "questions": [["a?", "c?"]]})
+    rows = inputs(tmp_path, "vqa")
+    assert told(rows) == [("a?", None), ("b?", None), ("a?", None), ("c?", None)]
+    assert rows.samples[2].pictures[0] is rows.samples[3].pictures[0]
+
+
+def test_pairs_of_sentences_in_tables_give_the_second(tmp_path):
+    write_table(
+        tmp_path / "snli_test.arrow", {"image": [png()], "sentences": [[["a man", "a person"], ["a man", "a dog"]]]}
+    )
+    assert told(inputs(tmp_path, "snli-ve")) == [("a person", None), ("a dog", None)]
+
+
+def test_repositories_of_snli_ve_and_nlvr2(tmp_path):
+    put(tmp_path / "ve" / "snli_ve_test.jsonl", [{"Flickr30K_ID": "30", "sentence1": "x", "sentence2": "a dog"}])
+    put(tmp_path / "ve" / "flickr30k_images" / "30.jpg", png(3, "JPEG"))
+    assert told(inputs(tmp_path / "ve", "snli-ve")) == [("a dog", None)]
+    put(tmp_path / "two" / "test2.json", [{"identifier": "test2-0-1-0", "sentence": "two dogs"}])
+    for side in (0, 1):
+        put(tmp_path / "two" / "images" / f"test2-0-1-img{side}.png", png(side))
+    (sample,) = inputs(tmp_path / "two", "nlvr2").samples
+    assert [picture.read() for picture in sample.pictures] == [png(0), png(1)]
+
+
+def test_named_columns_with_images(tmp_path):
+    put(tmp_path / "images" / "a.png", png(5))
+    put(tmp_path / "ask.jsonl", [{"question": "what?", "image": "a.png"}])
+    (sample,) = inputs(tmp_path, "vqa").samples
+    assert sample.pictures[0].read() == png(5)
+
+
+@pytest.mark.parametrize("place", ["data-00000-of-00001.arrow", "train/data-00000-of-00001.arrow"])
+def test_what_datasets_saves(tmp_path, place):
+    table = pa.table({"text": ["a", "b"]})
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    with pa.OSFile(str(tmp_path / place), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    put(tmp_path / "dataset_info.json", {"features": {}})
+    assert told(inputs(tmp_path, "text-classification")) == [("a", None), ("b", None)]
+
+
+def test_a_folder_without_inputs_says_what_it_has(tmp_path):
+    put(tmp_path / "reviews.csv", "review,stars\nnice,3\n")
+    with pytest.raises(InputError, match=r"reviews.csv \(columns: review, stars\)") as error:
+        read_inputs(tmp_path, "text-classification")
+    assert "sentence1, sentence2" in str(error.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no table"):
+        read_inputs(tmp_path / "empty", "vqa")
+
+
+# text classification
+
+
+def write_sentences(folder, rows, name="inputs.csv"):
+    folder.mkdir(exist_ok=True)
+    with (folder / name).open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+@pytest.fixture
+def unlabelled(sentences):
+    """The workshop of sentences with a folder ``inputs`` of sentences alone."""
+    found = read_data(sentences / "data", "text-classification").splits["train"]
+    write_sentences(sentences / "inputs", [["text"], *([sample.text] for sample in found.samples)])
+    return sentences
+
+
+def logits(model, split):
+    with torch.no_grad():
+        return model(**split.inputs(range(len(split))))
+
+
+def test_the_score_is_agreement_with_the_full_model(unlabelled):
+    run = compress(asked("roberta"))
+    results, data = run.manifest.results, prepare(asked("roberta")).data
+    full, slim = logits(run.load_full(), data.evaluation), logits(run.load_slim(), data.evaluation)
+    agreed = (full.argmax(-1) == slim.argmax(-1)).double().mean()
+    assert results.slim.value == pytest.approx(float(agreed))
+    assert results.full.value == 1
+    assert results.slim.metric == results.full.metric == "agreement with the full model"
+    assert run.search_record().metric == "agreement with the full model"
+    fitted = logits(run.load_full(), data.train).argmax(-1)
+    most = fitted.bincount().argmax()
+    assert results.floor == pytest.approx(float((full.argmax(-1) == most).double().mean()))
+    assert [entry["answers"] for entry in run.manifest.data] == ["the full model's own"] * 3
+    assert [entry["rows"] for entry in run.manifest.data] == [len(part) for part in data.splits]
+
+
+def test_answers_in_the_data_play_no_part(sentences):
+    samples = read_data(sentences / "data", "text-classification").splits["train"].samples
+    rng, runs = np.random.default_rng(0), []
+    for shuffled in (False, True):
+        labels = [sample.labels[0] for sample in samples]
+        rng.shuffle(labels) if shuffled else None
+        rows = [[sample.text, label] for sample, label in zip(samples, labels, strict=True)]
+        write_sentences(sentences / "inputs", [["text", "label"], *rows], "train.csv")
+        runs.append(compress(asked("roberta")))
+    assert runs[0].manifest.plan == runs[1].manifest.plan
+    assert same(weights(runs[0]), weights(runs[1]))
+    assert runs[0].manifest.results.slim == runs[1].manifest.results.slim
+
+
+def test_no_report_claims_an_accuracy(unlabelled):
+    result = das("compress", "roberta", "--skip", 2, "--recover", "closed-form", "--calibration", "inputs", "--details")
+    assert result.exit_code == 0, result.stderr
+    words = " ".join(result.stdout.split())
+    assert "gives the full model's answer to" in words
+    assert "answers: the full model's own" in words
+    assert "not measured, accuracy" in words
+    report = json.loads((unlabelled / "runs" / "latest" / "report.json").read_text())
+    assert report["slim"]["metric"] == "agreement with the full model"
+    assert report["floor_name"] == "its most frequent answer"
+    text = (unlabelled / "runs" / "latest" / "report.md").read_text()
+    assert "accuracy" not in text.replace("accuracy: no answers were given", "").replace("no accuracy cost", "")
+
+
+def test_such_a_run_is_scored_on_data_with_answers_only(unlabelled):
+    run = compress(asked("roberta", recover="none"))
+    refused = das("eval", run.path)
+    assert refused.exit_code == 3
+    assert "--data" in refused.stderr
+    scored = das("eval", run.path, "--data", "data", "--json")
+    assert scored.exit_code == 0, scored.stderr
+    assert json.loads(scored.stdout)["metric"] == "accuracy"
+    answered = das("predict", run.path, "--text", "good")
+    assert answered.exit_code == 0, answered.stderr
+
+
+def test_another_size_from_its_search_needs_no_answers_either(unlabelled):
+    first = compress(asked("roberta"))
+    again = compress(settings_of(from_run=first.path, skip=1, recover="none"))
+    assert again.manifest.plan.layers == first.search_record().chosen[1]
+    assert again.manifest.results.slim.metric == "agreement with the full model"
+
+
+def test_layers_named_by_hand_are_fitted_too(unlabelled):
+    fitted = compress(asked("roberta", skip=None, layers=("En1",)))
+    bare = compress(asked("roberta", skip=None, layers=("En1",), recover="none"))
+    assert fitted.search_record() is None
+    assert fitted.manifest.results.slim.loss < bare.manifest.results.slim.loss
+
+
+class InterruptAt(Progress):
+    """Presses Ctrl-C when a stage begins."""
+
+    def __init__(self, label):
+        self.label = label
+
+    def track(self, items, label, total=None):
+        if self.label in label:
+            signal.raise_signal(signal.SIGINT)
+        yield from items
+
+
+@pytest.mark.parametrize("stage", ["Evaluating the full", "Scoring"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(unlabelled, stage):
+    whole = compress(asked("roberta", out="runs/whole"))
+    with pytest.raises(Interrupted, match="--resume"):
+        compress(asked("roberta", out="runs/broken"), progress=InterruptAt(stage))
+    shutil.move("inputs", "moved")
+    resumed = compress(asked("roberta", out="runs/broken", calibration="moved"), resume=True)
+    assert resumed.manifest.plan == whole.manifest.plan
+    assert same(weights(resumed), weights(whole))
+    assert resumed.manifest.results.slim == whole.manifest.results.slim
+
+
+def test_other_inputs_are_no_resume(unlabelled):
+    with pytest.raises(Interrupted):
+        compress(asked("roberta", out="runs/broken"), progress=InterruptAt("Scoring"))
+    with (unlabelled / "inputs" / "inputs.csv").open("a") as file:
+        file.write("one more\n")
+    with pytest.raises(InputError, match="other settings"):
+        compress(asked("roberta", out="runs/broken"), resume=True)
+
+
+# vqa
+
+
+@pytest.fixture
+def questions(workshop):
+    """The workshop with a folder ``inputs`` of images and questions alone."""
+    (workshop / "inputs").mkdir()
+    table = read_table(workshop / "data" / "vqav2_train.arrow", ["image", "questions"])
+    kept = {name: table[name].to_pylist()[:60] for name in ("image", "questions")}
+    write_table(workshop / "inputs" / "anything.arrow", kept)
+    return workshop
+
+
+def test_no_image_is_in_two_parts(questions):
+    data = prepare(asked("meter.ckpt", task="vqa", skip=8)).data
+    images = [{picture for sample in split.samples for picture in sample.pictures} for split in data.splits]
+    assert [len(part) for part in images] == [30, 15, 15]
+    assert len(set().union(*images)) == 60
+
+
+def test_vqa_without_answers(questions):
+    run = compress(asked("meter.ckpt", task="vqa", skip=8))
+    data = prepare(asked("meter.ckpt", task="vqa", skip=8)).data
+    full, slim = logits(run.load_full(), data.evaluation), logits(run.load_slim(), data.evaluation)
+    agreed = (full.argmax(-1) == slim.argmax(-1)).double().mean()
+    results = run.manifest.results
+    assert (results.full.value, results.slim.value) == (1, pytest.approx(float(agreed)))
+    assert results.slim.value > 0
+    assert len(run.search_record().chosen[8]) == 8
+    assert set(run.labels()) == {f"<class {number}>" for number in range(len(run.labels()))}
+
+
+def test_fitting_on_inputs_alone_brings_answers_back(questions):
+    data = prepare(asked("meter.ckpt", task="vqa", calibration=None, data="data")).data
+    scores = []
+    for recover in ("none", "closed-form"):
+        run = compress(asked("meter.ckpt", task="vqa", skip=None, layers=("FL0-3", "FV0-2"), recover=recover))
+        scores.append(evaluate(run.load_slim(), data.evaluation, TASKS["vqa"]).score.value)
+    assert scores[1] > scores[0] + 0.05
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recover": "train"}, "--recover train: training needs answers"),
+        ({"strategy": "das"}, "--strategy das: training needs answers"),
+        ({"adapt": True}, "--adapt: training needs answers"),
+        ({"train_head": True}, "--train-head: training needs answers"),
+        ({"data": "data"}, "--data and --calibration together"),
+    ],
+)
+def test_what_needs_answers_is_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        prepare(asked("meter.ckpt", **changes))
+
+
+def test_retrieval_has_no_inputs_without_answers(workshop):
+    write_retrieval(workshop / "inputs", 20, 0)
+    with pytest.raises(UsageError, match="the answer"):
+        prepare(asked(str(GOLDEN / "meter_tiny_irtr.ckpt"), task="irtr", tokenizer="tokenizer.json"))
+
+
+def test_unusable_folders_of_inputs(unlabelled):
+    result = das("compress", "roberta", "--skip", 1, "--recover", "none", "--calibration", "nowhere")
+    assert (result.exit_code, "no folder nowhere" in result.stderr) == (3, True)
+    write_sentences(unlabelled / "few", [["text"], *[[f"sentence {n % 15}"] for n in range(40)]])
+    result = das("compress", "roberta", "--skip", 1, "--recover", "none", "--calibration", "few")
+    assert (result.exit_code, "15 different inputs" in result.stderr) == (3, True)
+    write_sentences(unlabelled / "blank", [["text"], *[[f"sentence {n}"] for n in range(40)], [" "], [" "]])
+    result = das("compress", "roberta", "--skip", 1, "--recover", "none", "--calibration", "blank")
+    assert (result.exit_code, "cannot be used" in result.stderr) == (3, True)
+
+
+def test_few_images_are_few_inputs_however_many_questions(workshop):
+    (workshop / "inputs").mkdir()
+    write_table(workshop / "inputs" / "a.arrow", {"image": [png(1), png(2)], "questions": [list("abcdefghij")] * 2})
+    with pytest.raises(InputError, match="20 different inputs, 2 of them without an image in common"):
+        prepare(asked("meter.ckpt", task="vqa"))
+
+
+def test_classes_without_names_do_not_stand_in_the_way_of_names(tmp_path):
+    put(tmp_path / "train.jsonl", [{"question": "a?", "image": "a.png", "answer": "red"}])
+    put(tmp_path / "answers.txt", "red\nblue\n")
+    put(tmp_path / "a.png", png())
+    found = read_data(tmp_path, "vqa")
+    assert in_order(found, ("<class 0>", "<class 1>"), TASKS["vqa"]) is found

@@ -1,0 +1,339 @@
+"""BERT, RoBERTa, and by declaration alone DistilBERT and ELECTRA, against the library's own models."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+
+from compressor.checkpoints.build import Transfer, load_checkpoint
+from compressor.errors import InputError
+from compressor.families import FAMILIES
+from compressor.families.text_encoder import BERT, ROBERTA, TASK, BertDims, RobertaDims, TextDims, encoder_family
+from compressor.models.adapters import Adapter
+from compressor.models.plan import Plan, Skip
+from compressor.models.steps import split_at_candidates
+from compressor.models.surgery import remove_layers
+
+
+class DistilBertDims(TextDims):
+    config: Mapping[str, Any] = {"model_type": "distilbert"}
+
+    @property
+    def ffn(self):
+        return self.library.hidden_dim
+
+
+class ElectraDims(TextDims):
+    config: Mapping[str, Any] = {"model_type": "electra"}
+
+
+DISTILBERT = encoder_family(
+    "distilbert",
+    DistilBertDims,
+    pooler=lambda model: nn.Sequential(model.pre_classifier, nn.ReLU(), model.dropout, nn.Flatten()),
+    pooler_keys=(("pre_classifier.", "epilogue.pooler.0."),),
+    class_rows="classifier.weight",
+    layers="transformer.layer",
+    inputs=("input_ids", "attention_mask"),
+)
+ELECTRA = encoder_family(
+    "electra", ElectraDims, pooler=lambda model: nn.Identity(), class_rows="classifier.out_proj.weight"
+)
+DECLARED = {family.name: family for family in (BERT, ROBERTA, DISTILBERT, ELECTRA)}
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+ENCODER = {**SIZES, "vocab_size": 50, "max_position_embeddings": 20}
+TINY = {
+    "bert": ENCODER,
+    "roberta": {**ENCODER, "max_position_embeddings": 22, "type_vocab_size": 1},
+    "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "vocab_size": 50}
+    | {"max_position_embeddings": 20},
+    "electra": {**ENCODER, "embedding_size": 24},
+}
+every_family = pytest.mark.parametrize("name", DECLARED)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    for name, family in DECLARED.items():
+        monkeypatch.setitem(FAMILIES, name, family)
+
+
+def tiny_config(name, classes=3, **settings):
+    return AutoConfig.for_model(name, num_labels=classes, **(TINY[name] | settings))
+
+
+def tiny(name, kind=AutoModelForSequenceClassification, classes=3, **settings):
+    """The library's model with weights drawn wide enough for a difference to show."""
+    torch.manual_seed(0)
+    model = kind.from_config(tiny_config(name, classes, **settings), attn_implementation="eager").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(model):
+        model.save_pretrained(tmp_path / "model")
+        return tmp_path / "model"
+
+    return save
+
+
+def batch(name, lengths=(9, 5, 12), seed=1):
+    """Padded texts as the tokenizers of the family give them, the second half of each of another type."""
+    generator = torch.Generator().manual_seed(seed)
+    pad, longest = tiny_config(name).pad_token_id, max(lengths)
+    ids = torch.randint(5, 50, (len(lengths), longest), generator=generator)
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+    inputs = {"input_ids": torch.where(mask.bool(), ids, pad), "attention_mask": mask}
+    if "token_type_ids" in DECLARED[name].inputs:
+        inputs["token_type_ids"] = mask * (torch.arange(longest) >= longest // 3)
+    return inputs
+
+
+@every_family
+def test_logits_are_the_librarys(name, saved):
+    library = tiny(name)
+    loaded = load_checkpoint(saved(library))
+    inputs = batch(name)
+    with torch.no_grad():
+        ours, theirs = loaded.model(**inputs), library(**inputs).logits
+    assert theirs.std() > 0.1
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert loaded.leftovers == {}
+    assert loaded.model.layers == ("En0", "En1", "En2")
+
+
+@every_family
+def test_padding_changes_nothing(name, saved):
+    model = load_checkpoint(saved(tiny(name))).model
+    inputs = batch(name, lengths=(6, 12))
+    with torch.no_grad():
+        alone = model(**{key: value[:1, :6] for key, value in inputs.items()})
+        torch.testing.assert_close(model(**inputs)[:1], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["bert", "electra"])
+def test_token_types_may_be_left_out(name, saved):
+    model = load_checkpoint(saved(tiny(name))).model
+    inputs = batch(name)
+    untyped = {key: value for key, value in inputs.items() if key != "token_type_ids"}
+    with torch.no_grad():
+        zeros = model(**untyped, token_type_ids=torch.zeros_like(inputs["input_ids"]))
+        assert torch.equal(model(**untyped), zeros)
+        assert not torch.allclose(model(**inputs), zeros)
+
+
+@every_family
+def test_streams_cached_at_different_lengths_join(name, saved):
+    """Streams padded with zeros, as cached encodings are, answer as the whole batch does."""
+    model = load_checkpoint(saved(tiny(name))).model
+    inputs = batch(name, lengths=(6, 12))
+    fixed, varying = split_at_candidates(model.rounds, ["En1"])
+    with torch.no_grad():
+        rows = [
+            model.advance(model.prologue(**{key: value[[row], :length] for key, value in inputs.items()}), fixed)
+            for row, length in enumerate((6, 12))
+        ]
+        hidden = nn.utils.rnn.pad_sequence([row["hidden"][0] for row in rows], batch_first=True)
+        mask = nn.utils.rnn.pad_sequence([row["mask"][0, 0, 0] for row in rows], batch_first=True)[:, None, None]
+        logits = model.epilogue(model.advance({"hidden": hidden, "mask": mask}, varying))
+        torch.testing.assert_close(logits, model(**inputs), atol=1e-5, rtol=0)
+
+
+@every_family
+def test_a_skipped_layer_is_an_adapter_on_the_stream(name, saved):
+    model = load_checkpoint(saved(tiny(name))).model
+    slim = remove_layers(model, Plan(skip=(Skip(layer="En1", adapter_width=4),)))
+    adapter, inputs = slim.blocks["En1"], batch(name)
+    with torch.no_grad():
+        streams = model.prologue(**inputs)
+        first = model.blocks["En0"](streams["hidden"], streams["mask"])
+        expected = model.epilogue({"hidden": model.blocks["En2"](first, streams["mask"])})
+        assert torch.equal(slim(**inputs), expected)  # a fresh adapter adds nothing
+        adapter.up_proj.weight.normal_()
+        added = first + Adapter.forward(adapter, first)
+        expected = model.epilogue({"hidden": model.blocks["En2"](added, streams["mask"])})
+        assert torch.equal(slim(**inputs), expected)
+    assert slim.layers == ("En0", "En2")
+
+
+@every_family
+def test_a_parallel_adapter_stands_beside_the_whole_layer(name, saved):
+    folder, inputs = saved(tiny(name)), batch(name)
+    plain = load_checkpoint(folder).model
+    adapted = load_checkpoint(folder, transfer=Transfer(classes=3)).model
+    assert adapted.dims.parallel_width == round(32 / 24)
+    with torch.no_grad():
+        assert torch.equal(adapted(**inputs), plain(**inputs))
+        block = adapted.blocks["En0"]
+        block.adapter.up_proj.weight.normal_()
+        streams = adapted.prologue(**inputs)
+        beside = plain.blocks["En0"](**streams) + block.adapter(streams["hidden"])
+        assert torch.equal(block(**streams), beside)
+
+
+@every_family
+def test_writing_is_the_inverse_of_reading(name):
+    family, library = DECLARED[name], tiny(name)
+    format = family.formats[0]
+    state = library.state_dict()
+    dims = format.read_dims(state, library.config.to_dict(), TASK)
+    ours, origin = format.table(TASK).to_ours(state)
+    model = family.build(dims, TASK)
+    model.load_state_dict(ours)
+    written = format.table(TASK).to_checkpoint(model.state_dict())
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[key], state[key]) for key in state)
+    assert {format.table(TASK).checkpoint_name(entry) for entry in ours} == set(origin.values())
+
+
+@every_family
+def test_parallel_adapters_are_written_and_read(name):
+    family = DECLARED[name]
+    format, table = family.formats[0], family.formats[0].table(TASK)
+    dims = format.read_dims(tiny(name).state_dict(), tiny_config(name).to_dict(), TASK)
+    model = family.build(dims.model_copy(update={"parallel_width": 5}), TASK)
+    written = table.to_checkpoint(model.state_dict())
+    assert format.read_dims(written, tiny_config(name).to_dict(), TASK).parallel_width == 5
+    ours, _ = table.to_ours(written)
+    assert ours.keys() == model.state_dict().keys()
+
+
+@every_family
+def test_dims_survive_json_and_rebuild_the_configuration(name):
+    settings = {"hidden_act": "relu"} if name != "distilbert" else {"activation": "relu"}
+    config = tiny_config(name, classes=4, **settings)
+    state = tiny(name, classes=4, **settings).state_dict()
+    dims = DECLARED[name].formats[0].read_dims(state, json.loads(config.to_json_string()), TASK)
+    again = type(dims)(**json.loads(dims.model_dump_json()))
+    assert again == dims
+    assert again.library.to_dict() == config.to_dict()
+    assert (dims.hidden, dims.layers, dims.heads, dims.ffn, dims.text_vocabulary) == (32, 3, 4, 48, 50)
+    assert (dims.classes, dims.images, dims.longest_text, dims.text_length) == (4, 0, 20, 20)
+
+
+def test_published_sizes():
+    for family, parameters in ((BERT, 109_483_778), (ROBERTA, 124_647_170)):
+        dims = family.dims_type()
+        with torch.device("meta"):
+            model = family.build(dims, TASK)
+        assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+        assert (dims.layers, dims.hidden, dims.longest_text, dims.text_length) == (12, 768, 512, 128)
+        assert round(dims.hidden * family.parallel_fraction) == 32  # Table C
+    assert RobertaDims().text_vocabulary == 50265
+
+
+@every_family
+def test_example_inputs_fit(name):
+    family = DECLARED[name]
+    dims = family.dims_type(config={"model_type": name, **TINY[name]}, text_length=7)
+    inputs = family.example_inputs(dims)
+    assert tuple(inputs) == family.inputs
+    assert all(value.shape == (1, 7) for value in inputs.values())
+    with torch.no_grad():
+        assert family.build(dims, TASK).eval()(**inputs).shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "electra"])
+def test_a_bare_backbone_gets_a_head(name, saved):
+    library = tiny(name, AutoModel)
+    loaded = load_checkpoint(saved(library), TASK, transfer=Transfer(classes=5))
+    inputs = batch(name)
+    with torch.no_grad():
+        streams = loaded.model.prologue(**inputs)
+        hidden = loaded.model.advance(streams, loaded.model.rounds)["hidden"]
+        torch.testing.assert_close(hidden, library(**inputs).last_hidden_state, atol=1e-5, rtol=0)
+        assert loaded.model(**inputs).shape == (3, 5)
+    assert {key.split(".")[1] for key in loaded.leftovers} == ({"pooler"} if name == "roberta" else set())
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_a_language_modelling_head_is_named_and_left_out(name, saved):
+    loaded = load_checkpoint(saved(tiny(name, AutoModelForMaskedLM)), TASK, transfer=Transfer(classes=2))
+    assert set(loaded.leftovers.values()) == {"head of another task (mlm)"}
+
+
+def test_a_head_of_one_output_is_refused(saved):
+    with pytest.raises(InputError, match="one output: regression"):
+        load_checkpoint(saved(tiny("bert", classes=1)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"is_decoder": True}, "is_decoder True"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
+        ({"problem_type": "multi_label_classification"}, "problem_type 'multi_label_classification'"),
+        ({"num_hidden_layers": 2}, "says 2 layers"),
+        ({"num_hidden_layers": 4}, "lacks 16 keys"),
+        ({"num_attention_heads": 5}, "5 attention heads do not divide"),
+        ({"intermediate_size": 64}, "another shape"),
+        ({"hidden_size": "large"}, "hidden_size"),
+        ({"hidden_act": "unheard of"}, "cannot build its config.json: 'unheard of'"),
+        ({"pad_token_id": 99}, "cannot build its config.json: Padding_idx"),
+        ({"vocab_size": -3}, "negative dimension"),
+        ({"model_type": "bart"}, "model_type bart"),
+        ({"architectures": ["BertForTokenClassification"]}, "no head for"),
+    ],
+)
+def test_settings_that_make_another_model_are_refused(settings, words, saved):
+    folder = saved(tiny("bert"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(InputError, match=words) as refused:
+        load_checkpoint(folder)
+    assert all(part in str(refused.value) for part in ("found:", "expected:", "fix:"))
+
+
+def test_dropout_and_settings_of_the_head_are_the_checkpoints(saved):
+    model = load_checkpoint(saved(tiny("bert", classifier_dropout=0.4, hidden_dropout_prob=0.2))).model
+    assert model.epilogue.pooler[1].p == 0.4
+    assert model.prologue.embeddings.dropout.p == 0.2
+
+
+class Positional(nn.Module):
+    """The exporter names inputs by position."""
+
+    def __init__(self, model, names):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs):
+        return self.model(**dict(zip(self.names, inputs, strict=True)))
+
+
+@every_family
+def test_the_onnx_graph_answers_alike_at_any_batch_and_length(name, saved, tmp_path):
+    model, family = load_checkpoint(saved(tiny(name))).model, DECLARED[name]
+    rows, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    traced = batch(name)
+    torch.onnx.export(
+        Positional(model, family.inputs).eval(),
+        tuple(traced[each] for each in family.inputs),
+        tmp_path / "model.onnx",
+        input_names=list(family.inputs),
+        dynamic_shapes=(tuple({0: rows, 1: length} for _ in family.inputs),),
+        dynamo=True,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for lengths in ((9, 5, 12), (4,), (20, 3, 7, 1, 11)):
+        inputs = batch(name, lengths, seed=len(lengths))
+        (answered,) = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+        with torch.no_grad():
+            np.testing.assert_allclose(answered, model(**inputs).numpy(), atol=1e-4)
+
+
+def test_bert_reads_128_tokens_where_it_could_read_more():
+    assert BertDims().text_length == 128
+    assert BertDims().longest_text == 512

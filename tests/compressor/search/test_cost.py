@@ -1,0 +1,90 @@
+"""What a search counts is what PyTorch's counter sees while it runs."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressor.families import FAMILIES
+from compressor.models.steps import steps_of
+from compressor.models.supernet import Supernet
+from compressor.models.surgery import make_plan, remove_layers
+from compressor.search.cost import measure_costs
+from compressor.search.loop import Spent
+from profiles.macs.traced import count
+from tests.support import tiny_models as tiny
+
+every = pytest.mark.parametrize(("family", "task"), tiny.EVERY)
+REALISTIC = {  # widths and lengths at which LayerNorms and softmax weigh as little as in published models
+    "meter": {"hidden": 256, "fusion_ffn": 1024, "text_hidden": 256, "text_ffn": 1024, "vision_width": 256}
+    | {"vision_ffn": 1024, "text_length": 40, "text_positions": 42, "image_size": 96},
+    "vilt": {"hidden": 256, "ffn": 1024, "text_length": 40, "text_positions": 40},
+}
+
+
+def macs_of(call):
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        call()
+    return counter.get_total_flops() // 2
+
+
+def inputs_of(batch):
+    return {name: value for name, value in batch.items() if name != "targets"}
+
+
+def measured(family, task):
+    model = tiny.model(family, task)
+    supernet, batch = tiny.supernet(model), tiny.batch(model, samples=1)
+    return supernet, batch, measure_costs(supernet, batch)
+
+
+@every
+def test_the_full_and_the_slim_model_cost_what_runs(family, task):
+    supernet, batch, costs = measured(family, task)
+    model = supernet.model
+    assert costs.full == macs_of(lambda: model(**inputs_of(batch)))
+    assert costs.fixed == macs_of(lambda: supernet.encode(batch))
+    for skipped in (supernet.candidates[:1], supernet.candidates[1:], supernet.candidates):
+        slim = remove_layers(model, make_plan(model, skipped))
+        assert costs.fixed + costs.subset(skipped) == macs_of(lambda slim=slim: slim(**inputs_of(batch)))
+
+
+@pytest.mark.parametrize(("family", "task"), [("meter", "nlvr2"), ("vilt", "irtr"), ("bert", "text-classification")])
+def test_subsets_together_cost_what_runs(family, task):
+    supernet, batch, costs = measured(family, task)
+    with torch.inference_mode():
+        streams = supernet.encode(batch)
+
+    @given(st.sets(st.frozensets(st.sampled_from(supernet.candidates)), min_size=1, max_size=20))
+    @settings(max_examples=30, deadline=None)
+    def check(subsets):
+        expected = macs_of(lambda: list(supernet.logits_of_all(streams, subsets)))
+        assert costs.together(supernet.varying, subsets) == expected
+        alone = sum(costs.subset(subset) for subset in subsets)
+        assert expected <= alone
+        assert len(subsets) > 1 or expected == alone
+
+    check()
+
+
+@pytest.mark.parametrize("family", REALISTIC)
+def test_the_count_agrees_with_the_reports(family):
+    dims = tiny.model(family, "vqa").dims.model_copy(update=REALISTIC[family])
+    model = FAMILIES[family].build(dims, "vqa").eval()
+    example = FAMILIES[family].example_inputs(dims)
+    costs = measure_costs(Supernet(model, model.layers[-4:]), example)
+    counted = count(model, example)
+    assert costs.full == pytest.approx(counted.total, rel=0.02)
+    named = [step.name for step in steps_of(model.rounds) if step.pool and step.name in costs.steps]
+    assert [costs.steps[name] for name in named] == pytest.approx([counted.by_step[name] for name in named], rel=0.02)
+
+
+def test_what_was_spent_is_in_passes_of_the_full_model():
+    _, _, costs = measured("bert", "text-classification")
+    spent = Spent(costs)
+    spent.add("scoring", costs.full, 10)
+    spent.add("scoring", costs.full / 2, 4)
+    spent.add("fitting", costs.full, 1)
+    assert spent.forwards == {"scoring": pytest.approx(12), "fitting": pytest.approx(1)}

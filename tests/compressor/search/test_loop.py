@@ -1,0 +1,313 @@
+"""The bandit against traces of the public code; searches against the slim models that surgery makes."""
+
+import json
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor.evaluation.evaluate import evaluate
+from compressor.families import FAMILIES
+from compressor.job import Settings, prepare
+from compressor.models.supernet import Supernet
+from compressor.models.surgery import make_plan, remove_layers
+from compressor.progress import QUIET
+from compressor.search.cost import measure_costs
+from compressor.search.least_squares import fit
+from compressor.search.loop import Search, Spent, Training, with_teacher
+from compressor.search.select_layers import calibration
+from compressor.search.strategies.das_bandit import Bandit, das
+from compressor.search.strategies.strategy import Course, Outcome, Proposal, Question
+from compressor.tasks import TASKS
+from compressor.training.activation_cache import Encoded
+from compressor.training.optimiser import Optimiser, batch_of_step
+from das.demo.models import DEMOS, prepare_demo
+from tests.support.command_line import GOLDEN
+
+TRACES = json.loads((GOLDEN / "das_search_trace.json").read_text())
+
+
+@pytest.mark.parametrize("name", TRACES["traces"])
+def test_updates_reproduce_the_public_code_bit_for_bit(name):
+    trace = TRACES["traces"][name]
+    config = trace["config"]
+    search = Bandit(12, config["skip_num"], subsets=config["das_step"])
+    for update in trace["updates"]:
+        assert search.gates.tolist() == update["gates_before"]
+        rewards = search.update(
+            [tuple(s) for s in update["subsets"]], [sum(losses.values()) for losses in update["losses"]]
+        )
+        assert rewards == update["rewards"]
+        assert search.gates.tolist() == update["gates_after"]
+    assert list(search.best()) == trace["final_selection"]
+
+
+@pytest.mark.skipif(
+    torch.__version__.split("+")[0] != TRACES["torch_version"].split("+")[0],
+    reason="draws depend on PyTorch's version; the trace was recorded with another",
+)
+@pytest.mark.parametrize("name", TRACES["traces"])
+def test_draws_reproduce_the_public_code(name):
+    trace = TRACES["traces"][name]
+    config = trace["config"]
+    search = Bandit(12, config["skip_num"], subsets=config["das_step"], seed=config["seed"])
+    since_update = 0
+    updates = {update["micro_batch"]: update for update in trace["updates"]}
+    for batch in trace["micro_batches"]:
+        if batch["epoch"] >= config["das_epoch"]:
+            assert list(search.best()) == batch["active_subset"]
+            continue
+        assert list(search.draw()) == batch["active_subset"]
+        since_update += 1
+        if batch["epoch"] >= 1 and since_update >= config["das_turn"]:
+            since_update = 0
+            update = updates.pop(batch["micro_batch"])
+            subsets = search.propose()
+            assert [list(subset) for subset in subsets] == update["subsets"]
+            search.update(subsets, [sum(losses.values()) for losses in update["losses"]])
+    assert not updates
+
+
+def test_epoch_ends_choose_the_same_layers():
+    for trace in TRACES["traces"].values():
+        search = Bandit(12, trace["config"]["skip_num"])
+        for end in trace["epoch_ends"]:
+            search.gates = torch.tensor(end["gates"])
+            assert list(search.best()) == end["selected_flags_after_epoch_end"]
+
+
+def question(skip, steps, seed=0, every=1, candidates=12):
+    return Question(candidates, (skip,), seed, influence=list, steps=steps, every=every)
+
+
+def drive(course, loss, proposals):
+    """Answer a course's proposals by a loss of each subset; returns all subsets it trained on and scored."""
+    seen = []
+    for _ in range(proposals):
+        proposal = course.proposal
+        seen += [*proposal.training, *proposal.subsets]
+        course.observe([Outcome(subset, 0.0, loss(subset), 0.0, 1) for subset in proposal.subsets])
+    return seen
+
+
+def test_a_resumed_search_goes_on_where_it_stopped():
+    def loss(subset):
+        return 0.1 * sum(subset)
+
+    whole, first, second = (Course(das(question(4, 40, seed=3, every=2))) for _ in range(3))
+    seen = drive(whole, loss, 20)
+    before = drive(first, loss, 8)
+    second.replay(first.state_dict())
+    assert second.trained == 16
+    assert before + drive(second, loss, 12) == seen
+    assert second.choice == whole.choice is not None
+
+
+def test_layers_that_cost_nothing_are_found():
+    harmless = {1, 4, 5, 9}
+    course = Course(das(question(4, 600)))
+    drive(course, lambda subset: 0.3 * len(set(subset) - harmless), 600)
+    assert set(course.choice[4]) == harmless
+
+
+@given(st.integers(1, 12), st.data())
+def test_subsets_are_distinct_and_never_run_out(candidates, data):
+    skip = data.draw(st.integers(1, candidates))
+    search = Bandit(candidates, skip, subsets=3)
+    proposed = search.propose()
+    assert len(set(proposed)) == len(proposed)
+    assert all(len(subset) == skip and all(a < b for a, b in pairwise(subset)) for subset in proposed)
+    search.update(proposed, [1.0] * len(proposed))
+    assert len(search.best()) == skip
+
+
+@pytest.mark.parametrize("skip", [0, 13, -1])
+def test_impossible_k_is_refused(skip):
+    with pytest.raises(ValueError, match="cannot skip"):
+        Bandit(12, skip)
+
+
+class Bench:
+    """A model with fitted adapters and its held-out samples, to run searches on."""
+
+    def __init__(self, job):
+        self.job, self.task, self.split = job, TASKS[job.model.task], job.data.held_out
+        self.supernet = Supernet(job.model, job.candidates)
+        self.costs = measure_costs(self.supernet, self.split.batch([0]))
+        fit(self.supernet, calibration(job, self.supernet, QUIET))
+        self.held_out = Encoded(self.split, with_teacher(self.supernet), torch.device("cpu"))
+
+    def search(self, *proposals, seed=1):
+        def strategy():
+            for proposal in proposals:  # noqa: UP028  # a tuple cannot be sent anything
+                yield proposal
+            return {}
+
+        return Search(self.supernet, self.task, Course(strategy()), self.held_out, Spent(self.costs), seed)
+
+    def slim(self, subset):
+        """What surgery makes of a subset, with the adapters that the search has."""
+        names = [self.job.candidates[i] for i in subset]
+        return remove_layers(self.job.model, make_plan(self.job.model, names))
+
+    def directly(self, subset, numbers):
+        """Divergence, loss and value of the slim model on held-out samples with these numbers."""
+        batch = self.split.batch(numbers)
+        inputs = {name: batch[name] for name in FAMILIES[self.job.model.family].inputs}
+        with torch.inference_mode():
+            logits, teacher = self.slim(subset)(**inputs), self.job.model(**inputs)
+        distilled, own = (self.task.distillation(student, teacher, batch) for student in (logits, teacher))
+        return float(distilled - own), float(self.task.loss(logits, batch)), self.task.scores(logits, batch).mean()
+
+
+@pytest.fixture(scope="module")
+def bench(shared_workshop):
+    """The shipped METER, whose fusion layers matter."""
+    checkpoint, data = str(shared_workshop / "meter.ckpt"), str(shared_workshop / "data")
+    return Bench(prepare(Settings(checkpoint=checkpoint, data=data, skip=2)))
+
+
+def measures(outcome):
+    return outcome.divergence, outcome.loss, outcome.value
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_an_outcome_is_what_evaluating_the_slim_model_gives(bench):
+    subsets = ((0,), (3, 7), (0, 1, 2, 6, 7, 8), tuple(range(12)))
+    search = bench.search(Proposal(subsets))
+    search.run()
+    (found,) = search.course.seen
+    for subset, outcome in zip(subsets, found, strict=True):
+        score = evaluate(bench.slim(subset), bench.split, bench.task).score
+        assert (outcome.subset, outcome.samples) == (subset, score.samples)
+        close((outcome.loss, outcome.value), (score.loss, score.value))
+        close(measures(outcome), bench.directly(subset, np.arange(len(bench.split))))
+    assert found[-1].value < found[0].value - 0.1  # they differ in what they lose
+    score = evaluate(bench.job.model, bench.split, bench.task).score
+    close(measures(search.full()), (0, score.loss, score.value))
+
+
+@pytest.mark.parametrize(
+    ("family", "task"), [("meter", "nlvr2"), ("vilt", "irtr"), ("vilt", "snli-ve"), ("bert", "text-classification")]
+)
+def test_pairs_and_captions_are_scored_as_the_slim_model_scores_them(family, task, tmp_path):
+    demo = replace(DEMOS[family, task], images=60, steps=20, shipped=0)
+    prepare_demo(demo, tmp_path / "demo")
+    bench = Bench(
+        prepare(Settings(checkpoint=str(tmp_path / "demo" / demo.checkpoint), data=str(tmp_path / "demo/data"), skip=1))
+    )
+    samples = len(bench.split) // 2
+    numbers = batch_of_step(0, samples, len(bench.split), 1)
+    subsets = tuple(combinations(range(len(bench.job.candidates)), 2))
+    search = bench.search(Proposal(subsets, samples))
+    search.run()
+    for subset, outcome in zip(subsets, search.course.seen[0], strict=True):
+        assert outcome.samples == samples
+        close(measures(outcome), bench.directly(subset, numbers))
+
+
+def test_samples_scored_before_are_not_run_again(bench):
+    subsets, more = ((0, 1), (2, 3), (4, 5)), ((2, 3), (8, 9))
+    search = bench.search(Proposal(subsets, 16), Proposal(more, 40), Proposal((*subsets, *more)))
+    search.run()
+    small, middle, everything = search.course.seen
+    for outcomes, samples in ((small, 16), (middle, 40), (everything, len(bench.split))):
+        numbers = batch_of_step(0, samples, len(bench.split), 1)
+        for outcome in outcomes:
+            assert outcome.samples == samples
+            close(measures(outcome), bench.directly(outcome.subset, numbers))
+
+    def macs(*alike):
+        return bench.costs.together(bench.supernet.varying, [search.names(subset) for subset in alike])
+
+    rest = len(bench.split)
+    spent = 16 * macs(*subsets) + (40 - 16) * macs((2, 3)) + 40 * macs((8, 9))
+    spent += (rest - 16) * macs((0, 1), (4, 5)) + (rest - 40) * macs((2, 3), (8, 9))
+    assert search.spent.forwards == {"scoring": pytest.approx(spent / bench.costs.full)}
+    at_once = bench.search(Proposal((*subsets, *more)))
+    at_once.run()
+    for found, expected in zip(everything, at_once.course.seen[0], strict=True):
+        close(measures(found), measures(expected))
+
+
+def test_chunks_of_samples_change_nothing(bench, monkeypatch):
+    subsets = ((0, 1), (2, 3, 9))
+    whole = bench.search(Proposal(subsets))
+    whole.run()
+    monkeypatch.setattr("compressor.search.loop.CHUNK", 7)
+    steps, parts = [], bench.search(Proposal(subsets))
+    parts.run(after_step=steps.append)
+    for found, expected in zip(parts.course.seen[0], whole.course.seen[0], strict=True):
+        close(measures(found), measures(expected))
+    assert steps == list(range(1, 2 * -(-len(bench.split) // 7) + 1))
+    assert parts.spent.forwards == pytest.approx(whole.spent.forwards)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 5, 6, 7, 20, 29])
+def test_a_search_stopped_anywhere_goes_on_to_the_same_end(bench, monkeypatch, at):
+    monkeypatch.setattr("compressor.search.loop.CHUNK", 7)
+    proposals = Proposal(((0,), (1,), (2, 3)), 20), Proposal(((0,), (2, 3), (4, 5)), 33), Proposal(((1,), (4, 5)))
+    whole, kept = bench.search(*proposals), {}
+    whole.run()
+    stopped = bench.search(*proposals)
+
+    def stop(step):
+        if step == at:
+            kept.update(stopped.state_dict(), log=list(stopped.log), spent=dict(stopped.spent.forwards))
+            raise Stop
+
+    with pytest.raises(Stop):
+        stopped.run(stop)
+    resumed = bench.search(*proposals)
+    resumed.load_state_dict(kept)
+    resumed.run()
+    assert resumed.course.seen == whole.course.seen
+    assert resumed.spent.forwards == pytest.approx(whole.spent.forwards)
+    assert [{**entry, "seconds": 0} for entry in resumed.log] == [{**entry, "seconds": 0} for entry in whole.log]
+
+
+@given(st.integers(1, 2000), st.integers(0, 50), st.data())
+def test_fewer_samples_are_among_more(samples, seed, data):
+    fewer, more = sorted(data.draw(st.tuples(st.integers(1, samples), st.integers(1, samples))))
+    small, large = (batch_of_step(0, size, samples, seed).tolist() for size in (fewer, more))
+    assert large[:fewer] == small
+    assert len(set(large)) == more
+
+
+def test_training_between_two_proposals_makes_scores_anew(bench):
+    """After a step of training, what was known of a subset is of another model."""
+    proposals = [
+        Proposal(((0, 1),), 32, training=((0, 1),) * 2),
+        Proposal(((0, 1),), 32, training=((0, 1),) * 3),
+        Proposal(((0, 1),), 32),
+    ]
+    state = {name: value.clone() for name, value in bench.job.model.skips.state_dict().items()}
+    search = bench.search(*proposals)
+    optimiser = Optimiser([(bench.supernet.adapters(), 1e-2)], 5)
+    bench.job.model.skips.requires_grad_(True)
+    data = Encoded(bench.job.data.train, bench.supernet.encode, torch.device("cpu"))
+    search.training = Training(data, optimiser, batch_size=16, seed=0)
+    numbers, seen = batch_of_step(0, 32, len(bench.split), 1), []
+    search.run(lambda step: seen.append(optimiser.done))
+    first, second, last = (outcomes[0] for outcomes in search.course.seen)
+    assert optimiser.done == 5
+    assert first.loss != second.loss == last.loss
+    close(measures(last), bench.directly((0, 1), numbers))
+    assert search.spent.forwards["training"] == pytest.approx(
+        5 * 16 * 2 * bench.costs.subset(search.names((0, 1))) / bench.costs.full
+    )
+    moved = {name for name, value in bench.job.model.skips.state_dict().items() if not torch.equal(value, state[name])}
+    assert {name.partition(".")[0] for name in moved} == {bench.job.candidates[0], bench.job.candidates[1]}
+    bench.job.model.skips.load_state_dict(state)
+    bench.job.model.skips.requires_grad_(False)

@@ -1,0 +1,378 @@
+"""The whole compression: what it trains, what it saves, and that an interrupted one ends where it would have."""
+
+import json
+import math
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from compressor.compression import compress
+from compressor.data.generated.questions import write_scenes
+from compressor.errors import CheckFailed, Interrupted
+from compressor.evaluation.evaluate import evaluate
+from compressor.job import Settings, prepare
+from compressor.progress import Progress
+from compressor.run_folder import open_run
+from compressor.search.result import SearchRecord
+from compressor.tasks import TASKS
+from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scaled_learning_rate
+from das.demo.models import DEMOS, prepare_demo
+from tests.support.command_line import GOLDEN, das
+
+ENTRY = {"proposal", "trained", "layers", "divergence", "loss", "reward", "value", "samples", "seconds"}
+SHORT = {"search_epochs": 1.0, "recover_epochs": 0.5, "batch_size": 4}
+QUICK = {"search_epochs": 2.0, "recover_epochs": 1.0, "batch_size": 32}
+
+
+def settings(**changes):
+    return Settings(**({"checkpoint": "meter.ckpt", "task": "vqa", "skip": 8, **QUICK} | changes))
+
+
+def weights(run):
+    return run.load_slim().state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_folder_holds_what_the_contract_says(shared_run):
+    names = {path.name for path in shared_run.path.iterdir()}
+    assert names >= {
+        "manifest.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "preprocessor.json",
+        "labels.json",
+        "search.json",
+        "search.jsonl",
+    }
+    manifest = json.loads((shared_run.path / "manifest.json").read_text())
+    assert manifest["schema_version"] == 1
+    assert len(manifest["plan"]["skip"]) == 8
+    assert len(manifest["source"]["sha256"]) == 64
+    assert {split["name"] for split in manifest["data"]} == {"train", "val", "test"}
+    for entry in shared_run.search_log():
+        assert set(entry) == ENTRY
+        assert entry["reward"] == pytest.approx(math.exp(-entry["loss"]))
+    assert sum(len(entry["layers"]) == 8 for entry in shared_run.search_log()) > 495  # all of them, some repeatedly
+
+
+def test_the_record_of_a_search_answers_for_every_number_of_layers(shared_run):
+    record = SearchRecord.model_validate_json((shared_run.path / "search.json").read_text())
+    assert (record.strategy, record.sizes) == ("auto", (8,))
+    assert record.chosen[8] == shared_run.manifest.plan.layers
+    assert sorted(record.chosen) == list(range(1, 13))
+    for size, layers in record.chosen.items():
+        assert len(layers) == len(set(layers)) == size
+        assert record.point(layers).loss > 0
+    best = max(point.value for point in record.points if len(point.layers) == 8)
+    assert record.point(record.chosen[8]).value == best
+    assert record.full.divergence == 0
+    assert all(0 <= point.value <= 1 and point.divergence > 0 for point in record.points)
+    assert record.macs_saved.keys() == record.parameters_saved.keys() == set(shared_run.manifest.candidates)
+    full, slim = (sum(p.numel() for p in m.parameters()) for m in (shared_run.load_full(), shared_run.load_saved()))
+    assert full == record.parameters
+    assert full - slim == sum(record.parameters_saved[name] for name in record.chosen[8])
+    assert record.forwards.keys() >= {"fitting", "encoding", "scoring"}
+    assert 0 < record.forwards["scoring"] < 495 * record.samples
+
+
+def test_the_papers_loop_logs_its_gates(workshop):
+    run = compress(settings(strategy="das"))
+    trained = [entry for entry in run.search_log() if entry["trained"]]
+    assert all(set(entry) == ENTRY | {"gates"} for entry in trained)
+    assert all(len(entry["layers"]) == 8 and len(entry["gates"]) == 12 for entry in trained)
+    last = trained[-1]["gates"]
+    assert set(run.manifest.plan.layers) == set(sorted(last, key=last.get)[-8:])
+    assert any(any(entry["gates"].values()) for entry in trained)
+
+
+def test_only_the_adapters_of_the_choice_are_trained(shared_run):
+    full, slim = shared_run.load_full().state_dict(), shared_run.load_saved()
+    skipped = {f"blocks.{name}" for name in slim.skipped}
+    for name, value in slim.state_dict().items():
+        if ".".join(name.split(".")[:2]) not in skipped:
+            assert torch.equal(value, full[name]), name
+    assert any(slim.blocks[name].up_proj.weight.abs().sum() > 0 for name in slim.skipped)
+    assert sum(shared_run.manifest.updated_parameters.values()) == sum(
+        p.numel() for name in slim.skipped for p in slim.blocks[name].parameters()
+    )
+
+
+def test_recovery_brings_accuracy_back(workshop):
+    cut = compress(settings(skip=None, layers=("FL*", "FV0-1"), recover="none"))
+    recovered = compress(settings(skip=None, layers=("FL*", "FV0-1"), recover_epochs=8.0))
+    before, after = cut.manifest.results, recovered.manifest.results
+    assert before.full == after.full
+    assert after.slim.loss < before.slim.loss
+    assert after.slim.value > before.slim.value + 0.05
+    assert cut.search_log() == []
+
+
+def test_same_seed_same_layers_same_weights(workshop):
+    first, second = compress(settings(seed=3)), compress(settings(seed=3))
+    assert first.path != second.path
+    assert first.manifest.plan == second.manifest.plan
+    assert same(weights(first), weights(second))
+    assert open_run().path == second.path
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_arrives():
+    """Workers that run tests in parallel ignore Ctrl-C; here it means what it means in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class InterruptAt(Progress):
+    """Presses Ctrl-C in the middle of a stage."""
+
+    def __init__(self, label, step):
+        self.label, self.step = label, step
+
+    def track(self, items, label, total=None):
+        for number, item in enumerate(items):
+            if self.label in label and number == self.step:
+                signal.raise_signal(signal.SIGINT)
+            yield item
+
+
+@pytest.mark.parametrize(
+    ("strategy", "stage", "step"),
+    [
+        ("das", "Searching", 17),
+        ("auto", "on 128 samples", 5),
+    ],
+)
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(workshop, strategy, stage, step):
+    asked = settings(strategy=strategy)
+    whole = compress(asked.model_copy(update={"out": "runs/whole"}))
+    broken = asked.model_copy(update={"out": "runs/broken"})
+    with pytest.raises(Interrupted, match="--resume"):
+        compress(broken, progress=InterruptAt(stage, step))
+    assert not (workshop / "runs" / "broken").exists()
+    assert (workshop / "runs" / "broken.partial" / "state.pt").exists()
+    resumed = compress(broken, resume=True)
+    assert resumed.manifest.plan == whole.manifest.plan
+    assert same(weights(resumed), weights(whole))
+    assert (resumed.path / "search.json").read_bytes() == (whole.path / "search.json").read_bytes()
+    assert [{**e, "seconds": 0} for e in resumed.search_log()] == [{**e, "seconds": 0} for e in whole.search_log()]
+    assert not (workshop / "runs" / "broken.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "task"), [("vilt", "irtr"), ("meter", "nlvr2"), ("vilt", "vqa"), ("bert", "text-classification")]
+)
+def test_every_kind_of_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch, family, task):
+    demo = replace(DEMOS[family, task], images=30, steps=2, shipped=0)
+    prepare_demo(demo, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path / "demo")
+    monkeypatch.delenv("DAS_DATA", raising=False)
+    asked = settings(checkpoint=demo.checkpoint, task=task, skip=2, strategy="das", **SHORT)
+    whole = compress(asked.model_copy(update={"out": "runs/whole"}))
+    broken = asked.model_copy(update={"out": "runs/broken"})
+    for stage, resume in (("Searching", False), ("Recovering", True)):
+        with pytest.raises(Interrupted, match="--resume"):
+            compress(broken, resume=resume, progress=InterruptAt(stage, 2))
+    resumed = compress(broken, resume=True)
+    assert resumed.manifest.plan == whole.manifest.plan
+    assert same(weights(resumed), weights(whole))
+    assert resumed.manifest.results.slim == whole.manifest.results.slim
+
+
+def test_ctrl_c_before_the_training_leaves_nothing(workshop):
+    with pytest.raises(KeyboardInterrupt):
+        compress(settings(), progress=InterruptAt("Evaluating the full", 0))
+    assert not list((workshop / "runs").iterdir())
+
+
+def test_ctrl_c_between_two_stages_keeps_what_is_done(workshop):
+    whole = compress(settings(out="runs/whole"))
+    with pytest.raises(Interrupted, match="--resume"):
+        compress(settings(out="runs/broken"), progress=InterruptAt("Asking the full model", 1))
+    resumed = compress(settings(out="runs/broken"), resume=True)
+    assert same(weights(resumed), weights(whole))
+
+
+def test_ctrl_c_on_the_command_line_says_how_to_go_on(workshop, monkeypatch):
+    monkeypatch.setattr("das.terminal.progress", lambda: InterruptAt("Scoring", 2))
+    command = ("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--recover-epochs", 1)
+    result = das(*command)
+    assert result.exit_code == 130
+    assert "the same command and --resume" in result.stderr
+    monkeypatch.undo()
+    monkeypatch.chdir(workshop)
+    assert das(*command, "--resume").exit_code == 0
+
+
+def test_an_interrupted_run_is_not_overwritten(workshop):
+    with pytest.raises(Interrupted):
+        compress(settings(out="runs/broken"), progress=InterruptAt("Scoring", 3))
+    state = (workshop / "runs" / "broken.partial" / "state.pt").read_bytes()
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--out", "runs/broken")
+    assert result.exit_code == 3
+    assert "--resume" in result.stderr
+    assert (workshop / "runs" / "broken.partial" / "state.pt").read_bytes() == state
+
+
+def test_resume_does_not_take_the_run_of_another_name(workshop):
+    with pytest.raises(Interrupted):
+        compress(settings(skip=12), progress=InterruptAt("Scoring", 3))
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 1, "--resume")
+    assert result.exit_code == 3
+    assert "no interrupted run" in result.stderr
+
+
+def test_latest_follows_a_run_wherever_it_lies(workshop, tmp_path):
+    run = compress(settings(skip=None, layers=("FL1",), recover="none", out=str(tmp_path / "elsewhere" / "run")))
+    assert open_run().path == run.path == (tmp_path / "elsewhere" / "run").resolve()
+    assert not (tmp_path / "elsewhere" / "latest").exists()
+
+
+def test_names_of_runs(workshop):
+    by_hand = compress(settings(skip=None, layers=("FL*",), recover="none"))
+    assert by_hand.path.name == "meter-vqa-by-hand"
+    assert compress(settings(task=None, skip=1)).path.name == "meter-skip1"
+
+
+def test_all_layers_of_a_scope_can_go(workshop):
+    run = compress(settings(skip=12))
+    assert len(run.manifest.plan.layers) == 12
+    assert run.load_slim().layers == ("LEn0", "LEn1", "VEn0", "VEn1")
+
+
+def test_train_head_trains_poolers_and_head_and_leaves_the_full_model_alone(workshop):
+    run = compress(settings(skip=None, layers=("FL1",), train_head=True))
+    full, slim = run.load_full().state_dict(), run.load_saved().state_dict()
+    moved = {name for name, value in slim.items() if name in full and not torch.equal(value, full[name])}
+    assert moved
+    assert all(name.startswith("epilogue.") for name in moved)
+    assert run.manifest.results.full.value > 0.8
+
+
+def test_adapting_is_deterministic(workshop):
+    pretrained = str(GOLDEN / "meter_tiny_pretrain.ckpt")
+    runs = [
+        compress(settings(checkpoint=pretrained, adapt=True, tokenizer="tokenizer.json", skip=1, seed=5)) for _ in "ab"
+    ]
+    assert same(weights(runs[0]), weights(runs[1]))
+    assert runs[0].manifest.results.slim == runs[1].manifest.results.slim
+
+
+def test_compressing_a_checkpoint_of_the_public_das_code(workshop):
+    """Its own skip adapters, class token and parallel adapters are used; cutting alone gives what DAS gives."""
+    content = torch.load(GOLDEN / "das_meter_tiny_vqa.ckpt", weights_only=True)
+    for key in ("vqa_classifier.3.weight", "vqa_classifier.3.bias"):  # the generated questions have 20 answers
+        old = content["state_dict"][key]
+        content["state_dict"][key] = torch.cat([old, old])[:20]
+    torch.save(content, "das.ckpt")
+    run = compress(settings(checkpoint="das.ckpt", skip=None, layers=("FL1-2", "FV0"), recover="none"))
+    slim, state = run.load_saved(), content["state_dict"]
+    assert torch.equal(slim.blocks["FL1"].up_proj.weight, state["adapter_list_l.1.0.up_proj.weight"])
+    assert torch.equal(slim.blocks["text_bridge"].class_token, state["token4classifier"])
+    assert torch.equal(
+        slim.blocks["FL0"].adapter.up_proj.weight, state["cross_modal_text_layers.0.adapter.up_proj.weight"]
+    )
+    searched = compress(settings(checkpoint="das.ckpt", skip=3, recover="none"))
+    assert len(searched.manifest.plan.layers) == 3
+
+
+def test_one_question_to_score_on_is_enough(workshop):
+    write_scenes(workshop / "data" / "vqav2_test.arrow", 1, 48, seed=0, per_image=1)
+    run = compress(settings(skip=None, layers=("FL1",), recover="none"))
+    assert run.manifest.results.slim.samples == 1
+    assert len(run.samples()["input_ids"]) == 1
+
+
+def test_resume_with_other_settings_is_refused(workshop):
+    with pytest.raises(Interrupted):
+        compress(settings(out="runs/broken"), progress=InterruptAt("Scoring", 3))
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 6, "--out", "runs/broken", "--resume")
+    assert result.exit_code == 3
+    assert "other settings (skip" in " ".join(result.stderr.split())
+    assert (workshop / "runs" / "broken.partial" / "state.pt").exists()
+
+
+def test_nothing_to_resume(workshop):
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--skip", 8, "--resume")
+    assert result.exit_code == 3
+    assert "no interrupted run" in result.stderr
+
+
+def test_scopes(workshop):
+    model = prepare(settings(scope="global"))
+    assert model.candidates[:2] == ("LEn0", "LEn1")
+    assert len(model.candidates) == 14
+    assert len(prepare(settings(scope="all")).candidates) == 16
+    assert prepare(settings(scope="FL*,LEn0-1", skip=2)).candidates == ("LEn0", "LEn1", *(f"FL{i}" for i in range(6)))
+
+
+def test_a_global_search_skips_encoder_layers_too(workshop):
+    run = compress(settings(scope="global", skip=14))
+    assert {"LEn0", "LEn1"} <= set(run.manifest.plan.layers)
+    assert "LEn0" not in run.load_slim().layers
+
+
+def test_random_strategy_is_seeded(workshop):
+    run = compress(settings(strategy="random", recover="none"))
+    again = compress(settings(strategy="random", recover="none"))
+    assert run.manifest.plan == again.manifest.plan
+    assert run.manifest.strategy == "random"
+
+
+def test_adapting_a_pre_trained_checkpoint(workshop):
+    run = compress(
+        settings(checkpoint=str(GOLDEN / "meter_tiny_pretrain.ckpt"), adapt=True, tokenizer="tokenizer.json", skip=1)
+    )
+    slim = run.load_saved()
+    assert run.manifest.results.full is None
+    assert slim.dims.parallel_width == 4
+    kept = next(name for name in ("FL0", "FV0") if name not in slim.skipped)
+    assert slim.blocks[kept].adapter.up_proj.weight.abs().sum() > 0
+    start = run.load_full().state_dict()
+    moved = {name for name, value in slim.state_dict().items() if name in start and not torch.equal(value, start[name])}
+    assert moved
+    assert all(".adapter." in name or name.startswith("epilogue.") for name in moved)
+
+
+def test_the_report_command_and_evaluation_agree(run_here, shared_run):
+    result = das("eval", run_here, "--data", "data", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["value"] == pytest.approx(shared_run.manifest.results.slim.value)
+
+
+def test_vqa_score_and_loss_follow_their_definitions(shared_workshop):
+    job = prepare(settings(checkpoint=str(shared_workshop / "meter.ckpt"), data=str(shared_workshop / "data")))
+    result = evaluate(job.model, job.data.evaluation, TASKS["vqa"])
+    batch = job.data.evaluation.batch(range(len(job.data.evaluation)))
+    with torch.no_grad():
+        logits = job.model(**{name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")})
+    probability = logits.sigmoid().clamp(1e-7, 1 - 1e-7)
+    entropy = -(batch["targets"] * probability.log() + (1 - batch["targets"]) * (1 - probability).log())
+    assert result.score.loss == pytest.approx(float(entropy.sum(-1).mean()), rel=1e-4)
+    best = logits.argmax(-1)
+    assert result.score.value == pytest.approx(float(batch["targets"][range(len(best)), best].mean()))
+
+
+def test_learning_rate_is_the_papers_at_the_papers_size():
+    assert scaled_learning_rate(768, PAPER_STEPS) == pytest.approx(PAPER_LEARNING_RATE)
+    assert scaled_learning_rate(64, 500) > scaled_learning_rate(768, 500)
+
+
+def test_data_that_do_not_fit_into_memory_give_the_same_result(workshop, monkeypatch):
+    kept = compress(settings())
+    monkeypatch.setattr("compressor.training.activation_cache.MEMORY_SHARE", 0.0)
+    streamed = compress(settings())
+    assert kept.manifest.plan == streamed.manifest.plan
+    theirs = weights(streamed)
+    for name, value in weights(kept).items():
+        torch.testing.assert_close(value, theirs[name], atol=1e-3, rtol=0)
+
+
+def test_check_failed_is_exit_4():
+    assert CheckFailed.exit_code == 4

@@ -1,0 +1,184 @@
+"""Killed at any moment and resumed, a run ends with the plan and the bits of one that nobody disturbed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from compressor import resume
+from compressor.compression import compress
+from compressor.errors import InputError, Interrupted, Terminated
+from compressor.job import Settings
+from compressor.progress import Progress
+from das.main import _terminate
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+def settings(strategy, out, **changes):
+    quick = {"search_epochs": 0.5, "recover_epochs": 0.2, "batch_size": 48, "skip": 2}
+    return Settings(checkpoint="meter.ckpt", task="vqa", strategy=strategy, out=f"runs/{out}", **quick | changes)
+
+
+class SignalAt(Progress):
+    """Sends this process a signal at a step of a stage, or at a step counted over all stages."""
+
+    def __init__(self, number, step, label=""):
+        self.number, self.step, self.label, self.seen = number, step, label, 0
+
+    def tick(self, label):
+        if self.label in label:
+            self.seen += 1
+            if self.seen == self.step:
+                signal.raise_signal(self.number)
+
+    def track(self, items, label, total=None):
+        for item in items:
+            self.tick(label)
+            yield item
+
+    @contextmanager
+    def stage(self, label):
+        self.tick(label)
+        yield
+
+
+def in_a_process(work):
+    """Do ``work`` in a process of its own, as the command line does; returns its exit status, negative for signals."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _terminate)
+        status = 1
+        try:
+            work()
+            status = 0
+        except (Interrupted, Terminated) as stopped:
+            status = 128 + stopped.number
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def started(folder):
+    """Whether there is something to resume."""
+    return (folder / "runs" / "broken.partial").exists()
+
+
+def assert_same(run, whole):
+    assert run.manifest.plan == whole.manifest.plan
+    a, b = run.load_slim().state_dict(), whole.load_slim().state_dict()
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    assert run.manifest.results.slim == whole.manifest.results.slim
+    assert [{**e, "seconds": 0} for e in run.search_log()] == [{**e, "seconds": 0} for e in whole.search_log()]
+    assert run.search_record().points == whole.search_record().points
+
+
+FITTED = ("Encoding calibration", "Encoding the held-out", "Scoring", "Asking the full", "Recovering")
+TRAINED = ("Encoding the training", "Searching", "Encoding calibration", "Recovering")
+EVERY = ("Evaluating the slim", "Saving")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "stages", "changes"),
+    [
+        ("auto", FITTED + EVERY, {}),
+        ("das", TRAINED + EVERY, {}),
+        ("greedy", ("Scoring",), {"recover": "closed-form"}),
+    ],
+)
+def test_killed_in_every_stage_in_turn(workshop, monkeypatch, strategy, stages, changes):
+    whole = compress(settings(strategy, "whole", **changes))
+    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)  # a state after every step: each must be one to go on from
+    for turn, stage in enumerate(stages):
+        number, resumed = SIGNALS[turn % len(SIGNALS)], started(workshop)
+        progress = SignalAt(number, 1 if stage == "Saving" else 2, stage)
+        status = in_a_process(
+            lambda p=progress, r=resumed: compress(settings(strategy, "broken", **changes), resume=r, progress=p)
+        )
+        assert status == (-number if number == signal.SIGKILL else 128 + number), stage
+        assert not (workshop / "runs" / "broken").exists()
+    assert_same(compress(settings(strategy, "broken", **changes), resume=True), whole)
+    assert sorted(path.name for path in (workshop / "runs").iterdir()) == ["broken", "latest", "whole"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "seed"), [("auto", 0), ("das", 1)])
+def test_killed_at_moments_drawn_by_lot(workshop, monkeypatch, strategy, seed):
+    drawn = random.Random(seed)
+    counter = SignalAt(0, 0)
+    whole = compress(settings(strategy, "whole"), progress=counter)
+    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.1)
+    for _ in range(4):
+        progress = SignalAt(drawn.choice(SIGNALS), drawn.randrange(1, counter.seen))
+        resumed = started(workshop)
+        in_a_process(lambda p=progress, r=resumed: compress(settings(strategy, "broken"), resume=r, progress=p))
+        if (workshop / "runs" / "broken").exists():
+            break
+    assert_same(compress(settings(strategy, "broken"), resume=True), whole)
+
+
+def test_killed_while_the_state_is_written_the_older_state_is_kept(workshop, monkeypatch):
+    whole = compress(settings("das", "whole"))
+    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
+    save, saves = torch.save, []
+
+    def half(state, file):
+        saves.append(1)
+        if len(saves) < 6:
+            return save(state, file)
+        file.write(b"PK")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(torch, "save", half)
+    assert in_a_process(lambda: compress(settings("das", "broken"))) == -signal.SIGKILL
+    monkeypatch.undo()
+    monkeypatch.chdir(workshop)
+    assert torch.load("runs/broken.partial/state.pt", weights_only=True)["search"]["optimiser"]["done"] > 0
+    assert_same(compress(settings("das", "broken"), resume=True), whole)
+
+
+def test_killed_after_the_last_step_nothing_is_done_again(workshop, monkeypatch):
+    monkeypatch.setattr(resume.Resumable, "remove", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+    assert in_a_process(lambda: compress(settings("auto", "broken"))) == -signal.SIGKILL
+    monkeypatch.undo()
+    monkeypatch.chdir(workshop)
+    made = (workshop / "runs" / "broken" / "model.safetensors").stat().st_mtime_ns
+    for _ in range(2):  # interrupted or not: asked to resume a finished run, das hands it over
+        run = compress(settings("auto", "broken"), resume=True)
+        assert not started(workshop)
+    assert (run.path / "model.safetensors").stat().st_mtime_ns == made
+    with pytest.raises(InputError, match="seed"):
+        compress(settings("auto", "broken", seed=1), resume=True)
+
+
+def test_the_state_of_a_search_is_small(workshop, monkeypatch):
+    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
+    stop = SignalAt(signal.SIGTERM, 500, "Scoring")  # the 495 subsets once, and some of them again
+    asked = settings("auto", "broken", skip=4)
+    assert in_a_process(lambda: compress(asked, progress=stop)) == 128 + signal.SIGTERM
+    assert (workshop / "runs" / "broken.partial" / "state.pt").stat().st_size < 500_000
+
+
+def test_sigterm_ends_the_command_as_ctrl_c_does(workshop):
+    command = ["compress", "meter.ckpt", "--task", "vqa", "--skip", "3", "--recover-epochs", "500", "--out", "runs/r"]
+    running = subprocess.Popen([sys.executable, "-m", "das", *command], stderr=subprocess.PIPE, text=True)
+    try:
+        while not (workshop / "runs" / "r.partial" / "state.pt").exists():
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.1)
+        running.send_signal(signal.SIGTERM)
+        assert "the same command and --resume" in running.communicate()[1]
+    finally:
+        running.kill()
+    assert running.returncode == 143

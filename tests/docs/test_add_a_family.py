@@ -1,0 +1,185 @@
+"""docs/add-a-family.md executed as printed; its families against the library, and one of them through a search."""
+
+import io
+import re
+from contextlib import chdir
+from pathlib import Path
+from tokenize import COMMENT, generate_tokens
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+import das
+from compressor.checkpoints.build import Transfer, load_checkpoint
+from compressor.data.generated.sentences import write_sentences
+from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.errors import InputError
+from compressor.families import FAMILIES
+from compressor.families.text_encoder import TASK
+from compressor.models.steps import split_at_candidates
+from compressor.run_folder import open_run
+from compressor.training.activation_cache import join_rows
+from exporters.checks.parity import Parity
+from exporters.runtimes.runners import OnnxRunner
+from profiles.macs.published import flops
+
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-family.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page(folder):
+    """What the code of the page defines; its families are known until the last test."""
+    before = dict(FAMILIES)
+    torch.manual_seed(0)
+    names = {"__name__": "page"}
+    try:
+        with chdir(folder):
+            for number, code in enumerate(BLOCKS, 1):
+                exec(compile(code, f"{PAGE.name}, block {number}", "exec"), names)
+        FAMILIES[names["ELECTRA"].name] = names["ELECTRA"]
+        yield names
+    finally:
+        FAMILIES.clear()
+        FAMILIES.update(before)
+
+
+def tiny(name, **settings):
+    """The library's model with weights drawn wide enough for a difference to show."""
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(name, **({"vocab_size": 60, "num_labels": 3} | SIZES | settings))
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model
+
+
+def batch(name, lengths=(9, 5, 12)):
+    generator, longest = torch.Generator().manual_seed(2), max(lengths)
+    ids = torch.randint(5, 60, (len(lengths), longest), generator=generator)
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+    pad = AutoConfig.for_model(name).pad_token_id
+    inputs = {"input_ids": torch.where(mask.bool(), ids, pad), "attention_mask": mask}
+    return inputs | ({"token_type_ids": mask * (ids > 30)} if "token_type_ids" in FAMILIES[name].inputs else {})
+
+
+def test_the_page_has_fewer_than_80_lines_of_code():
+    code = "\n".join(BLOCKS)
+    comments = [token for token in generate_tokens(io.StringIO(code).readline) if token.type == COMMENT]
+    assert len([line for line in code.splitlines() if line.strip()]) < 80
+    assert len(comments) < 5 and ";" not in code
+    assert max(len(line) for line in PAGE.read_text().splitlines()) <= 120
+
+
+def test_what_the_page_checks_is_what_it_says(page, folder):
+    assert page["loaded"].model.layers == ("En0", "En1", "En2")
+    assert page["library"](**page["inputs"]).logits.std() > 0.1
+    parity = Parity.model_validate_json((folder / "tiny-mpnet" / "model.onnx.parity.json").read_text())
+    assert parity.status == "passed" and parity.text_lengths == (9, 16)
+
+
+def test_the_check_of_the_page_notices_a_missing_bias(page):
+    changed = das.skip(page["loaded"].model, ["En1"])
+    with torch.no_grad():
+        before = changed(**page["inputs"])
+        changed.prologue.bias.weight.zero_()
+        assert (changed(**page["inputs"]) - before).abs().max() > 1e-3
+
+
+def test_the_exported_graph_takes_other_batches_and_lengths(page, folder):
+    slim = das.skip(page["loaded"].model, ["En1"])
+    with OnnxRunner(folder / "tiny-mpnet" / "model.onnx") as runner, torch.no_grad():
+        for lengths in ((9, 5, 12), (1,), (40, 3)):
+            inputs = batch("mpnet", lengths)
+            torch.testing.assert_close(runner.run(inputs), slim(**inputs), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["electra", "mpnet"])
+def test_logits_are_the_librarys(name, tmp_path):
+    library, inputs = tiny(name), batch(name)
+    library.save_pretrained(tmp_path)
+    loaded = load_checkpoint(tmp_path)
+    with torch.no_grad():
+        ours, theirs = loaded.model(**inputs), library(**inputs).logits
+        short = {key: value[1:2, :5] for key, value in inputs.items()}
+        torch.testing.assert_close(ours[1:2], loaded.model(**short), atol=1e-5, rtol=0)
+    assert theirs.std() > 0.1 and loaded.model.dims.classes == 3
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert loaded.leftovers == {}
+
+
+@pytest.mark.parametrize("name", ["electra", "mpnet"])
+def test_writing_is_the_inverse_of_reading(name, tmp_path):
+    library = tiny(name)
+    library.save_pretrained(tmp_path)
+    table = FAMILIES[name].formats[0].table(TASK)
+    written, expected = table.to_checkpoint(load_checkpoint(tmp_path).model.state_dict()), library.state_dict()
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(written[key], expected[key]) for key in expected)
+
+
+def test_streams_of_different_lengths_join(tmp_path):
+    tiny("mpnet").save_pretrained(tmp_path)
+    model, inputs = load_checkpoint(tmp_path).model, batch("mpnet", (6, 12))
+    fixed, varying = split_at_candidates(model.rounds, ["En1"])
+    with torch.no_grad():
+        rows = [
+            model.advance(model.prologue(**{key: value[[row], :length] for key, value in inputs.items()}), fixed)
+            for row, length in enumerate((6, 12))
+        ]
+        streams = {name: join_rows([row[name] for row in rows]) for name in rows[0]}
+        logits = model.epilogue(model.advance(streams, varying))
+        torch.testing.assert_close(logits, model(**inputs), atol=1e-5, rtol=0)
+
+
+def test_a_parallel_adapter_stands_beside_the_layer(tmp_path):
+    tiny("mpnet").save_pretrained(tmp_path)
+    plain, inputs = load_checkpoint(tmp_path).model, batch("mpnet")
+    adapted = load_checkpoint(tmp_path, transfer=Transfer(classes=3)).model
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(**inputs), plain(**inputs))
+        block, streams = adapted.blocks["En0"], plain.prologue(**inputs)
+        block.adapter.up_proj.weight.normal_()
+        beside = plain.blocks["En0"](**streams) + block.adapter(streams["hidden"])
+        torch.testing.assert_close(block(**streams), beside)
+
+
+def test_a_checkpoint_that_lacks_tensors_is_refused(tmp_path):
+    library = tiny("mpnet")
+    state = {key: value for key, value in library.state_dict().items() if "layer.1.output.dense" not in key}
+    library.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(InputError, match=r"lacks 2 keys: mpnet.encoder.layer.1.output.dense.bias, "):
+        load_checkpoint(tmp_path)
+
+
+def test_the_defaults_are_the_published_models(page):
+    with torch.device("meta"):
+        model = page["MPNET"].build(page["MpnetDims"](), TASK)
+    head = sum(parameter.numel() for parameter in model.epilogue.parameters())
+    pooler = 768 * 769  # of the published encoder; the classifier does not read it
+    assert sum(parameter.numel() for parameter in model.parameters()) - head + pooler == 109_486_464
+    assert (model.dims.longest_text, model.dims.text_length) == (512, 128)
+    assert flops("mpnet", skip_layers=["En0"]).family == "mpnet"
+
+
+def test_search_and_recovery_know_the_family_without_being_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_sentences(tmp_path / "data", 120, seed=0)
+    texts = [line.split("\t")[0] for line in (tmp_path / "data" / "train.tsv").read_text().splitlines()[1:]]
+    tiny("mpnet", num_labels=2, vocab_size=200).save_pretrained("checkpoint")
+    word_tokenizer(texts).save("checkpoint/tokenizer.json")
+    options = {"search_epochs": 3, "recover_epochs": 1, "batch_size": 16, "text_length": 24}
+    run = das.compress("checkpoint", skip=1, data="data", device="cpu", **options)
+    slim = open_run(run.path).load_slim()
+    assert slim.family == "mpnet" and len(slim.layers) == 2 and len(slim.skipped) == 1
+    assert {tuple(entry["layers"]) for entry in run.search_log()} >= {("En0",), ("En1",), ("En2",)}
+    trained = das.compress("checkpoint", skip=1, data="data", device="cpu", strategy="das", **options)
+    assert any(trained.search_log()[0]["gates"].values())

@@ -1,0 +1,67 @@
+"""The README's commands and code run as written; the tutorial's commands exist."""
+
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from das.demo.models import SHIPPED, meter_dims, prepare_demo
+from tests.support.command_line import das
+from tests.support.workers import in_threads
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(name, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+def commands(name):
+    lines = [line for block in blocks(name, "bash") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("das ")]
+
+
+@pytest.fixture
+def shallow(workshop, monkeypatch):
+    """What a user has, with a model that is hardly trained and has 10 layers, not 16: tracing takes seconds."""
+    small = replace(SHIPPED, images=100, steps=5, shipped=0, dims=partial(meter_dims, layers=1, fusion_layers=4))
+    prepare_demo(small, workshop / "demo")
+    for name in ("meter.ckpt", "tokenizer.json"):
+        shutil.copy(workshop / "demo" / name, workshop / name)
+    in_threads(monkeypatch)
+
+
+def test_the_commands_of_the_readme_run_in_order(shallow):
+    found = commands("README.md")
+    assert len(found) > 8
+    for arguments in found:
+        if arguments[:2] == ["export", "--trt"]:
+            pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: no engine can be built here")
+        if arguments[0] == "profile":
+            arguments = [*arguments, "--seconds", "0.2"]  # the default measures for longer, nothing else differs
+        result = das(*arguments)
+        assert result.exit_code == 0, f"das {' '.join(arguments)}\n{result.stdout}{result.stderr}"
+        assert max((len(line) for line in result.stdout.splitlines()), default=0) <= 80 or "/" in result.stdout
+
+
+def test_the_python_of_the_readme_runs(shallow):
+    (code,) = blocks("README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_every_command_of_the_tutorial_is_one(workshop):
+    for name, *arguments in commands("docs/tutorial.md"):
+        help_text = das(name, "--help").stdout
+        for argument in arguments:
+            if argument.startswith("--"):
+                assert argument in help_text, f"das {name} {argument}"
+
+
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,108 @@
+"""Every family with every task, from a small checkpoint to a profile, by the commands a user types."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from compressor.data.images import decode_image
+from compressor.data.layouts import read_data
+from compressor.run_folder import open_run
+from compressor.tasks import TASKS
+from das.demo.models import DEMOS, prepare_demo
+from tests.support import tiny_models as tiny
+from tests.support.command_line import das
+from tests.support.workers import in_threads
+
+METRICS = {
+    "vqa": "VQA score",
+    "nlvr2": "accuracy",
+    "irtr": "mean R@1",
+    "snli-ve": "accuracy",
+    "text-classification": "accuracy",
+}
+QUICK = ("--batch-size", 8, "--search-epochs", 0.5, "--recover-epochs", 0.2)
+TENSORRT = importlib.util.find_spec("tensorrt" if torch.cuda.is_available() else "tensorrt_rtx")
+FORMATS = ("--onnx", "--trt") if TENSORRT else ("--onnx",)
+
+
+def small(demo):
+    """The demo with a model of few layers, hardly trained: tracing takes seconds for each."""
+    return replace(
+        demo, images=40, steps=3, shipped=0, dims=lambda sizes: tiny.of_few_layers(demo.family, demo.dims(sizes))
+    )
+
+
+def answered(*arguments):
+    """The JSON document of a command that must succeed."""
+    done = das(*arguments, "--json")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def question(folder, task):
+    """Options of ``das predict``: the pictures and the text of a sample, all of them files of the folder."""
+    splits = read_data(folder / "data", task).splits
+    sample = splits.get("test", splits["val"]).samples[0]
+    options = ["--text", sample.text]
+    for number, picture in enumerate(sample.pictures):
+        decode_image(picture.read(), picture.origin).save(folder / f"{number}.png")
+        options += ["--image", f"{number}.png"]
+    return options
+
+
+@pytest.mark.parametrize(("family", "task"), DEMOS)
+def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
+    demo = small(DEMOS[family, task])
+    prepare_demo(demo, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path / "demo")
+    monkeypatch.delenv("DAS_DATA", raising=False)
+    in_threads(monkeypatch)
+
+    assert [head["task"] for head in answered("inspect", demo.checkpoint)["heads"]] == [task]
+    report = answered("compress", demo.checkpoint, "--skip", 1, *QUICK)
+    assert (report["family"], report["task"]) == (family, task)
+    assert report["slim"]["metric"] == METRICS[task]
+    searched = open_run("runs/latest")
+    # Of one sample, as reports count: of retrieval an image with one caption, not with those it is told from.
+    assert searched.search_record().macs == pytest.approx(report["costs"]["macs"]["full"], rel=0.1)
+    scored = [(tuple(entry["layers"]), entry["samples"]) for entry in searched.search_log()]
+    assert len(set(scored)) == len(scored)  # a score is in the log once
+    assert list(report["apart"]) == (["val"] if TASKS[task].dev_apart else [])
+    for which, subject in (("full", demo.checkpoint), ("slim", "runs/latest")):
+        assert answered("eval", subject)["value"] == pytest.approx(report[which]["value"])
+
+    exports = answered("export", *FORMATS)["exports"]
+    assert [made["format"] for made in exports] == [name.removeprefix("--") for name in FORMATS]
+    assert exports[0]["parity"]["status"] == "passed"
+    assert exports[0]["parity"]["certificate"]["samples"] == min(200, report["slim"]["samples"])
+    assert all(made["parity"]["status"] in ("passed", "not verified") for made in exports)
+    for precision in ("fp16", "int8"):
+        made = answered("export", "--precision", precision)["exports"][-1]
+        assert made["files"] == [f"model.{precision}.onnx"]
+        assert made["parity"]["status"] == "passed"
+        assert made["parity"]["certificate"]["samples"] == min(200, report["slim"]["samples"])
+    # ONNX Runtime would need a second trace; the stories of the demo profile in all runtimes.
+    profile = answered("profile", "--seconds", 0.2, "--runtime", "torch", "--device", "cpu", "--threads", 1)
+    assert [entry["name"] for entry in profile["runtimes"]] == ["torch"]
+    assert profile["macs"]["slim"] < profile["macs"]["full"]
+
+    asked = question(tmp_path / "demo", task)
+    ours, theirs = (answered("predict", *asked, "--runtime", name)["answers"] for name in ("torch", "onnx"))
+    assert ours[0]["answer"] == theirs[0]["answer"]
+    said = "score" if task == "irtr" else "probability"
+    assert ours[0][said] == pytest.approx(theirs[0][said], abs=1e-4)
+
+    page = (tmp_path / "demo" / "runs" / "latest" / "report.md").read_text()
+    for words in (METRICS[task], TASKS[task].floor_name, TASKS[task].samples, "model.onnx", "Latency"):
+        assert words in page
+    assert ("IR R@1" in page) == (task == "irtr")
+
+
+def test_every_family_has_a_demo_of_every_task_it_has_a_head_for():
+    from compressor.families import FAMILIES
+
+    heads = {(family.name, task) for family in FAMILIES.values() for task in family.heads if task in TASKS}
+    assert set(DEMOS) == heads

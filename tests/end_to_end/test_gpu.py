@@ -1,0 +1,40 @@
+"""What only a machine with an NVIDIA GPU can show; skipped elsewhere, with the reason."""
+
+import json
+
+import pytest
+import torch
+
+from compressor.compression import compress
+from compressor.job import Settings
+from tests.support.command_line import das
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+]
+
+
+def test_compress_on_cuda(workshop):
+    settings = Settings(
+        checkpoint="meter.ckpt", task="vqa", skip=8, search_epochs=2, recover_epochs=1, batch_size=32, device="cuda"
+    )
+    run = compress(settings)
+    assert run.manifest.device == "cuda"
+    assert len(run.load_slim().skipped) == 8
+
+
+def test_profile_on_cuda(run_here):
+    result = das("profile", "--device", "cuda", "--runtime", "torch", "--seconds", 1, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["environment"]["device"].startswith("cuda")
+
+
+def test_a_tensorrt_engine_answers_as_the_model_does(run_here):
+    pytest.importorskip("tensorrt", reason="tensorrt is not installed")
+    result = das("export", "--trt", "--json")
+    assert result.exit_code == 0, result.stderr
+    engine = json.loads(result.stdout)["exports"][-1]
+    assert engine["parity"]["status"] == "passed"
+    answer = das("predict", "--runtime", "trt", "--image", "scene.png", "--question", "how many things are there?")
+    assert answer.exit_code == 0

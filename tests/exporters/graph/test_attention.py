@@ -1,0 +1,155 @@
+"""Forms of a graph: how attention is written, in which precision, and which axes are fixed."""
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto
+
+from compressor.errors import UsageError
+from exporters.export import export
+from exporters.graph.attention import FORMS
+from exporters.graph.inputs import VARYING, Fixed
+from exporters.graph.onnx import export_onnx
+from exporters.graph.precision import PRECISIONS, in_precision
+from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from tests.support import tiny_models as tiny
+
+TASK = {"meter": "nlvr2", "vilt": "vqa", "bert": "text-classification"}
+OPERATOR = {"composed": None, "operator": "Attention", "fused": "MultiHeadAttention"}
+
+
+@cache
+def model(family):
+    return tiny.model(family, TASK[family], shallow=True)
+
+
+def inputs(family):
+    given = tiny.batch(model(family))
+    return {name: value for name, value in given.items() if name != "targets"}
+
+
+@pytest.fixture(scope="module")
+def graph_of(tmp_path_factory):
+    """The graph of a family's model in a form, traced once."""
+
+    @cache
+    def made(family, form="composed", precision="fp32", fixed=VARYING):
+        path = tmp_path_factory.mktemp(family) / "model.onnx"
+        export_onnx(model(family), path, inputs(family), form=FORMS[form], precision=PRECISIONS[precision], fixed=fixed)
+        return path
+
+    return made
+
+
+def counts(path):
+    return Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
+
+
+def types(path):
+    """Element type of every value, as ONNX infers them."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    known = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
+    return graph, known | {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("family", ["meter", "vilt", "bert"])
+def test_every_form_of_attention_answers_as_pytorch_does(graph_of, family, form):
+    given, path = inputs(family), graph_of(family, form)
+    with OnnxRunner(path, threads=1) as theirs, TorchRunner(model(family), "cpu") as ours:
+        torch.testing.assert_close(theirs.run(given), ours.run(given), atol=1e-5, rtol=0)
+        few = {name: value[:1] for name, value in given.items()}
+        torch.testing.assert_close(theirs.run(few), ours.run(few), atol=1e-5, rtol=0)
+    found = counts(path)
+    for name, operator in OPERATOR.items():
+        assert bool(found[operator]) == (name == form and operator is not None)
+
+
+@pytest.mark.parametrize("family", ["meter", "vilt", "bert"])
+def test_half_precision_keeps_norms_and_softmax_in_float32(graph_of, family):
+    given, path = inputs(family), graph_of(family, precision="fp16")
+    graph, known = types(path)
+    for node in graph.node:
+        if node.op_type in ("LayerNormalization", "Softmax"):
+            assert {known[name] for name in node.input} == {TensorProto.FLOAT}, node.name
+        if node.op_type in ("MatMul", "Gemm") and "blocks" in str(node.metadata_props):
+            assert {known[name] for name in node.input} == {TensorProto.FLOAT16}, node.name
+    floats = [value for value in (*graph.input, *graph.output) if known[value.name] != TensorProto.INT64]
+    assert {known[value.name] for value in floats} == {TensorProto.FLOAT}
+    with OnnxRunner(path, threads=1) as theirs, TorchRunner(model(family), "cpu") as ours:
+        difference = (theirs.run(given) - ours.run(given)).abs().max()
+    assert 0 < difference < 0.02
+
+
+def test_bfloat16_is_written_and_not_called_verified_on_a_cpu(tmp_path):
+    report = export(model("bert"), inputs("bert"), tmp_path, ["onnx"], precision="bf16")
+    (made,) = report.exports
+    assert made.files == ("model.bf16.onnx",)
+    assert (made.parity.status, made.parity.max_abs_error) == ("not verified", None)
+    assert "bf16" in made.parity.reason
+    _, known = types(tmp_path / "model.bf16.onnx")
+    assert TensorProto.BFLOAT16 in known.values()
+
+
+def test_a_model_in_half_precision_is_a_copy():
+    before = {name: value.clone() for name, value in model("meter").state_dict().items()}
+    half = in_precision(model("meter"), torch.float16)
+    assert in_precision(model("meter"), torch.float32) is model("meter")
+    for name, value in model("meter").state_dict().items():
+        assert torch.equal(value, before[name])
+    norms = {name for name, module in half.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    for name, parameter in half.named_parameters():
+        assert parameter.dtype == (torch.float32 if name.rpartition(".")[0] in norms else torch.float16)
+
+
+@pytest.mark.parametrize("family", ["meter", "bert"])
+def test_fixed_axes_leave_no_shape_arithmetic(graph_of, family):
+    given, path = inputs(family), graph_of(family, fixed=Fixed(batch=3, text_length=tiny.LENGTH))
+    assert counts(graph_of(family))["Shape"] > 0
+    assert counts(path)["Shape"] == 0
+    with OnnxRunner(path, threads=1) as theirs, TorchRunner(model(family), "cpu") as ours:
+        torch.testing.assert_close(theirs.run(given), ours.run(given), atol=1e-5, rtol=0)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with pytest.raises(Exception, match="Got: 1 Expected: 3"):
+        session.run(None, {name: value[:1].numpy() for name, value in given.items()})
+
+
+def test_an_export_of_fixed_size_is_compared_at_that_size_alone(tmp_path):
+    report = export(model("bert"), inputs("bert"), tmp_path, ["onnx"], fixed=Fixed(2, tiny.LENGTH))
+    (made,) = report.exports
+    assert made.files == (f"model.b2.t{tiny.LENGTH}.onnx",)
+    assert (made.parity.status, made.parity.batch_sizes) == ("passed", (2,))
+    assert made.parity.text_lengths == (tiny.LENGTH,)
+
+
+def test_a_text_length_that_no_sample_fits(tmp_path):
+    with pytest.raises(UsageError, match="a text length of 2"):
+        export(model("bert"), inputs("bert"), tmp_path, ["onnx"], fixed=Fixed(text_length=2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_comes_with_the_float_file_it_is_made_from(tmp_path):
+    report = export(model("bert"), inputs("bert"), tmp_path, ["onnx"], precision="int8")
+    assert [made.files[0] for made in report.exports] == ["model.onnx", "model.int8.onnx"]
+    assert [made.parity.status for made in report.exports] == ["passed", "passed"]
+    assert report.exports[1].parity.precision == "int8"
+    assert report.exports[1].bytes < report.exports[0].bytes
+    again = export(model("bert"), inputs("bert"), tmp_path, ["onnx"], precision="int8")
+    assert "exported before" in again.exports[0].notes[0]
+    weights = np.unique([tensor.data_type for tensor in onnx.load(tmp_path / "model.int8.onnx").graph.initializer])
+    assert TensorProto.INT8 in weights
+
+
+def test_tensorrt_reads_no_operators_of_onnx_runtime(tmp_path):
+    with pytest.raises(UsageError, match="no operators of ONNX Runtime"):
+        export(model("bert"), inputs("bert"), tmp_path, ["trt"], attention="fused")
+
+
+def test_the_operator_needs_its_opset(tmp_path):
+    with pytest.raises(UsageError, match="needs opset 23"):
+        export(model("bert"), inputs("bert"), tmp_path, ["onnx"], attention="operator", opset=20)

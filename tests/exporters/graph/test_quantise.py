@@ -1,0 +1,341 @@
+"""int8 graphs: weights really are int8, answers stay close, sensitive layers are found and left in float."""
+
+import importlib
+import logging
+import shutil
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import exporters.graph.onnx
+from compressor.errors import InputError
+from compressor.families import FAMILIES
+from compressor.files import hashes_of
+from compressor.models.steps import steps_of
+from compressor.models.surgery import make_plan, remove_layers
+from exporters.graph.onnx import export_onnx
+from exporters.graph.quantise import hold_back, nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
+from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from exporters.runtimes.tensorrt_engine import Target, build_engine
+from tests.support import tiny_exports as exported
+from tests.support import tiny_models as tiny
+
+CLOSE = 0.06  # norm of the error of the logits, in norms of the logits; two layers of width 48
+WAYS = ("dynamic", "static")
+needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+
+
+class Case:
+    """A tiny model, real-looking inputs, and its ONNX files in float and int8, in a folder of their own."""
+
+    def __init__(self, model, samples, folder, source=None):
+        self.model, self.samples, self.folder = model, samples, folder
+        self.source = source or export_onnx(model, folder / "model.onnx", samples).path
+        self.quantise = cache(self.quantise)  # no test changes a file
+        with TorchRunner(model, "cpu") as runner:
+            self.logits = runner.run(samples)
+
+    def quantise(self, way, name="", kept=()):
+        target = self.folder / f"{name}{way}.onnx"
+        if way == "dynamic":
+            quantise_dynamic(self.source, target, kept)
+        else:
+            quantise_static(self.source, target, self.samples, kept)
+        return target
+
+    def error(self, path):
+        with OnnxRunner(path, threads=1) as runner:
+            return float((runner.run(self.samples) - self.logits).norm() / self.logits.norm())
+
+
+def shallow(family, task, prepare=lambda model: None):
+    """The tiny model of a family without all but its last two layers."""
+    model = tiny.model(family, task)
+    prepare(model)
+    layers = [step.name for step in steps_of(model.rounds) if step.pool]
+    return remove_layers(model, make_plan(model, layers[:-2])).eval()
+
+
+def samples_of(model):
+    given = tiny.batch(model)
+    return {name: given[name] for name in FAMILIES[model.family].inputs}
+
+
+@pytest.fixture(scope="module")
+def case_of(tmp_path_factory):
+    @cache
+    def made(family):
+        folder = tmp_path_factory.mktemp(family)
+        if family == "meter":
+            return Case(exported.full(), exported.samples(), folder, exported.full_onnx().path)
+        model = shallow(family, "vqa" if family == "vilt" else "text-classification")
+        return Case(model, samples_of(model), folder)
+
+    return made
+
+
+def graph_of(path):
+    return onnx.load(path).graph
+
+
+def values_of(graph):
+    return {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+
+
+@pytest.mark.parametrize("family", ["meter", "vilt", "roberta", "bert"])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_answers_stay_close_at_every_size(case_of, family, way):
+    case = case_of(family)
+    path = case.quantise(way)
+    assert 0 < case.error(path) < CLOSE
+    length = case.samples["input_ids"].shape[1]
+    smaller = {
+        name: rows[:1, : length // 2] if rows.shape[1:] == (length,) else rows[:1]
+        for name, rows in case.samples.items()
+    }
+    with OnnxRunner(path, threads=1) as theirs, TorchRunner(case.model, "cpu") as ours:
+        expected = ours.run(smaller)
+        # Twice as far: static ranges come from other, longer texts.
+        assert (theirs.run(smaller) - expected).norm() < 2 * CLOSE * expected.norm()
+
+
+@pytest.mark.parametrize("family", ["meter", "vilt", "roberta", "bert"])
+def test_every_linear_layer_is_found_by_name(case_of, family):
+    case = case_of(family)
+    linear = {name for name, module in case.model.named_modules() if isinstance(module, nn.Linear)}
+    assert Counter(nodes_of(case.source).values()) == Counter(linear)
+
+
+@pytest.mark.parametrize("family", ["meter", "roberta"])
+def test_dynamic_weights_are_int8_and_everything_else_is_as_before(case_of, family):
+    case = case_of(family)
+    layers = nodes_of(case.source)
+    before, after = values_of(graph_of(case.source)), graph_of(case.quantise("dynamic"))
+    products = [node for node in after.node if node.op_type == "MatMulInteger"]
+    assert len(products) == len(layers)
+    now = values_of(after)
+    for node in products:
+        weight, zero = now[node.input[1]], now[node.input[3]]
+        assert weight.dtype == np.int8
+        assert zero.shape == weight.shape[1:]  # per channel
+        assert not zero.any()
+    for name in now.keys() & before.keys():
+        np.testing.assert_array_equal(now[name], before[name])
+    assert {name for name in before if "embeddings.weight" in name} <= now.keys()
+    assert not {node.op_type for node in after.node} & {"Gemm"}
+
+
+@pytest.mark.parametrize("family", ["meter", "roberta"])
+def test_static_graphs_have_what_tensorrt_reads(case_of, family):
+    case = case_of(family)
+    layers = nodes_of(case.source)
+    graph = graph_of(case.quantise("static"))
+    values, made_by = values_of(graph), {name: node for node in graph.node for name in node.output}
+    assert not {node.domain for node in graph.node} - {"", "ai.onnx"}
+    quantised_nodes = [node for node in graph.node if node.name in layers]
+    assert len(quantised_nodes) == len(layers)
+    for node in quantised_nodes:
+        activation, weight = (made_by[name] for name in node.input[:2])
+        assert (activation.op_type, weight.op_type) == ("DequantizeLinear", "DequantizeLinear")
+        assert made_by[activation.input[0]].op_type == "QuantizeLinear"
+        assert values[weight.input[0]].dtype == np.int8
+        axis = next(entry.i for entry in weight.attribute if entry.name == "axis")
+        assert values[weight.input[1]].shape == (values[weight.input[0]].shape[axis],)
+        assert values[activation.input[1]].shape == ()
+        assert all(values[name].dtype == np.float32 for name in node.input[2:])  # the bias
+    pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert all(values[node.input[2]].dtype == np.int8 and not values[node.input[2]].any() for node in pairs)
+    # Residuals and attention read what was never rounded.
+    readers = {
+        node.op_type
+        for node in graph.node
+        for name in node.input
+        if name in made_by and made_by[name].op_type == "DequantizeLinear"
+    }
+    assert readers <= {"MatMul", "Gemm"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_kept_nodes_stay_float(case_of, way):
+    case = case_of("roberta")
+    layers = nodes_of(case.source)
+    kept = {name for name, layer in layers.items() if layer.endswith(("query", "head.out_proj"))}
+    kept |= {node.name for node in graph_of(case.source).node if node.op_type == "Gemm"}
+    path = case.quantise(way, "kept_", tuple(sorted(kept)))
+    graph = graph_of(path)
+    values = values_of(graph)
+    products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
+    of_float = [node for node in products if node.input[1] in values]
+    assert len(of_float) == len(kept)
+    assert all(values[node.input[1]].dtype == np.float32 for node in of_float)
+    assert not any(name.endswith("_DequantizeLinear_Output") for node in of_float for name in node.input)
+    int8 = {name for name, value in values.items() if value.dtype == np.int8}
+    of_int8 = [node for node in graph.node if node.op_type in ("MatMulInteger", "DequantizeLinear")]
+    weights = {node.input[node.op_type == "MatMulInteger"] for node in of_int8} & int8
+    others = {node.input[1] for node in graph_of(case.source).node if node.name in layers.keys() - kept}
+    assert weights == {f"{name}_quantized" for name in others}
+    assert 0 < case.error(path) < CLOSE
+
+
+def plant(model):
+    """Make one channel of the attended values 1,000 times larger and take it back in the next layer: same answers."""
+    attention = model.blocks["En5"].layer.attention
+    with torch.no_grad():
+        attention.self.value.weight[3] *= 1000
+        attention.self.value.bias[3] *= 1000
+        attention.output.dense.weight[:, 3] /= 1000
+
+
+def test_a_layer_with_an_outlier_channel_is_found_and_holding_it_back_helps(tmp_path):
+    model = shallow("roberta", "text-classification", plant)
+    case = Case(model, samples_of(model), tmp_path)
+    worst = "blocks.En5.layer.attention.output.dense"
+    for way in WAYS:
+        errors = sensitivities(case.model, case.samples, symmetric=way == "static")
+        ranked = sorted(errors, key=errors.__getitem__, reverse=True)
+        assert ranked[0] == worst
+        assert errors[ranked[0]] > 10 * errors[ranked[1]]
+        held = hold_back(errors, 0.01)
+        assert held == (worst,)
+        kept = tuple(name for name, layer in nodes_of(case.source).items() if layer in held)
+        assert case.error(case.quantise(way, "held_", kept)) < 0.7 * case.error(case.quantise(way))
+
+
+def test_sensitivities_are_what_int8_does_to_each_output():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"only": nn.Linear(16, 4)}).eval()
+    model.forward = lambda x: model["only"](x)
+    model["only"].weight.data.zero_()
+    model["only"].weight.data[:, 0] = 1.0  # exact in int8
+    model["only"].bias.data.zero_()
+    x = torch.zeros(1, 16)
+    x[0, :2] = torch.tensor([0.6, 127.0])  # steps of 1 where the range is symmetric: 0.6 becomes 1
+    (error,) = sensitivities(model, {"x": x}, symmetric=True).values()
+    assert error == pytest.approx((0.4 / 0.6) ** 2, rel=1e-4)
+    (error,) = sensitivities(model, {"x": x}, symmetric=False).values()  # steps of 127 / 255: 0.498
+    assert error == pytest.approx(((0.6 - 127 / 255) / 0.6) ** 2, rel=1e-3)
+    assert not model["only"]._forward_hooks
+
+
+def test_the_worst_share_is_held_back():
+    errors = {f"layer{number}": number / 100 for number in range(40)}
+    assert hold_back(errors, 0) == ()
+    assert hold_back(errors, 0.05) == ("layer39", "layer38")
+    assert len(hold_back(errors, 0.06)) == 3
+
+
+def test_more_is_held_back_until_it_passes():
+    errors = {f"layer{number}": float(number) for number in range(20)}
+    made, held = quantised(lambda held: len(held), lambda made: made >= 2, lambda: errors)
+    assert (made, held) == (2, ("layer19", "layer18"))
+    made, held = quantised(lambda held: len(held), lambda made: False, lambda: errors)
+    assert (made, len(held)) == (4, 4)
+
+    def never():
+        raise AssertionError("nothing has to be held back")
+
+    assert quantised(lambda held: "made", lambda made: True, never) == ("made", ())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_data_files_on_both_sides_and_not_a_word(case_of, tmp_path, monkeypatch, capfd, way):
+    case = case_of("meter")
+    onnx.save_model(
+        onnx.load(case.source), tmp_path / "model.onnx", save_as_external_data=True, location="model.onnx.data"
+    )
+    apart = Case(case.model, case.samples, tmp_path, tmp_path / "model.onnx")
+    monkeypatch.setattr(exporters.graph.onnx, "ONE_FILE_BYTES", 2**10)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    path = apart.quantise(way)
+    assert logging.root.handlers == []
+    assert capfd.readouterr() == ("", "")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+        ["model.onnx", "model.onnx.data", f"{way}.onnx", f"{way}.onnx.data"]
+    )
+    assert apart.error(path) < CLOSE
+
+
+def test_static_ranges_of_a_graph_with_a_fixed_batch(case_of, tmp_path):
+    case = case_of("roberta")
+    model = onnx.load(case.source)
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save_model(model, tmp_path / "model.onnx")
+    quantise_static(tmp_path / "model.onnx", tmp_path / "int8.onnx", case.samples)  # three samples
+    fixed, free = (values_of(graph_of(path)) for path in (tmp_path / "int8.onnx", case.quantise("static")))
+    assert fixed.keys() == free.keys()
+    for name in fixed:
+        np.testing.assert_allclose(fixed[name], free[name], rtol=1e-4, atol=1)  # atol: int8 steps
+
+
+@needs_rtx
+@pytest.mark.parametrize("family", ["meter", "vilt", "roberta"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_tensorrt_builds_the_static_graph(case_of, tmp_path, family):
+    case = case_of(family)
+    shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in case.samples.items()}
+    target = Target("tensorrt_rtx", ("SM86",), None)
+    source = case.quantise("static")
+    engine = build_engine(source, tmp_path / "model.plan", shapes, target)
+    assert engine.path.stat().st_size == engine.bytes > 0
+    assert engine.passport.onnx_sha256 == hashes_of(source)
+
+
+def unreadable(folder):
+    path = folder / "model.onnx"
+    path.write_bytes(b"not an onnx file")
+    return path
+
+
+def empty(folder):
+    path = folder / "model.onnx"
+    path.touch()
+    return path
+
+
+def missing(folder):
+    return folder / "model.onnx"
+
+
+def without_data(folder):
+    path = folder / "model.onnx"
+    onnx.save_model(onnx.load(exported.full_onnx().path), path, save_as_external_data=True, location="lost")
+    (folder / "lost").unlink()
+    return path
+
+
+def int8_already(folder):
+    quantise_dynamic(exported.full_onnx().path, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("broken", [unreadable, empty, missing, without_data, int8_already])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_source_that_cannot_be_used(tmp_path, way, broken):
+    source = broken(tmp_path)
+    quantise = {"dynamic": quantise_dynamic, "static": lambda *paths: quantise_static(*paths, exported.samples())}[way]
+    with pytest.raises(InputError) as failure:
+        quantise(source, tmp_path / "int8.onnx")
+    (problem,) = failure.value.problems
+    assert all((problem.found, problem.expected, problem.fix))
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_samples_that_do_not_fit(tmp_path):
+    shutil.copy(exported.full_onnx().path, tmp_path / "model.onnx")
+    samples = {name: exported.samples()[name] for name in ("input_ids", "attention_mask")}
+    with pytest.raises(InputError, match="samples that fit"):
+        quantise_static(tmp_path / "model.onnx", tmp_path / "int8.onnx", samples)
+
+
+def test_nothing_left_to_quantise(case_of):
+    case = case_of("roberta")
+    with pytest.raises(InputError, match="none of the graph's"):
+        quantise_dynamic(case.source, Path("never.onnx"), nodes_of(case.source))

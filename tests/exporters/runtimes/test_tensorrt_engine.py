@@ -1,0 +1,486 @@
+"""TensorRT: engines are really built where TensorRT-RTX is installed; only a GPU could run them."""
+
+import ast
+import errno
+import importlib
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import exporters.export
+import exporters.runtimes.runners
+import exporters.runtimes.tensorrt_audit
+import exporters.runtimes.tensorrt_engine
+from compressor.errors import EnvironmentProblem, InputError
+from compressor.files import hashes_of
+from exporters.checks.parity import Parity, read_record
+from exporters.export import export
+from exporters.runtimes.runners import TensorRTRunner
+from exporters.runtimes.tensorrt_audit import audit_engine, audit_network
+from exporters.runtimes.tensorrt_engine import (
+    Passport,
+    Target,
+    audit_plan,
+    build_engine,
+    find_target,
+    passport_of,
+    read_passport,
+    save_timing_cache,
+    use_timing_cache,
+)
+from tests.support import tiny_models as tiny
+from tests.support.command_line import GOLDEN
+from tests.support.tiny_exports import full, full_onnx, samples, slim
+
+AHEAD = Target("tensorrt_rtx", ("SM86",), None)
+NOWHERE = Passport(
+    package="tensorrt_rtx",
+    version="1",
+    gpu=None,
+    capabilities=("SM86",),
+    onnx_sha256={},
+    profile={},
+    flags=(),
+    tf32=False,
+    messages=(),
+)
+needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+
+# The class of what each name stands for in the modules that use TensorRT.
+CLASS_OF = {
+    "builder": "Builder",
+    "cache": "ITimingCache",
+    "config": "IBuilderConfig",
+    "engine": "ICudaEngine",
+    "error": "ParserError",
+    "inspector": "EngineInspector",
+    "layer": "ILayer",
+    "network": "INetworkDefinition",
+    "parser": "OnnxParser",
+    "profile": "IOptimizationProfile",
+    "self.context": "IExecutionContext",
+    "self.engine": "ICudaEngine",
+    "tensor": "ITensor",
+    "trt.Runtime(logger)": "Runtime",
+}
+ONLY_RTX = {
+    ("module", "ComputeCapability"),
+    ("IBuilderConfig", "num_compute_capabilities"),
+    ("IBuilderConfig", "set_compute_capability"),
+}
+# What the walk must find at least: a variable with a new name would hide what is used of it.
+CERTAINLY_USED = {
+    ("Builder", "build_serialized_network"),
+    ("ICudaEngine", "create_engine_inspector"),
+    ("ILayer", "get_output"),
+    ("IExecutionContext", "execute_async_v3"),
+    ("ITimingCache", "serialize"),
+    ("MemoryPoolType", "WORKSPACE"),
+    ("OnnxParser", "supports_model_v2"),
+}
+
+
+def used_names():
+    """Class and name of every attribute of TensorRT's that the modules touch."""
+    for module in (exporters.runtimes.tensorrt_engine, exporters.runtimes.tensorrt_audit, exporters.runtimes.runners):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            if not isinstance(node, ast.Attribute):
+                continue
+            owner = ast.unparse(node.value)
+            if owner == "trt":
+                yield "module", node.attr
+            elif owner in CLASS_OF:
+                yield CLASS_OF[owner], node.attr
+            elif owner.startswith("trt.") and owner.removeprefix("trt.").isidentifier():
+                yield owner.removeprefix("trt."), node.attr
+
+
+def of_tensorrt():
+    """The same without Python's own names."""
+    return {(owner, name) for owner, name in used_names() if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106", "rtx_1.7.1.116"])
+def test_every_name_that_is_used_is_in_every_tensorrt(version):
+    published = json.loads((GOLDEN / "tensorrt_api.json").read_text())[version]
+    missing = {
+        (owner, name)
+        for owner, name in of_tensorrt()
+        if name not in (published if owner == "module" else published.get(owner, ()))
+    }
+    assert missing == (set() if version.startswith("rtx") else ONLY_RTX)
+    assert of_tensorrt() >= CERTAINLY_USED
+
+
+@needs_rtx
+def test_every_name_that_is_used_is_in_the_installed_tensorrt():
+    import tensorrt_rtx
+
+    for owner, name in set(used_names()):
+        assert hasattr(tensorrt_rtx if owner == "module" else getattr(tensorrt_rtx, owner), name), (owner, name)
+
+
+@needs_rtx
+@without_gpu
+def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_, **__: _copy(path))
+    report = export(full(), samples(), tmp_path, ["trt"], batch=(1, 2, 4))
+    assert [made.format for made in report.exports] == ["onnx", "trt"]
+    onnx_file, engine = report.exports
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model.fp32.rtx.plan",
+        "model.fp32.rtx.plan.json",
+        "model.fp32.rtx.plan.parity.json",
+        "model.onnx",
+        "model.onnx.parity.json",
+    ]
+    assert onnx_file.parity.status == "passed"
+    parity = Parity.model_validate_json((tmp_path / "model.fp32.rtx.plan.parity.json").read_bytes())
+    assert parity == engine.parity
+    assert parity.status == "not verified"
+    assert parity.reason == "no GPU here: built ahead of time (tensorrt_rtx for 8.6) and not run"
+    assert parity.max_abs_error is None
+    passport = Passport.model_validate_json((tmp_path / "model.fp32.rtx.plan.json").read_bytes())
+    assert (passport.gpu, passport.capabilities) == (None, ("SM86",))
+    assert passport.profile["input_ids"] == ((1, 1), (2, 12), (4, 12))
+    assert passport.profile["pixel_values"] == ((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64))
+    assert passport.onnx_sha256 == onnx_file.parity.sha256
+    assert passport.strongly_typed
+    assert not passport.tf32
+    assert (passport.workspace, passport.timing_cache) == (None, "does nothing")
+    audit = passport.audit
+    assert (audit.counted_on, audit.asked, audit.layer_share, audit.weight_share) == ("network", "fp32", 1, 1)
+
+    def not_again(*_, **__):
+        raise AssertionError("the ONNX file is there")
+
+    monkeypatch.setattr(exporters.export, "export_onnx", not_again)
+    again = export(full(), samples(), tmp_path, ["trt"])
+    assert again.exports[0].notes == ("exported before; compared again on a few samples",)
+
+
+@needs_rtx
+@without_gpu
+@pytest.mark.parametrize(("precision", "read"), [("fp16", "model.fp16.onnx"), ("int8", "model.int8.qdq.onnx")])
+def test_an_engine_of_a_precision_from_model_to_passport(tmp_path, precision, read):
+    model = tiny.model("meter", "vqa", shallow=True)
+    given = {name: rows for name, rows in tiny.batch(model).items() if name != "targets"}
+    report = export(model, given, tmp_path, ["trt"], precision=precision)
+    plan, source = f"model.{precision}.rtx.plan", ["model.onnx"] * (precision == "int8")
+    made = [name for file in (*source, read, plan) for name in (file, f"{file}.parity.json")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*made, f"{plan}.json"])
+    assert [entry.files[0] for entry in report.exports] == [*source, read, plan]
+    assert [entry.parity.status for entry in report.exports] == ["passed"] * (len(source) + 1) + ["not verified"]
+    assert [read_record(tmp_path / entry.files[0]) for entry in report.exports] == [
+        entry.parity for entry in report.exports
+    ]
+    passport = read_passport(tmp_path / plan)
+    assert passport.onnx_sha256 == hashes_of(tmp_path / read)
+    assert passport.audit.asked == precision
+    assert passport.audit.weight_share > 0.9
+    assert 0.1 < passport.audit.layer_share < 1
+
+
+def _copy(path):
+    path.write_bytes(full_onnx().path.read_bytes())
+    return full_onnx()
+
+
+@needs_rtx
+@without_gpu
+def test_an_onnx_file_that_answers_differently_is_not_built_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_, **__: _copy(path))
+    export(full(), samples(), tmp_path, ["onnx"])
+
+    class Reached(Exception):
+        pass
+
+    def reached(*_, **__):
+        raise Reached
+
+    monkeypatch.setattr(exporters.export, "export_onnx", reached)
+    with pytest.raises(Reached):
+        export(slim(), samples(), tmp_path, ["trt"])
+
+
+@needs_rtx
+@without_gpu
+def test_a_graph_that_tensorrt_refuses_is_reported_in_its_words(tmp_path):
+    node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "scale", "zero"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.UINT8, ["batch", 4])
+    graph = helper.make_graph([node], "graph", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "model.onnx")
+    with pytest.raises(EnvironmentProblem, match="DynamicQuantizeLinear: UNSUPPORTED_NODE"):
+        build_engine(tmp_path / "model.onnx", tmp_path / "model.plan", {}, AHEAD)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def saved(folder, nodes, weights=(), opset=20):
+    """An ONNX file of x, (batch, 4), to y with these nodes and weights."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+    kept = [numpy_helper.from_array(value, name) for name, value in weights]
+    graph = helper.make_graph(nodes, "graph", [x], [y], kept)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+SHAPES = {"x": ((1, 4), (2, 4), (8, 4))}
+
+
+@needs_rtx
+@without_gpu
+def test_every_node_that_tensorrt_refuses_is_named(tmp_path):
+    chain = ["x", *(f"value{number}" for number in range(7)), "last", "y"]
+    operators = ["FastGelu"] * 7 + ["QuickGelu", "Identity"]
+    domains = ["com.microsoft"] * 8 + [""]
+    nodes = [
+        helper.make_node(operator, [chain[place]], [chain[place + 1]], name=f"node_{place}", domain=domains[place])
+        for place, operator in enumerate(operators)
+    ]
+    with pytest.raises(EnvironmentProblem) as failure:
+        build_engine(saved(tmp_path, nodes), tmp_path / "model.plan", SHAPES, AHEAD)
+    found = failure.value.problems[0].found
+    assert "at node_0, node_1, node_2, node_3, node_4 and 2 more" in found
+    assert "QuickGelu" in found
+    assert "node_7" in found
+
+
+@needs_rtx
+@without_gpu
+def test_a_workspace_is_kept_to_or_the_engine_is_not_built(tmp_path):
+    weights = [("w", np.ones((4, 4), np.float32))]
+    path = saved(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], weights)
+    engine = build_engine(path, tmp_path / "model.plan", SHAPES, AHEAD, workspace=1 << 30)
+    assert engine.passport.workspace == 1 << 30
+    assert Passport.model_validate_json(passport_of(engine.path).read_bytes()) == engine.passport
+    shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in samples().items()}
+    with pytest.raises(EnvironmentProblem, match="in a workspace of 1024 bytes") as failure:
+        build_engine(full_onnx().path, tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
+    assert failure.value.problems[0].fix == "a larger --workspace, or none"
+    assert not (tmp_path / "other.plan").exists()
+
+
+def parsed(path):
+    """The network TensorRT-RTX makes of an ONNX file, with what must outlive it."""
+    import tensorrt_rtx as trt
+
+    builder = trt.Builder(exporters.runtimes.tensorrt_engine._logger(trt)[0])
+    network = exporters.runtimes.tensorrt_engine._network(trt, builder)
+    parser = trt.OnnxParser(network, builder.logger)
+    assert parser.parse_from_file(str(path))
+    return network, (builder, parser)
+
+
+@needs_rtx
+@without_gpu
+def test_the_audit_counts_what_stayed_in_float32(tmp_path):
+    weights = [
+        ("w", np.ones((4, 4), np.float16)),
+        ("v", np.ones((4, 4), np.float16)),
+        ("u", np.ones((4, 4), np.float32)),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["half", "w"], ["a"]),
+        helper.make_node("MatMul", ["a", "v"], ["b"]),
+        helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["c", "u"], ["d"]),
+        helper.make_node("Softmax", ["d"], ["y"]),
+    ]
+    network, _alive = parsed(saved(tmp_path, nodes, weights))
+    found = audit_network(network, "fp16")
+    assert found.layers == {"fp16": 2, "fp32": 2}
+    assert found.weights == {"fp16": 32, "fp32": 16}
+    assert (found.layer_share, found.weight_share) == (0.5, pytest.approx(2 / 3))
+
+
+@needs_rtx
+@without_gpu
+def test_the_audit_takes_a_product_between_quantised_numbers_for_int8(tmp_path):
+    weights = [
+        ("scale", np.float32(0.1)),
+        ("scales", np.full(4, 0.1, np.float32)),
+        ("zero", np.int8(0)),
+        ("zeros", np.zeros(4, np.int8)),
+        ("w", np.ones((4, 4), np.int8)),
+        ("v", np.ones((4, 4), np.float32)),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "scales", "zeros"], ["wd"], axis=1),
+        helper.make_node("MatMul", ["d", "wd"], ["a"]),
+        helper.make_node("MatMul", ["a", "v"], ["y"]),
+    ]
+    network, _alive = parsed(saved(tmp_path, nodes, weights))
+    found = audit_network(network, "int8")
+    assert found.layers == {"int8": 1, "fp32": 1}
+    assert found.weights == {"int8": 16, "fp32": 16}
+
+
+def layers_of(version):
+    """An engine's layers as inspectors of TensorRT 10 and 11 write them."""
+
+    def value(kind):
+        return {"Format/Datatype": kind[0]} if version == 10 else {"Format": "LINEAR", "DataType": kind[1]}
+
+    half, wide, quantised = ("Half", "FP16"), ("Row major linear FP32 format", "FP32"), ("Int8", "INT8")
+    return [
+        {"Name": "copy", "LayerType": "Reformat", "Inputs": [value(wide)], "Outputs": [value(half)]},
+        {"Name": "a", "LayerType": "gemm", "Inputs": [value(half)], "Outputs": [value(half)]},
+        {
+            "Name": "b",
+            "LayerType": "CaskGemmConvolution",
+            "Inputs": [value(quantised)],
+            "Outputs": [value(half)],
+            "Weights": {"Type": "Int8", "Count": 30},
+        },
+        {
+            "Name": "c",
+            "LayerType": "kgen",
+            "Inputs": [value(wide)],
+            "Outputs": [value(wide)],
+            "Weights": {"Type": "Half", "Count": 10},
+        },
+        {"Name": "d", "LayerType": "shape_call"},
+    ]
+
+
+@pytest.mark.parametrize(("version", "values"), [(10, "Bindings"), (11, "I/O Tensors")])
+def test_the_audit_reads_what_both_versions_say_of_an_engine(version, values):
+    found = audit_engine(json.dumps({"Layers": layers_of(version), values: []}), "fp16")
+    assert found.counted_on == "engine"
+    assert found.layers == {"fp16": 1, "int8": 1, "fp32": 1}
+    assert found.weights == {"int8": 30, "fp16": 10}
+    assert (found.layer_share, found.weight_share) == (pytest.approx(1 / 3), 0.25)
+
+
+def test_an_engine_that_names_its_layers_only_is_not_counted():
+    found = audit_engine(json.dumps({"Layers": ["gemm", "softmax"], "Bindings": []}), "fp16")
+    assert (found.layers, found.layer_share, found.weight_share) == ({}, None, None)
+
+
+class Inspected:
+    """An engine and TensorRT as far as :func:`audit_plan` looks."""
+
+    class LayerInformationFormat:
+        JSON = "JSON"
+
+    def create_engine_inspector(self):
+        return self
+
+    def get_engine_information(self, form):
+        return json.dumps({"Layers": layers_of(11), "I/O Tensors": []})
+
+
+def test_the_finding_replaces_the_passport_whole_or_not_at_all(tmp_path, monkeypatch):
+    plan = tmp_path / "model.fp16.rtx.plan"
+    plan.write_bytes(b"plan")
+    passport_of(plan).write_text(NOWHERE.model_dump_json())
+    monkeypatch.setattr(exporters.runtimes.tensorrt_engine, "load_engine", lambda path: (Inspected(), Inspected))
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full_disk)
+        with pytest.raises(EnvironmentProblem, match="No space left"):
+            audit_plan(plan, "fp16")
+    assert read_passport(plan) == NOWHERE
+    assert audit_plan(plan, "fp16") == read_passport(plan)
+    assert read_passport(plan).audit.counted_on == "engine"
+    assert sorted(tmp_path.iterdir()) == [plan, passport_of(plan)]
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@needs_rtx
+@without_gpu
+def test_times_are_kept_and_used_again(tmp_path):
+    import tensorrt_rtx as trt
+
+    # Its timing cache measures nothing, but is stored and loaded like TensorRT's.
+    config = trt.Builder(exporters.runtimes.tensorrt_engine._logger(trt)[0]).create_builder_config()
+    path = tmp_path / "timing.cache"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert use_timing_cache(config, path) == "new"
+        save_timing_cache(config, path)
+        assert path.stat().st_size
+        assert use_timing_cache(config, path) == "used"
+
+
+@needs_rtx
+@without_gpu
+def test_a_profile_that_does_not_fit(tmp_path):
+    shapes = {name: (tuple(rows.shape[1:]),) * 3 for name, rows in samples().items()}  # the batch axis forgotten
+    with pytest.raises(EnvironmentProblem, match="tensorrt_rtx"):
+        build_engine(full_onnx().path, tmp_path / "model.plan", shapes, AHEAD)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("none"), ImportError("libnvonnxparser"), OSError("libnvinfer")])
+@without_gpu
+def test_without_tensorrt_the_command_that_installs_it(tmp_path, monkeypatch, error):
+    def missing(name):
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(EnvironmentProblem, match="pip install tensorrt-rtx") as failure:
+        export(full(), samples(), tmp_path, ["trt"])
+    assert failure.value.exit_code == 5
+    assert str(error) in failure.value.problems[0].found
+    assert not any(tmp_path.iterdir())
+
+
+class Gpu:
+    """A GPU as far as :func:`find_target` looks."""
+
+    def __init__(self, monkeypatch, *capability):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+
+
+def test_tensorrt_is_preferred_where_there_is_a_gpu(monkeypatch):
+    Gpu(monkeypatch, 9, 0)
+    monkeypatch.setattr(importlib, "import_module", lambda name: None)
+    target = find_target()
+    assert (target.package, target.tag, str(target)) == ("tensorrt", "sm90", "tensorrt for 9.0")
+
+
+@needs_rtx
+def test_rtx_builds_for_the_gpu_that_is_there_or_not_at_all(monkeypatch):
+    if importlib.util.find_spec("tensorrt"):
+        pytest.skip("tensorrt is installed and goes first")
+    Gpu(monkeypatch, 12, 0)
+    assert find_target() == Target("tensorrt_rtx", ("SM120",), "a GPU")
+    Gpu(monkeypatch, 9, 0)
+    with pytest.raises(EnvironmentProblem, match="does not build for SM90") as failure:
+        find_target()
+    assert failure.value.problems[0].fix == "pip install tensorrt"
+
+
+@without_gpu
+def test_an_engine_is_not_run_without_a_gpu(tmp_path):
+    with pytest.raises(EnvironmentProblem, match="no CUDA device"), TensorRTRunner(tmp_path / "model.plan"):
+        pass
+
+
+def test_an_engine_without_its_passport_or_for_another_gpu(tmp_path, monkeypatch):
+    Gpu(monkeypatch, 9, 0)
+    plan = tmp_path / "model.fp32.rtx.plan"
+    plan.write_bytes(b"plan")
+    with pytest.raises(InputError, match="cannot be read"), TensorRTRunner(plan):
+        pass
+    passport_of(plan).write_text(NOWHERE.model_dump_json())
+    with pytest.raises(EnvironmentProblem, match="an engine for SM90"), TensorRTRunner(plan):
+        pass

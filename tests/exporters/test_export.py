@@ -1,0 +1,254 @@
+"""ONNX export: dynamic axes, opset, data file, parity as a gate, and nothing half-written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import onnx
+import pytest
+import torch
+
+import exporters.checks.validate
+import exporters.export
+import exporters.graph.onnx
+from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
+from compressor.families.meter import MeterDims, build
+from compressor.files import PARTIAL, staged
+from compressor.models.steps import StepModel
+from exporters.checks.parity import Parity
+from exporters.export import ExportReport, export
+from exporters.graph.onnx import export_onnx, needs_data_file, weight_bytes
+from exporters.runtimes.runners import OnnxRunner, TorchRunner, require_provider
+from profiles.comparison.recommend_export import Choices
+from tests.profiles.comparison.test_profile_run import make_run
+from tests.support.command_line import das
+from tests.support.tiny_exports import full, full_onnx, samples, slim, slim_onnx
+
+
+def graph_of(path):
+    return onnx.load(path, load_external_data=False).graph
+
+
+def axes(values):
+    return {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values
+    }
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def copied_instead(monkeypatch, written=full_onnx):
+    """Let the export write that file, whatever model it is given."""
+
+    def copy(model, path, *given, **options):
+        shutil.copy(written().path, path)
+        return written()
+
+    monkeypatch.setattr(exporters.export, "export_onnx", copy)
+
+
+def test_inputs_have_their_names_and_dynamic_axes():
+    graph = graph_of(full_onnx().path)
+    assert axes(graph.input) == {
+        "input_ids": ["batch", "length"],
+        "attention_mask": ["batch", "length"],
+        "pixel_values": ["batch", 3, 64, 64],
+    }
+    assert axes(graph.output) == {"logits": ["batch", 11]}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("length", [12, 5, 1])
+def test_onnx_runtime_answers_as_pytorch_does(size, length):
+    inputs = {name: rows[:size] for name, rows in samples().items()}
+    inputs |= {name: inputs[name][:, :length] for name in ("input_ids", "attention_mask")}
+    with OnnxRunner(full_onnx().path, threads=1) as theirs, TorchRunner(full(), "cpu") as ours:
+        torch.testing.assert_close(theirs.run(inputs), ours.run(inputs), atol=1e-5, rtol=0)
+
+
+def test_a_slim_model_with_attention_operators_and_a_data_file(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(exporters.graph.onnx, "ONE_FILE_BYTES", 2**20)
+    report = export(slim(), samples(), tmp_path, ["onnx"], attention="operator")
+    assert capfd.readouterr() == ("", "")
+    (made,) = report.exports
+    assert made.files == ("model.onnx", "model.onnx.data")
+    assert names_in(tmp_path) == ["model.onnx", "model.onnx.data", "model.onnx.parity.json"]
+    assert made.bytes == sum((tmp_path / name).stat().st_size for name in made.files)
+    assert made.opset == 23
+    graph = graph_of(tmp_path / "model.onnx")
+    assert "Attention" in {node.op_type for node in graph.node}
+    weights = {tensor.name for tensor in graph.initializer}
+    assert any("FL0.attention" in name for name in weights)
+    assert not any("FL1.attention" in name or "FV0.attention" in name for name in weights)
+    parity = Parity.model_validate_json((tmp_path / "model.onnx.parity.json").read_bytes())
+    assert parity == made.parity
+    assert parity.status == "passed"
+    assert parity.max_abs_error <= parity.tightest_tolerance <= parity.tolerance
+    assert (parity.samples, parity.batch_sizes, parity.text_lengths) == (3, (1, 2, 8), (4, 12))
+    assert set(parity.sha256) == set(made.files)
+
+
+def test_weights_above_a_gibibyte_go_beside_the_graph():
+    assert not needs_data_file(2**30)
+    assert needs_data_file(2**30 + 1)
+    with torch.device("meta"):
+        published = build(MeterDims(), "vqa")
+    assert needs_data_file(weight_bytes(published))
+
+
+def test_an_export_that_answers_differently_fails_and_leaves_only_its_record(tmp_path, monkeypatch):
+    copied_instead(monkeypatch)
+    export(full(), samples(), tmp_path, ["onnx"])
+    with pytest.raises(CheckFailed) as failure:
+        export(slim(), samples(), tmp_path, ["onnx"])
+    assert failure.value.exit_code == 4
+    assert "a logit is" in failure.value.problems[0].found
+    assert names_in(tmp_path) == ["model.onnx.parity.json"]
+    parity = Parity.model_validate_json((tmp_path / "model.onnx.parity.json").read_bytes())
+    assert parity.status == "failed"
+    assert parity.max_abs_error > parity.tolerance
+
+
+def test_an_export_that_the_runtime_refuses_fails_the_check(tmp_path, monkeypatch):
+    def broken(model, path, *given, **options):
+        path.write_bytes(b"not an onnx file")
+        return full_onnx()
+
+    monkeypatch.setattr(exporters.export, "export_onnx", broken)
+    with pytest.raises(CheckFailed, match="ONNX Runtime cannot run"):
+        export(full(), samples(), tmp_path, ["onnx"])
+    assert names_in(tmp_path) == ["model.onnx.parity.json"]
+
+
+def test_an_interrupted_export_leaves_nothing_and_keeps_the_one_before(tmp_path, monkeypatch):
+    copied_instead(monkeypatch)
+    export(full(), samples(), tmp_path, ["onnx"])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporters.checks.validate, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(full(), samples(), tmp_path, ["onnx"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_export(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process in (ended.pid, os.getpid()):
+        (tmp_path / f"{PARTIAL}{process}-abc").mkdir()
+        (tmp_path / f"{PARTIAL}{process}-abc" / "model.onnx").write_text("half of it")
+    with staged(tmp_path / "model.onnx") as temporary:
+        temporary.write_text("whole")
+    assert names_in(tmp_path) == [f"{PARTIAL}{os.getpid()}-abc", "model.onnx"]
+
+
+def test_an_opset_that_the_exporter_does_not_write(tmp_path):
+    depth = {"fusion_layers": 1, "text_layers": 0, "vision_layers": 0}
+    shallow = build(full().dims.model_copy(update=depth), "vqa")
+    with pytest.raises(UsageError, match="opset 16 was asked for; the exporter wrote opset 18"):
+        export_onnx(shallow, tmp_path / "model.onnx", samples(), opset=16)
+    assert names_in(tmp_path) == []
+
+
+def test_an_opset_that_does_not_exist_is_refused_before_tracing(tmp_path, monkeypatch):
+    monkeypatch.setattr(StepModel, "forward", None)
+    with pytest.raises(UsageError, match="opset 99"):
+        export(slim(), samples(), tmp_path, ["onnx"], opset=99)
+
+
+def test_everything_wrong_with_a_request_is_said_at_once(tmp_path):
+    with pytest.raises(UsageError) as failure:
+        export(slim(), samples(), tmp_path, ["coreml"], precision="fp4", batch=(8, 1, 32))
+    assert [problem.found for problem in failure.value.problems] == [
+        "format 'coreml'",
+        "precision 'fp4'",
+        "batch 8:1:32",
+    ]
+    assert names_in(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentProblem, match="cannot write"):
+        export(slim(), samples(), tmp_path / "file" / "exports", ["onnx"])
+
+
+def test_samples_without_an_input(tmp_path):
+    with pytest.raises(InputError, match="lack pixel_values"):
+        export_onnx(
+            slim(),
+            tmp_path / "model.onnx",
+            {"input_ids": samples()["input_ids"]} | {"attention_mask": samples()["attention_mask"]},
+        )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_no_silent_fallback_to_the_cpu():
+    with pytest.raises(EnvironmentProblem, match="would use"), OnnxRunner(full_onnx().path, "CUDAExecutionProvider"):
+        pass
+    with pytest.raises(EnvironmentProblem, match="no CUDA device"), TorchRunner(full(), "cuda"):
+        pass
+
+
+def test_a_provider_that_is_there():
+    require_provider("CPUExecutionProvider")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no file"), OnnxRunner(tmp_path / "model.onnx"):
+        pass
+
+
+def das_export(monkeypatch, folder, *options, written=slim_onnx):
+    copied_instead(monkeypatch, written)
+    make_run(folder / "run")
+    return das("export", folder / "run", *options)
+
+
+def test_the_command_prints_a_table_that_fits_eighty_columns(tmp_path, monkeypatch):
+    done = das_export(monkeypatch, tmp_path)
+    assert done.exit_code == 0
+    assert "model.onnx" in done.stdout
+    assert "passed" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()[:-1]) <= 80  # the last is the folder, never wrapped
+    assert "Recommended on this machine" in done.stdout
+    assert (tmp_path / "run" / "exports" / "model.onnx.parity.json").exists()
+
+
+def test_the_command_prints_one_json_document(tmp_path, monkeypatch):
+    done = das_export(monkeypatch, tmp_path, "--json")
+    document = json.loads(done.stdout)
+    assert ExportReport.model_validate(document).exports[0].parity.status == "passed"
+    assert Choices.model_validate(document["choices"]).choices[1].name == "model.onnx"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--batch", "1:8"),
+        ("--batch", "8:4:2"),
+        ("--batch", "0"),
+        ("--precision", "fp4"),
+        ("--attention", "flash"),
+        ("--opset", 99),
+        ("--workspace", "4XB"),
+        ("--text-length", 99),
+    ],
+)
+def test_wrong_options_exit_with_two(tmp_path, monkeypatch, options):
+    done = das_export(monkeypatch, tmp_path, *options)
+    assert done.exit_code == 2
+    assert str(options[0]).removeprefix("--") in done.stderr
+
+
+def test_a_failed_parity_check_exits_with_four(tmp_path, monkeypatch):
+    done = das_export(monkeypatch, tmp_path, written=full_onnx)
+    assert done.exit_code == 4
+    assert "does not answer as the model does" in done.stderr

@@ -1,0 +1,650 @@
+"""Profiles: statistics on made-up times, claims, memory of a process, and a whole profile of a tiny run."""
+
+import itertools
+import json
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from onnxruntime import get_available_providers
+from tokenizers import Tokenizer, models
+from typer.testing import CliRunner
+
+import profiles.comparison.profile_run
+from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.read import sha256
+from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
+from compressor.evaluation.evaluate import Score
+from compressor.families.meter import build
+from compressor.models.surgery import make_plan, remove_layers
+from compressor.progress import QUIET, Progress
+from compressor.run_folder import Manifest, Results, Source, open_run, save_run
+from compressor.training.finetune import save_public_checkpoint
+from exporters.checks.parity import Comparison, record, record_of
+from exporters.export import export
+from exporters.graph.onnx import weight_bytes
+from exporters.graph.vision_split import has_split
+from exporters.runtimes.runners import OnnxRunner
+from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_passport
+from profiles.comparison import matching_exports as exported
+from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
+from profiles.comparison.profile_run import choose_runtimes, parity, profile
+from profiles.gates import assertions
+from profiles.machine.memory import Memory
+from profiles.reports.compression_report import KEPT, REPLACED, build_report, measure_costs, sentences, tables
+from profiles.reports.markdown import to_markdown
+from profiles.reports.save_report import save_report
+from profiles.tables import TRIMS, cost_table, latency_table, latency_tables, quantity, size, verdicts
+from profiles.timing import latency
+from profiles.timing import paired as timing
+from profiles.timing import subjects as runtimes
+from profiles.timing.sweeps import Sweep, parse_sweeps
+from profiles.timing.worker import Setting, Worker, WorkerRequest, inputs_for
+from tests.support.command_line import GOLDEN
+from tests.support.workers import in_threads
+
+CHECKPOINT = GOLDEN / "meter_tiny_vqa.ckpt"
+LAYERS = ("FL1", "FV0")
+
+
+def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidates=LAYERS, log=()):
+    """A run as a compression leaves it, of the tiny METER unless another is given, without training."""
+    full = load_checkpoint(checkpoint).model
+    plan, dims = make_plan(full, LAYERS), full.dims
+    score = Score(metric="accuracy", value=0.5, margin=0.1, samples=rows, loss=1.0)
+    manifest = Manifest(
+        family="meter",
+        task="vqa",
+        dims=dims.model_dump(),
+        plan=plan,
+        strategy=strategy,
+        candidates=candidates,
+        source=Source(path=str(checkpoint), sha256=sha256(checkpoint), image_size=dims.image_size),
+        data=(),
+        data_root="",
+        settings={"seed": 0},
+        updated_parameters={},
+        device="cpu",
+        versions={},
+        command="",
+        results=Results(full=score, slim=score, floor=0.1, answer_agreement=1.0, seconds={}),
+    )
+    draw = torch.Generator().manual_seed(0)
+    shape = (rows, dims.text_length)
+    samples = {
+        "input_ids": torch.randint(3, dims.text_vocabulary, shape, generator=draw),
+        "attention_mask": torch.ones(shape, dtype=torch.long),
+        "pixel_values": torch.randn(rows, 3, dims.image_size, dims.image_size, generator=draw),
+    }
+    slim = remove_layers(full, plan)
+    tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
+    labels = tuple(map(str, range(dims.classes)))
+    kept = {"samples": samples, "answers": None, "record": None, "log": log}
+    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, **kept)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    """A profile whose models are in threads of this process, not in processes of their own."""
+    sweeps = (Sweep("batch", (2,)), Sweep("threads", (1,)))
+    with pytest.MonkeyPatch.context() as patch:
+        in_threads(patch)
+        return profile(run, seconds=0.05, threads=1, device="cpu", sweeps=sweeps, command="das profile")
+
+
+class Clockwork:
+    """Stands for the clock: every call of a name takes the next of its made-up times."""
+
+    def __init__(self, **times):
+        self.order, self.times = [], {name: itertools.cycle(values) for name, values in times.items()}
+
+    def calls(self):
+        return {name: lambda name=name: name for name in self.times}
+
+    def __call__(self, call):
+        self.order.append(call())
+        return next(self.times[call()]), None
+
+
+def test_calls_take_turns_and_none_of_the_warm_up_counts():
+    clock = Clockwork(full=[2.0, 4.0], slim=[1.0])
+    found = latency.measure(clock.calls(), seconds=0, clock=clock, least_turns=4, batch=8)
+    assert clock.order == ["full", "slim", "slim", "full"] * 2
+    assert found["full"].samples_ms == (2.0, 4.0, 2.0, 4.0)
+    assert found["full"].n == found["slim"].n == 4
+    assert found["slim"].throughput == pytest.approx(8 / 1e-3)
+
+
+def test_quantiles_and_spread():
+    found = latency.summarise(range(101))
+    assert (found.p50_ms, found.p90_ms, found.p99_ms) == (50, 90, 99)
+    assert (found.min_ms, found.max_ms, found.mean_ms, found.n) == (0, 100, 50, 101)
+    assert found.spread == pytest.approx(np.std(range(101)) / 50)
+    assert latency.summarise([3.0]).p99_ms == 3.0
+
+
+def times(median, noise, seed, n=200):
+    return latency.summarise(median * np.exp(np.random.default_rng(seed).normal(0, noise, n)))
+
+
+def test_a_clear_speed_up_is_called_one():
+    found = latency.speedup(times(14.2, 0.05, 1), times(10.0, 0.05, 2))
+    assert found.low < 1.42 < found.high
+    assert found.low > 1.38
+    assert found.verdict == f"{found.ratio:.2f}x faster (95 % interval {found.low:.2f} to {found.high:.2f})"
+
+
+def test_noise_is_not_called_a_speed_up():
+    found = latency.speedup(times(10.0, 0.5, 1, n=20), times(9.9, 0.5, 2, n=20))
+    assert found.low < 1 < found.high
+    assert found.verdict.startswith("no significant speed-up")
+
+
+def test_a_slow_down_is_called_slower():
+    assert latency.speedup(times(10.0, 0.01, 1), times(20.0, 0.01, 2)).verdict.startswith("slower: only 0.50x")
+
+
+def test_the_interval_is_the_same_every_time():
+    full, slim = times(12.0, 0.2, 1), times(10.0, 0.2, 2)
+    assert latency.speedup(full, slim) == latency.speedup(full, slim)
+
+
+def test_pairing_keeps_a_common_drift_out_of_the_interval():
+    drift = np.linspace(1, 3, 100)
+    found = latency.speedup(latency.summarise(1.1 * drift), latency.summarise(drift))
+    assert found.low == pytest.approx(1.1, abs=1e-3)
+    assert found.high == pytest.approx(1.1, abs=1e-3)
+
+
+def test_a_clear_difference_of_less_than_a_percent_is_called_none():
+    found = latency.speedup(times(10.05, 0.001, 1), times(10.0, 0.001, 2))
+    assert found.low > 1
+    assert not found.significant
+    assert found.verdict.startswith("no significant speed-up: 1.0")
+
+
+def test_turns_in_which_the_machine_was_busy_do_not_move_the_estimate():
+    busy = np.ones(40)
+    busy[::10] = 3
+    found = latency.speedup(latency.summarise(1.2 * busy), latency.summarise(np.ones(40)))
+    assert found.ratio == pytest.approx(1.2)
+
+
+def test_of_a_turn_with_several_calls_the_median_counts():
+    found = latency.summarise([1, 2, 9, 5, 4], turns=[3, 2])
+    assert found.medians_ms().tolist() == [2, 4.5]
+    assert latency.Latency.model_validate_json(found.model_dump_json()) == found
+    assert latency.summarise([1, 2], turns=[1, 1]).turns == ()
+
+
+def test_short_calls_share_a_turn_whose_first_is_not_counted(monkeypatch):
+    monkeypatch.setattr(latency, "BLOCK_MS", 20.0)
+    clock = Clockwork(short=[50.0 / 10], long=[30.0])
+    calls = clock.calls()
+    assert latency.block(calls["short"], clock) == ((5.0, None),) * 4
+    assert len(clock.order) == 5
+    assert latency.block(calls["long"], clock) == ((30.0, None),)
+
+
+@pytest.mark.parametrize(("noisy", "rounds"), [(True, latency.MOST_ROUNDS), (False, 1)])
+def test_what_is_not_settled_is_measured_longer(noisy, rounds):
+    turns = dict.fromkeys(("full", "slim"), lambda: ((1.0, None),))
+    found = latency.take_turns(turns, seconds=0, least_turns=4, settled=lambda found: not noisy)
+    assert found["full"].n == found["slim"].n == 4 * rounds
+
+
+def test_units():
+    assert quantity(93_231_962_112) == "93.23 G"
+    assert quantity(8_352_768, like=93_231_962_112) == "0.01 G"
+    assert quantity(11) == "11"
+    assert size(1_300_000_000) == "1.30 GB"
+    assert size(-5) == "-5 B"
+
+
+def test_batches_begin_again_when_the_samples_run_out():
+    rows = {"x": torch.arange(3)}
+    assert runtimes.batch_of(rows, 7)["x"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_claims_are_read():
+    text = "speedup>=1.3, speedup:onnxruntime > 2,macs<=0.9,memory<1 , parity=pass"
+    claims = assertions.parse(text, ["torch", "onnxruntime"])
+    assert [(claim.name, claim.comparison, claim.bound) for claim in claims] == [
+        ("speedup", ">=", 1.3),
+        ("speedup:onnxruntime", ">", 2.0),
+        ("macs", "<=", 0.9),
+        ("memory", "<", 1.0),
+        ("parity", ">=", 1),
+    ]
+    assert assertions.parse("", ["torch"]) == ()
+
+
+@pytest.mark.parametrize(
+    "claim", ["speed>=1", "speedup", "speedup>=", "speedup>=fast", "speedup:trt>=1", "macs:torch<=1", "parity=fail"]
+)
+def test_claims_that_cannot_be_read_are_refused(claim):
+    with pytest.raises(UsageError, match="the claim"):
+        assertions.parse(claim, ["torch"])
+
+
+def test_all_unreadable_claims_are_reported_at_once():
+    with pytest.raises(UsageError) as caught:
+        assertions.parse("speed>=1,macs<=0.9,size<1", ["torch"])
+    assert len(caught.value.problems) == 2
+
+
+def test_a_claim_must_hold_in_every_runtime():
+    found = [assertions.Measured("speedup:a", 1.5, ""), assertions.Measured("speedup:b", 1.1, "x1.10 faster")]
+    assert not assertions.failures(assertions.parse("speedup>1,speedup:a>=1.5", ["a", "b"]), found)
+    (failed,) = assertions.failures(assertions.parse("speedup>=1.3", ["a", "b"]), found)
+    assert failed.found == "speedup:b: x1.10 faster"
+
+
+def test_what_was_not_measured_fulfils_no_claim(report):
+    for records in ({}, {"model.onnx.parity.json": "failed"}, {"model.plan.parity.json": "not verified"}):
+        assert assertions.failures(assertions.parse("parity=pass", []), assertions.measured(report, records))
+    passed = assertions.measured(report, {"model.onnx.parity.json": "passed"})
+    assert not assertions.failures(assertions.parse("parity=pass", []), passed)
+
+
+def test_a_whole_profile(run, report):
+    assert [entry.name for entry in report.runtimes] == ["torch", "onnxruntime"]
+    assert report.macs.difference < 0
+    assert report.macs.difference == sum(pair.difference for pair in report.macs_by_pool.values())
+    assert report.trims.after == report.macs.slim < report.trims.before < report.macs.full
+    assert report.trims.saved == report.trims.before - report.trims.after
+    assert report.parameters.full == sum(p.numel() for p in run.load_full().parameters())
+    assert report.parameters.slim == sum(p.numel() for p in run.load_slim().parameters())
+    assert report.skipped == LAYERS
+    assert (run.path / "exports" / "model.onnx").exists()
+    assert (run.path / "exports" / "full" / "model.onnx").exists()
+    assert parity(run) == {"model.onnx.parity.json": "passed"}
+    for entry in report.runtimes:
+        assert len(entry.full.medians_ms()) == len(entry.slim.medians_ms()) >= timing.LEAST_TURNS
+        assert entry.full.n == len(entry.full.samples_ms) == sum(entry.full.turns)
+        assert 0 < entry.speedup.low <= entry.speedup.high
+        assert entry.file_bytes.difference < 0
+        assert entry.memory.full.peak >= entry.memory.full.loaded >= 0
+        assert entry.memory.full.activations == entry.memory.full.peak - entry.memory.full.loaded
+        assert min(entry.started.full.load_seconds, entry.started.slim.first_call_seconds) > 0
+        assert 0 <= entry.conditions.others <= 1
+    missing = {entry.what for entry in report.not_measured}
+    assert {"GPU", "tensorrt"} <= missing
+    assert report.environment.threads == 1
+    assert (report.command, report.checkpoint_sha256) == ("das profile", run.manifest.source.sha256)
+    swept = [(point.axis, point.value, point.runtime) for point in report.sweeps]
+    assert swept == [
+        (*point, runtime) for runtime in ("torch", "onnxruntime") for point in (("batch", 2), ("threads", 1))
+    ]
+
+
+def test_a_profile_survives_json(report):
+    assert ProfileReport.model_validate_json(report.model_dump_json()) == report
+    assert report.model_dump()["schema_version"] == 2
+
+
+def test_sweeps_are_read(run):
+    assert parse_sweeps(["batch=1,8,1", "text-length=4"], run) == (Sweep("batch", (1, 8)), Sweep("text-length", (4,)))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["batch", "batch=", "batch=0", "batch=two", "size=1", "text-length=13", "image-size=64"]
+)
+def test_sweeps_that_cannot_be_are_refused(run, wrong):
+    with pytest.raises(UsageError, match="--sweep"):
+        parse_sweeps(["batch=1", wrong], run)
+
+
+def test_inputs_of_other_sizes(run):
+    found = inputs_for(run, Setting(batch=5, text_length=4, image_size=64))
+    assert found["input_ids"].shape == found["attention_mask"].shape == (5, 4)
+    assert found["pixel_values"].shape == (5, 3, 64, 64)
+    assert found["attention_mask"].all()
+    longer = inputs_for(run, Setting(text_length=30))
+    own = inputs_for(run, Setting())["input_ids"]
+    assert torch.equal(longer["input_ids"], torch.cat([own] * 3, 1)[:, :30])
+
+
+def test_markdown_says_it_all(report):
+    text = to_markdown(report)
+    for expected in (
+        "MACs (1 MAC = 2 FLOPs)",
+        TRIMS.strip(),
+        "Not counted: ",
+        "softmax (in attention)",
+        "torch: ",
+        "Not measured",
+    ):
+        assert expected in text
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Starting Python takes seconds; one test below does."""
+    in_threads(monkeypatch)
+
+
+def das(run, *arguments):
+    from das.main import app
+
+    return CliRunner().invoke(app, ["profile", str(run.path), "--seconds", "0.05", "--runtime", "torch", *arguments])
+
+
+def test_das_profile_prints_one_json_document_and_keeps_it(run, threads):
+    done = das(run, "--json", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == json.loads((run.path / "profile.json").read_text())
+
+
+def test_das_profile_fails_on_a_claim_that_does_not_hold_but_reports(run, threads):
+    done = das(run, "--assert", "macs<=0.5,parity=pass", "--device", "cpu")
+    assert done.exit_code == 4
+    assert "slim of full" in done.stdout
+    assert "slim over full is" in done.output
+    assert "Not measured: " in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines() if "/" not in line) <= 80  # a path may be long
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--assert", "speedup"),
+        ("--runtime", "tflite"),
+        ("--batch", "0"),
+        ("--seconds", "-1"),
+        ("--questions-per-image", "0"),
+    ],
+)
+def test_das_profile_explains_wrong_usage(run, wrong):
+    assert das(run, *wrong).exit_code == 2
+
+
+@pytest.mark.slow
+def test_questions_on_one_image_are_in_the_report(run, threads):
+    found = profile(run, runtimes=["torch"], seconds=0.01, threads=1, device="cpu", questions_per_image=3)
+    assert all(has_split(run.path / "exports" / folder) for folder in ("", "full"))
+    assert found.questions.count == 3
+    assert ProfileReport.model_validate_json(found.model_dump_json()) == found
+    (table,) = (table for table in latency_tables(found) if "questions on one image" in table.title)
+    assert table.title == "Latency in ms of 3 questions on one image (ONNX Runtime)"
+    assert [row[0] for row in table.rows][:2] == ["full, whole graph", "full, vision tower once"]
+    assert any(sentence.startswith("slim, vision tower once: ") for sentence in verdicts(found))
+    assert table.title in to_markdown(found)
+
+
+def test_a_model_without_a_vision_tower_has_no_questions_to_time(run):
+    manifest = run.manifest.model_copy(update={"family": "vilt", "dims": {}})
+    with pytest.raises(UsageError, match="nothing to split in vilt"):
+        profile(replace(run, manifest=manifest), runtimes=["torch"], questions_per_image=3)
+
+
+def blocked(monkeypatch, runtime, found):
+    """Let ``runtime`` refuse to run anywhere."""
+
+    def refuse(device):
+        raise environment_problem(found, "a runtime that is here", "install it")
+
+    monkeypatch.setitem(runtimes.RUNTIMES, runtime, replace(runtimes.RUNTIMES[runtime], check=refuse))
+
+
+def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, threads, monkeypatch):
+    blocked(monkeypatch, "onnxruntime", "no ONNX Runtime")
+    assert [entry.name for entry in choose_runtimes(())] == ["torch"]
+    with pytest.raises(EnvironmentProblem, match="no ONNX Runtime"):
+        choose_runtimes(["onnxruntime"])
+    found = profile(run, seconds=0.01, threads=1, device="cpu")
+    assert [entry.name for entry in found.runtimes] == ["torch"]
+    assert {entry.what: entry.why for entry in found.not_measured}["onnxruntime"] == "no ONNX Runtime; install it"
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in get_available_providers(), reason="a GPU build of ONNX Runtime")
+def test_a_gpu_machine_with_the_cpu_build_of_onnxruntime_measures_torch(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(runtimes, "find_target", lambda: Target(TENSORRT, ("SM90",), "a GPU"))
+    assert [entry.name for entry in choose_runtimes(())] == ["torch"]
+    assert [entry.name for entry in choose_runtimes((), "cpu")] == ["torch", "onnxruntime"]
+    with pytest.raises(EnvironmentProblem, match="would use none"):
+        choose_runtimes(["torch", "onnxruntime"])
+
+
+def copied(run, folder):
+    shutil.copytree(run.path, folder / "run")
+    return open_run(folder / "run")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_engines_are_timed_on_a_gpu_only(run):
+    with pytest.raises(EnvironmentProblem, match="TensorRT runs on GPUs"):
+        choose_runtimes(["tensorrt"])
+    assert das(run, "--runtime", "tensorrt").exit_code == 5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there: the engine would be of another kind")
+def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, threads, monkeypatch):
+    """Real engines, of TensorRT-RTX; ONNX Runtime takes the place of the GPU that would run them."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: no engine can be built here")
+    run, opened = copied(run, tmp_path), []
+
+    def open_graph(subject, device, threads):
+        opened.append(subject.file)
+        return OnnxRunner(subject.file.with_name("model.onnx"), threads=threads)
+
+    here = replace(runtimes.RUNTIMES["tensorrt"], check=lambda device: None, open=open_graph)
+    monkeypatch.setitem(runtimes.RUNTIMES, "tensorrt", here)
+    again = partial(profile, run, runtimes=["tensorrt"], seconds=0.01, threads=1, device="cpu")
+    with pytest.raises(InputError, match=r"no .*rtx\.plan"):
+        again()
+    full, slim = plans = [run.path / "exports" / folder / "model.fp32.rtx.plan" for folder in ("full", "")]
+    for batch in ((1, 2, 4), (1, 1, 1)):
+        export(run.load_slim(), run.samples(), slim.parent, ["trt"], batch=batch)
+        (entry,) = again().runtimes
+        assert [shape[0] for shape in read_passport(full).profile["input_ids"]] == list(batch)
+        assert [entry.file_bytes.full, entry.file_bytes.slim] == [plan.stat().st_size for plan in plans]
+    assert opened == plans * 2
+    made = full.stat().st_mtime_ns
+    again()
+    assert full.stat().st_mtime_ns == made
+
+
+def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatch):
+    slim, asked = tmp_path / "model.onnx", []
+
+    def write(path, form):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        found = Comparison(status="passed", reason="", tolerance=1e-4)
+        written = record(path, "a runtime", "fp32", found, ()).model_copy(update={"attention": form})
+        record_of(path).write_text(written.model_dump_json())
+
+    def pretend(model, samples, folder, formats, *, attention, progress):
+        asked.append((formats, attention))
+        write(folder / "model.onnx", attention)
+
+    monkeypatch.setattr(exported, "export", pretend)
+    for form in ("composed", "composed", "fused", "fused"):
+        write(slim, form)
+        exported.make_full(exported.ONNX, None, {}, tmp_path / "full", slim, QUIET)
+    assert asked == [(["onnx"], "composed"), (["onnx"], "fused")]
+    record_of(tmp_path / "full" / "model.onnx").write_text("damaged")
+    exported.make_full(exported.ONNX, None, {}, tmp_path / "full", slim, QUIET)
+    assert len(asked) == 3
+
+
+def on_cuda(report):
+    """The report as a GPU would have made it: events and counters for torch, neither for ONNX Runtime."""
+    torch_, onnx = report.runtimes
+    full, slim = (getattr(torch_, name).model_copy(update={"gpu_p50_ms": 1.23}) for name in ("full", "slim"))
+    memory = MemoryPair(
+        full=torch_.memory.full.model_copy(update={"gpu_allocated": 3_000_000}),
+        slim=torch_.memory.slim.model_copy(update={"gpu_allocated": 2_000_000}),
+    )
+    seen = torch_.model_copy(update={"full": full, "slim": slim, "memory": memory})
+    place = report.environment.model_copy(update={"device": "cuda (a GPU)"})
+    return report.model_copy(
+        update={"runtimes": (seen, onnx.model_copy(update={"memory": None})), "environment": place}
+    )
+
+
+def test_on_cuda_memory_and_events_are_those_of_the_gpu(report):
+    found = on_cuda(report)
+    rows = {row[0]: row for row in cost_table(found).rows}
+    assert rows["peak GPU memory, torch"][1:3] == ("3.00 MB", "2.00 MB")
+    assert not any("memory, onnxruntime" in name for name in rows)
+    latencies = latency_table(found)
+    place = latencies.header.index("p50 GPU")
+    assert [row[place] for row in latencies.rows] == ["1.23", "1.23", "", ""]
+    assert "p50 GPU" not in latency_table(report).header
+    (shares,) = [entry for entry in assertions.measured(found, {}) if entry.name == "memory:torch"]
+    assert shares.value == pytest.approx(2 / 3)
+
+
+def test_progress_counts_seconds():
+    seen = []
+
+    class Counting(Progress):
+        def track(self, items, label, total=None):
+            items = list(items)
+            seen.append((len(items), total))
+            yield from items
+
+    clock = Clockwork(full=[1.0], slim=[1.0])
+    found = latency.measure(clock.calls(), seconds=1.2, clock=clock, least_turns=3, progress=Counting())
+    assert seen == [(2, 2)]
+    assert found["full"].n == found["slim"].n >= 3
+
+
+@pytest.mark.slow
+def test_memory_shrinks_by_what_the_removed_layers_weighed(tmp_path):
+    # Wide layers and few tokens: activations, and what allocators keep of them, are small beside the weights.
+    sizes = {"hidden": 512, "heads": 8, "fusion_ffn": 6144, "fusion_layers": 2}
+    wide = build(load_checkpoint(CHECKPOINT).model.dims.model_copy(update=sizes), "vqa")
+    removed = weight_bytes(wide) - weight_bytes(remove_layers(wide, make_plan(wide, LAYERS)))
+    assert removed > 50e6
+    save_public_checkpoint(wide, tmp_path / "wide.ckpt", {"num_heads": 8, "max_text_len": wide.dims.text_length})
+    made = make_run(tmp_path / "wide", checkpoint=tmp_path / "wide.ckpt")
+    peaks = {}
+    for which in ("full", "slim"):
+        with Worker(request(made, which)) as worker:
+            peaks[which] = worker.memory().peak
+    # Two processes differ by a few MB in libraries and what allocators keep.
+    assert peaks["full"] - peaks["slim"] == pytest.approx(removed, rel=0.15)
+
+
+def request(run, which="slim", file=None, runtime="torch"):
+    return WorkerRequest(
+        run=run.path,
+        which=which,
+        runtime=runtime,
+        file=file,
+        threads=1,
+        device="cpu",
+        setting=Setting(),
+    )
+
+
+def test_a_process_of_its_own_that_imports_nothing_from_the_users_folder(run, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise SystemExit('the wrong torch')")
+    monkeypatch.chdir(tmp_path)
+    with Worker(request(run)) as worker:
+        assert worker.pid != os.getpid()
+        assert all(wall > 0 and gpu is None for wall, gpu in worker.turn())
+        worker.bind(Setting(batch=2))
+        assert isinstance(worker.memory(), Memory)
+
+
+def test_what_a_worker_cannot_do_is_said(run, tmp_path, threads):
+    with (
+        pytest.raises(EnvironmentProblem, match="slim in onnxruntime: no file"),
+        Worker(request(run, file=tmp_path / "no.onnx", runtime="onnxruntime")),
+    ):
+        pass
+
+
+def test_a_process_that_dies_is_no_traceback(run, monkeypatch):
+    monkeypatch.setattr("sys.executable", "false")
+    with (
+        pytest.raises(EnvironmentProblem, match="slim in torch: the measuring process ended with status 1"),
+        Worker(request(run)),
+    ):
+        pass
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """A function that makes a run of a strategy whose search skipped every candidate."""
+    gates = [{"layers": list(LAYERS), "reward": 0.5, "gates": dict.fromkeys(LAYERS, 0.1)}]
+    alike = {"samples": 8, "proposal": 0, "trained": 0}
+    scores = [{"layers": ["FL1"], "value": 0.25, **alike}, {"layers": ["FV0"], "value": 0.5, **alike}]
+    logs = {"das": gates, "auto": scores, "random": scores[:1]}
+    return lambda strategy: make_run(tmp_path / strategy, strategy=strategy, log=logs[strategy])
+
+
+def test_a_report_says_who_chose_the_layers(run, searched):
+    assert sentences(build_report(run))[0] == "2 layers removed, named by hand: FL1, FV0."
+    das_, random = build_report(searched("das")), build_report(searched("random"))
+    assert sentences(das_)[0] == "2 of 2 candidate layers removed (strategy das): FL1, FV0."
+    assert sentences(random)[0] == "2 of 2 candidate layers removed (strategy random): FL1, FV0."
+
+
+def test_a_report_says_why_these_layers(searched):
+    """By gates where there are any, else by scores of subsets of one size, if there is more than one."""
+    found = {
+        strategy: [table for table in tables(build_report(searched(strategy))) if table.title.startswith("Why")]
+        for strategy in ("das", "auto", "random")
+    }
+    assert "highest gates" in found["das"][0].title
+    assert found["das"][0].rows[0][:3] == ("FL1", "+0.100", "0.500")
+    assert [row[:3] for row in found["auto"][0].rows] == [("FV0", "50.00", "25.00"), ("FL1", "25.00", "50.00")]
+    assert found["random"] == []
+
+
+def test_a_report_draws_the_layers_of_the_full_model(run):
+    slim = run.load_slim()
+    drawn = {line.split()[0]: line.split()[1:] for line in build_report(run).picture}
+    assert drawn["FL"] == [REPLACED if f"FL{i}" in slim.skipped else KEPT for i in range(slim.dims.fusion_layers)]
+    assert sum(len(marks) for marks in drawn.values()) == len(slim.layers) + len(slim.skipped)
+
+
+def test_an_export_that_failed_stays_in_the_report(searched):
+    made = searched("das")
+    found = Comparison(status="failed", reason="a logit is 1.0e+00 off", tolerance=1e-4)
+    (made.path / "exports").mkdir()
+    (made.path / "exports" / "model.onnx").touch()
+    parity_record = record(made.path / "exports" / "model.onnx", "a runtime", "fp32", found, ())
+    (made.path / "exports" / "model.onnx").unlink()
+    (made.path / "exports" / "model.onnx.parity.json").write_text(parity_record.model_dump_json())
+    written = save_report(made)
+    assert [entry.parity.status for entry in written.exports] == ["failed"]
+    assert "exports" not in {entry.what for entry in written.not_measured}
+    assert "model.onnx failed its comparison and was removed: a logit is 1.0e+00 off." in sentences(written)
+    assert "| failed |" in (made.path / "report.md").read_text()
+
+
+def test_skip_adapters_that_a_checkpoint_brought_along_do_not_count(tmp_path):
+    checkpoint = GOLDEN / "das_meter_tiny_vqa.ckpt"
+    made = make_run(tmp_path / "tiny", checkpoint=checkpoint)
+    full = made.load_full()
+    idle = sum(p.numel() for p in full.skips.parameters())
+    assert idle > 0
+    costs = measure_costs(made)
+    assert costs.parameters.full == sum(p.numel() for p in full.parameters()) - idle
+    assert costs.weight_bytes.full == weight_bytes(full) - 4 * idle
+
+
+def test_a_run_folder_that_cannot_be_written(searched, report):
+    made = searched("das")
+    for name in (".report.json.tmp", ".profile.json.tmp"):
+        (made.path / name).mkdir()
+    with pytest.raises(EnvironmentProblem, match="cannot write"):
+        save_report(made)
+    with pytest.raises(EnvironmentProblem, match="cannot write"):
+        profiles.comparison.profile_run.save(made, report)

@@ -1,0 +1,103 @@
+"""Claims about times and scores; those about costs are in test_profile."""
+
+import pytest
+
+from compressor.errors import UsageError
+from compressor.evaluation.evaluate import Score
+from compressor.models.plan import Plan, Skip
+from compressor.run_folder import Manifest, Results, Source
+from profiles.gates import assertions
+from tests.support.reports import profile_of
+
+
+def manifest(full=0.8, slim=0.78, agreement=0.9, settings=None):
+    """A run's record with these scores."""
+    score = Score(metric="accuracy", value=slim, margin=0.01, samples=100, loss=1.0)
+    return Manifest(
+        family="meter",
+        task="vqa",
+        dims={},
+        plan=Plan(skip=(Skip(layer="FL1", adapter_width=8),)),
+        strategy="auto",
+        candidates=("FL1",),
+        source=Source(path="", sha256=""),
+        data=(),
+        data_root="",
+        settings=settings or {},
+        updated_parameters={},
+        device="cpu",
+        versions={},
+        command="",
+        results=Results(
+            full=None if full is None else score.model_copy(update={"value": full}),
+            slim=score,
+            floor=0.1,
+            answer_agreement=agreement,
+            seconds={},
+        ),
+    )
+
+
+def failures(claims, report=None, run=None):
+    """What is said of the claims that do not hold."""
+    found = [*assertions.measured(report or profile_of(), {}), *assertions.scored(run or manifest())]
+    return [problem.found for problem in assertions.failures(assertions.parse(claims, ["torch", "onnxruntime"]), found)]
+
+
+def test_times_are_those_of_slim_in_every_runtime():
+    report = profile_of(torch=(range(1, 102), range(1, 102)), onnxruntime=([50.0] * 9, [10.0] * 9))  # p50 51, p99 100
+    assert failures("p50_ms<=51,p90_ms<=91,p99_ms<=100,throughput>=19.6", report) == []
+    assert failures("p99_ms:onnxruntime<=10,throughput:onnxruntime>=100", report) == []
+    (said,) = failures("p99_ms<=99.9", report)
+    assert said.startswith("p99_ms:torch: p50 51.00, p90 91.00, p99 100.00 ms of slim in 101 calls")
+    assert len(failures("p50_ms<=9", report)) == 2
+    (said,) = failures("throughput>50", report)
+    assert said.startswith("throughput:torch: ") and said.endswith("19.61 samples/s")
+
+
+def test_a_speed_up_that_does_not_hold_is_told_with_its_interval():
+    (said,) = failures("speedup>=1.3", profile_of(torch=([11.0] * 20, [10.0] * 20)))
+    assert said == "speedup:torch: 1.10x faster (95 % interval 1.10 to 1.10)"
+
+
+@pytest.mark.parametrize("claims", ["drop<=2.1", "drop>1.9", "agreement>=90", "drop<3,agreement>89.5"])
+def test_scores_that_hold(claims):
+    assert failures(claims) == []
+
+
+def test_scores_that_do_not_hold():
+    (said,) = failures("drop<=1.0")
+    assert said == (
+        "drop: accuracy 80.00 of full, 78.00 of slim, 2.00 points lost on 100 samples (margin of slim ± 1.00)"
+    )
+    (said,) = failures("agreement>=95")
+    assert said == "agreement: 90.00% of the answers on the evaluation split are the same"
+
+
+def test_a_gain_is_a_drop_below_zero():
+    gained = manifest(full=0.7, slim=0.75)
+    assert failures("drop<=-4.9", run=gained) == []
+    assert len(failures("drop<=-5.1", run=gained)) == 1
+
+
+@pytest.mark.parametrize(
+    ("run", "claims", "why"),
+    [
+        (manifest(full=None, agreement=None), "drop<=100,agreement>=0", "the full model had no trained head"),
+        (manifest(settings={"calibration": "data"}), "drop<=100", "inputs without answers"),
+    ],
+)
+def test_scores_that_were_not_measured_fulfil_no_claim(run, claims, why):
+    said = failures(claims, run=run)
+    assert len(said) == len(claims.split(","))
+    assert all("not measured: " in sentence and why in sentence for sentence in said)
+
+
+def test_calibration_knows_how_many_answers_are_the_same():
+    assert failures("agreement>=90", run=manifest(settings={"calibration": "data"})) == []
+
+
+@pytest.mark.parametrize("claim", ["p99<=40", "p99_ms<=40ms", "p75_ms<=1", "drop:torch<=1", "drop<=--1", "loss<1"])
+def test_other_claims_are_refused_and_told_what_there_is(claim):
+    with pytest.raises(UsageError, match=r"throughput, file, memory, .*p99_ms:torch"):
+        assertions.parse(claim, ["torch"])

@@ -1,0 +1,141 @@
+"""MACs counted three ways agree: on the traced graph, on the operators executed, and by formula."""
+
+import pytest
+import torch
+from torch import nn
+
+from compressor.families import FAMILIES
+from compressor.models.simplify import trim
+from compressor.models.surgery import make_plan, remove_layers
+from profiles.macs import formula as closed_form
+from profiles.macs.crosscheck import Agreement, Counts, agreement, sentence
+from profiles.macs.executed import count_executed
+from profiles.macs.published import flops, traceable
+from profiles.macs.traced import count
+from tests.support import tiny_models as tiny
+from tests.support.command_line import das
+
+ADAPTER = 4
+SKIPPED = {"meter": ["FL0", "VEn0"], "vilt": ["En1"]}  # text families: En1
+
+
+def three(model, inputs=None):
+    inputs = inputs or FAMILIES[model.family].example_inputs(model.dims)
+    return agreement(model, inputs, count(model, inputs))
+
+
+def drawn(family, task, parallel_width=0):
+    dims = tiny.model(family, task, shallow=True).dims.model_copy(update={"parallel_width": parallel_width})
+    return FAMILIES[family].build(dims, task).eval()
+
+
+def cut(model):
+    return remove_layers(model, make_plan(model, SKIPPED.get(model.family, ["En1"])))
+
+
+@pytest.mark.parametrize(("family", "task"), tiny.EVERY)
+def test_three_counts_agree_to_the_last_mac(family, task):
+    full = drawn(family, task)
+    adapted = cut(drawn(family, task, ADAPTER))
+    for model in (full, adapted, trim(full), trim(adapted)):
+        found = three(model)
+        assert found.apart == 0, found.off
+        assert None not in [counts.formula for counts in found.everything]
+        for group in (found.parts, found.kinds, found.steps):
+            assert sum(counts.torch for counts in group) == found.total.fvcore > 0
+    skips = {counts.name for counts in three(adapted).steps}
+    assert set(adapted.skipped) <= skips
+    assert sentence(three(trim(adapted))) == "three counts agree exactly"
+
+
+@pytest.mark.parametrize(
+    ("family", "task"), [(family.name, task) for family in FAMILIES.values() for task in family.heads]
+)
+def test_two_counts_agree_at_the_published_sizes(family, task):
+    kind = FAMILIES[family]
+    head = kind.heads[task]
+    changed = {"classes": head.classes or 100, "images": head.images}
+    if head.images:
+        changed["image_types"] = head.images
+    with torch.device("meta"):
+        model = kind.build(kind.dims_type().model_copy(update=changed), task)
+    inputs = kind.example_inputs(model.dims)
+    executed, terms = count_executed(traceable(model), inputs), closed_form.formula(model, inputs)
+    ends = {name: executed.by_pool[name] for name in ("prologue", "head")}
+    assert costing(executed.by_step | ends) == costing(closed_form.sums(terms, "step"))
+    assert costing(executed.by_pool) == costing(closed_form.sums(terms, "part"))
+    assert executed.by_kind == costing(closed_form.sums(terms, "kind"))
+    assert executed.total == sum(term.macs for term in terms) > 3e9
+
+
+def costing(macs):
+    return {name: count for name, count in macs.items() if count}
+
+
+def test_images_that_are_not_square_and_batches():
+    model = drawn("vilt", "nlvr2")
+    one = FAMILIES["vilt"].example_inputs(model.dims)
+    assert one["pixel_values"].shape[-2:] == (96, 128)
+    several = {name: x.expand(3, *x.shape[1:]) for name, x in one.items()}
+    assert three(model, several).apart == 0
+    assert three(model, several).total.formula == 3 * three(model, one).total.fvcore
+
+
+def test_retrieval_of_many_captions_has_no_formula():
+    model = tiny.model("meter", "irtr", shallow=True)
+    given = tiny.batch(model)
+    inputs = {name: given[name] for name in FAMILIES["meter"].inputs}
+    found = three(model, inputs)
+    assert found.total.formula is None
+    assert found.apart == 0
+    assert sentence(found) == "two counts agree exactly; there is no formula"
+
+
+def test_families_of_ones_own_have_no_formula(monkeypatch):
+    monkeypatch.delitem(closed_form.FORMULAS, "bert")
+    assert three(drawn("bert", "text-classification")).total.formula is None
+
+
+def test_a_difference_is_noticed_and_named():
+    model = drawn("roberta", "text-classification")
+    d = model.dims.hidden
+    model.blocks["En1"].layer.output.dense = nn.Sequential(nn.Linear(model.dims.ffn, d), nn.Linear(d, d))
+    found = three(model)
+    off = {counts.name: counts for counts in found.off}
+    assert "En1" in off and "En0" not in off and "encoder" in off
+    assert off["En1"].fvcore == off["En1"].torch == off["En1"].formula + tiny.LENGTH * d**2
+    assert sentence(found).startswith("the counts differ by more than 1%")
+    assert "En1" in sentence(found)
+
+
+def test_how_far_counts_are_apart():
+    assert Counts(name="a", fvcore=100, torch=98, formula=99).apart == pytest.approx(0.02)
+    assert Counts(name="a", fvcore=100, torch=98, formula=None).apart == pytest.approx(0.02)
+    assert Counts(name="a", fvcore=0, torch=0, formula=0).apart == 0
+    same = Counts(name="total", fvcore=10_000, torch=10_000, formula=9_998)
+    found = Agreement(total=same, parts=(), kinds=(), steps=(), uncounted={})
+    assert sentence(found) == "three counts agree within 0.02%"
+
+
+def test_both_counters_say_what_they_leave_out():
+    uncounted = three(drawn("meter", "vqa", ADAPTER)).uncounted
+    for operators in uncounted.values():
+        assert {"softmax (in attention)", "gelu", "embedding", "relu", "add", "tanh"} <= set(operators)
+        assert not {"addmm", "linear", "view", "transpose", "cat"} & set(operators)
+
+
+def test_attention_is_counted_before_a_kernel_is_chosen():
+    """PyTorch's counter alone sees nothing of the CPU's attention (pytorch #195460)."""
+    model = drawn("vilt", "vqa")
+    kinds = count_executed(model, FAMILIES["vilt"].example_inputs(model.dims)).by_kind
+    tokens = tiny.LENGTH + 1 + 3 * 4
+    assert kinds[closed_form.ATTENTION] == model.dims.layers * 2 * tokens**2 * model.dims.hidden
+
+
+def test_das_flops_says_how_far_the_counts_agree():
+    found = flops("bert", text_length=16, skip_layers=["En3"], parallel_adapters=True).agreement
+    assert (found.apart, found.total.formula) == (0, found.total.fvcore)
+    shown = das("flops", "bert", "--text-length", "16").stdout
+    assert "Three counts agree exactly." in shown
+    assert "matrix products" in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -1,0 +1,47 @@
+"""What several tests share."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def das(*arguments):
+    """Run the command line in this process; the result has exit_code, stdout and stderr.
+
+    What it prints with ``--json`` has to follow its schema.
+    """
+    from das.main import app
+
+    given = [str(argument) for argument in arguments]
+    done = CliRunner().invoke(app, given)
+    if "--json" in given and done.stdout:
+        follows_its_schema("dry-run" if "--dry-run" in given else given[0], done.stdout)
+    return done
+
+
+def follows_its_schema(name, document):
+    """Fail unless a JSON document follows the schema of that name, and has no field that is not in it."""
+    _validator(name).validate(json.loads(document))
+
+
+@cache
+def _validator(name):
+    from jsonschema import Draft202012Validator
+
+    from das.schemas import schema
+
+    return Draft202012Validator(_closed(schema(name)))
+
+
+def _closed(schema):
+    """The same without room for other fields."""
+    if isinstance(schema, list):
+        return [_closed(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _closed(value) for name, value in schema.items()}
+    return closed | ({"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {})

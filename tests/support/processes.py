@@ -1,0 +1,30 @@
+"""What ``torchrun`` starts for tests/test_parallel.py: a run, and one that is interrupted and resumed."""
+
+import sys
+
+from compressor.compression import compress
+from compressor.distributed import gathered, number
+from compressor.errors import Interrupted
+from compressor.job import Settings
+from compressor.progress import QUIET
+from tests.compressor.test_resume import SIGNALS, SignalAt
+
+
+def main(options):
+    asked = Settings.model_validate_json(options)
+    whole = compress(asked.model_copy(update={"out": "runs/whole"}))
+    for stage, resume in (("Searching", False), ("Recovering", True)):
+        progress = SignalAt(SIGNALS[1], 4, stage) if number() == 1 else QUIET  # one is told; all must stop
+        try:
+            compress(asked, resume=resume, progress=progress)
+        except Interrupted as stopped:
+            hints = gathered([stopped.hint.partition(";")[0]])
+            assert len(hints) == 2 and len(set(hints)) == 1, hints
+        else:
+            raise AssertionError("not stopped")
+    resumed = compress(asked, resume=True)
+    assert resumed.manifest.plan == whole.manifest.plan
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,56 @@
+"""Tiny models and one ONNX file of them that several tests share: tracing takes seconds."""
+
+from functools import cache
+
+import numpy as np
+import onnx
+import torch
+
+from compressor.checkpoints.build import load_checkpoint
+from compressor.files import bytes_of
+from compressor.models.simplify import trim
+from compressor.models.surgery import make_plan, remove_layers
+from exporters.graph.onnx import OnnxExport, export_onnx, opset_of
+from tests.support.command_line import GOLDEN
+from tests.support.once import once
+
+SKIPPED = ["FL1", "FV0"]
+
+
+@cache
+def full():
+    return load_checkpoint(GOLDEN / "meter_tiny_vqa.ckpt").model
+
+
+@cache
+def slim():
+    return remove_layers(full(), make_plan(full(), SKIPPED))
+
+
+@cache
+def samples():
+    with np.load(GOLDEN / "meter_tiny_vqa.npz") as arrays:
+        names = {"input_ids": "text_ids", "attention_mask": "text_masks", "pixel_values": "image"}
+        return {name: torch.from_numpy(arrays[key]) for name, key in names.items()}
+
+
+@cache
+def full_onnx() -> OnnxExport:
+    return exported("full", full)
+
+
+@cache
+def slim_onnx() -> OnnxExport:
+    return exported("slim", lambda: trim(slim()))
+
+
+def exported(name, make) -> OnnxExport:
+    """The ONNX file of a model, traced once for all processes that run tests."""
+    path = once(f"onnx-{name}", lambda folder: export_onnx(make(), folder / "model.onnx", samples())) / "model.onnx"
+    return OnnxExport(path, opset_of(path), bytes_of(path), seconds=0.0)
+
+
+def facts_in(path):
+    """What an ONNX file says of itself: the metadata that das wrote, by name without the prefix."""
+    properties = onnx.load(path, load_external_data=False).metadata_props
+    return {each.key.removeprefix("das."): each.value for each in properties if each.key.startswith("das.")}

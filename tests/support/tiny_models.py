@@ -1,0 +1,68 @@
+"""A tiny model of every family with every task, drawn wide enough for each layer to matter, and inputs with padding."""
+
+import torch
+
+from compressor.families import FAMILIES
+from compressor.models.steps import steps_of
+from compressor.models.supernet import Supernet
+from das.demo.models import DEMOS, Sizes
+
+EVERY = tuple(DEMOS)
+CLASSES, LENGTH, CAPTIONS = 5, 9, 3
+
+
+FEW_LAYERS = {"meter": {"text_layers": 1, "vision_layers": 1, "fusion_layers": 1}, "vilt": {"layers": 2}}
+
+
+def of_few_layers(family, dims):
+    """The same sizes with a layer or two of each kind."""
+    return dims.model_copy(update=FEW_LAYERS.get(family) or {"config": {**dims.config, "num_hidden_layers": 2}})
+
+
+def model(family, task, seed=0, shallow=False):
+    """A random model of the demo's sizes; a shallow one has a layer or two of each kind, for what traces it."""
+    images = FAMILIES[family].heads[task].images
+    classes = FAMILIES[family].heads[task].classes or CLASSES
+    dims = DEMOS[family, task].dims(Sizes(vocabulary=40, text_length=LENGTH, classes=classes, images=images))
+    if shallow:
+        dims = of_few_layers(family, dims)
+    torch.manual_seed(seed)
+    built = FAMILIES[family].build(dims, task).eval()
+    for parameter in built.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    return built
+
+
+def batch(model, samples=3, seed=1):
+    """Samples of the model's task: the last text is shorter, and of ViLT's images the last is narrower."""
+    dims, generator = model.dims, torch.Generator().manual_seed(seed)
+    ranked = model.task == "irtr"
+    texts = samples * (CAPTIONS if ranked else 1)
+    mask = torch.ones(texts, LENGTH, dtype=torch.long)
+    mask[-1, LENGTH // 2 :] = 0
+    ids = torch.randint(5, 40, (texts, LENGTH), generator=generator)
+    given = {"input_ids": torch.where(mask.bool(), ids, 1), "attention_mask": mask}
+    if "token_type_ids" in FAMILIES[model.family].inputs:
+        given["token_type_ids"] = torch.zeros_like(ids)
+    if "pixel_values" in FAMILIES[model.family].inputs:
+        images = (samples,) if dims.images == 1 else (samples, dims.images)
+        given["pixel_values"] = torch.randn(*images, 3, dims.image_size, dims.image_size, generator=generator)
+    if "pixel_mask" in FAMILIES[model.family].inputs:
+        given["pixel_mask"] = torch.ones(*images, dims.image_size, dims.image_size, dtype=torch.long)
+        given["pixel_mask"][-1, ..., dims.image_size // 2 :] = 0
+    classes = CAPTIONS if ranked else dims.classes
+    given["targets"] = torch.eye(classes)[torch.randint(classes, (samples,), generator=generator)]
+    return given
+
+
+def supernet(model, candidates=None, seed=2):
+    """The model with adapters that do something; candidates default to the family's first scope."""
+    pools = next(iter(FAMILIES[model.family].scopes.values()))
+    names = candidates or [step.name for step in steps_of(model.rounds) if step.pool in pools]
+    made = Supernet(model, FAMILIES[model.family].layer_order(tuple(names)))
+    torch.manual_seed(seed)
+    for adapter in model.skips.values():
+        torch.nn.init.normal_(adapter.up_proj.weight, std=0.3)
+        torch.nn.init.normal_(adapter.down_proj.weight, std=0.3)
+    return made
