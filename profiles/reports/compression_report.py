@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from compressor.evaluation.evaluate import Score
 from compressor.families import FAMILIES
@@ -60,7 +60,7 @@ class Costs(Value):
 
     macs: Pair
     macs_by_pool: dict[str, Pair]
-    macs_by_layer: dict[str, Pair] = {}
+    macs_by_layer: dict[str, Pair] = Field(default_factory=dict)
     trims: Trims
     parameters: Pair
     parameters_by_pool: dict[str, Pair]
