@@ -204,7 +204,7 @@ def _evaluate(job: Job, model: StepModel, which: str, progress: Progress) -> tup
             progress=progress,
             label=f"Evaluating the {which} model on {split.name}",
         )
-        for split in (data.evaluation, *data.apart)
+        for split in (data.evaluation, *data.extra)
     )
 
 
@@ -285,8 +285,8 @@ def _results(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluati
     return Results(
         full=pairs[0].full,
         slim=pairs[0].slim,
-        apart=dict(zip((split.name for split in job.data.apart), pairs[1:], strict=True)),
-        floor=job.task.floor(job.data.train, job.data.evaluation),
+        apart=dict(zip((split.name for split in job.data.extra), pairs[1:], strict=True)),
+        floor=job.task.baseline(job.data.train, job.data.evaluation),
         answer_agreement=float((full[0].answers == slim[0].answers).double().mean()) if full else None,
         seconds=stages.seconds,
     )

@@ -22,11 +22,13 @@ from compressor.checkpoints.build import (
     recognise,
 )
 from compressor.checkpoints.read import sha256
-from compressor.data.layouts import read_data
+from compressor.data.labels import align_labels
 from compressor.data.layouts.unlabelled import read_inputs
-from compressor.data.splits import TaskData, assign, assign_inputs, find_data, in_order
+from compressor.data.read import find_data, read_data
+from compressor.data.roles import make_splits, make_unlabelled_splits
+from compressor.data.splits import TaskData
 from compressor.data.text import find_tokenizer
-from compressor.data.types import Found
+from compressor.data.types import RawDataset
 from compressor.distributed import join, processes
 from compressor.errors import Problem, UsageError, environment_problem, input_error, usage_error
 from compressor.families import FAMILIES
@@ -37,7 +39,7 @@ from compressor.progress import QUIET, Progress
 from compressor.run_folder import LATEST, MANIFEST, ROOT, Run, Source, open_run
 from compressor.search.budgets import DROP, KINDS, QUANTILES, RUNTIMES, Budget, parse_budget
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.tasks import TASKS, judged_by_full
+from compressor.tasks import TASKS, teacher_agreement
 from compressor.tasks.task import Task
 from compressor.training.optimiser import scaled_learning_rate, steps_per_epoch
 from compressor.training.recovery import Recovery
@@ -218,10 +220,10 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     candidates = _candidates(settings, loaded.model)
     tokenizer = _tokenizer(checkpoint, settings.tokenizer)
     transforms, classes = checkpoint.family.transforms(loaded.model.dims, tokenizer), loaded.model.dims.classes
-    assigned = assign if settings.calibration is None else assign_inputs
-    data = assigned(found, root, _task(settings, task), transforms, classes)
+    make = make_splits if settings.calibration is None else make_unlabelled_splits
+    data = make(found, root, _task(settings, task), transforms, classes)
     for split in data.splits:
-        if bad := split.rows.unreadable:
+        if bad := split.records.unreadable:
             progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
@@ -250,16 +252,16 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
 
 
 def _task(settings: Settings, name: str) -> Task:
-    return TASKS[name] if settings.calibration is None else judged_by_full(TASKS[name])
+    return TASKS[name] if settings.calibration is None else teacher_agreement(TASKS[name])
 
 
-def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progress) -> tuple[Path, Found]:
+def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progress) -> tuple[Path, RawDataset]:
     """The folder of the data and what is in it, with classes as the checkpoint numbers them."""
     if settings.calibration is None:
         root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
         found = read_data(root, task, progress)
         own_head = has_own_head(checkpoint, task, len(found.labels), settings.adapt)
-        return root, in_order(found, checkpoint.labels, TASKS[task], own_head)
+        return root, align_labels(found, checkpoint.labels, TASKS[task], own_head)
     if TASKS[task].ranked:
         raise usage_error(
             f"--calibration for {task}",
@@ -443,8 +445,8 @@ def open_data(run: Run, data: str | None = None) -> TaskData:
     if data is None and run.manifest.settings.get("calibration"):
         raise input_error(f"{run.path} was compressed without answers", "data with answers", "--data FOLDER")
     root = find_data(data or (own if Path(own).is_dir() else None), own)
-    found = in_order(read_data(root, task.name), run.labels(), task)
-    return assign(found, root, task, run.transforms(), run.manifest.dims["classes"])
+    found = align_labels(read_data(root, task.name), run.labels(), task)
+    return make_splits(found, root, task, run.transforms(), run.manifest.dims["classes"])
 
 
 def open_for_evaluation(
@@ -467,9 +469,9 @@ def open_for_evaluation(
     loaded = load_checkpoint(checkpoint, task, text_length=text_length)
     transforms = checkpoint.family.transforms(loaded.model.dims, _tokenizer(checkpoint, tokenizer))
     root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-    read = in_order(read_data(root, task), checkpoint.labels, TASKS[task])
+    read = align_labels(read_data(root, task), checkpoint.labels, TASKS[task])
     spare_threads(loaded.model)
-    return loaded.model, assign(read, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
+    return loaded.model, make_splits(read, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
 
 
 def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.splits import Split
-from compressor.data.types import Picture, Rows, Sample
+from compressor.data.types import ImageRef, Records, Sample
 from compressor.errors import Problem, UsageError, input_error
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
@@ -57,10 +57,10 @@ def answers(
 
     task = TASKS[run.manifest.task]
     _check(task, images, texts, runtime, top, precision)
-    pictures = tuple(Picture(str(image), image.read_bytes) for image in images)
+    pictures = tuple(ImageRef(str(image), image.read_bytes) for image in images)
     asked = [(text,) for text in texts] if task.images else [tuple(texts)]
     samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in asked)
-    split = Split("asked", Rows((), samples), run.transforms(), len(run.labels()), task.images)
+    split = Split("asked", Records((), samples), run.transforms(), len(run.labels()), task.images)
     inputs = split.inputs(range(len(samples)))
     runner, fixed = runner_of(run, runtime, precision, inputs)
     rows = with_text_length(inputs, fixed.text_length)

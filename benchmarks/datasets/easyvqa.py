@@ -24,8 +24,8 @@ import torch
 from benchmarks.results import LogProgress, write_section
 from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.layouts import read_data
-from compressor.data.splits import assign
+from compressor.data.read import read_data
+from compressor.data.roles import make_splits
 from compressor.data.text import FILE_NAME
 from compressor.families.meter import METER, MeterDims, build
 from compressor.models.plan import summarise
@@ -93,7 +93,7 @@ def train_full(work: Path, steps: int) -> None:
         dropout=0.0,
     )
     found = read_data(work / "data", "vqa")
-    data = assign(found, work / "data", TASKS["vqa"], METER.transforms(dims, tokenizer), dims.classes)
+    data = make_splits(found, work / "data", TASKS["vqa"], METER.transforms(dims, tokenizer), dims.classes)
     model = build(dims, "vqa")
     started = time.time()
     finetune(model, data.train, TASKS["vqa"], steps=steps, batch_size=64, learning_rate=1e-3, progress=LogProgress())

@@ -30,8 +30,9 @@ from torch import Tensor
 
 from benchmarks.results import LogProgress
 from compressor.checkpoints.build import load_backbone
-from compressor.data.layouts import read_data
-from compressor.data.splits import TaskData, assign
+from compressor.data.read import read_data
+from compressor.data.roles import make_splits
+from compressor.data.splits import TaskData
 from compressor.data.text import FILE_NAME, find_tokenizer
 from compressor.errors import environment_problem
 from compressor.evaluation.evaluate import Score, evaluate
@@ -107,7 +108,7 @@ def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress) ->
     model = FAMILY.build(dims, TASK.name)
     model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
     tokenizer = find_tokenizer(None, pretrained(), None)
-    data = assign(found, source, TASK, FAMILY.transforms(dims, tokenizer), dims.classes)
+    data = make_splits(found, source, TASK, FAMILY.transforms(dims, tokenizer), dims.classes)
     steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
     finetune(
         model,

@@ -42,7 +42,7 @@ def measure_all(work: Path, source: Path) -> dict[frozenset[str], np.ndarray]:
     supernet = Supernet(job.model, job.candidates)
     fit(supernet, calibration(job, supernet, QUIET))
     drawn = np.random.default_rng(0).permutation(len(job.data.held_out))[:HELD_OUT_SAMPLES]
-    held_out = Encoded(job.data.held_out.part(drawn), with_teacher(supernet), job.device)
+    held_out = Encoded(job.data.held_out.subset(drawn), with_teacher(supernet), job.device)
     subsets = [frozenset(chosen) for size in SIZES for chosen in combinations(job.candidates, size)]
     found: dict[frozenset[str], list[torch.Tensor]] = {subset: [] for subset in subsets}
     starts = range(0, len(held_out), CHUNK)

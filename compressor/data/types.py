@@ -1,4 +1,4 @@
-"""The words that data is spoken of in: pictures, samples, what lies in a folder, and how it becomes a batch."""
+"""Core data types: references to images, samples, records, raw data sets, layouts."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Transforms:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Picture:
+class ImageRef:
     """An encoded image somewhere on disk.
 
     ``origin`` names the place for messages; ``read`` returns the encoded bytes. Samples of the same image share one
-    picture, so that it is decoded once.
+    reference, so that it is decoded once.
     """
 
     origin: str
@@ -58,7 +58,7 @@ class Sample:
     Attributes:
         text: the question, statement, caption or sentence.
         second: the second of a pair of sentences; None elsewhere.
-        pictures: as many as the task has images.
+        images: as many as the task has images.
         labels: class numbers of the right answers; empty when they are not public.
         scores: how right each of them is, in (0, 1].
         answer_type, question_type: as VQA v2's annotation has them; empty where there is none.
@@ -66,7 +66,7 @@ class Sample:
 
     text: str
     second: str | None = None
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[ImageRef, ...] = ()
     labels: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
     answer_type: str = ""
@@ -74,8 +74,8 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What was read of one split.
+class Records:
+    """The samples read of one split.
 
     Attributes:
         files: that it was read from, images left out.
@@ -91,8 +91,8 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The data of one task in a folder.
+class RawDataset:
+    """The data of one task as it lies in a folder, before its splits have roles.
 
     Attributes:
         layout: name of the layout it lies in.
@@ -104,7 +104,7 @@ class Found:
     """
 
     layout: str
-    splits: Mapping[str, Rows]
+    splits: Mapping[str, Records]
     labels: tuple[str, ...]
     metrics: tuple[str, ...] = ()
     numbered_here: bool = False
@@ -124,4 +124,4 @@ class Layout:
     name: str
     looks_for: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path, Progress], Found]
+    read: Callable[[Path, Progress], RawDataset]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from compressor.data.splits import InputSplit, Split
+from compressor.data.splits import Split, UnlabelledSplit
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import Job
 from compressor.progress import Progress
@@ -29,8 +29,8 @@ def with_own_answers(job: Job, keep: Resumable, progress: Progress) -> Job:
         keep.save()
 
     def answered(split: Split, labels: torch.Tensor) -> Split:
-        assert isinstance(split, InputSplit)
-        return split.answered(labels.tolist())
+        assert isinstance(split, UnlabelledSplit)
+        return split.with_labels(labels.tolist())
 
     train, held_out, evaluation = map(answered, data.splits, keep.state["answers"])
     return replace(job, data=replace(data, train=train, held_out=held_out, evaluation=evaluation))

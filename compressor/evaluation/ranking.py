@@ -48,14 +48,14 @@ def _encode(model: StepModel, split: RankedSplit, progress: Progress) -> tuple[l
     """The streams in front of the first step that reads both, for every caption and for every image."""
     device, modalities = next(model.parameters()).device, FAMILIES[model.family].streams
     early, _ = split_where_modalities_meet(model.rounds, modalities)
-    pictures = split.pictures
-    parts = min(len(pictures), math.ceil(len(split) / ENCODED_AT_ONCE))
+    gallery = split.gallery
+    parts = min(len(gallery), math.ceil(len(split) / ENCODED_AT_ONCE))
     pairs = list(
-        zip(np.array_split(np.arange(len(split)), parts), np.array_split(np.arange(len(pictures)), parts), strict=True)
+        zip(np.array_split(np.arange(len(split)), parts), np.array_split(np.arange(len(gallery)), parts), strict=True)
     )
     encoded: dict[str, list[Streams]] = {"text": [], "image": []}
     for captions, numbers in progress.track(pairs, "Encoding captions and images once", parts):
-        inputs = {**split.texts(captions), **split.pixels([pictures[i] for i in numbers])}
+        inputs = {**split.texts(captions), **split.pixels([gallery[i] for i in numbers])}
         names = FAMILIES[model.family].inputs
         streams = model.advance(model.prologue(**{name: inputs[name].to(device) for name in names}), early)
         for modality, rows in encoded.items():

@@ -154,7 +154,7 @@ def _on_device(job: Job, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _some(split: Split, most: int, seed: int) -> Split:
     """At most so many samples of a split, drawn evenly."""
-    return split.part(np.random.default_rng(seed).permutation(len(split))[:most])
+    return split.subset(np.random.default_rng(seed).permutation(len(split))[:most])
 
 
 def _training(job: Job, supernet: Supernet, spent: Spent, keep: Resumable, progress: Progress) -> Training:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from compressor.data.splits import InputSplit, RankedSplit, chance_floor, majority_floor, text_only_floor
+from compressor.data.baselines import chance_score, majority_score, text_only_score
+from compressor.data.splits import RankedSplit, UnlabelledSplit
 from compressor.tasks.losses import (
     class_distillation,
     class_loss,
@@ -26,8 +27,8 @@ VQA = Task(
     distillation=soft_binary_distillation,
     probabilities=torch.sigmoid,
     scores=soft_scores,
-    floor=text_only_floor,
-    floor_name="question-only guesser",
+    baseline=text_only_score,
+    baseline_name="question-only guesser",
     open_vocabulary=True,
 )
 TEXT_CLASSIFICATION = Task(
@@ -38,27 +39,27 @@ TEXT_CLASSIFICATION = Task(
     distillation=class_distillation,
     probabilities=softmax,
     scores=right,
-    floor=majority_floor,
-    floor_name="training's most frequent class",
+    baseline=majority_score,
+    baseline_name="training's most frequent class",
     images=0,
 )
 NLVR2 = replace(
     TEXT_CLASSIFICATION,
     name="nlvr2",
     samples="statements",
-    floor=text_only_floor,
-    floor_name="statement-only guesser",
+    baseline=text_only_score,
+    baseline_name="statement-only guesser",
     images=2,
-    dev_apart=True,
+    report_val=True,
 )
-SNLI_VE = replace(NLVR2, name="snli-ve", samples="hypotheses", floor_name="hypothesis-only guesser", images=1)
+SNLI_VE = replace(NLVR2, name="snli-ve", samples="hypotheses", baseline_name="hypothesis-only guesser", images=1)
 IRTR = replace(
     TEXT_CLASSIFICATION,
     name="irtr",
     metric="mean R@1",
     samples="captions",
-    floor=chance_floor,
-    floor_name="chance",
+    baseline=chance_score,
+    baseline_name="chance",
     images=1,
     split=RankedSplit,
     ranked=True,
@@ -68,13 +69,13 @@ TASKS: dict[str, Task] = {task.name: task for task in (VQA, NLVR2, IRTR, SNLI_VE
 """Every task das knows, by the name users type."""
 
 
-def judged_by_full(task: Task) -> Task:
+def teacher_agreement(task: Task) -> Task:
     """The task on inputs without answers: the full model's answer is the right one."""
     return replace(
         task,
         metric="agreement with the full model",
-        floor=majority_floor,
-        floor_name="its most frequent answer",
-        split=InputSplit,
-        dev_apart=False,
+        baseline=majority_score,
+        baseline_name="its most frequent answer",
+        split=UnlabelledSplit,
+        report_val=False,
     )

@@ -25,12 +25,12 @@ class Task:
         probabilities: logits to what the user is told of each class, same shape.
         scores: logits and batch to one score a sample, (B,); unused where a gallery is ranked.
         split: the class of its splits: samples to batches.
-        floor: training and evaluation splits to the score of a guesser that never sees an image.
-        floor_name: what that guesser does.
+        baseline: training and evaluation splits to the score of a guesser that never sees an image.
+        baseline_name: what that guesser does.
         images: of one sample.
         open_vocabulary: the data may have answers that a model does not know.
         ranked: the score comes of ranking all images and captions of a split, not of one sample after the other.
-        dev_apart: the validation split's score is reported beside the test split's, as the dataset's papers do.
+        report_val: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Task:
     distillation: Callable[[Tensor, Tensor, Batch], Tensor]
     probabilities: Callable[[Tensor], Tensor]
     scores: Callable[[Tensor, Batch], Tensor]
-    floor: Callable[[Split, Split], float]
-    floor_name: str
+    baseline: Callable[[Split, Split], float]
+    baseline_name: str
     split: type[Split] = Split
     images: int = 1
     open_vocabulary: bool = False
     ranked: bool = False
-    dev_apart: bool = False
+    report_val: bool = False

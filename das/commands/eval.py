@@ -46,7 +46,7 @@ def evaluate(
             split.describe(),
             score(model, split, kind, metrics=found.metrics, batch_size=batch_size, progress=drawn).score,
         )
-        for split in (found.evaluation, *found.apart)
+        for split in (found.evaluation, *found.extra)
     ]
     if json:
         (where, result), *apart = scored

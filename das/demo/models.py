@@ -13,10 +13,10 @@ import torch
 
 from compressor.data.generated import GENERATED
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.layouts import read_data
-from compressor.data.splits import assign
+from compressor.data.read import read_data
+from compressor.data.roles import make_splits
 from compressor.data.text import FILE_NAME
-from compressor.data.types import Found
+from compressor.data.types import RawDataset
 from compressor.errors import Problem, UsageError, input_error
 from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims
@@ -72,7 +72,7 @@ class Demo:
     steps: int
     learning_rate: float
     dims: Callable[[Sizes], Any]
-    config: Callable[[Any, Found], dict[str, object]]
+    config: Callable[[Any, RawDataset], dict[str, object]]
     tokenizer: str
     seconds: float = 5
     recover_epochs: float = 4
@@ -164,7 +164,7 @@ def roberta_dims(sizes: Sizes) -> RobertaDims:
     )
 
 
-def public_config(dims: Any, found: Found) -> dict[str, object]:
+def public_config(dims: Any, found: RawDataset) -> dict[str, object]:
     """What the public code of METER and ViLT keeps beside the tensors, as far as no shape shows it."""
     return {
         "num_heads": dims.heads,
@@ -174,7 +174,7 @@ def public_config(dims: Any, found: Found) -> dict[str, object]:
     }
 
 
-def hugging_face_config(dims: Any, found: Found) -> dict[str, object]:
+def hugging_face_config(dims: Any, found: RawDataset) -> dict[str, object]:
     """The config.json of a sequence classifier."""
     names = dict(enumerate(found.labels))
     named = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
@@ -302,7 +302,7 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
     dims = demo.dims(Sizes(tokenizer.get_vocab_size(), length, classes, task.images))
     model = family.build(dims, demo.task)
     spare_threads(model)  # the same result everywhere
-    splits = assign(found, data, task, family.transforms(dims, tokenizer), dims.classes)
+    splits = make_splits(found, data, task, family.transforms(dims, tokenizer), dims.classes)
     finetune(
         model,
         splits.train,
@@ -316,7 +316,7 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
     save_public_checkpoint(model, path, demo.config(dims, found))
 
 
-def _texts(found: Found) -> list[str]:
+def _texts(found: RawDataset) -> list[str]:
     return [sample.text for sample in found.splits["train"].samples]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import das
 from compressor.compression import compress
 from compressor.data.images import decode_image
-from compressor.data.layouts import read_data
+from compressor.data.read import read_data
 from compressor.errors import EnvironmentProblem
 from compressor.job import Settings
 from compressor.run_folder import Run, cannot_write
@@ -68,8 +68,8 @@ def _example(demo: Demo, folder: Path) -> str:
     """Write the pictures of one sample beside the checkpoint; the command that asks about them."""
     splits = read_data(folder / "data", demo.task).splits
     sample = splits.get("test", splits["val"]).samples[0]
-    names = [f"scene{number or ''}.png" for number in range(len(sample.pictures))]
-    for name, picture in zip(names, sample.pictures, strict=True):
+    names = [f"scene{number or ''}.png" for number in range(len(sample.images))]
+    for name, picture in zip(names, sample.images, strict=True):
         decode_image(picture.read(), picture.origin).save(folder / name)
     return " ".join(["das predict", *(f"--image {name}" for name in names), f'--text "{sample.text}"'])
 

@@ -15,7 +15,7 @@ from PIL import Image
 from compressor.data.images import decode_image
 from compressor.data.reading.vqa_answers import normalise
 from compressor.data.splits import Split
-from compressor.data.types import Picture
+from compressor.data.types import ImageRef
 from compressor.errors import InputError
 from compressor.evaluation.evaluate import EveryAnswer
 from compressor.evaluation.reference import same_data
@@ -188,7 +188,7 @@ def describe(kept: EveryAnswer, split: Split | None, task: Task, labels: Sequenc
             outcome=found.outcome(number),
             answer_type=str(answers[number]),
             question_type=str(questions[number]),
-            image=thumbnail(sample.pictures),
+            image=thumbnail(sample.images),
         )
 
     return Flips(
@@ -259,7 +259,7 @@ def plain(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
-def thumbnail(pictures: Sequence[Picture]) -> str | None:
+def thumbnail(pictures: Sequence[ImageRef]) -> str | None:
     """Pictures side by side as a JPEG of at most 96 x 96 pixels in a data URI below 4 KB; None where that fails."""
     try:
         images = [decode_image(picture.read(), picture.origin) for picture in pictures]

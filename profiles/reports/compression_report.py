@@ -15,7 +15,7 @@ from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.run_folder import Run, ScorePair
 from compressor.search.budgets import BudgetResult
-from compressor.tasks import TASKS, judged_by_full
+from compressor.tasks import TASKS, teacher_agreement
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from compressor.values import Value
 from exporters.checks.parity import RECORD, Parity, read_record
@@ -188,7 +188,7 @@ def build_report(run: Run) -> CompressionReport:
         picture=picture(manifest.family, layers, manifest.plan.layers),
         skipped=manifest.plan.layers,
         candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
-        floor_name=(judged_by_full(task) if manifest.settings.get("calibration") else task).floor_name,
+        floor_name=(teacher_agreement(task) if manifest.settings.get("calibration") else task).baseline_name,
         floor=manifest.results.floor,
         full=manifest.results.full,
         slim=manifest.results.slim,

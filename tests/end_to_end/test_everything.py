@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compressor.data.images import decode_image
-from compressor.data.layouts import read_data
+from compressor.data.read import read_data
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from das.demo.models import DEMOS, prepare_demo
@@ -47,7 +47,7 @@ def question(folder, task):
     splits = read_data(folder / "data", task).splits
     sample = splits.get("test", splits["val"]).samples[0]
     options = ["--text", sample.text]
-    for number, picture in enumerate(sample.pictures):
+    for number, picture in enumerate(sample.images):
         decode_image(picture.read(), picture.origin).save(folder / f"{number}.png")
         options += ["--image", f"{number}.png"]
     return options
@@ -70,7 +70,7 @@ def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
     assert searched.search_record().macs == pytest.approx(report["costs"]["macs"]["full"], rel=0.1)
     scored = [(tuple(entry["layers"]), entry["samples"]) for entry in searched.search_log()]
     assert len(set(scored)) == len(scored)  # a score is in the log once
-    assert list(report["apart"]) == (["val"] if TASKS[task].dev_apart else [])
+    assert list(report["apart"]) == (["val"] if TASKS[task].report_val else [])
     for which, subject in (("full", demo.checkpoint), ("slim", "runs/latest")):
         assert answered("eval", subject)["value"] == pytest.approx(report[which]["value"])
 
@@ -96,7 +96,7 @@ def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
     assert ours[0][said] == pytest.approx(theirs[0][said], abs=1e-4)
 
     page = (tmp_path / "demo" / "runs" / "latest" / "report.md").read_text()
-    for words in (METRICS[task], TASKS[task].floor_name, TASKS[task].samples, "model.onnx", "Latency"):
+    for words in (METRICS[task], TASKS[task].baseline_name, TASKS[task].samples, "model.onnx", "Latency"):
         assert words in page
     assert ("IR R@1" in page) == (task == "irtr")
 

@@ -11,14 +11,14 @@ from typing import Any
 from compressor.data.arrow_files import read_table, table_rows
 from compressor.data.reading.image_refs import Cell
 from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, class_of, field, join, read_rows
-from compressor.data.types import Found, Layout, Picture, Rows, Sample
+from compressor.data.types import ImageRef, Layout, RawDataset, Records, Sample
 from compressor.progress import Progress
 
 NLVR2_LABELS = ("False", "True")
 RETRIEVAL_LABELS = ("match",)
 SNLI_VE_LABELS = ("contradiction", "neutral", "entailment")
 
-Read = Callable[[Row, tuple[Picture, ...]], list[Sample]]
+Read = Callable[[Row, tuple[ImageRef, ...]], list[Sample]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Tables:
         looks_for = ", ".join(f"{name}.arrow" for names in self.splits.values() for name in names)
         return Layout(self.name, looks_for, self._recognises, self._read)
 
-    def read_splits(self, root: Path, samples: Read, progress: Progress) -> dict[str, Rows]:
+    def read_splits(self, root: Path, samples: Read, progress: Progress) -> dict[str, Records]:
         """The rows of every split that is there.
 
         Raises:
@@ -65,10 +65,10 @@ class _Tables:
     def _recognises(self, root: Path) -> bool:
         return any(_path(root, name).exists() for name in self.marks)
 
-    def _read(self, root: Path, progress: Progress) -> Found:
-        return Found(self.name, self.read_splits(root, self.samples, progress), self.labels)
+    def _read(self, root: Path, progress: Progress) -> RawDataset:
+        return RawDataset(self.name, self.read_splits(root, self.samples, progress), self.labels)
 
-    def _rows(self, path: Path, samples: Read, progress: Progress) -> Rows:
+    def _rows(self, path: Path, samples: Read, progress: Progress) -> Records:
         table = read_table(path, (*self.images, *self.columns))
         images = [table.column(name) for name in self.images]
 
@@ -88,26 +88,26 @@ def _path(root: Path, name: str) -> Path:
     return root / f"{name}.arrow"
 
 
-def _captions(row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+def _captions(row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
     captions = row["caption"]
     if not _list_of(captions, str) or not captions:
         raise Unreadable("caption is not a list of texts")
-    return [Sample(caption, pictures=pictures) for caption in captions]
+    return [Sample(caption, images=pictures) for caption in captions]
 
 
-def _statements(row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+def _statements(row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
     questions, answers = field(row, "questions", list), field(row, "answers", list)
     if not _list_of(questions, str):
         raise Unreadable("questions is not a list of texts")
     if len(questions) != len(answers):
         raise Unreadable(f"{len(questions)} questions, {len(answers)} answers")
     return [
-        Sample(statement, pictures=pictures, labels=(class_of(answer, NLVR2_LABELS),), scores=(1.0,))
+        Sample(statement, images=pictures, labels=(class_of(answer, NLVR2_LABELS),), scores=(1.0,))
         for statement, answer in zip(questions, answers, strict=True)
     ]
 
 
-def _hypotheses(row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+def _hypotheses(row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
     """The second of each pair of sentences; the first describes the image, which takes its place (SNLI-VE)."""
     sentences, labels = field(row, "sentences", list), field(row, "labels", list)
     texts = [sentence[1] if isinstance(sentence, list) and len(sentence) == 2 else sentence for sentence in sentences]
@@ -117,12 +117,12 @@ def _hypotheses(row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
         raise Unreadable(f"{len(texts)} sentences, {len(labels)} labels")
     numbers = tuple(str(number) for number in range(len(SNLI_VE_LABELS)))
     return [
-        Sample(hypothesis, pictures=pictures, labels=(class_of(label, numbers),), scores=(1.0,))
+        Sample(hypothesis, images=pictures, labels=(class_of(label, numbers),), scores=(1.0,))
         for hypothesis, label in zip(texts, labels, strict=True)
     ]
 
 
-def _questions(names: dict[int, str], row: Row, pictures: tuple[Picture, ...]) -> list[Sample]:
+def _questions(names: dict[int, str], row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
     """Questions with soft scores; ``names`` learns what the answers are called.
 
     METER's converter leaves both lists of a row empty when its answers are not public.
@@ -136,7 +136,7 @@ def _questions(names: dict[int, str], row: Row, pictures: tuple[Picture, ...]) -
         names.setdefault(label, f"<class {label}>")
     empty: list[list[Any]] = [[] for _ in questions]
     return [
-        Sample(question, pictures=pictures, labels=tuple(of_labels), scores=tuple(of_scores))
+        Sample(question, images=pictures, labels=tuple(of_labels), scores=tuple(of_scores))
         for question, of_labels, of_scores in zip(questions, labels or empty, scores or empty, strict=True)
     ]
 
@@ -175,11 +175,11 @@ def _lists_of(value: Any, *kinds: type) -> bool:
     return isinstance(value, list) and all(_list_of(item, *kinds) for item in value)
 
 
-def _read_vqa(tables: _Tables, root: Path, progress: Progress) -> Found:
+def _read_vqa(tables: _Tables, root: Path, progress: Progress) -> RawDataset:
     names: dict[int, str] = {}
     splits = tables.read_splits(root, partial(_questions, names), progress)
     labels = tuple(names.get(number, f"<class {number}>") for number in range(1 + max(names, default=-1)))
-    return Found(tables.name, splits, labels)
+    return RawDataset(tables.name, splits, labels)
 
 
 VQA_COLUMNS = ("questions", "answers", "answer_labels", "answer_scores")

@@ -10,11 +10,11 @@ from typing import Any
 
 from compressor.data.layouts.arrow_tables import NLVR2_LABELS, RETRIEVAL_LABELS, SNLI_VE_LABELS
 from compressor.data.layouts.glue import METRICS
-from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import Source, lines, parquet_source, stream_source, text_source
 from compressor.data.reading.rows import Row, Unreadable, class_names, read_rows, text
 from compressor.data.reading.vqa_answers import soft_answers
-from compressor.data.types import Found, Layout, Rows, Sample
+from compressor.data.types import Layout, RawDataset, Records, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 
@@ -82,20 +82,20 @@ class _Columns:
         """The column for each thing the task needs."""
         return next((bound for form in self.forms if (bound := bind(form, source))), None)
 
-    def _read(self, root: Path, progress: Progress) -> Found:
+    def _read(self, root: Path, progress: Progress) -> RawDataset:
         kind, paths = _files(root)
         sources = {split: kind.open(found) for split, found in paths.items()}
         columns = self._bind(sources["train"])
         assert columns is not None, "read before it was recognised"
         labels, answers = self.answers(sources["train"], columns.get("label", ""))
-        samples = partial(_samples, columns, answers, Pictures(root))
+        samples = partial(_samples, columns, answers, ImageFiles(root))
         splits = {
             split: _read_split(source, columns, samples, progress)
             for split, source in sources.items()
             if split != "test" or _has_answers(source, columns)
         }
         numbered = self.numbered(sources["train"], columns.get("label", ""), labels)
-        return Found(kind.name, splits, labels, METRICS.get(labels, ()), not numbered)
+        return RawDataset(kind.name, splits, labels, METRICS.get(labels, ()), not numbered)
 
 
 def bind(form: Form, source: Source) -> dict[str, str] | None:
@@ -120,7 +120,7 @@ def _of_split(root: Path, kind: _Kind, names: Sequence[str]) -> list[Path]:
 
 def _read_split(
     source: Source, columns: Mapping[str, str], samples: Callable[[Row], list[Sample]], progress: Progress
-) -> Rows:
+) -> Records:
     missing = [name for name in columns.values() if name not in source.columns]
     if missing:
         raise input_error(
@@ -146,7 +146,7 @@ def _values(source: Source, column: str) -> Iterator[Any]:
     return (row[column] for row in rows if row.get(column) not in MISSING)
 
 
-def _samples(columns: Mapping[str, str], answers: Answers, pictures: Pictures, row: Row) -> list[Sample]:
+def _samples(columns: Mapping[str, str], answers: Answers, pictures: ImageFiles, row: Row) -> list[Sample]:
     """The samples of one row: one, or one for each caption; none when no answer is in the vocabulary."""
     labels, scores = answers(row.get(columns["label"])) if "label" in columns else ((), ())
     images = tuple(pictures.of(row.get(columns[role])) for role in IMAGES if role in columns)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compressor.data.reading.readers import csv_rows, lines
 from compressor.data.reading.rows import Row, Unreadable, class_names, class_of, read_rows, text
-from compressor.data.types import Found, Layout, Sample
+from compressor.data.types import Layout, RawDataset, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 
@@ -79,7 +79,7 @@ def recognises(root: Path) -> bool:
     return _dataset(root) is not None or _is_regression(root)
 
 
-def read(root: Path, progress: Progress) -> Found:
+def read(root: Path, progress: Progress) -> RawDataset:
     """Sentences, or pairs of sentences, with one class each. A split without labels is left out.
 
     Raises:
@@ -103,7 +103,7 @@ def read(root: Path, progress: Progress) -> Found:
         if (path := next((root / name for name in names if (root / name).is_file()), None))
         and (split != "test" or _has_labels(path, dataset))
     }
-    return Found(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here)
+    return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here)
 
 
 def _samples(dataset: _Dataset, row: Row) -> list[Sample]:

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
-from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
-from compressor.data.types import Found, Layout, Sample
+from compressor.data.types import Layout, RawDataset, Sample
 from compressor.progress import Progress
 
 NAME = "Karpathy's JSON"
@@ -22,23 +22,23 @@ def recognises(root: Path) -> bool:
     return any(find_file(root, name) for name in FILES)
 
 
-def read(root: Path, progress: Progress) -> Found:
+def read(root: Path, progress: Progress) -> RawDataset:
     """One sample for each caption; ``restval`` is trained on.
 
     Raises:
         InputError: the file is damaged.
     """
     path = next(path for name in FILES if (path := find_file(root, name)))
-    samples = partial(_samples, Pictures(root))
+    samples = partial(_samples, ImageFiles(root))
     by_split: dict[str, list[tuple[str, Row]]] = {}
     for place, row in numbered(path, json_list(path, "images")):
         split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
         by_split.setdefault(split, []).append((place, row))
     splits = {split: read_rows([path], rows, samples, progress, len(rows)) for split, rows in by_split.items()}
-    return Found(NAME, splits, RETRIEVAL_LABELS)
+    return RawDataset(NAME, splits, RETRIEVAL_LABELS)
 
 
-def _samples(pictures: Pictures, row: Row) -> list[Sample]:
+def _samples(pictures: ImageFiles, row: Row) -> list[Sample]:
     if text(row, "split") not in SPLITS:
         raise Unreadable(f"split {row['split']!r} is none of {', '.join(SPLITS)}")
     sentences = field(row, "sentences", list)
@@ -46,7 +46,7 @@ def _samples(pictures: Pictures, row: Row) -> list[Sample]:
         raise Unreadable("no captions")
     captions = [text(sentence, "raw") for sentence in sentences]
     picture = pictures.named(text(row, "filename"))
-    return [Sample(caption, pictures=(picture,)) for caption in captions]
+    return [Sample(caption, images=(picture,)) for caption in captions]
 
 
 LAYOUT = Layout(NAME, " or ".join(FILES), recognises, read)

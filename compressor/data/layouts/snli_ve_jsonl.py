@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.layouts.arrow_tables import SNLI_VE_LABELS
-from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_rows
 from compressor.data.reading.rows import Row, class_of, field, find_file, read_rows, text
-from compressor.data.types import Found, Layout, Sample
+from compressor.data.types import Layout, RawDataset, Sample
 from compressor.progress import Progress
 
 NAME = "SNLI-VE's JSON lines"
@@ -21,26 +21,26 @@ def recognises(root: Path) -> bool:
     return any(find_file(root, name) for name in FILES.values())
 
 
-def read(root: Path, progress: Progress) -> Found:
+def read(root: Path, progress: Progress) -> RawDataset:
     """Hypotheses, each with the image that takes the premise's place.
 
     Raises:
         InputError: a file is no text.
     """
-    samples = partial(_samples, Pictures(root))
+    samples = partial(_samples, ImageFiles(root))
     found = {split: find_file(root, name) for split, name in FILES.items()}
     splits = {
         split: read_rows([path], json_rows(path), samples, progress)
         for split, path in found.items()
         if path is not None
     }
-    return Found(NAME, splits, SNLI_VE_LABELS)
+    return RawDataset(NAME, splits, SNLI_VE_LABELS)
 
 
-def _samples(pictures: Pictures, row: Row) -> list[Sample]:
+def _samples(pictures: ImageFiles, row: Row) -> list[Sample]:
     label = class_of(text(row, "gold_label"), SNLI_VE_LABELS)
     picture = pictures.named(f"{field(row, 'Flickr30K_ID', object)}.jpg")
-    return [Sample(text(row, "sentence2"), pictures=(picture,), labels=(label,), scores=(1.0,))]
+    return [Sample(text(row, "sentence2"), images=(picture,), labels=(label,), scores=(1.0,))]
 
 
 LAYOUT = Layout(NAME, ", ".join(FILES.values()), recognises, read)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.layouts.columns import FORMS, IMAGE, IMAGES, Form, bind
-from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import (
     Source,
     json_list,
@@ -22,7 +22,7 @@ from compressor.data.reading.readers import (
     text_source,
 )
 from compressor.data.reading.rows import FOLDERS, Row, join, numbered, read_rows, text
-from compressor.data.types import Found, Picture, Sample
+from compressor.data.types import ImageRef, RawDataset, Sample
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
 
@@ -31,22 +31,22 @@ COCO_NAME = "file name in COCO"
 SHOWN = 4  # files in a message
 
 
-def _given(pictures: Pictures, cell: Any) -> tuple[Picture, ...]:
+def _given(pictures: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
     """An image, or the path of one."""
     return (pictures.of(cell),)
 
 
-def _named(pictures: Pictures, cell: Any) -> tuple[Picture, ...]:
+def _named(pictures: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
     """VQA v2: the name of an image file, wherever it lies."""
     return (pictures.named(cell),)
 
 
-def _numbered(pictures: Pictures, cell: Any) -> tuple[Picture, ...]:
+def _numbered(pictures: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
     """SNLI-VE: the number of an image of Flickr30k."""
     return (pictures.named(f"{cell}.jpg"),)
 
 
-def _pair(pictures: Pictures, cell: Any) -> tuple[Picture, ...]:
+def _pair(pictures: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
     """NLVR2: the identifier of a statement, which ends in the statement's number."""
     pair = str(cell).rpartition("-")[0]
     return tuple(pictures.named(f"{pair}-img{side}.png") for side in (0, 1))
@@ -57,7 +57,7 @@ class _Inputs:
     """Columns that samples may be made of, and which images a cell of a column of images means."""
 
     columns: Form
-    pictures: Callable[[Pictures, Any], tuple[Picture, ...]] = _given
+    pictures: Callable[[ImageFiles, Any], tuple[ImageRef, ...]] = _given
 
 
 def _without_answers(task: str) -> tuple[_Inputs, ...]:
@@ -113,7 +113,7 @@ KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], Source]], ...] = 
 """Files that may hold inputs. Those of the first kind with any that fit are read: kinds are forms of the same data."""
 
 
-def read_inputs(root: Path, task: str, progress: Progress = QUIET) -> Found:
+def read_inputs(root: Path, task: str, progress: Progress = QUIET) -> RawDataset:
     """The inputs of a task in a folder, whatever its splits are called and whether or not they have answers.
 
     Args:
@@ -127,7 +127,7 @@ def read_inputs(root: Path, task: str, progress: Progress = QUIET) -> Found:
     Raises:
         InputError: no file has the columns, or one is damaged.
     """
-    pictures, seen = Pictures(root), []
+    pictures, seen = ImageFiles(root), []
     for patterns, opened in KINDS:
         sources = [opened([path]) for path in _files(root, patterns)]
         parts = [
@@ -138,7 +138,7 @@ def read_inputs(root: Path, task: str, progress: Progress = QUIET) -> Found:
         if parts:
             rows = join(parts)
             once = replace(rows, samples=tuple(dict.fromkeys(rows.samples)))
-            return Found("inputs without answers", {INPUTS: once}, ())
+            return RawDataset("inputs without answers", {INPUTS: once}, ())
         seen += sources
     held = [f"{source.files[0].name} (columns: {', '.join(source.columns) or 'none'})" for source in seen]
     shown = "; ".join(held[:SHOWN]) + (f"; and {len(held) - SHOWN} more files" if len(held) > SHOWN else "")
@@ -155,7 +155,7 @@ def _files(root: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _fitting(
-    task: str, source: Source, pictures: Pictures
+    task: str, source: Source, pictures: ImageFiles
 ) -> Sequence[tuple[Mapping[str, str], Callable[[Row], list[Sample]]]]:
     """The columns of a source that inputs of the task are made of, and what makes them; none where it has none."""
     bound = ((form, bind(form.columns, source)) for form in INPUT_FORMS[task])
@@ -164,8 +164,8 @@ def _fitting(
 
 def _samples(
     columns: Mapping[str, str],
-    pictures_of: Callable[[Pictures, Any], tuple[Picture, ...]],
-    pictures: Pictures,
+    pictures_of: Callable[[ImageFiles, Any], tuple[ImageRef, ...]],
+    pictures: ImageFiles,
     row: Row,
 ) -> list[Sample]:
     """The inputs in a row: one, or one for each text of a list."""

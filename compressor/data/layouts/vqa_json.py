@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from compressor.data.reading.image_refs import Pictures
+from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
 from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, soft_answers
-from compressor.data.types import Found, Layout, Sample
+from compressor.data.types import Layout, RawDataset, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 
@@ -29,7 +29,7 @@ def recognises(root: Path) -> bool:
     return any(find_file(root, name) for name in FILES)
 
 
-def read(root: Path, progress: Progress) -> Found:
+def read(root: Path, progress: Progress) -> RawDataset:
     """Questions with soft scores over the answers that were given at least 9 times in both splits.
 
     Raises:
@@ -51,7 +51,7 @@ def read(root: Path, progress: Progress) -> Found:
             f"no answer in {root} is given {LEAST_COUNT} times", "VQA v2's annotations", "download them again"
         )
     classes = {answer: number for number, answer in enumerate(labels)}
-    pictures = Pictures(root)
+    pictures = ImageFiles(root)
     splits = {}
     for split, part in SPLITS.items():
         files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
@@ -59,7 +59,7 @@ def read(root: Path, progress: Progress) -> Found:
         annotated = {row["question_id"]: row for row in annotations[split]}
         samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, pictures)
         splits[split] = read_rows(files, numbered(files[0], questions), samples, progress, len(questions))
-    return Found(NAME, splits, labels)
+    return RawDataset(NAME, splits, labels)
 
 
 def _annotations(path: Path) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def _compact(node: dict[str, Any]) -> Any:
 
 
 def _samples(
-    image: str, annotated: Mapping[Any, Row], classes: Mapping[str, int], pictures: Pictures, row: Row
+    image: str, annotated: Mapping[Any, Row], classes: Mapping[str, int], pictures: ImageFiles, row: Row
 ) -> list[Sample]:
     number = field(row, "question_id", int)
     if number not in annotated:

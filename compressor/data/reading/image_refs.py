@@ -14,7 +14,7 @@ import pyarrow as pa
 from PIL import Image
 
 from compressor.data.reading.rows import Unreadable
-from compressor.data.types import Picture
+from compressor.data.types import ImageRef
 
 END = 1 << 16  # bytes
 
@@ -37,7 +37,7 @@ class Cell:
         """The encoded image."""
         return self._scalar("bytes").as_buffer().to_pybytes()
 
-    def picture(self) -> Picture:
+    def picture(self) -> ImageRef:
         """The picture, once it decodes.
 
         Raises:
@@ -49,7 +49,7 @@ class Cell:
         if not isinstance(scalar, pa.BinaryScalar):
             raise Unreadable("the image is not given as bytes")
         _check(pa.BufferReader(scalar.as_buffer()), "the image")
-        return Picture(self.origin, self.read)
+        return ImageRef(self.origin, self.read)
 
     def digest(self) -> bytes:
         """Tells encoded images apart: by their size and both ends."""
@@ -67,7 +67,7 @@ class Cell:
         return scalar[part] if isinstance(scalar, pa.StructScalar) and scalar.is_valid else scalar
 
 
-class Pictures:
+class ImageFiles:
     """The image files in a folder; samples that name the same file get the same picture.
 
     Args:
@@ -76,10 +76,10 @@ class Pictures:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._known: dict[Path, Picture | str] = {}
-        self._cells: dict[bytes, Picture] = {}
+        self._known: dict[Path, ImageRef | str] = {}
+        self._cells: dict[bytes, ImageRef] = {}
 
-    def named(self, name: str) -> Picture:
+    def named(self, name: str) -> ImageRef:
         """The picture in the file called ``name``, wherever it lies below the folder.
 
         Raises:
@@ -92,7 +92,7 @@ class Pictures:
             raise Unreadable(f"no image {name}")
         return self._open(self.root / found[0])
 
-    def at(self, place: str) -> Picture:
+    def at(self, place: str) -> ImageRef:
         """The picture at a path relative to the folder, or to its ``images``.
 
         Raises:
@@ -103,7 +103,7 @@ class Pictures:
             raise Unreadable(f"no image {place}")
         return self._open(paths[0])
 
-    def of(self, value: Any) -> Picture:
+    def of(self, value: Any) -> ImageRef:
         """The picture that a cell of a row means: an image in a table, or the path of one.
 
         Raises:
@@ -115,7 +115,7 @@ class Pictures:
             raise Unreadable("no image")
         return self.at(value)
 
-    def _cell(self, cell: Cell) -> Picture:
+    def _cell(self, cell: Cell) -> ImageRef:
         """The picture in a table; a table with a row for each caption has the same image several times."""
         picture = cell.picture()
         return self._cells.setdefault(cell.digest(), picture)
@@ -131,11 +131,11 @@ class Pictures:
                 places[name].append(os.path.join(relative, name))  # noqa: PTH118  # a Path for each would take seconds
         return places
 
-    def _open(self, path: Path) -> Picture:
+    def _open(self, path: Path) -> ImageRef:
         if path not in self._known:
             try:
                 _check(path, path.name)
-                self._known[path] = Picture(str(path), partial(Path.read_bytes, path))
+                self._known[path] = ImageRef(str(path), partial(Path.read_bytes, path))
             except Unreadable as reason:
                 self._known[path] = str(reason)
         known = self._known[path]

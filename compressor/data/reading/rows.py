@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.data.types import Rows, Sample
+from compressor.data.types import Records, Sample
 from compressor.progress import Progress
 
 MOST_CLASSES = 100_000  # numbers beyond are no classes, but dates, or keys of something
@@ -19,7 +19,7 @@ class Unreadable(Exception):
 
 Row = Mapping[str, Any]
 Placed = Iterable[tuple[str, Any]]
-"""Rows with their places ("train.tsv, line 7"); an :class:`Unreadable` stands where a row did not even parse."""
+"""Records with their places ("train.tsv, line 7"); an :class:`Unreadable` stands where a row did not even parse."""
 
 
 def read_rows(
@@ -28,10 +28,10 @@ def read_rows(
     samples: Callable[[Any], list[Sample]],
     progress: Progress,
     total: int | None = None,
-) -> Rows:
+) -> Records:
     """The samples of all rows, and an account of the others.
 
-    Rows for which ``samples`` raises :class:`Unreadable` are listed; those that it makes nothing of are counted.
+    Records for which ``samples`` raises :class:`Unreadable` are listed; those that it makes nothing of are counted.
     """
     kept: list[Sample] = []
     unreadable: list[str] = []
@@ -46,12 +46,12 @@ def read_rows(
         else:
             kept += found
             dropped += not found
-    return Rows(tuple(files), tuple(kept), tuple(unreadable), dropped)
+    return Records(tuple(files), tuple(kept), tuple(unreadable), dropped)
 
 
-def join(parts: Sequence[Rows]) -> Rows:
+def join(parts: Sequence[Records]) -> Records:
     """Several files of one split as one."""
-    return Rows(
+    return Records(
         tuple(path for part in parts for path in part.files),
         tuple(sample for part in parts for sample in part.samples),
         tuple(place for part in parts for place in part.unreadable),
@@ -60,7 +60,7 @@ def join(parts: Sequence[Rows]) -> Rows:
 
 
 def numbered(path: Path, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Rows with their places, counted from 0 as tables and JSON lists are."""
+    """Records with their places, counted from 0 as tables and JSON lists are."""
     return ((f"{path.name}, row {number}", row) for number, row in enumerate(rows))
 
 

@@ -10,12 +10,13 @@ from PIL import Image
 from tokenizers import Tokenizer, models
 
 from compressor.data.arrow_files import fingerprint, write_table
+from compressor.data.baselines import text_only_score
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.images import ClipTransform, decode_image
-from compressor.data.layouts import read_data
-from compressor.data.splits import assign, find_data, text_only_floor
+from compressor.data.read import find_data, read_data
+from compressor.data.roles import make_splits
 from compressor.data.text import TextTransform, find_tokenizer
-from compressor.data.types import Picture, Rows, Sample, Transforms
+from compressor.data.types import ImageRef, Records, Sample, Transforms
 from compressor.errors import InputError
 from compressor.tasks import TASKS
 from tests.compressor.data.layouts.test_layouts import table
@@ -159,11 +160,11 @@ def tables(folder, **images):
 
 
 def roles(folder, classes=3):
-    return assign(read_data(folder, "vqa"), folder, TASKS["vqa"], transforms(), classes)
+    return make_splits(read_data(folder, "vqa"), folder, TASKS["vqa"], transforms(), classes)
 
 
 def pictures_of(split):
-    return {sample.pictures for sample in split.samples}
+    return {sample.images for sample in split.samples}
 
 
 def test_soft_scores_become_dense_targets(tmp_path):
@@ -225,7 +226,7 @@ def test_fingerprints_follow_the_content(tmp_path):
 
 def test_the_floor_is_what_its_definition_says(tmp_path):
     data = roles(tables(tmp_path, train=20, val=4))
-    assert text_only_floor(data.train, data.evaluation) == pytest.approx((1.0 + 0.6) / 2)
+    assert text_only_score(data.train, data.evaluation) == pytest.approx((1.0 + 0.6) / 2)
 
 
 def test_the_places_looked_at_for_data(tmp_path, monkeypatch):
@@ -238,8 +239,8 @@ def test_the_places_looked_at_for_data(tmp_path, monkeypatch):
 
 
 def test_an_image_that_breaks_later_names_its_place():
-    broken = Picture("the image in row 3 of a table", lambda: png()[:40])
-    rows = Rows((), (Sample("what?", pictures=(broken,), labels=(0,), scores=(1.0,)),))
+    broken = ImageRef("the image in row 3 of a table", lambda: png()[:40])
+    rows = Records((), (Sample("what?", images=(broken,), labels=(0,), scores=(1.0,)),))
     split = TASKS["vqa"].split("val", rows, transforms(), 1, 1)
     with pytest.raises(InputError, match="the image in row 3 of a table does not decode"):
         split.batch([0])

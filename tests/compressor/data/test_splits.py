@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from compressor.data.layouts import read_data
-from compressor.data.splits import assign, in_order
-from compressor.data.types import Found, Picture, Rows, Sample, Transforms
+from compressor.data.labels import align_labels
+from compressor.data.read import read_data
+from compressor.data.roles import make_splits
+from compressor.data.types import ImageRef, RawDataset, Records, Sample, Transforms
 from compressor.errors import InputError
 from compressor.tasks import TASKS
 
@@ -20,11 +21,11 @@ TEXT, VQA, NLVR2 = TASKS["text-classification"], TASKS["vqa"], TASKS["nlvr2"]
 
 
 def labelled(*labels):
-    return Rows((), tuple(Sample(str(i), labels=(label,), scores=(1.0,)) for i, label in enumerate(labels)))
+    return Records((), tuple(Sample(str(i), labels=(label,), scores=(1.0,)) for i, label in enumerate(labels)))
 
 
 def found(names, *labels, **more):
-    return Found("x", {"train": labelled(*labels)}, names, **more)
+    return RawDataset("x", {"train": labelled(*labels)}, names, **more)
 
 
 def numbers(of):
@@ -32,75 +33,77 @@ def numbers(of):
 
 
 def roles(given, task=TEXT, classes=2):
-    return assign(given, "folder", task, Transforms(lambda texts, seconds=None: {}, None), classes)
+    return make_splits(given, "folder", task, Transforms(lambda texts, seconds=None: {}, None), classes)
 
 
 def test_classes_are_numbered_as_the_model_numbers_them():
-    moved = in_order(found(("negative", "positive"), 0, 1), ("POSITIVE", "NEGATIVE"), TEXT)
+    moved = align_labels(found(("negative", "positive"), 0, 1), ("POSITIVE", "NEGATIVE"), TEXT)
     assert (numbers(moved), moved.labels) == ([(1,), (0,)], ("POSITIVE", "NEGATIVE"))
 
 
 def test_numbers_stay_numbers():
     for names in (("0", "1"), ("<class 0>", "<class 1>")):
         given = found(names, 0, 1)
-        assert in_order(given, ("POSITIVE", "NEGATIVE"), TEXT) is given
+        assert align_labels(given, ("POSITIVE", "NEGATIVE"), TEXT) is given
 
 
 @pytest.mark.parametrize("names", [("negative", "positive"), ("negative", "neutral", "positive")])
 @pytest.mark.parametrize("own", [("aneg", "zpos"), ("neg", "positive")])
 def test_a_class_that_the_model_has_no_name_for_is_an_error(names, own):
     with pytest.raises(InputError, match="the model names its classes negative"):
-        in_order(found(own, 0, 1), names, TEXT)
+        align_labels(found(own, 0, 1), names, TEXT)
 
 
 def test_answers_that_the_model_does_not_know_are_dropped_and_counted():
-    moved = in_order(found(("yes", "purple"), 0, 1, 1), ("no", "yes"), VQA)
+    moved = align_labels(found(("yes", "purple"), 0, 1, 1), ("no", "yes"), VQA)
     assert (numbers(moved), moved.splits["train"].dropped) == ([(1,)], 2)
 
 
 def test_names_in_an_order_of_their_own_need_a_checkpoint_that_names_its_classes():
     given = found(("bad", "good"), 0, 1, numbered_here=True)
     with pytest.raises(InputError, match="does not say what its classes are called"):
-        in_order(given, (), TEXT)
-    assert in_order(given, ("good", "bad"), TEXT).labels == ("good", "bad")
-    assert in_order(given, (), TEXT, own_head=False) is given
+        align_labels(given, (), TEXT)
+    assert align_labels(given, ("good", "bad"), TEXT).labels == ("good", "bad")
+    assert align_labels(given, (), TEXT, own_head=False) is given
 
 
 def test_a_new_head_takes_the_numbers_of_the_data():
     given = found(("x", "y"), 0, 1)
-    assert in_order(given, ("O", "x", "b", "c", "y"), TEXT, own_head=False) is given
+    assert align_labels(given, ("O", "x", "b", "c", "y"), TEXT, own_head=False) is given
 
 
 def test_every_class_of_the_head_has_a_name():
-    given = Found("x", {"train": labelled(*[0, 1] * 10), "val": labelled(0)}, ("bad", "good"))
+    given = RawDataset("x", {"train": labelled(*[0, 1] * 10), "val": labelled(0)}, ("bad", "good"))
     assert roles(given, classes=4).labels == ("bad", "good", "<class 2>", "<class 3>")
 
 
 def test_a_tenth_of_a_sorted_file_has_every_class():
-    data = roles(Found("x", {"train": labelled(*[0] * 100, *[1] * 100), "val": labelled(0)}, ("a", "b")))
+    data = roles(RawDataset("x", {"train": labelled(*[0] * 100, *[1] * 100), "val": labelled(0)}, ("a", "b")))
     assert {sample.labels for sample in data.held_out.samples} == {(0,), (1,)}
     assert (len(data.train), len(data.held_out)) == (180, 20)
-    again = roles(Found("x", {"train": labelled(*[0] * 100, *[1] * 100), "val": labelled(0)}, ("a", "b")))
+    again = roles(RawDataset("x", {"train": labelled(*[0] * 100, *[1] * 100), "val": labelled(0)}, ("a", "b")))
     assert again.held_out.samples == data.held_out.samples
 
 
 def picture(number):
-    return Picture(str(number), bytes)
+    return ImageRef(str(number), bytes)
 
 
 def test_no_image_of_a_pair_is_on_both_sides():
     pictures = [picture(i) for i in range(60)]
     chains = [pair for start in range(0, 60, 3) for pair in pairwise(pictures[start : start + 3])]
-    samples = tuple(Sample("s", pictures=pair, labels=(0,), scores=(1.0,)) for pair in (*chains[::2], *chains[1::2]))
-    data = roles(Found("x", {"train": Rows((), samples), "val": labelled(0)}, ("a", "b")), NLVR2)
-    sides = [{p for s in split.samples for p in s.pictures} for split in (data.train, data.held_out)]
+    samples = tuple(Sample("s", images=pair, labels=(0,), scores=(1.0,)) for pair in (*chains[::2], *chains[1::2]))
+    data = roles(RawDataset("x", {"train": Records((), samples), "val": labelled(0)}, ("a", "b")), NLVR2)
+    sides = [{p for s in split.samples for p in s.images} for split in (data.train, data.held_out)]
     assert len(data.held_out) == 4
     assert not sides[0] & sides[1]
 
 
 def test_rows_without_use_are_counted_once():
-    rows = Rows((), (*labelled(*([0, 1] * 20)).samples, Sample("no answer")), ("bad row",), dropped=3)
-    data = roles(Found("x", {"train": Rows(rows.files, rows.samples * 3, rows.unreadable, 3), "val": labelled(0)}, ()))
+    rows = Records((), (*labelled(*([0, 1] * 20)).samples, Sample("no answer")), ("bad row",), dropped=3)
+    data = roles(
+        RawDataset("x", {"train": Records(rows.files, rows.samples * 3, rows.unreadable, 3), "val": labelled(0)}, ())
+    )
     described = [split.describe() for split in (data.train, data.held_out)]
     assert [entry["dropped"] for entry in described] == [6, 0]
     assert [entry["unreadable"] for entry in described] == [["bad row"], []]
@@ -119,15 +122,19 @@ def test_captions_of_one_image_share_its_picture_wherever_the_bytes_stand(tmp_pa
         ]
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{split}.parquet")
     data = roles(read_data(tmp_path, "irtr"), TASKS["irtr"], 1)
-    assert (len(data.train.pictures), len(data.evaluation.pictures)) == (6, 3)
+    assert (len(data.train.gallery), len(data.evaluation.gallery)) == (6, 3)
     assert torch.bincount(torch.from_numpy(data.evaluation.owners)).tolist() == [5, 5, 5]
 
 
 def test_captions_of_one_image_cannot_be_told_apart():
     one = picture(0)
-    samples = tuple(Sample(str(i), pictures=(one,)) for i in range(4))
+    samples = tuple(Sample(str(i), images=(one,)) for i in range(4))
     with pytest.raises(InputError, match="captions of one image"):
-        roles(Found("x", {name: Rows((), samples) for name in ("train", "val", "test")}, ("match",)), TASKS["irtr"], 1)
+        roles(
+            RawDataset("x", {name: Records((), samples) for name in ("train", "val", "test")}, ("match",)),
+            TASKS["irtr"],
+            1,
+        )
 
 
 def test_vqa_in_columns_takes_the_order_of_answers_txt(tmp_path):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from compressor.data.splits import Split, chance_floor, majority_floor
-from compressor.data.types import Rows, Sample, Transforms
+from compressor.data.baselines import chance_score, majority_score
+from compressor.data.splits import Split
+from compressor.data.types import Records, Sample, Transforms
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.metrics import METRICS, f1, matthews
 from compressor.tasks import TASKS
@@ -45,7 +46,7 @@ def split():
 
     pairs = zip(ANSWERS.tolist(), TRUTH.tolist(), strict=True)
     samples = tuple(Sample(str(said), labels=(so,), scores=(1.0,)) for said, so in pairs)
-    return Split("val", Rows((), samples), Transforms(text, None), 2, 0)
+    return Split("val", Records((), samples), Transforms(text, None), 2, 0)
 
 
 def test_an_evaluation_reports_the_metrics_of_the_dataset():
@@ -55,6 +56,6 @@ def test_an_evaluation_reports_the_metrics_of_the_dataset():
 
 
 def test_floors():
-    assert majority_floor(split(), split()) == 0.5
-    assert TASKS["text-classification"].floor is majority_floor
-    assert TASKS["irtr"].floor is chance_floor
+    assert majority_score(split(), split()) == 0.5
+    assert TASKS["text-classification"].baseline is majority_score
+    assert TASKS["irtr"].baseline is chance_score

@@ -13,9 +13,9 @@ import torch
 from compressor.compression import compress
 from compressor.data.arrow_files import read_table, write_table
 from compressor.data.generated.captions import write_retrieval
-from compressor.data.layouts import read_data
+from compressor.data.labels import align_labels
 from compressor.data.layouts.unlabelled import INPUTS, read_inputs
-from compressor.data.splits import in_order
+from compressor.data.read import read_data
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import Settings, prepare
@@ -104,7 +104,7 @@ def test_questions_of_vqa_v2_without_annotations(tmp_path):
     put(tmp_path / "questions" / "v2_OpenEnded_mscoco_test-dev2015_questions.json", later)
     rows = inputs(tmp_path, "vqa")
     assert sorted(told(rows)) == [("how?", None), ("who?", None), ("why?", None)]
-    by_text = {sample.text: sample.pictures[0] for sample in rows.samples}
+    by_text = {sample.text: sample.images[0] for sample in rows.samples}
     assert by_text["why?"] is by_text["how?"]
     assert by_text["who?"].read() == png(7, "JPEG")
     assert len(rows.unreadable) == 2
@@ -118,7 +118,7 @@ def test_tables_whose_answers_are_not_public(tmp_path):
     write_table(tmp_path / "vqav2_val.arrow", {"image": [png(2)], "questions": [["a?", "c?"]]})
     rows = inputs(tmp_path, "vqa")
     assert told(rows) == [("a?", None), ("b?", None), ("a?", None), ("c?", None)]
-    assert rows.samples[2].pictures[0] is rows.samples[3].pictures[0]
+    assert rows.samples[2].images[0] is rows.samples[3].images[0]
 
 
 def test_pairs_of_sentences_in_tables_give_the_second(tmp_path):
@@ -136,14 +136,14 @@ def test_repositories_of_snli_ve_and_nlvr2(tmp_path):
     for side in (0, 1):
         put(tmp_path / "two" / "images" / f"test2-0-1-img{side}.png", png(side))
     (sample,) = inputs(tmp_path / "two", "nlvr2").samples
-    assert [picture.read() for picture in sample.pictures] == [png(0), png(1)]
+    assert [picture.read() for picture in sample.images] == [png(0), png(1)]
 
 
 def test_named_columns_with_images(tmp_path):
     put(tmp_path / "images" / "a.png", png(5))
     put(tmp_path / "ask.jsonl", [{"question": "what?", "image": "a.png"}])
     (sample,) = inputs(tmp_path, "vqa").samples
-    assert sample.pictures[0].read() == png(5)
+    assert sample.images[0].read() == png(5)
 
 
 @pytest.mark.parametrize("place", ["data-00000-of-00001.arrow", "train/data-00000-of-00001.arrow"])
@@ -306,7 +306,7 @@ def questions(workshop):
 
 def test_no_image_is_in_two_parts(questions):
     data = prepare(asked("meter.ckpt", task="vqa", skip=8)).data
-    images = [{picture for sample in split.samples for picture in sample.pictures} for split in data.splits]
+    images = [{picture for sample in split.samples for picture in sample.images} for split in data.splits]
     assert [len(part) for part in images] == [30, 15, 15]
     assert len(set().union(*images)) == 60
 
@@ -379,4 +379,4 @@ def test_classes_without_names_do_not_stand_in_the_way_of_names(tmp_path):
     put(tmp_path / "answers.txt", "red\nblue\n")
     put(tmp_path / "a.png", png())
     found = read_data(tmp_path, "vqa")
-    assert in_order(found, ("<class 0>", "<class 1>"), TASKS["vqa"]) is found
+    assert align_labels(found, ("<class 0>", "<class 1>"), TASKS["vqa"]) is found

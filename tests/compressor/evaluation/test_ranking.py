@@ -9,7 +9,7 @@ from PIL import Image
 
 from compressor.checkpoints.build import load_checkpoint
 from compressor.data.splits import RankedSplit
-from compressor.data.types import Picture, Rows, Sample, Transforms
+from compressor.data.types import ImageRef, Records, Sample, Transforms
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.ranking import match_scores, recalls
 from compressor.families import FAMILIES
@@ -60,10 +60,10 @@ def split_of(vectors):
         return buffer.getvalue()
 
     places = vectors["recall_image_index"].tolist()
-    pictures = [Picture(str(i), lambda i=i: png(i)) for i in range(len(places))]
+    pictures = [ImageRef(str(i), lambda i=i: png(i)) for i in range(len(places))]
     owners = [places.index(index) for index in vectors["recall_text_image_index"].tolist()]
-    samples = tuple(Sample(str(i), pictures=(pictures[owner],), labels=(0,)) for i, owner in enumerate(owners))
-    return RankedSplit("test", Rows((), samples), Transforms(text, Numbered(vectors)), 1, 1)
+    samples = tuple(Sample(str(i), images=(pictures[owner],), labels=(0,)) for i, owner in enumerate(owners))
+    return RankedSplit("test", Records((), samples), Transforms(text, Numbered(vectors)), 1, 1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,7 +71,7 @@ def split_of(vectors):
 def test_match_scores_are_what_the_public_code_scores(name, batch_size):
     vectors = golden(name)
     model, split = load_checkpoint(GOLDEN / f"{name}.ckpt").model, split_of(vectors)
-    shown = [int(picture.origin) for picture in split.pictures]  # images without captions are in no Karpathy split
+    shown = [int(picture.origin) for picture in split.gallery]  # images without captions are in no Karpathy split
     for which in (model, trim(model)):
         ours = match_scores(which, split, batch_size, QUIET, "")
         torch.testing.assert_close(ours, vectors["recall_rank_scores"][shown], atol=1e-5, rtol=0)
@@ -114,7 +114,7 @@ def test_each_encoder_runs_once_for_each_caption_and_each_image():
     for name in rows:
         model.blocks[name].register_forward_hook(count(name))
     match_scores(model, split, 5, QUIET, "")
-    captions, images = len(split), len(split.pictures)
+    captions, images = len(split), len(split.gallery)
     assert rows == {"LEn0": captions, "VEn0": images, "FL0": captions * images}
 
 
@@ -123,7 +123,7 @@ def test_a_slim_model_ranks_as_its_pairs_do():
     full = load_checkpoint(GOLDEN / "meter_tiny_irtr.ckpt").model
     slim, split = remove_layers(full, make_plan(full, ["LEn1", "FL0", "FV1"])), split_of(vectors)
     scores = match_scores(slim, split, 5, QUIET, "")
-    inputs = {**split.texts([4] * 1), **split.pixels([split.pictures[2]])}
+    inputs = {**split.texts([4] * 1), **split.pixels([split.gallery[2]])}
     with torch.no_grad():
         torch.testing.assert_close(slim(**inputs)[0, 0], scores[2, 4], atol=1e-5, rtol=0)
 

@@ -34,7 +34,7 @@ def test_the_shipped_checkpoint_is_small_and_far_above_the_floor(folder):
     job = prepare(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8))
     assert len(job.candidates) == 12
     score = evaluate(job.model, job.data.evaluation, TASKS["vqa"]).score
-    floor = TASKS["vqa"].floor(job.data.train, job.data.evaluation)
+    floor = TASKS["vqa"].baseline(job.data.train, job.data.evaluation)
     assert score.value > floor + 0.15
 
 

@@ -185,7 +185,7 @@ def test_a_run_keeps_what_both_models_answered(shared_run, shared_workshop):
     numbers = compared(len(split))
     assert known["numbers"].tolist() == numbers.tolist()
     assert len(numbers) == min(200, len(split))
-    part = split.part(numbers)
+    part = split.subset(numbers)
     for which, model in (("full", shared_run.load_full()), ("slim", shared_run.load_slim())):
         torch.testing.assert_close(known[which], evaluate(model, part, TASKS["vqa"]).logits, atol=1e-4, rtol=0)
     torch.testing.assert_close(known["targets"], split.targets(numbers))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from compressor.checkpoints.build import load_checkpoint
-from compressor.data.types import Picture
+from compressor.data.types import ImageRef
 from compressor.evaluation.evaluate import EveryAnswer, evaluate
 from compressor.job import open_data
 from compressor.models.surgery import make_plan, remove_layers
@@ -293,7 +293,7 @@ def picture(*size):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
-    return Picture("noise", file.getvalue)
+    return ImageRef("noise", file.getvalue)
 
 
 def test_two_images_share_a_thumbnail():
@@ -307,14 +307,14 @@ def test_an_image_that_is_gone_or_broken_is_none():
     def gone():
         raise FileNotFoundError
 
-    assert thumbnail([Picture("gone", gone)]) is None
-    assert thumbnail([Picture("broken", lambda: b"no image")]) is None
+    assert thumbnail([ImageRef("gone", gone)]) is None
+    assert thumbnail([ImageRef("broken", lambda: b"no image")]) is None
     assert thumbnail([]) is None
 
 
 def test_the_types_that_annotations_name_come_first(shared_run):
     """VQA v2 calls "2 dogs" whatever its annotators did."""
-    split = open_data(shared_run).evaluation.part(range(4))
+    split = open_data(shared_run).evaluation.subset(range(4))
     noted = {"answer_type": "number", "question_type": "What is the"}
     split.samples = (replace(split.samples[0], **noted), replace(split.samples[1], answer_type="?"), *split.samples[2:])
     right = [sample.labels[0] for sample in split.samples]

@@ -13,7 +13,7 @@ from compressor.data.generated.questions import ANSWERS, questions, write_scenes
 from compressor.data.generated.scenes import COLOURS, SHAPES, Thing, draw, scene
 from compressor.data.generated.statements import statements
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.layouts import read_data
+from compressor.data.read import read_data
 
 
 def files_of(folder):
@@ -45,8 +45,8 @@ def test_it_is_read_as_the_public_format(tmp_path, task, layout, splits):
         assert rows.samples
         assert not rows.unreadable
     sample = found.splits["train"].samples[0]
-    assert len(sample.pictures) == {"nlvr2": 2, "text-classification": 0}.get(task, 1)
-    for picture in sample.pictures:
+    assert len(sample.images) == {"nlvr2": 2, "text-classification": 0}.get(task, 1)
+    for picture in sample.images:
         assert Image.open(io.BytesIO(picture.read())).size == (48, 48)
 
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from compressor.data.arrow_files import write_table
-from compressor.data.layouts import LAYOUTS, read_data
+from compressor.data.layouts import LAYOUTS
+from compressor.data.read import read_data
 from compressor.data.reading.vqa_answers import frequent_answers, normalise, soft_answers
 from compressor.errors import InputError
 
@@ -38,14 +39,14 @@ def told(rows):
 
 
 def first_pictures(rows):
-    return [sample.pictures[0].read() for sample in rows.samples]
+    return [sample.images[0].read() for sample in rows.samples]
 
 
 # METER's and ViLT's tables
 
 
 def table(images, first_label=0):
-    """Rows as METER's converter writes them: two questions an image, one of them with two answers."""
+    """Records as METER's converter writes them: two questions an image, one of them with two answers."""
     return {
         "image": [png(number) for number in range(images)],
         "questions": [["what color is the circle?", "how many things are there?"]] * images,
@@ -69,7 +70,7 @@ def test_vqa_tables(tmp_path):
         ("how many things are there?", None, (2,)),
     ]
     assert train.samples[0].scores == (1.0, pytest.approx(0.3))
-    assert train.samples[0].pictures[0] is train.samples[1].pictures[0]
+    assert train.samples[0].images[0] is train.samples[1].images[0]
     assert first_pictures(train)[::2] == [png(0), png(1), png(2)]
     assert [path.name for path in train.files] == ["vqav2_train.arrow"]
 
@@ -161,7 +162,7 @@ def test_nlvr2_tables(tmp_path):
     assert found.labels == ("False", "True")
     assert set(found.splits) == {"train", "val", "test"}
     assert told(found.splits["val"]) == [("same", None, (1,)), ("other", None, (0,))]
-    assert [picture.read() for picture in found.splits["val"].samples[0].pictures] == [png(1), png(2)]
+    assert [picture.read() for picture in found.splits["val"].samples[0].images] == [png(1), png(2)]
 
 
 @pytest.mark.parametrize(("prefix", "parts"), [("f30k", ("train",)), ("coco", ("train", "restval"))])
@@ -254,7 +255,7 @@ def test_official_vqa(tmp_path, images, top):
     train = found.splits["train"]
     assert (len(train.samples), train.dropped, train.unreadable) == (9, 1, ())
     assert (train.samples[0].labels, train.samples[0].scores) == ((0,), (0.9,))  # "Yes" is another raw string
-    assert train.samples[0].pictures[0] is train.samples[2].pictures[0]
+    assert train.samples[0].images[0] is train.samples[2].images[0]
     assert first_pictures(train)[:2] == [png(0, "JPEG"), png(1, "JPEG")]
     assert found.splits["val"].samples[0].text == "question 11?"
     assert {(sample.answer_type, sample.question_type) for sample in train.samples} == {("yes/no", "")}
@@ -342,8 +343,8 @@ def test_official_nlvr2(tmp_path, folder):
     found = read_data(tmp_path, "nlvr2")
     train = found.splits["train"]
     assert told(train) == [("both are red", None, (1,)), ("both are red", None, (0,))]
-    assert [picture.read() for picture in train.samples[0].pictures] == [png(0), png(1)]
-    assert train.samples[0].pictures == train.samples[1].pictures
+    assert [picture.read() for picture in train.samples[0].images] == [png(0), png(1)]
+    assert train.samples[0].images == train.samples[1].images
     assert set(found.splits) == {"train", "val"}
 
 
@@ -566,7 +567,7 @@ def test_the_other_tasks_in_columns(tmp_path):
         [{"left_image": "../0.png", "right_image": "../1.png", "sentence": "s", "label": "true"}],
     )
     pair = read_data(tmp_path / "a", "nlvr2").splits["train"].samples[0]
-    assert (pair.labels, [picture.read() for picture in pair.pictures]) == ((1,), [png(0), png(1)])
+    assert (pair.labels, [picture.read() for picture in pair.images]) == ((1,), [png(0), png(1)])
     write_columns(
         tmp_path, "train.jsonl", [{"image": "0.png", "captions": ["a", "b"]}, {"image": "1.png", "captions": "c"}]
     )

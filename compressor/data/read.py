@@ -1,0 +1,65 @@
+"""Find the folder of a task's data and read it, whatever its layout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from compressor.data.layouts import LAYOUTS
+from compressor.data.types import RawDataset
+from compressor.errors import InputError, input_error
+from compressor.progress import QUIET, Progress
+
+SHOWN = 6  # names of files in a message
+
+
+def find_data(named: str | Path | None, recorded: str | None) -> Path:
+    """The data folder: what was named, else ``$DAS_DATA``, else ``./data``, else the checkpoint's own data root.
+
+    Raises:
+        InputError: none of them is a folder; lists the places looked at.
+    """
+    candidates = (
+        [("--data", str(named))]
+        if named
+        else [("$DAS_DATA", os.environ.get("DAS_DATA", "")), ("./data", "data"), ("the checkpoint", recorded or "")]
+    )
+    for _, place in candidates:
+        if place and Path(place).is_dir():
+            return Path(place)
+    looked = "; ".join(f"{origin}: {place or 'not set'}" for origin, place in candidates)
+    raise input_error(
+        f"no data folder; looked at {looked}",
+        "a folder with the task's data (docs/data.md shows the layouts)",
+        "--data FOLDER (das demo writes one to demo/data)",
+    )
+
+
+def read_data(root: Path, task: str, progress: Progress = QUIET) -> RawDataset:
+    """The data of a task in a folder, read in the first of the task's layouts that the folder has.
+
+    Args:
+        root: the folder.
+        task: a key of ``LAYOUTS``.
+        progress: told of the rows.
+
+    Raises:
+        InputError: the folder has none of the layouts, or a file of the layout cannot be used as a whole.
+    """
+    for layout in LAYOUTS[task]:
+        if layout.recognises(root):
+            return layout.read(root, progress)
+    others = [other for other in LAYOUTS if other != task and _holds(root, other)]
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    held = f"data for {' or '.join(others)}" if others else f"{shown or 'nothing'}, and no data for {task}"
+    expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in LAYOUTS[task])
+    fix = f"--task {others[0]}, or give" if others else "give"
+    raise input_error(f"{root} holds {held}", expected, f"{fix} the folder of the data: --data (see docs/data.md)")
+
+
+def _holds(root: Path, task: str) -> bool:
+    try:
+        return any(layout.recognises(root) for layout in LAYOUTS[task])
+    except InputError:
+        return False

@@ -1,0 +1,175 @@
+"""Roles of splits: which samples are trained on, which choose the layers, and which are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from compressor.data.splits import Split, TaskData
+from compressor.data.types import ImageRef, RawDataset, Records, Sample, Transforms
+from compressor.errors import input_error
+from compressor.tasks.task import Task
+
+UNREADABLE_SHARE = 0.01  # more unusable rows than this fail the command
+HELD_OUT_SHARE = 0.1
+INPUT_SHARES = (0.25, 0.25)  # of inputs without answers: subsets are scored on the first, the report is on the second
+LEAST_INPUTS = 16  # without an image in common
+
+
+def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transforms, classes: int) -> TaskData:
+    """Return the splits of ``dataset`` in their roles.
+
+    Scores come from ``test`` where it has answers, the layers are then chosen on ``val``. Without a labelled test
+    split scores come from ``val``, and a tenth of the training images (of the rows, without images) is held out.
+
+    Raises:
+        InputError: too few splits or samples, labels the head does not have, or too many unusable records.
+    """
+    _check_unreadable(dataset, root)
+    usable = {name: _usable(records, task, classes) for name, records in dataset.splits.items()}
+    usable = {name: records for name, records in usable.items() if records.samples}
+    if "train" not in usable or not usable.keys() & {"val", "test"}:
+        raise input_error(
+            f"{root} ({dataset.layout}) has answers for the splits: {', '.join(usable) or 'none'}",
+            "a training split, and a validation or a test split, with answers",
+            "see docs/data.md for the files of each layout, or give another folder: --data",
+        )
+
+    def split(name: str, records: Records) -> Split:
+        return task.split(name, records, transforms, classes, task.images)
+
+    splits = {name: split(name, records) for name, records in usable.items()}
+    extra = tuple(part for name, part in splits.items() if name not in ("train", "val", "test"))
+    if "val" in splits and "test" in splits:
+        extra = (splits["val"], *extra) if task.report_val else extra
+        roles = splits["train"], splits["val"], splits["test"]
+    else:
+        fitting, held_out = _hold_out(usable["train"], root)
+        evaluation = splits["val"] if "val" in splits else splits["test"]
+        roles = split("train", fitting), split("train, a tenth", held_out), evaluation
+    if task.ranked:
+        _check_images(roles[0], roles[1], root)
+    return TaskData(*roles, extra, _name_all(dataset.labels, classes), dataset.metrics, dataset.layout)
+
+
+def make_unlabelled_splits(
+    dataset: RawDataset, root: Path, task: Task, transforms: Transforms, classes: int
+) -> TaskData:
+    """Return unlabelled inputs at random in three roles: half train, a quarter chooses the layers, a quarter reports.
+
+    No image is in two of them.
+
+    Raises:
+        InputError: too few inputs, or too many unusable records.
+    """
+    _check_unreadable(dataset, root)
+    (records,) = dataset.splits.values()
+    if (different := len(set(_image_groups(records.samples)))) < LEAST_INPUTS:
+        apart = f", {different} of them without an image in common" if task.images else ""
+        raise input_error(
+            f"{root} holds {len(records.samples)} different inputs{apart}",
+            f"at least {LEAST_INPUTS}, better a few hundred",
+            "give more inputs: --calibration",
+        )
+    held_out, evaluation, fitting = random_partition(records.samples, INPUT_SHARES)
+
+    def split(name: str, samples: tuple[Sample, ...]) -> Split:
+        part = replace(records, samples=samples, unreadable=records.unreadable if samples is fitting else ())
+        return task.split(name, part, transforms, classes, task.images)
+
+    roles = split("calibration", fitting), split("held out", held_out), split("evaluation", evaluation)
+    return TaskData(*roles, (), _name_all(dataset.labels, classes), (), dataset.layout)
+
+
+def _name_all(labels: tuple[str, ...], classes: int) -> tuple[str, ...]:
+    return (*labels, *(f"<class {number}>" for number in range(len(labels), classes)))
+
+
+def _check_images(train: Split, held_out: Split, root: Path) -> None:
+    for part in (train, held_out):
+        if len({sample.images[0] for sample in part.samples}) < 2:
+            raise input_error(
+                f"{root} leaves captions of one image for the split {part.name!r}",
+                "captions of several images, to tell one from the other",
+                "give more images",
+            )
+
+
+def _check_unreadable(dataset: RawDataset, root: Path) -> None:
+    bad = [place for records in dataset.splits.values() for place in records.unreadable]
+    total = len(bad) + sum(len(records.samples) for records in dataset.splits.values())
+    if len(bad) > UNREADABLE_SHARE * total:
+        shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
+        raise input_error(
+            f"{len(bad)} of {total} rows in {root} cannot be used: {shown}",
+            f"at most {UNREADABLE_SHARE:.0%} unusable rows",
+            "repair or remove them, or copy the data again",
+        )
+
+
+def _usable(records: Records, task: Task, classes: int) -> Records:
+    """Return the records with labels.
+
+    Raises:
+        InputError: a label that the head does not have.
+    """
+    if task.ranked:
+        return records
+    samples = tuple(sample for sample in records.samples if sample.labels)
+    beyond = max((label for sample in samples for label in sample.labels), default=0)
+    if beyond >= classes:
+        raise input_error(
+            f"{', '.join(path.name for path in records.files)} has answer label {beyond}, "
+            f"the model's head has {classes} classes",
+            "answer labels that the head has",
+            "give the --data folder of this checkpoint, or convert it again",
+        )
+    return replace(records, samples=samples, dropped=records.dropped + len(records.samples) - len(samples))
+
+
+def _hold_out(records: Records, root: Path) -> tuple[Records, Records]:
+    """Return the training records without a random tenth of their images, and that tenth; no image is in both."""
+    held_out, fitting = random_partition(records.samples, (HELD_OUT_SHARE,))
+    if not fitting:
+        raise input_error(
+            f"{root} leaves no sample to train on once some are held out",
+            "samples enough to train on some and hold others out",
+            "give more training data, or a labelled test split beside val",
+        )
+    return replace(records, samples=fitting), replace(records, samples=held_out, unreadable=(), dropped=0)
+
+
+def random_partition(samples: Sequence[Sample], shares: Sequence[float]) -> list[tuple[Sample, ...]]:
+    """Return the samples in ``len(shares) + 1`` random parts; the last one is the rest.
+
+    Shares are of the images, or of the samples where these have none; no image is in two parts.
+    """
+    keys = _image_groups(samples)
+    distinct = list(dict.fromkeys(keys))
+    drawn = np.random.default_rng(0).permutation(len(distinct))
+    counts = [max(1, int(len(distinct) * share)) for share in shares]
+    part_of = {distinct[i]: part for part, some in enumerate(np.split(drawn, np.cumsum(counts))) for i in some}
+    return [
+        tuple(sample for sample, key in zip(samples, keys, strict=True) if part_of[key] == part)
+        for part in range(len(shares) + 1)
+    ]
+
+
+def _image_groups(samples: Sequence[Sample]) -> list[int]:
+    """Return a group number for each sample; samples that share images, directly or through others, have the same."""
+    group: dict[ImageRef, int] = {}
+    members: dict[int, list[ImageRef]] = {}
+    keys = []
+    for number, sample in enumerate(samples):
+        met = {group[image] for image in sample.images if image in group}
+        largest = max(met, key=lambda g: len(members[g]), default=number)
+        members.setdefault(largest, [])
+        moved = [image for g in met - {largest} for image in members.pop(g)]
+        for image in (*moved, *(image for image in sample.images if image not in group)):
+            group[image] = largest
+            members[largest].append(image)
+        keys.append(largest)
+    return [group[sample.images[0]] if sample.images else key for sample, key in zip(samples, keys, strict=True)]
