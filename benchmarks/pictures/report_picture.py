@@ -7,14 +7,15 @@ be shown (``das demo`` makes one).
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
-from benchmarks.pictures.browser import browse, chromium
 from compressor.run_folder import open_run
 from profiles.reports.compression_report import build_report
 from profiles.reports.html import PAGE, run_html
@@ -30,16 +31,19 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, default=PICTURE)
     given = parser.parse_args()
-    program = chromium()
+    program = shutil.which("chromium")
     if program is None:
         sys.exit("no Chromium here: apt-get install chromium")
     run = open_run(given.run)
-    with TemporaryDirectory() as folder, browse(program) as tab:
-        page = Path(folder) / PAGE
-        page.write_text(run_html(run, build_report(run)), encoding="utf-8")
-        tab.open(page, WIDTH)
-        end = tab.evaluate(f"document.getElementById('{NEXT}').getBoundingClientRect().top")
-        shot = tab.picture(round(end))
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / PAGE
+        path.write_text(run_html(run, build_report(run)), encoding="utf-8")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": 900})
+        page.goto(path.as_uri())
+        end = page.evaluate(f"document.getElementById('{NEXT}').getBoundingClientRect().top")
+        shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": round(end)})
+        browser.close()
     Image.open(BytesIO(shot)).convert("RGB").save(given.out, optimize=True)
     if given.out.stat().st_size > LARGEST:
         sys.exit(f"{given.out} has {given.out.stat().st_size:,} bytes, more than {LARGEST:,}")

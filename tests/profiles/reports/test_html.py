@@ -1,14 +1,15 @@
 """The page of a run: what is on it, nothing fetched, nothing of a user's taken for markup, and as a browser sees it."""
 
 import re
+import shutil
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
+from playwright.sync_api import sync_playwright
 
-from benchmarks.pictures.browser import browse, chromium
 from compressor.errors import EnvironmentProblem
 from compressor.run_folder import Run, open_run
 from profiles.analysis.answer_flips import Flip, FlipCount, Flips
@@ -370,43 +371,63 @@ def test_it_is_written_into_the_run(run_here):
         save_html(gone, report)
 
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @pytest.fixture(scope="module")
-def tab():
-    program = chromium()
-    if program is None:
+def browser():
+    if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")
-    with browse(program) as opened:
-        yield opened
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def sheet(browser):
+    """An empty page that keeps what it complains about and what it asks for; data inside a page is no request."""
+    page = browser.new_page()
+    page.complaints, page.requests = [], []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(error.message))
+    page.on("request", lambda request: page.requests.append(request.url))
+    yield page
+    page.close()
+
+
+def addresses(sheet):
+    return [address for address in sheet.requests if not address.startswith("data:")]
 
 
 @pytest.mark.parametrize("width", [360, 1000])
-@pytest.mark.parametrize("dark", [False, True])
-def test_in_a_browser(tab, text, tmp_path, width, dark):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser(sheet, text, tmp_path, width, scheme):
     """No complaint, no request but for the page itself, no sideways scrolling, its colours."""
     file = tmp_path / PAGE
     file.write_text(text, encoding="utf-8")
-    tab.open(file, width, dark=dark)
-    assert tab.complaints() == []
-    assert tab.requests() == [file.as_uri()]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    paper = (DARK if dark else LIGHT)["paper"]
+    sheet.set_viewport_size({"width": width, "height": 900})
+    sheet.emulate_media(color_scheme=scheme)
+    sheet.goto(file.as_uri())
+    assert sheet.complaints == []
+    assert addresses(sheet) == [file.as_uri()]
+    assert sheet.evaluate("document.documentElement.scrollWidth") <= width
+    paper = {"light": LIGHT, "dark": DARK}[scheme]["paper"]
     red, green, blue = (int(paper[at : at + 2], 16) for at in (1, 3, 5))
-    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == f"rgb({red}, {green}, {blue})"
-    assert tab.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
-    assert tab.picture(50).startswith(b"\x89PNG")
+    assert sheet.evaluate("getComputedStyle(document.body).backgroundColor") == f"rgb({red}, {green}, {blue})"
+    assert sheet.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
 
 
-def test_the_browser_would_tell(tab, tmp_path):
+def test_the_browser_would_tell(sheet, tmp_path):
     """The check above can fail."""
     file = tmp_path / "bad.html"
     file.write_text("<img src='https://example.invalid/x.png'><script>console.error('oh'); nothing()</script>")
-    tab.open(file, 400)
-    assert "https://example.invalid/x.png" in tab.requests()
-    assert len(tab.complaints()) >= 2
+    sheet.goto(file.as_uri())
+    assert len(sheet.complaints) >= 2
+    assert "https://example.invalid/x.png" in addresses(sheet)
 
 
-def test_on_paper_it_is_light(tab, text, tmp_path):
+def test_on_paper_it_is_light(sheet, text, tmp_path):
     file = tmp_path / PAGE
     file.write_text(text, encoding="utf-8")
-    tab.open(file, 800, dark=True, media="print")
-    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    sheet.emulate_media(media="print", color_scheme="dark")
+    sheet.goto(file.as_uri())
+    assert sheet.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
