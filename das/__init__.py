@@ -79,7 +79,7 @@ def compress(
     from compressor.distributed import is_main
     from compressor.search.reuse import settings_of
     from profiles.gates.budget_check import check_budget, measure_budget
-    from profiles.reports.save_report import save_report
+    from profiles.reports.save import save_report
     from profiles.timing.layers_isolated import layer_prices
 
     named: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "skip": skip}
@@ -108,7 +108,7 @@ def export(run: Run | str | Path | None, *formats: str, **options: Any) -> Expor
     """
     from compressor.evaluation.reference import open_reference
     from exporters import export as exporting
-    from profiles.reports.save_report import save_report
+    from profiles.reports.save import save_report
 
     exporting.check_request(formats, **options)
     opened = _open(run)
@@ -137,7 +137,7 @@ def profile(run: Run | str | Path | None, **options: Any) -> ProfileReport:
     """
     from profiles.comparison.profile_run import profile as measure
     from profiles.comparison.profile_run import save
-    from profiles.reports.save_report import save_report
+    from profiles.reports.save import save_report
 
     opened = _open(run)
     report = measure(opened, **options)

@@ -31,7 +31,7 @@ from profiles.comparison.recommend_export import Choices
 from profiles.comparison.run_vs_run import RunsReport
 from profiles.gates.baseline import ComparedProfile
 from profiles.macs.published import FlopsReport
-from profiles.reports.compression_report import CompressionReport
+from profiles.reports.compression import CompressionReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ENDING = ".schema.json"

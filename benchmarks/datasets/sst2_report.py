@@ -52,9 +52,9 @@ from compressor.search.strategies.das_bandit import REWARD_SAMPLES
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from exporters.export import export, file_name
 from exporters.graph.precision import PRECISIONS
+from profiles.formatting import format_count
 from profiles.macs.traced import HEADER
 from profiles.reports.markdown import markdown_table
-from profiles.tables import quantity
 from profiles.timing.latency import Latency, measure, speedup
 from profiles.timing.subjects import RUNTIMES, Subject
 
@@ -119,7 +119,7 @@ def results_table(rows: Sequence[Row], timed: Mapping[str, Mapping[str, Latency]
             f"{fmean(100 * (row.score.value - full[row.seed]) for row in found):+.2f}",
             str(len(found)),
             f"{updated_by_convention(found[0]):,}",
-            quantity(found[0].macs),
+            format_count(found[0].macs),
             *(time(name, runtime) for runtime in timed),
         )
         for name, found in groups.items()

@@ -20,9 +20,9 @@ from compressor.job import Settings
 from compressor.progress import Progress
 from compressor.run_folder import Run, open_run
 from das.demo.models import DEMOS, Demo, prepare_demo
-from profiles.reports.compression_report import CompressionReport
+from profiles.reports.compression import CompressionReport
 from profiles.reports.markdown import markdown_table
-from profiles.reports.save_report import save_report
+from profiles.reports.save import save_report
 
 SECONDS = 2.0  # of timing in each runtime: what is measured here is that it runs
 

@@ -21,9 +21,9 @@ import torch
 from benchmarks.results import LogProgress, write_section
 from benchmarks.runtimes import graphs
 from exporters.graph.onnx import export_onnx
+from profiles.formatting import Table
 from profiles.reports.layer_tables import gains_table, layer_table, sums_table
 from profiles.reports.markdown import markdown_table
-from profiles.tables import Table
 from profiles.timing.layers_in_situ import LayerTimes, layer_times, work_of
 from profiles.timing.roofline import Peaks, measure_peaks
 from profiles.timing.subjects import Subject

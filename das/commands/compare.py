@@ -31,7 +31,7 @@ def compare(
     from profiles.comparison.run_vs_run import ask_again, open_runs
     from profiles.comparison.run_vs_run import compare as put_side_by_side
     from profiles.comparison.run_vs_run_tables import compare_markdown
-    from profiles.reports.save_report import save_report
+    from profiles.reports.save import save_report
 
     if answers:
         for run in ask_again(open_runs(runs), progress()):

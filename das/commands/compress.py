@@ -76,7 +76,7 @@ def compress(
     from das.render.print_report import print_dry_run, print_report
     from das.terminal import print_json, progress, shown
     from profiles.gates.budget_check import check_budget, measure_budget
-    from profiles.reports.save_report import save_report
+    from profiles.reports.save import save_report
     from profiles.timing.layers_isolated import layer_prices
 
     asked = {name: value for name, value in o.given(context).items() if name not in NO_SETTINGS}

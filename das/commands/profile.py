@@ -77,7 +77,7 @@ def profile(
     from profiles.gates import assertions
     from profiles.gates import baseline as baselines
     from profiles.machine.environment import environment
-    from profiles.reports.compression_report import build_report
+    from profiles.reports.build import build_report
     from profiles.reports.html import run_html
     from profiles.reports.markdown import to_markdown
     from profiles.timing.sweeps import parse_sweeps

@@ -37,7 +37,7 @@ def verify(
     from exporters.export import EXPORTS
     from exporters.verify import require_verified, runtime_device
     from exporters.verify import verify as verify_exports
-    from profiles.reports.save_report import save_report
+    from profiles.reports.save import save_report
 
     formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt or not onnx)) if wanted]
     place, opened = runtime_device(device), open_run(run)

@@ -17,8 +17,8 @@ from compressor.run_folder import Run, cannot_write
 from das.demo.models import Demo, check_skip, prepare_demo
 from das.render.print_report import print_report
 from das.terminal import console, err_console, progress
-from profiles.reports.compression_report import CompressionReport
-from profiles.reports.save_report import save_report
+from profiles.reports.compression import CompressionReport
+from profiles.reports.save import save_report
 
 
 def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int) -> CompressionReport:

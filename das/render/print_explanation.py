@@ -12,8 +12,8 @@ from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.analysis.effects import Interactions
 from profiles.analysis.explanation import Explanation, LayerExplanation, Standing
-from profiles.reports.compression_report import KEPT, REPLACED
-from profiles.tables import Table, quantity
+from profiles.formatting import Table, format_count
+from profiles.reports.compression import KEPT, REPLACED
 
 BARS = "▁▂▃▄▅▆▇█"
 HISTORY = 40  # characters of a gate's history
@@ -99,9 +99,9 @@ def _caption(found: Explanation, alone: LayerExplanation | None) -> str:
     )
     if alone:
         return (
-            f"{compared} {alone.name} saves {quantity(alone.macs_saved)} MACs ({alone.macs_share:.1%}) and "
-            f"{quantity(alone.parameters_saved)} parameters ({alone.parameters_share:.1%}), its adapter counted in; "
-            f"{alone.times:,} of the {found.scored:,} scores in the log are of subsets that skip it."
+            f"{compared} {alone.name} saves {format_count(alone.macs_saved)} MACs ({alone.macs_share:.1%}) and "
+            f"{format_count(alone.parameters_saved)} parameters ({alone.parameters_share:.1%}), its adapter "
+            f"counted in; {alone.times:,} of the {found.scored:,} scores in the log are of subsets that skip it."
             + (
                 f" Its adapter in closed form explains {alone.explained:.0%} of what it does."
                 if alone.explained

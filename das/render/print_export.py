@@ -11,7 +11,7 @@ from das.terminal import console, shown
 from exporters.checks.certificate import Certificate, MetricChange
 from exporters.export import Exported, ExportReport
 from profiles.comparison.recommend_export import Choices, choices_table, recommendation
-from profiles.tables import Table, size
+from profiles.formatting import Table, format_bytes
 
 
 def print_export(report: ExportReport, choices: Choices | None) -> None:
@@ -22,7 +22,7 @@ def print_export(report: ExportReport, choices: Choices | None) -> None:
         rows.append(
             (
                 entry.files[0],
-                size(entry.bytes),
+                format_bytes(entry.bytes),
                 str(entry.opset),
                 f"{entry.seconds:.0f}",
                 "" if error is None else f"{error:.1e}",

@@ -8,9 +8,10 @@ from rich.text import Text
 
 from das.render.rich_tables import draw
 from das.terminal import console
+from profiles.formatting import Table, format_count
 from profiles.macs.crosscheck import Agreement, Counts, sentence
 from profiles.macs.published import FlopsReport
-from profiles.tables import Table, flops_table, quantity, uncounted
+from profiles.reports.profile_tables import flops_table, uncounted
 
 
 def print_flops(report: FlopsReport) -> None:
@@ -29,7 +30,7 @@ def print_agreement(found: Agreement) -> None:
 
 def agreement_table(found: Agreement) -> Table:
     """The counts of the total, of parts and kinds of operators, and of the steps that they differ on."""
-    show = partial(quantity, like=found.total.fvcore)
+    show = partial(format_count, like=found.total.fvcore)
 
     def row(counts: Counts, indent: str = "  ") -> tuple[str, ...]:
         by_formula = "" if counts.formula is None else show(counts.formula)

@@ -14,7 +14,7 @@ from das.doctor.machine import Health
 from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.analysis.inspection import Inspection
-from profiles.tables import Table, quantity, size
+from profiles.formatting import Table, format_bytes, format_count
 
 
 def print_inspection(found: Inspection) -> None:
@@ -22,9 +22,11 @@ def print_inspection(found: Inspection) -> None:
     heads = ", ".join(head.task if head.compressible else f"{head.task} (not for das yet)" for head in found.heads)
     console.print(f"{found.checkpoint}: {found.family} ({found.format}), heads: {heads or 'none'}", style="bold")
     counted = "" if found.counted_head else ", no head counted"
-    console.print(f"{quantity(found.parameters)} parameters, {quantity(found.macs)} MACs (1 MAC = 2 FLOPs){counted}")
+    console.print(
+        f"{format_count(found.parameters)} parameters, {format_count(found.macs)} MACs (1 MAC = 2 FLOPs){counted}"
+    )
     console.print(", ".join(f"{name} {value}" for name, value in _flat(found.dims)), style="dim")
-    rows = tuple((e.name, e.pool, quantity(e.parameters), quantity(e.macs)) for e in found.layers)
+    rows = tuple((e.name, e.pool, format_count(e.parameters), format_count(e.macs)) for e in found.layers)
     console.print(draw(Table("Layers that can be skipped", ("layer", "pool", "parameters", "MACs"), rows)))
     for scope, layers in found.scopes.items():
         console.print(f"--scope {scope}: {layers}")
@@ -57,16 +59,22 @@ def print_health(found: Health) -> None:
 
 
 def _print_needs(found: Needs) -> None:
-    weights = f"{quantity(found.parameters)} parameters, {size(found.weights)} of weights"
+    weights = f"{format_count(found.parameters)} parameters, {format_bytes(found.weights)} of weights"
     console.print(f"{found.subject}: {found.family}, {found.task}, {weights}", style="bold")
     table = RichTable(title="Estimates, not measured", title_justify="left", box=rich.box.SIMPLE_HEAD)
     for header in ("", "of", "needs", "free", ""):
         table.add_column(header, justify="right" if header in ("needs", "free") else "left", overflow="fold")
     for need in found.stages:
-        row = (need.stage, need.resource, size(need.total), size(need.free), "enough" if need.enough else "NOT ENOUGH")
+        row = (
+            need.stage,
+            need.resource,
+            format_bytes(need.total),
+            format_bytes(need.free),
+            "enough" if need.enough else "NOT ENOUGH",
+        )
         table.add_row(*row, style="" if need.enough else "yellow")
         for part, amount in need.parts.items():
-            table.add_row(f"  {part}", "", size(amount), "", "", style="dim")
+            table.add_row(f"  {part}", "", format_bytes(amount), "", "", style="dim")
     console.print(table)
     for need in (need for need in found.stages if need.fix):
         console.print(f"{need.stage}, {need.resource}: {need.fix}", style="yellow")

@@ -10,7 +10,7 @@ from compressor.models.plan import summarise
 from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.analysis.pareto import ParetoReport
-from profiles.tables import Table
+from profiles.formatting import Table
 
 WIDTH, HEIGHT = 70, 15  # of the terminal's plot; its labels take another nine columns
 

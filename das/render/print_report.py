@@ -16,17 +16,11 @@ from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render.rich_tables import draw
 from das.terminal import WIDTH, console, print_json
-from profiles.reports.compression_report import (
-    KEPT,
-    REPLACED,
-    CompressionReport,
-    counted,
-    sentences,
-    split_lines,
-    tables,
-)
+from profiles.formatting import Table
+from profiles.reports.compression import KEPT, REPLACED, CompressionReport
+from profiles.reports.compression_tables import tables
+from profiles.reports.sentences import counted, sentences, split_lines
 from profiles.reports.summary import SummaryRow, summary
-from profiles.tables import Table
 
 BAR = 20  # characters of a bar that stands for the full model
 

@@ -10,7 +10,7 @@ from das.render.rich_tables import draw
 from das.terminal import console, shown
 from exporters.runtimes.tensorrt_audit import Audit
 from exporters.verify import VerifyReport
-from profiles.tables import Table
+from profiles.formatting import Table
 
 
 def print_verified(report: VerifyReport) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich.box
 from rich.table import Table as RichTable
 
-from profiles.tables import Table
+from profiles.formatting import Table
 
 
 def draw(table: Table) -> RichTable:

@@ -25,7 +25,7 @@ from compressor.tasks import TASKS
 from compressor.tasks.task import Task
 from compressor.values import Value
 from profiles.comparison.full_vs_slim import NotMeasured
-from profiles.tables import Table
+from profiles.formatting import Table
 
 LOST, GAINED, OTHER = "lost", "gained", "other"
 YES_NO, NUMBER = "yes/no", "number"

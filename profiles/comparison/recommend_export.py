@@ -16,8 +16,8 @@ from exporters.checks.parity import RECORD, Parity, read_record
 from exporters.export import EXPORTS, QDQ
 from exporters.graph.inputs import fitting, trimmed, with_text_length
 from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from profiles.formatting import Row, Table, format_bytes
 from profiles.machine.environment import Environment, environment
-from profiles.tables import Row, Table, size
 from profiles.timing.latency import Latency, Speedup, measure, speedup, summarise
 
 SECONDS = 4.0  # for each pair
@@ -158,7 +158,7 @@ def _costs(choice: Choice) -> Row:
     error = "" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
     agreement = "" if found.answer_agreement is None else f"{found.answer_agreement:.1%}"
     change = f"{100 * certificate.metric.change:+.2f}" if certificate and certificate.metric else ""
-    return choice.name, size(choice.bytes), error, agreement, change
+    return choice.name, format_bytes(choice.bytes), error, agreement, change
 
 
 def _gains(choice: Choice) -> Row:

@@ -23,7 +23,7 @@ from profiles.analysis.answer_flips import FlipCount, counted
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport
 from profiles.comparison.profile_run import parity
 from profiles.machine.environment import Environment
-from profiles.reports.compression_report import REPORT, Costs
+from profiles.reports.compression import REPORT, ModelCosts
 from profiles.timing.latency import Speedup
 
 SCHEMA_VERSION = 1
@@ -193,7 +193,7 @@ def _figures(name: str, folder: str, run: Run) -> RunFigures:
         changed=counted(kept) if kept else None,
         macs=costs.macs if costs else None,
         parameters=costs.parameters if costs else None,
-        weight_bytes=costs.weight_bytes if isinstance(costs, Costs) else None,
+        weight_bytes=costs.weight_bytes if isinstance(costs, ModelCosts) else None,
         runtimes=_runtimes(profile) if profile else {},
         batch=profile.batch if profile else None,
         environment=profile.environment if profile else None,
@@ -228,10 +228,10 @@ def _profile(run: Run) -> ProfileReport | None:
         raise input_error(found, "a profile that das wrote", f"das profile {run.path}") from None
 
 
-def _costs(run: Run) -> Costs | None:
+def _costs(run: Run) -> ModelCosts | None:
     """Of the report; None where there is none yet, or one of another das."""
     try:
-        return Costs.model_validate(json.loads((run.path / REPORT).read_bytes())["costs"])
+        return ModelCosts.model_validate(json.loads((run.path / REPORT).read_bytes())["costs"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

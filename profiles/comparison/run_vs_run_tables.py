@@ -10,8 +10,8 @@ from typing import Any
 from compressor.models.plan import summarise
 from profiles.comparison.full_vs_slim import Pair
 from profiles.comparison.run_vs_run import RunFigures, RunsReport, Timed
+from profiles.formatting import PREFIXES, Table
 from profiles.reports.markdown import bullets, markdown_table
-from profiles.tables import PREFIXES, Table
 
 AT_ONCE = 5  # runs in one table
 BEST, NONE, NOT_YET = "*", "-", "not yet"

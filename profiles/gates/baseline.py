@@ -23,8 +23,8 @@ from compressor.evaluation.evaluate import Score
 from compressor.run_folder import Run
 from compressor.values import Value
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, NotMeasured, ProfileReport, RuntimeProfile
+from profiles.formatting import Table, format_count
 from profiles.machine.environment import Environment
-from profiles.tables import Table, quantity
 from profiles.timing.latency import BOOTSTRAP_DRAWS, CONFIDENCE, SEED
 
 TOLERANCE = 0.05  # of times and memory: two processes that do the same differ by so much
@@ -338,7 +338,7 @@ def _judged(
 
 def _figure(value: float, unit: Unit) -> str:
     if unit in ("", "B"):
-        return quantity(int(value), unit)
+        return format_count(int(value), unit)
     return {"ms": f"{value:.2f} ms", "share": f"{value:.3f}", "points": f"{value:.2f}"}[unit]
 
 

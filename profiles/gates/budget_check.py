@@ -12,7 +12,7 @@ from compressor.run_folder import Run
 from compressor.search.budgets import DROP, KINDS, Amount, BudgetResult
 from profiles.comparison.full_vs_slim import Pair, ProfileReport
 from profiles.comparison.profile_run import profile, save
-from profiles.tables import Table
+from profiles.formatting import Table
 
 SECONDS = 10.0
 BUDGET_RUNTIMES = {"onnx": "onnxruntime", "torch": "torch"}

@@ -13,17 +13,11 @@ from profiles.analysis.answer_flips import flips_sentence
 from profiles.analysis.pareto import ParetoReport, pareto
 from profiles.gates.budget_check import budget_sentence, tries_table
 from profiles.reports import page
-from profiles.reports.compression_report import (
-    REPORT,
-    CompressionReport,
-    accuracy_table,
-    costs_table,
-    counted,
-    exports_table,
-    sentences,
-)
+from profiles.reports.compression import REPORT, CompressionReport
+from profiles.reports.compression_tables import accuracy_table, costs_table, exports_table
 from profiles.reports.plots import DARK, LIGHT
-from profiles.tables import latency_tables, verdicts
+from profiles.reports.profile_tables import latency_tables, verdicts
+from profiles.reports.sentences import counted, sentences
 
 PAGE = "report.html"
 TEMPLATES, TEMPLATE = "templates", "report.html"

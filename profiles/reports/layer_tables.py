@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.tables import Row, Table
+from profiles.formatting import Row, Table
 from profiles.timing.layers_in_situ import LayerTime, LayerTimes
 from profiles.timing.roofline import Peaks, roofline
 

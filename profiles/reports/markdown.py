@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.formatting import Table
 from profiles.gates.baseline import Changes, changes_table, notes
+from profiles.reports.compression import KEPT, REPLACED, CompressionReport
+from profiles.reports.compression_tables import tables
 from profiles.reports.layer_tables import layer_tables
-from profiles.tables import (
-    Table,
+from profiles.reports.profile_tables import (
     cost_table,
     counts_sentences,
     latency_tables,
@@ -16,6 +18,20 @@ from profiles.tables import (
     uncounted,
     verdicts,
 )
+from profiles.reports.sentences import counted, sentences, split_lines
+
+
+def report_markdown(report: CompressionReport) -> str:
+    """The report as a Markdown page."""
+    parts = [f"# {report.checkpoint}: {len(report.skipped)} layers skipped", bullets(sentences(report))]
+    parts.append("```text\n" + "\n".join(report.picture) + f"\n\n{KEPT} kept   {REPLACED} skip adapter\n```")
+    for table in tables(report):
+        parts += [f"## {table.title}", markdown_table(table.header, table.rows)]
+    parts += [bullets(counted(report))]
+    if report.not_measured:
+        parts += ["## Not measured", bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
+    parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *split_lines(report)])]
+    return "\n\n".join(parts) + "\n"
 
 
 def to_markdown(report: ProfileReport, changes: Changes | None = None) -> str:

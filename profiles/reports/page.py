@@ -12,11 +12,13 @@ from compressor.models.plan import summarise
 from profiles.analysis.answer_flips import FlipCount, Flips
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.formatting import Table, format_count, format_number
 from profiles.macs.traced import HEADER
-from profiles.reports.compression_report import BY_HAND, CompressionReport, gates_table, scores_table, split_lines
+from profiles.reports.compression import BY_HAND, CompressionReport
+from profiles.reports.compression_tables import gates_table, scores_table
 from profiles.reports.plots import gates_figure, inline_svg, latency_figure, pareto_figure, scores_figure
+from profiles.reports.sentences import split_lines
 from profiles.reports.summary import SummaryRow, summary
-from profiles.tables import Table, figure, quantity
 from profiles.timing.layers_in_situ import BETWEEN, LayerTimes
 
 BOTH = ("full", "slim")
@@ -131,7 +133,8 @@ def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
                 latency_figure(runtime),
                 f"latency-{number}",
                 f"Times of calls in {runtime.name}: half of the full model's took at most "
-                f"{figure(runtime.full.p50_ms)} ms, half of the slim one's {figure(runtime.slim.p50_ms)} ms",
+                f"{format_number(runtime.full.p50_ms)} ms, half of the slim one's "
+                f"{format_number(runtime.slim.p50_ms)} ms",
             ),
             f"{runtime.name}: share of calls that took at most so long; full and slim in turns, "
             f"n = {runtime.full.n:,} and {runtime.slim.n:,}. The slowest 1 % may be beyond the right edge.",
@@ -148,8 +151,8 @@ def layer_costs(report: CompressionReport) -> tuple[Costs, ...]:
     found = [_macs(report, next(iter(timed.values()), {}))]
     for runtime, both in timed.items():
         full, slim = ({entry.name: entry.ms for entry in both[which].layers} for which in BOTH)
-        total = "a whole call: " + " -> ".join(f"{figure(both[which].whole_ms)} ms" for which in BOTH)
-        found.append(_costs(report, f"ms in {runtime}", total, full, slim, figure))
+        total = "a whole call: " + " -> ".join(f"{format_number(both[which].whole_ms)} ms" for which in BOTH)
+        found.append(_costs(report, f"ms in {runtime}", total, full, slim, format_number))
     return tuple(found)
 
 
@@ -244,8 +247,8 @@ def _macs(report: CompressionReport, timed: Mapping[str, LayerTimes]) -> Costs:
         for which in BOTH
     )
     dearest, whole = max([*full.values(), *slim.values()]), costs.macs
-    total = f"the whole model: {quantity(whole.full)} -> {quantity(whole.slim, like=whole.full)}"
-    return _costs(report, HEADER, total, full, slim, lambda value: quantity(round(value), like=dearest))
+    total = f"the whole model: {format_count(whole.full)} -> {format_count(whole.slim, like=whole.full)}"
+    return _costs(report, HEADER, total, full, slim, lambda value: format_count(round(value), like=dearest))
 
 
 def _costs(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from compressor.values import Value
 from profiles.comparison.full_vs_slim import Pair
-from profiles.reports.compression_report import CompressionReport
-from profiles.tables import quantity
+from profiles.formatting import format_count
+from profiles.reports.compression import CompressionReport
 from profiles.timing.latency import Latency, Speedup
 
 MACS = "MACs"
@@ -57,7 +57,7 @@ def _rows(report: CompressionReport) -> Iterator[SummaryRow]:
 
 def _amount(name: str, pair: Pair, unit: str = "") -> SummaryRow:
     share = pair.slim / pair.full
-    full, slim = (quantity(value, unit, pair.full) for value in (pair.full, pair.slim))
+    full, slim = (format_count(value, unit, pair.full) for value in (pair.full, pair.slim))
     return SummaryRow(name=name, full=full, slim=slim, change=_percent(share), share=share)
 
 

@@ -32,7 +32,7 @@ from compressor.search.result import Point, SearchRecord
 from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
 from profiles.macs.traced import count
-from profiles.reports.save_report import save_report
+from profiles.reports.save import save_report
 from profiles.timing.layers_isolated import layer_prices
 from profiles.timing.subjects import inputs_of
 from tests.support.command_line import das

@@ -13,7 +13,7 @@ from compressor.progress import Progress
 from compressor.run_folder import open_run
 from profiles.analysis.effects import comparable, contrast, interactions
 from profiles.analysis.explanation import enumerate_all, explain
-from profiles.reports.compression_report import candidates_of
+from profiles.reports.build import candidates_of
 from tests.support.command_line import das
 
 LAYERS = tuple("ABCDEF")

@@ -33,12 +33,16 @@ from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_passport
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
 from profiles.comparison.profile_run import choose_runtimes, parity, profile
+from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
-from profiles.reports.compression_report import KEPT, REPLACED, build_report, measure_costs, sentences, tables
+from profiles.reports.build import build_report, measure_costs
+from profiles.reports.compression import KEPT, REPLACED
+from profiles.reports.compression_tables import tables
 from profiles.reports.markdown import to_markdown
-from profiles.reports.save_report import save_report
-from profiles.tables import TRIMS, cost_table, latency_table, latency_tables, quantity, size, verdicts
+from profiles.reports.profile_tables import TRIMS, cost_table, latency_table, latency_tables, verdicts
+from profiles.reports.save import save_report
+from profiles.reports.sentences import sentences
 from profiles.timing import latency
 from profiles.timing import paired as timing
 from profiles.timing import subjects as runtimes
@@ -203,11 +207,11 @@ def test_what_is_not_settled_is_measured_longer(noisy, rounds):
 
 
 def test_units():
-    assert quantity(93_231_962_112) == "93.23 G"
-    assert quantity(8_352_768, like=93_231_962_112) == "0.01 G"
-    assert quantity(11) == "11"
-    assert size(1_300_000_000) == "1.30 GB"
-    assert size(-5) == "-5 B"
+    assert format_count(93_231_962_112) == "93.23 G"
+    assert format_count(8_352_768, like=93_231_962_112) == "0.01 G"
+    assert format_count(11) == "11"
+    assert format_bytes(1_300_000_000) == "1.30 GB"
+    assert format_bytes(-5) == "-5 B"
 
 
 def test_batches_begin_again_when_the_samples_run_out():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from compressor.run_folder import Run, cannot_write, write_json
-from profiles.reports.compression_report import MARKDOWN, REPORT, CompressionReport, build_report, report_markdown
+from profiles.reports.build import build_report
+from profiles.reports.compression import MARKDOWN, REPORT, CompressionReport
 from profiles.reports.html import save_html
+from profiles.reports.markdown import report_markdown
 
 
 def save_report(run: Run) -> CompressionReport:

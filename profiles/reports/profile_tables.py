@@ -1,12 +1,12 @@
-"""What the reports say, as tables and sentences of plain text; the terminal and Markdown only draw them."""
+"""Tables and sentences of a profile, of MACs and of latencies; terminal, Markdown and HTML only draw them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from profiles.comparison.full_vs_slim import AgreementPair, Pair, ProfileReport, RuntimeProfile, Trims
+from profiles.formatting import Row, Table, format_bytes, format_count, format_number
 from profiles.macs.crosscheck import sentence
 from profiles.macs.published import FlopsReport
 from profiles.macs.traced import HEADER
@@ -14,23 +14,12 @@ from profiles.timing.latency import Latency
 from profiles.timing.shared_image import Questions
 from profiles.timing.sweeps import UNITS, SweepPoint
 
-Row = tuple[str, ...]
 TRIMS = "  exact trims, no accuracy cost"
-PREFIXES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a header; the first column names, the others hold figures."""
-
-    title: str
-    header: Row
-    rows: tuple[Row, ...]
 
 
 def flops_table(report: FlopsReport) -> Table:
     """What ``das flops`` counted: the total, its parts, and the difference to the plain full model."""
-    show, settings = partial(quantity, like=report.macs), report.settings
+    show, settings = partial(format_count, like=report.macs), report.settings
     parts = [(f"  {part}", show(macs), f"{macs / report.macs:.1%}") for part, macs in report.by_pool.items() if macs]
     sign = "+" if report.additional_macs > 0 else ""
     difference = ("additional to the plain full model", sign + show(report.additional_macs), "")
@@ -56,7 +45,7 @@ def costs_of(
     parts = {part: pair for part, pair in macs_by_pool.items() if pair.full or pair.slim}
     rows = [_row(HEADER, macs), *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items())]
     if trims:
-        rows.append((TRIMS, "", "", quantity(trims.saved, like=macs.full), f"{trims.saved / macs.full:.1%}"))
+        rows.append((TRIMS, "", "", format_count(trims.saved, like=macs.full), f"{trims.saved / macs.full:.1%}"))
     rows.append(_row("parameters", parameters))
     rows += [_row(name, pair, unit="B") for name, pair in sizes.items()]
     return Table("What it costs", ("", "full", "slim", "saved", ""), tuple(rows))
@@ -117,8 +106,8 @@ def memory_table(runtimes: Sequence[RuntimeProfile]) -> Table:
     for runtime in runtimes:
         for which in ("full", "slim"):
             memory = getattr(runtime.memory, which)
-            loaded, activations = ("" if x is None else size(x) for x in (memory.loaded, memory.activations))
-            rows.append((f"{runtime.name}, {which}", size(memory.before), loaded, size(memory.peak), activations))
+            amounts = (memory.before, memory.loaded, memory.peak, memory.activations)
+            rows.append((f"{runtime.name}, {which}", *("" if x is None else format_bytes(x) for x in amounts)))
     return Table("Memory of each process", ("", "libraries", "model loaded", "peak", "activations"), tuple(rows))
 
 
@@ -127,9 +116,9 @@ def sweep_table(points: Sequence[SweepPoint]) -> Table:
     rows = [
         (
             f"{point.runtime}, {point.value}",
-            figure(point.full.p50_ms),
-            figure(point.slim.p50_ms),
-            figure(point.slim.throughput),
+            format_number(point.full.p50_ms),
+            format_number(point.slim.p50_ms),
+            format_number(point.slim.throughput),
             f"{point.speedup.ratio:.2f}x",
             f"{point.speedup.low:.2f}-{point.speedup.high:.2f}",
         )
@@ -180,28 +169,19 @@ def uncounted(operators: Iterable[str]) -> str:
 
 
 def _row(name: str, pair: Pair, like: int | None = None, unit: str = "") -> Row:
-    full, slim, saved = (quantity(value, unit, like or pair.full) for value in (pair.full, pair.slim, -pair.difference))
+    values = (pair.full, pair.slim, -pair.difference)
+    full, slim, saved = (format_count(value, unit, like or pair.full) for value in values)
     share = f"{-pair.difference / pair.full:.1%}" if pair.full else ""
     return (name, full, slim, saved, share) if pair.difference else (name, full, slim, "", "")
 
 
 def _times(latency: Latency, on_gpu: bool) -> Row:
-    times = tuple(map(figure, (latency.p50_ms, latency.p90_ms, latency.p99_ms)))
-    events = "" if latency.gpu_p50_ms is None else figure(latency.gpu_p50_ms)
-    return *times, *((events,) if on_gpu else ()), f"{latency.spread:.1%}", str(latency.n), figure(latency.throughput)
-
-
-def figure(value: float) -> str:
-    """Three or more digits that mean something: 1402, 31.4, 4.21."""
-    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
-
-
-def quantity(value: int, unit: str = "", like: int | None = None) -> str:
-    """A count with a decimal prefix (93.23 G), the one that suits ``like`` where figures stand in one column."""
-    one, prefix = next((entry for entry in PREFIXES if abs(value if like is None else like) >= entry[0]), (1, ""))
-    return f"{value / one:.{2 if prefix else 0}f} {prefix}{unit}".rstrip()
-
-
-def size(value: int) -> str:
-    """Bytes with a decimal prefix: 1.30 GB."""
-    return quantity(value, "B")
+    times = tuple(map(format_number, (latency.p50_ms, latency.p90_ms, latency.p99_ms)))
+    events = "" if latency.gpu_p50_ms is None else format_number(latency.gpu_p50_ms)
+    return (
+        *times,
+        *((events,) if on_gpu else ()),
+        f"{latency.spread:.1%}",
+        str(latency.n),
+        format_number(latency.throughput),
+    )

@@ -1,0 +1,33 @@
+"""Plain-text tables and numbers as every report prints them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Row = tuple[str, ...]
+PREFIXES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column names, the others hold figures."""
+
+    title: str
+    header: Row
+    rows: tuple[Row, ...]
+
+
+def format_number(value: float) -> str:
+    """Format with at least three significant digits: 1402, 31.4, 4.21."""
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def format_count(value: int, unit: str = "", like: int | None = None) -> str:
+    """A count with a decimal prefix (93.23 G), the one that suits ``like`` where figures stand in one column."""
+    one, prefix = next((entry for entry in PREFIXES if abs(value if like is None else like) >= entry[0]), (1, ""))
+    return f"{value / one:.{2 if prefix else 0}f} {prefix}{unit}".rstrip()
+
+
+def format_bytes(value: int) -> str:
+    """Bytes with a decimal prefix: 1.30 GB."""
+    return format_count(value, "B")

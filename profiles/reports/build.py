@@ -1,0 +1,175 @@
+"""Build the report of a run from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from pydantic import ValidationError
+
+from compressor.families import FAMILIES
+from compressor.models.plan import Plan
+from compressor.models.simplify import trim
+from compressor.models.steps import steps_of
+from compressor.run_folder import Run
+from compressor.tasks import TASKS, teacher_agreement
+from exporters.checks.parity import RECORD, read_record
+from exporters.export import EXPORTS
+from exporters.graph.onnx import weight_bytes
+from profiles.analysis.answer_flips import Flips, flips_of
+from profiles.analysis.effects import comparable, contrast
+from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport, Trims
+from profiles.gates.budget_check import with_measured
+from profiles.macs.parts import parameters, without_idle
+from profiles.macs.traced import count
+from profiles.reports.compression import KEPT, REPLACED, REPORT, Candidate, CompressionReport, Export, ModelCosts
+from profiles.timing.subjects import inputs_of
+
+
+def build_report(run: Run) -> CompressionReport:
+    """Gather what the run folder holds; costs and changed answers are counted once and kept in report.json."""
+    manifest, family = run.manifest, FAMILIES[run.manifest.family]
+    steps = steps_of(family.rounds(family.dims_type(**manifest.dims)))
+    layers = tuple(step.name for step in steps if step.pool)
+    exports, profile, task = _exports(run), _profile(run), TASKS[manifest.task]
+    earlier = _earlier(run)
+    costs = earlier.costs if earlier else measure_costs(run)
+    kept = earlier.flips if earlier else None
+    flips = kept if kept and not kept.note else flips_of(run)
+    return CompressionReport(
+        run=run.path.name,
+        family=manifest.family,
+        task=manifest.task,
+        checkpoint=manifest.source.path.rsplit("/", 1)[-1],
+        strategy=manifest.strategy,
+        picture=picture(manifest.family, layers, manifest.plan.layers),
+        skipped=manifest.plan.layers,
+        candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
+        floor_name=(teacher_agreement(task) if manifest.settings.get("calibration") else task).baseline_name,
+        floor=manifest.results.floor,
+        full=manifest.results.full,
+        slim=manifest.results.slim,
+        apart=manifest.results.apart,
+        answer_agreement=manifest.results.answer_agreement,
+        updated_parameters=manifest.updated_parameters,
+        costs=costs,
+        exports=exports,
+        profile=profile,
+        not_measured=_not_measured(run, exports, profile, flips),
+        data=manifest.data,
+        settings=manifest.settings,
+        seconds=manifest.results.seconds,
+        versions=manifest.versions,
+        command=manifest.command,
+        budget=with_measured(manifest.budget, costs.macs, costs.parameters, profile),
+        flips=flips if isinstance(flips, Flips) else None,
+    )
+
+
+def measure_costs(run: Run) -> ModelCosts:
+    """Count the full and the slim model, this one without and with its trims, on one real sample.
+
+    Raises:
+        InputError: the full checkpoint is gone or has changed.
+    """
+    sample = inputs_of(run, 1)
+    full, saved = without_idle(run.load_full()), run.load_saved()
+    slim = trim(saved)
+    before, untrimmed, after = (count(model, sample) for model in (full, saved, slim))
+    sizes = parameters(full), parameters(slim)
+    return ModelCosts(
+        macs=Pair(full=before.total, slim=after.total),
+        macs_by_pool={
+            part: Pair(full=before.by_pool[part], slim=after.by_pool.get(part, 0)) for part in before.by_pool
+        },
+        macs_by_layer={name: Pair(full=macs, slim=after.by_step.get(name, 0)) for name, macs in before.by_step.items()},
+        trims=Trims(before=untrimmed.total, after=after.total),
+        parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
+        parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},
+        weight_bytes=Pair(full=weight_bytes(full), slim=weight_bytes(slim)),
+        uncounted=tuple(entry.operator for entry in after.uncounted),
+    )
+
+
+def candidates_of(
+    family: str, names: Sequence[str], plan: Plan, log: Sequence[Mapping[str, Any]]
+) -> tuple[Candidate, ...]:
+    """What the search's log says of each candidate."""
+    pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
+    updates, groups = [entry for entry in log if "gates" in entry], comparable(log)
+    gates: Mapping[str, float] = updates[-1]["gates"] if updates else {}
+
+    def mean(name: str, skipped: bool) -> float | None:
+        rewards = [entry["reward"] for entry in updates if (name in entry["layers"]) == skipped]
+        return fmean(rewards) if rewards else None
+
+    return tuple(
+        Candidate(
+            name=name,
+            pool=pools[name.rstrip("0123456789")],
+            skipped=name in plan.layers,
+            gate=gates.get(name),
+            reward_skipped=mean(name, True),
+            reward_kept=mean(name, False),
+            score=contrast(groups, name, "value"),
+        )
+        for name in names
+    )
+
+
+def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tuple[str, ...]:
+    """A full model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
+    lines = []
+    for pool in FAMILIES[family].pools:
+        names = FAMILIES[family].layer_order(tuple(n for n in layers if n.rstrip("0123456789") == pool.prefix))
+        marks = " ".join(REPLACED if name in skipped else KEPT for name in names)
+        lines.append(f"{pool.prefix:<4}{marks}")
+    return tuple(lines)
+
+
+def _earlier(run: Run) -> CompressionReport | None:
+    """The report that was written before, if it can be read: what a run costs and answers does not change."""
+    try:
+        return CompressionReport.model_validate_json((run.path / REPORT).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _exports(run: Run) -> tuple[Export, ...]:
+    """Every export that is there, and every one that was removed because it failed its comparison."""
+    found = []
+    for path in sorted((run.path / EXPORTS).glob(f"*{RECORD}")):
+        exported = path.with_name(path.name.removesuffix(RECORD))
+        parity = read_record(exported)
+        if exported.exists() or parity.status == "failed":
+            files = exported.parent.glob(exported.name + "*")
+            size_of = sum(file.stat().st_size for file in files if not file.name.endswith(".json"))
+            found.append(Export(file=exported.name, bytes=size_of, parity=parity))
+    return tuple(found)
+
+
+def _profile(run: Run) -> ProfileReport | None:
+    path = run.path / PROFILE
+    return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _not_measured(
+    run: Run, exports: Sequence[Export], profile: ProfileReport | None, flips: Flips | NotMeasured
+) -> tuple[NotMeasured, ...]:
+    missing = [flips] if isinstance(flips, NotMeasured) else []
+    if run.manifest.results.full is None:
+        missing.append(NotMeasured(what="score of the full model", why="--adapt: it had no trained head"))
+    if run.manifest.settings.get("calibration"):
+        why = "no answers were given: das eval RUN --data FOLDER"
+        missing.append(NotMeasured(what=TASKS[run.manifest.task].metric, why=why))
+    missing += [
+        NotMeasured(what=f"answers of {entry.file}", why=entry.parity.reason or "not executed")
+        for entry in exports
+        if entry.parity.status == "not verified"
+    ]
+    if not exports:
+        missing.append(NotMeasured(what="exports", why="none yet: das export --onnx --trt"))
+    if profile is None:
+        missing.append(NotMeasured(what="latency, memory", why="not yet: das profile"))
+    return (*missing, *(profile.not_measured if profile else ()))

@@ -1,0 +1,92 @@
+"""The report of a run as one value: what was removed and why, what it cost, what it gained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from compressor.evaluation.evaluate import Score
+from compressor.run_folder import ScorePair
+from compressor.search.budgets import BudgetResult
+from compressor.values import Value
+from exporters.checks.parity import Parity
+from profiles.analysis.answer_flips import Flips
+from profiles.analysis.effects import Contrast
+from profiles.comparison.full_vs_slim import NotMeasured, Pair, ProfileReport, Trims
+
+SCHEMA_VERSION = 1
+REPORT, MARKDOWN = "report.json", "report.md"
+BY_HAND = "by hand"  # the strategy of runs without a search
+KEPT, REPLACED = "■", "□"
+
+
+class Candidate(Value):
+    """A layer the search could have skipped.
+
+    ``gate`` is its final value, None without DAS. ``reward_skipped`` and ``reward_kept`` are mean rewards exp(-loss) of
+    the subsets that moved the gates, those that skipped and those that kept it; ``score`` compares the held-out scores
+    of subsets of one size (:func:`contrast`). None where there was no such subset.
+    """
+
+    name: str
+    pool: str
+    skipped: bool
+    gate: float | None
+    reward_skipped: float | None
+    reward_kept: float | None
+    score: Contrast | None
+
+
+class ModelCosts(Value):
+    """MACs of one sample (1 MAC = 2 FLOPs), parameters, and bytes of the float32 weights; slim is with its trims."""
+
+    macs: Pair
+    macs_by_pool: dict[str, Pair]
+    macs_by_layer: dict[str, Pair] = Field(default_factory=dict)
+    trims: Trims
+    parameters: Pair
+    parameters_by_pool: dict[str, Pair]
+    weight_bytes: Pair
+    uncounted: tuple[str, ...]
+
+
+class Export(Value):
+    """One exported file and whether it answers like the slim model; one that does not was removed and has 0 bytes."""
+
+    file: str
+    bytes: int
+    parity: Parity
+
+
+class CompressionReport(Value):
+    """Everything known about a run, as one value; terminal, JSON and Markdown only draw it."""
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    family: str
+    task: str
+    checkpoint: str
+    strategy: str
+    picture: tuple[str, ...]
+    skipped: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    floor_name: str
+    floor: float
+    full: Score | None
+    slim: Score
+    apart: Mapping[str, ScorePair]
+    answer_agreement: float | None
+    updated_parameters: Mapping[str, int]
+    costs: ModelCosts
+    exports: tuple[Export, ...]
+    profile: ProfileReport | None
+    not_measured: tuple[NotMeasured, ...]
+    data: tuple[Mapping[str, Any], ...]
+    settings: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    command: str
+    budget: BudgetResult | None = None
+    flips: Flips | None = None

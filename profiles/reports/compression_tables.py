@@ -1,0 +1,117 @@
+"""The tables of a run's report."""
+
+from __future__ import annotations
+
+from compressor.evaluation.evaluate import Score
+from profiles.analysis.answer_flips import flips_table
+from profiles.formatting import Table, format_bytes
+from profiles.gates.budget_check import tries_table
+from profiles.reports.compression import KEPT, REPLACED, CompressionReport
+from profiles.reports.layer_tables import layer_tables
+from profiles.reports.profile_tables import costs_of, latency_tables, peaks
+
+
+def tables(report: CompressionReport) -> tuple[Table, ...]:
+    """Every table of the report, in order."""
+    found = [accuracy_table(report), costs_table(report)]
+    if report.flips and report.flips.total.changed:
+        found.append(flips_table(report.flips))
+    if report.budget and report.budget.tries:
+        found.append(tries_table(report.budget))
+    if report.profile:
+        found += [*latency_tables(report.profile), *layer_tables(report.profile)]
+    if report.exports:
+        found.append(exports_table(report))
+    if any(entry.gate is not None for entry in report.candidates):
+        found.append(gates_table(report))
+    elif any(entry.score for entry in report.candidates):
+        found.append(scores_table(report))
+    return tuple(found)
+
+
+def accuracy_table(report: CompressionReport) -> Table:
+    """Full, slim and floor."""
+
+    def row(name: str, score: Score) -> tuple[str, ...]:
+        return name, f"{100 * score.value:.2f} ± {100 * score.margin:.2f}", f"{score.loss:.3f}", str(score.samples)
+
+    rows = [row("full model", report.full)] if report.full else []
+    rows.append(row("slim model", report.slim))
+    if report.full:
+        drop = 100 * (report.slim.value - report.full.value)
+        rows.append(("difference", f"{drop:+.2f}", f"{report.slim.loss - report.full.loss:+.3f}", ""))
+    rows.append((report.floor_name, f"{100 * report.floor:.2f}", "", ""))
+    rows += _parts(report.full, report.slim)
+    for name, pair in report.apart.items():
+        rows += [row(f"{name}, full", pair.full)] if pair.full else []
+        rows += [row(f"{name}, slim", pair.slim), *_parts(pair.full, pair.slim)]
+    return Table(f"{report.slim.metric}, %", ("", report.slim.metric, "loss", "n"), tuple(rows))
+
+
+def _parts(full: Score | None, slim: Score) -> list[tuple[str, ...]]:
+    """A row for each further metric: full, then slim."""
+    before = {} if full is None else full.parts
+    return [
+        (
+            f"  {name}",
+            " -> ".join(f"{100 * found[name]:.2f}" for found in (before, slim.parts) if name in found),
+            "",
+            "",
+        )
+        for name in slim.parts
+    ]
+
+
+def costs_table(report: CompressionReport) -> Table:
+    """MACs, parameters, weights and, once it was measured, memory of full and slim."""
+    costs, memory = report.costs, peaks(report.profile) if report.profile else {}
+    sizes = {"weights, float32": costs.weight_bytes, **memory}
+    return costs_of(costs.macs, costs.macs_by_pool, costs.trims, costs.parameters, sizes)
+
+
+def gates_table(report: CompressionReport) -> Table:
+    """Why each layer stayed or went: the highest gates are the redundant layers."""
+
+    def figure(value: float | None, signed: bool = False) -> str:
+        return "" if value is None else f"{value:{'+' if signed else ''}.3f}"
+
+    order = sorted(report.candidates, key=lambda entry: -(entry.gate or 0.0))
+    rows = [
+        (
+            entry.name,
+            figure(entry.gate, signed=True),
+            figure(entry.reward_skipped),
+            figure(entry.reward_kept),
+            f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
+        )
+        for entry in order
+    ]
+    header = ("layer", "gate", "reward when skipped", "when kept", "")
+    return Table("Why these layers (highest gates go)", header, tuple(rows))
+
+
+def scores_table(report: CompressionReport) -> Table:
+    """What skipping each layer did to the scores of the search: what does least harm first."""
+    compared = [(entry, entry.score) for entry in report.candidates if entry.score]
+    rows = [
+        (
+            entry.name,
+            f"{100 * score.skipped:.2f}",
+            f"{100 * score.kept:.2f}",
+            f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
+        )
+        for entry, score in sorted(compared, key=lambda pair: -pair[1].effect)
+    ]
+    header = ("layer", "score when skipped", "when kept", "")
+    return Table("Why these layers (mean held-out score in %)", header, tuple(rows))
+
+
+def exports_table(report: CompressionReport) -> Table:
+    """Each exported file and its parity."""
+    rows = []
+    for entry in report.exports:
+        parity = entry.parity
+        error = "" if parity.max_abs_error is None else f"{parity.max_abs_error:.1e}"
+        agreement = "" if parity.answer_agreement is None else f"{parity.answer_agreement:.1%}"
+        rows.append((entry.file, format_bytes(entry.bytes) if entry.bytes else "", error, agreement, parity.status))
+    return Table("Exports", ("file", "size", "max error", "agreement", "parity"), tuple(rows))

@@ -1,0 +1,96 @@
+"""The report of a run in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compressor.tasks import TASKS
+from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
+from profiles.analysis.answer_flips import flips_sentence
+from profiles.formatting import format_count
+from profiles.gates.budget_check import budget_sentence
+from profiles.reports.compression import BY_HAND, CompressionReport
+from profiles.reports.profile_tables import counts_sentences, verdicts
+
+
+def sentences(report: CompressionReport) -> tuple[str, ...]:
+    """The result in words."""
+    pair, saved = report.costs.macs, 100 * -report.costs.macs.difference / report.costs.macs.full
+    by_hand = report.strategy == BY_HAND
+    what = "layers removed, named by hand" if by_hand else f"of {len(report.candidates)} candidate layers removed"
+    how = "" if by_hand else f" (strategy {report.strategy})"
+    count = len(report.skipped)
+    what = what.replace("layers", "layer", 1) if by_hand and count == 1 else what
+    lines = [f"{count} {what}{how}: {', '.join(report.skipped)}."]
+    lines += _agreement(report) if report.settings.get("calibration") else _scores(report)
+    if report.updated_parameters:
+        lines.append(_updated(report.updated_parameters))
+    lines.append(f"MACs {format_count(pair.full)} -> {format_count(pair.slim)} ({saved:.1f} % fewer).")
+    lines += [budget_sentence(report.budget, report.full, report.slim)] if report.budget else []
+    lines += verdicts(report.profile) if report.profile else ()
+    failed = [entry for entry in report.exports if entry.parity.status == "failed"]
+    lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
+    return tuple(lines)
+
+
+def _agreement(report: CompressionReport) -> list[str]:
+    """How far the slim model follows the full one, where nothing else says what is right."""
+    score = report.slim
+    return [
+        f"The slim model gives the full model's answer to {score.value:.1%} ± {100 * score.margin:.1f} "
+        f"of {score.samples} {TASKS[report.task].samples} that were set aside.",
+        "No answers were given: this is agreement with the full model; how often either is right was not measured.",
+    ]
+
+
+def _scores(report: CompressionReport) -> list[str]:
+    """What the score lost, and how many answers changed."""
+    lines = []
+    if report.full:
+        drop = 100 * (report.full.value - report.slim.value)
+        word = "lost" if drop >= 0 else "gained"
+        noise = 100 * max(report.full.margin, report.slim.margin)
+        lines.append(
+            f"{report.slim.metric} {word} {abs(drop):.2f} points"
+            + (f", within the sampling margin of ± {noise:.2f}." if abs(drop) < noise else ".")
+        )
+    if report.flips:
+        lines.append(flips_sentence(report.flips))
+    elif report.answer_agreement is not None:
+        lines.append(
+            f"Full and slim model give the same answer to {report.answer_agreement:.1%} "
+            f"of the {TASKS[report.task].samples}."
+        )
+    return lines
+
+
+def _updated(counts: Mapping[str, int]) -> str:
+    """Trained parameters, and how many of them papers would count: the projections of the adapters."""
+    paper = counts.get(SKIP_ADAPTERS, 0) + counts.get(PARALLEL_ADAPTERS, 0)
+    others = {name: n for name, n in counts.items() if name not in (SKIP_ADAPTERS, PARALLEL_ADAPTERS)}
+    beside = ", ".join(f"{name} {format_count(n)}" for name, n in others.items())
+    return f"Updated parameters: {format_count(paper)} in adapters, as the paper counts them; besides {beside}."
+
+
+def counted(report: CompressionReport) -> tuple[str, ...]:
+    """What the MACs leave out, and how far the three counts of them agree."""
+    counts = report.profile.counts if report.profile else None
+    left_out = "Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."
+    return (left_out, *(counts_sentences(counts) if counts else ()))
+
+
+def split_lines(report: CompressionReport) -> tuple[str, ...]:
+    """Each split in a line: files, size, fingerprint, and what was left out of it."""
+    return tuple(_split(split, TASKS[report.task].samples) for split in report.data)
+
+
+def _split(split: Mapping[str, Any], samples: str) -> str:
+    """One split in a line, with the first of its rows that could not be used."""
+    bad = split["unreadable"]
+    left_out = [f"{split['dropped']} that no answer of the vocabulary fits"] if split["dropped"] else []
+    left_out += [f"{len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})"] if bad else []
+    beside = f", left out: {', '.join(left_out)}" if left_out else ""
+    found = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"
+    found += f", answers: {split['answers']}" if "answers" in split else ""
+    return f"{found}, fingerprint {split['fingerprint']}{beside}"
