@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from compressor.device import choose_device
 from compressor.distributed import copy_from_main, from_main, is_main
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, compared, evaluate
 from compressor.evaluation.pseudo_labels import with_own_answers
-from compressor.job import Job, Settings, check_options, choose_device, prepare
+from compressor.job import Job, prepare
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.supernet import Supernet
@@ -40,6 +41,7 @@ from compressor.search.fit_budget import Made, make_for
 from compressor.search.least_squares import fit
 from compressor.search.reuse import earlier_selection
 from compressor.search.select_layers import Selection, calibration, encoded, select, trained_parameters
+from compressor.settings import Settings, check_options
 from compressor.training.optimiser import Optimiser
 from compressor.training.recovery import encoder_of, freeze_all_but, recover, recovery_groups, updated_parameters
 

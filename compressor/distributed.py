@@ -1,7 +1,7 @@
-"""Several processes at one compression, each with its share of the work: what the rest needs of ``accelerate``.
+"""Data-parallel execution with the results of a single process, on top of ``accelerate``.
 
 ``torchrun`` and ``accelerate launch`` start the processes and say so in the environment. With one process every
-function hands back what it was given, and accelerate has no part in it.
+function returns what it was given, and accelerate is not imported.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ T = TypeVar("T")
 Items = TypeVar("Items", bound="Sequence[Any] | np.ndarray")
 
 
-def processes() -> int:
-    """How many there are."""
+def world_size() -> int:
+    """Return the number of processes (world size)."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def number() -> int:
-    """Which one this is, from 0."""
-    return int(os.environ.get("RANK", "0")) if processes() > 1 else 0
+def rank() -> int:
+    """Return the rank of this process, from 0."""
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
 def is_main() -> bool:
-    """Whether this is the process that prints and writes files."""
-    return number() == 0
+    """Return True on the process that prints and writes files, rank 0."""
+    return rank() == 0
 
 
-def join(kind: str) -> torch.device:
-    """Meet the other processes; returns this one's device.
+def join_processes(kind: str) -> torch.device:
+    """Meet the other processes and return this one's device.
 
     Args:
-        kind: ``cpu`` or ``cuda``; of several GPUs each process takes the one of its number on the machine.
+        kind: ``cpu`` or ``cuda``; of several GPUs each process takes the one of its local rank.
 
     Raises:
         EnvironmentProblem: fewer GPUs than processes.
     """
     import torch
 
-    if processes() == 1:
+    if world_size() == 1:
         return torch.device(kind)
     from accelerate import PartialState
 
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if kind == "cuda" and here > torch.cuda.device_count():
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if kind == "cuda" and local > torch.cuda.device_count():
         raise environment_problem(
-            f"{here} processes on {torch.cuda.device_count()} GPUs",
+            f"{local} processes on {torch.cuda.device_count()} GPUs",
             "a GPU for each",
             "fewer processes, or --device cpu",
         )
@@ -66,42 +66,42 @@ def join(kind: str) -> torch.device:
 
 
 def share(items: Items) -> Items:
-    """This process's part of ``items``, a slice; the parts of all lie one behind the other."""
-    first, last = (len(items) * at // processes() for at in (number(), number() + 1))
+    """Return this process's slice of ``items``; the slices of all ranks, in order, are ``items``."""
+    first, last = (len(items) * at // world_size() for at in (rank(), rank() + 1))
     return items[first:last]  # type: ignore[return-value]
 
 
 def even_share(items: Items) -> Items:
-    """As :func:`share`, but as long as everybody's: where the items do not go round, parts overlap."""
-    length = math.ceil(len(items) / processes())
-    first = min(number() * length, len(items) - length)
+    """Return a slice of the same length on every rank; the slices overlap where ``items`` do not divide evenly."""
+    length = math.ceil(len(items) / world_size())
+    first = min(rank() * length, len(items) - length)
     return items[first : first + length]  # type: ignore[return-value]
 
 
-def gathered(found: list[T]) -> list[T]:
-    """The lists of all processes, one behind the other."""
-    if processes() == 1:
-        return found
+def all_gather(items: list[T]) -> list[T]:
+    """Return the lists of all ranks, concatenated in order."""
+    if world_size() == 1:
+        return items
     from accelerate.utils import gather_object
 
     with _together():
-        return gather_object(found)
+        return gather_object(items)
 
 
 def from_main(make: Callable[[], T]) -> T:
-    """What ``make`` returns on the main process; nobody else calls it."""
-    if processes() == 1:
+    """Call ``make`` on the main process only, and return its result on every process."""
+    if world_size() == 1:
         return make()
     from accelerate.utils import broadcast_object_list
 
-    made = [make() if is_main() else None]
+    results = [make() if is_main() else None]
     with _together():
-        return broadcast_object_list(made)[0]
+        return broadcast_object_list(results)[0]
 
 
 def copy_from_main(parameters: Iterable[Tensor]) -> None:
-    """Set ``parameters`` to the main process's values, where the last bits of a computation may differ."""
-    if processes() == 1:
+    """Set ``parameters`` in place to the main process's values; the last bits of a computation may differ by rank."""
+    if world_size() == 1:
         return
     from accelerate.utils import broadcast
 
@@ -111,8 +111,8 @@ def copy_from_main(parameters: Iterable[Tensor]) -> None:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Add up the gradients of all processes; parameters without one must lack it everywhere."""
-    if processes() == 1:
+    """Sum gradients over all processes in place; a parameter without a gradient must lack it on every rank."""
+    if world_size() == 1:
         return
     from accelerate.utils import reduce
     from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -124,16 +124,16 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Around what needs every process.
+    """Wrap a collective operation.
 
     Raises:
-        EnvironmentProblem: another one has gone.
+        EnvironmentProblem: another process has stopped.
     """
     try:
         yield
     except RuntimeError as error:
         raise environment_problem(
             f"another process has stopped ({textwrap.shorten(str(error), 100, placeholder='...')})",
-            f"all {processes()} processes to the end",
+            f"all {world_size()} processes to the end",
             "its own message says why; then the same command with --resume",
         ) from error

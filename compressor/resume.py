@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressor.distributed import from_main, gathered
+from compressor.distributed import all_gather, from_main
 from compressor.errors import Interrupted, input_error
 from compressor.run_folder import cannot_write, partial_of
 
@@ -132,7 +132,7 @@ class Resumable:
 
         def after_step(step: int) -> None:
             nonlocal last
-            stops = gathered(list(asked))
+            stops = all_gather(list(asked))
             if stops or time.monotonic() - last > SAVE_EVERY_SECONDS:
                 self.state.update(copy_of(dict(take())))
                 self.save()

@@ -67,8 +67,8 @@ def compress(
         checkpoint: a full fine-tuned checkpoint; None with ``from_run=``.
         task: name of the task; None takes the checkpoint's only head.
         skip: how many layers to skip; None with ``layers=`` or a budget such as ``max_macs="0.8x"``.
-        options: the other fields of :class:`compressor.job.Settings`; ``from_run=`` uses the search, the checkpoint and
-            the settings of an earlier run again.
+        options: the other fields of :class:`compressor.settings.Settings`; ``from_run=`` uses the search, the
+            checkpoint and the settings of an earlier run again.
 
     Raises:
         UsageError: an unknown or impossible option, all of them at once.

@@ -9,11 +9,11 @@ from pathlib import Path
 from torch import Tensor
 
 from compressor.checkpoints.read import sha256
+from compressor.device import choose_device
 from compressor.errors import CheckFailed, EnvironmentProblem, Problem, environment_problem, input_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.files import staged
-from compressor.job import choose_device
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.values import Value

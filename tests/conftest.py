@@ -21,8 +21,8 @@ from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_vqa
 from compressor.data.generated.scenes import draw, scene
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.job import Settings
 from compressor.run_folder import LATEST, ROOT, open_run, point_latest_at
+from compressor.settings import Settings
 from das.demo.models import ASSETS, DEMOS, SHIPPED, prepare_demo
 from tests.support.once import once, use
 

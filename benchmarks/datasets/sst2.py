@@ -37,12 +37,13 @@ from compressor.data.text import FILE_NAME, find_tokenizer
 from compressor.errors import environment_problem
 from compressor.evaluation.evaluate import Score, evaluate
 from compressor.families import FAMILIES
-from compressor.job import Job, Settings, prepare
+from compressor.job import Job, prepare
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
 from compressor.resume import Resumable
 from compressor.search.select_layers import select
+from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.finetune import finetune, save_public_checkpoint

@@ -16,9 +16,9 @@ from benchmarks.results import LogProgress, write_section
 from compressor.checkpoints.build import load_checkpoint
 from compressor.compression import compress as run_compression
 from compressor.errors import DasError
-from compressor.job import Settings
 from compressor.progress import Progress
 from compressor.run_folder import Run, open_run
+from compressor.settings import Settings
 from das.demo.models import DEMOS, Demo, prepare_demo
 from profiles.reports.compression import CompressionReport
 from profiles.reports.markdown import markdown_table

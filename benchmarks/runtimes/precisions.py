@@ -18,7 +18,7 @@ import das
 from benchmarks.results import LogProgress, write_section
 from compressor.data.splits import Split
 from compressor.evaluation.evaluate import compared
-from compressor.job import open_data
+from compressor.evaluation.open_data import open_data
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from exporters.export import EXPORTS, file_name

@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from benchmarks.datasets import easyvqa, sst2
 from benchmarks.results import LogProgress
 from compressor.data.generated import GENERATED
-from compressor.job import Job, Settings, prepare
+from compressor.job import Job, prepare
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress, Stages
 from compressor.resume import Resumable
@@ -46,6 +46,7 @@ from compressor.search.least_squares import fit
 from compressor.search.loop import with_teacher
 from compressor.search.select_layers import calibration, select
 from compressor.search.strategies import STRATEGIES
+from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.optimiser import Optimiser, batch_of_step

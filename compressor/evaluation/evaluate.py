@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.splits import RankedSplit, Split
-from compressor.distributed import gathered, share
+from compressor.distributed import all_gather, share
 from compressor.evaluation.metrics import METRICS
 from compressor.evaluation.ranking import hits, match_scores, recalls
 from compressor.families import FAMILIES
@@ -146,17 +146,17 @@ def evaluate_samples(
             kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
             truth.append(batch["targets"].argmax(-1).cpu())
             losses.append(float(task.loss(logits, batch)) * len(numbers))
-    each, given = torch.cat(gathered(scores)).double(), torch.cat(gathered(answers))
-    expected = torch.cat(gathered(truth))
+    each, given = torch.cat(all_gather(scores)).double(), torch.cat(all_gather(answers))
+    expected = torch.cat(all_gather(truth))
     score = Score(
         metric=task.metric,
         value=float(each.mean()),
         margin=_margin(each),
         samples=len(each),
-        loss=sum(gathered(losses)) / len(each),
+        loss=sum(all_gather(losses)) / len(each),
         parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics},
     )
-    return Evaluation(score, given, torch.cat(gathered(kept)), expected, each)
+    return Evaluation(score, given, torch.cat(all_gather(kept)), expected, each)
 
 
 def _ranked(

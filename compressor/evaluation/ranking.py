@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.splits import RankedSplit
-from compressor.distributed import gathered, share
+from compressor.distributed import all_gather, share
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel, Streams, split_where_modalities_meet
 from compressor.progress import Progress
@@ -41,7 +41,7 @@ def match_scores(model: StepModel, split: RankedSplit, batch_size: int, progress
             captions = _joined(texts[start : start + batch_size], device)
             rows = (model.advance({**captions, **_joined([image], device)}, late) for image in images)
             columns.append(torch.stack([model.epilogue(streams)[:, 0].cpu() for streams in rows]))
-    return torch.cat(gathered(columns), 1)
+    return torch.cat(all_gather(columns), 1)
 
 
 def _encode(model: StepModel, split: RankedSplit, progress: Progress) -> tuple[list[Streams], list[Streams]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from compressor.data.splits import Split
 from compressor.errors import InputError, input_error
 from compressor.evaluation.evaluate import EveryAnswer, compared, evaluate
-from compressor.job import open_data
+from compressor.evaluation.open_data import open_data
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.tasks import TASKS

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import evaluate_samples
-from compressor.job import Job, Settings
+from compressor.job import Job
 from compressor.models.plan import Plan, summarise
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
@@ -30,6 +30,7 @@ from compressor.search.budgets import (
 )
 from compressor.search.result import SearchRecord
 from compressor.search.select_layers import scored_part, trained_parameters
+from compressor.settings import Settings
 from compressor.training.recovery import freeze_all_but, recovery_groups
 
 SEARCH_OPTIONS = ("data", "calibration", "tokenizer", "scope", "strategy", "seed", "image_size", "text_length")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.distributed import even_share, gathered, share
+from compressor.distributed import all_gather, even_share, share
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress
 from compressor.search.cost import Costs
@@ -143,7 +143,7 @@ class Search:
         fresh = {subset for have, alike in self._by_samples(proposal).items() if have < samples for subset in alike}
         for have, alike in self._by_samples(proposal).items():
             names = {self.names(subset): subset for subset in even_share(sorted(alike))}
-            macs = sum(gathered([self.spent.costs.together(self.supernet.varying, names)]))
+            macs = sum(all_gather([self.spent.costs.together(self.supernet.varying, names)]))
             for start in range(have, samples, self._chunk):
                 chunk = numbers[start : start + self._chunk]
                 batch, added = self.held_out.batch(chunk), {}
@@ -151,7 +151,7 @@ class Search:
                     added[names[layers]] = self._sums(logits, batch)
                     yield
                 # All of a chunk or nothing: an interrupted one is run again.
-                for subset, sums in dict(gathered(list(added.items()))).items():
+                for subset, sums in dict(all_gather(list(added.items()))).items():
                     before, total = self.known.get(subset, (0, 0.0))
                     self.known[subset] = before + len(chunk), total + sums
                 self.spent.add("other sizes" if proposal.aside else "scoring", macs, len(chunk))

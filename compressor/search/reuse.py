@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import Problem, UsageError, input_error, usage_error
-from compressor.job import Settings, make_settings
 from compressor.run_folder import SEARCH, TOKENIZER_FILE, Run, open_run
 from compressor.search.result import SearchRecord
 from compressor.search.select_layers import Selection
+from compressor.settings import Settings, make_settings
 
 GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
 OWN = GOALS | {"device", "out", "from_run"}  # settings that a new run does not take over

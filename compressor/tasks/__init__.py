@@ -8,6 +8,7 @@ import torch
 
 from compressor.data.baselines import chance_score, majority_score, text_only_score
 from compressor.data.splits import RankedSplit, UnlabelledSplit
+from compressor.errors import usage_error
 from compressor.tasks.losses import (
     class_distillation,
     class_loss,
@@ -79,3 +80,17 @@ def teacher_agreement(task: Task) -> Task:
         split=UnlabelledSplit,
         report_val=False,
     )
+
+
+def check_task(name: str) -> None:
+    """Refuse a task that a checkpoint may have a head for, but that das cannot score.
+
+    Raises:
+        UsageError: no such task.
+    """
+    if name not in TASKS:
+        raise usage_error(
+            f"--task {name}: das loads such a head, and has no data or metric to compress it for",
+            f"one of {', '.join(TASKS)}",
+            f"--task {next(iter(TASKS))}",
+        )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compressor.data.splits import Split
-from compressor.distributed import from_main, processes
+from compressor.distributed import from_main, world_size
 from compressor.progress import QUIET, Progress
 
 CHUNK = 64
@@ -51,7 +51,7 @@ class Encoded:
         with progress.stage(label):
             first = self._encode(np.arange(min(self.chunk, len(split))))
         self.sample_bytes = sum(value.nbytes for value in first.values()) // max(1, min(self.chunk, len(split)))
-        needed = self.sample_bytes * len(split) * processes()
+        needed = self.sample_bytes * len(split) * world_size()
         fits = from_main(lambda: needed < MEMORY_SHARE * psutil.virtual_memory().available)
         self.in_memory = fits if in_memory is None else in_memory
         if self.in_memory:

@@ -27,8 +27,9 @@ def evaluate(
 
     Example: [bold]das eval runs/latest[/]
     """
+    from compressor.device import choose_device
     from compressor.evaluation.evaluate import evaluate as score
-    from compressor.job import choose_device, open_for_evaluation
+    from compressor.evaluation.open_data import open_for_evaluation
     from compressor.tasks import TASKS
     from das.terminal import console, print_json, progress
 

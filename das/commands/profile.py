@@ -67,8 +67,8 @@ def profile(
     import torch
 
     import das
+    from compressor.device import choose_device
     from compressor.errors import CheckFailed
-    from compressor.job import choose_device
     from compressor.run_folder import open_run
     from das.render.print_report import print_report
     from das.render.rich_tables import draw

@@ -30,7 +30,7 @@ def search(
     """
     from compressor.compression import search_only
     from compressor.errors import usage_error
-    from compressor.job import Settings
+    from compressor.settings import Settings
     from das.render.print_report import print_search
     from das.terminal import print_json, progress
 

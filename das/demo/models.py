@@ -17,12 +17,12 @@ from compressor.data.read import read_data
 from compressor.data.roles import make_splits
 from compressor.data.text import FILE_NAME
 from compressor.data.types import RawDataset
+from compressor.device import limit_threads
 from compressor.errors import Problem, UsageError, input_error
 from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims
 from compressor.families.text_encoder import BertDims, RobertaDims
 from compressor.families.vilt import ViltDims
-from compressor.job import spare_threads
 from compressor.models.steps import steps_of
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
@@ -301,7 +301,7 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
     classes = family.heads[demo.task].classes or len(found.labels)
     dims = demo.dims(Sizes(tokenizer.get_vocab_size(), length, classes, task.images))
     model = family.build(dims, demo.task)
-    spare_threads(model)  # the same result everywhere
+    limit_threads(model)  # the same result everywhere
     splits = make_splits(found, data, task, family.transforms(dims, tokenizer), dims.classes)
     finetune(
         model,

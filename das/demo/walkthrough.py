@@ -12,8 +12,8 @@ from compressor.compression import compress
 from compressor.data.images import decode_image
 from compressor.data.read import read_data
 from compressor.errors import EnvironmentProblem
-from compressor.job import Settings
 from compressor.run_folder import Run, cannot_write
+from compressor.settings import Settings
 from das.demo.models import Demo, check_skip, prepare_demo
 from das.render.print_report import print_report
 from das.terminal import console, err_console, progress

@@ -18,8 +18,8 @@ from compressor.data.splits import Split
 from compressor.data.types import ImageRef
 from compressor.errors import InputError
 from compressor.evaluation.evaluate import EveryAnswer
+from compressor.evaluation.open_data import open_data
 from compressor.evaluation.reference import same_data
-from compressor.job import open_data
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task

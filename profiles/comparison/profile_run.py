@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from compressor.device import choose_device
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.files import bytes_of
-from compressor.job import choose_device
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run, cannot_write, write_json

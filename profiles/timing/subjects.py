@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from compressor.device import choose_device
 from compressor.errors import EnvironmentProblem, Problem, environment_problem
-from compressor.job import choose_device
 from compressor.models.steps import StepModel
 from compressor.run_folder import Run
 from exporters.graph.inputs import trimmed

@@ -12,10 +12,11 @@ from compressor.compression import compress
 from compressor.data.generated.questions import write_scenes
 from compressor.errors import CheckFailed, Interrupted
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import Settings, prepare
+from compressor.job import prepare
 from compressor.progress import Progress
 from compressor.run_folder import open_run
 from compressor.search.result import SearchRecord
+from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scaled_learning_rate
 from das.demo.models import DEMOS, prepare_demo

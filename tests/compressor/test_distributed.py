@@ -12,8 +12,8 @@ import torch
 
 from compressor import distributed as parallel
 from compressor.compression import compress
-from compressor.job import Settings
 from compressor.run_folder import open_run
+from compressor.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ASKED = {"checkpoint": "meter.ckpt", "task": "vqa", "skip": 2, "search_epochs": 0.5, "recover_epochs": 0.5}

@@ -14,8 +14,8 @@ import torch
 from compressor import resume
 from compressor.compression import compress
 from compressor.errors import InputError, Interrupted, Terminated
-from compressor.job import Settings
 from compressor.progress import Progress
+from compressor.settings import Settings
 from das.main import _terminate
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

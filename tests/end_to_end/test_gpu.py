@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compressor.compression import compress
-from compressor.job import Settings
+from compressor.settings import Settings
 from tests.support.command_line import das
 
 pytestmark = [

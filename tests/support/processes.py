@@ -3,10 +3,10 @@
 import sys
 
 from compressor.compression import compress
-from compressor.distributed import gathered, number
+from compressor.distributed import all_gather, rank
 from compressor.errors import Interrupted
-from compressor.job import Settings
 from compressor.progress import QUIET
+from compressor.settings import Settings
 from tests.compressor.test_resume import SIGNALS, SignalAt
 
 
@@ -14,11 +14,11 @@ def main(options):
     asked = Settings.model_validate_json(options)
     whole = compress(asked.model_copy(update={"out": "runs/whole"}))
     for stage, resume in (("Searching", False), ("Recovering", True)):
-        progress = SignalAt(SIGNALS[1], 4, stage) if number() == 1 else QUIET  # one is told; all must stop
+        progress = SignalAt(SIGNALS[1], 4, stage) if rank() == 1 else QUIET  # one is told; all must stop
         try:
             compress(asked, resume=resume, progress=progress)
         except Interrupted as stopped:
-            hints = gathered([stopped.hint.partition(";")[0]])
+            hints = all_gather([stopped.hint.partition(";")[0]])
             assert len(hints) == 2 and len(set(hints)) == 1, hints
         else:
             raise AssertionError("not stopped")

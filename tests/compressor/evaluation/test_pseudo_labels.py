@@ -18,9 +18,10 @@ from compressor.data.layouts.unlabelled import INPUTS, read_inputs
 from compressor.data.read import read_data
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import Settings, prepare
+from compressor.job import prepare
 from compressor.progress import Progress
 from compressor.search.reuse import settings_of
+from compressor.settings import Settings
 from compressor.tasks import TASKS
 from tests.compressor.data.layouts.test_layouts import png, put
 from tests.support.command_line import GOLDEN, das

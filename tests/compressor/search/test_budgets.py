@@ -13,7 +13,7 @@ import das as api
 from compressor.compression import compress
 from compressor.errors import CheckFailed, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import Settings, prepare
+from compressor.job import prepare
 from compressor.progress import Progress
 from compressor.run_folder import open_run
 from compressor.search.budgets import (
@@ -29,6 +29,7 @@ from compressor.search.budgets import (
     smallest_that_holds,
 )
 from compressor.search.result import Point, SearchRecord
+from compressor.settings import Settings
 from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
 from profiles.macs.traced import count

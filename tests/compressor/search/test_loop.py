@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
-from compressor.job import Settings, prepare
+from compressor.job import prepare
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
@@ -22,6 +22,7 @@ from compressor.search.loop import Search, Spent, Training, with_teacher
 from compressor.search.select_layers import calibration
 from compressor.search.strategies.das_bandit import Bandit, das
 from compressor.search.strategies.strategy import Course, Outcome, Proposal, Question
+from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.optimiser import Optimiser, batch_of_step

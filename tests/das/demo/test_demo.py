@@ -13,7 +13,8 @@ import das as api
 from compressor.data.generated import GENERATED
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import Settings, prepare
+from compressor.job import prepare
+from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das.demo import models as demo
 from das.demo.models import DEMOS, SHIPPED

@@ -11,8 +11,8 @@ import torch
 
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import compared, evaluate
+from compressor.evaluation.open_data import open_data
 from compressor.evaluation.reference import Reference, open_reference
-from compressor.job import open_data
 from compressor.progress import QUIET
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS

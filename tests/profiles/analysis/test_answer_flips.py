@@ -15,7 +15,7 @@ from PIL import Image
 from compressor.checkpoints.build import load_checkpoint
 from compressor.data.types import ImageRef
 from compressor.evaluation.evaluate import EveryAnswer, evaluate
-from compressor.job import open_data
+from compressor.evaluation.open_data import open_data
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import ANSWERS, Run, open_run
 from compressor.tasks import TASKS

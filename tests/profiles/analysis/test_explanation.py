@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from compressor.compression import compress
-from compressor.job import Settings
 from compressor.progress import Progress
 from compressor.run_folder import open_run
+from compressor.settings import Settings
 from profiles.analysis.effects import comparable, contrast, interactions
 from profiles.analysis.explanation import enumerate_all, explain
 from profiles.reports.build import candidates_of
