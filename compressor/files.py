@@ -2,19 +2,127 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
+from safetensors import SafetensorError
 
-from compressor.checkpoints.read import sha256
-from compressor.errors import environment_problem
+from compressor.errors import DasError, environment_problem
 
 PARTIAL = ".partial-"  # and the number of the process that writes there
+WRITE_ERRORS = (OSError, SafetensorError)
+
+
+@contextmanager
+def atomic_file(path: Path, fix: str = "") -> Iterator[Path]:
+    """Yield the path of a temporary file beside ``path``, which takes its place when the block ends.
+
+    After an exception the temporary file is gone and ``path`` is as it was.
+
+    Args:
+        path: the file; an earlier one is replaced.
+        fix: advice to the user where the file cannot be written.
+
+    Raises:
+        EnvironmentProblem: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # on the disk before it takes the old file's place
+        temporary.replace(path)
+    except WRITE_ERRORS as error:
+        _remove(temporary)
+        raise cannot_write(path.parent, error, fix or f"free some space, or make {path.parent} writable") from None
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path, fix: str = "") -> Iterator[Path]:
+    """Yield a new temporary folder beside ``path``, which is renamed to it when the block ends.
+
+    After an exception nothing is left behind.
+
+    Args:
+        path: the folder; its parents are made, and it must not exist.
+        fix: advice to the user where the folder cannot be written.
+
+    Raises:
+        EnvironmentProblem: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    _remove(temporary)  # of a process that was killed while writing
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(path)
+    except WRITE_ERRORS as error:
+        _remove(temporary)
+        raise cannot_write(path, error, fix or f"free some space, or make {path.parent} writable") from None
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document, whole or not at all.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+    write_text(path, json.dumps(value, indent=2))
+
+
+def link_to(link: Path, folder: Path) -> None:
+    """Make ``link`` a relative link to ``folder``, replacing an earlier link in one step."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()))
+    temporary.replace(link)
+
+
+def cannot_write(
+    folder: Path, error: Exception, fix: str = "free some space, or choose another folder with --out"
+) -> DasError:
+    """Return the error for a folder that does not take what is written to it."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return environment_problem(f"cannot write {folder} ({reason})", "a writable folder with enough free space", fix)
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file or folder, where there is one and it can be removed."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def sha256(path: Path) -> str:
+    """Return the hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -38,11 +146,7 @@ def staged(path: Path) -> Iterator[Path]:
             for new in sorted(Path(folder).iterdir(), key=_order):
                 new.replace(path.parent / new.name)
     except OSError as error:
-        raise environment_problem(
-            f"cannot write {path} ({error.strerror or error})",
-            "a folder that can be written, with enough free space",
-            f"free some space, or make {path.parent} writable",
-        ) from error
+        raise cannot_write(path, error, f"free some space, or make {path.parent} writable") from error
 
 
 def _remove_abandoned(folder: Path) -> None:

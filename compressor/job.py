@@ -19,7 +19,7 @@ from compressor.checkpoints.build import (
     load_checkpoint,
     recognise,
 )
-from compressor.checkpoints.read import sha256
+from compressor.checkpoints.read import checkpoint_sha256
 from compressor.data.labels import align_labels
 from compressor.data.layouts.unlabelled import read_inputs
 from compressor.data.read import find_data, read_data
@@ -152,7 +152,7 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
         path=str(checkpoint.checkpoint.path.resolve()),
-        sha256=sha256(checkpoint.checkpoint.path),
+        sha256=checkpoint_sha256(checkpoint.checkpoint.path),
         image_size=getattr(loaded.model.dims, "image_size", None),
         transfer_classes=transfer.classes if transfer else None,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import threading
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from compressor.distributed import all_gather, from_main
 from compressor.errors import Interrupted, input_error
-from compressor.run_folder import cannot_write, partial_of
+from compressor.files import atomic_file, cannot_write
+from compressor.run_folder import partial_of
 
 STATE = "state.pt"
 SAVE_EVERY_SECONDS = 30.0
@@ -97,17 +97,15 @@ class Resumable:
         """Write the state, whole or not at all."""
         if self.folder is None:
             return
-        temporary = self.folder / (STATE + ".tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                torch.save(self.state, file)
-                file.flush()
-                os.fsync(file.fileno())  # on the disk before it takes the old state's place
-            temporary.replace(self.folder / STATE)
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
+        except OSError as error:
             raise cannot_write(self.folder, error) from None
+        with atomic_file(self.folder / STATE) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(self.state, file)
+            except RuntimeError as error:  # PyTorch's word for a full disk
+                raise OSError(str(error)) from None
 
     def remove(self) -> None:
         """Forget the state: the run is complete."""

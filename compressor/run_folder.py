@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from compressor.checkpoints.build import Transfer, load_checkpoint
-from compressor.checkpoints.read import sha256
+from compressor.checkpoints.read import checkpoint_sha256
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
 from compressor.data.types import Transforms
-from compressor.errors import DasError, environment_problem, input_error
+from compressor.errors import DasError, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.families import FAMILIES
+from compressor.files import atomic_file, atomic_folder, cannot_write, link_to, write_json
 from compressor.models.plan import Plan
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
@@ -143,7 +143,7 @@ class Run:
                 "the checkpoint that was compressed, to compare with",
                 "put it back, or compress it again from its new place",
             )
-        if sha256(path) != source.sha256:
+        if checkpoint_sha256(path) != source.sha256:
             raise input_error(
                 f"{path} has changed since it was compressed", f"sha256 {source.sha256[:16]}...", "compress it again"
             )
@@ -186,13 +186,8 @@ class Run:
         Raises:
             EnvironmentProblem: the folder cannot be written.
         """
-        temporary = self.path / f".{ANSWERS}.tmp"
-        try:
+        with atomic_file(self.path / ANSWERS) as temporary:
             save_file({**(self.answers() or {}), **every_tensor(answers)}, temporary)
-            temporary.replace(self.path / ANSWERS)
-        except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
-            raise cannot_write(self.path, error, f"free some space, or make {self.path} writable") from None
 
     def labels(self) -> tuple[str, ...]:
         """Name of each class."""
@@ -296,10 +291,7 @@ def save_run(
     Raises:
         EnvironmentProblem: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed while saving
-    try:
-        temporary.mkdir(parents=True)
+    with atomic_folder(folder, "free some space, then the same command with --resume") as temporary:
         save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
         save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
         if answers:
@@ -313,13 +305,6 @@ def save_run(
             (temporary / SEARCH).write_text(record.model_dump_json(indent=2))
         (temporary / SEARCH_LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
         (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-        temporary.rename(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise cannot_write(folder, error, "free some space, then the same command with --resume") from None
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     point_latest_at(folder)
     return Run(folder.resolve(), manifest)
 
@@ -330,25 +315,7 @@ def point_latest_at(folder: Path) -> None:
     if link.exists() and not link.is_symlink():
         return
     ROOT.mkdir(exist_ok=True)
-    temporary = ROOT / f".{LATEST}.{os.getpid()}"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(folder.resolve(), ROOT.resolve()))
-    temporary.replace(link)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2))
-    temporary.replace(path)
-
-
-def cannot_write(
-    folder: Path, error: Exception, fix: str = "free some space, or choose another folder with --out"
-) -> DasError:
-    """The error for a folder that does not take what is written to it."""
-    reason = getattr(error, "strerror", None) or str(error)
-    return environment_problem(f"cannot write {folder} ({reason})", "a writable folder with enough free space", fix)
+    link_to(link, folder)
 
 
 def new_folder(out: str | None, stem: str) -> Path:

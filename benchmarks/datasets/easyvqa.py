@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.results import LogProgress, write_section
+from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read import read_data
@@ -31,7 +32,7 @@ from compressor.families.meter import METER, MeterDims, build
 from compressor.models.plan import summarise
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
-from compressor.training.finetune import finetune, save_public_checkpoint
+from compressor.training.finetune import finetune
 from profiles.gates.budget_check import tries_table
 from profiles.reports.compression import CompressionReport
 from profiles.reports.markdown import markdown_table

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from benchmarks.results import LogProgress
 from compressor.checkpoints.build import load_backbone
+from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.read import read_data
 from compressor.data.roles import make_splits
 from compressor.data.splits import TaskData
@@ -46,7 +47,7 @@ from compressor.search.select_layers import select
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
-from compressor.training.finetune import finetune, save_public_checkpoint
+from compressor.training.finetune import finetune
 from compressor.training.optimiser import Optimiser, steps_per_epoch
 from compressor.training.recovery import encoder_of, recover, recovery_groups, updated_parameters
 from profiles.macs.traced import count

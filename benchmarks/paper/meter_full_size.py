@@ -22,11 +22,11 @@ from typing import Any
 import torch
 
 from benchmarks.results import write_section
+from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_scenes
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families.meter import MeterDims, build
-from compressor.training.finetune import save_public_checkpoint
 from profiles.comparison.full_vs_slim import Pair, ProfileReport
 from profiles.reports.markdown import markdown_table
 

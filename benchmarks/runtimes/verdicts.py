@@ -19,11 +19,11 @@ import torch
 import das
 from benchmarks.paper.meter_full_size import prepare_data
 from benchmarks.results import LogProgress, write_section
+from compressor.checkpoints.write import save_public_checkpoint
 from compressor.families.meter import MeterDims, build, example_inputs
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import Run, open_run
-from compressor.training.finetune import save_public_checkpoint
 from exporters.export import EXPORTS, export
 from profiles.macs.traced import count
 from profiles.reports.markdown import markdown_table

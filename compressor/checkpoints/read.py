@@ -18,6 +18,7 @@ from torch import Tensor
 
 from compressor.checkpoints.safe_pickle import RefusedCall, load_plain
 from compressor.errors import InputError, input_error
+from compressor.files import sha256
 
 CONFIG = "config.json"
 # The weights of a Hugging Face folder: one file, or an index of several; the first that is there is read.
@@ -64,14 +65,12 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
     return Checkpoint(path, state, _read_json(path / CONFIG))
 
 
-def sha256(path: str | Path) -> str:
-    """Hex digest of a file, or of a Hugging Face folder: its config.json and the weights that are read."""
-    path = Path(path)
-    if path.is_dir():
-        listing = "".join(f"{file.name} {sha256(file)}\n" for file in (path / CONFIG, *_weight_files(path)))
-        return hashlib.sha256(listing.encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def checkpoint_sha256(path: Path) -> str:
+    """Return the hex digest of a checkpoint: of a file, or of a folder's config.json and the weights that are read."""
+    if not path.is_dir():
+        return sha256(path)
+    listing = "".join(f"{file.name} {sha256(file)}\n" for file in (path / CONFIG, *_weight_files(path)))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _locate(source: str | Path) -> Path:

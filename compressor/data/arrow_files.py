@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from compressor.errors import input_error
+from compressor.files import atomic_file
 
 BATCH = 1000  # rows that are Python objects at a time
 
@@ -55,12 +56,18 @@ def table_rows(path: Path, table: pa.Table, columns: Sequence[str]) -> Iterator[
 
 
 def write_table(path: Path, columns: dict[str, list[object]]) -> None:
-    """Write columns as an arrow IPC file, whole or not at all."""
+    """Write columns as an arrow IPC file, whole or not at all.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
     table = pa.table(columns)
-    temporary = path.with_suffix(".tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with (
+        atomic_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
-    temporary.replace(path)
 
 
 def fingerprint(path: Path) -> str:

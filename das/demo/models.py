@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.generated import GENERATED
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read import read_data
@@ -26,7 +27,7 @@ from compressor.families.vilt import ViltDims
 from compressor.models.steps import steps_of
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
-from compressor.training.finetune import finetune, save_public_checkpoint
+from compressor.training.finetune import finetune
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MARKER = ".das-demo"

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from compressor.checkpoints.read import sha256
-from compressor.files import parts_of
+from compressor.files import parts_of, sha256
 from compressor.models.steps import StepModel
 from exporters.checks.parity import Parity
 from exporters.graph.onnx import load_graph

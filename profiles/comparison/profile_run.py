@@ -14,10 +14,10 @@ import torch
 from compressor.device import choose_device
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from compressor.families import FAMILIES
-from compressor.files import bytes_of
+from compressor.files import bytes_of, write_json
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import Run, cannot_write, write_json
+from compressor.run_folder import Run
 from exporters.checks.parity import RECORD
 from exporters.export import EXPORTS
 from exporters.graph.onnx import weight_bytes
@@ -209,10 +209,7 @@ def save(run: Run, report: ProfileReport) -> Path:
     Raises:
         EnvironmentProblem: the folder cannot be written.
     """
-    try:
-        write_json(run.path / PROFILE, report.model_dump(mode="json"))
-    except OSError as error:
-        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
+    write_json(run.path / PROFILE, report.model_dump(mode="json"))
     return run.path / PROFILE
 
 

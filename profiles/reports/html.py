@@ -8,7 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from compressor.run_folder import Run, cannot_write
+from compressor.files import write_text
+from compressor.run_folder import Run
 from profiles.analysis.answer_flips import flips_sentence
 from profiles.analysis.pareto import ParetoReport, pareto
 from profiles.gates.budget_check import budget_sentence, tries_table
@@ -99,12 +100,7 @@ def save_html(run: Run, report: CompressionReport) -> None:
         InputError: a file of the search is damaged.
         EnvironmentProblem: the folder cannot be written.
     """
-    text, temporary = run_html(run, report), run.path / f".{PAGE}.tmp"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(run.path / PAGE)
-    except OSError as error:
-        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
+    write_text(run.path / PAGE, run_html(run, report))
 
 
 @cache

@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from compressor.run_folder import cannot_write
+from compressor.files import cannot_write
 from profiles.analysis.effects import Contrast
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import RuntimeProfile

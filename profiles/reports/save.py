@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compressor.run_folder import Run, cannot_write, write_json
+from compressor.files import write_json, write_text
+from compressor.run_folder import Run
 from profiles.reports.build import build_report
 from profiles.reports.compression import MARKDOWN, REPORT, CompressionReport
 from profiles.reports.html import save_html
@@ -17,12 +18,7 @@ def save_report(run: Run) -> CompressionReport:
         EnvironmentProblem: the folder cannot be written.
     """
     report = build_report(run)
-    try:
-        write_json(run.path / REPORT, report.model_dump(mode="json"))
-        temporary = run.path / f".{MARKDOWN}.tmp"
-        temporary.write_text(report_markdown(report))
-        temporary.replace(run.path / MARKDOWN)
-    except OSError as error:
-        raise cannot_write(run.path, error, f"free some space, or make {run.path} writable") from None
+    write_json(run.path / REPORT, report.model_dump(mode="json"))
+    write_text(run.path / MARKDOWN, report_markdown(report))
     save_html(run, report)
     return report

@@ -9,8 +9,8 @@ import torch
 from onnx import numpy_helper
 
 import exporters.verify
-from compressor.checkpoints.read import sha256
 from compressor.data.generated.questions import write_vqa
+from compressor.files import sha256
 from exporters.checks.parity import Parity
 from exporters.graph.vision_split import REST, VISION
 from exporters.runtimes.tensorrt_engine import Passport

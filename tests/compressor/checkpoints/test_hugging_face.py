@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
-from compressor.checkpoints.read import read_checkpoint, sha256
+from compressor.checkpoints.read import checkpoint_sha256, read_checkpoint
 from compressor.errors import InputError
 
 CONFIG = BertConfig(
@@ -124,25 +124,25 @@ def test_a_safetensors_file_with_its_configuration(folder, library, tmp_path):
 
 
 def test_the_digest_of_a_folder_is_of_what_is_read(folder):
-    before = sha256(folder)
+    before = checkpoint_sha256(folder)
     (folder / "README.md").write_text("anything")
-    assert sha256(folder) == before
+    assert checkpoint_sha256(folder) == before
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config + "\n")
-    assert sha256(folder) != before
+    assert checkpoint_sha256(folder) != before
     (folder / "config.json").write_text(config)
-    assert sha256(folder) == before
+    assert checkpoint_sha256(folder) == before
     state = load_file(folder / "model.safetensors")
     state["classifier.bias"] += 1
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    assert sha256(folder) != before
+    assert checkpoint_sha256(folder) != before
 
 
 def test_the_digest_covers_every_shard(sharded):
-    before = sha256(sharded)
+    before = checkpoint_sha256(sharded)
     last = sorted(sharded.glob("model-*.safetensors"))[-1]
     save_file({key: value + 1 for key, value in load_file(last).items()}, last, metadata={"format": "pt"})
-    assert sha256(sharded) != before
+    assert checkpoint_sha256(sharded) != before
 
 
 def test_a_folder_without_weights(folder):

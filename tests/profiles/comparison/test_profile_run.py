@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 import profiles.comparison.profile_run
 from compressor.checkpoints.build import load_checkpoint
-from compressor.checkpoints.read import sha256
+from compressor.checkpoints.read import checkpoint_sha256
+from compressor.checkpoints.write import save_public_checkpoint
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
 from compressor.families.meter import build
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Manifest, Results, Source, open_run, save_run
-from compressor.training.finetune import save_public_checkpoint
 from exporters.checks.parity import Comparison, record, record_of
 from exporters.export import export
 from exporters.graph.onnx import weight_bytes
@@ -67,7 +67,7 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
         plan=plan,
         strategy=strategy,
         candidates=candidates,
-        source=Source(path=str(checkpoint), sha256=sha256(checkpoint), image_size=dims.image_size),
+        source=Source(path=str(checkpoint), sha256=checkpoint_sha256(checkpoint), image_size=dims.image_size),
         data=(),
         data_root="",
         settings={"seed": 0},

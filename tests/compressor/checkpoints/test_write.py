@@ -4,9 +4,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from compressor.checkpoints.build import load_checkpoint, recognise
+from compressor.checkpoints.write import save_public_checkpoint
 from compressor.families import FAMILIES
 from compressor.families.text_encoder import BertDims
-from compressor.training.finetune import save_public_checkpoint
 
 TASK = "text-classification"
 SIZES = {

@@ -1,0 +1,38 @@
+"""Files and folders appear whole, or not at all."""
+
+import pytest
+
+from compressor.errors import EnvironmentProblem
+from compressor.files import atomic_file, atomic_folder, write_json
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_the_place_of_an_older_one_when_it_is_complete(tmp_path):
+    path = tmp_path / "report.json"
+    write_json(path, {"a": 1})
+    with atomic_file(path) as temporary:
+        temporary.write_text("{}")
+        assert path.read_text() == '{\n  "a": 1\n}'
+    assert (path.read_text(), names(tmp_path)) == ("{}", ["report.json"])
+
+
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError(28, "No space left"), EnvironmentProblem), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_nothing_is_left_of_what_was_not_completed(tmp_path, write, error, raised):
+    with pytest.raises(raised), write(tmp_path / "run") as temporary:
+        (temporary / "half" if temporary.is_dir() else temporary).write_text("half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_folder_is_not_overwritten(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    with pytest.raises(EnvironmentProblem), atomic_folder(tmp_path / "run") as temporary:
+        (temporary / "manifest.json").write_text("other")
+    assert (tmp_path / "run" / "manifest.json").read_text() == "{}"
