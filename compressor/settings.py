@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
-from compressor.errors import Problem, UsageError, environment_problem
-from compressor.search.budgets import DROP, KINDS, QUANTILES, RUNTIMES, Budget, parse_budget
+from compressor.errors import Problem, UsageError
+from compressor.search.budgets import DROP, KINDS, QUANTILES, Budget, parse_budget
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.tasks import TASKS
 from compressor.values import Value
 
-UNTIMED = "trt"  # a runtime of exports that no layer can be timed on
 RECOVERIES = ("train", "closed-form", "none")
 
 
@@ -26,7 +25,7 @@ class Settings(Value):
         task: name of the task; None takes the checkpoint's only head.
         skip: how many layers to skip (k); None when ``layers`` names them or there is a budget.
         max_macs, max_params, max_latency, max_drop: a budget as the user typed it (:func:`parse_budget`).
-        at, runtime: quantile and runtime of ``max_latency``.
+        at, runtime: quantile of ``max_latency``, and the name of a runtime, which the caller checks.
         from_run: folder of an earlier run whose search is used again (:func:`compressor.search.reuse.settings_of`).
         data: folder of the task's data; None looks around.
         calibration: folder of inputs, with or without answers, in place of ``data``: the full model's are taken.
@@ -150,12 +149,6 @@ def check_options(settings: Settings) -> None:
             problems.append(Problem(f"{name} {epochs:g}", "a positive number of passes over the data", f"{name} 3"))
     if problems:
         raise UsageError(*problems)
-    if settings.runtime == UNTIMED:
-        raise environment_problem(
-            "--runtime trt: das does not time single layers in TensorRT, which a latency budget is made of",
-            f"a runtime that layers can be timed on: {', '.join(RUNTIMES)}",
-            "--runtime onnx, or another budget: --max-macs 0.7x",
-        )
 
 
 def _goal_problems(settings: Settings) -> list[Problem]:
@@ -183,11 +176,11 @@ def _goal_problems(settings: Settings) -> list[Problem]:
         problems.append(Problem(found, "a number of layers", "--skip 8"))
     if settings.adapt and DROP in limits:
         problems.append(Problem("--max-drop with --adapt", "a full model with a trained head", "--skip 8"))
-    for name, value, known in (("--at", settings.at, QUANTILES), ("--runtime", settings.runtime, (*RUNTIMES, UNTIMED))):
+    for name, value in (("--at", settings.at), ("--runtime", settings.runtime)):
         if value is not None and "latency" not in limits:
             problems.append(Problem(f"{name} without --max-latency", "a latency budget", f"drop {name}"))
-        elif value is not None and value not in known:
-            problems.append(Problem(f"{name} {value}", f"one of {', '.join(known)}", f"{name} {known[0]}"))
+    if "latency" in limits and settings.at not in (None, *QUANTILES):
+        problems.append(Problem(f"--at {settings.at}", f"one of {', '.join(QUANTILES)}", f"--at {QUANTILES[0]}"))
     return problems
 
 

@@ -78,13 +78,13 @@ def compress(
     from compressor.compression import compress as run_compression
     from compressor.distributed import is_main
     from compressor.search.reuse import settings_of
-    from profiles.gates.budget_check import check_budget, measure_budget
+    from profiles.gates.budget_check import check_budget, measure_budget, with_runtime
     from profiles.reports.save import save_report
     from profiles.timing.layers_isolated import layer_prices
 
     named: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "skip": skip}
     settings = settings_of(**{name: value for name, value in named.items() if value is not None}, **options)
-    run = run_compression(settings, price=layer_prices)
+    run = run_compression(with_runtime(settings), price=layer_prices)
     if is_main():
         measure_budget(run)
         check_budget(save_report(run).budget, run)
@@ -98,7 +98,7 @@ def export(run: Run | str | Path | None, *formats: str, **options: Any) -> Expor
 
     Args:
         run: a run, its folder, or None for runs/latest.
-        formats: "onnx", "trt" or both.
+        formats: names or aliases of the runtimes to export for: "onnx" (ONNX Runtime), "trt" (TensorRT).
         options: those of :func:`exporters.export.export`; ``data`` is a folder to take the samples of the certificates
             from, other than the run's own.
 

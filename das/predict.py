@@ -17,12 +17,12 @@ from compressor.errors import Problem, UsageError, input_error
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
+from exporters.runtimes import find_runtime
+from exporters.runtimes.runtime import Source
 
 if TYPE_CHECKING:
     from exporters.graph.inputs import Fixed
-    from exporters.runtimes.runners import Runner
-
-RUNTIMES = ("torch", "onnx", "trt")
+    from exporters.runtimes.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def answers(
         run: whose slim model answers.
         images: as many as the task has.
         texts: questions, statements or captions on these images; without images one sentence, or a pair of two.
-        runtime: one of ``RUNTIMES``. ONNX Runtime runs the split export in fp32 where the run has one.
+        runtime: name or alias of a runtime. ONNX Runtime runs the split export in fp32 where the run has one.
         top: how many.
         precision: of the exported model.
 
@@ -87,13 +87,15 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
     from exporters.graph.precision import PRECISIONS
 
     problems = []
-    if runtime not in RUNTIMES:
-        problems.append(Problem(f"--runtime {runtime}", f"one of: {', '.join(RUNTIMES)}", "--runtime torch"))
+    try:
+        executes_files = bool(find_runtime(runtime).suffix)
+    except UsageError as error:
+        executes_files, problems = True, list(error.problems)
     if precision not in PRECISIONS:
         problems.append(Problem(f"--precision {precision}", f"one of: {', '.join(PRECISIONS)}", "--precision fp32"))
-    elif runtime == "torch" and precision != "fp32":
+    elif not executes_files and precision != "fp32":
         found = f"--precision {precision} of the run's own weights, which are fp32"
-        problems.append(Problem(found, "an exported model for other precisions", "--runtime onnx"))
+        problems.append(Problem(found, "an exported model for other precisions", "--runtime onnxruntime"))
     if top < 1:
         problems.append(Problem(f"--top {top}", "at least 1 answer", "--top 3"))
     if len(images) != task.images:
@@ -113,7 +115,7 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
 
 
 def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:
-    """What executes a run's slim model in ``runtime``, one of ``RUNTIMES``, not open yet; and the sizes it is fixed to.
+    """What executes a run's slim model in ``runtime``, not open yet; and the sizes it is fixed to.
 
     An export that takes any size comes first; of those of one text length the shortest that holds every text of
     ``inputs``, (N, ...) by name. Of fixed batches only those of one sample are taken.
@@ -126,13 +128,14 @@ def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tenso
     from exporters.graph.inputs import VARYING
     from exporters.graph.precision import PRECISIONS
     from exporters.graph.vision_split import has_split, split_runner
-    from exporters.runtimes.runners import OnnxRunner, TensorRTRunner, TorchRunner
+    from exporters.runtimes.sessions import OnnxRunner
     from exporters.runtimes.tensorrt_engine import find_target
+    from exporters.runtimes.tensorrt_runner import TensorRTRunner
 
-    folder = run.path / EXPORTS
-    if runtime == "torch":
-        return TorchRunner(run.load_slim(), "cpu"), VARYING
-    if runtime == "trt":
+    folder, chosen = run.path / EXPORTS, find_runtime(runtime)
+    if not chosen.suffix:
+        return chosen.open(Source(run.load_slim), "cpu"), VARYING
+    if chosen.format == "trt":
         engine = partial(plan_name, PRECISIONS[precision], find_target())
         plan, fixed = _exported(folder, engine, inputs, f"--trt --precision {precision}")
         return TensorRTRunner(plan), fixed

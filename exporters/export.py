@@ -28,11 +28,13 @@ from exporters.graph.onnx import check_opset, export_onnx, opset_of
 from exporters.graph.precision import PRECISIONS, Precision
 from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
 from exporters.graph.vision_split import check_splittable, export_split
-from exporters.runtimes.runners import OnnxRunner, Runner, TensorRTRunner, import_onnxruntime
+from exporters.runtimes import RUNTIMES, find_runtimes
+from exporters.runtimes.runner import Runner
+from exporters.runtimes.sessions import OnnxRunner, import_onnxruntime
 from exporters.runtimes.tensorrt_audit import Audit
 from exporters.runtimes.tensorrt_engine import Shapes, Target, build_engine, find_target, passport_of
+from exporters.runtimes.tensorrt_runner import TensorRTRunner
 
-FORMATS = ("onnx", "trt")
 EXPORTS = "exports"  # a run's folder for them
 QDQ = ".qdq"  # in the name of the int8 graph that TensorRT reads
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -126,8 +128,8 @@ def export(
         samples: real inputs, (N, ...) by name; the text at the length it is padded to.
         folder: gets ``model.onnx``, ``model.<precision>.onnx``, ``model.<precision>.<target>.plan``, and
             ``<file>.parity.json`` beside each.
-        formats: of "onnx" and "trt". A TensorRT engine is built from an ONNX file, made on the way where ``folder``
-            has none that answers as the model does.
+        formats: names or aliases of runtimes that execute files, "onnx", "trt". A TensorRT engine is built from an
+            ONNX file, made on the way where ``folder`` has none that answers as the model does.
         reference: many real samples with the models' own answers; None compares on ``samples`` alone.
         precision: a key of ``PRECISIONS``.
         opset: of the ONNX file; None leaves the choice to the exporter.
@@ -145,6 +147,7 @@ def export(
         EnvironmentProblem: a runtime is missing or refuses the model, or the folder cannot be written.
     """
     check_request(formats, precision=precision, opset=opset, attention=attention, batch=batch, fixed=fixed, split=split)
+    formats = [runtime.format for runtime in find_runtimes(formats, "--to", executes_files=True)]
     if split:
         check_splittable(model.family, model.rounds)
     import_onnxruntime()  # every way leads through it: better to know before the minutes of tracing
@@ -194,12 +197,17 @@ def check_request(
         expected = f"one of: {', '.join(known)}"
         return [Problem(f"{what} {name!r}", expected, fix) for name in names if name not in known]
 
-    problems = unknown("format", formats, FORMATS, "--onnx or --trt")
+    problems, for_tensorrt = list[Problem](), False
+    try:
+        for_tensorrt = "trt" in [runtime.format for runtime in find_runtimes(formats, "--to", executes_files=True)]
+    except UsageError as error:
+        problems += error.problems
     if not formats:
-        problems.append(Problem("no format", f"at least one of: {', '.join(FORMATS)}", "--onnx or --trt"))
+        names = [runtime.name for runtime in RUNTIMES if runtime.suffix]
+        problems.append(Problem("no runtime to export for", f"at least one of: {', '.join(names)}", f"--to {names[0]}"))
     problems += unknown("precision", [precision], PRECISIONS, "--precision fp32")
     problems += unknown("attention", [attention], FORMS, "leave --attention out")
-    if attention in FORMS and "trt" in formats and not FORMS[attention].standard:
+    if attention in FORMS and for_tensorrt and not FORMS[attention].standard:
         found = f"attention {attention!r} for TensorRT, which knows no operators of ONNX Runtime"
         problems.append(Problem(found, "standard operators", "--attention composed"))
     if not 1 <= batch[0] <= batch[1] <= batch[2]:
@@ -208,7 +216,7 @@ def check_request(
     for option, size in (("--batch", fixed.batch), ("--text-length", fixed.text_length)):
         if size is not None and size < 1:
             problems.append(Problem(f"{option} {size}", "at least 1", f"{option} 1"))
-    if split and (precision != "fp32" or fixed != VARYING or opset is not None or "trt" in formats):
+    if split and (precision != "fp32" or fixed != VARYING or opset is not None or for_tensorrt):
         found = "--split with --trt, a precision, a fixed size or an opset"
         expected = "--split alone: ONNX in fp32, any batch and text length, the exporter's opset"
         problems.append(Problem(found, expected, "two commands, one of them with --split"))

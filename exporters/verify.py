@@ -25,9 +25,11 @@ from exporters.graph.inputs import Fixed, with_text_length
 from exporters.graph.onnx import load_graph
 from exporters.graph.precision import PRECISIONS, Precision
 from exporters.graph.vision_split import REST, locate_in_parts, split_runner
-from exporters.runtimes.runners import PROVIDERS, OnnxRunner, Runner, TensorRTRunner, require_provider
+from exporters.runtimes.runner import Runner
+from exporters.runtimes.sessions import PROVIDERS, OnnxRunner, require_provider
 from exporters.runtimes.tensorrt_audit import Audit
 from exporters.runtimes.tensorrt_engine import audit_plan, passport_of, read_passport
+from exporters.runtimes.tensorrt_runner import TensorRTRunner
 
 
 class Verified(Value):

@@ -52,11 +52,12 @@ from compressor.search.strategies.das_bandit import REWARD_SAMPLES
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from exporters.export import export, file_name
 from exporters.graph.precision import PRECISIONS
+from exporters.runtimes import RUNTIMES
+from exporters.runtimes.runtime import Source
 from profiles.formatting import format_count
 from profiles.macs.traced import HEADER
 from profiles.reports.markdown import markdown_table
 from profiles.timing.latency import Latency, measure, speedup
-from profiles.timing.subjects import RUNTIMES, Subject
 
 LATENCY_SECONDS = 30
 COUNTED = (EVERYTHING, SKIP_ADAPTERS, PARALLEL_ADAPTERS)  # as papers count what is trained
@@ -78,9 +79,9 @@ def latencies(full: Job, adapted: Job, folder: Path, progress: Progress) -> dict
     for number, (name, model) in enumerate(models.items()):
         target = folder / str(number)
         export(model, full.data.evaluation.inputs(np.arange(BATCH_SIZE)), target, ["onnx"], progress=progress)
-        subjects[name] = Subject(partial(deepcopy, model), target / file_name(PRECISIONS["fp32"]))
+        subjects[name] = Source(partial(deepcopy, model), target / file_name(PRECISIONS["fp32"]))
     inputs, found = one_sentence(full.data), {}
-    for runtime in RUNTIMES.values():
+    for runtime in RUNTIMES:
         with ExitStack() as stack:
             runners = {name: stack.enter_context(runtime.open(one, "cpu", 1)) for name, one in subjects.items()}
             calls = {name: runner.bind(inputs) for name, runner in runners.items()}

@@ -32,11 +32,12 @@ from compressor.models.surgery import make_plan, remove_layers
 from exporters.graph.attention import FORMS
 from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
-from profiles.comparison.matching_exports import ONNX
+from exporters.runtimes import find_runtime
+from exporters.runtimes.runtime import Runtime, Source
 from profiles.macs.traced import count
 from profiles.reports.markdown import markdown_table
+from profiles.timing.inputs import batch_of
 from profiles.timing.latency import Clock, Latency, cuda_clock, measure, speedup, wall_clock
-from profiles.timing.subjects import RUNTIMES, Runtime, Subject, batch_of
 
 TINY = MeterDims(
     hidden=64,
@@ -68,17 +69,17 @@ class Way:
     precision: str
     form: str = "fused"
 
-    def subject(self, model: StepModel, path: Path) -> Subject:
+    def subject(self, model: StepModel, path: Path) -> Source:
         """``model`` in this precision, and its ONNX file in this form, made where it is needed and missing."""
         precision = PRECISIONS[self.precision]
         file = path.with_name(f"{path.name}.{self.form}{precision.suffix}.onnx")
-        if RUNTIMES[self.runtime].executes is ONNX and not file.exists():
+        if find_runtime(self.runtime).suffix and not file.exists():
             export_onnx(model, file, example_inputs(model.dims), form=FORMS[self.form], precision=precision)
-        return Subject(lambda: deepcopy(model).to(precision.dtype), file)
+        return Source(lambda: deepcopy(model).to(precision.dtype), file)
 
     def read(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Samples as they are read: by PyTorch in the precision of the weights, by an ONNX graph in float32."""
-        dtype = torch.float32 if RUNTIMES[self.runtime].executes is ONNX else PRECISIONS[self.precision].dtype
+        dtype = torch.float32 if find_runtime(self.runtime).suffix else PRECISIONS[self.precision].dtype
         return {name: x.to(dtype) if x.is_floating_point() else x for name, x in samples.items()}
 
 
@@ -94,11 +95,11 @@ WAYS = (
 
 
 def timed(
-    way: Way, subjects: Mapping[str, Subject], samples: Mapping[str, Tensor], device: str, seconds: float
+    way: Way, subjects: Mapping[str, Source], samples: Mapping[str, Tensor], device: str, seconds: float
 ) -> dict[str, Latency]:
     """Full and slim in turns on one batch; both are loaded for it and let go, and compiled for its size alone."""
     torch._dynamo.reset()
-    runtime = RUNTIMES[way.runtime]
+    runtime = find_runtime(way.runtime)
     with ExitStack() as stack:
         runners = {
             which: stack.enter_context(runtime.open(subject, device, torch.get_num_threads()))
@@ -123,7 +124,7 @@ def rows(
     """A row of the table for every way and batch, and why it could not be measured, or ''."""
     for way in WAYS:
         try:
-            RUNTIMES[way.runtime].check(device)
+            find_runtime(way.runtime).check(device)
             subjects = {which: way.subject(model, work / which) for which, model in models.items()}
             for batch in BATCHES:
                 samples = batch_of(example_inputs(models["full"].dims), batch)

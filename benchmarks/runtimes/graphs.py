@@ -30,7 +30,9 @@ from compressor.models.surgery import make_plan, remove_layers
 from exporters.graph.attention import FORMS
 from exporters.graph.onnx import export_onnx
 from exporters.graph.quantise import quantise_dynamic
-from exporters.runtimes.runners import OnnxRunner, Runner, TorchRunner
+from exporters.runtimes.runner import Runner
+from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.torch_runner import TorchRunner
 from profiles.macs.traced import count
 from profiles.reports.markdown import markdown_table
 from profiles.timing.latency import Latency, measure, speedup

@@ -21,25 +21,25 @@ import torch
 from benchmarks.results import LogProgress, write_section
 from benchmarks.runtimes import graphs
 from exporters.graph.onnx import export_onnx
+from exporters.runtimes.runtime import Source
 from profiles.formatting import Table
 from profiles.reports.layer_tables import gains_table, layer_table, sums_table
 from profiles.reports.markdown import markdown_table
 from profiles.timing.layers_in_situ import LayerTimes, layer_times, work_of
 from profiles.timing.roofline import Peaks, measure_peaks
-from profiles.timing.subjects import Subject
 
 RUNTIMES = ("torch", "onnxruntime")
 MODELS = {"full": graphs.Subject("full", 0, False), "slim": graphs.Subject("slim", 8, True)}
 
 
-def subjects_in(work: Path) -> dict[str, Subject]:
+def subjects_in(work: Path) -> dict[str, Source]:
     """Full and slim, exported to ``work``."""
     found = {}
     for which, each in MODELS.items():
         path = work / each.file
         if not path.exists():
             export_onnx(graphs.model_of(each.skip, each.trimmed), path, graphs.inputs())
-        found[which] = Subject(partial(graphs.model_of, each.skip, each.trimmed), path)
+        found[which] = Source(partial(graphs.model_of, each.skip, each.trimmed), path)
     return found
 
 

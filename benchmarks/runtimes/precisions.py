@@ -23,7 +23,9 @@ from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from exporters.export import EXPORTS, file_name
 from exporters.graph.precision import PRECISIONS
-from exporters.runtimes.runners import OnnxRunner, Runner, TorchRunner
+from exporters.runtimes.runner import Runner
+from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.torch_runner import TorchRunner
 from profiles.reports.markdown import markdown_table
 
 ASKED = ("fp32", "fp16", "int8")

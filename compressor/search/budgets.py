@@ -15,7 +15,7 @@ from compressor.values import Value
 SHARE = {"x": 1.0}  # 0.8x is four fifths of the full model's
 COUNTS = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0}
 MILLISECONDS = {"s": 1e3, "ms": 1.0}
-QUANTILES, RUNTIMES = ("p50", "p90", "p99"), ("onnx", "torch")  # the defaults are the first ones
+QUANTILES = ("p50", "p90", "p99")  # the default is the first one
 DROP = "drop"
 
 
@@ -81,7 +81,7 @@ class Budget(Value):
         limit: share of the full model's cost if ``relative``; else MACs, parameters, milliseconds, or points.
         relative: see ``limit``.
         at: quantile of a latency.
-        runtime: what a latency is measured on.
+        runtime: name of what a latency is measured on; None leaves it to whoever measures.
     """
 
     kind: str
@@ -155,7 +155,7 @@ def parse_budget(kind: str, limit: str | float, at: str | None = None, runtime: 
         kind: a key of :data:`KINDS`.
         limit: ``0.8x`` of the full model, an absolute ``40G``, ``200M`` or ``40ms``, or points of the metric.
         at: quantile; a latency's default is p50.
-        runtime: a latency's default is onnx.
+        runtime: what a latency is measured on; its name is the caller's to check.
 
     Raises:
         UsageError: no such limit.
@@ -177,7 +177,7 @@ def parse_budget(kind: str, limit: str | float, at: str | None = None, runtime: 
         limit=value,
         relative=relative,
         at=at or QUANTILES[0] if latency else None,
-        runtime=runtime or RUNTIMES[0] if latency else None,
+        runtime=runtime if latency else None,
     )
 
 

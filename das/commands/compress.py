@@ -75,12 +75,12 @@ def compress(
     from compressor.search.reuse import settings_of
     from das.render.print_report import print_dry_run, print_report
     from das.terminal import print_json, progress, shown
-    from profiles.gates.budget_check import check_budget, measure_budget
+    from profiles.gates.budget_check import check_budget, measure_budget, with_runtime
     from profiles.reports.save import save_report
     from profiles.timing.layers_isolated import layer_prices
 
     asked = {name: value for name, value in o.given(context).items() if name not in NO_SETTINGS}
-    settings = settings_of(**asked)
+    settings = with_runtime(settings_of(**asked))
     if dry_run:
         folder = destination(settings, resume)
         print_dry_run(prepare(settings), folder, json)

@@ -14,8 +14,12 @@ SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 def export(
     run: o.RunFolder = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="For ONNX Runtime. The default.")] = False,
-    trt: Annotated[bool, typer.Option("--trt", help="A TensorRT engine; the ONNX file is made on the way.")] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[,NAME]", help=f"Runtimes: {', '.join(o.FILE_NAMES)}. Default: {o.FILE_NAMES[0]}."),
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnxruntime.")] = False,
+    trt: Annotated[bool, typer.Option("--trt", help="The same as --to tensorrt; the ONNX file is made, too.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
     split: Annotated[bool, typer.Option("--split", help="The vision tower apart, for many questions on an image.")] = (
         False
@@ -52,7 +56,7 @@ def export(
     from exporters.graph.inputs import Fixed
     from profiles.comparison.recommend_export import compare_exports
 
-    formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt)) if wanted]
+    formats = o.formats(to, onnx, trt) or o.FILE_NAMES[:1]
     sizes = _batch(batch)
     report = das.export(
         run,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from exporters.runtimes import RUNTIMES
+
 BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Training", "Output"
+
+NAMES = tuple(runtime.name for runtime in RUNTIMES)
+FILE_NAMES = tuple(runtime.name for runtime in RUNTIMES if runtime.suffix)
 
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A fine-tuned checkpoint: .ckpt, Hugging Face folder or name.")
@@ -68,6 +74,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Details = Annotated[
     bool, typer.Option("--details", help="Every table of the report, not one screen.", rich_help_panel=OUTPUT)
 ]
+Onnx = Annotated[bool, typer.Option("--onnx", help="Short for onnxruntime.")]
+Trt = Annotated[bool, typer.Option("--trt", help="Short for tensorrt.")]
 RunFolder = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder. Default: runs/latest.")]
 
 
@@ -80,7 +88,7 @@ MaxParams = Annotated[str | None, _budget("Parameters at most: 0.75x, or 200M.")
 MaxLatency = Annotated[str | None, _budget("Latency of one sample at most: 0.7x, or 40ms.")]
 MaxDrop = Annotated[str | None, _budget("Fewest MACs that lose so many points on held-out data after recovery.")]
 At = Annotated[str | None, _budget("Quantile of --max-latency: p50 (the default), p90, p99.")]
-Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnx (the default), torch.")]
+Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnxruntime (the default), torch.")]
 
 
 def given(context: typer.Context) -> dict[str, Any]:
@@ -97,3 +105,8 @@ def names(text: str | None) -> tuple[str, ...]:
 def text(path: Path | None) -> str | None:
     """A path as settings hold it."""
     return None if path is None else str(path)
+
+
+def formats(names_: Sequence[str] | None, onnx: bool, trt: bool) -> list[str]:
+    """What ``--to`` or ``--runtime``, ``--onnx`` and ``--trt`` ask for together."""
+    return [*(names_ or ()), *(["onnxruntime"] if onnx else []), *(["tensorrt"] if trt else [])]

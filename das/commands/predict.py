@@ -21,7 +21,7 @@ def predict(
             help="The question, statement, caption or sentence; again for more on the same image, or a pair's second.",
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="torch, onnx or trt.")] = "torch",
+    runtime: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(o.NAMES)}.")] = "torch",
     precision: Annotated[str, typer.Option(help="Of the exported model: fp32, fp16, bf16 or int8.")] = "fp32",
     top: Annotated[int, typer.Option(help="How many answers to each question.")] = 3,
     json: o.Json = False,
@@ -37,11 +37,13 @@ def predict(
     from compressor.run_folder import open_run
     from das.predict import answers
     from das.terminal import console, print_json
+    from exporters.runtimes import find_runtime
 
-    found = answers(open_run(run), image or (), text or (), runtime, top, precision)
+    chosen = find_runtime(runtime).name
+    found = answers(open_run(run), image or (), text or (), chosen, top, precision)
     if json:
         entries = [{"texts": asked.texts, **entry} for asked in found for entry in asked.best]
-        used = {"runtime": runtime, "precision": precision}
+        used = {"runtime": chosen, "precision": precision}
         print_json({"schema_version": 1, **used, "texts": text, "answers": entries})
         return
     for asked in found:

@@ -17,7 +17,8 @@ def profile(
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            help="torch, onnxruntime, compile or tensorrt; may be repeated. Default: the first two, where they can run."
+            metavar="NAME[,NAME]",
+            help=f"{', '.join(o.NAMES)}; may be repeated. Default: the first two, where they can run.",
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples in one call.")] = 1,

@@ -13,8 +13,12 @@ from das.commands import options as o
 
 def verify(
     run: o.RunFolder = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Only what ONNX Runtime executes.")] = False,
-    trt: Annotated[bool, typer.Option("--trt", help="Only TensorRT engines.")] = False,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[,NAME]", help=f"Only what these execute: {', '.join(o.FILE_NAMES)}. Default: all."),
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="The same as --runtime onnxruntime.")] = False,
+    trt: Annotated[bool, typer.Option("--trt", help="The same as --runtime tensorrt.")] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda, for ONNX Runtime. Default: cuda where that works.")
     ] = None,
@@ -35,11 +39,13 @@ def verify(
     from das.render.print_verify import print_verified
     from das.terminal import print_json, progress
     from exporters.export import EXPORTS
+    from exporters.runtimes import find_runtimes
     from exporters.verify import require_verified, runtime_device
     from exporters.verify import verify as verify_exports
     from profiles.reports.save import save_report
 
-    formats = [name for name, wanted in (("onnx", onnx or not trt), ("trt", trt or not onnx)) if wanted]
+    runtimes = find_runtimes(o.formats(runtime, onnx, trt) or o.FILE_NAMES, executes_files=True)
+    formats = [chosen.format for chosen in runtimes]
     place, opened = runtime_device(device), open_run(run)
     slim, samples, reference = opened.load_slim(), opened.samples(), open_reference(opened, o.text(data))
     try:

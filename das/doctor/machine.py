@@ -230,7 +230,7 @@ def _doubles(provider: str) -> bool:
     import numpy as np
     from onnx import TensorProto, helper
 
-    from exporters.runtimes.runners import open_session
+    from exporters.runtimes.sessions import open_session
 
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "double", [x], [y])
@@ -267,7 +267,7 @@ def _builder(package: str, trt: Any) -> Item:
 
 
 def _compiler() -> Item:
-    from exporters.runtimes.runners import require_compiler
+    from exporters.runtimes.torch_runner import require_compiler
 
     try:
         require_compiler()

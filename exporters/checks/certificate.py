@@ -13,7 +13,7 @@ from compressor.progress import Progress
 from compressor.values import Value
 from exporters.graph.inputs import VARYING, Fixed, fitting, with_text_length
 from exporters.graph.precision import Precision
-from exporters.runtimes.runners import Runner, refused
+from exporters.runtimes.runner import Runner, refused
 
 BATCH = 8  # samples that the slim model is given at once
 MAX_DROP = 0.005  # of the task's score, as a share, that a quantised export may lose

@@ -20,7 +20,7 @@ from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.values import Value
 from exporters.graph.onnx import load_graph
-from exporters.runtimes.runners import import_onnxruntime, session_options
+from exporters.runtimes.sessions import import_onnxruntime, session_options
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 # Exporters trace a wrapper: a step model's modules begin behind its attributes.

@@ -23,7 +23,7 @@ from compressor.models.steps import StepModel
 from compressor.values import Value
 from exporters.checks.certificate import Certificate, round_up
 from exporters.graph.inputs import any_size, shortest, trimmed
-from exporters.runtimes.runners import Runner
+from exporters.runtimes.runner import Runner
 
 SCHEMA_VERSION = 1
 RECORD = ".parity.json"  # added to the name of an export

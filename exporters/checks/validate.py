@@ -14,7 +14,8 @@ from exporters.checks.certificate import Certificate, certify
 from exporters.checks.parity import Comparison, check, tried
 from exporters.graph.inputs import Fixed
 from exporters.graph.precision import Precision
-from exporters.runtimes.runners import Refused, Runner, TorchRunner
+from exporters.runtimes.runner import Refused, Runner
+from exporters.runtimes.torch_runner import TorchRunner
 
 CHECKED_SIZES = (1, 2, 8)  # batch sizes that graphs which take any are tried with
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
 from exporters.graph.onnx import load_graph, needs_data_file
-from exporters.runtimes.runners import import_onnxruntime, session_options
+from exporters.runtimes.sessions import import_onnxruntime, session_options
 
 T = TypeVar("T")
 

@@ -33,7 +33,8 @@ from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING
 from exporters.graph.metadata import embed, facts_of
 from exporters.graph.onnx import OUTPUT, TRACED_ROWS, save, trace
 from exporters.graph.precision import PRECISIONS
-from exporters.runtimes.runners import Bound, OnnxRunner, Runner
+from exporters.runtimes.runner import Bound, Runner
+from exporters.runtimes.sessions import OnnxRunner
 
 VISION, REST = "vision.onnx", "rest.onnx"
 PARITY = f"{REST}{RECORD}"  # of both together

@@ -17,7 +17,7 @@ from typing import Any
 
 from exporters.checks.divergence import SCOPES
 from exporters.graph.onnx import load_graph
-from exporters.runtimes.runners import OnnxRunner, import_onnxruntime, session_options
+from exporters.runtimes.sessions import OnnxRunner, import_onnxruntime, session_options
 
 SHARED = "shared"
 PART = re.compile(r"\b(?:prologue|epilogue|blocks\.\w+)")

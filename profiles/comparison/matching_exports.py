@@ -15,6 +15,7 @@ from compressor.progress import Progress
 from exporters.checks.parity import read_record
 from exporters.export import export, file_name, plan_name
 from exporters.graph.precision import PRECISIONS
+from exporters.runtimes.runtime import Runtime
 from exporters.runtimes.tensorrt_engine import find_target, read_passport
 
 
@@ -31,30 +32,27 @@ class Making:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class ExportedFile:
-    """What a runtime executes that does not run the model itself.
+def executed_file(runtime: Runtime, folder: Path) -> Path | None:
+    """The file of ``folder`` that ``runtime`` executes in fp32, there or not; None where it executes the model itself.
 
-    Attributes:
-        format: of ``exporters.export.FORMATS``.
-        name: of such a file in fp32, in a folder of exports.
-        making: how one was made; raises an InputError where that is not known.
-        on_the_way: whether slim's is made where there is none, or is to be exported by the user.
+    Raises:
+        EnvironmentProblem: no TensorRT can be used here, and engines are named after what they are for.
     """
+    return folder / _NAMES[runtime.format]() if runtime.format else None
 
-    format: str
-    name: Callable[[], str]
-    making: Callable[[Path], Making]
-    on_the_way: bool
+
+def graph_in(folder: Path) -> Path:
+    """The ONNX file in fp32 of ``folder``, there or not."""
+    return folder / file_name(PRECISIONS["fp32"])
 
 
 def make_slim(
-    executed: ExportedFile, model: StepModel, samples: Mapping[str, Tensor], folder: Path, progress: Progress
+    runtime: Runtime, model: StepModel, samples: Mapping[str, Tensor], folder: Path, progress: Progress
 ) -> None:
     """Export slim where nobody did.
 
     Args:
-        executed: which file is wanted.
+        runtime: which is to execute it.
         model: the slim model.
         samples: real inputs, (N, ...) by name.
         folder: of its exports.
@@ -63,17 +61,18 @@ def make_slim(
     Raises:
         InputError: there is no engine. It may need options that only the user knows.
     """
-    path = folder / executed.name()
+    path = executed_file(runtime, folder)
+    assert path
     if path.exists():
         return
-    if not executed.on_the_way:
-        raise input_error(f"no {path}", "an engine of the slim model", f"das export --{executed.format}")
+    if not runtime.built_on_demand:
+        raise input_error(f"no {path}", f"the slim model for {runtime.title}", f"das export --to {runtime.name}")
     progress.say(f"exporting the slim model to {path.name}, to time it")
-    export(model, samples, folder, [executed.format], progress=progress)
+    export(model, samples, folder, [runtime.format], progress=progress)
 
 
 def make_full(
-    executed: ExportedFile,
+    runtime: Runtime,
     model: StepModel,
     samples: Mapping[str, Tensor],
     folder: Path,
@@ -83,26 +82,28 @@ def make_full(
     """Export full the way the file ``slim`` was made, unless ``folder`` has such a file.
 
     Args:
-        executed: which file is wanted.
+        runtime: which is to execute it.
         model: the full model.
         samples: real inputs, (N, ...) by name.
         folder: of its exports.
-        slim: what the slim model was exported to.
+        slim: folder of the slim model's exports.
         progress: told about it.
 
     Raises:
         InputError: how ``slim`` was made is not known.
     """
-    path, wanted = folder / executed.name(), executed.making(slim)
-    if path.exists() and _traits(executed, path) == wanted.traits:
+    path, of_slim = executed_file(runtime, folder), executed_file(runtime, slim)
+    assert path and of_slim
+    wanted = _MAKINGS[runtime.format](of_slim)
+    if path.exists() and _traits(runtime, path) == wanted.traits:
         return
     progress.say(f"exporting the full model to {path.name}, to time it")
-    export(model, samples, folder, [executed.format], **wanted.options, progress=progress)
+    export(model, samples, folder, [runtime.format], **wanted.options, progress=progress)
 
 
-def _traits(executed: ExportedFile, path: Path) -> Hashable:
+def _traits(runtime: Runtime, path: Path) -> Hashable:
     try:
-        return executed.making(path).traits
+        return _MAKINGS[runtime.format](path).traits
     except InputError:  # a damaged record: made anew
         return None
 
@@ -122,5 +123,8 @@ def _making_of_engine(path: Path) -> Making:
     )
 
 
-ONNX = ExportedFile("onnx", lambda: file_name(PRECISIONS["fp32"]), _making_of_graph, on_the_way=True)
-ENGINE = ExportedFile("trt", lambda: plan_name(PRECISIONS["fp32"], find_target()), _making_of_engine, on_the_way=False)
+_NAMES: Mapping[str, Callable[[], str]] = {
+    "onnx": lambda: file_name(PRECISIONS["fp32"]),
+    "trt": lambda: plan_name(PRECISIONS["fp32"], find_target()),
+}
+_MAKINGS = {"onnx": _making_of_graph, "trt": _making_of_engine}

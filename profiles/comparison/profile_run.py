@@ -22,6 +22,8 @@ from exporters.checks.parity import RECORD
 from exporters.export import EXPORTS
 from exporters.graph.onnx import weight_bytes
 from exporters.graph.vision_split import check_splittable, export_split, has_split
+from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
+from exporters.runtimes.runtime import Runtime, Source
 from profiles.comparison.full_vs_slim import (
     PROFILE,
     AgreementPair,
@@ -33,16 +35,16 @@ from profiles.comparison.full_vs_slim import (
     StartedPair,
     Trims,
 )
-from profiles.comparison.matching_exports import ONNX, make_full, make_slim
+from profiles.comparison.matching_exports import executed_file, graph_in, make_full, make_slim
 from profiles.machine.environment import environment
 from profiles.macs.crosscheck import Agreement, agreement
 from profiles.macs.parts import parameters, without_idle
 from profiles.macs.traced import Macs, count
+from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_in_situ import LayerTimes, layer_times, unseen, work_of
 from profiles.timing.paired import time_pair, time_sweep
 from profiles.timing.roofline import Peaks, measure_peaks
 from profiles.timing.shared_image import Questions, measure_questions
-from profiles.timing.subjects import RUNTIMES, Runtime, Subject, inputs_of, obstacles
 from profiles.timing.sweeps import Sweep
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
 
@@ -57,8 +59,8 @@ class _Model:
     load: Callable[[], StepModel]
     exports: Path
 
-    def in_runtime(self, runtime: Runtime) -> Subject:
-        return Subject(self.load, runtime.file_in(self.exports))
+    def in_runtime(self, runtime: Runtime) -> Source:
+        return Source(self.load, executed_file(runtime, self.exports))
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def profile(
 
     Args:
         run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
-        runtimes: names of ``RUNTIMES``; those used by default that can run on the device when empty.
+        runtimes: names or aliases of ``RUNTIMES``; those used by default that can run on the device when empty.
         batch: samples in one call.
         threads: CPU threads of every runtime; PyTorch's own choice when left out.
         seconds: how long full and slim are timed in each runtime.
@@ -144,7 +146,7 @@ def profile(
     with _cpu_threads(threads) as used:
         bench = _Bench(run, models, batch, used, seconds, place, progress, questions_per_image)
         measured_in = environment(place, used)
-        questioned = (RUNTIMES[QUESTIONED],) if questions_per_image else ()
+        questioned = (find_runtime(QUESTIONED),) if questions_per_image else ()
         counted = {which: _count(which, bench, (*questioned, *chosen)) for which in (SLIM, FULL)}
         with progress.stage("counting MACs of the slim model without its trims"):
             untrimmed = count(run.load_saved(), inputs_of(run, 1)).total
@@ -192,15 +194,11 @@ def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Ru
         UsageError: a runtime or kind of device that das does not know.
         EnvironmentProblem: no such device, or a runtime that was named and cannot run on it.
     """
-    unknown = [name for name in names if name not in RUNTIMES]
-    if unknown:
-        known = ", ".join(RUNTIMES)
-        raise UsageError(*(Problem(f"no runtime {name!r}", f"one of: {known}", "--runtime torch") for name in unknown))
+    wanted = find_runtimes(names)
     blocked = obstacles(choose_device(device).type)
-    if missing := [blocked[name] for name in names if name in blocked]:
+    if missing := [blocked[runtime.name] for runtime in wanted if runtime.name in blocked]:
         raise EnvironmentProblem(*missing)
-    default = tuple(name for name, runtime in RUNTIMES.items() if runtime.by_default and name not in blocked)
-    return tuple(runtime for name, runtime in RUNTIMES.items() if name in (names or default))
+    return wanted or tuple(runtime for runtime in RUNTIMES if runtime.by_default and runtime.name not in blocked)
 
 
 def save(run: Run, report: ProfileReport) -> Path:
@@ -243,12 +241,11 @@ def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
         inputs = inputs_of(bench.run, 1)
         macs = count(model, inputs)
         counts = agreement(model, inputs, macs)
-    for executed in (runtime.executes for runtime in runtimes if runtime.executes):
+    for runtime in (runtime for runtime in runtimes if runtime.suffix):
         if which == SLIM:
-            make_slim(executed, model, samples, folder, bench.progress)
+            make_slim(runtime, model, samples, folder, bench.progress)
         else:
-            slim = bench.models[SLIM].exports / executed.name()
-            make_full(executed, model, samples, folder, slim, bench.progress)
+            make_full(runtime, model, samples, folder, bench.models[SLIM].exports, bench.progress)
     if bench.questions and not has_split(folder):
         bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
         export_split(model, folder, samples, progress=bench.progress)
@@ -260,7 +257,7 @@ def _compare(
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
     """Full and slim in one runtime, and what could not be measured there."""
     timed = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
-    files = {which: runtime.file_in(model.exports) for which, model in bench.models.items()}
+    files = {which: executed_file(runtime, model.exports) for which, model in bench.models.items()}
     found = RuntimeProfile(
         name=runtime.name,
         full=timed.times[FULL],
@@ -286,7 +283,7 @@ def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
             run=bench.run.path,
             which=which,
             runtime=runtime.name,
-            file=runtime.file_in(model.exports),
+            file=executed_file(runtime, model.exports),
             threads=bench.threads,
             device=bench.device,
             setting=Setting(batch=bench.batch),
@@ -325,7 +322,7 @@ def _layers(
 def _questions(bench: _Bench) -> Questions:
     assert bench.questions
     return measure_questions(
-        {which: model.exports / ONNX.name() for which, model in bench.models.items()},
+        {which: graph_in(model.exports) for which, model in bench.models.items()},
         inputs_of(bench.run, bench.questions),
         device=bench.device,
         threads=bench.threads,
@@ -337,7 +334,7 @@ def _questions(bench: _Bench) -> Questions:
 def _left_out(chosen: Sequence[Runtime], device: str) -> list[NotMeasured]:
     """What a reader may look for in the report, and why it is not there."""
     blocked = obstacles(device)
-    others = [name for name, runtime in RUNTIMES.items() if runtime not in chosen]
+    others = [runtime.name for runtime in RUNTIMES if runtime not in chosen]
     reasons = dict.fromkeys(others, "not asked for")
     reasons |= {name: f"{blocked[name].found}; {blocked[name].fix}" for name in others if name in blocked}
     if device == "cuda":

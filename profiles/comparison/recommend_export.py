@@ -15,7 +15,8 @@ from compressor.values import Value
 from exporters.checks.parity import RECORD, Parity, read_record
 from exporters.export import EXPORTS, QDQ
 from exporters.graph.inputs import fitting, trimmed, with_text_length
-from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.torch_runner import TorchRunner
 from profiles.formatting import Row, Table, format_bytes
 from profiles.machine.environment import Environment, environment
 from profiles.timing.latency import Latency, Speedup, measure, speedup, summarise

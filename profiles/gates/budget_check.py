@@ -4,19 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from compressor.errors import CheckFailed, Problem
+from compressor.errors import CheckFailed, Problem, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
 from compressor.models.plan import summarise
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
-from compressor.search.budgets import DROP, KINDS, Amount, BudgetResult
+from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult
+from compressor.settings import Settings, check_options
+from exporters.runtimes import RUNTIMES, find_runtime
+from exporters.runtimes.runtime import Runtime
 from profiles.comparison.full_vs_slim import Pair, ProfileReport
 from profiles.comparison.profile_run import profile, save
 from profiles.formatting import Table
 
 SECONDS = 10.0
-BUDGET_RUNTIMES = {"onnx": "onnxruntime", "torch": "torch"}
-"""The runtime of a profile for each that a budget may name."""
+RUNTIME = "onnxruntime"  # what a latency is measured on where nobody says
+
+
+def runtime_of(budget: Budget) -> Runtime:
+    """The runtime that a latency budget is measured on."""
+    return find_runtime(budget.runtime or RUNTIME)
+
+
+def with_runtime(settings: Settings) -> Settings:
+    """The settings with the runtime of a latency budget under its own name, after a check of all of them.
+
+    Raises:
+        UsageError: as :func:`compressor.settings.check_options`, or no such runtime.
+        EnvironmentProblem: a runtime that single layers cannot be timed on.
+    """
+    runtime, problems = None, list[Problem]()
+    if settings.limits.keys() == {"latency"} or settings.runtime:
+        try:
+            runtime = find_runtime(settings.runtime or RUNTIME)
+        except UsageError as error:
+            problems += error.problems
+    try:
+        check_options(settings)
+    except UsageError as error:
+        problems = [*error.problems, *problems]
+    if problems:
+        raise UsageError(*problems)
+    if runtime is None:
+        return settings
+    if not runtime.times_layers:
+        known = ", ".join(runtime.name for runtime in RUNTIMES if runtime.times_layers)
+        raise environment_problem(
+            f"--runtime {settings.runtime}: das does not time single layers in {runtime.title}, which a latency budget "
+            "is made of",
+            f"a runtime that layers can be timed on: {known}",
+            f"--runtime {RUNTIME}, or another budget: --max-macs 0.7x",
+        )
+    return settings.model_copy(update={"runtime": runtime.name})
 
 
 def measure_budget(run: Run, progress: Progress = QUIET) -> None:
@@ -27,9 +66,9 @@ def measure_budget(run: Run, progress: Progress = QUIET) -> None:
         EnvironmentProblem: as :func:`profiles.comparison.profile_run.profile`.
     """
     result = run.manifest.budget
-    if result is None or result.budget.runtime is None:
+    if result is None or result.budget.at is None:  # latencies alone have a quantile
         return
-    device, runtime = run.manifest.device.partition(":")[0], BUDGET_RUNTIMES[result.budget.runtime]
+    device, runtime = run.manifest.device.partition(":")[0], runtime_of(result.budget).name
     save(run, profile(run, runtimes=[runtime], seconds=SECONDS, device=device, progress=progress))
 
 
@@ -52,7 +91,7 @@ def _times(result: BudgetResult, profiled: ProfileReport | None) -> Amount | Non
     budget = result.budget
     if profiled is None or profiled.batch != 1:
         return None
-    times = (entry for entry in profiled.runtimes if entry.name == BUDGET_RUNTIMES[str(budget.runtime)])
+    times = (entry for entry in profiled.runtimes if entry.name == runtime_of(budget).name)
     quantile = f"{budget.at}_ms"
     return next((Amount(full=getattr(e.full, quantile), slim=getattr(e.slim, quantile)) for e in times), None)
 

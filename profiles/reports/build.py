@@ -24,7 +24,7 @@ from profiles.gates.budget_check import with_measured
 from profiles.macs.parts import parameters, without_idle
 from profiles.macs.traced import count
 from profiles.reports.compression import KEPT, REPLACED, REPORT, Candidate, CompressionReport, Export, ModelCosts
-from profiles.timing.subjects import inputs_of
+from profiles.timing.inputs import inputs_of
 
 
 def build_report(run: Run) -> CompressionReport:

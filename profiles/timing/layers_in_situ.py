@@ -17,12 +17,14 @@ from compressor.families import FAMILIES
 from compressor.models.steps import StepModel, steps_of
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
+from exporters.runtimes import find_runtime
 from exporters.runtimes.ort_profiler import SHARED, KernelRunner
-from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from exporters.runtimes.runtime import Source
+from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.torch_runner import TorchRunner
 from profiles.macs.parts import BRIDGES, HEAD, PROLOGUE, SKIP
 from profiles.macs.traced import count
 from profiles.timing.latency import LEAST_TURNS, WARM_UP_CALLS, Call, cuda_clock, wall_clock
-from profiles.timing.subjects import RUNTIMES, Subject
 
 OVERHEAD = "overhead"
 BETWEEN = {"torch": "between layers", "onnxruntime": "between kernels"}
@@ -105,7 +107,7 @@ def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
 
 def layer_times(
     runtime: str,
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[str, Source],
     work: Mapping[str, Sequence[Work]],
     inputs: Mapping[str, Tensor],
     *,
@@ -189,8 +191,8 @@ def _medians(taken: Mapping[str, Sequence[float]], turns: int) -> dict[str, floa
     return {name: median(times[-turns:]) for name, times in taken.items()}
 
 
-def _in_torch(subject: Subject, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack) -> _Watched:
-    runner = stack.enter_context(RUNTIMES["torch"].open(subject, device, threads))
+def _in_torch(subject: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack) -> _Watched:
+    runner = stack.enter_context(find_runtime("torch").open(subject, device, threads))
     assert isinstance(runner, TorchRunner)
     call, taken = runner.bind(inputs), {name: list[float]() for name in _blocks(runner.model)}
 
@@ -240,7 +242,7 @@ _MARKS: Mapping[str, tuple[Callable[[], Any], Callable[[Any, Any], float]]] = {
 
 
 def _in_onnxruntime(
-    subject: Subject, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+    subject: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
 ) -> _Watched:
     assert subject.file
     alone = stack.enter_context(OnnxRunner(subject.file, threads=threads))
@@ -253,7 +255,7 @@ def _in_onnxruntime(
     return _Watched(alone.bind(inputs), watched.bind(inputs), taken)
 
 
-_WATCHING: Mapping[str, Callable[[Subject, Mapping[str, Tensor], str, int, ExitStack], _Watched]] = {
+_WATCHING: Mapping[str, Callable[[Source, Mapping[str, Tensor], str, int, ExitStack], _Watched]] = {
     "torch": _in_torch,
     "onnxruntime": _in_onnxruntime,
 }

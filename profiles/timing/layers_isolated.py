@@ -21,11 +21,10 @@ from compressor.progress import QUIET, Progress
 from compressor.search.budgets import Prices
 from exporters.graph.inputs import trimmed
 from exporters.graph.onnx import export_onnx, export_part
-from profiles.comparison.matching_exports import ONNX
+from exporters.runtimes.runtime import Source
 from profiles.comparison.profile_run import choose_runtimes
-from profiles.gates.budget_check import BUDGET_RUNTIMES
+from profiles.gates.budget_check import runtime_of
 from profiles.timing.latency import Call, cuda_clock, measure, wall_clock
-from profiles.timing.subjects import Subject
 
 SECONDS = 10.0  # for the table; a large model takes longer for its least number of turns
 
@@ -71,8 +70,8 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
         EnvironmentProblem: the runtime cannot run on the job's device.
     """
     budget = job.settings.budget
-    assert budget is not None and budget.runtime is not None
-    (runtime,) = choose_runtimes([BUDGET_RUNTIMES[budget.runtime]], job.device.type)
+    assert budget is not None
+    (runtime,) = choose_runtimes([runtime_of(budget).name], job.device.type)
     with torch.random.fork_rng():  # fresh adapters are drawn: nothing behind them may be drawn otherwise
         full, layers, adapters = _parts(job)
     parts = {part.form: part for part in (full, *layers.values(), *adapters.values())}
@@ -80,9 +79,9 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
         calls: dict[str, Call] = {}
         for form, part in progress.track(parts.items(), f"Preparing layers for {runtime.name}", len(parts)):
             path = Path(folder) / f"{len(calls)}.onnx"
-            if runtime.executes is ONNX:
+            if runtime.format == "onnx":
                 _export(part, path)
-            subject = Subject(partial(_module, part), path)
+            subject = Source(partial(_module, part), path)
             runner = stack.enter_context(runtime.open(subject, job.device.type, torch.get_num_threads()))
             calls[form] = runner.bind({name: value.cpu() for name, value in part.inputs.items()})
         times = measure(

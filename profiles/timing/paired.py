@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from compressor.progress import Progress
+from exporters.runtimes import find_runtime
 from profiles.machine.conditions import Conditions, watch
 from profiles.machine.energy import EnergyPair, Meter, find_meter
 from profiles.machine.memory import Memory
 from profiles.timing.latency import Latency, Sample, Speedup, Turn, speedup, take_turns
-from profiles.timing.subjects import RUNTIMES
 from profiles.timing.sweeps import BATCH, IMAGE, TEXT, THREADS, Sweep, SweepPoint
 from profiles.timing.worker import FULL, SLIM, Setting, Started, Worker, WorkerRequest
 
@@ -61,7 +61,7 @@ def time_pair(requests: Requests, seconds: float, progress: Progress) -> Timed:
                 progress=progress,
                 label=f"timing full and slim in {asked.runtime}",
             )
-        visible = not on_gpu or RUNTIMES[asked.runtime].seen_by_torch
+        visible = not on_gpu or find_runtime(asked.runtime).seen_by_torch
         memory = {which: worker.memory() for which, worker in workers.items()} if visible else None
         started = {which: worker.started for which, worker in workers.items()}
     ratio = speedup(times[FULL], times[SLIM])

@@ -13,7 +13,7 @@ import torch
 
 from compressor.values import Value
 from exporters.runtimes.ort_profiler import product
-from exporters.runtimes.runners import open_session
+from exporters.runtimes.sessions import open_session
 from profiles.timing.latency import Call, cuda_clock, wall_clock
 from profiles.timing.layers_in_situ import LayerTime
 

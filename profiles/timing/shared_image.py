@@ -12,7 +12,7 @@ from compressor.progress import QUIET, Progress
 from compressor.values import Value
 from exporters.graph.inputs import IMAGE_INPUTS
 from exporters.graph.vision_split import split_runner
-from exporters.runtimes.runners import PROVIDERS, OnnxRunner
+from exporters.runtimes.sessions import PROVIDERS, OnnxRunner
 from profiles.timing.latency import Call, Latency, Speedup, measure, speedup
 
 

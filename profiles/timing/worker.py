@@ -27,11 +27,13 @@ from compressor.errors import DasError, environment_problem
 from compressor.run_folder import Run, open_run
 from compressor.values import Value
 from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS
-from exporters.runtimes.runners import Bound
+from exporters.runtimes import find_runtime
+from exporters.runtimes.runner import Bound
+from exporters.runtimes.runtime import Source
 from profiles.machine.memory import Memory, resident, watch_calls
 from profiles.macs.parts import without_idle
+from profiles.timing.inputs import inputs_of
 from profiles.timing.latency import Clock, Sample, block, cuda_clock, wall_clock, warm_up
-from profiles.timing.subjects import RUNTIMES, Subject, inputs_of
 
 FULL, SLIM = "full", "slim"
 
@@ -186,14 +188,14 @@ class _Subject:
 
     def __init__(self, request: WorkerRequest) -> None:
         torch.set_num_threads(request.threads)
-        self.run, self.runtime = open_run(request.run), RUNTIMES[request.runtime]
+        self.run, self.runtime = open_run(request.run), find_runtime(request.runtime)
         self.seen = request.device == "cuda" and self.runtime.seen_by_torch
         self.clock: Clock = cuda_clock if self.seen else wall_clock
-        importlib.import_module(self.runtime.package)
+        importlib.import_module(self.runtime.module)
         load = {FULL: lambda: without_idle(self.run.load_full()), SLIM: self.run.load_slim}[request.which]
         inputs = inputs_for(self.run, request.setting)
         self.before, started = resident(), time.perf_counter()
-        self.runner = self.runtime.open(Subject(load, request.file), request.device, request.threads)
+        self.runner = self.runtime.open(Source(load, request.file), request.device, request.threads)
         self.runner.open()
         self.bound: Bound = self.runner.bind(inputs)
         loaded = time.perf_counter()

@@ -11,9 +11,10 @@ from benchmarks.search.sieve import KEPT, regret_of_best_kept
 from benchmarks.search.strategies import Row
 from benchmarks.search.strategies_report import against, line, table
 from compressor.search.strategies import STRATEGIES
-from exporters.runtimes.runners import OnnxRunner
+from exporters.runtimes import RUNTIMES
+from exporters.runtimes.runtime import Source
+from exporters.runtimes.sessions import OnnxRunner
 from profiles.timing.latency import cuda_clock
-from profiles.timing.subjects import RUNTIMES, Subject
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import full, full_onnx, samples
 
@@ -113,7 +114,9 @@ def test_the_gpu_script_says_what_could_not_run(tmp_path, monkeypatch, capsys):
 
 
 def test_only_pytorch_on_a_gpu_is_timed_with_its_events():
-    clocks = {(name, device): gpu.clock_of(RUNTIMES[name], device) for name in RUNTIMES for device in ("cpu", "cuda")}
+    clocks = {
+        (runtime.name, device): gpu.clock_of(runtime, device) for runtime in RUNTIMES for device in ("cpu", "cuda")
+    }
     assert [key for key, clock in clocks.items() if clock is cuda_clock] == [("torch", "cuda"), ("compile", "cuda")]
 
 
@@ -122,7 +125,7 @@ def test_the_gpu_script_lets_go_of_what_it_opened(monkeypatch):
     monkeypatch.setattr(OnnxRunner, "close", lambda runner: (closed.append(runner.path), close(runner)))
     way = next(way for way in gpu.WAYS if way.runtime == "onnxruntime")
     path = full_onnx().path
-    found = gpu.timed(way, dict.fromkeys(("full", "slim"), Subject(full, path)), samples(), "cpu", 0.01)
+    found = gpu.timed(way, dict.fromkeys(("full", "slim"), Source(full, path)), samples(), "cpu", 0.01)
     assert closed == [path, path]
     assert set(found) == {"full", "slim"}
 

@@ -21,7 +21,7 @@ from compressor.models.steps import split_at_candidates
 from compressor.run_folder import open_run
 from compressor.training.activation_cache import join_rows
 from exporters.checks.parity import Parity
-from exporters.runtimes.runners import OnnxRunner
+from exporters.runtimes.sessions import OnnxRunner
 from profiles.macs.published import flops
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-family.md"

@@ -20,7 +20,8 @@ from compressor.models.steps import StepModel
 from exporters.checks.parity import Parity
 from exporters.export import ExportReport, export
 from exporters.graph.onnx import export_onnx, needs_data_file, weight_bytes
-from exporters.runtimes.runners import OnnxRunner, TorchRunner, require_provider
+from exporters.runtimes.sessions import OnnxRunner, require_provider
+from exporters.runtimes.torch_runner import TorchRunner
 from profiles.comparison.recommend_export import Choices
 from tests.profiles.comparison.test_profile_run import make_run
 from tests.support.command_line import das

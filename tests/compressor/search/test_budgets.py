@@ -34,8 +34,8 @@ from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
 from profiles.macs.traced import count
 from profiles.reports.save import save_report
+from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_isolated import layer_prices
-from profiles.timing.subjects import inputs_of
 from tests.support.command_line import das
 from tests.support.workers import in_threads
 
@@ -107,7 +107,7 @@ def test_limits_that_cannot_be(kind, typed):
 
 
 def test_a_latency_has_a_quantile_and_a_runtime():
-    assert str(parse_budget("latency", "0.7x")) == "--max-latency 0.7x --at p50 --runtime onnx"
+    assert str(parse_budget("latency", "0.7x")) == "--max-latency 0.7x --at p50"
     assert str(parse_budget("latency", "0.7x", "p99", "torch")) == "--max-latency 0.7x --at p99 --runtime torch"
     assert str(parse_budget("macs", "0.7x")) == "--max-macs 0.7x"
 
@@ -334,7 +334,7 @@ def test_a_latency_budget_from_measured_layers_to_a_measured_model(workshop, mon
 
 
 def test_a_measured_miss_fails_and_names_the_run(shared_run):
-    budget, prices = parse_budget("latency", "0.7x"), Prices(full=10, saved={})
+    budget, prices = parse_budget("latency", "0.7x", runtime="onnxruntime"), Prices(full=10, saved={})
     result = BudgetResult(
         budget=budget, prices=prices, predicted=Amount(full=10, slim=6.9), measured=Amount(full=10, slim=8)
     )
@@ -343,7 +343,7 @@ def test_a_measured_miss_fails_and_names_the_run(shared_run):
     (problem,) = error.value.problems
     assert "predicted 0.69x, measured 0.8x" in problem.found
     assert str(shared_run.path) in problem.found
-    assert "--max-latency 0.612x --at p50 --runtime onnx" in problem.fix
+    assert "--max-latency 0.612x --at p50 --runtime onnxruntime" in problem.fix
     check_budget(result.model_copy(update={"measured": Amount(full=10, slim=7)}), shared_run)
     results = shared_run.manifest.results
     unmeasured = result.model_copy(update={"measured": None})

@@ -20,7 +20,9 @@ from exporters.checks.certificate import certify, difference
 from exporters.graph.inputs import VARYING, Fixed
 from exporters.graph.metadata import embed
 from exporters.graph.precision import PRECISIONS
-from exporters.runtimes.runners import OnnxRunner, Refused, TorchRunner
+from exporters.runtimes.runner import Refused
+from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.torch_runner import TorchRunner
 from tests.support.tiny_exports import facts_in, full, full_onnx, samples
 
 INT8, FP32 = PRECISIONS["int8"], PRECISIONS["fp32"]

@@ -7,7 +7,7 @@ import torch
 
 from compressor.errors import CheckFailed
 from exporters.checks.parity import check, compare, parity_failure, record, tried
-from exporters.runtimes.runners import Bound, Runner
+from exporters.runtimes.runner import Bound, Runner
 from tests.support.tiny_exports import full, samples
 
 LOGITS = torch.tensor([[0.0, 1.0, 2.0], [3.0, 1.0, 2.0]])

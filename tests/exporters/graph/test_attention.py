@@ -16,7 +16,8 @@ from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING, Fixed
 from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS, in_precision
-from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.torch_runner import TorchRunner
 from tests.support import tiny_models as tiny
 
 TASK = {"meter": "nlvr2", "vilt": "vqa", "bert": "text-classification"}

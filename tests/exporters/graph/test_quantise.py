@@ -22,8 +22,9 @@ from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from exporters.graph.onnx import export_onnx
 from exporters.graph.quantise import hold_back, nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
-from exporters.runtimes.runners import OnnxRunner, TorchRunner
+from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import Target, build_engine
+from exporters.runtimes.torch_runner import TorchRunner
 from tests.support import tiny_exports as exported
 from tests.support import tiny_models as tiny
 

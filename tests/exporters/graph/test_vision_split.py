@@ -28,7 +28,8 @@ from exporters.graph.vision_split import (
     split_runner,
     vision_part,
 )
-from exporters.runtimes.runners import Bound, OnnxRunner, Runner
+from exporters.runtimes.runner import Bound, Runner
+from exporters.runtimes.sessions import OnnxRunner
 from profiles.timing.shared_image import measure_questions
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das

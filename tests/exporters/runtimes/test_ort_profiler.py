@@ -15,7 +15,7 @@ from exporters.checks.divergence import SCOPES
 from exporters.graph.onnx import load_graph
 from exporters.graph.quantise import quantise_dynamic
 from exporters.runtimes.ort_profiler import CALL, SHARED, KernelRunner, parts_of, product
-from exporters.runtimes.runners import OnnxRunner, open_session
+from exporters.runtimes.sessions import OnnxRunner, open_session
 from tests.support.tiny_exports import full, full_onnx, samples, slim, slim_onnx
 
 # Sizes of the inputs, and streams that both sides of a round read and that are rounded to int8 once.

@@ -7,7 +7,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from compressor.errors import EnvironmentProblem, InputError
-from exporters.runtimes.runners import OnnxRunner, TorchRunner, require_compiler
+from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.torch_runner import TorchRunner, require_compiler
 from profiles.comparison.profile_run import choose_runtimes
 from tests.support.tiny_exports import full, full_onnx, samples
 

@@ -14,14 +14,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import exporters.export
-import exporters.runtimes.runners
 import exporters.runtimes.tensorrt_audit
 import exporters.runtimes.tensorrt_engine
+import exporters.runtimes.tensorrt_runner
 from compressor.errors import EnvironmentProblem, InputError
 from compressor.files import hashes_of
 from exporters.checks.parity import Parity, read_record
 from exporters.export import export
-from exporters.runtimes.runners import TensorRTRunner
 from exporters.runtimes.tensorrt_audit import audit_engine, audit_network
 from exporters.runtimes.tensorrt_engine import (
     Passport,
@@ -34,6 +33,7 @@ from exporters.runtimes.tensorrt_engine import (
     save_timing_cache,
     use_timing_cache,
 )
+from exporters.runtimes.tensorrt_runner import TensorRTRunner
 from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN
 from tests.support.tiny_exports import full, full_onnx, samples, slim
@@ -89,7 +89,11 @@ CERTAINLY_USED = {
 
 def used_names():
     """Class and name of every attribute of TensorRT's that the modules touch."""
-    for module in (exporters.runtimes.tensorrt_engine, exporters.runtimes.tensorrt_audit, exporters.runtimes.runners):
+    for module in (
+        exporters.runtimes.tensorrt_engine,
+        exporters.runtimes.tensorrt_audit,
+        exporters.runtimes.tensorrt_runner,
+    ):
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
             if not isinstance(node, ast.Attribute):
                 continue

@@ -28,7 +28,8 @@ from exporters.checks.parity import Comparison, record, record_of
 from exporters.export import export
 from exporters.graph.onnx import weight_bytes
 from exporters.graph.vision_split import has_split
-from exporters.runtimes.runners import OnnxRunner
+from exporters.runtimes import find_runtime
+from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_passport
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
@@ -45,7 +46,7 @@ from profiles.reports.save import save_report
 from profiles.reports.sentences import sentences
 from profiles.timing import latency
 from profiles.timing import paired as timing
-from profiles.timing import subjects as runtimes
+from profiles.timing.inputs import batch_of
 from profiles.timing.sweeps import Sweep, parse_sweeps
 from profiles.timing.worker import Setting, Worker, WorkerRequest, inputs_for
 from tests.support.command_line import GOLDEN
@@ -216,7 +217,7 @@ def test_units():
 
 def test_batches_begin_again_when_the_samples_run_out():
     rows = {"x": torch.arange(3)}
-    assert runtimes.batch_of(rows, 7)["x"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert batch_of(rows, 7)["x"].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_claims_are_read():
@@ -397,7 +398,7 @@ def blocked(monkeypatch, runtime, found):
     def refuse(device):
         raise environment_problem(found, "a runtime that is here", "install it")
 
-    monkeypatch.setitem(runtimes.RUNTIMES, runtime, replace(runtimes.RUNTIMES[runtime], check=refuse))
+    monkeypatch.setattr(find_runtime(runtime), "check", refuse)
 
 
 def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, threads, monkeypatch):
@@ -413,7 +414,7 @@ def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, thr
 @pytest.mark.skipif("CUDAExecutionProvider" in get_available_providers(), reason="a GPU build of ONNX Runtime")
 def test_a_gpu_machine_with_the_cpu_build_of_onnxruntime_measures_torch(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr(runtimes, "find_target", lambda: Target(TENSORRT, ("SM90",), "a GPU"))
+    monkeypatch.setattr("exporters.runtimes.tensorrt_engine.find_target", lambda: Target(TENSORRT, ("SM90",), "a GPU"))
     assert [entry.name for entry in choose_runtimes(())] == ["torch"]
     assert [entry.name for entry in choose_runtimes((), "cpu")] == ["torch", "onnxruntime"]
     with pytest.raises(EnvironmentProblem, match="would use none"):
@@ -442,8 +443,8 @@ def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, thread
         opened.append(subject.file)
         return OnnxRunner(subject.file.with_name("model.onnx"), threads=threads)
 
-    here = replace(runtimes.RUNTIMES["tensorrt"], check=lambda device: None, open=open_graph)
-    monkeypatch.setitem(runtimes.RUNTIMES, "tensorrt", here)
+    monkeypatch.setattr(find_runtime("tensorrt"), "check", lambda device: None)
+    monkeypatch.setattr(find_runtime("tensorrt"), "open", open_graph)
     again = partial(profile, run, runtimes=["tensorrt"], seconds=0.01, threads=1, device="cpu")
     with pytest.raises(InputError, match=r"no .*rtx\.plan"):
         again()
@@ -476,10 +477,10 @@ def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatc
     monkeypatch.setattr(exported, "export", pretend)
     for form in ("composed", "composed", "fused", "fused"):
         write(slim, form)
-        exported.make_full(exported.ONNX, None, {}, tmp_path / "full", slim, QUIET)
+        exported.make_full(find_runtime("onnx"), None, {}, tmp_path / "full", slim.parent, QUIET)
     assert asked == [(["onnx"], "composed"), (["onnx"], "fused")]
     record_of(tmp_path / "full" / "model.onnx").write_text("damaged")
-    exported.make_full(exported.ONNX, None, {}, tmp_path / "full", slim, QUIET)
+    exported.make_full(find_runtime("onnx"), None, {}, tmp_path / "full", slim.parent, QUIET)
     assert len(asked) == 3
 
 

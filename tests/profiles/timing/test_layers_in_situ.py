@@ -14,14 +14,16 @@ from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from das.render.rich_tables import draw
 from exporters.graph.onnx import export_onnx
+from exporters.runtimes import RUNTIMES
 from exporters.runtimes.ort_profiler import SHARED
+from exporters.runtimes.runtime import Source
 from profiles.macs.parts import BRIDGES, HEAD, PROLOGUE, SKIP
 from profiles.macs.traced import count
 from profiles.reports.layer_tables import gains, gains_table, layer_table, sums_table
 from profiles.timing import layers_in_situ as layers
+from profiles.timing.inputs import batch_of
 from profiles.timing.layers_in_situ import BETWEEN, OVERHEAD, LayerTime, LayerTimes, layer_times, unseen, work_of
 from profiles.timing.roofline import Peaks
-from profiles.timing.subjects import RUNTIMES, Subject, batch_of
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import SKIPPED, full, full_onnx, samples, slim, slim_onnx
 
@@ -33,7 +35,7 @@ def case_of(tmp_path_factory):
     """Subjects and inputs: METER, full and slim, and a text model, slim."""
 
     def meter():
-        subjects = {"full": Subject(full, full_onnx().path), "slim": Subject(lambda: trim(slim()), slim_onnx().path)}
+        subjects = {"full": Source(full, full_onnx().path), "slim": Source(lambda: trim(slim()), slim_onnx().path)}
         return subjects, batch_of(samples(), 1)
 
     def bert():
@@ -42,7 +44,7 @@ def case_of(tmp_path_factory):
         inputs = {name: x for name, x in tiny.batch(model).items() if name != "targets"}
         path = tmp_path_factory.mktemp("bert") / "model.onnx"
         export_onnx(model, path, inputs)
-        return {"slim": Subject(lambda: model, path)}, inputs
+        return {"slim": Source(lambda: model, path)}, inputs
 
     return cache(lambda name: {"meter": meter, "bert": bert}[name]())
 

@@ -1,0 +1,114 @@
+"""One way to run a model, whatever executes it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from compressor.errors import InputError, Problem, environment_problem, input_error
+from exporters.graph.onnx import OUTPUT
+
+
+class Refused(InputError):
+    """A runtime does not take a file, or these inputs, or gives no numbers for them: an export that does it failed."""
+
+
+def refused(found: str, expected: str, fix: str) -> Refused:
+    """A :class:`Refused` with a single problem."""
+    return Refused(Problem(found, expected, fix))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Inputs where a runtime reads them. Each call executes the model once and moves nothing.
+
+    PyTorch returns from a call on a GPU before the GPU is done; the other runtimes wait for it.
+
+    Attributes:
+        execute: runs the model once.
+        outputs: what the last call left, by name; of ONNX Runtime on the CPU, of the others on their device.
+    """
+
+    execute: Callable[[], None]
+    outputs: Callable[[], dict[str, Tensor]]
+
+    def __call__(self) -> None:
+        """Execute the model once."""
+        self.execute()
+
+    def fetch(self) -> dict[str, Tensor]:
+        """The outputs of the last call by name, float32 on the CPU."""
+        return {name: value.float().cpu() for name, value in self.outputs().items()}
+
+
+class Runner(ABC):
+    """A context manager: what it runs is loaded on entry and let go on exit.
+
+    Attributes:
+        name: what executes the model and where, for people to read.
+        input_names: what the model reads, known once it is open.
+        output_names: what it returns, known once it is open.
+
+    """
+
+    name: str
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def open(self) -> None:
+        """Load the model; checks that can fail fail here."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what was loaded."""
+
+    @abstractmethod
+    def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """Put inputs, (B, ...) by name, where the runtime reads them, so that calls can be timed by themselves."""
+
+    def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run once: inputs, (B, ...) by name, to outputs by name, float32 on the CPU."""
+        bound = self.bind(inputs)
+        bound()
+        return bound.fetch()
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the logits, (B, classes) float32 on the CPU, of the model's inputs (CPU tensors by name)."""
+        return self.outputs(inputs)[OUTPUT]
+
+    def _read(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the inputs that the graph declares: tracing drops what nothing reads."""
+        missing = [name for name in self.input_names if name not in inputs]
+        if missing:
+            raise input_error(
+                f"no {', '.join(missing)} among the inputs ({', '.join(inputs)})",
+                f"what {self.name} reads: {', '.join(self.input_names)}",
+                "give every input of the model",
+            )
+        return {name: inputs[name] for name in self.input_names}
+
+
+def require_cuda(purpose: str) -> None:
+    """Hold that there is a GPU.
+
+    Raises:
+        EnvironmentProblem: there is none.
+    """
+    if not torch.cuda.is_available():
+        raise environment_problem("no CUDA device", f"a GPU, for {purpose}", "use another runtime, or a GPU machine")

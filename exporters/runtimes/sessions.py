@@ -1,0 +1,156 @@
+"""ONNX Runtime's sessions, the only place where one is opened, and the runner on top of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compressor.errors import DasError, environment_problem, input_error
+from exporters.runtimes.runner import Bound, Runner, refused
+
+DEVICES: Mapping[str, str] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
+"""Where ONNX Runtime's execution providers read and write."""
+PROVIDERS = {device: provider for provider, device in DEVICES.items()}
+OPTIONS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # fp32 means fp32
+
+
+class OnnxRunner(Runner):
+    """ONNX Runtime with exactly the execution provider that was asked for."""
+
+    def __init__(self, path: Path, provider: str = "CPUExecutionProvider", threads: int | None = None) -> None:
+        self.path, self.provider, self.threads = path, provider, threads
+        self.name = f"ONNX Runtime, {provider}"
+        self.session: Any = None
+
+    def open(self) -> None:
+        """Create the session.
+
+        Raises:
+            InputError: no such file, or one that ONNX Runtime cannot load.
+            EnvironmentProblem: ONNX Runtime is missing, or would run on another provider.
+        """
+        import_onnxruntime()
+        if not self.path.is_file():
+            raise input_error(f"no file {self.path}", "an exported ONNX file", "das export --onnx")
+        with self._refusals():
+            self.session = open_session(self.path, self.provider, self.threads)
+        self.input_names = tuple(entry.name for entry in self.session.get_inputs())
+        self.output_names = tuple(entry.name for entry in self.session.get_outputs())
+
+    def close(self) -> None:
+        """Let the session go."""
+        self.session = None
+
+    def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """(B, ...) by name, put on the provider's device.
+
+        Raises:
+            InputError: an input is missing. Shapes that the graph does not take are found by the first call.
+        """
+        device, binding = DEVICES[self.provider], self.session.io_binding()
+        given = {name: x.to(device).contiguous() for name, x in self._read(inputs).items()}
+        with self._refusals():
+            for name, value in given.items():
+                binding.bind_input(name, device, 0, _numpy_type(value), tuple(value.shape), value.data_ptr())
+            for name in self.output_names:
+                binding.bind_output(name, device)
+        if device == "cuda":
+            torch.cuda.synchronize()  # ONNX Runtime's stream does not wait for PyTorch's copies
+
+        def execute() -> None:
+            assert given  # the binding holds addresses only: the tensors must live as long as the calls
+            with self._refusals():
+                self.session.run_with_iobinding(binding)
+
+        def outputs() -> dict[str, Tensor]:
+            return dict(zip(self.output_names, map(torch.from_numpy, binding.copy_outputs_to_cpu()), strict=True))
+
+        return Bound(execute, outputs)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except DasError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise refused(
+                f"ONNX Runtime cannot run {self.path} ({str(error).splitlines()[0]})",
+                "an ONNX file and inputs that fit it",
+                "das export --onnx again, perhaps with another --opset",
+            ) from error
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module.
+
+    Raises:
+        EnvironmentProblem: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise environment_problem(
+            f"ONNX Runtime cannot be imported ({error})", "ONNX Runtime", "pip install 'das-toolkit[cpu]'"
+        ) from None
+    return onnxruntime
+
+
+def session_options(threads: int | None = None) -> Any:
+    """Options of every ONNX Runtime session of das: CPU ``threads``, PyTorch's number by default, and no remarks.
+
+    Threads stop spinning when a call ends: of two models that are timed in turns, the one at rest would otherwise take
+    a core from the other for the first milliseconds of its turn. A model that runs alone is no slower for it.
+    """
+    options = import_onnxruntime().SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def open_session(model: Path | bytes, provider: str, threads: int | None = None) -> Any:
+    """An ONNX Runtime session of ``model`` that runs on exactly ``provider``.
+
+    Raises:
+        EnvironmentProblem: ONNX Runtime is missing, or would run on another provider.
+    """
+    onnxruntime = import_onnxruntime()
+    options = session_options(threads)
+    available = onnxruntime.get_available_providers()
+    chosen = [(provider, dict(OPTIONS.get(provider, {})))]
+    session = onnxruntime.InferenceSession(model, options, providers=chosen) if provider in available else None
+    # A provider whose libraries do not load is replaced by the CPU without an exception; only this tells.
+    used = session.get_providers()[0] if session else f"none ({', '.join(available)} are available)"
+    if used != provider:
+        raise environment_problem(
+            f"ONNX Runtime {onnxruntime.__version__} would use {used}",
+            provider,
+            "das doctor shows what is missing; for a GPU: pip install 'das-toolkit[gpu]'",
+        )
+    return session
+
+
+def require_provider(provider: str) -> None:
+    """Try ``provider`` on the smallest graph there is.
+
+    Raises:
+        EnvironmentProblem: as :func:`open_session`.
+    """
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", [x], [y])
+    # Old versions, which every ONNX Runtime reads.
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
+    open_session(model.SerializeToString(), provider)
+
+
+def _numpy_type(value: Tensor) -> np.dtype[Any]:
+    return torch.empty(0, dtype=value.dtype).numpy().dtype

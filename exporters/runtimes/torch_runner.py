@@ -1,0 +1,93 @@
+"""PyTorch as a runner, by itself and as torch.compile makes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from compressor.errors import DasError, environment_problem
+from compressor.families import FAMILIES
+from compressor.models.steps import StepModel
+from exporters.graph.onnx import OUTPUT
+from exporters.runtimes.runner import Bound, Runner, require_cuda
+
+
+class TorchRunner(Runner):
+    """PyTorch; moves the model to ``device`` ("cpu", "cuda"). With ``compiled``, as torch.compile makes it."""
+
+    output_names = (OUTPUT,)
+
+    def __init__(self, model: StepModel, device: str | torch.device, compiled: bool = False) -> None:
+        self.model, self.device, self.compiled = model, torch.device(device), compiled
+        self.called: Callable[..., Tensor] = torch.compile(model) if compiled else model
+        self.name = f"{'torch.compile' if compiled else 'PyTorch'} on {self.device.type}"
+
+    @property
+    def input_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The inputs of the model's family."""
+        return FAMILIES[self.model.family].inputs
+
+    def open(self) -> None:
+        """Put the model on the device, in eval mode.
+
+        Raises:
+            EnvironmentProblem: there is no such device, or no compiler for torch.compile.
+        """
+        if self.device.type == "cuda":
+            require_cuda(self.name)
+        if self.compiled:
+            require_compiler()
+        self.model.to(self.device).eval()
+
+    def close(self) -> None:
+        """The model stays: it is the caller's."""
+
+    def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """(B, ...) by name, put on the device. A compiled model is compiled for inputs of this shape here.
+
+        Raises:
+            EnvironmentProblem: torch.compile fails.
+        """
+        given = {name: value.to(self.device) for name, value in inputs.items()}
+        left: dict[str, Tensor] = {}
+
+        @torch.inference_mode()
+        def execute() -> None:
+            left[OUTPUT] = self.called(**given)
+
+        if self.compiled:
+            with _compiling():
+                execute()
+        return Bound(execute, lambda: left)
+
+
+def require_compiler() -> None:
+    """Look for what torch.compile calls.
+
+    Raises:
+        EnvironmentProblem: there is no C++ compiler.
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if not shutil.which(compiler):
+        raise _no_compiler(f"no C++ compiler {compiler}")
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise _no_compiler(f"torch.compile fails here ({str(error).splitlines()[0]})") from error
+
+
+def _no_compiler(found: str) -> DasError:
+    fix = "apt-get install g++ python3-dev, or set CXX to the compiler that is here"
+    return environment_problem(found, "a C++ compiler that torch.compile can use", fix)

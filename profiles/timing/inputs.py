@@ -1,0 +1,21 @@
+"""Samples of a run as inputs of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from compressor.run_folder import Run
+from exporters.graph.inputs import trimmed
+
+
+def batch_of(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """A batch of ``size``: the samples in order, from the first again when there are fewer."""
+    return {name: rows[torch.arange(size) % len(rows)] for name, rows in samples.items()}
+
+
+def inputs_of(run: Run, size: int) -> dict[str, Tensor]:
+    """The first ``size`` samples of a run, without the padding that other samples of the run brought."""
+    return trimmed(batch_of(run.samples(), size), run.manifest.dims.get("patch", 1))
