@@ -14,6 +14,8 @@ from torch import Tensor
 from compressor.data.splits import Split
 from compressor.data.types import ImageRef, Records, Sample
 from compressor.errors import Problem, UsageError, input_error
+from compressor.families import FAMILIES
+from compressor.families.family import Family
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
@@ -63,7 +65,7 @@ def answers(
     split = Split("asked", Records((), samples), run.transforms(), len(run.labels()), task.images)
     inputs = split.inputs(range(len(samples)))
     runner, fixed = runner_of(run, runtime, precision, inputs)
-    rows = with_text_length(inputs, fixed.text_length)
+    rows = with_text_length(FAMILIES[run.manifest.family], inputs, fixed.text_length)
     size = fixed.batch or len(samples)
     with runner:
         batches = (
@@ -132,28 +134,28 @@ def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tenso
     from exporters.runtimes.tensorrt_engine import find_target
     from exporters.runtimes.tensorrt_runner import TensorRTRunner
 
-    folder, chosen = run.path / EXPORTS, find_runtime(runtime)
+    folder, chosen, family = run.path / EXPORTS, find_runtime(runtime), FAMILIES[run.manifest.family]
     if not chosen.suffix:
         return chosen.open(Source(run.load_slim), "cpu"), VARYING
     if chosen.format == "trt":
         engine = partial(plan_name, PRECISIONS[precision], find_target())
-        plan, fixed = _exported(folder, engine, inputs, f"--trt --precision {precision}")
+        plan, fixed = _exported(folder, engine, family, inputs, f"--trt --precision {precision}")
         return TensorRTRunner(plan), fixed
     if precision == "fp32" and has_split(folder):
         return split_runner(folder), VARYING
     name = partial(file_name, PRECISIONS[precision])
-    file, fixed = _exported(folder, name, inputs, f"--onnx --precision {precision}")
+    file, fixed = _exported(folder, name, family, inputs, f"--onnx --precision {precision}")
     return OnnxRunner(file), fixed
 
 
 def _exported(
-    folder: Path, name: Callable[[Fixed], str], inputs: Mapping[str, Tensor], options: str
+    folder: Path, name: Callable[[Fixed], str], family: Family, inputs: Mapping[str, Tensor], options: str
 ) -> tuple[Path, Fixed]:
     """The file, named by the sizes it is fixed to, that takes all of ``inputs``, and these sizes."""
-    from exporters.graph.inputs import VARYING, Fixed, fitting
+    from exporters.graph.inputs import VARYING, Fixed, texts_that_fit
 
-    padded = inputs["attention_mask"].shape[1]
-    lengths = [length for length in range(1, padded + 1) if fitting(inputs, length).all()]
+    padded = family.sizes_of("text", inputs)["length"]
+    lengths = [length for length in range(1, padded + 1) if texts_that_fit(family, inputs, length).all()]
     for fixed in (Fixed(batch, length) for length in (None, *lengths) for batch in (None, 1)):
         path = folder / name(fixed)
         if path.is_file():

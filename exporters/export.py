@@ -13,6 +13,7 @@ from torch import Tensor
 from compressor.errors import InputError, Problem, UsageError
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
+from compressor.families.family import Input
 from compressor.files import bytes_of, hashes_of, parts_of, staged
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
@@ -22,7 +23,7 @@ from exporters.checks.divergence import locate, locate_in_engine, starts_at
 from exporters.checks.parity import Comparison, Parity, parity_failure, read_record, record, record_of
 from exporters.checks.validate import CHECKED_SIZES, judge
 from exporters.graph.attention import FORMS, AttentionForm
-from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING, Fixed, any_size, image_sides, with_text_length
+from exporters.graph.inputs import VARYING, Fixed, any_size, image_sides, with_text_length
 from exporters.graph.metadata import embed, facts_of
 from exporters.graph.onnx import check_opset, export_onnx, opset_of
 from exporters.graph.precision import PRECISIONS, Precision
@@ -152,10 +153,10 @@ def export(
         check_splittable(model.family, model.rounds)
     import_onnxruntime()  # every way leads through it: better to know before the minutes of tracing
     target = find_target() if "trt" in formats else None
-    given = {name: samples[name] for name in FAMILIES[model.family].inputs if name in samples}
+    given = {name: samples[name] for name in FAMILIES[model.family].input_names if name in samples}
     job = _Job(
         model,
-        with_text_length(given, fixed.text_length),
+        with_text_length(FAMILIES[model.family], given, fixed.text_length),
         reference,
         folder,
         PRECISIONS[precision],
@@ -382,17 +383,21 @@ def _shapes(job: _Job) -> Shapes:
     """
     sides = image_sides(job.model) if any_size(job.model) else None
 
-    def shapes(name: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        rest = tuple(job.samples[name].shape[1:])
-        ends = (rest, rest)
-        if name in TEXT_INPUTS and not job.fixed.text_length:
-            ends = ((1, *rest[1:]), rest)
-        elif name in IMAGE_INPUTS and sides:
-            ends = ((*rest[:-2], sides[0], sides[0]), (*rest[:-2], sides[1], sides[1]))
-        smallest, usual, largest = job.batch
-        return (smallest, *ends[0]), (usual, *rest), (largest, *ends[1])
+    def axis_range(axis: str, size: int) -> tuple[int, int, int]:
+        if axis == "batch":
+            return job.batch
+        if axis == "length" and not job.fixed.text_length:
+            return 1, size, size
+        if axis in ("height", "width") and sides:
+            return sides[0], size, sides[1]
+        return size, size, size
 
-    return {name: shapes(name) for name in job.samples}
+    def shapes(entry: Input) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        shape = job.samples[entry.name].shape
+        smallest, usual, largest = zip(*map(axis_range, entry.axes_of(len(shape)), shape), strict=True)
+        return smallest, usual, largest
+
+    return {entry.name: shapes(entry) for entry in FAMILIES[job.model.family].inputs if entry.name in job.samples}
 
 
 def _judged(job: _Job, candidate: Runner, sizes: Sequence[int]) -> tuple[Comparison, Certificate | None]:

@@ -201,7 +201,7 @@ def _verify(
     progress: Progress,
 ) -> Verified:
     path, earlier = export.path, export.record
-    given = with_text_length(samples, export.fixed.text_length)
+    given = with_text_length(FAMILIES[model.family], samples, export.fixed.text_length)
     with progress.stage(f"running {path.name}"):
         found, made = _compare(model, given, reference, export, device, progress)
     outcome = {name: getattr(found, name) for name in type(found).model_fields}

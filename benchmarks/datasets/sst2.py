@@ -194,7 +194,7 @@ def full_logits(job: Job, progress: Progress) -> Tensor:
     if not path.exists():
 
         def answer(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {"teacher": job.model(**{name: batch[name] for name in FAMILY.inputs})}
+            return {"teacher": job.model(**{name: batch[name] for name in FAMILY.input_names})}
 
         encoded = Encoded(job.data.train, answer, job.device, progress, "Asking the full model once", in_memory=True)
         np.save(path, encoded.batch(np.arange(len(encoded)))["teacher"].numpy())

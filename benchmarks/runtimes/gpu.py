@@ -25,7 +25,7 @@ from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
 from benchmarks.runtimes.graphs import LAYERS
 from compressor.errors import DasError
-from compressor.families.meter import MeterDims, build, example_inputs
+from compressor.families.meter import METER, MeterDims, build
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
@@ -74,7 +74,7 @@ class Way:
         precision = PRECISIONS[self.precision]
         file = path.with_name(f"{path.name}.{self.form}{precision.suffix}.onnx")
         if find_runtime(self.runtime).suffix and not file.exists():
-            export_onnx(model, file, example_inputs(model.dims), form=FORMS[self.form], precision=precision)
+            export_onnx(model, file, METER.example_inputs(model.dims), form=FORMS[self.form], precision=precision)
         return Source(lambda: deepcopy(model).to(precision.dtype), file)
 
     def read(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -127,7 +127,7 @@ def rows(
             find_runtime(way.runtime).check(device)
             subjects = {which: way.subject(model, work / which) for which, model in models.items()}
             for batch in BATCHES:
-                samples = batch_of(example_inputs(models["full"].dims), batch)
+                samples = batch_of(METER.example_inputs(models["full"].dims), batch)
                 found = timed(way, subjects, samples, device, seconds)
                 ratio = speedup(found["full"], found["slim"])
                 times = [f"{found[which].p50_ms:.2f}" for which in models]
@@ -157,7 +157,7 @@ def main() -> None:
     torch.manual_seed(0)
     full = build(TINY if arguments.tiny else DIMS, "vqa").eval()
     models = {"full": full, "slim": trim(remove_layers(full, make_plan(full, LAYERS)).eval())}
-    macs = {which: count(model, example_inputs(model.dims)).total for which, model in models.items()}
+    macs = {which: count(model, METER.example_inputs(model.dims)).total for which, model in models.items()}
     found = list(rows(models, work, device, arguments.seconds))
     header = ("", "batch", "full p50 ms", "slim p50 ms", "faster (95 %)", "spread", "slim samples/s")
     table = markdown_table(header, [row for row, _ in found if row])

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
-from compressor.families.meter import build, example_inputs
+from compressor.families.meter import METER, build
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
@@ -111,7 +111,7 @@ def model_of(skip: int, trimmed: bool) -> StepModel:
 @cache
 def inputs() -> dict[str, torch.Tensor]:
     """One sample: noise for an image, 12 real tokens of 40."""
-    given = example_inputs(DIMS)
+    given = METER.example_inputs(DIMS)
     torch.manual_seed(SEED)
     given["pixel_values"] = torch.randn_like(given["pixel_values"])
     given["input_ids"] = torch.randint(5, DIMS.text_vocabulary, given["input_ids"].shape)

@@ -20,7 +20,7 @@ import das
 from benchmarks.paper.meter_full_size import prepare_data
 from benchmarks.results import LogProgress, write_section
 from compressor.checkpoints.write import save_public_checkpoint
-from compressor.families.meter import MeterDims, build, example_inputs
+from compressor.families.meter import METER, MeterDims, build
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import Run, open_run
@@ -59,7 +59,7 @@ def make_run(work: Path) -> Run:
     prepare_data(work, DIMS.image_size, {"train": 4, "val": 2, "test": 2})
     config = {"num_heads": DIMS.heads, "max_text_len": DIMS.text_length, "drop_rate": 0.0}
     save_public_checkpoint(full, work / "meter.ckpt", {**config, "image_size": DIMS.image_size})
-    inputs = example_inputs(DIMS)
+    inputs = METER.example_inputs(DIMS)
     whole = count(full, inputs).total
 
     def distance(layer: str) -> float:

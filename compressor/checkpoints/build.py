@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compressor.checkpoints.read import Checkpoint, read_checkpoint
 from compressor.errors import InputError, Problem, UsageError, input_error, usage_error
 from compressor.families import FAMILIES, Family
-from compressor.families.family import HEAD, Format, State
+from compressor.families.key_mapping import HEAD, Format, State
 from compressor.models.adapters import Adapter, SkipAdapter
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import stream_width

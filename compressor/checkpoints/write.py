@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from compressor.checkpoints.read import CONFIG, SAFE
 from compressor.families import FAMILIES
-from compressor.families.family import State
+from compressor.families.key_mapping import State
 from compressor.files import atomic_file, atomic_folder
 from compressor.models.steps import StepModel
 

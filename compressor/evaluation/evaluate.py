@@ -131,7 +131,7 @@ def evaluate_samples(
     Of retrieval the score is how often the right caption is told from those it is trained against, as a search has it.
     """
     model.eval()
-    device, names = next(model.parameters()).device, FAMILIES[model.family].inputs
+    device, names = next(model.parameters()).device, FAMILIES[model.family].input_names
     scores, answers, truth, losses, kept = [], [], [], [], []
     wanted = compared(len(split))
     size = max(1, batch_size // split.rows_per_sample)

@@ -56,7 +56,7 @@ def _encode(model: StepModel, split: RankedSplit, progress: Progress) -> tuple[l
     encoded: dict[str, list[Streams]] = {"text": [], "image": []}
     for captions, numbers in progress.track(pairs, "Encoding captions and images once", parts):
         inputs = {**split.texts(captions), **split.pixels([gallery[i] for i in numbers])}
-        names = FAMILIES[model.family].inputs
+        names = FAMILIES[model.family].input_names
         streams = model.advance(model.prologue(**{name: inputs[name].to(device) for name in names}), early)
         for modality, rows in encoded.items():
             found = {name: streams[name].cpu() for name in modalities[modality] if name in streams}

@@ -13,6 +13,8 @@ from compressor.data.splits import Split
 from compressor.errors import InputError, input_error
 from compressor.evaluation.evaluate import EveryAnswer, compared, evaluate
 from compressor.evaluation.open_data import open_data
+from compressor.families import FAMILIES
+from compressor.families.family import Family
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
@@ -40,6 +42,7 @@ class Reference:
     full: Tensor | None
     targets: Tensor | None
     task: Task
+    family: Family
     fingerprint: str
     note: str = ""
 
@@ -71,6 +74,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         full=known.get("full"),
         targets=None if task.ranked else known.get("targets", split.targets(numbers)),
         task=task,
+        family=FAMILIES[run.manifest.family],
         fingerprint=digest(print_, numbers),
     )
 
@@ -112,6 +116,7 @@ def _from_folder(run: Run, answers: Mapping[str, Tensor], why: str) -> Reference
         full=known.get("full"),
         targets=known.get("targets"),
         task=TASKS[run.manifest.task],
+        family=FAMILIES[run.manifest.family],
         fingerprint=digest(run.path.name, list(range(count))),
         note=f"{why}: only the {count} samples in the run's folder",
     )

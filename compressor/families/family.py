@@ -1,23 +1,22 @@
-"""What a family of models declares about itself, and the two-way tables of its checkpoint keys."""
+"""What a family of models declares about itself."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from compressor.data.text import INPUTS, TextTransform
+from compressor.data.text import TextTransform
 from compressor.data.types import ImageTransform, Transforms
+from compressor.families.key_mapping import HEAD, Format, State
 from compressor.models.steps import Rounds, StepModel
 
-State = dict[str, Tensor]
+CHANNELS = 3
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 1e-1, "int8": 3e-1}
-HEAD = "epilogue.head."  # where every family keeps the head
 
 
 @dataclass(frozen=True)
@@ -32,98 +31,60 @@ class Pool:
     skip_fraction: float
 
 
-@dataclass(frozen=True)
-class Leftover:
-    """Checkpoint keys that are read by nothing, and why."""
-
-    pattern: str
-    reason: str
+Modality = Literal["text", "image"]
+Readout = Literal["first", "last", "mean", "all"]
+"""Which tokens of a stream the epilogue reads: token 0, the last valid one, the mean of the valid ones, or all."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some rows of a checkpoint tensor: ``target`` gets rows [start, stop) in units of ``1/of`` of the rows.
+class Input:
+    """One input of a model.
 
-    ``of`` 0 counts single rows; ``stop`` None means up to the end.
+    Attributes:
+        name: as the prologue calls it.
+        modality: what it is made of.
+        axes: name of every axis. ``batch`` comes first; ``length`` counts tokens, ``height`` and ``width`` pixels. The
+            axis ``images`` is left out where a sample has one image.
+        dtype: of its values.
+        mask: it tells what is no padding, 1 from 0.
     """
 
-    target: str
-    start: int
-    stop: int | None
-    of: int = 0
+    name: str
+    modality: Modality
+    axes: tuple[str, ...]
+    dtype: torch.dtype = torch.int64
+    mask: bool = False
+
+    def axes_of(self, ndim: int) -> tuple[str, ...]:
+        """Return the names of the axes of a tensor of this input that has ``ndim`` of them."""
+        return self.axes if ndim == len(self.axes) else tuple(axis for axis in self.axes if axis != "images")
+
+
+INPUT_IDS = Input("input_ids", "text", ("batch", "length"))
+ATTENTION_MASK = Input("attention_mask", "text", ("batch", "length"), mask=True)
+TOKEN_TYPE_IDS = Input("token_type_ids", "text", ("batch", "length"))
+PIXEL_VALUES = Input("pixel_values", "image", ("batch", "images", "channels", "height", "width"), torch.float32)
+PIXEL_MASK = Input("pixel_mask", "image", ("batch", "images", "height", "width"), mask=True)
 
 
 @dataclass(frozen=True)
-class KeyTable:
-    """Checkpoint key prefixes against ours; ``{i}`` stands for a layer number. Works in both directions.
+class Output:
+    """One output of a model.
 
-    ``renames`` maps a prefix to a prefix; ``splits`` maps one tensor to several parts of its rows.
+    Attributes:
+        name: of the output in exported graphs.
+        axes: name of every axis.
+        kind: ``classes`` are compared with each other, a ``score`` with those of other samples; an ``embedding`` is a
+            vector that others are compared with.
     """
 
-    renames: tuple[tuple[str, str], ...]
-    splits: tuple[tuple[str, tuple[Part, ...]], ...] = ()
-
-    def to_ours(self, state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
-        """Rename and split. Returns our tensors, and for each of our names the checkpoint key it came from.
-
-        Raises:
-            ValueError: a tensor that does not split into its parts.
-        """
-        ours: State = {}
-        origin: dict[str, str] = {}
-        for key, tensor in state.items():
-            for name, value in self._ours(key, tensor):
-                ours[name], origin[name] = value, key
-        return ours, origin
-
-    def _ours(self, key: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-        for source, parts in self.splits:
-            if (number := _match(source, key, whole=True)) is not None:
-                return [(part.target.format(i=number), _rows(key, tensor, part)) for part in parts]
-        for source, target in self.renames:
-            if (number := _match(source, key)) is not None:
-                return [(target.format(i=number) + key[len(source.format(i=number)) :], tensor)]
-        return []
-
-    def to_checkpoint(self, ours: Mapping[str, Tensor]) -> State:
-        """The inverse of :meth:`to_ours`, for writing a checkpoint in the public format."""
-        state: State = {}
-        merged: dict[str, dict[int, Tensor]] = {}
-        for name, tensor in ours.items():
-            for source, parts in self.splits:
-                for part in parts:
-                    if (number := _match(part.target, name, whole=True)) is not None:
-                        merged.setdefault(source.format(i=number), {})[part.start] = tensor
-            for source, target in self.renames:
-                if (number := _match(target, name)) is not None:
-                    state[source.format(i=number) + name[len(target.format(i=number)) :]] = tensor
-                    break
-        return state | {key: torch.cat([parts[start] for start in sorted(parts)]) for key, parts in merged.items()}
-
-    def checkpoint_name(self, name: str) -> str:
-        """The checkpoint key that our parameter ``name`` is read from."""
-        for source, parts in self.splits:
-            for part in parts:
-                if (number := _match(part.target, name, whole=True)) is not None:
-                    return source.format(i=number)
-        for source, target in self.renames:
-            if (number := _match(target, name)) is not None:
-                return source.format(i=number) + name[len(target.format(i=number)) :]
-        return name
+    name: str
+    axes: tuple[str, ...]
+    kind: Literal["classes", "score", "embedding"]
 
 
-def _match(template: str, key: str, whole: bool = False) -> str | None:
-    """The layer number of ``key`` ('' without one) when it starts with, or is, ``template``; else None."""
-    pattern = re.escape(template).replace(r"\{i\}", r"(\d+)")
-    match = re.fullmatch(pattern, key) if whole else re.match(pattern, key)
-    return None if match is None else (match[1] if match.groups() else "")
-
-
-def _rows(key: str, tensor: Tensor, part: Part) -> Tensor:
-    if tensor.ndim == 0 or (part.of and len(tensor) % part.of):
-        raise ValueError(f"{key} {tuple(tensor.shape)} does not split into {part.of or 'rows'} parts")
-    unit = len(tensor) // part.of if part.of else 1
-    return tensor[part.start * unit : None if part.stop is None else part.stop * unit].clone()
+LOGITS = Output("logits", ("batch", "classes"), "classes")
+MATCH = Output("logits", ("batch", "classes"), "score")
 
 
 @dataclass(frozen=True)
@@ -133,45 +94,12 @@ class Head:
     Attributes:
         images: images of one sample; each is a pass of its own, and their pooled outputs are joined for the head.
         classes: outputs, where the task fixes them; None when they are as many as the data has answers.
+        outputs: what the epilogue returns.
     """
 
     images: int = 1
     classes: int | None = None
-
-
-@dataclass(frozen=True)
-class Format:
-    """One way in which checkpoints of a family are written.
-
-    Attributes:
-        name: for messages ("METER's public code", "Hugging Face").
-        signature: keys that every such checkpoint has, and no other format's.
-        keys: checkpoint names against ours, heads left out.
-        heads: for each task, the prefix of its head's keys.
-        read_dims: checkpoint tensors, configuration and task (None without a head) to the family's dims.
-        model_type: of a Hugging Face folder's config.json; None for files that come without one.
-        architectures: for tasks whose prefix several heads share, the config.json architecture that means this one.
-        leftovers: keys that are known to be of no use here, with the reason.
-        heads_by_name: heads of tasks that no model can be built for, by task: they are named and left out.
-        base_prefix: put before every key of a checkpoint that has none starting with it (a bare Hugging Face backbone).
-    """
-
-    name: str
-    signature: tuple[str, ...]
-    keys: KeyTable
-    heads: Mapping[str, str]
-    read_dims: Callable[[State, Mapping[str, Any], str | None], Any]
-    model_type: str | None = None
-    architectures: Mapping[str, str] = field(default_factory=dict)
-    leftovers: tuple[Leftover, ...] = ()
-    heads_by_name: Mapping[str, str] = field(default_factory=dict)
-    base_prefix: str = ""
-
-    def table(self, task: str | None) -> KeyTable:
-        """The keys of a checkpoint with the head of ``task``."""
-        if task is None or task not in self.heads:
-            return self.keys
-        return replace(self.keys, renames=(*self.keys.renames, (self.heads[task], HEAD)))
+    outputs: tuple[Output, ...] = (LOGITS,)
 
 
 def for_another_task(ours: State, state: State, task: str | None, types: str, count: int, matching: str) -> State:
@@ -195,19 +123,14 @@ def for_another_task(ours: State, state: State, task: str | None, types: str, co
     return ours
 
 
-def text_and_images(dims: Any, height: int, width: int) -> dict[str, Tensor]:
-    """One sample of a text, token 0 everywhere and nothing masked, and of as many black images as belong to it."""
-    images = (1,) if dims.images == 1 else (1, dims.images)
-    return {
-        "input_ids": torch.zeros(1, dims.text_length, dtype=torch.long),
-        "attention_mask": torch.ones(1, dims.text_length, dtype=torch.long),
-        "pixel_values": torch.zeros(*images, 3, height, width),
-    }
-
-
-def same(ours: State, dims: Any, state: State, task: str | None) -> State:
-    """No last changes: the ``prepare`` of a family that needs none."""
+def no_preparation(ours: State, dims: Any, state: State, task: str | None) -> State:
+    """Return ``ours`` unchanged: the default ``prepare``."""
     return ours
+
+
+def square_image(dims: Any) -> tuple[int, int]:
+    """Return height and width of an image of ``dims.image_size`` pixels on either side."""
+    return dims.image_size, dims.image_size
 
 
 @dataclass(frozen=True)
@@ -223,15 +146,15 @@ class Family:
         formats: how checkpoints are written; das writes the first one.
         pools: the skippable layers by kind, in report order.
         scopes: named sets of pools the search may touch; the first is the default.
-        inputs: names of the model's inputs in order.
+        inputs: the model's inputs in order.
         streams: for each modality ("text", "image") the streams that the prologue makes of it alone.
-        pooled: the streams that the epilogue reads, token 0 of each and nothing else.
+        readout: the streams that the epilogue reads, and which of their tokens.
         heads: the heads a model can be built with, by task.
         dims_type: the pydantic class of the dims.
         rounds: the ordered steps of a model of these dims.
         build: a randomly initialised full model of these dims; its epilogue's last module is called ``head``.
-        example_inputs: one sample of the inputs at the sizes of the dims: nothing masked, a black image.
         image_transform: of these dims: what turns an image into pixels; None for families that read text only.
+        example_image: of these dims: height and width of a usual image in pixels.
         prepare: last changes to our tensors before loading (positions at another image size, a head made of another's).
         parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
         tolerances: largest allowed |difference| of logits between runtimes, by precision; below fp32 in units of the
@@ -243,18 +166,66 @@ class Family:
     formats: tuple[Format, ...]
     pools: tuple[Pool, ...]
     scopes: Mapping[str, tuple[str, ...]]
-    inputs: tuple[str, ...]
+    inputs: tuple[Input, ...]
     streams: Mapping[str, tuple[str, ...]]
-    pooled: tuple[str, ...]
+    readout: Mapping[str, Readout]
     heads: Mapping[str, Head]
     dims_type: type
     rounds: Callable[[Any], Rounds]
     build: Callable[[Any, str], StepModel]
-    example_inputs: Callable[[Any], dict[str, Tensor]]
     image_transform: Callable[[Any], ImageTransform] | None = None
-    prepare: Callable[[State, Any, State, str | None], State] = same
+    example_image: Callable[[Any], tuple[int, int]] = square_image
+    prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs in order."""
+        return tuple(entry.name for entry in self.inputs)
+
+    def names_of(self, modality: Modality) -> tuple[str, ...]:
+        """Return the names of the inputs of ``modality`` in order; none where the family does not read it."""
+        return tuple(entry.name for entry in self.inputs if entry.modality == modality)
+
+    def mask_of(self, modality: Modality) -> str | None:
+        """Return the name of the input that masks padding of ``modality``; None where nothing is padded."""
+        return next((entry.name for entry in self.inputs if entry.modality == modality and entry.mask), None)
+
+    def sizes_of(self, modality: Modality, inputs: Mapping[str, Tensor]) -> dict[str, int]:
+        """Return the size of every axis of a batch's inputs of ``modality``, by its name; none without such inputs."""
+        sizes: dict[str, int] = {}
+        for entry in self.inputs:
+            if entry.modality == modality and entry.name in inputs:
+                x = inputs[entry.name]
+                sizes |= dict(zip(entry.axes_of(x.ndim), x.shape, strict=True))
+        return sizes
+
+    def cut(self, inputs: Mapping[str, Tensor], **sizes: int) -> dict[str, Tensor]:
+        """Return ``inputs`` with these axes cut behind their first ``sizes`` entries: ``cut(inputs, length=9)``."""
+        axes = {entry.name: entry.axes_of(inputs[entry.name].ndim) for entry in self.inputs if entry.name in inputs}
+        shorter = dict(inputs)
+        for axis, size in sizes.items():
+            for name in axes:
+                if axis in axes[name]:
+                    shorter[name] = shorter[name].narrow(axes[name].index(axis), 0, size)
+        return shorter
+
+    def example_inputs(self, dims: Any) -> dict[str, Tensor]:
+        """Return one sample at the sizes of ``dims``: token 0 everywhere, black images, nothing masked."""
+        height, width = self.example_image(dims) if self.names_of("image") else (0, 0)
+        sizes = {"batch": 1, "length": dims.text_length, "images": dims.images, "channels": CHANNELS}
+        sizes |= {"height": height, "width": width}
+
+        def example(entry: Input) -> Tensor:
+            axes = entry.axes_of(len(entry.axes) if dims.images > 1 else 0)
+            return torch.full([sizes[axis] for axis in axes], int(entry.mask), dtype=entry.dtype)
+
+        return {entry.name: example(entry) for entry in self.inputs}
+
+    def outputs_of(self, task: str) -> tuple[Output, ...]:
+        """Return what a model with the head of ``task`` returns, in order; without a head, what its head would read."""
+        return self.heads.get(task, Head()).outputs
 
     def pool(self, name: str) -> Pool:
         """The pool called ``name``."""
@@ -266,8 +237,7 @@ class Family:
         Raises:
             InputError: a tokenizer of another model.
         """
-        names = tuple(name for name in self.inputs if name in INPUTS)
-        text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, names)
+        text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, self.names_of("text"))
         return Transforms(text, self.image_transform(dims) if self.image_transform else None)
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,17 +24,16 @@ from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, Robe
 from compressor.data.images import ClipTransform
 from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
 from compressor.families.family import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    MATCH,
+    PIXEL_VALUES,
     Family,
-    Format,
     Head,
-    KeyTable,
-    Leftover,
-    Part,
     Pool,
-    State,
     for_another_task,
-    text_and_images,
 )
+from compressor.families.key_mapping import Format, KeyTable, Leftover, Part, State
 from compressor.models.adapters import Adapter
 from compressor.models.single_query import attend_first_row, first_row_of
 from compressor.models.steps import Rounds, RowWise, Step, StepModel, Streams, match_rows
@@ -421,11 +420,6 @@ def build(dims: MeterDims, task: str) -> StepModel:
     return StepModel("meter", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims, task))
 
 
-def example_inputs(dims: MeterDims) -> dict[str, Tensor]:
-    """One sample with square images."""
-    return text_and_images(dims, dims.image_size, dims.image_size)
-
-
 _PARALLEL_ADAPTER = r"cross_modal_(text|image)_layers\.\d+\.(.+\.)?adapter\.down_proj\.weight"
 
 
@@ -554,7 +548,7 @@ KEYS = KeyTable(
 HEADS = {
     "vqa": Head(),
     "nlvr2": Head(images=2, classes=2),
-    "irtr": Head(classes=1),
+    "irtr": Head(classes=1, outputs=(MATCH,)),
     "snli-ve": Head(classes=3),
     "itm": Head(classes=2),
 }
@@ -600,14 +594,13 @@ METER = Family(
         "global": ("language", "fusion-language", "fusion-vision"),
         "all": ("language", "vision", "fusion-language", "fusion-vision"),
     },
-    inputs=("input_ids", "attention_mask", "pixel_values"),
+    inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES),
     streams={"text": ("text", "text_mask"), "image": ("image",)},
-    pooled=("text", "image"),
+    readout={"text": "first", "image": "first"},
     heads=HEADS,
     dims_type=MeterDims,
     rounds=rounds,
     build=build,
-    example_inputs=example_inputs,
     image_transform=lambda dims: ClipTransform(dims.image_size),
     prepare=prepare,
 )

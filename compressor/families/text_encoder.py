@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor, nn
@@ -24,7 +23,8 @@ from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
 from compressor.families.embeddings import untyped_roberta
-from compressor.families.family import Family, Format, Head, KeyTable, Leftover, Pool, State
+from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Head, Input, Pool
+from compressor.families.key_mapping import Format, KeyTable, Leftover, State
 from compressor.models.adapters import Adapter
 from compressor.models.single_query import first_row_of
 from compressor.models.steps import Rounds, Step, StepModel, Streams
@@ -180,7 +180,7 @@ def encoder_family(
     class_rows: str,
     pooler_keys: tuple[tuple[str, str], ...] = (),
     layers: str = "encoder.layer",
-    inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids"),
+    inputs: tuple[Input, ...] = (INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS),
     other_heads: Mapping[str, str] | None = None,
 ) -> Family:
     """A family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
@@ -234,10 +234,6 @@ def encoder_family(
             }
         )
 
-    def example_inputs(dims: TextDims) -> dict[str, Tensor]:
-        ids = torch.zeros(1, dims.text_length, dtype=torch.long)
-        return {each: torch.ones_like(ids) if each == "attention_mask" else ids for each in inputs}
-
     return Family(
         name=name,
         formats=(
@@ -269,12 +265,11 @@ def encoder_family(
         scopes={"encoder": ("encoder",)},
         inputs=inputs,
         streams={"text": ("hidden", "mask")},
-        pooled=("hidden",),
+        readout={"hidden": "first"},
         heads={TASK: Head(images=0)},
         dims_type=dims_type,
         rounds=rounds,
         build=build,
-        example_inputs=example_inputs,
         parallel_fraction=BOTTLENECK,
     )
 
@@ -319,6 +314,6 @@ ROBERTA = encoder_family(
     RobertaDims,
     pooler=lambda model: nn.Identity(),
     class_rows="classifier.out_proj.weight",
-    inputs=("input_ids", "attention_mask"),
+    inputs=(INPUT_IDS, ATTENTION_MASK),
     other_heads={"mlm": "lm_head.", "question-answering": "qa_outputs."},
 )

@@ -24,17 +24,17 @@ from transformers.models.vilt.modeling_vilt import TextEmbeddings
 from compressor.data.images import PixelbertTransform
 from compressor.families.embeddings import UntypedEmbeddings, from_the_start
 from compressor.families.family import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    MATCH,
+    PIXEL_MASK,
+    PIXEL_VALUES,
     Family,
-    Format,
     Head,
-    KeyTable,
-    Leftover,
-    Part,
     Pool,
-    State,
     for_another_task,
-    text_and_images,
 )
+from compressor.families.key_mapping import Format, KeyTable, Leftover, Part, State
 from compressor.models.adapters import Adapter
 from compressor.models.single_query import attend_first_row
 from compressor.models.steps import Rounds, Step, StepModel, Streams, match_rows
@@ -304,17 +304,15 @@ def build(dims: ViltDims, task: str) -> StepModel:
     return StepModel("vilt", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims, task))
 
 
-def example_inputs(dims: ViltDims) -> dict[str, Tensor]:
-    """One sample with images in 4:3 (384 x 512 for the published model), nothing of them masked."""
-    width = max(1, dims.image_size * 4 // 3 // dims.patch) * dims.patch
-    inputs = text_and_images(dims, dims.image_size, width)
-    return {**inputs, "pixel_mask": torch.ones_like(inputs["pixel_values"].select(-3, 0), dtype=torch.long)}
+def example_image(dims: ViltDims) -> tuple[int, int]:
+    """Return the size of an image in 4:3 in whole patches, 384 x 512 for the published model."""
+    return dims.image_size, max(1, dims.image_size * 4 // 3 // dims.patch) * dims.patch
 
 
 HEADS = {
     "vqa": Head(),
     "nlvr2": Head(images=2, classes=2),
-    "irtr": Head(classes=1),
+    "irtr": Head(classes=1, outputs=(MATCH,)),
     "itm": Head(classes=2),
     "snli-ve": Head(classes=3),
 }
@@ -510,14 +508,14 @@ VILT = Family(
     formats=(PUBLIC, HUGGING_FACE),
     pools=(Pool("encoder", "En", 1 / 4),),
     scopes={"encoder": ("encoder",)},
-    inputs=("input_ids", "attention_mask", "pixel_values", "pixel_mask"),
+    inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES, PIXEL_MASK),
     streams={"text": ("text", "text_mask"), "image": ("image", "image_mask")},
-    pooled=("hidden",),
+    readout={"hidden": "first"},
     heads=HEADS,
     dims_type=ViltDims,
     rounds=rounds,
     build=build,
-    example_inputs=example_inputs,
+    example_image=example_image,
     image_transform=lambda dims: PixelbertTransform(dims.image_size),
     prepare=prepare,
 )

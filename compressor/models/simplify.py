@@ -39,7 +39,7 @@ def trim(model: StepModel) -> StepModel:
     for module in list(trimmed.modules()):
         if hasattr(module, "fold_constants"):
             module.fold_constants()  # type: ignore[operator]
-    read, read_whole = set(FAMILIES[model.family].pooled), set[str]()
+    read, read_whole = set(FAMILIES[model.family].readout), set[str]()
     for round_ in reversed(model.rounds):
         live = tuple(step for step in round_ if step.writes in read)
         for step in live:

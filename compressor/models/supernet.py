@@ -31,7 +31,7 @@ class Supernet:
 
     def encode(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Streams in front of the first candidate, the same for every subset, and whatever else the batch holds."""
-        names = FAMILIES[self.model.family].inputs
+        names = FAMILIES[self.model.family].input_names
         streams = self.model.advance(self.model.prologue(**{name: batch[name] for name in names}), self.fixed)
         return {**{name: value for name, value in batch.items() if name not in names}, **streams}
 

@@ -26,7 +26,7 @@ def finetune(
     """Train every parameter of ``model`` on a split of the task's data; returns it in eval mode."""
     torch.manual_seed(seed)
     optimiser = Optimiser([(list(model.parameters()), learning_rate)], steps)
-    inputs = FAMILIES[model.family].inputs
+    inputs = FAMILIES[model.family].input_names
     model.train()
     for step in progress.track(range(steps), "Training the full model", steps):
         batch = split.batch(batch_of_step(step, batch_size, len(split), seed))

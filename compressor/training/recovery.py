@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compressor.distributed import share
 from compressor.families import FAMILIES
-from compressor.families.family import HEAD
+from compressor.families.key_mapping import HEAD
 from compressor.models.steps import StepModel, split_at_candidates
 from compressor.models.supernet import parallel_adapters
 from compressor.progress import QUIET, Progress
@@ -115,7 +115,7 @@ def trained_steps(slim: StepModel, recovery: Recovery) -> tuple[str, ...]:
 def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -> Encoder:
     """What is computed once per sample: the streams in front of the first trained step, and the teacher's logits."""
     fixed, _ = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
-    names = FAMILIES[slim.family].inputs
+    names = FAMILIES[slim.family].input_names
 
     def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
         inputs = {name: batch[name] for name in names}

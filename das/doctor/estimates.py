@@ -142,7 +142,7 @@ def compress_needs(subject: Subject, free: Free) -> tuple[Need, ...]:
 def _smaller_inputs(model: StepModel) -> str:
     """The option that makes images, or texts where there are none, half as large."""
     dims = model.dims
-    if "pixel_values" not in FAMILIES[model.family].inputs:
+    if not FAMILIES[model.family].names_of("image"):
         return f"--text-length {max(1, dims.text_length // 2)}"
     return f"--image-size {max(1, dims.image_size // (2 * dims.patch)) * dims.patch}"
 
@@ -172,10 +172,11 @@ def candidates_of(model: StepModel) -> tuple[str, ...]:
 
 def training_inputs(model: StepModel) -> dict[str, Tensor]:
     """One training sample on the meta device; in retrieval a caption and those that it is told from."""
-    inputs = FAMILIES[model.family].example_inputs(model.dims)
+    family = FAMILIES[model.family]
+    inputs = family.example_inputs(model.dims)
     texts = 1 + FALSE_TEXTS if TASKS[model.task].ranked else 1
-    repeated = {name: x if "pixel" in name else x.expand(texts, *x.shape[1:]) for name, x in inputs.items()}
-    return {name: value.to("meta") for name, value in repeated.items()}
+    repeated = {name: inputs[name].expand(texts, *inputs[name].shape[1:]) for name in family.names_of("text")}
+    return {name: value.to("meta") for name, value in (inputs | repeated).items()}
 
 
 class _OneKernel(TorchFunctionMode):

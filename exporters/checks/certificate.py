@@ -11,7 +11,7 @@ from compressor.errors import usage_error
 from compressor.evaluation.reference import Reference, digest
 from compressor.progress import Progress
 from compressor.values import Value
-from exporters.graph.inputs import VARYING, Fixed, fitting, with_text_length
+from exporters.graph.inputs import VARYING, Fixed, texts_that_fit, with_text_length
 from exporters.graph.precision import Precision
 from exporters.runtimes.runner import Runner, refused
 
@@ -156,7 +156,8 @@ def _usable(reference: Reference, fixed: Fixed) -> list[int]:
     if fixed.text_length is None:
         return rows
     parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    fits = torch.cat([fitting(reference.inputs(part), fixed.text_length) for part in parts]).tolist()
+    family, length = reference.family, fixed.text_length
+    fits = torch.cat([texts_that_fit(family, reference.inputs(part), length) for part in parts]).tolist()
     if not any(fits):
         raise usage_error(
             f"none of {len(rows)} texts has {fixed.text_length} tokens or fewer",
@@ -174,7 +175,7 @@ def _logits(
     found = []
     for start in progress.track(starts, label, len(starts)):
         given = reference.inputs([rows[number % len(rows)] for number in range(start, start + size)])
-        found.append(runner.run(with_text_length(given, fixed.text_length)))
+        found.append(runner.run(with_text_length(reference.family, given, fixed.text_length)))
     return torch.cat(found)[: len(rows)].float()
 
 

@@ -18,11 +18,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem, input_error
+from compressor.families import FAMILIES
+from compressor.families.family import Family
 from compressor.files import hashes_of
 from compressor.models.steps import StepModel
 from compressor.values import Value
 from exporters.checks.certificate import Certificate, round_up
-from exporters.graph.inputs import any_size, shortest, trimmed
+from exporters.graph.inputs import any_size, shortest_texts, trim_images
 from exporters.runtimes.runner import Runner
 
 SCHEMA_VERSION = 1
@@ -101,6 +103,7 @@ def compare(reference: Tensor, candidate: Tensor, tolerance: float, relative: bo
 
 
 def check(
+    family: Family,
     reference: Runner,
     candidate: Runner,
     given: Sequence[dict[str, Tensor]],
@@ -111,13 +114,13 @@ def check(
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in given]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
-    pixels = [inputs["pixel_values"] for inputs in given if "pixel_values" in inputs]
+    images = [family.sizes_of("image", inputs) for inputs in given if family.names_of("image")]
     return compare(ours, theirs, tolerance, relative).model_copy(
         update={
             "samples": sum(_rows(inputs) for inputs in given),
             "batch_sizes": tuple(sorted({_rows(inputs) for inputs in given})),
-            "text_lengths": tuple(sorted({inputs["input_ids"].shape[1] for inputs in given})),
-            "image_sizes": tuple(sorted({(x.shape[-2], x.shape[-1]) for x in pixels})),
+            "text_lengths": tuple(sorted({family.sizes_of("text", inputs)["length"] for inputs in given})),
+            "image_sizes": tuple(sorted({(sizes["height"], sizes["width"]) for sizes in images})),
         }
     )
 
@@ -142,9 +145,10 @@ def tried(
         given.append(batch(start, size))
         start += size
     if any_length:
-        given.append(shortest(samples, min(sizes)))
+        given.append(shortest_texts(FAMILIES[model.family], samples, min(sizes)))
     if any_size(model):
-        given += [trimmed(batch(at, min(sizes)), model.dims.patch) for at in range(min(SINGLE_IMAGES, rows))]
+        singles = [batch(at, min(sizes)) for at in range(min(SINGLE_IMAGES, rows))]
+        given += [trim_images(FAMILIES[model.family], single, model.dims.patch) for single in singles]
     return given
 
 

@@ -56,8 +56,8 @@ def judge(
     try:
         with TorchRunner(model, next(model.parameters()).device) as ours, candidate:
             given = tried(model, few, first, any_length=not fixed.text_length)
-            found = check(ours, candidate, given, tolerance, precision.relative)
-            found = found.model_copy(update={"samples": min(found.samples, len(few["input_ids"]))})
+            found = check(FAMILIES[model.family], ours, candidate, given, tolerance, precision.relative)
+            found = found.model_copy(update={"samples": min(found.samples, len(next(iter(few.values()))))})
             if reference is None or found.status == "failed":
                 return found, None
             try:

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from compressor.errors import usage_error
 from compressor.families import FAMILIES
+from compressor.families.family import Family
 from compressor.models.steps import StepModel
-
-TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
-IMAGE_INPUTS = frozenset({"pixel_values", "pixel_mask"})
 
 
 @dataclass(frozen=True)
@@ -45,32 +43,33 @@ def any_size(model: StepModel) -> bool:
     return sides is not None and sides[0] < sides[1]
 
 
-def trimmed(inputs: Mapping[str, Tensor], patch: int) -> dict[str, Tensor]:
-    """The same samples without the padding their images have in common, down to whole patches of ``patch`` pixels."""
-    if "pixel_mask" not in inputs:
+def trim_images(family: Family, inputs: Mapping[str, Tensor], patch: int) -> dict[str, Tensor]:
+    """Return the same samples without the padding their images share, down to whole patches of ``patch`` pixels."""
+    name = family.mask_of("image")
+    if name is None:
         return dict(inputs)
-    mask = inputs["pixel_mask"].flatten(0, -3).amax(0)
+    mask = inputs[name].flatten(0, -3).amax(0)
     height, width = (-(-int(mask.amax(axis).sum()) // patch) * patch for axis in (1, 0))
-    return {name: x[..., :height, :width] if name in IMAGE_INPUTS else x for name, x in inputs.items()}
+    return family.cut(inputs, height=height, width=width)
 
 
-def shortest(inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
-    """The ``size`` samples with the shortest texts without their common padding; cut in half when they have none."""
-    mask = inputs["attention_mask"]
-    lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)  # position of the last real token, from 1
+def shortest_texts(family: Family, inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """Return the ``size`` samples with the shortest texts without their common padding; halved when they have none."""
+    mask = _text_mask(family, inputs)
+    lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)  # position of the last valid token, from 1
     chosen = lengths.argsort(stable=True)[torch.arange(size) % len(lengths)]
     longest, padded = int(lengths[chosen].max()), mask.shape[1]
-    cut = longest if 0 < longest < padded else max(1, padded // 2)
-    return {name: value[chosen, :cut] if name in TEXT_INPUTS else value[chosen] for name, value in inputs.items()}
+    length = longest if 0 < longest < padded else max(1, padded // 2)
+    return family.cut({name: value[chosen] for name, value in inputs.items()}, length=length)
 
 
-def fitting(inputs: Mapping[str, Tensor], length: int) -> Tensor:
-    """Which texts have no token behind the first ``length``, (B,) bool."""
-    return inputs["attention_mask"][:, length:].sum(1) == 0
+def texts_that_fit(family: Family, inputs: Mapping[str, Tensor], length: int) -> Tensor:
+    """Return which texts have no token behind the first ``length``, (B,) bool."""
+    return _text_mask(family, inputs)[:, length:].sum(1) == 0
 
 
-def with_text_length(inputs: Mapping[str, Tensor], length: int | None) -> dict[str, Tensor]:
-    """The samples whose texts fit into ``length`` tokens, cut to it; all of them as they are for None.
+def with_text_length(family: Family, inputs: Mapping[str, Tensor], length: int | None) -> dict[str, Tensor]:
+    """Return the samples whose texts fit into ``length`` tokens, cut to it; all of them as they are for None.
 
     A cut text has lost padding alone, so the answer stays the same.
 
@@ -79,7 +78,7 @@ def with_text_length(inputs: Mapping[str, Tensor], length: int | None) -> dict[s
     """
     if length is None:
         return dict(inputs)
-    mask, fits = inputs["attention_mask"], fitting(inputs, length)
+    mask, fits = _text_mask(family, inputs), texts_that_fit(family, inputs, length)
     if length > mask.shape[1] or not fits.any():
         longest = int(mask.sum(1).max())
         raise usage_error(
@@ -87,4 +86,10 @@ def with_text_length(inputs: Mapping[str, Tensor], length: int | None) -> dict[s
             f"at most {mask.shape[1]}, and enough for some sample: the longest has {longest} tokens",
             f"--text-length {mask.shape[1]}",
         )
-    return {name: x[fits][:, :length] if name in TEXT_INPUTS else x[fits] for name, x in inputs.items()}
+    return family.cut({name: x[fits] for name, x in inputs.items()}, length=length)
+
+
+def _text_mask(family: Family, inputs: Mapping[str, Tensor]) -> Tensor:
+    name = family.mask_of("text")
+    assert name is not None
+    return inputs[name]

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from compressor.errors import input_error, usage_error
 from compressor.families import FAMILIES
+from compressor.families.family import Family
 from compressor.files import bytes_of, staged
 from compressor.models.steps import StepModel
 from exporters.graph.attention import FORMS, AttentionForm, Numerics
-from exporters.graph.inputs import TEXT_INPUTS, VARYING, Fixed, any_size, with_text_length
+from exporters.graph.inputs import VARYING, Fixed, any_size, with_text_length
 from exporters.graph.precision import PRECISIONS, Precision, in_precision
 
-OUTPUT = "logits"
 # One ONNX file holds 2 GiB at most, and writing it needs that much memory again; above half of it weights go beside it.
 ONE_FILE_BYTES = 2**30
 TRACED_ROWS = 2  # an axis traced at 1 would be fixed at 1
@@ -70,14 +70,15 @@ def export_onnx(
     import onnx
 
     check_opset(opset, form, precision)
-    names = FAMILIES[model.family].inputs
+    family = FAMILIES[model.family]
+    outputs = [output.name for output in family.outputs_of(model.task)]
     started = time.perf_counter()
-    rows = _rows(samples, names, fixed)
+    rows = _rows(family, samples, fixed)
     needed = max(form.opset or 0, precision.opset or 0) or None
     with staged(path) as temporary:
         traced = in_precision(model, precision.dtype)
         axes = _axes(model, rows, fixed)
-        program = trace(traced, rows, axes, opset=opset or needed, form=form, dtype=precision.dtype)
+        program = trace(traced, rows, outputs, axes, opset=opset or needed, form=form, dtype=precision.dtype)
         save(program, traced, temporary)
         written = opset_of(temporary)
         if opset not in (None, written):
@@ -93,7 +94,7 @@ def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> 
         EnvironmentProblem: the file cannot be written.
     """
     with staged(path) as temporary:
-        save(trace(module, inputs, None), module, temporary)
+        save(trace(module, inputs, ("output",), None), module, temporary)
 
 
 def save(program: Any, module: nn.Module, path: Path) -> None:
@@ -159,7 +160,8 @@ def _wrong_opset(opset: int | None, found: str) -> Exception:
     )
 
 
-def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...], fixed: Fixed) -> dict[str, Tensor]:
+def _rows(family: Family, samples: Mapping[str, Tensor], fixed: Fixed) -> dict[str, Tensor]:
+    names = family.input_names
     missing = [name for name in names if name not in samples]
     if missing:
         raise input_error(
@@ -167,31 +169,34 @@ def _rows(samples: Mapping[str, Tensor], names: tuple[str, ...], fixed: Fixed) -
             f"the model's inputs: {', '.join(names)}",
             "give one row of each",
         )
-    given = with_text_length(samples, fixed.text_length)
+    given = with_text_length(family, samples, fixed.text_length)
     return {name: given[name][torch.arange(fixed.batch or TRACED_ROWS) % len(given[name])] for name in names}
 
 
 def _axes(model: StepModel, rows: Mapping[str, Tensor], fixed: Fixed) -> dict[str, dict[int, Any]]:
-    """Which axes of each input vary."""
-    batch = {} if fixed.batch else {0: torch.export.Dim("batch")}
-    length = {} if fixed.text_length else {1: torch.export.Dim("length")}
-    sides = {-2: "rows", -1: "columns"} if any_size(model) else {}
-    patches = {axis: model.dims.patch * torch.export.Dim(name) for axis, name in sides.items()}
-
-    def axes_of(name: str, row: Tensor) -> dict[int, Any]:
-        if name in TEXT_INPUTS:
-            return {**batch, **length}
-        return batch | {row.ndim + axis: size for axis, size in patches.items()}
-
-    return {name: axes_of(name, row) for name, row in rows.items()}
+    """Return the axes of each input that vary, by their numbers."""
+    varying: dict[str, Any] = {}
+    if not fixed.batch:
+        varying["batch"] = torch.export.Dim("batch")
+    if not fixed.text_length:
+        varying["length"] = torch.export.Dim("length")
+    if any_size(model):
+        patches = {"height": torch.export.Dim("rows"), "width": torch.export.Dim("columns")}
+        varying |= {axis: model.dims.patch * count for axis, count in patches.items()}
+    return {
+        entry.name: {
+            number: varying[axis] for number, axis in enumerate(entry.axes_of(rows[entry.name].ndim)) if axis in varying
+        }
+        for entry in FAMILIES[model.family].inputs
+    }
 
 
 def trace(
     module: nn.Module,
     inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
     axes: Mapping[str, Mapping[int, Any]] | None,
     *,
-    outputs: Sequence[str] = (OUTPUT,),
     opset: int | None = None,
     form: AttentionForm = FORMS["composed"],
     dtype: torch.dtype = torch.float32,
@@ -201,8 +206,8 @@ def trace(
     Args:
         module: in eval mode; traced on the device it is on.
         inputs: (B, ...) by name; floating point ones are float32 in the graph, too, and cast to ``dtype`` in it.
-        axes: which axes of each input vary; None fixes all.
         outputs: a name for each of its outputs, which are float32.
+        axes: which axes of each input vary; None fixes all.
         opset: None leaves the choice to the exporter.
         form: how attention is written.
         dtype: that the module computes in.

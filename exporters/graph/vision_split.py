@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from compressor.errors import input_error, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
+from compressor.families.family import Modality
 from compressor.files import bytes_of, hashes_of, parts_of, staged
 from compressor.models.steps import Rounds, StepModel, Streams, split_where_modalities_meet, steps_of
 from compressor.progress import QUIET, Progress
@@ -29,9 +30,9 @@ from exporters.checks.divergence import Located, locate, starts_at
 from exporters.checks.parity import RECORD, Parity, parity_failure, record, record_of
 from exporters.checks.validate import CHECKED_SIZES, judge
 from exporters.graph.attention import FORMS, AttentionForm
-from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS, VARYING
+from exporters.graph.inputs import VARYING
 from exporters.graph.metadata import embed, facts_of
-from exporters.graph.onnx import OUTPUT, TRACED_ROWS, save, trace
+from exporters.graph.onnx import TRACED_ROWS, save, trace
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes.runner import Bound, Runner
 from exporters.runtimes.sessions import OnnxRunner
@@ -127,14 +128,13 @@ class _OneModality(nn.Module):
     becomes of that, so tracing drops it.
     """
 
-    def __init__(self, model: StepModel, modality: str) -> None:
+    def __init__(self, model: StepModel, modality: Modality) -> None:
         super().__init__()
         family = FAMILIES[model.family]
         self.prologue, self.streams = model.prologue, family.streams[modality]
-        own = IMAGE_INPUTS if modality == "image" else TEXT_INPUTS
-        self.inputs = tuple(name for name in family.inputs if name in own)
+        self.inputs = family.names_of(modality)
         for name, value in _empty_sample(model).items():
-            if name not in own:
+            if name not in self.inputs:
                 self.register_buffer(name, value, persistent=False)
 
     def forward(self, **given: Tensor) -> Streams:
@@ -161,8 +161,6 @@ class SplitRunner(Runner):
     images, told by their content, so that further questions on them cost the rest alone.
     """
 
-    output_names = (OUTPUT,)
-
     def __init__(self, vision: Runner, rest: Runner) -> None:
         self.vision, self.rest = vision, rest
         self.name = f"{rest.name}, vision tower apart"
@@ -178,6 +176,7 @@ class SplitRunner(Runner):
             self._opened = stack.pop_all()
         texts = (name for name in self.rest.input_names if name not in self.vision.output_names)
         self.input_names = (*texts, *self.vision.input_names)
+        self.output_names = self.rest.output_names
 
     def close(self) -> None:
         """Close both and forget the last images."""
@@ -190,7 +189,7 @@ class SplitRunner(Runner):
         Raises:
             InputError: the texts cannot be shared out among the images.
         """
-        batch = _Batch.of(inputs)
+        batch = _Batch.of(inputs, self.vision.input_names)
         vision = self.vision.bind(batch.images)
         last: list[Bound] = []
 
@@ -207,7 +206,7 @@ class SplitRunner(Runner):
         Raises:
             InputError: the texts cannot be shared out among the images.
         """
-        batch = _Batch.of(inputs)
+        batch = _Batch.of(inputs, self.vision.input_names)
         if batch.contents != self._images:
             self._streams, self._images = self.vision.outputs(batch.images), batch.contents
         return self.rest.outputs(batch.with_streams(self._streams))
@@ -230,9 +229,8 @@ class _Batch:
     image_of: Tensor
 
     @classmethod
-    def of(cls, inputs: Mapping[str, Tensor]) -> _Batch:
-        images = {name: x for name, x in inputs.items() if name in IMAGE_INPUTS}
-        texts = {name: x for name, x in inputs.items() if name not in IMAGE_INPUTS}
+    def of(cls, inputs: Mapping[str, Tensor], of_images: Collection[str]) -> _Batch:
+        images, texts = _shared(inputs, of_images)
         given, asked = (len(next(iter(side.values()))) for side in (images, texts))
         if asked % given:
             raise input_error(
@@ -249,6 +247,12 @@ class _Batch:
         """The texts, and for each the streams, (I * images of a sample, N, D), of its image."""
         by_image = {name: x.unflatten(0, (len(self.contents), -1)) for name, x in streams.items()}
         return self.texts | {name: x[self.image_of.to(x.device)].flatten(0, 1) for name, x in by_image.items()}
+
+
+def _shared(inputs: Mapping[str, Tensor], of_images: Collection[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the inputs ``of_images``, and the others."""
+    images = {name: x for name, x in inputs.items() if name in of_images}
+    return images, {name: x for name, x in inputs.items() if name not in of_images}
 
 
 def _digest(tensors: Sequence[Tensor]) -> bytes:
@@ -292,7 +296,7 @@ def export_split(
         EnvironmentProblem: a runtime is missing, or the folder cannot be written.
     """
     parts, started = (vision_part(model), rest(model)), time.perf_counter()
-    given = {name: samples[name] for name in FAMILIES[model.family].inputs}
+    given = {name: samples[name] for name in FAMILIES[model.family].input_names}
     with staged(folder / REST) as second, staged(folder / VISION) as first:
         with progress.stage("exporting the vision tower and the rest to ONNX"):
             _trace(model, parts, given, (first, second), form)
@@ -322,20 +326,20 @@ def _trace(
     form: AttentionForm,
 ) -> None:
     rows = {name: x[torch.arange(TRACED_ROWS) % len(x)] for name, x in samples.items()}
-    images = {name: x for name, x in rows.items() if name in IMAGE_INPUTS}
+    images, texts = _shared(rows, FAMILIES[model.family].names_of("image"))
     names = image_streams(model)
     with torch.no_grad():
         streams = dict(zip(names, parts[0](**images), strict=True))
-    texts = {name: x for name, x in rows.items() if name not in IMAGE_INPUTS}
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     all_images = batch if model.dims.images == 1 else model.dims.images * batch
     axes: dict[str, dict[int, Any]] = {name: {0: batch, 1: length} for name in texts}
     axes |= {name: {0: batch} for name in images} | {name: {0: all_images} for name in streams}
+    logits = tuple(output.name for output in FAMILIES[model.family].outputs_of(model.task))
     for part, inputs, outputs, path in (
         (parts[0], images, names, paths[0]),
-        (parts[1], texts | streams, (OUTPUT,), paths[1]),
+        (parts[1], texts | streams, logits, paths[1]),
     ):
-        program = trace(part, inputs, axes, outputs=outputs, opset=form.opset, form=form)
+        program = trace(part, inputs, outputs, axes, opset=form.opset, form=form)
         save(program, part, path)
 
 
@@ -379,11 +383,10 @@ def locate_in_parts(
 ) -> Located:
     """As :func:`exporters.checks.divergence.locate`: first ``vision`` (beside ``path`` by default), then the rest."""
     tower = vision_part(model)
-    images = {name: x for name, x in inputs.items() if name in IMAGE_INPUTS}
+    images, texts = _shared(inputs, FAMILIES[model.family].names_of("image"))
     found = locate(tower, vision or path.with_name(VISION), images, tolerance)
     if found.divergence:
         return found
     device = next(model.parameters()).device
     streams = tower(**{name: x.to(device) for name, x in images.items()})
-    texts = {name: x for name, x in inputs.items() if name not in IMAGE_INPUTS}
     return locate(rest(model), path, texts | dict(zip(image_streams(model), streams, strict=True)), tolerance)

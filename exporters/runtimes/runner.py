@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from compressor.errors import InputError, Problem, environment_problem, input_error
-from exporters.graph.onnx import OUTPUT
 
 
 class Refused(InputError):
@@ -90,7 +89,7 @@ class Runner(ABC):
 
     def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the logits, (B, classes) float32 on the CPU, of the model's inputs (CPU tensors by name)."""
-        return self.outputs(inputs)[OUTPUT]
+        return self.outputs(inputs)[self.output_names[0]]
 
     def _read(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Those of the inputs that the graph declares: tracing drops what nothing reads."""

@@ -14,24 +14,23 @@ from torch import Tensor
 from compressor.errors import DasError, environment_problem
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
-from exporters.graph.onnx import OUTPUT
 from exporters.runtimes.runner import Bound, Runner, require_cuda
 
 
 class TorchRunner(Runner):
     """PyTorch; moves the model to ``device`` ("cpu", "cuda"). With ``compiled``, as torch.compile makes it."""
 
-    output_names = (OUTPUT,)
-
     def __init__(self, model: StepModel, device: str | torch.device, compiled: bool = False) -> None:
         self.model, self.device, self.compiled = model, torch.device(device), compiled
         self.called: Callable[..., Tensor] = torch.compile(model) if compiled else model
         self.name = f"{'torch.compile' if compiled else 'PyTorch'} on {self.device.type}"
+        (output,) = FAMILIES[model.family].outputs_of(model.task)
+        self.output_names = (output.name,)
 
     @property
     def input_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """The inputs of the model's family."""
-        return FAMILIES[self.model.family].inputs
+        return FAMILIES[self.model.family].input_names
 
     def open(self) -> None:
         """Put the model on the device, in eval mode.
@@ -59,7 +58,7 @@ class TorchRunner(Runner):
 
         @torch.inference_mode()
         def execute() -> None:
-            left[OUTPUT] = self.called(**given)
+            left[self.output_names[0]] = self.called(**given)
 
         if self.compiled:
             with _compiling():

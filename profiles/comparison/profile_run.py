@@ -322,6 +322,7 @@ def _layers(
 def _questions(bench: _Bench) -> Questions:
     assert bench.questions
     return measure_questions(
+        FAMILIES[bench.run.manifest.family],
         {which: graph_in(model.exports) for which, model in bench.models.items()},
         inputs_of(bench.run, bench.questions),
         device=bench.device,

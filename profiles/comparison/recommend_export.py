@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from compressor.errors import InputError
+from compressor.families import FAMILIES
 from compressor.files import bytes_of
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.values import Value
 from exporters.checks.parity import RECORD, Parity, read_record
 from exporters.export import EXPORTS, QDQ
-from exporters.graph.inputs import fitting, trimmed, with_text_length
+from exporters.graph.inputs import texts_that_fit, trim_images, with_text_length
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
 from profiles.formatting import Row, Table, format_bytes
@@ -135,15 +136,17 @@ def _comparable(run: Run, progress: Progress) -> dict[Path, Parity]:
 
 
 def _fitting(run: Run, parity: Parity) -> Tensor:
-    samples = run.samples()
-    return fitting(samples, _only_length(parity) or samples["input_ids"].shape[1])
+    family, samples = FAMILIES[run.manifest.family], run.samples()
+    return texts_that_fit(family, samples, _only_length(parity) or family.sizes_of("text", samples)["length"])
 
 
 def _one(run: Run, parity: Parity) -> dict[str, Tensor]:
     """The first sample whose text fits."""
     number = int(_fitting(run, parity).int().argmax())
     one = {name: rows[number : number + 1] for name, rows in run.samples().items()}
-    return trimmed(with_text_length(one, _only_length(parity)), run.manifest.dims.get("patch", 1))
+    family = FAMILIES[run.manifest.family]
+    one = with_text_length(family, one, _only_length(parity))
+    return trim_images(family, one, run.manifest.dims.get("patch", 1))
 
 
 def _only_length(parity: Parity) -> int | None:

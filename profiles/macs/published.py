@@ -90,13 +90,13 @@ def flops(
         if skip_width:
             plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
         model, full = remove_layers(model, plan), kind.build(plain, task)
-    inputs = _in_shape(kind.example_inputs(dims), shape)
+    inputs = _in_shape(kind, kind.example_inputs(dims), shape)
     counted = count(traceable(model), inputs)
-    pixels = inputs.get("pixel_values")
+    images = kind.sizes_of("image", inputs)
     return FlopsReport(
         family=family,
         settings=FlopsSettings(
-            image_size=None if pixels is None else (pixels.shape[-2], pixels.shape[-1]),
+            image_size=(images["height"], images["width"]) if images else None,
             text_length=dims.text_length,
             skip_layers=plan.layers,
             parallel_width=dims.parallel_width,
@@ -110,11 +110,12 @@ def flops(
     )
 
 
-def _in_shape(inputs: dict[str, Tensor], shape: tuple[int, int] | None) -> dict[str, Tensor]:
+def _in_shape(family: Family, inputs: dict[str, Tensor], shape: tuple[int, int] | None) -> dict[str, Tensor]:
     """The same inputs with images of another height and width."""
     if shape is None:
         return inputs
-    return {name: x[..., :1, :1].expand(*x.shape[:-2], *shape) if "pixel" in name else x for name, x in inputs.items()}
+    one_pixel = {name: inputs[name][..., :1, :1] for name in family.names_of("image")}
+    return inputs | {name: x.expand(*x.shape[:-2], *shape) for name, x in one_pixel.items()}
 
 
 def _check_widths(parallel_adapters: bool, parallel_width: int | None, skip_width: int | None) -> None:
@@ -133,7 +134,7 @@ def _dims(family: Family, image_size: int | tuple[int, int] | None, text_length:
     """The family's published sizes with these two changed."""
     dims, problems = family.dims_type(), []
     sides = image_size if isinstance(image_size, tuple) else () if image_size is None else (image_size,)
-    any_shape = "pixel_mask" in family.inputs
+    any_shape = family.mask_of("image") is not None
     if sides and not hasattr(dims, "image_size"):
         problems.append(Problem(f"an image size for {family.name}", "none: it reads no images", "drop --image-size"))
     elif len(sides) == 2 and not any_shape:

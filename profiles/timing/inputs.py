@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from compressor.families import FAMILIES
 from compressor.run_folder import Run
-from exporters.graph.inputs import trimmed
+from exporters.graph.inputs import trim_images
 
 
 def batch_of(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
@@ -18,4 +19,4 @@ def batch_of(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
 
 def inputs_of(run: Run, size: int) -> dict[str, Tensor]:
     """The first ``size`` samples of a run, without the padding that other samples of the run brought."""
-    return trimmed(batch_of(run.samples(), size), run.manifest.dims.get("patch", 1))
+    return trim_images(FAMILIES[run.manifest.family], batch_of(run.samples(), size), run.manifest.dims.get("patch", 1))

@@ -281,7 +281,7 @@ def _traffic(model: StepModel, inputs: Mapping[str, Tensor]) -> dict[str, int]:
             read = [streams[name] for name in step.reads if name in streams]
             moved[step.name] = _size([*read, written[step.writes]])
         streams = {**streams, **written}
-    pooled = [streams[name][:, :1] for name in FAMILIES[model.family].pooled]
+    pooled = [streams[name][:, :1] for name in FAMILIES[model.family].readout]
     moved[HEAD] = _size([*pooled, model.epilogue(streams)])
     return {name: size + _weights(_blocks(model)[name]) for name, size in moved.items()}
 

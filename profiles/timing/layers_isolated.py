@@ -19,7 +19,7 @@ from compressor.models.steps import Step, StepModel, Streams
 from compressor.models.surgery import new_skip_adapter
 from compressor.progress import QUIET, Progress
 from compressor.search.budgets import Prices
-from exporters.graph.inputs import trimmed
+from exporters.graph.inputs import trim_images
 from exporters.graph.onnx import export_onnx, export_part
 from exporters.runtimes.runtime import Source
 from profiles.comparison.profile_run import choose_runtimes
@@ -118,8 +118,9 @@ def _part(step: Step, block: nn.Module, streams: Streams) -> _Part:
 
 
 def _first_sample(job: Job) -> dict[str, Tensor]:
-    inputs = trimmed(job.data.evaluation.inputs([0]), getattr(job.model.dims, "patch", 1))
-    return {name: inputs[name].to(job.device) for name in FAMILIES[job.model.family].inputs}
+    family = FAMILIES[job.model.family]
+    inputs = trim_images(family, job.data.evaluation.inputs([0]), getattr(job.model.dims, "patch", 1))
+    return {name: inputs[name].to(job.device) for name in family.input_names}
 
 
 def _export(part: _Part, path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from compressor.families.family import Family
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
-from exporters.graph.inputs import IMAGE_INPUTS
 from exporters.graph.vision_split import split_runner
 from exporters.runtimes.sessions import PROVIDERS, OnnxRunner
 from profiles.timing.latency import Call, Latency, Speedup, measure, speedup
@@ -37,6 +37,7 @@ class Questions(Value):
 
 
 def measure_questions(
+    family: Family,
     graphs: Mapping[str, Path],
     inputs: Mapping[str, Tensor],
     *,
@@ -48,6 +49,7 @@ def measure_questions(
     """Time the questions of ``inputs`` on the first of its images.
 
     Args:
+        family: of the models.
         graphs: the whole graph of the full and of the slim model, "full" and "slim", each with its split export beside.
         inputs: one row for each question, (N, ...) by name.
         device: ``cpu`` or ``cuda``.
@@ -58,8 +60,8 @@ def measure_questions(
     Raises:
         EnvironmentProblem: ONNX Runtime cannot run on the device.
     """
-    count = len(inputs["input_ids"])
-    one = {name: x[:1] if name in IMAGE_INPUTS else x for name, x in inputs.items()}
+    count = family.sizes_of("text", inputs)["batch"]
+    one = {**inputs} | {name: inputs[name][:1] for name in family.names_of("image")}
     repeated = {name: x.expand(count, *x.shape[1:]) for name, x in one.items()}
     with ExitStack() as stack:
         calls: dict[str, Call] = {}

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from compressor.errors import DasError, environment_problem
+from compressor.families import FAMILIES
 from compressor.run_folder import Run, open_run
 from compressor.values import Value
-from exporters.graph.inputs import IMAGE_INPUTS, TEXT_INPUTS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
 from exporters.runtimes.runtime import Source
@@ -165,15 +165,15 @@ class Worker:
 
 def inputs_for(run: Run, setting: Setting) -> dict[str, Tensor]:
     """Samples of the run in other sizes: texts cut, or begun again, images scaled."""
-    given = inputs_of(run, setting.batch)
+    family, given = FAMILIES[run.manifest.family], inputs_of(run, setting.batch)
     if setting.text_length:
-        length = setting.text_length
-        columns = torch.arange(length) % given["input_ids"].shape[1]
-        given = {name: x[:, columns] if name in TEXT_INPUTS else x for name, x in given.items()}
-        given["attention_mask"] = torch.ones_like(given["attention_mask"])  # that no runtime skips padding
+        columns = torch.arange(setting.text_length) % family.sizes_of("text", given)["length"]
+        given |= {name: given[name][:, columns] for name in family.names_of("text")}
+        if (mask := family.mask_of("text")) is not None:  # that no runtime skips padding
+            given[mask] = torch.ones_like(given[mask])
     if setting.image_size:
         side = (setting.image_size, setting.image_size)
-        given = {name: _scaled(x, side) if name in IMAGE_INPUTS else x for name, x in given.items()}
+        given |= {name: _scaled(given[name], side) for name in family.names_of("image")}
     return given
 
 

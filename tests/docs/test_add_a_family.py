@@ -68,7 +68,7 @@ def batch(name, lengths=(9, 5, 12)):
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
     pad = AutoConfig.for_model(name).pad_token_id
     inputs = {"input_ids": torch.where(mask.bool(), ids, pad), "attention_mask": mask}
-    return inputs | ({"token_type_ids": mask * (ids > 30)} if "token_type_ids" in FAMILIES[name].inputs else {})
+    return inputs | ({"token_type_ids": mask * (ids > 30)} if "token_type_ids" in FAMILIES[name].input_names else {})
 
 
 def test_the_page_has_fewer_than_80_lines_of_code():

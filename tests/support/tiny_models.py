@@ -42,15 +42,22 @@ def batch(model, samples=3, seed=1):
     mask = torch.ones(texts, LENGTH, dtype=torch.long)
     mask[-1, LENGTH // 2 :] = 0
     ids = torch.randint(5, 40, (texts, LENGTH), generator=generator)
-    given = {"input_ids": torch.where(mask.bool(), ids, 1), "attention_mask": mask}
-    if "token_type_ids" in FAMILIES[model.family].inputs:
-        given["token_type_ids"] = torch.zeros_like(ids)
-    if "pixel_values" in FAMILIES[model.family].inputs:
-        images = (samples,) if dims.images == 1 else (samples, dims.images)
-        given["pixel_values"] = torch.randn(*images, 3, dims.image_size, dims.image_size, generator=generator)
-    if "pixel_mask" in FAMILIES[model.family].inputs:
-        given["pixel_mask"] = torch.ones(*images, dims.image_size, dims.image_size, dtype=torch.long)
-        given["pixel_mask"][-1, ..., dims.image_size // 2 :] = 0
+    family, known = FAMILIES[model.family], {"input_ids": torch.where(mask.bool(), ids, 1), "attention_mask": mask}
+
+    def images(entry):
+        side = dims.image_size
+        sizes = {"batch": samples, "images": dims.images, "channels": 3, "height": side, "width": side}
+        shape = [sizes[axis] for axis in entry.axes_of(len(entry.axes) if dims.images > 1 else 0)]
+        if not entry.mask:
+            return torch.randn(shape, generator=generator)
+        mask = torch.ones(shape, dtype=entry.dtype)
+        mask[-1, ..., side // 2 :] = 0
+        return mask
+
+    given = {
+        entry.name: images(entry) if entry.modality == "image" else known.get(entry.name, torch.zeros_like(ids))
+        for entry in family.inputs
+    }
     classes = CAPTIONS if ranked else dims.classes
     given["targets"] = torch.eye(classes)[torch.randint(classes, (samples,), generator=generator)]
     return given

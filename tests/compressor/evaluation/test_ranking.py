@@ -88,7 +88,7 @@ def test_evaluation_ranks_the_whole_split(name):
     assert found.score.value == pytest.approx((expected["IR R@1"] + expected["TR R@1"]) / 2)
     assert found.answers.tolist() == matrix.argmax(0).tolist()
     batch = split.batch(np.arange(len(split)))
-    names = FAMILIES[model.family].inputs
+    names = FAMILIES[model.family].input_names
     with torch.no_grad():
         loss = TASKS["irtr"].loss(model(**{key: batch[key] for key in names}), batch)
     assert found.score.loss == pytest.approx(float(loss), abs=1e-5)

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelF
 from compressor.checkpoints.build import Transfer, load_checkpoint
 from compressor.errors import InputError
 from compressor.families import FAMILIES
+from compressor.families.family import ATTENTION_MASK, INPUT_IDS
 from compressor.families.text_encoder import BERT, ROBERTA, TASK, BertDims, RobertaDims, TextDims, encoder_family
 from compressor.models.adapters import Adapter
 from compressor.models.plan import Plan, Skip
@@ -40,7 +41,7 @@ DISTILBERT = encoder_family(
     pooler_keys=(("pre_classifier.", "epilogue.pooler.0."),),
     class_rows="classifier.weight",
     layers="transformer.layer",
-    inputs=("input_ids", "attention_mask"),
+    inputs=(INPUT_IDS, ATTENTION_MASK),
 )
 ELECTRA = encoder_family(
     "electra", ElectraDims, pooler=lambda model: nn.Identity(), class_rows="classifier.out_proj.weight"
@@ -95,7 +96,7 @@ def batch(name, lengths=(9, 5, 12), seed=1):
     ids = torch.randint(5, 50, (len(lengths), longest), generator=generator)
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
     inputs = {"input_ids": torch.where(mask.bool(), ids, pad), "attention_mask": mask}
-    if "token_type_ids" in DECLARED[name].inputs:
+    if "token_type_ids" in DECLARED[name].input_names:
         inputs["token_type_ids"] = mask * (torch.arange(longest) >= longest // 3)
     return inputs
 
@@ -238,7 +239,7 @@ def test_example_inputs_fit(name):
     family = DECLARED[name]
     dims = family.dims_type(config={"model_type": name, **TINY[name]}, text_length=7)
     inputs = family.example_inputs(dims)
-    assert tuple(inputs) == family.inputs
+    assert tuple(inputs) == family.input_names
     assert all(value.shape == (1, 7) for value in inputs.values())
     with torch.no_grad():
         assert family.build(dims, TASK).eval()(**inputs).shape == (1, 2)
@@ -318,11 +319,11 @@ def test_the_onnx_graph_answers_alike_at_any_batch_and_length(name, saved, tmp_p
     rows, length = torch.export.Dim("batch"), torch.export.Dim("length")
     traced = batch(name)
     torch.onnx.export(
-        Positional(model, family.inputs).eval(),
-        tuple(traced[each] for each in family.inputs),
+        Positional(model, family.input_names).eval(),
+        tuple(traced[each] for each in family.input_names),
         tmp_path / "model.onnx",
-        input_names=list(family.inputs),
-        dynamic_shapes=(tuple({0: rows, 1: length} for _ in family.inputs),),
+        input_names=list(family.input_names),
+        dynamic_shapes=(tuple({0: rows, 1: length} for _ in family.input_names),),
         dynamo=True,
         verbose=False,
     )

@@ -20,7 +20,7 @@ from compressor.checkpoints.build import Transfer, load_checkpoint, recognise
 from compressor.checkpoints.read import read_checkpoint
 from compressor.data.images import PixelbertTransform
 from compressor.errors import InputError
-from compressor.families.vilt import HUGGING_FACE, PUBLIC, VILT, ViltDims, build, example_inputs
+from compressor.families.vilt import HUGGING_FACE, PUBLIC, VILT, ViltDims, build
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from tests.support.command_line import GOLDEN
@@ -329,7 +329,7 @@ def test_the_published_model_has_the_published_sizes():
         model = build(ViltDims(), "vqa")
     head = sum(parameter.numel() for parameter in model.epilogue.head.parameters())
     assert 111.5e6 < sum(parameter.numel() for parameter in model.parameters()) - head < 111.7e6
-    example = example_inputs(ViltDims(images=2, image_types=2))
+    example = VILT.example_inputs(ViltDims(images=2, image_types=2))
     assert example["pixel_values"].shape == (1, 2, 3, 384, 512)
     assert example["pixel_mask"].shape == (1, 2, 384, 512)
     assert example["pixel_mask"].all()
@@ -343,7 +343,7 @@ def test_a_random_model_answers_its_example(task):
     assert model.layers == ("En0", "En1")
     assert [step.name for step in steps_of(model.rounds)] == ["join", "join_mask", "En0", "En1"]
     with torch.no_grad():
-        assert torch.isfinite(model(**example_inputs(dims))).all()
+        assert torch.isfinite(model(**VILT.example_inputs(dims))).all()
 
 
 class ByName(torch.nn.Module):
@@ -354,7 +354,7 @@ class ByName(torch.nn.Module):
         self.model = model
 
     def forward(self, *given):
-        return self.model(**dict(zip(VILT.inputs, given, strict=True)))
+        return self.model(**dict(zip(VILT.input_names, given, strict=True)))
 
 
 @pytest.mark.parametrize("task", ["vqa", "nlvr2"])
@@ -369,8 +369,8 @@ def test_onnx_answers_alike_at_other_batches_lengths_and_image_sizes(task, tmp_p
     traced = random_inputs(dims, 3, 64, 96)
     program = torch.onnx.export(
         ByName(model).eval(),
-        tuple(traced[name] for name in VILT.inputs),
-        input_names=list(VILT.inputs),
+        tuple(traced[name] for name in VILT.input_names),
+        input_names=list(VILT.input_names),
         dynamic_shapes=((text, text, image, mask),),
         dynamo=True,
         verbose=False,

@@ -41,7 +41,7 @@ def drawn(family, task, parallel_width=0, **sizes):
 
 def batch(model):
     given = tiny.batch(model)
-    return {name: given[name] for name in FAMILIES[model.family].inputs}
+    return {name: given[name] for name in FAMILIES[model.family].input_names}
 
 
 def slim(model, layers):

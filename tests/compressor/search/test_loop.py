@@ -158,7 +158,7 @@ class Bench:
     def directly(self, subset, numbers):
         """Divergence, loss and value of the slim model on held-out samples with these numbers."""
         batch = self.split.batch(numbers)
-        inputs = {name: batch[name] for name in FAMILIES[self.job.model.family].inputs}
+        inputs = {name: batch[name] for name in FAMILIES[self.job.model.family].input_names}
         with torch.inference_mode():
             logits, teacher = self.slim(subset)(**inputs), self.job.model(**inputs)
         distilled, own = (self.task.distillation(student, teacher, batch) for student in (logits, teacher))

@@ -13,6 +13,7 @@ from compressor.errors import UsageError
 from compressor.evaluation.evaluate import compared, evaluate
 from compressor.evaluation.open_data import open_data
 from compressor.evaluation.reference import Reference, open_reference
+from compressor.families import FAMILIES
 from compressor.progress import QUIET
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
@@ -41,6 +42,7 @@ def reference(slim, targets=None):
         full=slim,
         targets=targets,
         task=TASKS["vqa"],
+        family=FAMILIES["meter"],
         fingerprint="abc",
     )
 

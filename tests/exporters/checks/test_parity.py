@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from compressor.errors import CheckFailed
+from compressor.families import FAMILIES
 from exporters.checks.parity import check, compare, parity_failure, record, tried
 from exporters.runtimes.runner import Bound, Runner
 from tests.support.tiny_exports import full, samples
@@ -16,7 +17,7 @@ LOGITS = torch.tensor([[0.0, 1.0, 2.0], [3.0, 1.0, 2.0]])
 class Answers(Runner):
     """Runs a function in place of a model."""
 
-    name = "a function"
+    name, output_names = "a function", ("logits",)
 
     def __init__(self, function):
         self.function = function
@@ -98,7 +99,7 @@ def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
 
 def test_check_runs_both_on_the_same_batches():
     logits = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:, :5])
-    found = check(logits, logits, tried(full(), samples(), (1, 2, 3)), 1e-4)
+    found = check(FAMILIES["meter"], logits, logits, tried(full(), samples(), (1, 2, 3)), 1e-4)
     assert (found.status, found.samples) == ("passed", 1 + 2 + 3 + 1)
     assert (found.batch_sizes, found.text_lengths, found.image_sizes) == ((1, 2, 3), (4, 12), ((64, 64),))
 
@@ -106,7 +107,7 @@ def test_check_runs_both_on_the_same_batches():
 def test_check_fails_a_runtime_that_forgets_rows():
     whole = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:, :5])
     first = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:1, :5])
-    assert check(whole, first, tried(full(), samples(), (1, 2, 3)), 1e-4).status == "failed"
+    assert check(FAMILIES["meter"], whole, first, tried(full(), samples(), (1, 2, 3)), 1e-4).status == "failed"
 
 
 def test_the_record_says_what_was_compared_and_how_to_go_on(tmp_path):

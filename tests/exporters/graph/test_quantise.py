@@ -66,7 +66,7 @@ def shallow(family, task, prepare=lambda model: None):
 
 def samples_of(model):
     given = tiny.batch(model)
-    return {name: given[name] for name in FAMILIES[model.family].inputs}
+    return {name: given[name] for name in FAMILIES[model.family].input_names}
 
 
 @pytest.fixture(scope="module")

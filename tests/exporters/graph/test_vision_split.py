@@ -9,12 +9,12 @@ import torch
 
 import exporters.graph.vision_split
 from compressor.errors import CheckFailed, InputError, UsageError
+from compressor.families import FAMILIES
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import open_run
 from das.predict import runner_of
 from exporters.checks.parity import Parity
-from exporters.graph.inputs import IMAGE_INPUTS
 from exporters.graph.vision_split import (
     PARITY,
     REST,
@@ -34,6 +34,7 @@ from profiles.timing.shared_image import measure_questions
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 
+IMAGES = FAMILIES["meter"].names_of("image")
 SPLITTABLE = [(family, task) for family, task in tiny.EVERY if family == "meter"]
 
 
@@ -112,8 +113,8 @@ def test_a_model_without_a_tower_of_its_own_is_refused(family, task):
 def test_an_image_goes_through_the_tower_once_and_is_remembered(task):
     model = tiny.model("meter", task)
     inputs = inputs_of(model)
-    one = {name: rows[:1] if name in IMAGE_INPUTS else rows for name, rows in inputs.items()}
-    repeated = {name: rows.expand(3, *rows.shape[1:]) if name in IMAGE_INPUTS else rows for name, rows in one.items()}
+    one = {name: rows[:1] if name in IMAGES else rows for name, rows in inputs.items()}
+    repeated = {name: rows.expand(3, *rows.shape[1:]) if name in IMAGES else rows for name, rows in one.items()}
     with torch.no_grad(), in_parts(model) as parts:
         expected = model(**repeated)
         for given in (one, repeated, {name: rows[:2] for name, rows in repeated.items()}):
@@ -144,7 +145,7 @@ def test_images_with_several_texts_each():
     captions.pop("targets")
     with torch.no_grad(), in_parts(model) as parts:
         torch.testing.assert_close(parts.run(captions), model(**captions), atol=1e-5, rtol=0)
-        uneven = {name: rows if name in IMAGE_INPUTS else rows[:5] for name, rows in captions.items()}
+        uneven = {name: rows if name in IMAGES else rows[:5] for name, rows in captions.items()}
         with pytest.raises(InputError, match="5 texts on 2 images"):
             parts.run(uneven)
 
@@ -165,7 +166,7 @@ def test_the_files_answer_as_the_model_does(folder, model, samples, size, length
     with split_runner(folder, threads=1) as parts, torch.no_grad():
         assert parts.input_names == ("input_ids", "attention_mask", "pixel_values")
         torch.testing.assert_close(parts.run(inputs), model(**inputs), atol=1e-5, rtol=1e-5)
-        one = {name: rows[:1] if name in IMAGE_INPUTS else rows for name, rows in inputs.items()}
+        one = {name: rows[:1] if name in IMAGES else rows for name, rows in inputs.items()}
         repeated = {**one, "pixel_values": one["pixel_values"].expand(size, -1, -1, -1)}
         torch.testing.assert_close(parts.run(one), model(**repeated), atol=1e-5, rtol=1e-5)
 
@@ -211,7 +212,7 @@ def test_an_unreadable_half_is_an_input_error_and_the_other_is_closed(folder, tm
 def test_questions_on_one_image_are_timed_whole_and_in_parts(folder, samples):
     graphs = dict.fromkeys(("full", "slim"), folder / "model.onnx")
     inputs = {name: rows[[0, 1, 2, 0]] for name, rows in samples.items()}
-    found = measure_questions(graphs, inputs, device="cpu", threads=1, seconds=0.05)
+    found = measure_questions(FAMILIES["meter"], graphs, inputs, device="cpu", threads=1, seconds=0.05)
     assert found.count == 4
     assert found.full.whole.n == found.slim.split.n >= 10
     assert found.full.split.throughput == pytest.approx(4e3 / found.full.split.mean_ms)

@@ -84,7 +84,7 @@ def test_images_that_are_not_square_and_batches():
 def test_retrieval_of_many_captions_has_no_formula():
     model = tiny.model("meter", "irtr", shallow=True)
     given = tiny.batch(model)
-    inputs = {name: given[name] for name in FAMILIES["meter"].inputs}
+    inputs = {name: given[name] for name in FAMILIES["meter"].input_names}
     found = three(model, inputs)
     assert found.total.formula is None
     assert found.apart == 0

@@ -1,0 +1,143 @@
+"""Checkpoint keys against our parameter names, in both directions, and why some keys are read by nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+HEAD = "epilogue.head."  # where every family keeps the head
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Checkpoint keys that are read by nothing, and why."""
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a checkpoint tensor: ``target`` gets rows [start, stop) in units of ``1/of`` of the rows.
+
+    ``of`` 0 counts single rows; ``stop`` None means up to the end.
+    """
+
+    target: str
+    start: int
+    stop: int | None
+    of: int = 0
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """Checkpoint key prefixes against ours; ``{i}`` stands for a layer number. Works in both directions.
+
+    ``renames`` maps a prefix to a prefix; ``splits`` maps one tensor to several parts of its rows.
+    """
+
+    renames: tuple[tuple[str, str], ...]
+    splits: tuple[tuple[str, tuple[Part, ...]], ...] = ()
+
+    def to_ours(self, state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
+        """Rename and split. Returns our tensors, and for each of our names the checkpoint key it came from.
+
+        Raises:
+            ValueError: a tensor that does not split into its parts.
+        """
+        ours: State = {}
+        origin: dict[str, str] = {}
+        for key, tensor in state.items():
+            for name, value in self._ours(key, tensor):
+                ours[name], origin[name] = value, key
+        return ours, origin
+
+    def _ours(self, key: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
+        for source, parts in self.splits:
+            if (number := _match(source, key, whole=True)) is not None:
+                return [(part.target.format(i=number), _rows(key, tensor, part)) for part in parts]
+        for source, target in self.renames:
+            if (number := _match(source, key)) is not None:
+                return [(target.format(i=number) + key[len(source.format(i=number)) :], tensor)]
+        return []
+
+    def to_checkpoint(self, ours: Mapping[str, Tensor]) -> State:
+        """The inverse of :meth:`to_ours`, for writing a checkpoint in the public format."""
+        state: State = {}
+        merged: dict[str, dict[int, Tensor]] = {}
+        for name, tensor in ours.items():
+            for source, parts in self.splits:
+                for part in parts:
+                    if (number := _match(part.target, name, whole=True)) is not None:
+                        merged.setdefault(source.format(i=number), {})[part.start] = tensor
+            for source, target in self.renames:
+                if (number := _match(target, name)) is not None:
+                    state[source.format(i=number) + name[len(target.format(i=number)) :]] = tensor
+                    break
+        return state | {key: torch.cat([parts[start] for start in sorted(parts)]) for key, parts in merged.items()}
+
+    def checkpoint_name(self, name: str) -> str:
+        """The checkpoint key that our parameter ``name`` is read from."""
+        for source, parts in self.splits:
+            for part in parts:
+                if (number := _match(part.target, name, whole=True)) is not None:
+                    return source.format(i=number)
+        for source, target in self.renames:
+            if (number := _match(target, name)) is not None:
+                return source.format(i=number) + name[len(target.format(i=number)) :]
+        return name
+
+
+def _match(template: str, key: str, whole: bool = False) -> str | None:
+    """The layer number of ``key`` ('' without one) when it starts with, or is, ``template``; else None."""
+    pattern = re.escape(template).replace(r"\{i\}", r"(\d+)")
+    match = re.fullmatch(pattern, key) if whole else re.match(pattern, key)
+    return None if match is None else (match[1] if match.groups() else "")
+
+
+def _rows(key: str, tensor: Tensor, part: Part) -> Tensor:
+    if tensor.ndim == 0 or (part.of and len(tensor) % part.of):
+        raise ValueError(f"{key} {tuple(tensor.shape)} does not split into {part.of or 'rows'} parts")
+    unit = len(tensor) // part.of if part.of else 1
+    return tensor[part.start * unit : None if part.stop is None else part.stop * unit].clone()
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which checkpoints of a family are written.
+
+    Attributes:
+        name: for messages ("METER's public code", "Hugging Face").
+        signature: keys that every such checkpoint has, and no other format's.
+        keys: checkpoint names against ours, heads left out.
+        heads: for each task, the prefix of its head's keys.
+        read_dims: checkpoint tensors, configuration and task (None without a head) to the family's dims.
+        model_type: of a Hugging Face folder's config.json; None for files that come without one.
+        architectures: for tasks whose prefix several heads share, the config.json architecture that means this one.
+        leftovers: keys that are known to be of no use here, with the reason.
+        heads_by_name: heads of tasks that no model can be built for, by task: they are named and left out.
+        base_prefix: put before every key of a checkpoint that has none starting with it (a bare Hugging Face backbone).
+    """
+
+    name: str
+    signature: tuple[str, ...]
+    keys: KeyTable
+    heads: Mapping[str, str]
+    read_dims: Callable[[State, Mapping[str, Any], str | None], Any]
+    model_type: str | None = None
+    architectures: Mapping[str, str] = field(default_factory=dict)
+    leftovers: tuple[Leftover, ...] = ()
+    heads_by_name: Mapping[str, str] = field(default_factory=dict)
+    base_prefix: str = ""
+
+    def table(self, task: str | None) -> KeyTable:
+        """The keys of a checkpoint with the head of ``task``."""
+        if task is None or task not in self.heads:
+            return self.keys
+        return replace(self.keys, renames=(*self.keys.renames, (self.heads[task], HEAD)))
