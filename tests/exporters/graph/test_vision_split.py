@@ -41,8 +41,8 @@ SPLITTABLE = [(family, task) for family, task in tiny.EVERY if family == "meter"
 class Part(Runner):
     """Half of a model in PyTorch; counts the rows it is given."""
 
-    def __init__(self, model, output_names):
-        self.model, self.output_names, self.input_names, self.rows = model, output_names, (), []
+    def __init__(self, model, input_names, output_names):
+        self.model, self.input_names, self.output_names, self.rows = model, input_names, output_names, []
         self.name = "a part"
 
     def open(self):
@@ -64,7 +64,8 @@ class Part(Runner):
 
 
 def in_parts(model):
-    return SplitRunner(Part(vision_part(model), image_streams(model)), Part(rest(model), ("logits",)))
+    streams, texts = image_streams(model), FAMILIES[model.family].names_of("text")
+    return SplitRunner(Part(vision_part(model), IMAGES, streams), Part(rest(model), (*texts, *streams), ("logits",)))
 
 
 def inputs_of(model):
