@@ -288,7 +288,7 @@ def _results(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluati
         full=pairs[0].full,
         slim=pairs[0].slim,
         apart=dict(zip((split.name for split in job.data.extra), pairs[1:], strict=True)),
-        floor=job.task.baseline(job.data.train, job.data.evaluation),
+        floor=job.task.baseline.score(job.data.train, job.data.evaluation),
         answer_agreement=float((full[0].answers == slim[0].answers).double().mean()) if full else None,
         seconds=stages.seconds,
     )

@@ -21,8 +21,8 @@ from compressor.checkpoints.build import (
 )
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.data.labels import align_labels
-from compressor.data.layouts.unlabelled import read_inputs
 from compressor.data.read import find_data, read_data
+from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import make_splits, make_unlabelled_splits
 from compressor.data.splits import TaskData
 from compressor.data.text import find_tokenizer
@@ -38,8 +38,8 @@ from compressor.progress import QUIET, Progress
 from compressor.run_folder import Source
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings, check_options
-from compressor.tasks import TASKS, check_task, teacher_agreement
-from compressor.tasks.task import Task
+from compressor.tasks import TASKS, check_task
+from compressor.tasks.task import Task, teacher_agreement
 from compressor.training.optimiser import scaled_learning_rate, steps_per_epoch
 from compressor.training.recovery import Recovery
 
@@ -186,7 +186,7 @@ def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progr
         found = read_data(root, task, progress)
         own_head = has_own_head(checkpoint, task, len(found.labels), settings.adapt)
         return root, align_labels(found, checkpoint.labels, TASKS[task], own_head)
-    if TASKS[task].ranked:
+    if not TASKS[task].unlabelled:
         raise usage_error(
             f"--calibration for {task}",
             "a task whose inputs can be had without answers: a caption beside its image is the answer",
@@ -195,7 +195,7 @@ def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progr
     root = Path(settings.calibration)
     if not root.is_dir():
         raise input_error(f"no folder {root}", "a folder of inputs (docs/data.md)", "--calibration FOLDER")
-    return root, replace(read_inputs(root, task, progress), labels=checkpoint.labels)
+    return root, replace(read_unlabelled(root, TASKS[task], progress), labels=checkpoint.labels)
 
 
 def _check_number_of_subsets(job: Job) -> None:

@@ -197,7 +197,7 @@ def report(source: Path, work: Path, progress: Progress) -> None:
     adapted = open_job(pretrained(), source, SKIPS[0], seed, adapt=True)
     timed = latencies(full, adapted, work / "onnx", progress)
     data = full.data
-    floor = TASK.baseline(data.train, data.evaluation)
+    floor = TASK.baseline.score(data.train, data.evaluation)
     score = next(row.score for row in rows if row.method == FULL)
     beside = next((row.updated for row in rows if row.method == ADAPT), {})
     others = ", ".join(f"{number:,} ({part})" for part, number in beside.items() if part not in COUNTED)

@@ -37,7 +37,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from benchmarks.datasets import easyvqa, sst2
 from benchmarks.results import LogProgress
-from compressor.data.generated import GENERATED
+from compressor.data.generated.questions import write_vqa
 from compressor.job import Job, prepare
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress, Stages
@@ -84,7 +84,7 @@ def scenes(work: Path, source: Path, seed: int) -> Settings:
     home = work / "scenes"
     if not (home / "complete").exists():
         prepare_demo(SHIPPED, home)
-        GENERATED["vqa"](home / "data", SHIPPED.shipped, TRAINING_SEED)
+        write_vqa(home / "data", SHIPPED.shipped, TRAINING_SEED)
         (home / "complete").touch()
     return Settings(checkpoint=str(home / SHIPPED.checkpoint), task="vqa", data=str(home / "data"), seed=seed)
 

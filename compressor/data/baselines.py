@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from compressor.data.splits import Split
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A trivial guesser.
+
+    Attributes:
+        name: what it does, for reports.
+        score: training and evaluation splits to its score.
+    """
+
+    name: str
+    score: Callable[[Split, Split], float]
 
 
 def text_only_score(train: Split, evaluation: Split) -> float:
@@ -33,3 +48,6 @@ def majority_score(train: Split, evaluation: Split) -> float:
 def chance_score(train: Split, evaluation: Split) -> float:
     """Return R@1, either way, of a guesser that knows neither captions nor images."""
     return 1 / len({sample.images[0] for sample in evaluation.samples})
+
+
+MAJORITY = Baseline("training's most frequent class", majority_score)

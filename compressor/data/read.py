@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from compressor.data.layouts import LAYOUTS
 from compressor.data.types import RawDataset
 from compressor.errors import InputError, input_error
 from compressor.progress import QUIET, Progress
+from compressor.tasks import TASKS
 
 SHOWN = 6  # names of files in a message
 
@@ -36,30 +36,30 @@ def find_data(named: str | Path | None, recorded: str | None) -> Path:
 
 
 def read_data(root: Path, task: str, progress: Progress = QUIET) -> RawDataset:
-    """The data of a task in a folder, read in the first of the task's layouts that the folder has.
+    """Return the data of a task in a folder, read in the first of the task's layouts that the folder has.
 
     Args:
         root: the folder.
-        task: a key of ``LAYOUTS``.
+        task: a key of ``TASKS``.
         progress: told of the rows.
 
     Raises:
         InputError: the folder has none of the layouts, or a file of the layout cannot be used as a whole.
     """
-    for layout in LAYOUTS[task]:
+    for layout in TASKS[task].layouts:
         if layout.recognises(root):
             return layout.read(root, progress)
-    others = [other for other in LAYOUTS if other != task and _holds(root, other)]
+    others = [other for other in TASKS if other != task and _holds(root, other)]
     names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
     shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     held = f"data for {' or '.join(others)}" if others else f"{shown or 'nothing'}, and no data for {task}"
-    expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in LAYOUTS[task])
+    expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in TASKS[task].layouts)
     fix = f"--task {others[0]}, or give" if others else "give"
     raise input_error(f"{root} holds {held}", expected, f"{fix} the folder of the data: --data (see docs/data.md)")
 
 
 def _holds(root: Path, task: str) -> bool:
     try:
-        return any(layout.recognises(root) for layout in LAYOUTS[task])
+        return any(layout.recognises(root) for layout in TASKS[task].layouts)
     except InputError:
         return False

@@ -39,6 +39,10 @@ class Transforms:
     image: ImageTransform | None
 
 
+Batch = Mapping[str, Tensor]
+"""A model's inputs by name, and ``targets``; the first axis counts samples."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageRef:
     """An encoded image somewhere on disk.
@@ -110,18 +114,23 @@ class RawDataset:
     numbered_here: bool = False
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One way in which a task's data lies on disk.
+class Layout(Protocol):
+    """One way in which a task's data lies on disk."""
 
-    Attributes:
-        name: for messages and reports.
-        looks_for: the files that it is recognised by, in words.
-        recognises: whether a folder is laid out this way, at a glance.
-        read: such a folder to what was found in it; the progress is told of the rows.
-    """
+    @property
+    def name(self) -> str:
+        """Name for messages and reports."""
 
-    name: str
-    looks_for: str
-    recognises: Callable[[Path], bool]
-    read: Callable[[Path, Progress], RawDataset]
+    @property
+    def looks_for(self) -> str:
+        """The files that it is recognised by, in words."""
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether a folder is laid out this way, at a glance."""
+
+    def read(self, root: Path, progress: Progress) -> RawDataset:
+        """Read such a folder; the progress is told of the rows.
+
+        Raises:
+            InputError: a file cannot be used as a whole.
+        """

@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressor.tasks.task import Batch
+from compressor.data.types import Batch
 
 
 def soft_binary_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Binary cross-entropy with the soft scores, times the number of answers (METER's and ViLT's VQA objective)."""
+    """Return the binary cross-entropy with the soft scores, times the number of answers: METER's and ViLT's for VQA."""
     return F.binary_cross_entropy_with_logits(logits, batch["targets"]) * logits.shape[-1]
 
 
 def soft_binary_distillation(logits: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-    """The same loss with the teacher's answer probabilities in place of the annotators' scores."""
+    """Return the same loss with the teacher's answer probabilities in place of the annotators' scores."""
     return F.binary_cross_entropy_with_logits(logits, teacher.sigmoid()) * logits.shape[-1]
 
 
 def soft_scores(logits: Tensor, batch: Batch) -> Tensor:
-    """Soft score of the answer with the largest logit, (B,)."""
+    """Return the soft score of the answer with the largest logit, (B,)."""
     return batch["targets"].gather(-1, logits.argmax(-1, keepdim=True))[:, 0]
 
 
 def class_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of the right class.
+    """Return the cross-entropy of the right class.
 
     For retrieval the classes are the captions of one image: logits (B * n, 1) against targets (B, n).
     """
@@ -34,17 +34,17 @@ def class_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def class_distillation(logits: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy with the teacher's probabilities in place of the right class."""
+    """Return the cross-entropy with the teacher's probabilities in place of the right class."""
     shape = batch["targets"].shape
     return F.cross_entropy(logits.reshape(shape), teacher.reshape(shape).softmax(-1))
 
 
-def right(logits: Tensor, batch: Batch) -> Tensor:
-    """1 where the largest logit is the right class, else 0; (B,)."""
+def correct(logits: Tensor, batch: Batch) -> Tensor:
+    """Return 1 where the largest logit is the right class, else 0; (B,)."""
     targets = batch["targets"]
     return (logits.reshape(targets.shape).argmax(-1) == targets.argmax(-1)).to(logits.dtype)
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Probabilities of classes that exclude each other."""
+    """Return the probabilities of classes that exclude each other."""
     return torch.softmax(logits, -1)

@@ -1,49 +1,93 @@
-"""What a task declares."""
+"""What a task declares: its samples, loss, score, baseline and data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
-from compressor.data.splits import Split
+from compressor.data.baselines import MAJORITY, Baseline, majority_score
+from compressor.data.layouts.input_forms import InputForm
+from compressor.data.splits import Split, UnlabelledSplit
+from compressor.data.types import Batch, Layout
+from compressor.tasks.losses import class_distillation, class_loss, correct, softmax
 
-Batch = Mapping[str, Tensor]
+OutputKind = Literal["classes", "score", "embedding"]
+"""What a model answers: classes that are compared with each other, a score or a vector to compare with others'."""
 
 
 @dataclass(frozen=True)
+class GeneratedData:
+    """Data that is made on the spot, for the demo, the tests and the benchmarks.
+
+    Attributes:
+        write: write so many training images (pairs, sentences) and the other splits into a folder, from a seed.
+        images: of training, from which a small model learns the task.
+        steps: of fine-tuning in which it does.
+    """
+
+    write: Callable[[Path, int, int], None]
+    images: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """Batch to loss, score and answer.
+    """Everything das knows about a task; the defaults are those of classification.
 
     Attributes:
         name: as users type it.
-        metric: name of the score in reports; scores are shares in [0, 1], printed in per cent.
         samples: what one sample is called, in the plural ("questions").
+        images: of one sample; 0 where samples are texts.
+        classes: outputs, where the task fixes them; None when they are as many as the data has.
+        output: what a model answers.
+        metric: name of the score in reports; scores are shares in [0, 1], printed in per cent, and larger is better.
+        scores: logits (B, classes) and batch to one score a sample, (B,); in search alone where a gallery is ranked.
         loss: logits (B, classes) and batch to the training loss, a scalar.
         distillation: student's logits, teacher's logits and batch to a loss on the same scale as ``loss``.
         probabilities: logits to what the user is told of each class, same shape.
-        scores: logits and batch to one score a sample, (B,); unused where a gallery is ranked.
+        baseline: a guesser that never sees an image.
+        layouts: how its data lies on disk; the first that a folder has is read.
+        unlabelled: the columns that unlabelled inputs have; the first whose columns a file has. None: no such inputs.
+        generated: data made on the spot.
         split: the class of its splits: samples to batches.
-        baseline: training and evaluation splits to the score of a guesser that never sees an image.
-        baseline_name: what that guesser does.
-        images: of one sample.
         open_vocabulary: the data may have answers that a model does not know.
-        ranked: the score comes of ranking all images and captions of a split, not of one sample after the other.
         report_val: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
 
     name: str
-    metric: str
     samples: str
-    loss: Callable[[Tensor, Batch], Tensor]
-    distillation: Callable[[Tensor, Tensor, Batch], Tensor]
-    probabilities: Callable[[Tensor], Tensor]
-    scores: Callable[[Tensor, Batch], Tensor]
-    baseline: Callable[[Split, Split], float]
-    baseline_name: str
+    images: int
+    classes: int | None = None
+    output: OutputKind = "classes"
+    metric: str = "accuracy"
+    scores: Callable[[Tensor, Batch], Tensor] = correct
+    loss: Callable[[Tensor, Batch], Tensor] = class_loss
+    distillation: Callable[[Tensor, Tensor, Batch], Tensor] = class_distillation
+    probabilities: Callable[[Tensor], Tensor] = softmax
+    baseline: Baseline = MAJORITY
+    layouts: tuple[Layout, ...] = ()
+    unlabelled: tuple[InputForm, ...] = ()
+    generated: GeneratedData | None = None
     split: type[Split] = Split
-    images: int = 1
     open_vocabulary: bool = False
-    ranked: bool = False
     report_val: bool = False
+
+    @property
+    def ranked(self) -> bool:
+        """The score comes of ranking all images and captions of a split, not of one sample after the other."""
+        return self.output != "classes"
+
+
+def teacher_agreement(task: Task) -> Task:
+    """Return the task on unlabelled inputs: the full model's answer is the right one."""
+    return replace(
+        task,
+        metric="agreement with the full model",
+        baseline=Baseline("its most frequent answer", majority_score),
+        split=UnlabelledSplit,
+        report_val=False,
+    )

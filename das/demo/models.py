@@ -6,13 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from compressor.checkpoints.write import save_public_checkpoint
-from compressor.data.generated import GENERATED
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read import read_data
 from compressor.data.roles import make_splits
@@ -197,33 +197,48 @@ SHIPPED = Demo(
     seconds=10,
     shipped=5400,
 )
-LENGTHS: Mapping[str, tuple[int, int]] = {  # training images of a task, and steps of fine-tuning
-    "vqa": (2000, 1500),
-    "nlvr2": (1000, 900),
-    "irtr": (300, 700),
-    "snli-ve": (1500, 800),
-    "text-classification": (4000, 300),
+MODELS: Mapping[str, Callable[..., Demo]] = {  # small models of a family, which learn a task's generated data
+    "meter": partial(
+        Demo,
+        family="meter",
+        checkpoint="meter.ckpt",
+        skip=4,
+        learning_rate=1e-3,
+        dims=meter_dims,
+        config=public_config,
+        tokenizer="roberta",
+    ),
+    "vilt": partial(
+        Demo,
+        family="vilt",
+        checkpoint="vilt.ckpt",
+        skip=3,
+        learning_rate=3e-3,
+        dims=vilt_dims,
+        config=public_config,
+        tokenizer="bert",
+    ),
+    **{
+        family: partial(
+            Demo,
+            family=family,
+            checkpoint=family,
+            skip=3,
+            learning_rate=1e-3,
+            dims=dims,
+            config=hugging_face_config,
+            tokenizer=family,
+        )
+        for family, dims in (("roberta", roberta_dims), ("bert", bert_dims))
+    },
 }
 DEMOS: dict[tuple[str, str], Demo] = {
-    (demo.family, demo.task): demo
-    for demo in (
-        SHIPPED,
-        *(
-            Demo("meter", task, "meter.ckpt", 4, *LENGTHS[task], 1e-3, meter_dims, public_config, "roberta")
-            for task in ("nlvr2", "irtr", "snli-ve")
-        ),
-        *(
-            Demo("vilt", task, "vilt.ckpt", 3, *LENGTHS[task], 3e-3, vilt_dims, public_config, "bert")
-            for task in ("vqa", "nlvr2", "irtr", "snli-ve")
-        ),
-        *(
-            Demo(family, task, family, 3, *LENGTHS[task], 1e-3, dims, hugging_face_config, family)
-            for task in ("text-classification",)
-            for family, dims in (("roberta", roberta_dims), ("bert", bert_dims))
-        ),
-    )
-}
-"""Every family with every task it has a head for."""
+    (family, task.name): make(task=task.name, images=task.generated.images, steps=task.generated.steps)
+    for family, make in MODELS.items()
+    for task in TASKS.values()
+    if task.generated and task.name in FAMILIES[family].heads
+} | {(SHIPPED.family, SHIPPED.task): SHIPPED}
+"""Every family with every task that it has a head for and that has generated data."""
 
 
 def find_demo(family: str, task: str | None) -> Demo:
@@ -274,7 +289,7 @@ def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: P
     (folder / MARKER).write_text("Made by das demo, which may replace what lies here.\n")
     data, checkpoint = folder / "data", folder / demo.checkpoint
     shutil.rmtree(data, ignore_errors=True)
-    GENERATED[demo.task](data, demo.images, DATA_SEED)
+    _write_data(demo, data, demo.images, DATA_SEED)
     if demo.shipped and not retrain:
         shutil.copyfile(ASSETS / demo.checkpoint, checkpoint)
     elif demo.shipped:
@@ -288,7 +303,7 @@ def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: P
 def train_shipped(demo: Demo, path: Path, progress: Progress = QUIET, steps: int | None = None) -> None:
     """Train a checkpoint that comes with das, on more images than the demo has (minutes)."""
     with tempfile.TemporaryDirectory() as scratch:
-        GENERATED[demo.task](Path(scratch), demo.shipped, TRAINING_SEED)
+        _write_data(demo, Path(scratch), demo.shipped, TRAINING_SEED)
         train_checkpoint(demo, Path(scratch), path, progress, steps)
 
 
@@ -315,6 +330,12 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
         progress=progress,
     )
     save_public_checkpoint(model, path, demo.config(dims, found))
+
+
+def _write_data(demo: Demo, folder: Path, images: int, seed: int) -> None:
+    generated = TASKS[demo.task].generated
+    assert generated is not None, f"{demo.task} has no generated data"
+    generated.write(folder, images, seed)
 
 
 def _texts(found: RawDataset) -> list[str]:

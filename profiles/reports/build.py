@@ -13,7 +13,8 @@ from compressor.models.plan import Plan
 from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.run_folder import Run
-from compressor.tasks import TASKS, teacher_agreement
+from compressor.tasks import TASKS
+from compressor.tasks.task import teacher_agreement
 from exporters.checks.parity import RECORD, read_record
 from exporters.export import EXPORTS
 from exporters.graph.onnx import weight_bytes
@@ -46,7 +47,7 @@ def build_report(run: Run) -> CompressionReport:
         picture=picture(manifest.family, layers, manifest.plan.layers),
         skipped=manifest.plan.layers,
         candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
-        floor_name=(teacher_agreement(task) if manifest.settings.get("calibration") else task).baseline_name,
+        floor_name=(teacher_agreement(task) if manifest.settings.get("calibration") else task).baseline.name,
         floor=manifest.results.floor,
         full=manifest.results.full,
         slim=manifest.results.slim,

@@ -16,13 +16,6 @@ from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 from tests.support.workers import in_threads
 
-METRICS = {
-    "vqa": "VQA score",
-    "nlvr2": "accuracy",
-    "irtr": "mean R@1",
-    "snli-ve": "accuracy",
-    "text-classification": "accuracy",
-}
 QUICK = ("--batch-size", 8, "--search-epochs", 0.5, "--recover-epochs", 0.2)
 TENSORRT = importlib.util.find_spec("tensorrt" if torch.cuda.is_available() else "tensorrt_rtx")
 FORMATS = ("--onnx", "--trt") if TENSORRT else ("--onnx",)
@@ -64,7 +57,7 @@ def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
     assert [head["task"] for head in answered("inspect", demo.checkpoint)["heads"]] == [task]
     report = answered("compress", demo.checkpoint, "--skip", 1, *QUICK)
     assert (report["family"], report["task"]) == (family, task)
-    assert report["slim"]["metric"] == METRICS[task]
+    assert report["slim"]["metric"] == TASKS[task].metric
     searched = open_run("runs/latest")
     # Of one sample, as reports count: of retrieval an image with one caption, not with those it is told from.
     assert searched.search_record().macs == pytest.approx(report["costs"]["macs"]["full"], rel=0.1)
@@ -92,13 +85,13 @@ def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
     asked = question(tmp_path / "demo", task)
     ours, theirs = (answered("predict", *asked, "--runtime", name)["answers"] for name in ("torch", "onnx"))
     assert ours[0]["answer"] == theirs[0]["answer"]
-    said = "score" if task == "irtr" else "probability"
+    said = "score" if TASKS[task].ranked else "probability"
     assert ours[0][said] == pytest.approx(theirs[0][said], abs=1e-4)
 
     page = (tmp_path / "demo" / "runs" / "latest" / "report.md").read_text()
-    for words in (METRICS[task], TASKS[task].baseline_name, TASKS[task].samples, "model.onnx", "Latency"):
+    for words in (TASKS[task].metric, TASKS[task].baseline.name, TASKS[task].samples, "model.onnx", "Latency"):
         assert words in page
-    assert ("IR R@1" in page) == (task == "irtr")
+    assert ("IR R@1" in page) == TASKS[task].ranked
 
 
 def test_every_family_has_a_demo_of_every_task_it_has_a_head_for():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from compressor.data.arrow_files import read_table, table_rows
 from compressor.data.reading.image_refs import Cell
 from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, class_of, field, join, read_rows
-from compressor.data.types import ImageRef, Layout, RawDataset, Records, Sample
+from compressor.data.types import ImageRef, RawDataset, Records, Sample
 from compressor.progress import Progress
 
 NLVR2_LABELS = ("False", "True")
@@ -22,8 +22,8 @@ Read = Callable[[Row, tuple[ImageRef, ...]], list[Sample]]
 
 
 @dataclass(frozen=True)
-class _Tables:
-    """Tables by split, and what makes of their rows samples.
+class ArrowTables:
+    """Arrow tables per split and the function that converts a row to samples.
 
     Attributes:
         name: of the layout.
@@ -31,7 +31,7 @@ class _Tables:
         marks: any of these tables means this layout.
         images: the columns of encoded images.
         columns: the other columns that are read.
-        samples: a row and its pictures to samples.
+        samples: a row and its images to samples.
         labels: name of each class.
     """
 
@@ -43,13 +43,25 @@ class _Tables:
     samples: Read
     labels: tuple[str, ...] = ()
 
-    def layout(self) -> Layout:
-        """As a layout."""
-        looks_for = ", ".join(f"{name}.arrow" for names in self.splits.values() for name in names)
-        return Layout(self.name, looks_for, self._recognises, self._read)
+    @property
+    def looks_for(self) -> str:
+        """Names of the files."""
+        return ", ".join(f"{name}.arrow" for names in self.splits.values() for name in names)
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether a table is there that means this layout."""
+        return any(_path(root, name).exists() for name in self.marks)
+
+    def read(self, root: Path, progress: Progress) -> RawDataset:
+        """Return the samples of every table that is there.
+
+        Raises:
+            InputError: a table is damaged, empty, or of another task.
+        """
+        return RawDataset(self.name, self.read_splits(root, self.samples, progress), self.labels)
 
     def read_splits(self, root: Path, samples: Read, progress: Progress) -> dict[str, Records]:
-        """The rows of every split that is there.
+        """Return the records of every split that is there.
 
         Raises:
             InputError: a table is damaged, empty, or of another task.
@@ -62,12 +74,6 @@ class _Tables:
             if paths
         }
 
-    def _recognises(self, root: Path) -> bool:
-        return any(_path(root, name).exists() for name in self.marks)
-
-    def _read(self, root: Path, progress: Progress) -> RawDataset:
-        return RawDataset(self.name, self.read_splits(root, self.samples, progress), self.labels)
-
     def _rows(self, path: Path, samples: Read, progress: Progress) -> Records:
         table = read_table(path, (*self.images, *self.columns))
         images = [table.column(name) for name in self.images]
@@ -79,7 +85,7 @@ class _Tables:
         def read(numbered: tuple[int, Row]) -> list[Sample]:
             number, row = numbered
             origin = f"the image in row {number} of {path}"
-            return samples(row, tuple(Cell(column, number, origin).picture() for column in images))
+            return samples(row, tuple(Cell(column, number, origin).image_ref() for column in images))
 
         return read_rows([path], placed(), read, progress, table.num_rows)
 
@@ -88,26 +94,26 @@ def _path(root: Path, name: str) -> Path:
     return root / f"{name}.arrow"
 
 
-def _captions(row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
+def _captions(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
     captions = row["caption"]
     if not _list_of(captions, str) or not captions:
         raise Unreadable("caption is not a list of texts")
-    return [Sample(caption, images=pictures) for caption in captions]
+    return [Sample(caption, images=images) for caption in captions]
 
 
-def _statements(row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
+def _statements(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
     questions, answers = field(row, "questions", list), field(row, "answers", list)
     if not _list_of(questions, str):
         raise Unreadable("questions is not a list of texts")
     if len(questions) != len(answers):
         raise Unreadable(f"{len(questions)} questions, {len(answers)} answers")
     return [
-        Sample(statement, images=pictures, labels=(class_of(answer, NLVR2_LABELS),), scores=(1.0,))
+        Sample(statement, images=images, labels=(class_of(answer, NLVR2_LABELS),), scores=(1.0,))
         for statement, answer in zip(questions, answers, strict=True)
     ]
 
 
-def _hypotheses(row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
+def _hypotheses(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
     """The second of each pair of sentences; the first describes the image, which takes its place (SNLI-VE)."""
     sentences, labels = field(row, "sentences", list), field(row, "labels", list)
     texts = [sentence[1] if isinstance(sentence, list) and len(sentence) == 2 else sentence for sentence in sentences]
@@ -117,12 +123,12 @@ def _hypotheses(row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
         raise Unreadable(f"{len(texts)} sentences, {len(labels)} labels")
     numbers = tuple(str(number) for number in range(len(SNLI_VE_LABELS)))
     return [
-        Sample(hypothesis, images=pictures, labels=(class_of(label, numbers),), scores=(1.0,))
+        Sample(hypothesis, images=images, labels=(class_of(label, numbers),), scores=(1.0,))
         for hypothesis, label in zip(texts, labels, strict=True)
     ]
 
 
-def _questions(names: dict[int, str], row: Row, pictures: tuple[ImageRef, ...]) -> list[Sample]:
+def _questions(names: dict[int, str], row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
     """Questions with soft scores; ``names`` learns what the answers are called.
 
     METER's converter leaves both lists of a row empty when its answers are not public.
@@ -136,7 +142,7 @@ def _questions(names: dict[int, str], row: Row, pictures: tuple[ImageRef, ...]) 
         names.setdefault(label, f"<class {label}>")
     empty: list[list[Any]] = [[] for _ in questions]
     return [
-        Sample(question, images=pictures, labels=tuple(of_labels), scores=tuple(of_scores))
+        Sample(question, images=images, labels=tuple(of_labels), scores=tuple(of_scores))
         for question, of_labels, of_scores in zip(questions, labels or empty, scores or empty, strict=True)
     ]
 
@@ -175,27 +181,34 @@ def _lists_of(value: Any, *kinds: type) -> bool:
     return isinstance(value, list) and all(_list_of(item, *kinds) for item in value)
 
 
-def _read_vqa(tables: _Tables, root: Path, progress: Progress) -> RawDataset:
-    names: dict[int, str] = {}
-    splits = tables.read_splits(root, partial(_questions, names), progress)
-    labels = tuple(names.get(number, f"<class {number}>") for number in range(1 + max(names, default=-1)))
-    return RawDataset(tables.name, splits, labels)
+class VqaTables(ArrowTables):
+    """Tables of questions, which say what the answers are called."""
+
+    def read(self, root: Path, progress: Progress) -> RawDataset:
+        """Return questions with soft scores; an answer that no row spells out is called by its number.
+
+        Raises:
+            InputError: a table is damaged, empty, or of another task.
+        """
+        names: dict[int, str] = {}
+        splits = self.read_splits(root, partial(_questions, names), progress)
+        labels = tuple(names.get(number, f"<class {number}>") for number in range(1 + max(names, default=-1)))
+        return RawDataset(self.name, splits, labels)
 
 
 VQA_COLUMNS = ("questions", "answers", "answer_labels", "answer_scores")
 _IMAGE = ("image",)
 
 
-def _vqa(train: tuple[str, ...], val: str, marks: tuple[str, ...]) -> Layout:
+def _vqa(train: tuple[str, ...], val: str, marks: tuple[str, ...]) -> VqaTables:
     splits = {"train": train, "val": (val,), "test": ("vqav2_test",)}
-    tables = _Tables("METER's VQA tables", splits, marks, _IMAGE, VQA_COLUMNS, partial(_questions, {}))
-    return replace(tables.layout(), read=partial(_read_vqa, tables))
+    return VqaTables("METER's VQA tables", splits, marks, _IMAGE, VQA_COLUMNS, partial(_questions, {}))
 
 
-def _retrieval(name: str, prefix: str, splits: Mapping[str, tuple[str, ...]]) -> Layout:
+def _retrieval(name: str, prefix: str, splits: Mapping[str, tuple[str, ...]]) -> ArrowTables:
     named = {split: tuple(f"{prefix}_caption_karpathy_{part}" for part in parts) for split, parts in splits.items()}
     marks = tuple(table for tables in named.values() for table in tables)
-    return _Tables(f"METER's {name} tables", named, marks, _IMAGE, ("caption",), _captions, RETRIEVAL_LABELS).layout()
+    return ArrowTables(f"METER's {name} tables", named, marks, _IMAGE, ("caption",), _captions, RETRIEVAL_LABELS)
 
 
 # vqav2_val is trainable_val and rest_val together: what is held out is not trained on.
@@ -203,7 +216,7 @@ VQA = (
     _vqa(("vqav2_train", "vqav2_trainable_val"), "vqav2_rest_val", ("vqav2_rest_val",)),
     _vqa(("vqav2_train",), "vqav2_val", ("vqav2_train", "vqav2_val", "vqav2_test")),
 )
-NLVR2 = _Tables(
+NLVR2 = ArrowTables(
     "METER's NLVR2 tables",
     {"train": ("nlvr2_train",), "val": ("nlvr2_dev",), "test": ("nlvr2_test1",)},
     ("nlvr2_train", "nlvr2_dev", "nlvr2_test1"),
@@ -211,10 +224,10 @@ NLVR2 = _Tables(
     ("questions", "answers"),
     _statements,
     NLVR2_LABELS,
-).layout()
+)
 FLICKR30K = _retrieval("Flickr30k", "f30k", {"train": ("train",), "val": ("val",), "test": ("test",)})
 COCO = _retrieval("COCO", "coco", {"train": ("train", "restval"), "val": ("val",), "test": ("test",)})
-SNLI_VE = _Tables(
+SNLI_VE = ArrowTables(
     "METER's SNLI-VE tables",
     {"train": ("snli_train",), "val": ("snli_dev",), "test": ("snli_test",)},
     ("snli_train", "snli_dev", "snli_test"),
@@ -222,4 +235,4 @@ SNLI_VE = _Tables(
     ("sentences", "labels"),
     _hypotheses,
     SNLI_VE_LABELS,
-).layout()
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compressor.data.reading.readers import csv_rows, lines
 from compressor.data.reading.rows import Row, Unreadable, class_names, class_of, read_rows, text
-from compressor.data.types import Layout, RawDataset, Sample
+from compressor.data.types import RawDataset, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 
@@ -74,36 +74,41 @@ METRICS = {dataset.labels: dataset.metrics for dataset in (*DATASETS, COLA) if d
 REGRESSION = {*PAIR, "score"}
 
 
-def recognises(root: Path) -> bool:
-    """Whether ``train.tsv`` is that of a data set of GLUE, or two columns without a header."""
-    return _dataset(root) is not None or _is_regression(root)
+class GlueTsv:
+    """``train.tsv`` and ``dev.tsv``; the columns tell which data set it is."""
 
+    name = "GLUE's TSV"
+    looks_for = "train.tsv and dev.tsv with GLUE's columns, or of sentence and label without a header"
 
-def read(root: Path, progress: Progress) -> RawDataset:
-    """Sentences, or pairs of sentences, with one class each. A split without labels is left out.
+    def recognises(self, root: Path) -> bool:
+        """Return whether ``train.tsv`` is that of a data set of GLUE, or two columns without a header."""
+        return _find_dataset(root) is not None or _is_regression(root)
 
-    Raises:
-        InputError: a file is no text or has other columns, or the data set is STS-B.
-    """
-    dataset = _dataset(root)
-    if dataset is None:
-        raise input_error(
-            f"{root} holds STS-B, whose labels are scores from 0 to 5",
-            "classes: das compresses classifiers",
-            "give another data set: --data",
-        )
-    if dataset is PLAIN:
-        names = class_names(cells[1] for cells in _cells(root / FILES["train"][0]) if len(cells) == 2)
-        dataset = replace(dataset, values=names, labels=names)
-    numbered_here = dataset.header == PLAIN.header and not all(name.isdecimal() for name in dataset.labels)
-    samples = partial(_samples, dataset)
-    splits = {
-        split: read_rows([path], csv_rows(path, dataset.header), samples, progress)
-        for split, names in FILES.items()
-        if (path := next((root / name for name in names if (root / name).is_file()), None))
-        and (split != "test" or _has_labels(path, dataset))
-    }
-    return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here)
+    def read(self, root: Path, progress: Progress) -> RawDataset:
+        """Return sentences, or pairs of sentences, with one class each; a split without labels is left out.
+
+        Raises:
+            InputError: a file is no text or has other columns, or the data set is STS-B.
+        """
+        dataset = _find_dataset(root)
+        if dataset is None:
+            raise input_error(
+                f"{root} holds STS-B, whose labels are scores from 0 to 5",
+                "classes: das compresses classifiers",
+                "give another data set: --data",
+            )
+        if dataset is PLAIN:
+            names = class_names(cells[1] for cells in _cells(root / FILES["train"][0]) if len(cells) == 2)
+            dataset = replace(dataset, values=names, labels=names)
+        numbered_here = dataset.header == PLAIN.header and not all(name.isdecimal() for name in dataset.labels)
+        samples = partial(_samples, dataset)
+        splits = {
+            split: read_rows([path], csv_rows(path, dataset.header), samples, progress)
+            for split, names in FILES.items()
+            if (path := next((root / name for name in names if (root / name).is_file()), None))
+            and (split != "test" or _has_labels(path, dataset))
+        }
+        return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here)
 
 
 def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
@@ -112,7 +117,7 @@ def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
     return [Sample(texts[0], texts[1] if len(texts) > 1 else None, labels=(label,), scores=(1.0,))]
 
 
-def _dataset(root: Path) -> _Dataset | None:
+def _find_dataset(root: Path) -> _Dataset | None:
     first, *others = [*islice(_cells(root / FILES["train"][0]), LOOKED_AT)] or [[]]
     for dataset in DATASETS:
         if {*dataset.texts, dataset.label} <= set(first):
@@ -142,11 +147,3 @@ def _cells(path: Path) -> Iterator[list[str]]:
     """The cells of the lines of a file; none when it is not there."""
     if path.is_file():
         yield from (line.rstrip("\n").split("\t") for line in lines(path))
-
-
-LAYOUT = Layout(
-    "GLUE's TSV",
-    "train.tsv and dev.tsv with GLUE's columns, or of sentence and label without a header",
-    recognises,
-    read,
-)

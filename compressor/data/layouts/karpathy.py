@@ -9,44 +9,45 @@ from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
-from compressor.data.types import Layout, RawDataset, Sample
+from compressor.data.types import RawDataset, Sample
 from compressor.progress import Progress
 
-NAME = "Karpathy's JSON"
 FILES = ("dataset_flickr30k.json", "dataset_coco.json", "dataset.json")
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
-def recognises(root: Path) -> bool:
-    """Whether one of the files is there."""
-    return any(find_file(root, name) for name in FILES)
+class KarpathyJson:
+    """One of the files, and the images anywhere below the folder."""
+
+    name = "Karpathy's JSON"
+    looks_for = " or ".join(FILES)
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether one of the files is there."""
+        return any(find_file(root, name) for name in FILES)
+
+    def read(self, root: Path, progress: Progress) -> RawDataset:
+        """Return one sample for each caption; ``restval`` is trained on.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = next(path for name in FILES if (path := find_file(root, name)))
+        samples = partial(_samples, ImageFiles(root))
+        by_split: dict[str, list[tuple[str, Row]]] = {}
+        for place, row in numbered(path, json_list(path, "images")):
+            split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
+            by_split.setdefault(split, []).append((place, row))
+        splits = {split: read_rows([path], rows, samples, progress, len(rows)) for split, rows in by_split.items()}
+        return RawDataset(self.name, splits, RETRIEVAL_LABELS)
 
 
-def read(root: Path, progress: Progress) -> RawDataset:
-    """One sample for each caption; ``restval`` is trained on.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    path = next(path for name in FILES if (path := find_file(root, name)))
-    samples = partial(_samples, ImageFiles(root))
-    by_split: dict[str, list[tuple[str, Row]]] = {}
-    for place, row in numbered(path, json_list(path, "images")):
-        split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
-        by_split.setdefault(split, []).append((place, row))
-    splits = {split: read_rows([path], rows, samples, progress, len(rows)) for split, rows in by_split.items()}
-    return RawDataset(NAME, splits, RETRIEVAL_LABELS)
-
-
-def _samples(pictures: ImageFiles, row: Row) -> list[Sample]:
+def _samples(images: ImageFiles, row: Row) -> list[Sample]:
     if text(row, "split") not in SPLITS:
         raise Unreadable(f"split {row['split']!r} is none of {', '.join(SPLITS)}")
     sentences = field(row, "sentences", list)
     if not sentences or not all(isinstance(sentence, dict) for sentence in sentences):
         raise Unreadable("no captions")
     captions = [text(sentence, "raw") for sentence in sentences]
-    picture = pictures.named(text(row, "filename"))
-    return [Sample(caption, images=(picture,)) for caption in captions]
-
-
-LAYOUT = Layout(NAME, " or ".join(FILES), recognises, read)
+    image = images.named(text(row, "filename"))
+    return [Sample(caption, images=(image,)) for caption in captions]

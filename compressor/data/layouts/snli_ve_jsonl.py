@@ -8,39 +8,38 @@ from pathlib import Path
 from compressor.data.layouts.arrow_tables import SNLI_VE_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_rows
-from compressor.data.reading.rows import Row, class_of, field, find_file, read_rows, text
-from compressor.data.types import Layout, RawDataset, Sample
+from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text
+from compressor.data.types import RawDataset, Sample
 from compressor.progress import Progress
 
-NAME = "SNLI-VE's JSON lines"
 FILES = {"train": "snli_ve_train.jsonl", "val": "snli_ve_dev.jsonl", "test": "snli_ve_test.jsonl"}
 
 
-def recognises(root: Path) -> bool:
-    """Whether one of the files is there."""
-    return any(find_file(root, name) for name in FILES.values())
+class SnliVeJsonl:
+    """A file for each split, and Flickr30k's images anywhere below the folder."""
+
+    name = "SNLI-VE's JSON lines"
+    looks_for = ", ".join(FILES.values())
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether one of the files is there."""
+        return bool(find_files(root, FILES))
+
+    def read(self, root: Path, progress: Progress) -> RawDataset:
+        """Return hypotheses, each with the image that takes the premise's place.
+
+        Raises:
+            InputError: a file is no text.
+        """
+        samples = partial(_samples, ImageFiles(root))
+        splits = {
+            split: read_rows([path], json_rows(path), samples, progress)
+            for split, path in find_files(root, FILES).items()
+        }
+        return RawDataset(self.name, splits, SNLI_VE_LABELS)
 
 
-def read(root: Path, progress: Progress) -> RawDataset:
-    """Hypotheses, each with the image that takes the premise's place.
-
-    Raises:
-        InputError: a file is no text.
-    """
-    samples = partial(_samples, ImageFiles(root))
-    found = {split: find_file(root, name) for split, name in FILES.items()}
-    splits = {
-        split: read_rows([path], json_rows(path), samples, progress)
-        for split, path in found.items()
-        if path is not None
-    }
-    return RawDataset(NAME, splits, SNLI_VE_LABELS)
-
-
-def _samples(pictures: ImageFiles, row: Row) -> list[Sample]:
+def _samples(images: ImageFiles, row: Row) -> list[Sample]:
     label = class_of(text(row, "gold_label"), SNLI_VE_LABELS)
-    picture = pictures.named(f"{field(row, 'Flickr30K_ID', object)}.jpg")
-    return [Sample(text(row, "sentence2"), images=(picture,), labels=(label,), scores=(1.0,))]
-
-
-LAYOUT = Layout(NAME, ", ".join(FILES.values()), recognises, read)
+    image = images.named(f"{field(row, 'Flickr30K_ID', object)}.jpg")
+    return [Sample(text(row, "sentence2"), images=(image,), labels=(label,), scores=(1.0,))]

@@ -13,57 +13,60 @@ from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
 from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, soft_answers
-from compressor.data.types import Layout, RawDataset, Sample
+from compressor.data.types import RawDataset, Sample
 from compressor.errors import input_error
 from compressor.progress import Progress
 
-NAME = "VQA v2's JSON"
 SPLITS = {"train": "train2014", "val": "val2014"}  # the answers of the test questions are not public
 QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 FILES = tuple(name.format(part) for part in SPLITS.values() for name in (QUESTIONS, ANNOTATIONS))
 
 
-def recognises(root: Path) -> bool:
-    """Whether one of the four files is there."""
-    return any(find_file(root, name) for name in FILES)
+class VqaJson:
+    """All four files, and COCO's images anywhere below the folder."""
 
+    name = "VQA v2's JSON"
+    looks_for = ", ".join(FILES)
 
-def read(root: Path, progress: Progress) -> RawDataset:
-    """Questions with soft scores over the answers that were given at least 9 times in both splits.
+    def recognises(self, root: Path) -> bool:
+        """Return whether one of the four files is there."""
+        return any(find_file(root, name) for name in FILES)
 
-    Raises:
-        InputError: one of the four files is missing or damaged, or no answer is that frequent.
-    """
-    found = {name: find_file(root, name) for name in FILES}
-    paths = {name: path for name, path in found.items() if path is not None}
-    if len(paths) < len(FILES):
-        raise input_error(
-            f"{root} lacks {', '.join(name for name in FILES if name not in paths)}",
-            "questions and annotations of train2014 and val2014: the answers' numbers follow from both",
-            "download them from visualqa.org, or give the folder that holds them: --data",
-        )
-    with progress.stage("reading answers"):
-        annotations = {split: _annotations(paths[ANNOTATIONS.format(part)]) for split, part in SPLITS.items()}
-    labels = frequent_answers(row["multiple_choice_answer"] for row in chain(*annotations.values()))
-    if not labels:
-        raise input_error(
-            f"no answer in {root} is given {LEAST_COUNT} times", "VQA v2's annotations", "download them again"
-        )
-    classes = {answer: number for number, answer in enumerate(labels)}
-    pictures = ImageFiles(root)
-    splits = {}
-    for split, part in SPLITS.items():
-        files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
-        questions = json_list(files[0], "questions")
-        annotated = {row["question_id"]: row for row in annotations[split]}
-        samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, pictures)
-        splits[split] = read_rows(files, numbered(files[0], questions), samples, progress, len(questions))
-    return RawDataset(NAME, splits, labels)
+    def read(self, root: Path, progress: Progress) -> RawDataset:
+        """Return questions with soft scores over the answers that were given at least 9 times in both splits.
+
+        Raises:
+            InputError: one of the four files is missing or damaged, or no answer is that frequent.
+        """
+        paths = {name: path for name in FILES if (path := find_file(root, name))}
+        if len(paths) < len(FILES):
+            raise input_error(
+                f"{root} lacks {', '.join(name for name in FILES if name not in paths)}",
+                "questions and annotations of train2014 and val2014: the answers' numbers follow from both",
+                "download them from visualqa.org, or give the folder that holds them: --data",
+            )
+        with progress.stage("reading answers"):
+            annotations = {split: _annotations(paths[ANNOTATIONS.format(part)]) for split, part in SPLITS.items()}
+        labels = frequent_answers(row["multiple_choice_answer"] for row in chain(*annotations.values()))
+        if not labels:
+            raise input_error(
+                f"no answer in {root} is given {LEAST_COUNT} times", "VQA v2's annotations", "download them again"
+            )
+        classes = {answer: number for number, answer in enumerate(labels)}
+        images = ImageFiles(root)
+        splits = {}
+        for split, part in SPLITS.items():
+            files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
+            questions = json_list(files[0], "questions")
+            annotated = {row["question_id"]: row for row in annotations[split]}
+            samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, images)
+            splits[split] = read_rows(files, numbered(files[0], questions), samples, progress, len(questions))
+        return RawDataset(self.name, splits, labels)
 
 
 def _annotations(path: Path) -> list[dict[str, Any]]:
-    """The complete annotations; a question is unreadable when its own is missing."""
+    """Return the complete annotations; a question is unreadable when its own is missing."""
     rows = json_list(path, "annotations", _compact)
     return [row for row in rows if isinstance(row, dict) and _complete(row)]
 
@@ -75,25 +78,22 @@ def _complete(row: dict[str, Any]) -> bool:
 
 
 def _compact(node: dict[str, Any]) -> Any:
-    """An annotator's answer as its text alone: there are millions of them."""
+    """Return an annotator's answer as its text alone: there are millions of them."""
     answer = node.get("answer")
     return sys.intern(answer) if isinstance(answer, str) else node
 
 
 def _samples(
-    image: str, annotated: Mapping[Any, Row], classes: Mapping[str, int], pictures: ImageFiles, row: Row
+    image_name: str, annotated: Mapping[Any, Row], classes: Mapping[str, int], images: ImageFiles, row: Row
 ) -> list[Sample]:
     number = field(row, "question_id", int)
     if number not in annotated:
         raise Unreadable(f"no annotation of question {number}")
-    question, picture = text(row, "question"), pictures.named(image.format(field(row, "image_id", int)))
+    question, image = text(row, "question"), images.named(image_name.format(field(row, "image_id", int)))
     labels, scores = soft_answers(annotated[number]["answers"], classes)
 
     def noted(name: str) -> str:
         return sys.intern(str(annotated[number].get(name) or ""))
 
     kinds = noted("answer_type"), noted("question_type")
-    return [Sample(question, None, (picture,), labels, scores, *kinds)] if labels else []
-
-
-LAYOUT = Layout(NAME, ", ".join(FILES), recognises, read)
+    return [Sample(question, None, (image,), labels, scores, *kinds)] if labels else []

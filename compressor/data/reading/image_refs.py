@@ -37,8 +37,8 @@ class Cell:
         """The encoded image."""
         return self._scalar("bytes").as_buffer().to_pybytes()
 
-    def picture(self) -> ImageRef:
-        """The picture, once it decodes.
+    def image_ref(self) -> ImageRef:
+        """Return the image, once it decodes.
 
         Raises:
             Unreadable: no bytes, or no image.
@@ -68,7 +68,7 @@ class Cell:
 
 
 class ImageFiles:
-    """The image files in a folder; samples that name the same file get the same picture.
+    """The image files in a folder; samples that name the same file get the same reference.
 
     Args:
         root: the folder, however deep the images lie in it.
@@ -80,7 +80,7 @@ class ImageFiles:
         self._cells: dict[bytes, ImageRef] = {}
 
     def named(self, name: str) -> ImageRef:
-        """The picture in the file called ``name``, wherever it lies below the folder.
+        """Return the image in the file called ``name``, wherever it lies below the folder.
 
         Raises:
             Unreadable: no such file, several of them, or no image.
@@ -93,7 +93,7 @@ class ImageFiles:
         return self._open(self.root / found[0])
 
     def at(self, place: str) -> ImageRef:
-        """The picture at a path relative to the folder, or to its ``images``.
+        """Return the image at a path relative to the folder, or to its ``images``.
 
         Raises:
             Unreadable: no such file, or no image.
@@ -104,7 +104,7 @@ class ImageFiles:
         return self._open(paths[0])
 
     def of(self, value: Any) -> ImageRef:
-        """The picture that a cell of a row means: an image in a table, or the path of one.
+        """Return the image that a cell of a row means: an image in a table, or the path of one.
 
         Raises:
             Unreadable: there is none, or it is no image.
@@ -116,9 +116,9 @@ class ImageFiles:
         return self.at(value)
 
     def _cell(self, cell: Cell) -> ImageRef:
-        """The picture in a table; a table with a row for each caption has the same image several times."""
-        picture = cell.picture()
-        return self._cells.setdefault(cell.digest(), picture)
+        """Return the image in a table; a table with a row for each caption has the same image several times."""
+        image = cell.image_ref()
+        return self._cells.setdefault(cell.digest(), image)
 
     @cached_property
     def _places(self) -> dict[str, list[str]]:

@@ -69,6 +69,11 @@ def find_file(root: Path, name: str) -> Path | None:
     return next((root / folder / name for folder in FOLDERS if (root / folder / name).is_file()), None)
 
 
+def find_files(root: Path, names: Mapping[str, str]) -> dict[str, Path]:
+    """Return the file of each split that is there, in the folder or below it as :func:`find_file` looks."""
+    return {split: path for split, name in names.items() if (path := find_file(root, name))}
+
+
 def field(row: Row, name: str, kind: type) -> Any:
     """A cell of a row.
 

@@ -57,5 +57,5 @@ def test_an_evaluation_reports_the_metrics_of_the_dataset():
 
 def test_floors():
     assert majority_score(split(), split()) == 0.5
-    assert TASKS["text-classification"].baseline is majority_score
-    assert TASKS["irtr"].baseline is chance_score
+    assert TASKS["text-classification"].baseline.score is majority_score
+    assert TASKS["irtr"].baseline.score is chance_score

@@ -14,8 +14,8 @@ from compressor.compression import compress
 from compressor.data.arrow_files import read_table, write_table
 from compressor.data.generated.captions import write_retrieval
 from compressor.data.labels import align_labels
-from compressor.data.layouts.unlabelled import INPUTS, read_inputs
 from compressor.data.read import read_data
+from compressor.data.read_unlabelled import INPUTS, read_unlabelled
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
@@ -42,7 +42,7 @@ def asked(checkpoint, **changes):
 
 
 def inputs(root, task):
-    return read_inputs(root, task).splits[INPUTS]
+    return read_unlabelled(root, TASKS[task]).splits[INPUTS]
 
 
 def told(rows):
@@ -160,11 +160,11 @@ def test_what_datasets_saves(tmp_path, place):
 def test_a_folder_without_inputs_says_what_it_has(tmp_path):
     put(tmp_path / "reviews.csv", "review,stars\nnice,3\n")
     with pytest.raises(InputError, match=r"reviews.csv \(columns: review, stars\)") as error:
-        read_inputs(tmp_path, "text-classification")
+        read_unlabelled(tmp_path, TASKS["text-classification"])
     assert "sentence1, sentence2" in str(error.value)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no table"):
-        read_inputs(tmp_path / "empty", "vqa")
+        read_unlabelled(tmp_path / "empty", TASKS["vqa"])
 
 
 # text classification

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import das as api
-from compressor.data.generated import GENERATED
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
@@ -35,12 +34,12 @@ def test_the_shipped_checkpoint_is_small_and_far_above_the_floor(folder):
     job = prepare(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8))
     assert len(job.candidates) == 12
     score = evaluate(job.model, job.data.evaluation, TASKS["vqa"]).score
-    floor = TASKS["vqa"].baseline(job.data.train, job.data.evaluation)
+    floor = TASKS["vqa"].baseline.score(job.data.train, job.data.evaluation)
     assert score.value > floor + 0.15
 
 
 def test_training_the_checkpoint_is_deterministic_and_in_the_public_format(folder):
-    GENERATED["vqa"](folder / "data", 200, 0)
+    TASKS["vqa"].generated.write(folder / "data", 200, 0)
     for name in ("a.ckpt", "b.ckpt"):
         demo.train_checkpoint(SHIPPED, folder / "data", folder / name, steps=3)
     first, second = (torch.load(name, weights_only=True)["state_dict"] for name in ("a.ckpt", "b.ckpt"))
@@ -51,7 +50,7 @@ def test_training_the_checkpoint_is_deterministic_and_in_the_public_format(folde
 
 
 def test_training_in_a_hugging_face_format_is_deterministic_and_names_the_classes(folder):
-    GENERATED["text-classification"](folder / "data", 40, 0)
+    TASKS["text-classification"].generated.write(folder / "data", 40, 0)
     found = DEMOS["bert", "text-classification"]
     for name in ("a", "b"):
         demo.train_checkpoint(found, folder / "data", folder / name, steps=3)

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compressor.data.generated import GENERATED
 from compressor.data.generated.questions import ANSWERS, questions, write_scenes
 from compressor.data.generated.scenes import COLOURS, SHAPES, Thing, draw, scene
 from compressor.data.generated.statements import statements
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read import read_data
+from compressor.tasks import TASKS
 
 
 def files_of(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("task", GENERATED)
+@pytest.mark.parametrize("task", [task.name for task in TASKS.values() if task.generated])
 def test_the_same_seed_gives_the_same_files(tmp_path, task):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        GENERATED[task](tmp_path / name, 12, seed)
+        TASKS[task].generated.write(tmp_path / name, 12, seed)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b") != files_of(tmp_path / "c")
 
 
@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path, task):
     ],
 )
 def test_it_is_read_as_the_public_format(tmp_path, task, layout, splits):
-    GENERATED[task](tmp_path, 20, 0)
+    TASKS[task].generated.write(tmp_path, 20, 0)
     found = read_data(tmp_path, task)
     assert (found.layout, set(found.splits)) == (layout, splits)
     for rows in found.splits.values():
@@ -52,7 +52,7 @@ def test_it_is_read_as_the_public_format(tmp_path, task, layout, splits):
 
 @pytest.mark.parametrize(("task", "most"), [("nlvr2", 0.7), ("snli-ve", 0.7)])
 def test_the_text_alone_tells_little(tmp_path, task, most):
-    GENERATED[task](tmp_path, 600, 0)
+    TASKS[task].generated.write(tmp_path, 600, 0)
     votes = {}
     for sample in read_data(tmp_path, task).splits["train"].samples:
         votes.setdefault(sample.text, Counter())[sample.labels] += 1
@@ -75,7 +75,7 @@ def test_statements_are_what_they_say():
 
 
 def test_no_two_images_of_a_split_have_the_same_caption(tmp_path):
-    GENERATED["irtr"](tmp_path, 300, 0)
+    TASKS["irtr"].generated.write(tmp_path, 300, 0)
     rows = json.loads((tmp_path / "dataset.json").read_text())["images"]
     told = [frozenset(row["sentences"][0]["raw"].split(" and ")) for row in rows if row["split"] == "train"]
     assert len(set(told)) == len(told) == 300
@@ -90,7 +90,7 @@ def test_no_two_images_of_a_split_have_the_same_caption(tmp_path):
     ],
 )
 def test_sentiment_follows_the_last_clause(tmp_path, sentence, label):
-    GENERATED["text-classification"](tmp_path, 6000, 0)
+    TASKS["text-classification"].generated.write(tmp_path, 6000, 0)
     rows = [line.split("\t") for line in (tmp_path / "train.tsv").read_text().splitlines()[1:]]
     found = [given for text, given in rows if text.endswith(f"{sentence} .")]
     assert found
@@ -98,7 +98,7 @@ def test_sentiment_follows_the_last_clause(tmp_path, sentence, label):
 
 
 def test_no_sentence_is_in_both_splits(tmp_path):
-    GENERATED["text-classification"](tmp_path, 500, 0)
+    TASKS["text-classification"].generated.write(tmp_path, 500, 0)
     train, dev = ((tmp_path / name).read_text().splitlines()[1:] for name in ("train.tsv", "dev.tsv"))
     assert (len(train), len(dev)) == (500, 100)
     assert not set(train) & set(dev)

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from compressor.data.arrow_files import write_table
-from compressor.data.layouts import LAYOUTS
 from compressor.data.read import read_data
 from compressor.data.reading.vqa_answers import frequent_answers, normalise, soft_answers
 from compressor.errors import InputError
+from compressor.tasks import TASKS
 
 
 def png(shade=0, encoding="PNG"):
@@ -653,14 +653,14 @@ def test_damaged_files(tmp_path, name, content):
 # Finding a layout
 
 
-@pytest.mark.parametrize("task", LAYOUTS)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_folder_without_data_lists_what_is_looked_for_and_what_is_there(tmp_path, task):
     put(tmp_path / "notes.txt", "hello")
     with pytest.raises(InputError) as refusal:
         read_data(tmp_path, task)
     message = str(refusal.value)
     assert "notes.txt" in message
-    assert all(layout.name in message and layout.looks_for in message for layout in LAYOUTS[task])
+    assert all(layout.name in message and layout.looks_for in message for layout in TASKS[task].layouts)
 
 
 def test_data_of_another_task_is_named(tmp_path):

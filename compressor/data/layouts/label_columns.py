@@ -1,0 +1,106 @@
+"""Columns of labels: the names of the classes, and what a cell means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from compressor.data.reading.readers import Source, lines
+from compressor.data.reading.rows import Unreadable, class_names
+from compressor.data.reading.vqa_answers import soft_answers
+
+LABEL = ("label", "labels", "gold_label")
+MISSING = (None, "", "-")
+ANSWERS_FILE = "answers.txt"
+ANNOTATORS = 10  # of a question of VQA v2: as many answers mean soft scores
+
+Labels = tuple[tuple[int, ...], tuple[float, ...]]
+"""Class numbers, and how right each of them is."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a column.
+
+    Attributes:
+        names: of the classes.
+        parse: a cell to its labels; raises Unreadable where it means no class.
+        numbered_here: the numbers of the classes are only the order in which they were found in this folder.
+    """
+
+    names: tuple[str, ...]
+    parse: Callable[[Any], Labels]
+    numbered_here: bool = False
+
+
+def given_labels(source: Source, column: str) -> Iterator[Any]:
+    """Return the labels of a split that are given."""
+    rows = (row for _, row in source.rows([column]) if not isinstance(row, Unreadable))
+    return (row[column] for row in rows if row.get(column) not in MISSING)
+
+
+def no_classes(names: tuple[str, ...], train: Source, column: str) -> Classes:
+    """Return ``names`` for a task whose samples need no label, such as captions beside their images."""
+    return Classes(names, lambda cell: ((), ()))
+
+
+def fixed_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: Source, column: str) -> Classes:
+    """Return the classes of a task that has its own.
+
+    Args:
+        names: of the classes.
+        numbers: lower-case spellings of the labels; numbers mean what the file's names of its classes say.
+        train: the training split.
+        column: of labels.
+    """
+    named = enumerate(train.class_names.get(column, ()))
+    by_number = {str(number): numbers[name.lower()] for number, name in named if name.lower() in numbers}
+    return Classes(names, partial(_parse_class, names, {**numbers, **by_number}))
+
+
+def own_classes(train: Source, column: str) -> Classes:
+    """Return the classes that the training split has: those that its file names, else the labels that occur."""
+    named = train.class_names.get(column, ())
+    names = named or class_names(given_labels(train, column))
+    by_number = {str(number): number for number in range(len(named))}
+    by_name = {name.lower(): number for number, name in enumerate(names)}
+    numbered_here = not named and not all(name.isdecimal() for name in names)
+    return Classes(names, partial(_parse_class, names, by_name | by_number), numbered_here)
+
+
+def answer_vocabulary(train: Source, column: str) -> Classes:
+    """Return the lines of answers.txt beside the files; else the answers of the training split in first-seen order."""
+    file = train.files[0].parent / ANSWERS_FILE
+    listed = file.is_file()
+    if listed:
+        names = tuple(line.strip() for line in lines(file) if line.strip())
+    else:
+        names = tuple(dict.fromkeys(answer for cell in given_labels(train, column) for answer in _answers(cell)))
+    numbers = {answer: number for number, answer in enumerate(names)}
+    return Classes(names, partial(_parse_answers, numbers), numbered_here=not listed)
+
+
+def _parse_class(names: tuple[str, ...], numbers: Mapping[str, int], cell: Any) -> Labels:
+    number = numbers.get(str(cell).lower())
+    if number is None:
+        raise Unreadable(f"label {str(cell)[:40]!r} is none of {', '.join(names)}")
+    return (number,), (1.0,)
+
+
+def _parse_answers(numbers: Mapping[str, int], cell: Any) -> Labels:
+    answers = _answers(cell)
+    if not answers:
+        raise Unreadable("no answer")
+    if isinstance(cell, list) and len(cell) == ANNOTATORS:
+        return soft_answers(answers, numbers)
+    labels = tuple(numbers[answer] for answer in dict.fromkeys(answers) if answer in numbers)
+    return labels, (1.0,) * len(labels)
+
+
+def _answers(cell: Any) -> list[str]:
+    """Return the answers of a cell: one, a list of them, or a list of VQA v2's annotations."""
+    listed = cell if isinstance(cell, list) else [cell]
+    answers = (item.get("answer") if isinstance(item, dict) else item for item in listed)
+    return [str(answer) for answer in answers if answer not in MISSING]

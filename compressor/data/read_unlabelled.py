@@ -1,0 +1,124 @@
+"""Unlabelled inputs: the rows of every file in a folder that has columns of texts and images.
+
+Columns of labels are not even read, so a labelled data set serves as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from compressor.data.layouts.input_forms import COCO_NAME, IMAGES, InputForm, bind, image_in_cell
+from compressor.data.reading.image_refs import ImageFiles
+from compressor.data.reading.readers import (
+    Source,
+    json_list,
+    parquet_source,
+    stream_source,
+    table_source,
+    text_source,
+)
+from compressor.data.reading.rows import FOLDERS, Row, join, numbered, read_rows, text
+from compressor.data.types import RawDataset, Sample
+from compressor.errors import input_error
+from compressor.progress import QUIET, Progress
+from compressor.tasks.task import Task
+
+INPUTS = "inputs"
+SHOWN = 4  # files in a message
+
+
+def _questions_source(paths: Sequence[Path]) -> Source:
+    """VQA v2's questions; the name of the file says which of COCO's images they ask about."""
+    (path,) = paths
+    part = path.name.removesuffix("_questions.json").rpartition("_")[2].replace("-dev", "")  # a part of test2015
+
+    def with_name(node: dict[str, Any]) -> dict[str, Any]:
+        number = node.get("image_id")
+        return {**node, COCO_NAME: f"COCO_{part}_{number:012d}.jpg"} if isinstance(number, int) else node
+
+    rows = json_list(path, "questions", with_name)
+    return Source((path,), ("question", COCO_NAME), lambda columns: numbered(path, rows), total=len(rows))
+
+
+FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], Source]], ...] = (
+    (("*OpenEnded*_questions.json",), _questions_source),
+    (("data-*.arrow", "*/data-*.arrow"), stream_source),
+    (("*.arrow",), table_source),
+    (("*.parquet",), parquet_source),
+    (("*.csv", "*.tsv", "*.jsonl", "*.json"), text_source),
+)
+"""Files that may hold inputs. Those of the first kind with any that fit are read: kinds are forms of the same data."""
+
+
+def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDataset:
+    """Return the inputs of a task in a folder, whatever its splits are called and whether or not they have answers.
+
+    Args:
+        root: the folder.
+        task: one that has unlabelled forms.
+        progress: told of the rows.
+
+    Returns:
+        One split, ``inputs``, of samples without labels; an input that is there several times comes once.
+
+    Raises:
+        InputError: no file has the columns, or one is damaged.
+    """
+    images, seen = ImageFiles(root), []
+    for patterns, open_source in FILE_KINDS:
+        sources = [open_source([path]) for path in _files(root, patterns)]
+        parts = [
+            read_rows(source.files, source.rows(list(columns.values())), samples, progress, source.total)
+            for source in sources
+            for columns, samples in _fitting(task, source, images)
+        ]
+        if parts:
+            rows = join(parts)
+            once = replace(rows, samples=tuple(dict.fromkeys(rows.samples)))
+            return RawDataset("inputs without answers", {INPUTS: once}, ())
+        seen += sources
+    held = [f"{source.files[0].name} (columns: {', '.join(source.columns) or 'none'})" for source in seen]
+    shown = "; ".join(held[:SHOWN]) + (f"; and {len(held) - SHOWN} more files" if len(held) > SHOWN else "")
+    plain = [form.columns for form in task.unlabelled if form.images is image_in_cell]
+    expected = "; or ".join(", ".join(names[0] for names in columns.values()) for columns in plain)
+    raise input_error(
+        f"{root} holds no inputs for {task.name}: {shown or 'no table, and no CSV, TSV or JSON file'}",
+        f"a file with the columns {expected}",
+        "rename the columns, or give another folder: --calibration (see docs/data.md)",
+    )
+
+
+def _files(root: Path, patterns: Sequence[str]) -> list[Path]:
+    return sorted({path for folder in FOLDERS for pattern in patterns for path in (root / folder).glob(pattern)})
+
+
+def _fitting(
+    task: Task, source: Source, images: ImageFiles
+) -> Sequence[tuple[Mapping[str, str], Callable[[Row], list[Sample]]]]:
+    """Return the columns of a source that inputs of the task are made of, and what makes them; none without a form."""
+    bound = ((form, bind(form.columns, source)) for form in task.unlabelled)
+    return [(columns, partial(_samples, columns, form, images)) for form, columns in bound if columns][:1]
+
+
+def _samples(
+    columns: Mapping[str, str],
+    form: InputForm,
+    files: ImageFiles,
+    row: Row,
+) -> list[Sample]:
+    """Return the inputs in a row: one, or one for each text of a list."""
+    cells = [row.get(columns[role]) for role in IMAGES if role in columns]
+    images = tuple(image for cell in cells for image in form.images(files, cell))
+    second, name = text(row, columns["second"]) if "second" in columns else None, columns["text"]
+    cell = row.get(name)
+    texts = [_last(one) for one in cell] if isinstance(cell, list) and cell else [cell]
+    return [Sample(text({name: one}, name), second, images) for one in texts]
+
+
+def _last(cell: Any) -> Any:
+    """Return a text, or the second of a pair: in METER's SNLI-VE tables the image takes the first one's place."""
+    return cell[1] if isinstance(cell, list) and len(cell) == 2 else cell
