@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Row = tuple[str, ...]
+HEADER = "MACs (1 MAC = 2 FLOPs)"  # over columns of MACs
 PREFIXES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 

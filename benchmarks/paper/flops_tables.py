@@ -22,9 +22,9 @@ from compressor.training.recovery import (
     recovery_groups,
     updated_parameters,
 )
+from profiles.formatting import HEADER
 from profiles.macs.formula import additional_macs, encoder_macs, meter_macs
 from profiles.macs.published import flops
-from profiles.macs.traced import HEADER
 from profiles.reports.markdown import markdown_table
 
 TEXT_LENGTH = 40

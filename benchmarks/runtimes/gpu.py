@@ -26,6 +26,7 @@ from benchmarks.results import write_section
 from benchmarks.runtimes.graphs import LAYERS
 from compressor.errors import DasError
 from compressor.families.meter import METER, MeterDims, build
+from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
@@ -34,7 +35,6 @@ from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import Runtime, Source
-from profiles.macs.traced import count
 from profiles.reports.markdown import markdown_table
 from profiles.timing.inputs import batch_of
 from profiles.timing.latency import Clock, Latency, cuda_clock, measure, speedup, wall_clock
@@ -157,7 +157,7 @@ def main() -> None:
     torch.manual_seed(0)
     full = build(TINY if arguments.tiny else DIMS, "vqa").eval()
     models = {"full": full, "slim": trim(remove_layers(full, make_plan(full, LAYERS)).eval())}
-    macs = {which: count(model, METER.example_inputs(model.dims)).total for which, model in models.items()}
+    macs = {which: count_macs(model, METER.example_inputs(model.dims)).total for which, model in models.items()}
     found = list(rows(models, work, device, arguments.seconds))
     header = ("", "batch", "full p50 ms", "slim p50 ms", "faster (95 %)", "spread", "slim samples/s")
     table = markdown_table(header, [row for row, _ in found if row])

@@ -24,6 +24,7 @@ import torch
 from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
 from compressor.families.meter import METER, build
+from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
@@ -33,7 +34,6 @@ from exporters.graph.quantise import quantise_dynamic
 from exporters.runtimes.runner import Runner
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
-from profiles.macs.traced import count
 from profiles.reports.markdown import markdown_table
 from profiles.timing.latency import Latency, measure, speedup
 from profiles.timing.roofline import product_gflops
@@ -253,7 +253,7 @@ def main() -> None:
         return make(arguments.work)
     threads = torch.get_num_threads()
     pairs = {(subject.skip, subject.trimmed) for group in GROUPS.values() for subject in group}
-    macs = {pair: count(model_of(*pair), inputs()).total for pair in sorted(pairs)}
+    macs = {pair: count_macs(model_of(*pair), inputs()).total for pair in sorted(pairs)}
     peaks = {runtime: product_gflops(runtime, "cpu", threads, GEMM) for runtime in RUNTIMES}
     times = {name: timed(arguments.work, group, arguments.seconds, threads) for name, group in GROUPS.items()}
     reached = "; ".join(f"{name} {peaks[runtime]:.0f} GFLOP/s" for runtime, name in RUNTIMES.items())

@@ -21,11 +21,11 @@ from benchmarks.paper.meter_full_size import prepare_data
 from benchmarks.results import LogProgress, write_section
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.families.meter import METER, MeterDims, build
+from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import Run, open_run
 from exporters.export import EXPORTS, export
-from profiles.macs.traced import count
 from profiles.reports.markdown import markdown_table
 from profiles.timing.paired import Timed, time_pair
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
@@ -60,11 +60,11 @@ def make_run(work: Path) -> Run:
     config = {"num_heads": DIMS.heads, "max_text_len": DIMS.text_length, "drop_rate": 0.0}
     save_public_checkpoint(full, work / "meter.ckpt", {**config, "image_size": DIMS.image_size})
     inputs = METER.example_inputs(DIMS)
-    whole = count(full, inputs).total
+    whole = count_macs(full, inputs).total
 
     def distance(layer: str) -> float:
         slim = trim(remove_layers(full, make_plan(full, [layer])))
-        return abs(1 - count(slim, inputs).total / whole - SMALLER)
+        return abs(1 - count_macs(slim, inputs).total / whole - SMALLER)
 
     nearest = min(full.layers, key=distance)
     with chdir(work):
@@ -106,7 +106,7 @@ def main() -> None:
         if not (folder / "model.onnx").exists():
             export(load(), run.samples(), folder, ["onnx"])  # type: ignore[arg-type]
     sample = {name: rows[:1] for name, rows in run.samples().items()}
-    macs = {which: count(load(), sample).total for which, load in loaders.items()}  # type: ignore[arg-type]
+    macs = {which: count_macs(load(), sample).total for which, load in loaders.items()}  # type: ignore[arg-type]
     rows, counts = [], []
     for runtime in arguments.runtime or ("onnxruntime", "torch"):
         for name, others in (("A/A", FULL), ("A/B", SLIM)):

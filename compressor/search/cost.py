@@ -1,23 +1,15 @@
-"""What running parts of a model costs, in multiply-adds (1 MAC = 2 FLOPs), and what a search has spent.
-
-These counts steer the search and its budgets; reports count again on the traced graph (``profiles/flops.py``).
-"""
+"""The MACs of each part of a supernet (1 MAC = 2 FLOPs): what subsets of its layers cost, alone and together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
-import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from compressor.models.macs import count_call
 from compressor.models.steps import Rounds
 from compressor.models.supernet import Supernet
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,25 +51,17 @@ class Costs:
 
 
 def measure_costs(supernet: Supernet, inputs: Mapping[str, Tensor]) -> Costs:
-    """Count a supernet's parts on ``inputs``, a batch of one sample, by PyTorch's own FLOP counter."""
+    """Count a supernet's parts on ``inputs``, a batch of one sample."""
     model = supernet.model
-    with torch.inference_mode():
-        streams, fixed = _counted(supernet.encode, inputs)
-        steps, adapters = {}, {}
-        for round_ in supernet.varying:
-            after = dict(streams)
-            for step in round_:
-                written, steps[step.name] = _counted(model.advance, streams, ((step,),))
-                after[step.writes] = written[step.writes]
-                if step.name in supernet.candidates:
-                    _, adapters[step.name] = _counted(model.skips[step.name], streams[step.writes])
-            streams = after
-        _, epilogue = _counted(model.epilogue, streams)
+    streams, fixed = count_call(supernet.encode, inputs)
+    steps, adapters = {}, {}
+    for round_ in supernet.varying:
+        after = dict(streams)
+        for step in round_:
+            written, steps[step.name] = count_call(model.advance, streams, ((step,),))
+            after[step.writes] = written[step.writes]
+            if step.name in supernet.candidates:
+                _, adapters[step.name] = count_call(model.skips[step.name], streams[step.writes])
+        streams = after
+    _, epilogue = count_call(model.epilogue, streams)
     return Costs(fixed, steps, adapters, epilogue)
-
-
-def _counted(call: Callable[..., T], *arguments: object) -> tuple[T, int]:
-    """The result of a call and its MACs; attention runs as matrix products, which the counter knows everywhere."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        result = call(*arguments)
-    return result, counter.get_total_flops() // 2

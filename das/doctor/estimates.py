@@ -22,6 +22,7 @@ from compressor.checkpoints.build import check_sizes, recognise
 from compressor.compression import SAMPLE_BYTES
 from compressor.data.splits import FALSE_TEXTS
 from compressor.families import FAMILIES
+from compressor.models.parts import weight_bytes
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.models.surgery import new_skip_adapter, remove_layers
 from compressor.run_folder import LATEST, MANIFEST, ROOT, open_run
@@ -29,7 +30,6 @@ from compressor.search.select_layers import CALIBRATION_SAMPLES
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das.doctor.machine import Need, Needs
-from exporters.graph.onnx import weight_bytes
 
 BATCH_SIZE = int(Settings.model_fields["batch_size"].default)
 GRADIENT_AND_MOMENTS = 3  # numbers that training keeps for each parameter: Adam has two

@@ -21,6 +21,7 @@ from compressor.errors import input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import bytes_of, staged
+from compressor.models.parts import weight_bytes
 from compressor.models.steps import StepModel
 from exporters.graph.attention import FORMS, AttentionForm, Numerics
 from exporters.graph.inputs import VARYING, Fixed, any_size, with_text_length
@@ -142,11 +143,6 @@ def opset_of(path: Path) -> int:
     """Version of the standard operators an ONNX file declares."""
     declared = load_graph(path).opset_import
     return next(entry.version for entry in declared if entry.domain in ("", "ai.onnx"))
-
-
-def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all parameters and buffers."""
-    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
 def needs_data_file(size: int) -> bool:

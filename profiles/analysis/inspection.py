@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from compressor.checkpoints.build import load_backbone, load_checkpoint, recognise
+from compressor.models.macs import count_macs
 from compressor.models.plan import summarise
 from compressor.models.steps import steps_of
 from compressor.values import Value
-from profiles.macs.traced import count
 
 SCHEMA_VERSION = 1
 WITHOUT_HEAD = "no head that das can compress a model for: parameters and MACs are counted without a head"
@@ -67,7 +67,7 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     loaded = load_checkpoint(checkpoint, counted) if counted else load_backbone(checkpoint)
     model = loaded.model
     dims = model.dims
-    macs = count(model, family.example_inputs(dims))
+    macs = count_macs(model, family.example_inputs(dims))
     pools = {step.name: step.pool for step in steps_of(model.rounds) if step.pool}
     order = family.layer_order(model.layers)
     return Inspection(

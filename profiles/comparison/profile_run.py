@@ -15,12 +15,13 @@ from compressor.device import choose_device
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.files import bytes_of, write_json
+from compressor.models.macs import Macs, count_macs
+from compressor.models.parts import parameters, weight_bytes, without_idle
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from exporters.checks.parity import RECORD
 from exporters.export import EXPORTS
-from exporters.graph.onnx import weight_bytes
 from exporters.graph.vision_split import check_splittable, export_split, has_split
 from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
 from exporters.runtimes.runtime import Runtime, Source
@@ -38,8 +39,6 @@ from profiles.comparison.full_vs_slim import (
 from profiles.comparison.matching_exports import executed_file, graph_in, make_full, make_slim
 from profiles.machine.environment import environment
 from profiles.macs.crosscheck import Agreement, agreement
-from profiles.macs.parts import parameters, without_idle
-from profiles.macs.traced import Macs, count
 from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_in_situ import LayerTimes, layer_times, unseen, work_of
 from profiles.timing.paired import time_pair, time_sweep
@@ -149,7 +148,7 @@ def profile(
         questioned = (find_runtime(QUESTIONED),) if questions_per_image else ()
         counted = {which: _count(which, bench, (*questioned, *chosen)) for which in (SLIM, FULL)}
         with progress.stage("counting MACs of the slim model without its trims"):
-            untrimmed = count(run.load_saved(), inputs_of(run, 1)).total
+            untrimmed = count_macs(run.load_saved(), inputs_of(run, 1)).total
         compared = [_compare(runtime, bench, counted) for runtime in chosen]
         swept = [
             point
@@ -239,7 +238,7 @@ def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
     model = bench.models[which].load()
     with bench.progress.stage(f"counting MACs of the {which} model"):
         inputs = inputs_of(bench.run, 1)
-        macs = count(model, inputs)
+        macs = count_macs(model, inputs)
         counts = agreement(model, inputs, macs)
     for runtime in (runtime for runtime in runtimes if runtime.suffix):
         if which == SLIM:

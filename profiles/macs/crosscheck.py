@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pydantic import computed_field
 from torch import Tensor
 
+from compressor.models.macs import Macs
+from compressor.models.parts import HEAD, PROLOGUE
 from compressor.models.steps import StepModel
 from compressor.values import Value
-from profiles.macs.executed import count_executed
 from profiles.macs.formula import formula, sums
-from profiles.macs.parts import HEAD, PROLOGUE
-from profiles.macs.traced import Macs
+from profiles.macs.traced import count_traced
 
 TOLERANCE = 0.01  # of the largest count
 
@@ -66,15 +66,15 @@ class Agreement(Value):
         return tuple(counts for counts in self.everything if counts.apart > TOLERANCE)
 
 
-def agreement(model: StepModel, inputs: Mapping[str, Tensor], traced: Macs) -> Agreement:
-    """Count a full, slim or trimmed model again, twice.
+def agreement(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) -> Agreement:
+    """Count a full, slim or trimmed model again, twice: on the traced graph and by formula.
 
     Args:
         model: on any device; on the meta device but for its prologue, too.
         inputs: of one forward pass.
-        traced: what :func:`profiles.macs.traced.count` found for these.
+        executed: what :func:`compressor.models.macs.count_macs` returned for these.
     """
-    executed, terms = count_executed(model, inputs), formula(model, inputs)
+    traced, terms = count_traced(model, inputs), formula(model, inputs)
 
     def side_by_side(first: Mapping[str, int], second: Mapping[str, int], third: str) -> tuple[Counts, ...]:
         known = None if terms is None else sums(terms, third)

@@ -24,9 +24,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from compressor.families import FAMILIES
+from compressor.models.macs import ATTENTION, CONVOLUTION, NORMS, PRODUCTS
+from compressor.models.parts import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
 from compressor.models.simplify import FirstRow
 from compressor.models.steps import Rounds, StepModel, steps_of
-from profiles.macs.parts import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from compressor.families.vilt import ViltDims
 
 NO_SKIPS: Mapping[str, int] = {}
-PRODUCTS, ATTENTION, CONVOLUTION, NORMS = "matrix products", "attention", "convolution", "LayerNorm"
 LINEAR_HEADS = ("irtr", "itm")  # tasks whose head is one projection; the others' are two with a norm between
 
 ByKind = Mapping[str, int]
@@ -45,7 +45,7 @@ ByKind = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Term:
-    """MACs of one kind of operator in one step of a model, and the part they count to (``profiles.macs.parts``).
+    """MACs of one kind of operator in one step of a model, and the part they count to (``compressor.models.parts``).
 
     The prologue and the head are steps here, too.
     """
@@ -283,7 +283,7 @@ def _unwrapped(block: Any) -> Any:
 
 
 def meter_macs(dims: MeterDims, skip: Mapping[str, int] = NO_SKIPS) -> dict[str, int]:
-    """MACs of a METER with a VQA head by part, under the names of ``profiles.macs.parts``.
+    """MACs of a METER with a VQA head by part, under the names of ``compressor.models.parts``.
 
     Args:
         dims: its sizes; ``text_length`` tokens and ``image_size`` pixels are what is counted, parallel adapters as wide

@@ -11,12 +11,12 @@ from torch import Tensor
 from compressor.errors import Problem, UsageError, usage_error
 from compressor.families import FAMILIES
 from compressor.families.family import Family
+from compressor.models.macs import Uncounted, count_macs
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.values import Value
 from profiles.macs.crosscheck import Agreement, agreement
-from profiles.macs.traced import Uncounted, count
 
 
 class FlopsSettings(Value):
@@ -91,7 +91,7 @@ def flops(
             plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
         model, full = remove_layers(model, plan), kind.build(plain, task)
     inputs = _in_shape(kind, kind.example_inputs(dims), shape)
-    counted = count(traceable(model), inputs)
+    counted = count_macs(traceable(model), inputs)
     images = kind.sizes_of("image", inputs)
     return FlopsReport(
         family=family,
@@ -103,7 +103,7 @@ def flops(
             skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
         ),
         macs=counted.total,
-        additional_macs=counted.total - count(traceable(full), inputs).total,
+        additional_macs=counted.total - count_macs(traceable(full), inputs).total,
         by_pool=counted.by_pool,
         uncounted=counted.uncounted,
         agreement=agreement(model, inputs, counted),

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from compressor.families import FAMILIES
+from compressor.models.macs import count_macs
+from compressor.models.parts import parameters, weight_bytes, without_idle
 from compressor.models.plan import Plan
 from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
@@ -17,13 +19,10 @@ from compressor.tasks import TASKS
 from compressor.tasks.task import teacher_agreement
 from exporters.checks.parity import RECORD, read_record
 from exporters.export import EXPORTS
-from exporters.graph.onnx import weight_bytes
 from profiles.analysis.answer_flips import Flips, flips_of
 from profiles.analysis.effects import comparable, contrast
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport, Trims
 from profiles.gates.budget_check import with_measured
-from profiles.macs.parts import parameters, without_idle
-from profiles.macs.traced import count
 from profiles.reports.compression import KEPT, REPLACED, REPORT, Candidate, CompressionReport, Export, ModelCosts
 from profiles.timing.inputs import inputs_of
 
@@ -77,7 +76,7 @@ def measure_costs(run: Run) -> ModelCosts:
     sample = inputs_of(run, 1)
     full, saved = without_idle(run.load_full()), run.load_saved()
     slim = trim(saved)
-    before, untrimmed, after = (count(model, sample) for model in (full, saved, slim))
+    before, untrimmed, after = (count_macs(model, sample) for model in (full, saved, slim))
     sizes = parameters(full), parameters(slim)
     return ModelCosts(
         macs=Pair(full=before.total, slim=after.total),

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from profiles.comparison.full_vs_slim import AgreementPair, Pair, ProfileReport, RuntimeProfile, Trims
-from profiles.formatting import Row, Table, format_bytes, format_count, format_number
+from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
 from profiles.macs.crosscheck import sentence
 from profiles.macs.published import FlopsReport
-from profiles.macs.traced import HEADER
 from profiles.timing.latency import Latency
 from profiles.timing.shared_image import Questions
 from profiles.timing.sweeps import UNITS, SweepPoint

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from compressor.families import FAMILIES
+from compressor.models.macs import count_macs
+from compressor.models.parts import BRIDGES, HEAD, PROLOGUE, SKIP
 from compressor.models.steps import StepModel, steps_of
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
@@ -22,8 +24,6 @@ from exporters.runtimes.ort_profiler import SHARED, KernelRunner
 from exporters.runtimes.runtime import Source
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
-from profiles.macs.parts import BRIDGES, HEAD, PROLOGUE, SKIP
-from profiles.macs.traced import count
 from profiles.timing.latency import LEAST_TURNS, WARM_UP_CALLS, Call, cuda_clock, wall_clock
 
 OVERHEAD = "overhead"
@@ -99,7 +99,7 @@ def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
         model: in eval mode, on the CPU.
         inputs: (B, ...) by name.
     """
-    macs, moved = count(model, inputs), _traffic(model, inputs)
+    macs, moved = count_macs(model, inputs), _traffic(model, inputs)
     pools = {step.name: SKIP if step.skipped else step.pool or BRIDGES for step in steps_of(model.rounds)}
     counted = {PROLOGUE: macs.by_pool[PROLOGUE], **macs.by_step, HEAD: macs.by_pool[HEAD]}
     return tuple(Work(name, pools.get(name, name), counted[name], moved[name]) for name in counted)

@@ -25,13 +25,13 @@ from torch.nn.functional import interpolate
 
 from compressor.errors import DasError, environment_problem
 from compressor.families import FAMILIES
+from compressor.models.parts import without_idle
 from compressor.run_folder import Run, open_run
 from compressor.values import Value
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
 from exporters.runtimes.runtime import Source
 from profiles.machine.memory import Memory, resident, watch_calls
-from profiles.macs.parts import without_idle
 from profiles.timing.inputs import inputs_of
 from profiles.timing.latency import Clock, Sample, block, cuda_clock, wall_clock, warm_up
 

@@ -16,10 +16,11 @@ import exporters.graph.onnx
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
 from compressor.families.meter import MeterDims, build
 from compressor.files import PARTIAL, staged
+from compressor.models.parts import weight_bytes
 from compressor.models.steps import StepModel
 from exporters.checks.parity import Parity
 from exporters.export import ExportReport, export
-from exporters.graph.onnx import export_onnx, needs_data_file, weight_bytes
+from exporters.graph.onnx import export_onnx, needs_data_file
 from exporters.runtimes.sessions import OnnxRunner, require_provider
 from exporters.runtimes.torch_runner import TorchRunner
 from profiles.comparison.recommend_export import Choices

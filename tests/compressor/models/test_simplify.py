@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from compressor.checkpoints.build import load_checkpoint
 from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims, build
+from compressor.models.macs import count_macs
+from compressor.models.parts import parameters
 from compressor.models.simplify import FirstRow, trim
 from compressor.models.single_query import attend_first_row
 from compressor.models.steps import Step, StepModel, split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.comparison.full_vs_slim import Pair
 from profiles.macs.formula import fusion_layer, meter_macs
-from profiles.macs.parts import parameters
-from profiles.macs.traced import count
 from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN
 
@@ -190,7 +190,7 @@ def one_row(dims, tokens, others):
 def test_trims_of_the_published_model_follow_the_closed_form():
     model = at_published_size()
     dims, inputs = model.dims, FAMILIES["meter"].example_inputs(model.dims)
-    whole, trimmed = count(model, inputs), count(trim(model), inputs)
+    whole, trimmed = count_macs(model, inputs), count_macs(trim(model), inputs)
     text, image = dims.text_length, dims.image_tokens
     expected = sum(
         fusion_layer(tokens, others, dims.hidden, dims.fusion_ffn) - one_row(dims, tokens, others)
@@ -206,10 +206,11 @@ def test_macs_and_parameters_by_part_are_all_of_them(family, task):
     model = drawn(family, task, parallel_width=4)
     made = slim(model, model.layers[-1:])
     trimmed, inputs = trim(made), batch(model)
-    counted, before = count(trimmed, inputs), count(made, inputs)
+    counted, before = count_macs(trimmed, inputs), count_macs(made, inputs)
     assert counted.total == sum(counted.by_pool.values()) < before.total
     assert counted.total == sum(counted.by_step.values()) + counted.by_pool["prologue"] + counted.by_pool["head"]
-    assert counted.unused == ()
+    trimmed.requires_grad_(True)(**inputs).sum().backward()
+    assert not [name for name, parameter in trimmed.named_parameters() if parameter.grad is None]
     for part in ("skip-adapters", "parallel-adapters"):
         assert 0 < counted.by_pool[part] < before.by_pool[part]
         assert parameters(trimmed)[part] == parameters(made)[part]

@@ -14,6 +14,7 @@ from compressor.compression import compress
 from compressor.errors import CheckFailed, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
+from compressor.models.macs import count_macs
 from compressor.progress import Progress
 from compressor.run_folder import open_run
 from compressor.search.budgets import (
@@ -32,7 +33,6 @@ from compressor.search.result import Point, SearchRecord
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
-from profiles.macs.traced import count
 from profiles.reports.save import save_report
 from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_isolated import layer_prices
@@ -199,7 +199,7 @@ def test_macs_and_parameters_are_kept_to(workshop):
     assert result.exit_code == 0, result.stderr
     report, run = json.loads(result.stdout), open_run()
     assert run.path.name == "meter-vqa-macs0.8x"
-    full, slim = (count(model, inputs_of(run, 1)).total for model in (run.load_full(), run.load_slim()))
+    full, slim = (count_macs(model, inputs_of(run, 1)).total for model in (run.load_full(), run.load_slim()))
     assert report["budget"]["measured"] == {"full": full, "slim": slim}
     assert slim <= 0.8 * full
     found = run.search_record()

@@ -21,12 +21,12 @@ from compressor.checkpoints.write import save_public_checkpoint
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
 from compressor.families.meter import build
+from compressor.models.parts import weight_bytes
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Manifest, Results, Source, open_run, save_run
 from exporters.checks.parity import Comparison, record, record_of
 from exporters.export import export
-from exporters.graph.onnx import weight_bytes
 from exporters.graph.vision_split import has_split
 from exporters.runtimes import find_runtime
 from exporters.runtimes.sessions import OnnxRunner

@@ -5,13 +5,12 @@ import torch
 from torch import nn
 
 from compressor.families import FAMILIES
+from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs import formula as closed_form
 from profiles.macs.crosscheck import Agreement, Counts, agreement, sentence
-from profiles.macs.executed import count_executed
 from profiles.macs.published import flops, traceable
-from profiles.macs.traced import count
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 
@@ -21,7 +20,7 @@ SKIPPED = {"meter": ["FL0", "VEn0"], "vilt": ["En1"]}  # text families: En1
 
 def three(model, inputs=None):
     inputs = inputs or FAMILIES[model.family].example_inputs(model.dims)
-    return agreement(model, inputs, count(model, inputs))
+    return agreement(model, inputs, count_macs(model, inputs))
 
 
 def drawn(family, task, parallel_width=0):
@@ -60,7 +59,7 @@ def test_two_counts_agree_at_the_published_sizes(family, task):
     with torch.device("meta"):
         model = kind.build(kind.dims_type().model_copy(update=changed), task)
     inputs = kind.example_inputs(model.dims)
-    executed, terms = count_executed(traceable(model), inputs), closed_form.formula(model, inputs)
+    executed, terms = count_macs(traceable(model), inputs), closed_form.formula(model, inputs)
     ends = {name: executed.by_pool[name] for name in ("prologue", "head")}
     assert costing(executed.by_step | ends) == costing(closed_form.sums(terms, "step"))
     assert costing(executed.by_pool) == costing(closed_form.sums(terms, "part"))
@@ -127,7 +126,7 @@ def test_both_counters_say_what_they_leave_out():
 def test_attention_is_counted_before_a_kernel_is_chosen():
     """PyTorch's counter alone sees nothing of the CPU's attention (pytorch #195460)."""
     model = drawn("vilt", "vqa")
-    kinds = count_executed(model, FAMILIES["vilt"].example_inputs(model.dims)).by_kind
+    kinds = count_macs(model, FAMILIES["vilt"].example_inputs(model.dims)).by_kind
     tokens = tiny.LENGTH + 1 + 3 * 4
     assert kinds[closed_form.ATTENTION] == model.dims.layers * 2 * tokens**2 * model.dims.hidden
 

@@ -19,11 +19,11 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims
+from compressor.models.macs import count_macs
+from compressor.models.parts import parameters
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs.formula import encoder_macs, meter_macs
-from profiles.macs.parts import parameters
 from profiles.macs.published import flops
-from profiles.macs.traced import count
 from tests.support.command_line import GOLDEN
 
 G = 1e9
@@ -44,7 +44,7 @@ def test_the_traced_graph_agrees_with_the_closed_form(tiny, layers):
     plan = make_plan(tiny, layers) if layers else None
     model = remove_layers(tiny, plan) if plan else tiny
     skip = {entry.layer: entry.adapter_width for entry in plan.skip} if plan else {}
-    counted = count(model, inputs_of(tiny.dims))
+    counted = count_macs(model, inputs_of(tiny.dims))
     assert counted.by_pool == meter_macs(tiny.dims, skip)
     assert counted.total == sum(counted.by_pool.values())
     assert counted.total == sum(counted.by_step.values()) + counted.by_pool["prologue"] + counted.by_pool["head"]
@@ -53,21 +53,16 @@ def test_the_traced_graph_agrees_with_the_closed_form(tiny, layers):
 def test_macs_grow_with_the_batch(tiny):
     one = inputs_of(tiny.dims)
     three = {name: value.expand(3, *value.shape[1:]) for name, value in one.items()}
-    assert count(tiny, three).total == 3 * count(tiny, one).total
+    assert count_macs(tiny, three).total == 3 * count_macs(tiny, one).total
 
 
 def test_what_is_not_counted_is_listed(tiny):
-    listed = {entry.operator: entry.calls for entry in count(tiny, inputs_of(tiny.dims)).uncounted}
+    listed = {entry.operator: entry.calls for entry in count_macs(tiny, inputs_of(tiny.dims)).uncounted}
     attentions = 2 * 2 * tiny.dims.fusion_layers + tiny.dims.text_layers + tiny.dims.vision_layers
     adapters = 3 * 2 * tiny.dims.fusion_layers if tiny.dims.parallel_width else 0
     assert listed["softmax (in attention)"] == attentions
     assert listed.get("relu", 0) == adapters
     assert {"gelu", "embedding", "add", "tanh", "bias (in linear)"} <= set(listed)
-
-
-def test_weights_that_no_pass_reaches_are_named():
-    model = load_checkpoint(GOLDEN / "das_meter_tiny_vqa.ckpt").model
-    assert count(model, inputs_of(model.dims)).unused == ("skips",)
 
 
 def test_parameters_by_part_are_all_of_them(tiny):

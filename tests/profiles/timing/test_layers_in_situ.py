@@ -9,6 +9,8 @@ from rich.console import Console
 from torch import nn
 
 from benchmarks.runtimes import layers as benchmark
+from compressor.models.macs import count_macs
+from compressor.models.parts import BRIDGES, HEAD, PROLOGUE, SKIP
 from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
@@ -17,8 +19,6 @@ from exporters.graph.onnx import export_onnx
 from exporters.runtimes import RUNTIMES
 from exporters.runtimes.ort_profiler import SHARED
 from exporters.runtimes.runtime import Source
-from profiles.macs.parts import BRIDGES, HEAD, PROLOGUE, SKIP
-from profiles.macs.traced import count
 from profiles.reports.layer_tables import gains, gains_table, layer_table, sums_table
 from profiles.timing import layers_in_situ as layers
 from profiles.timing.inputs import batch_of
@@ -113,7 +113,7 @@ def test_work_is_counted_for_each_part(case_of):
     subjects, inputs = case_of("meter")
     for subject in subjects.values():
         model = subject.load()
-        macs, work = count(model, inputs), {part.name: part for part in work_of(model, inputs)}
+        macs, work = count_macs(model, inputs), {part.name: part for part in work_of(model, inputs)}
         assert sum(part.macs for part in work.values()) == macs.total
         assert {name: work[name].macs for name in macs.by_step} == macs.by_step
 

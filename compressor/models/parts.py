@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from torch import nn
+
 from compressor.families import FAMILIES
 from compressor.models.adapters import Adapter
 from compressor.models.steps import StepModel, steps_of
@@ -33,11 +35,17 @@ def by_part(model: StepModel, amount: Callable[[str], int]) -> dict[str, int]:
 
 
 def parameters(model: StepModel) -> dict[str, int]:
-    """Number of parameters by part."""
+    """Count the parameters of each part."""
     return by_part(model, lambda name: sum(p.numel() for p in model.get_submodule(name).parameters()))
 
 
 def without_idle(model: StepModel) -> StepModel:
-    """Take away the skip adapters that a checkpoint brought along: the full model does not call them."""
-    model.skips.clear()
-    return model
+    """Return a full model that shares the modules of ``model`` but has no skip adapters, which it does not call."""
+    blocks = {step.name: model.blocks[step.name] for step in steps_of(model.rounds)}
+    bare = StepModel(model.family, model.task, model.dims, model.prologue, model.rounds, blocks, model.epilogue)
+    return bare.train(model.training)
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Count the bytes of all parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
