@@ -19,9 +19,11 @@ def choose_device(name: str | None) -> torch.device:
         UsageError: no such kind of device.
     """
     if name not in (None, "cpu", "cuda"):
-        raise UsageError(Problem(f"--device {name}", "cpu or cuda", "--device cpu"))
+        raise UsageError(Problem("unknown-device", f"--device {name}", "cpu or cuda", "--device cpu"))
     if name == "cuda" and not torch.cuda.is_available():
-        raise environment_problem("no CUDA device", "a GPU and a CUDA build of PyTorch", "--device cpu, or das doctor")
+        raise environment_problem(
+            "no-cuda-device", "no CUDA device", "a GPU and a CUDA build of PyTorch", "--device cpu, or das doctor"
+        )
     return join_processes(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 

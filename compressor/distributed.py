@@ -57,6 +57,7 @@ def join_processes(kind: str) -> torch.device:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if kind == "cuda" and local > torch.cuda.device_count():
         raise environment_problem(
+            "too-few-gpus",
             f"{local} processes on {torch.cuda.device_count()} GPUs",
             "a GPU for each",
             "fewer processes, or --device cpu",
@@ -133,6 +134,7 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise environment_problem(
+            "process-stopped",
             f"another process has stopped ({textwrap.shorten(str(error), 100, placeholder='...')})",
             f"all {world_size()} processes to the end",
             "its own message says why; then the same command with --resume",

@@ -1,4 +1,4 @@
-"""Errors a user can act on: what was found, what was expected, the command that fixes it."""
+"""Errors a user can act on: what was found, what was expected, the command that fixes it, and a code for programs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: ``found`` and ``expected`` are clauses, ``fix`` a command or an instruction."""
+    """One thing that is wrong: ``found`` and ``expected`` are clauses, ``fix`` a command or an instruction.
 
+    ``code`` names the fault for programs and tests, as "unknown-layer": a few words of lower case joined by hyphens,
+    the same wherever the same fault is found, and never with a value in it. The three clauses may be said better in
+    any release; a code stays what it is.
+    """
+
+    code: str
     found: str
     expected: str
     fix: str
@@ -30,6 +36,11 @@ class DasError(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The code of each problem."""
+        return tuple(problem.code for problem in self.problems)
 
 
 class UsageError(DasError):
@@ -56,19 +67,19 @@ class EnvironmentProblem(DasError):
     exit_code = 5
 
 
-def input_error(found: str, expected: str, fix: str) -> InputError:
+def input_error(code: str, found: str, expected: str, fix: str) -> InputError:
     """An :class:`InputError` with a single problem."""
-    return InputError(Problem(found, expected, fix))
+    return InputError(Problem(code, found, expected, fix))
 
 
-def usage_error(found: str, expected: str, fix: str) -> UsageError:
+def usage_error(code: str, found: str, expected: str, fix: str) -> UsageError:
     """A :class:`UsageError` with a single problem."""
-    return UsageError(Problem(found, expected, fix))
+    return UsageError(Problem(code, found, expected, fix))
 
 
-def environment_problem(found: str, expected: str, fix: str) -> EnvironmentProblem:
+def environment_problem(code: str, found: str, expected: str, fix: str) -> EnvironmentProblem:
     """An :class:`EnvironmentProblem` with a single problem."""
-    return EnvironmentProblem(Problem(found, expected, fix))
+    return EnvironmentProblem(Problem(code, found, expected, fix))
 
 
 class Terminated(KeyboardInterrupt):

@@ -107,7 +107,9 @@ def cannot_write(
 ) -> DasError:
     """Return the error for a folder that does not take what is written to it."""
     reason = getattr(error, "strerror", None) or str(error)
-    return environment_problem(f"cannot write {folder} ({reason})", "a writable folder with enough free space", fix)
+    return environment_problem(
+        "cannot-write", f"cannot write {folder} ({reason})", "a writable folder with enough free space", fix
+    )
 
 
 def _remove(path: Path) -> None:

@@ -161,6 +161,7 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     job = Job(settings, loaded, data, tokenizer, root, candidates, device, source)
     if job.trains_while_searching and job.search_steps <= job.warm_up_steps:
         raise usage_error(
+            "search-too-short",
             f"--search-epochs {settings.search_epochs:g} is {job.search_steps} steps: the gates would never move",
             "a search of some steps",
             "--search-epochs 3, or a smaller --batch-size",
@@ -168,6 +169,7 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     _check_number_of_subsets(job)
     if min(settings.batch_size, len(data.train)) < world_size():
         raise usage_error(
+            "too-many-processes",
             f"{world_size()} processes for steps of {min(settings.batch_size, len(data.train))} samples",
             "at least one sample for each",
             "fewer processes, or a larger --batch-size",
@@ -188,13 +190,19 @@ def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progr
         return root, align_labels(found, checkpoint.labels, TASKS[task], own_head)
     if not TASKS[task].unlabelled:
         raise usage_error(
+            "task-needs-answers",
             f"--calibration for {task}",
             "a task whose inputs can be had without answers: a caption beside its image is the answer",
             "--data FOLDER in its place",
         )
     root = Path(settings.calibration)
     if not root.is_dir():
-        raise input_error(f"no folder {root}", "a folder of inputs (docs/data.md)", "--calibration FOLDER")
+        raise input_error(
+            "calibration-folder-missing",
+            f"no folder {root}",
+            "a folder of inputs (docs/data.md)",
+            "--calibration FOLDER",
+        )
     return root, replace(read_unlabelled(root, TASKS[task], progress), labels=checkpoint.labels)
 
 
@@ -202,6 +210,7 @@ def _check_number_of_subsets(job: Job) -> None:
     number = sum(math.comb(len(job.candidates), size) for size in job.sizes)
     if job.searches and job.strategy == "exhaustive" and number > MOST_SUBSETS:
         raise usage_error(
+            "too-many-subsets",
             f"--strategy exhaustive: {number:,} subsets of {len(job.candidates)} layers",
             f"at most {MOST_SUBSETS:,}",
             f"--strategy {DEFAULT}, or a narrower --scope",
@@ -221,6 +230,7 @@ def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:
     if settings.skip is not None and settings.skip > len(chosen):
         raise UsageError(
             Problem(
+                "skip-too-large",
                 f"--skip {settings.skip} of {len(chosen)} layers in scope {scope} ({summarise(chosen)})",
                 f"at most {len(chosen)}",
                 f"--skip {min(8, len(chosen))}, or a wider --scope: {', '.join(family.scopes)}",

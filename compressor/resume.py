@@ -47,6 +47,7 @@ class Resumable:
                 self.folder.mkdir(parents=True)
         except FileExistsError:
             raise input_error(
+                "run-interrupted-there",
                 f"{self.folder} belongs to a run that is going on or was interrupted",
                 "a new folder",
                 "the same command with --resume, another --out, or remove it",
@@ -88,7 +89,10 @@ class Resumable:
             saved = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise input_error(
-                f"{path} cannot be resumed ({error})", "a state that das saved", "start again without --resume"
+                "state-unreadable",
+                f"{path} cannot be resumed ({error})",
+                "a state that das saved",
+                "start again without --resume",
             ) from None
         check_same(path, self.state["settings"], saved["settings"])
         return saved
@@ -156,6 +160,7 @@ def check_same(path: Path, asked: Mapping[str, Any], made_with: Mapping[str, Any
     """
     if changed := [name for name, value in asked.items() if made_with.get(name) != value]:
         raise input_error(
+            "settings-changed",
             f"{path} was made with other settings ({', '.join(changed)})",
             "the command that was interrupted",
             "repeat it with the same options and --resume, or start again without --resume",

@@ -124,7 +124,10 @@ class Run:
         expected = slim.state_dict()
         if {name: value.shape for name, value in expected.items()} != {name: v.shape for name, v in weights.items()}:
             raise input_error(
-                f"{self.path / WEIGHTS} does not fit {MANIFEST}", "the weights of this run", "compress again"
+                "weights-do-not-fit-manifest",
+                f"{self.path / WEIGHTS} does not fit {MANIFEST}",
+                "the weights of this run",
+                "compress again",
             )
         slim.load_state_dict(weights, assign=True)
         return slim.eval()
@@ -139,13 +142,17 @@ class Run:
         path = Path(moved or source.path)
         if not path.exists():
             raise input_error(
+                "checkpoint-gone",
                 f"the full checkpoint {path} is gone",
                 "the checkpoint that was compressed, to compare with",
                 "put it back, or compress it again from its new place",
             )
         if checkpoint_sha256(path) != source.sha256:
             raise input_error(
-                f"{path} has changed since it was compressed", f"sha256 {source.sha256[:16]}...", "compress it again"
+                "checkpoint-changed",
+                f"{path} has changed since it was compressed",
+                f"sha256 {source.sha256[:16]}...",
+                "compress it again",
             )
         return path
 
@@ -229,7 +236,9 @@ class Run:
             raise self._incomplete(name, error) from None
 
     def _incomplete(self, name: str, error: Exception) -> DasError:
-        return input_error(f"{self.path / name} cannot be read ({error})", "a complete run", "compress again")
+        return input_error(
+            "run-incomplete", f"{self.path / name} cannot be read ({error})", "a complete run", "compress again"
+        )
 
 
 def open_run(path: str | Path | None = None) -> Run:
@@ -243,6 +252,7 @@ def open_run(path: str | Path | None = None) -> Run:
     if not manifest.exists():
         there = sorted(str(found.parent) for found in ROOT.glob(f"*/{MANIFEST}"))
         raise input_error(
+            "run-missing",
             f"no run in {folder}" + (f"; there is {', '.join(there)}" if there else ""),
             f"a run folder with {MANIFEST}",
             "das compress CKPT --task vqa --skip 8",
@@ -252,9 +262,12 @@ def open_run(path: str | Path | None = None) -> Run:
         FAMILIES[content.family].dims_type(**content.dims)
     except (ValidationError, KeyError) as error:
         found = f"{manifest} is damaged: {_first_problem(error)}"
-        raise input_error(found, f"a manifest of schema version {SCHEMA_VERSION}", "compress again") from None
+        raise input_error(
+            "manifest-damaged", found, f"a manifest of schema version {SCHEMA_VERSION}", "compress again"
+        ) from None
     if content.schema_version > SCHEMA_VERSION:
         raise input_error(
+            "schema-too-new",
             f"{manifest} has schema version {content.schema_version}",
             f"at most {SCHEMA_VERSION}",
             "a newer das wrote it: pip install --upgrade das-toolkit",
@@ -329,10 +342,14 @@ def new_folder(out: str | None, stem: str) -> Path:
     while not out and (folder.exists() or partial_of(folder).exists()):
         folder, number = ROOT / f"{stem}-{number}", number + 1
     if folder.exists():
-        raise input_error(f"{folder} exists already", "a new folder", "give another --out, or remove it")
+        raise input_error(
+            "folder-exists", f"{folder} exists already", "a new folder", "give another --out, or remove it"
+        )
     if partial_of(folder).exists():
         found = f"{partial_of(folder)} holds the state of an interrupted run"
-        raise input_error(found, "a new folder", "--resume to go on with it, another --out, or remove it")
+        raise input_error(
+            "run-interrupted-there", found, "a new folder", "--resume to go on with it, another --out, or remove it"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         probe = folder.parent / f".das-{os.getpid()}"
@@ -359,7 +376,9 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
         return max(interrupted, key=lambda run: partial_of(run).stat().st_mtime)
     if finished:
         return max(finished, key=lambda run: run.stat().st_mtime)
-    raise input_error(f"no interrupted run {partial_of(folder)}", "a run to resume", "start without --resume")
+    raise input_error(
+        "nothing-to-resume", f"no interrupted run {partial_of(folder)}", "a run to resume", "start without --resume"
+    )
 
 
 def partial_of(folder: Path) -> Path:

@@ -42,7 +42,9 @@ def load(path: str | Path, task: str | None = None, image_size: int | None = Non
 
     if (Path(path) / MANIFEST).exists():
         if task or image_size:
-            raise usage_error("task or image_size for a run", "neither: a run knows both", "das.load(run)")
+            raise usage_error(
+                "option-for-a-run", "task or image_size for a run", "neither: a run knows both", "das.load(run)"
+            )
         return open_run(path).load_slim()
     return load_checkpoint(path, task, image_size).model
 

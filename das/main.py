@@ -35,7 +35,7 @@ KILLED = 128  # exit codes of what a signal ended are this and its number: 130 C
 
 
 class DasGroup(TyperGroup):
-    """Renders every failure as the contract says: three parts, the right exit code, never a bare traceback."""
+    """Renders every failure as the contract says: code, three parts, the right exit code, never a bare traceback."""
 
     def invoke(self, context: Any) -> Any:
         """Run the sub-command; errors become messages on stderr and exit codes."""
@@ -44,7 +44,7 @@ class DasGroup(TyperGroup):
         except DasError as error:
             err_console.quiet = False  # of several processes each tells what stopped it
             for problem in error.problems:
-                err_console.print("error", style="bold red")
+                err_console.print(f"error: {problem.code}", style="bold red")
                 for part in ("found", "expected", "fix"):
                     err_console.print(f"  {part + ':':<10}{getattr(problem, part)}", soft_wrap=True)
             raise typer.Exit(error.exit_code) from None

@@ -94,26 +94,38 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
     except UsageError as error:
         executes_files, problems = True, list(error.problems)
     if precision not in PRECISIONS:
-        problems.append(Problem(f"--precision {precision}", f"one of: {', '.join(PRECISIONS)}", "--precision fp32"))
+        problems.append(
+            Problem(
+                "unknown-precision", f"--precision {precision}", f"one of: {', '.join(PRECISIONS)}", "--precision fp32"
+            )
+        )
     elif not executes_files and precision != "fp32":
         found = f"--precision {precision} of the run's own weights, which are fp32"
-        problems.append(Problem(found, "an exported model for other precisions", "--runtime onnxruntime"))
+        problems.append(
+            Problem("precision-of-weights", found, "an exported model for other precisions", "--runtime onnxruntime")
+        )
     if top < 1:
-        problems.append(Problem(f"--top {top}", "at least 1 answer", "--top 3"))
+        problems.append(Problem("top-too-small", f"--top {top}", "at least 1 answer", "--top 3"))
     if len(images) != task.images:
         found = f"{len(images)} images for {task.name}"
         fix = " ".join(["--image FILE"] * task.images) or "leave --image out"
-        problems.append(Problem(found, f"{task.images} image{'s' * (task.images != 1)}", fix))
+        problems.append(Problem("wrong-number-of-images", found, f"{task.images} image{'s' * (task.images != 1)}", fix))
     if any(not text.strip() for text in texts):
-        problems.append(Problem("an empty text", f"one of the {task.samples} the model was trained on", '--text "..."'))
+        problems.append(
+            Problem(
+                "text-empty", "an empty text", f"one of the {task.samples} the model was trained on", '--text "..."'
+            )
+        )
     if not texts or (not task.images and len(texts) > 2):
         expected = "one, or several on the same image" if task.images else "one (two for pairs of sentences)"
-        problems.append(Problem(f"{len(texts)} texts for {task.name}", expected, '--text "..."'))
+        problems.append(
+            Problem("wrong-number-of-texts", f"{len(texts)} texts for {task.name}", expected, '--text "..."')
+        )
     if problems:
         raise UsageError(*problems)
     for image in images:
         if not image.is_file():
-            raise input_error(f"no file {image}", "an image", "--image FILE")
+            raise input_error("image-missing", f"no file {image}", "an image", "--image FILE")
 
 
 def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:
@@ -163,6 +175,7 @@ def _exported(
     wanted = folder / name(VARYING)
     others = ", ".join(sorted(path.name for path in folder.glob(f"*{wanted.suffix}")))
     raise input_error(
+        "export-missing",
         f"no {wanted.name} in {folder}" + (f"; there is {others}" if others else ""),
         f"an exported model that takes single samples with texts of {lengths[0]} tokens",
         f"das export {folder.parent} {options}",

@@ -194,9 +194,9 @@ def check_request(
         UsageError: everything that is wrong, at once.
     """
 
-    def unknown(what: str, names: Collection[str], known: Collection[str], fix: str) -> list[Problem]:
+    def unknown(code: str, what: str, names: Collection[str], known: Collection[str], fix: str) -> list[Problem]:
         expected = f"one of: {', '.join(known)}"
-        return [Problem(f"{what} {name!r}", expected, fix) for name in names if name not in known]
+        return [Problem(code, f"{what} {name!r}", expected, fix) for name in names if name not in known]
 
     problems, for_tensorrt = list[Problem](), False
     try:
@@ -205,22 +205,31 @@ def check_request(
         problems += error.problems
     if not formats:
         names = [runtime.name for runtime in RUNTIMES if runtime.suffix]
-        problems.append(Problem("no runtime to export for", f"at least one of: {', '.join(names)}", f"--to {names[0]}"))
-    problems += unknown("precision", [precision], PRECISIONS, "--precision fp32")
-    problems += unknown("attention", [attention], FORMS, "leave --attention out")
+        problems.append(
+            Problem(
+                "no-runtime-named",
+                "no runtime to export for",
+                f"at least one of: {', '.join(names)}",
+                f"--to {names[0]}",
+            )
+        )
+    problems += unknown("unknown-precision", "precision", [precision], PRECISIONS, "--precision fp32")
+    problems += unknown("unknown-attention", "attention", [attention], FORMS, "leave --attention out")
     if attention in FORMS and for_tensorrt and not FORMS[attention].standard:
         found = f"attention {attention!r} for TensorRT, which knows no operators of ONNX Runtime"
-        problems.append(Problem(found, "standard operators", "--attention composed"))
+        problems.append(Problem("attention-not-standard", found, "standard operators", "--attention composed"))
     if not 1 <= batch[0] <= batch[1] <= batch[2]:
         found = ":".join(str(size) for size in batch)
-        problems.append(Problem(f"batch {found}", "smallest <= usual <= largest, from 1", "--batch 1:8:32"))
+        problems.append(
+            Problem("batch-out-of-order", f"batch {found}", "smallest <= usual <= largest, from 1", "--batch 1:8:32")
+        )
     for option, size in (("--batch", fixed.batch), ("--text-length", fixed.text_length)):
         if size is not None and size < 1:
-            problems.append(Problem(f"{option} {size}", "at least 1", f"{option} 1"))
+            problems.append(Problem("size-too-small", f"{option} {size}", "at least 1", f"{option} 1"))
     if split and (precision != "fp32" or fixed != VARYING or opset is not None or for_tensorrt):
         found = "--split with --trt, a precision, a fixed size or an opset"
         expected = "--split alone: ONNX in fp32, any batch and text length, the exporter's opset"
-        problems.append(Problem(found, expected, "two commands, one of them with --split"))
+        problems.append(Problem("split-not-alone", found, expected, "two commands, one of them with --split"))
     if problems:
         raise UsageError(*problems)
     check_opset(opset, FORMS[attention], PRECISIONS[precision])

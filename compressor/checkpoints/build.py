@@ -115,13 +115,19 @@ def recognise(source: Checkpoint | str | Path) -> Recognised:
     what = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
     if found:
         names = ", ".join(f"{entry.family.name} ({entry.format.name})" for entry in found)
-        raise input_error(f"{checkpoint.path} looks like {names} at once", "one family", "save one model in a file")
+        raise input_error(
+            "family-ambiguous",
+            f"{checkpoint.path} looks like {names} at once",
+            "one family",
+            "save one model in a file",
+        )
     looked_for = "; ".join(
         f"{family.name}: "
         + (f"config.json with model_type {format.model_type}" if format.model_type else ", ".join(format.signature))
         for family, format in known
     )
     raise input_error(
+        "unknown-model",
         f"{checkpoint.path} is of no family das knows ({what})",
         f"one of {looked_for}",
         "give a checkpoint of one of these; docs/add-a-family.md adds another",
@@ -236,6 +242,7 @@ def _sizes_that_fit(found: Recognised) -> Iterator[None]:
         yield
     except KeyError as missing:
         raise input_error(
+            "tensors-missing",
             f"{path} lacks the key {found.format.keys.checkpoint_name(str(missing.args[0]))}",
             f"every tensor of a {family} checkpoint",
             "save the whole state dict, or copy the file again",
@@ -247,6 +254,7 @@ def _sizes_that_fit(found: Recognised) -> Iterator[None]:
             else str(error).partition("\n")[0]
         )
         raise input_error(
+            "model-does-not-fit-together",
             f"{path} has tensors or hyper_parameters that make no {family}: {reason}",
             "shapes and settings that fit together",
             "check which training run the file came from",
@@ -265,17 +273,23 @@ def choose_task(found: Recognised, task: str | None, adapt: bool = False) -> str
     if task is not None and task not in family.heads:
         known = ", ".join(family.heads)
         raise usage_error(
-            f"no task {task!r} for {family.name}", f"one of: {known}", f"--task {next(iter(family.heads))}"
+            "unknown-task",
+            f"no task {task!r} for {family.name}",
+            f"one of: {known}",
+            f"--task {next(iter(family.heads))}",
         )
     compressible = found.tasks or heads
     if task is None and len(compressible) == 1:
         return compressible[0]
     if task is None and compressible:
-        raise usage_error(f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}")
+        raise usage_error(
+            "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"
+        )
     if task is not None and (task in heads or adapt):
         return task
     wanted = task or next(iter(family.heads))
     raise input_error(
+        "head-missing",
         f"{path} has no head for {wanted} (no key starts with {found.format.heads.get(wanted, 'one')})",
         f"a checkpoint fine-tuned on {wanted}"
         + (f"; this one has heads for: {', '.join(found.heads)}" if found.heads else ""),
@@ -296,16 +310,32 @@ def _changed(
     if image_size is not None:
         if not hasattr(dims, "image_size"):
             problems.append(
-                Problem(f"an image size for {found.family.name}", "none: it reads no images", "leave it out")
+                Problem(
+                    "image-size-without-images",
+                    f"an image size for {found.family.name}",
+                    "none: it reads no images",
+                    "leave it out",
+                )
             )
         elif image_size <= 0 or image_size % dims.patch:
             expected = f"a multiple of the patch size {dims.patch}"
-            problems.append(Problem(f"image size {image_size}", expected, f"--image-size {dims.image_size}"))
+            problems.append(
+                Problem(
+                    "image-size-impossible", f"image size {image_size}", expected, f"--image-size {dims.image_size}"
+                )
+            )
         changes["image_size"] = image_size
     if text_length is not None:
         if not 1 <= text_length <= dims.longest_text:
             expected = f"1 to {dims.longest_text} tokens"
-            problems.append(Problem(f"text length {text_length}", expected, f"--text-length {dims.text_length}"))
+            problems.append(
+                Problem(
+                    "text-length-impossible",
+                    f"text length {text_length}",
+                    expected,
+                    f"--text-length {dims.text_length}",
+                )
+            )
         changes["text_length"] = text_length
     if problems:
         raise UsageError(*problems)
@@ -367,6 +397,7 @@ def _check_complete(
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         problems.append(
             Problem(
+                "tensors-missing",
                 f"{path} lacks {len(missing)} keys: {shown}",
                 f"every tensor of a {found.family.name} checkpoint",
                 "save the whole state dict, or copy the file again",
@@ -380,6 +411,7 @@ def _check_complete(
     if wrong:
         problems.append(
             Problem(
+                "tensors-misshapen",
                 f"{path} has {len(wrong)} tensors of another shape: {'; '.join(wrong[:4])}",
                 "shapes that fit together",
                 "check which training run the file came from",

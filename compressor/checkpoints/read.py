@@ -79,7 +79,12 @@ def _locate(source: str | Path) -> Path:
         return path
     if path.suffix not in _FILE_SUFFIXES and _HUB_NAME.fullmatch(str(source)):
         return _download(str(source))
-    raise input_error(f"no file {path}", _EXPECTED, _near(path) or "give the path of a checkpoint; das demo makes one")
+    raise input_error(
+        "checkpoint-missing",
+        f"no file {path}",
+        _EXPECTED,
+        _near(path) or "give the path of a checkpoint; das demo makes one",
+    )
 
 
 def _near(path: Path) -> str:
@@ -99,6 +104,7 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["pytorch_model*.bin", PICKLED[1]]))
     except Exception as error:  # the client raises anything
         raise input_error(
+            "model-not-found",
             f"no file or folder {name}, and no model of that name from Hugging Face ({_reason(error)})",
             _EXPECTED,
             _near(Path(name)) or "check the name; without a network, give the folder that the model was saved in",
@@ -108,11 +114,15 @@ def _download(name: str) -> Path:
 def _weight_files(folder: Path) -> tuple[Path, ...]:
     if (folder / "manifest.json").exists():
         raise input_error(
-            f"{folder} is a run, a model that das has compressed", _EXPECTED, "give the checkpoint that the run names"
+            "run-instead-of-checkpoint",
+            f"{folder} is a run, a model that das has compressed",
+            _EXPECTED,
+            "give the checkpoint that the run names",
         )
     found = next((folder / name for name in (*SAFE, *PICKLED) if (folder / name).exists()), None)
     if found is None:
         raise input_error(
+            "weights-missing",
             f"{folder} is a folder without weights (none of {', '.join((*SAFE, *PICKLED))})",
             _EXPECTED,
             _near(folder / CONFIG) or "give the checkpoint itself, or download the model's files again",
@@ -123,10 +133,11 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _shards(index: Path) -> tuple[Path, ...]:
     listed = _read_json(index).get("weight_map")
     if not isinstance(listed, Mapping) or not listed or not all(isinstance(name, str) for name in listed.values()):
-        raise _not_a_checkpoint(index, "an index that names no files of weights")
+        raise _not_a_checkpoint("index-empty", index, "an index that names no files of weights")
     shards = tuple(index.parent / name for name in sorted(set(listed.values())))
     if missing := [shard.name for shard in shards if not shard.exists()]:
         raise input_error(
+            "shard-missing",
             f"{index} names {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not there",
             "all files of weights in the folder",
             "download the model's files again",
@@ -138,13 +149,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise input_error(f"no {path.name} in {path.parent}", _EXPECTED, "download the model's files again") from None
+        raise input_error(
+            "config-missing", f"no {path.name} in {path.parent}", _EXPECTED, "download the model's files again"
+        ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
     except ValueError as error:
-        raise _not_a_checkpoint(path, f"no JSON ({_reason(error)})") from None
+        raise _not_a_checkpoint("config-not-json", path, f"no JSON ({_reason(error)})") from None
     if not isinstance(content, dict):
-        raise _not_a_checkpoint(path, f"JSON that holds {type(content).__name__}, not settings by name")
+        raise _not_a_checkpoint(
+            "config-not-json", path, f"JSON that holds {type(content).__name__}, not settings by name"
+        )
     return content
 
 
@@ -155,7 +170,9 @@ def _read_file(path: Path) -> Checkpoint:
     content = _read_pickle(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise _not_a_checkpoint(path, f"a file that holds {type(content).__name__}, without tensors by name")
+        raise _not_a_checkpoint(
+            "checkpoint-without-tensors", path, f"a file that holds {type(content).__name__}, without tensors by name"
+        )
     hyper = content.get("hyper_parameters")
     config = hyper.get("config", hyper) if isinstance(hyper, Mapping) else {}
     tensors = {_current_name(str(key)): value for key, value in state.items() if isinstance(value, Tensor)}
@@ -172,33 +189,34 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise _not_a_checkpoint(path, f"a truncated or damaged file ({_reason(error)})") from None
+        raise _not_a_checkpoint("checkpoint-damaged", path, f"a truncated or damaged file ({_reason(error)})") from None
     except OSError as error:
         raise _unreadable(path, error) from None
     if not tensors:
-        raise _not_a_checkpoint(path, "a file without tensors")
+        raise _not_a_checkpoint("checkpoint-without-tensors", path, "a file without tensors")
     return {_current_name(key): tensor for key, tensor in tensors.items()}
 
 
 def _read_pickle(path: Path) -> Any:
     if path.stat().st_size == 0:
-        raise _not_a_checkpoint(path, "an empty file")
+        raise _not_a_checkpoint("checkpoint-empty", path, "an empty file")
     try:
         start = path.open("rb").read(2)
     except OSError as error:
         raise _unreadable(path, error) from None
     if start == b"PK" and not zipfile.is_zipfile(path):
-        raise _not_a_checkpoint(path, "a truncated checkpoint (its zip directory is missing)")
+        raise _not_a_checkpoint("checkpoint-damaged", path, "a truncated checkpoint (its zip directory is missing)")
     try:
         return _load(path)
     except RefusedCall as refused:
         raise input_error(
+            "checkpoint-unsafe",
             f"{path} would call {refused} when it is unpickled; nothing in it has run",
             "a checkpoint that holds tensors and plain values only",
             "do not load this file; get the checkpoint again from a source you trust",
         ) from None
     except Exception as error:  # torch and pickle raise anything on damaged bytes
-        raise _not_a_checkpoint(path, f"a file PyTorch cannot read ({_reason(error)})") from None
+        raise _not_a_checkpoint("checkpoint-damaged", path, f"a file PyTorch cannot read ({_reason(error)})") from None
 
 
 def _reason(error: Exception) -> str:
@@ -214,8 +232,10 @@ def _load(path: Path) -> Any:
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return input_error(f"{path} cannot be read: {error.strerror or error}", "a readable file", f"ls -l {path}")
+    return input_error(
+        "file-unreadable", f"{path} cannot be read: {error.strerror or error}", "a readable file", f"ls -l {path}"
+    )
 
 
-def _not_a_checkpoint(path: Path, found: str) -> InputError:
-    return input_error(f"{path}: {found}", "a checkpoint as it was saved, whole", "copy or download it again")
+def _not_a_checkpoint(code: str, path: Path, found: str) -> InputError:
+    return input_error(code, f"{path}: {found}", "a checkpoint as it was saved, whole", "copy or download it again")

@@ -22,23 +22,29 @@ def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
         InputError: missing, damaged, empty, or with other columns.
     """
     if not path.exists():
-        raise input_error(f"no file {path}", "an arrow table as METER's converter writes it", "give its folder: --data")
+        raise input_error(
+            "table-missing",
+            f"no file {path}",
+            "an arrow table as METER's converter writes it",
+            "give its folder: --data",
+        )
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise input_error(
-            f"{path} is no arrow file ({reason})", "an arrow IPC file", "convert or copy it again"
+            "not-arrow", f"{path} is no arrow file ({reason})", "an arrow IPC file", "convert or copy it again"
         ) from None
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise input_error(
+            "column-missing",
             f"{path} has no column {', '.join(missing)} (it has: {', '.join(table.column_names)})",
             f"the columns {', '.join(columns)}",
             "use the table of this task, written by METER's or ViLT's converter",
         )
     if table.num_rows == 0:
-        raise input_error(f"{path} has no rows", "at least one row", "convert the data again")
+        raise input_error("table-empty", f"{path} has no rows", "at least one row", "convert the data again")
     return table
 
 
@@ -52,7 +58,9 @@ def table_rows(path: Path, table: pa.Table, columns: Sequence[str]) -> Iterator[
         for batch in table.select(list(columns)).to_batches(max_chunksize=BATCH):
             yield from batch.to_pylist()
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise input_error(f"{path} is damaged ({error})", "a readable table", "convert it again") from None
+        raise input_error(
+            "table-damaged", f"{path} is damaged ({error})", "a readable table", "convert it again"
+        ) from None
 
 
 def write_table(path: Path, columns: dict[str, list[object]]) -> None:

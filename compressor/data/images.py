@@ -100,5 +100,8 @@ def decode_image(content: bytes, origin: str) -> Image.Image:
     except Exception as error:  # Pillow raises anything on damaged bytes, SyntaxError included
         reason = str(error).split(" <")[0] or type(error).__name__
         raise input_error(
-            f"{origin} does not decode ({reason})", "PNG, JPEG or another image Pillow reads", "replace the image"
+            "image-does-not-decode",
+            f"{origin} does not decode ({reason})",
+            "PNG, JPEG or another image Pillow reads",
+            "replace the image",
         ) from None

@@ -37,6 +37,7 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     if not places or (not task.open_vocabulary and named - places.keys()):
         unknown = [dataset.labels[old] for old in sorted(named - places.keys())]
         raise input_error(
+            "classes-named-otherwise",
             f"the model names its classes {_shorten(names)}; the data has {_shorten(unknown)}",
             "the model's name for each class of the data",
             "rename the classes in the data, or give the data this checkpoint was trained on: --data",
@@ -53,6 +54,7 @@ def _check_numbering(dataset: RawDataset, task: Task) -> RawDataset:
     """
     if dataset.numbered_here:
         raise input_error(
+            "classes-not-numbered",
             f"the checkpoint does not say what its classes are called, and the data ({dataset.layout}) does not say "
             f"how {_shorten(dataset.labels)} are numbered",
             "names in the checkpoint (id2label in config.json), or numbers in the data"

@@ -29,6 +29,7 @@ def find_data(named: str | Path | None, recorded: str | None) -> Path:
             return Path(place)
     looked = "; ".join(f"{origin}: {place or 'not set'}" for origin, place in candidates)
     raise input_error(
+        "data-folder-missing",
         f"no data folder; looked at {looked}",
         "a folder with the task's data (docs/data.md shows the layouts)",
         "--data FOLDER (das demo writes one to demo/data)",
@@ -55,7 +56,9 @@ def read_data(root: Path, task: str, progress: Progress = QUIET) -> RawDataset:
     held = f"data for {' or '.join(others)}" if others else f"{shown or 'nothing'}, and no data for {task}"
     expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in TASKS[task].layouts)
     fix = f"--task {others[0]}, or give" if others else "give"
-    raise input_error(f"{root} holds {held}", expected, f"{fix} the folder of the data: --data (see docs/data.md)")
+    raise input_error(
+        "data-not-of-task", f"{root} holds {held}", expected, f"{fix} the folder of the data: --data (see docs/data.md)"
+    )
 
 
 def _holds(root: Path, task: str) -> bool:

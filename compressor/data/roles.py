@@ -33,6 +33,7 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     usable = {name: records for name, records in usable.items() if records.samples}
     if "train" not in usable or not usable.keys() & {"val", "test"}:
         raise input_error(
+            "split-missing",
             f"{root} ({dataset.layout}) has answers for the splits: {', '.join(usable) or 'none'}",
             "a training split, and a validation or a test split, with answers",
             "see docs/data.md for the files of each layout, or give another folder: --data",
@@ -70,6 +71,7 @@ def make_unlabelled_splits(
     if (different := len(set(_image_groups(records.samples)))) < LEAST_INPUTS:
         apart = f", {different} of them without an image in common" if task.images else ""
         raise input_error(
+            "too-few-inputs",
             f"{root} holds {len(records.samples)} different inputs{apart}",
             f"at least {LEAST_INPUTS}, better a few hundred",
             "give more inputs: --calibration",
@@ -92,6 +94,7 @@ def _check_images(train: Split, held_out: Split, root: Path) -> None:
     for part in (train, held_out):
         if len({sample.images[0] for sample in part.samples}) < 2:
             raise input_error(
+                "captions-of-one-image",
                 f"{root} leaves captions of one image for the split {part.name!r}",
                 "captions of several images, to tell one from the other",
                 "give more images",
@@ -104,6 +107,7 @@ def _check_unreadable(dataset: RawDataset, root: Path) -> None:
     if len(bad) > UNREADABLE_SHARE * total:
         shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
         raise input_error(
+            "too-many-unusable-rows",
             f"{len(bad)} of {total} rows in {root} cannot be used: {shown}",
             f"at most {UNREADABLE_SHARE:.0%} unusable rows",
             "repair or remove them, or copy the data again",
@@ -122,6 +126,7 @@ def _usable(records: Records, task: Task, classes: int) -> Records:
     beyond = max((label for sample in samples for label in sample.labels), default=0)
     if beyond >= classes:
         raise input_error(
+            "label-beyond-head",
             f"{', '.join(path.name for path in records.files)} has answer label {beyond}, "
             f"the model's head has {classes} classes",
             "answer labels that the head has",
@@ -135,6 +140,7 @@ def _hold_out(records: Records, root: Path) -> tuple[Records, Records]:
     held_out, fitting = random_partition(records.samples, (HELD_OUT_SHARE,))
     if not fitting:
         raise input_error(
+            "nothing-to-train-on",
             f"{root} leaves no sample to train on once some are held out",
             "samples enough to train on some and hold others out",
             "give more training data, or a labelled test split beside val",

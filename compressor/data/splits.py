@@ -99,6 +99,7 @@ class Split:
             content = image.read()
         except OSError as error:
             raise input_error(
+                "image-unreadable",
                 f"{image.origin} cannot be read ({error.strerror or error})",
                 "an image",
                 "put it back, or --data FOLDER",

@@ -39,6 +39,7 @@ class TextTransform:
     ) -> None:
         if tokenizer.get_vocab_size() > vocabulary:
             raise input_error(
+                "tokenizer-too-large",
                 f"a tokenizer with {tokenizer.get_vocab_size()} tokens for a model that embeds {vocabulary}",
                 "the tokenizer that the model was trained with",
                 "--tokenizer FILE, FOLDER or Hugging Face name",
@@ -46,6 +47,7 @@ class TextTransform:
         pads = {pad: tokenizer.token_to_id(pad) for pad in PAD_TOKENS if tokenizer.token_to_id(pad) is not None}
         if not pads:
             raise input_error(
+                "tokenizer-without-padding",
                 f"a tokenizer without the token {' or '.join(PAD_TOKENS)}",
                 "the tokenizer that the model was trained with, which pads",
                 "--tokenizer FILE, FOLDER or Hugging Face name",
@@ -67,6 +69,7 @@ class TextTransform:
         special = self.tokenizer.num_special_tokens_to_add(pairs)
         if self.length <= special:
             raise usage_error(
+                "text-length-too-small",
                 f"a text length of {self.length}",
                 f"more than the {special} special tokens of {'a pair' if pairs else 'a text'}",
                 f"--text-length {4 * special}",
@@ -98,6 +101,7 @@ def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> T
     empty = [f"{folder / FILE_NAME} (not there)" for folder, there in around.items() if not there]
     place = "in" if checkpoint.is_dir() else "beside"
     raise input_error(
+        "tokenizer-missing",
         f"no tokenizer; looked at: {'; '.join(problems if source else problems + empty)}",
         "the tokenizer the checkpoint was trained with",
         f"put its tokenizer.json {place} {checkpoint.name}, or --tokenizer FILE, FOLDER or Hugging Face name",

@@ -25,7 +25,9 @@ def open_data(run: Run, data: str | None = None) -> TaskData:
     """
     task, own = TASKS[run.manifest.task], run.manifest.data_root
     if data is None and run.manifest.settings.get("calibration"):
-        raise input_error(f"{run.path} was compressed without answers", "data with answers", "--data FOLDER")
+        raise input_error(
+            "run-without-answers", f"{run.path} was compressed without answers", "data with answers", "--data FOLDER"
+        )
     root = find_data(data or (own if Path(own).is_dir() else None), own)
     found = align_labels(read_data(root, task.name), run.labels(), task)
     return make_splits(found, root, task, run.transforms(), run.manifest.dims["classes"])

@@ -92,10 +92,17 @@ def answer_again(run: Run, progress: Progress = QUIET) -> EveryAnswer:
         EnvironmentProblem: the run's folder cannot be written.
     """
     if run.manifest.results.full is None:
-        raise input_error(f"{run.path} was made with --adapt", "a full model with a trained head", "leave this run out")
+        raise input_error(
+            "head-not-trained",
+            f"{run.path} was made with --adapt",
+            "a full model with a trained head",
+            "leave this run out",
+        )
     split, task = open_data(run).evaluation, TASKS[run.manifest.task]
     if not same_data(run, split):
-        raise input_error(f"the data of {run.path} has changed since", "the data it was made with", "compress again")
+        raise input_error(
+            "data-changed", f"the data of {run.path} has changed since", "the data it was made with", "compress again"
+        )
     full, slim = (
         evaluate(model, split, task, progress=progress, label=f"Asking the {which} model of {run.path.name}")
         for which, model in (("full", run.load_full()), ("slim", run.load_slim()))

@@ -47,6 +47,7 @@ def match_layers(patterns: Sequence[str], known: Sequence[str]) -> tuple[str, ..
             near = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)
             problems.append(
                 Problem(
+                    "unknown-layer",
                     f"no layer is named {pattern!r}",
                     f"names or patterns of: {summarise(known)}",
                     f"did you mean {near[0]}?" if near else "run das inspect on the checkpoint for the layer names",

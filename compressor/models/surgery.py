@@ -37,7 +37,12 @@ def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
     """
     names = match_layers(layers, FAMILIES[model.family].layer_order(model.layers))
     if not names:
-        raise usage_error("no layer to skip", "at least one layer name", "das inspect on the checkpoint for the names")
+        raise usage_error(
+            "no-layer-to-skip",
+            "no layer to skip",
+            "at least one layer name",
+            "das inspect on the checkpoint for the names",
+        )
     return Plan(skip=tuple(Skip(layer=name, adapter_width=adapter_width(model, name)) for name in names))
 
 

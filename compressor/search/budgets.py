@@ -182,7 +182,7 @@ def parse_budget(kind: str, limit: str | float, at: str | None = None, runtime: 
 
 
 def _wrong_limit(kind: str, limit: str | float, expected: str) -> UsageError:
-    return UsageError(Problem(f"--max-{kind} {limit}", expected, f"--max-{kind} {KINDS[kind].example}"))
+    return UsageError(Problem("wrong-limit", f"--max-{kind} {limit}", expected, f"--max-{kind} {KINDS[kind].example}"))
 
 
 def best_within(budget: Budget, record: SearchRecord, prices: Prices, command: str) -> tuple[str, ...]:
@@ -206,7 +206,9 @@ def best_within(budget: Budget, record: SearchRecord, prices: Prices, command: s
 
     if budget.holds(whole := predicted(())):
         found = f"{budget}: the full model has {budget.text(budget.used(whole))} {KINDS[budget.kind].noun} already"
-        raise usage_error(found, "a budget that something has to go for", "a smaller budget, or --skip 1")
+        raise usage_error(
+            "budget-already-kept", found, "a budget that something has to go for", "a smaller budget, or --skip 1"
+        )
     within = [point for point in record.points if budget.holds(predicted(point.layers))]
     if within:
         return min(within, key=lambda point: point.badness).layers
@@ -216,6 +218,7 @@ def best_within(budget: Budget, record: SearchRecord, prices: Prices, command: s
     cost = budget.used(predicted(nearest.layers))
     raise CheckFailed(
         Problem(
+            "budget-out-of-reach",
             f"{budget} cannot be reached: the nearest is {budget.text(cost)} without {summarise(nearest.layers)}, with "
             f"{record.metric} {100 * nearest.value:.2f} on {record.samples:,} held-out samples "
             f"(full model {100 * record.full.value:.2f})",

@@ -123,6 +123,7 @@ def _smallest(
         nearest = min(tried.values(), key=lambda entry: entry.measured)
         raise CheckFailed(
             Problem(
+                "budget-out-of-reach",
                 f"{budget} cannot be reached: of {len(tried)} models tried the nearest loses {nearest.measured:.2f} "
                 f"points, with {nearest.macs:.3f}x of the MACs, without {summarise(nearest.layers)}",
                 f"at most {budget.text(budget.limit)} points of {record.metric} lost on {record.samples:,} samples",

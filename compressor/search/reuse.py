@@ -28,11 +28,18 @@ def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
     if from_run is None:
         if given.get("checkpoint") is None:
             expected = "a fine-tuned checkpoint, or --from RUN"
-            raise usage_error("no checkpoint", expected, "das compress meter.ckpt --task vqa --skip 8")
+            raise usage_error(
+                "checkpoint-not-given", "no checkpoint", expected, "das compress meter.ckpt --task vqa --skip 8"
+            )
         return make_settings(**given)
     if decided := [name for name in DECIDED if given.get(name)]:
         expected = "the search that was made"
-        raise UsageError(*(Problem(f"--{name} with --from", expected, f"drop --{name} or --from") for name in decided))
+        raise UsageError(
+            *(
+                Problem("option-decided-by-search", f"--{name} with --from", expected, f"drop --{name} or --from")
+                for name in decided
+            )
+        )
     run = open_run(from_run)
     record = search_of(run)
     kept = {name: value for name, value in run.manifest.settings.items() if name in Settings.model_fields.keys() - OWN}
@@ -46,6 +53,7 @@ def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
     if settings.skip is not None and settings.skip not in record.chosen and settings.skip > 0:
         sizes = ", ".join(str(size) for size in sorted(record.chosen))
         raise usage_error(
+            "number-not-searched",
             f"--skip {settings.skip}: the search of {run.path.name} (strategy {record.strategy}) chose no such number",
             f"one of {sizes}",
             f"--skip {max(record.chosen)}, or search again: das compress {checkpoint} --task {settings.task}",
@@ -62,6 +70,7 @@ def search_of(run: Run) -> SearchRecord:
     record, made = run.search_record(), run.manifest
     if record is None:
         raise input_error(
+            "run-without-search",
             f"{run.path.name} has no {SEARCH}: its layers were named by hand, or an older das made it",
             "a run that searched",
             f"das compress {made.source.path} --task {made.task} --skip {len(made.plan.layers)}",

@@ -22,6 +22,7 @@ def check_task(name: str) -> None:
     """
     if name not in TASKS:
         raise usage_error(
+            "task-not-compressible",
             f"--task {name}: das loads such a head, and has no data or metric to compress it for",
             f"one of {', '.join(TASKS)}",
             f"--task {next(iter(TASKS))}",

@@ -34,7 +34,7 @@ def evaluate(
     from das.terminal import console, print_json, progress
 
     if batch_size < 1:
-        raise usage_error(f"--batch-size {batch_size}", "at least 1 sample", "--batch-size 64")
+        raise usage_error("batch-size-too-small", f"--batch-size {batch_size}", "at least 1 sample", "--batch-size 64")
     drawn = progress()
     with drawn.stage("Opening model and data"):
         model, found, notes = open_for_evaluation(subject, task, o.text(data), tokenizer, text_length)

@@ -84,7 +84,7 @@ def _batch(text: str) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if len(sizes) not in (1, 3):
-        raise usage_error(f"--batch {text}", "one number, or three: MIN:OPT:MAX", "--batch 1:8:32")
+        raise usage_error("batch-unreadable", f"--batch {text}", "one number, or three: MIN:OPT:MAX", "--batch 1:8:32")
     return sizes
 
 
@@ -94,5 +94,5 @@ def _bytes(text: str | None) -> int | None:
     number = text.upper().removesuffix("B").rstrip("KMG")
     unit = text.upper().removesuffix("B")[len(number) :]
     if not number.isdigit() or unit not in SUFFIXES:
-        raise usage_error(f"--workspace {text}", "a number of bytes", "--workspace 4GB")
+        raise usage_error("workspace-unreadable", f"--workspace {text}", "a number of bytes", "--workspace 4GB")
     return int(number) * SUFFIXES[unit]

@@ -62,5 +62,7 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
         height, *width = (int(side) for side in text.split("x"))
         (wide,) = width or (0,)
     except ValueError:
-        raise usage_error(f"--image-size {text}", "pixels, or HEIGHTxWIDTH", "--image-size 384") from None
+        raise usage_error(
+            "image-size-unreadable", f"--image-size {text}", "pixels, or HEIGHTxWIDTH", "--image-size 384"
+        ) from None
     return (height, wide) if width else height

@@ -35,7 +35,7 @@ def search(
     from das.terminal import print_json, progress
 
     if skip is None:
-        raise usage_error("no --skip", "how many layers to skip", "--skip 8")
+        raise usage_error("goal-missing", "no --skip", "how many layers to skip", "--skip 8")
     settings = Settings(
         checkpoint=str(checkpoint),
         task=task,

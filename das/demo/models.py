@@ -253,8 +253,10 @@ def find_demo(family: str, task: str | None) -> Demo:
         return demo
     families = ", ".join(dict.fromkeys(name for name, _ in DEMOS))
     if not tasks:
-        raise UsageError(Problem(f"--family {family}", f"one of {families}", "--family meter"))
-    raise UsageError(Problem(f"--task {task} for {family}", f"one of {', '.join(tasks)}", f"--task {tasks[0]}"))
+        raise UsageError(Problem("unknown-family", f"--family {family}", f"one of {families}", "--family meter"))
+    raise UsageError(
+        Problem("unknown-task", f"--task {task} for {family}", f"one of {', '.join(tasks)}", f"--task {tasks[0]}")
+    )
 
 
 def check_skip(demo: Demo, skip: int) -> None:
@@ -268,7 +270,9 @@ def check_skip(demo: Demo, skip: int) -> None:
     pools = next(iter(family.scopes.values()))
     most = sum(step.pool in pools for step in steps_of(family.rounds(dims)))
     if not 1 <= skip <= most:
-        raise UsageError(Problem(f"--skip {skip} of {most} layers", f"1 to {most}", f"--skip {demo.skip}"))
+        raise UsageError(
+            Problem("skip-impossible", f"--skip {skip} of {most} layers", f"1 to {most}", f"--skip {demo.skip}")
+        )
 
 
 def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: Progress = QUIET) -> None:
@@ -284,7 +288,9 @@ def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: P
         InputError: the folder holds something that no demo wrote.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
-        raise input_error(f"{folder} is not empty, and no demo", "a new folder, or an earlier demo's", "das demo NEW")
+        raise input_error(
+            "folder-exists", f"{folder} is not empty, and no demo", "a new folder, or an earlier demo's", "das demo NEW"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("Made by das demo, which may replace what lies here.\n")
     data, checkpoint = folder / "data", folder / demo.checkpoint

@@ -109,7 +109,7 @@ def certify(
     theirs = _logits(candidate, reference, rows, batch, fixed, progress, f"Certifying {candidate.name}")
     if broken := int((~theirs.isfinite()).any(1).sum()):
         what = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
-        raise refused(what, "finite logits", "another --precision")
+        raise refused("logits-not-finite", what, "finite logits", "another --precision")
     ours = (
         _logits(slim, reference, rows, BATCH, VARYING, progress, f"Asking {slim.name}")
         if reference.slim is None
@@ -160,6 +160,7 @@ def _usable(reference: Reference, fixed: Fixed) -> list[int]:
     fits = torch.cat([texts_that_fit(family, reference.inputs(part), length) for part in parts]).tolist()
     if not any(fits):
         raise usage_error(
+            "texts-too-long",
             f"none of {len(rows)} texts has {fixed.text_length} tokens or fewer",
             "a text length that real samples have",
             "a larger --text-length",

@@ -179,7 +179,7 @@ def read_record(path: Path) -> Parity:
     except (OSError, ValidationError) as error:
         found = f"{record_of(path)} cannot be read ({error})"
         raise input_error(
-            found, "the record of an export", f"das export makes {path.name} and its record again"
+            "record-unreadable", found, "the record of an export", f"das export makes {path.name} and its record again"
         ) from None
 
 
@@ -201,6 +201,7 @@ def parity_failure(parity: Parity, name: str) -> CheckFailed:
     wider = f"; {parity.tightest_tolerance:.0e} would pass" if parity.tightest_tolerance else ""
     return CheckFailed(
         Problem(
+            "parity-failed",
             f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}{where}",
             f"its answers, every logit within {parity.tolerance:.1g} of PyTorch's",
             f"see {name}{RECORD}; the export was removed: try another --opset, --attention or --precision",

@@ -82,6 +82,7 @@ def with_text_length(family: Family, inputs: Mapping[str, Tensor], length: int |
     if length > mask.shape[1] or not fits.any():
         longest = int(mask.sum(1).max())
         raise usage_error(
+            "text-length-impossible",
             f"a text length of {length}",
             f"at most {mask.shape[1]}, and enough for some sample: the longest has {longest} tokens",
             f"--text-length {mask.shape[1]}",

@@ -135,7 +135,10 @@ def load_graph(path: Path, weights: bool = False) -> Any:
         return onnx.load(path, load_external_data=weights)
     except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
         raise input_error(
-            f"{path} cannot be read ({error})", "an exported ONNX file, its data beside it", "das export --onnx again"
+            "export-unreadable",
+            f"{path} cannot be read ({error})",
+            "an exported ONNX file, its data beside it",
+            "das export --onnx again",
         ) from None
 
 
@@ -152,7 +155,10 @@ def needs_data_file(size: int) -> bool:
 
 def _wrong_opset(opset: int | None, found: str) -> Exception:
     return usage_error(
-        f"opset {opset} was asked for; {found}", "an opset that can be written (18 to 25 usually)", "leave --opset out"
+        "opset-not-written",
+        f"opset {opset} was asked for; {found}",
+        "an opset that can be written (18 to 25 usually)",
+        "leave --opset out",
     )
 
 
@@ -161,6 +167,7 @@ def _rows(family: Family, samples: Mapping[str, Tensor], fixed: Fixed) -> dict[s
     missing = [name for name in names if name not in samples]
     if missing:
         raise input_error(
+            "input-missing",
             f"the samples lack {', '.join(missing)} (they have {', '.join(samples)})",
             f"the model's inputs: {', '.join(names)}",
             "give one row of each",

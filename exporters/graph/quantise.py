@@ -218,6 +218,7 @@ def _products(model: Any, kept: Collection[str] = ()) -> dict[str, Any]:
     found = {node.name: node for node in linear if node.name not in kept}
     if not found:
         raise input_error(
+            "nothing-to-quantise",
             f"none of the graph's {len(linear)} linear layers in float32 is to be quantised",
             "a float32 graph with at least one that is",
             "das export --onnx, then quantise what it wrote",
@@ -258,6 +259,7 @@ def _largest(
             found = torch.maximum(found, pairs.abs().amax(1))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise input_error(
+            "runtime-refused",
             f"ONNX Runtime cannot run {source} ({str(error).splitlines()[0]})",
             "an ONNX file and samples that fit it",
             "das export --onnx again",

@@ -62,6 +62,7 @@ def check_splittable(family: str, rounds: Rounds) -> None:
     if not vision:
         seen = "the image meets the text before any layer" if "image" in FAMILIES[family].streams else "it has no image"
         raise usage_error(
+            "nothing-to-split",
             f"nothing to split in {family}: {seen}",
             "a model whose image passes layers of its own before it meets the text",
             "leave --split and --questions-per-image out",
@@ -234,7 +235,10 @@ class _Batch:
         given, asked = (len(next(iter(side.values()))) for side in (images, texts))
         if asked % given:
             raise input_error(
-                f"{asked} texts on {given} images", "as many texts on each image", "one image, or one each"
+                "texts-do-not-divide",
+                f"{asked} texts on {given} images",
+                "as many texts on each image",
+                "one image, or one each",
             )
         digests = [_digest([x[row] for x in images.values()]) for row in range(given)]
         contents = tuple(dict.fromkeys(digests))

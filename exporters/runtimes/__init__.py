@@ -47,7 +47,9 @@ def find_runtime(name: str, option: str = "--runtime") -> Runtime:
     chosen = find_runtimes([name], option)
     if len(chosen) > 1:
         names = ", ".join(runtime.name for runtime in chosen)
-        raise UsageError(Problem(f"{option} {name}", f"one of: {names}", f"{option} {chosen[0].name}"))
+        raise UsageError(
+            Problem("several-runtimes", f"{option} {name}", f"one of: {names}", f"{option} {chosen[0].name}")
+        )
     return chosen[0]
 
 
@@ -69,4 +71,4 @@ def _unknown(name: str, allowed: Sequence[Runtime], option: str) -> Problem:
     known = any(name.lower() in (runtime.name, *runtime.aliases) for runtime in RUNTIMES)
     found = f"{option} {name}" + (", which executes the model itself and no exported file" if known else "")
     names = ", ".join(runtime.name for runtime in allowed)
-    return Problem(found, f"one of: {names}", f"{option} {words[near]}")
+    return Problem("unknown-runtime", found, f"one of: {names}", f"{option} {words[near]}")

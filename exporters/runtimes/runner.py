@@ -18,9 +18,9 @@ class Refused(InputError):
     """A runtime does not take a file, or these inputs, or gives no numbers for them: an export that does it failed."""
 
 
-def refused(found: str, expected: str, fix: str) -> Refused:
+def refused(code: str, found: str, expected: str, fix: str) -> Refused:
     """A :class:`Refused` with a single problem."""
-    return Refused(Problem(found, expected, fix))
+    return Refused(Problem(code, found, expected, fix))
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Runner(ABC):
         missing = [name for name in self.input_names if name not in inputs]
         if missing:
             raise input_error(
+                "input-missing",
                 f"no {', '.join(missing)} among the inputs ({', '.join(inputs)})",
                 f"what {self.name} reads: {', '.join(self.input_names)}",
                 "give every input of the model",
@@ -110,4 +111,6 @@ def require_cuda(purpose: str) -> None:
         EnvironmentProblem: there is none.
     """
     if not torch.cuda.is_available():
-        raise environment_problem("no CUDA device", f"a GPU, for {purpose}", "use another runtime, or a GPU machine")
+        raise environment_problem(
+            "no-cuda-device", "no CUDA device", f"a GPU, for {purpose}", "use another runtime, or a GPU machine"
+        )

@@ -37,7 +37,7 @@ class OnnxRunner(Runner):
         """
         import_onnxruntime()
         if not self.path.is_file():
-            raise input_error(f"no file {self.path}", "an exported ONNX file", "das export --onnx")
+            raise input_error("export-missing", f"no file {self.path}", "an exported ONNX file", "das export --onnx")
         with self._refusals():
             self.session = open_session(self.path, self.provider, self.threads)
         self.input_names = tuple(entry.name for entry in self.session.get_inputs())
@@ -81,6 +81,7 @@ class OnnxRunner(Runner):
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise refused(
+                "runtime-refused",
                 f"ONNX Runtime cannot run {self.path} ({str(error).splitlines()[0]})",
                 "an ONNX file and inputs that fit it",
                 "das export --onnx again, perhaps with another --opset",
@@ -97,7 +98,10 @@ def import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise environment_problem(
-            f"ONNX Runtime cannot be imported ({error})", "ONNX Runtime", "pip install 'das-toolkit[cpu]'"
+            "onnxruntime-missing",
+            f"ONNX Runtime cannot be imported ({error})",
+            "ONNX Runtime",
+            "pip install 'das-toolkit[cpu]'",
         ) from None
     return onnxruntime
 
@@ -130,6 +134,7 @@ def open_session(model: Path | bytes, provider: str, threads: int | None = None)
     used = session.get_providers()[0] if session else f"none ({', '.join(available)} are available)"
     if used != provider:
         raise environment_problem(
+            "provider-not-used",
             f"ONNX Runtime {onnxruntime.__version__} would use {used}",
             provider,
             "das doctor shows what is missing; for a GPU: pip install 'das-toolkit[gpu]'",

@@ -30,7 +30,7 @@ class TensorRT(Runtime):
 
         if device != "cuda":
             found = f"TensorRT runs on GPUs, and this is the {device}"
-            raise environment_problem(found, "a GPU", "--device cuda, on a machine with one")
+            raise environment_problem("tensorrt-without-gpu", found, "a GPU", "--device cuda, on a machine with one")
         find_target()
 
     def open(self, source: Source, device: str, threads: int | None = None) -> Runner:

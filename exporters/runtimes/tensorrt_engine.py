@@ -117,6 +117,7 @@ def find_target() -> Target:
             return Target(package, capabilities, gpu)
         unusable.append(f"{package} {trt.__version__} does not build for {here}")
     raise environment_problem(
+        "tensorrt-missing",
         f"no usable TensorRT ({'; '.join(unusable)})",
         f"TensorRT for {gpu}" if gpu else "TensorRT-RTX, which builds engines without a GPU",
         INSTALL[TENSORRT if gpu else RTX],
@@ -153,13 +154,13 @@ def build_engine(
     try:
         builder = trt.Builder(logger)
     except TypeError:  # what a missing or too old driver looks like from Python
-        raise _refused(target, trt, "has no driver it can use", messages) from None
+        raise _refused("tensorrt-without-driver", target, trt, "has no driver it can use", messages) from None
     network = _network(trt, builder)
     parser = trt.OnnxParser(network, logger)
     with progress.stage("reading the ONNX file into TensorRT"):
         if not parser.parse_from_file(str(onnx_path)):
             reasons = _unsupported(trt, builder, logger, onnx_path) or _errors(parser)
-            raise _refused(target, trt, f"cannot read {onnx_path}", reasons)
+            raise _refused("graph-refused", target, trt, f"cannot read {onnx_path}", reasons)
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it engines keep their types to themselves
@@ -173,7 +174,7 @@ def build_engine(
     for name, (smallest, usual, largest) in shapes.items():
         profile.set_shape(name, smallest, usual, largest)
     if config.add_optimization_profile(profile) < 0:
-        raise _refused(target, trt, f"does not take the profile {dict(shapes)}", messages)
+        raise _refused("profile-refused", target, trt, f"does not take the profile {dict(shapes)}", messages)
     times = onnx_path.with_name(TIMING_CACHE)
     timing_cache = "does nothing" if target.package == RTX else use_timing_cache(config, times)
     with progress.stage(f"building the TensorRT engine for {target.tag}"):
@@ -181,7 +182,7 @@ def build_engine(
     if plan is None:
         limit = "" if workspace is None else f" in a workspace of {workspace} bytes"
         fix = None if workspace is None else "a larger --workspace, or none"
-        raise _refused(target, trt, f"cannot build {onnx_path}{limit}", messages, fix)
+        raise _refused("engine-not-built", target, trt, f"cannot build {onnx_path}{limit}", messages, fix)
     if target.package != RTX:
         save_timing_cache(config, times)
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
@@ -289,7 +290,7 @@ def read_passport(plan: Path) -> Passport:
         return Passport.model_validate_json(passport_of(plan).read_bytes())
     except (OSError, ValidationError) as error:
         raise input_error(
-            f"{plan} cannot be read ({error})", "an engine and its passport", "das export --trt"
+            "export-unreadable", f"{plan} cannot be read ({error})", "an engine and its passport", "das export --trt"
         ) from None
 
 
@@ -302,22 +303,31 @@ def load_engine(plan: Path) -> tuple[Any, Any]:
     """
     passport, content = read_passport(plan), plan.read_bytes()
     if not torch.cuda.is_available():
-        raise environment_problem("no CUDA device", f"a GPU, for {plan}", "use another runtime, or a GPU machine")
+        raise environment_problem(
+            "no-cuda-device", "no CUDA device", f"a GPU, for {plan}", "use another runtime, or a GPU machine"
+        )
     here = "SM{}{}".format(*torch.cuda.get_device_capability())
     if here not in passport.capabilities:
         raise environment_problem(
-            f"{plan} is for {', '.join(passport.capabilities)}", f"an engine for {here}", "das export --trt here"
+            "engine-for-other-gpu",
+            f"{plan} is for {', '.join(passport.capabilities)}",
+            f"an engine for {here}",
+            "das export --trt here",
         )
     try:
         trt = importlib.import_module(passport.package)
     except (ImportError, OSError) as error:
         raise environment_problem(
-            f"{passport.package} cannot be used ({error})", f"what built {plan}", INSTALL[passport.package]
+            "tensorrt-missing",
+            f"{passport.package} cannot be used ({error})",
+            f"what built {plan}",
+            INSTALL[passport.package],
         ) from None
     logger, messages = _logger(trt)
     engine = trt.Runtime(logger).deserialize_cuda_engine(content)
     if engine is None:
         raise environment_problem(
+            "engine-refused",
             f"{passport.package} {trt.__version__} refuses {plan} ({_joined(messages)})",
             f"version {passport.version}, which built it",
             "das export --trt again",
@@ -348,8 +358,9 @@ def _one_logger(trt: Any) -> tuple[Any, list[str]]:
     return Collecting(), messages
 
 
-def _refused(target: Target, trt: Any, what: str, messages: list[str], fix: str | None = None) -> DasError:
+def _refused(code: str, target: Target, trt: Any, what: str, messages: list[str], fix: str | None = None) -> DasError:
     return environment_problem(
+        code,
         f"{target.package} {trt.__version__} {what} ({_joined(messages)})",
         f"an engine of {target}",
         fix or f"a newer version: {INSTALL[target.package]} --upgrade",

@@ -79,6 +79,7 @@ class TensorRTRunner(Runner):
         for name, value in given.items():
             if not self.context.set_input_shape(name, tuple(value.shape)):
                 raise refused(
+                    "shape-outside-profile",
                     f"{name} of shape {tuple(value.shape)}",
                     f"a shape inside the profile of {self.plan.name}",
                     "das export --trt --batch MIN:OPT:MAX",

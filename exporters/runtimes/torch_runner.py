@@ -74,7 +74,7 @@ def require_compiler() -> None:
     """
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if not shutil.which(compiler):
-        raise _no_compiler(f"no C++ compiler {compiler}")
+        raise _no_compiler("compiler-missing", f"no C++ compiler {compiler}")
 
 
 @contextmanager
@@ -84,9 +84,9 @@ def _compiling() -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        raise _no_compiler(f"torch.compile fails here ({str(error).splitlines()[0]})") from error
+        raise _no_compiler("compiler-fails", f"torch.compile fails here ({str(error).splitlines()[0]})") from error
 
 
-def _no_compiler(found: str) -> DasError:
+def _no_compiler(code: str, found: str) -> DasError:
     fix = "apt-get install g++ python3-dev, or set CXX to the compiler that is here"
-    return environment_problem(found, "a C++ compiler that torch.compile can use", fix)
+    return environment_problem(code, found, "a C++ compiler that torch.compile can use", fix)

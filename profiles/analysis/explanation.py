@@ -136,7 +136,10 @@ class Explanation(Value):
         if not layers:
             known = [entry.name for entry in self.layers]
             raise usage_error(
-                f"--layer {layer}: not among the candidates", f"one of {summarise(known)}", f"--layer {known[0]}"
+                "unknown-layer",
+                f"--layer {layer}: not among the candidates",
+                f"one of {summarise(known)}",
+                f"--layer {known[0]}",
             )
         pairs = tuple(pair for pair in self.interactions.pairs if layer in pair.layers)
         return self.model_copy(
@@ -152,7 +155,9 @@ def explain(run: Run) -> Explanation:
     """
     record, log = search_of(run), run.search_log()
     if not log:
-        raise input_error(f"{run.path / SEARCH_LOG} is gone or empty", "the log of the search", "compress again")
+        raise input_error(
+            "search-log-missing", f"{run.path / SEARCH_LOG} is gone or empty", "the log of the search", "compress again"
+        )
     groups, names = comparable(log), run.manifest.candidates
     gates = _gates(log)
     pick = run.manifest.plan.layers
@@ -199,10 +204,12 @@ def enumerate_all(run: Run, progress: Progress = QUIET) -> Enumeration:
     settings, pick, candidates = settings_of(run.path), run.manifest.plan.layers, len(run.manifest.candidates)
     subsets = math.comb(candidates, len(pick))
     if subsets > MOST_SUBSETS:
-        raise usage_error(f"--regret: {subsets:,} subsets", f"at most {MOST_SUBSETS:,}", "leave it out")
+        raise usage_error(
+            "too-many-subsets", f"--regret: {subsets:,} subsets", f"at most {MOST_SUBSETS:,}", "leave it out"
+        )
     if settings.adapt:
         found = "--regret of a run with --adapt: before the search its head had learnt nothing to score subsets by"
-        raise input_error(found, "a run of a fine-tuned checkpoint", "leave it out")
+        raise input_error("head-not-trained", found, "a run of a fine-tuned checkpoint", "leave it out")
     progress.say(f"--regret scores all {subsets:,} subsets of {len(pick)} layers on all held-out samples")
     every = {"from_run": None, "strategy": "exhaustive", "skip": len(pick)}
     _, _, selection = search_only(settings.model_copy(update=every), progress)

@@ -101,7 +101,7 @@ def pareto(run: Run, cost: str = "macs") -> ParetoReport:
     record, manifest = search_of(run), run.manifest
     known = known_prices(run, record)
     if cost not in known:
-        raise usage_error(f"--cost {cost}", f"one of {', '.join(known)}", f"--cost {next(iter(known))}")
+        raise usage_error("unknown-cost", f"--cost {cost}", f"one of {', '.join(known)}", f"--cost {next(iter(known))}")
     prices, plan = known[cost], manifest.plan.layers
     return ParetoReport(
         run=run.path.name,

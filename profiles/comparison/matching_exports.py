@@ -66,7 +66,9 @@ def make_slim(
     if path.exists():
         return
     if not runtime.built_on_demand:
-        raise input_error(f"no {path}", f"the slim model for {runtime.title}", f"das export --to {runtime.name}")
+        raise input_error(
+            "export-missing", f"no {path}", f"the slim model for {runtime.title}", f"das export --to {runtime.name}"
+        )
     progress.say(f"exporting the slim model to {path.name}, to time it")
     export(model, samples, folder, [runtime.format], progress=progress)
 

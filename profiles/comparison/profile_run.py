@@ -219,7 +219,12 @@ def parity(run: Run) -> dict[str, str]:
 def _check_positive(numbers: Mapping[str, float | None]) -> None:
     wrong = {name: value for name, value in numbers.items() if value is not None and value <= 0}
     if wrong:
-        raise UsageError(*(Problem(f"{name} {value}", "more than 0", f"--{name} 1") for name, value in wrong.items()))
+        raise UsageError(
+            *(
+                Problem("setting-not-positive", f"{name} {value}", "more than 0", f"--{name} 1")
+                for name, value in wrong.items()
+            )
+        )
 
 
 @contextmanager

@@ -225,7 +225,7 @@ def _profile(run: Run) -> ProfileReport | None:
         return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
     except (OSError, ValidationError) as error:
         found = f"{path} cannot be read ({type(error).__name__})"
-        raise input_error(found, "a profile that das wrote", f"das profile {run.path}") from None
+        raise input_error("profile-unreadable", found, "a profile that das wrote", f"das profile {run.path}") from None
 
 
 def _costs(run: Run) -> ModelCosts | None:

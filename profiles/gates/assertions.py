@@ -66,7 +66,9 @@ def parse(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
             claims.append(Claim(match[1], match[2], float(match[3]), part))
         else:
             expected = f"parity=pass, or NAME>=NUMBER (also <=, >, <) with a NAME of: {', '.join(names)}"
-            problems.append(Problem(f"the claim {part!r}", expected, '--assert "speedup>=1.3,parity=pass"'))
+            problems.append(
+                Problem("wrong-claim", f"the claim {part!r}", expected, '--assert "speedup>=1.3,parity=pass"')
+            )
     if problems:
         raise UsageError(*problems)
     return tuple(claims)
@@ -104,7 +106,12 @@ def scored(run: Manifest) -> tuple[Measured, ...]:
 def failures(claims: Iterable[Claim], found: Sequence[Measured]) -> tuple[Problem, ...]:
     """Hold every claim against everything of its name: all that do not hold, or were not measured."""
     return tuple(
-        Problem(f"{entry.name}: {entry.words}", claim.text, "see the report; skip other layers, or claim less")
+        Problem(
+            "claim-failed",
+            f"{entry.name}: {entry.words}",
+            claim.text,
+            "see the report; skip other layers, or claim less",
+        )
         for claim in claims
         for entry in found
         if claim.name in (entry.name, entry.name.partition(":")[0])

@@ -113,12 +113,14 @@ def read_baseline(path: Path) -> Profiled:
         found = Profiled.model_validate(document if "profile" in document else {"profile": document})
     except (OSError, ValueError, TypeError) as error:
         raise input_error(
+            "profile-unreadable",
             f"{path} holds no profile ({_reason(error)})",
             "a profile.json, or the report.json of a run that was profiled",
             "das profile, and keep the profile.json of the run",
         ) from None
     if found.profile.schema_version > SCHEMA_VERSION:
         raise input_error(
+            "schema-too-new",
             f"{path} has schema version {found.profile.schema_version}",
             f"at most {SCHEMA_VERSION}",
             "a newer das wrote it: pip install --upgrade das-toolkit",
@@ -164,13 +166,13 @@ def check_comparable(
     then = _facts(before.schema_version, before.family, before.task, before.batch, before.environment, shared)
     here = _facts(SCHEMA_VERSION, family, task, batch, environment, shared)
     problems = [
-        Problem(f"the baseline has {name} {then[name]}", f"{name} {value}, as here", FIX)
+        Problem("baseline-not-comparable", f"the baseline has {name} {then[name]}", f"{name} {value}, as here", FIX)
         for name, value in here.items()
         if then[name] != value
     ]
     if not shared:
         found = f"the baseline was measured in {' and '.join(timed) or 'no runtime'}"
-        problems.append(Problem(found, f"one of: {', '.join(runtimes)}", FIX))
+        problems.append(Problem("baseline-not-comparable", found, f"one of: {', '.join(runtimes)}", FIX))
     if problems:
         raise InputError(*problems)
 
@@ -221,6 +223,7 @@ def regressions(changes: Changes) -> tuple[Problem, ...]:
     """Everything that became worse."""
     return tuple(
         Problem(
+            "worse-than-baseline",
             f"{row.quantity}: {_exactly(row.before, row.unit)}, now {_exactly(row.now, row.unit)}: {_change(row)}",
             f"at most {_signed(row.tolerance, row.unit)}",
             "undo what made it worse; where it is meant, keep the new profile.json as the baseline",

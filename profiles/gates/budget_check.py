@@ -50,6 +50,7 @@ def with_runtime(settings: Settings) -> Settings:
     if not runtime.times_layers:
         known = ", ".join(runtime.name for runtime in RUNTIMES if runtime.times_layers)
         raise environment_problem(
+            "layers-not-timed",
             f"--runtime {settings.runtime}: das does not time single layers in {runtime.title}, which a latency budget "
             "is made of",
             f"a runtime that layers can be timed on: {known}",
@@ -139,6 +140,7 @@ def check_budget(result: BudgetResult | None, run: Run) -> None:
     tighter = budget.model_copy(update={"limit": budget.limit * budget.limit / used})
     raise CheckFailed(
         Problem(
+            "budget-broken",
             f"{budget}: predicted {budget.text(budget.used(result.predicted))}, measured {budget.text(used)}; "
             f"the run is kept in {run.path}",
             f"at most {budget.text(budget.limit)} {KINDS[budget.kind].noun}",

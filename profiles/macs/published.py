@@ -75,7 +75,10 @@ def flops(
     """
     if family not in FAMILIES:
         raise usage_error(
-            f"no family {family!r}", f"one of: {', '.join(FAMILIES)}", f"das flops {next(iter(FAMILIES))}"
+            "unknown-family",
+            f"no family {family!r}",
+            f"one of: {', '.join(FAMILIES)}",
+            f"das flops {next(iter(FAMILIES))}",
         )
     kind = FAMILIES[family]
     shape = image_size if isinstance(image_size, tuple) else None
@@ -120,12 +123,16 @@ def _in_shape(family: Family, inputs: dict[str, Tensor], shape: tuple[int, int] 
 
 def _check_widths(parallel_adapters: bool, parallel_width: int | None, skip_width: int | None) -> None:
     problems = [
-        Problem(f"{option} {width}", "at least 1", f"{option} 96")
+        Problem("width-too-small", f"{option} {width}", "at least 1", f"{option} 96")
         for option, width in (("--parallel-width", parallel_width), ("--skip-width", skip_width))
         if width is not None and width < 1
     ]
     if parallel_width is not None and not parallel_adapters:
-        problems.append(Problem("--parallel-width without --parallel-adapters", "both", "--parallel-adapters"))
+        problems.append(
+            Problem(
+                "width-without-adapters", "--parallel-width without --parallel-adapters", "both", "--parallel-adapters"
+            )
+        )
     if problems:
         raise UsageError(*problems)
 
@@ -136,16 +143,31 @@ def _dims(family: Family, image_size: int | tuple[int, int] | None, text_length:
     sides = image_size if isinstance(image_size, tuple) else () if image_size is None else (image_size,)
     any_shape = family.mask_of("image") is not None
     if sides and not hasattr(dims, "image_size"):
-        problems.append(Problem(f"an image size for {family.name}", "none: it reads no images", "drop --image-size"))
+        problems.append(
+            Problem(
+                "image-size-without-images",
+                f"an image size for {family.name}",
+                "none: it reads no images",
+                "drop --image-size",
+            )
+        )
     elif len(sides) == 2 and not any_shape:
         found = f"image size {sides[0]}x{sides[1]} for {family.name}"
-        problems.append(Problem(found, "one number: its images are square", f"--image-size {dims.image_size}"))
+        problems.append(
+            Problem("image-not-square", found, "one number: its images are square", f"--image-size {dims.image_size}")
+        )
     elif any(side <= 0 or side % dims.patch for side in sides):
         found, expected = "x".join(map(str, sides)), f"positive multiples of the patch size {dims.patch}"
-        problems.append(Problem(f"image size {found}", expected, f"--image-size {dims.image_size}"))
+        problems.append(
+            Problem("image-size-impossible", f"image size {found}", expected, f"--image-size {dims.image_size}")
+        )
     if text_length is not None and not 1 <= text_length <= dims.longest_text:
         expected = f"1 to {dims.longest_text} tokens"
-        problems.append(Problem(f"text length {text_length}", expected, f"--text-length {dims.text_length}"))
+        problems.append(
+            Problem(
+                "text-length-impossible", f"text length {text_length}", expected, f"--text-length {dims.text_length}"
+            )
+        )
     if problems:
         raise UsageError(*problems)
     changed = {"image_size": image_size if len(sides) == 1 else None, "text_length": text_length}

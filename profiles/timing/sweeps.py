@@ -48,7 +48,7 @@ def parse_sweeps(texts: Sequence[str], run: Run) -> tuple[Sweep, ...]:
         numbers = [part.strip() for part in listed.split(",")]
         if axis not in UNITS or not all(number.isdigit() and int(number) > 0 for number in numbers):
             expected = f"NAME=NUMBER,NUMBER with a NAME of: {', '.join(UNITS)}"
-            problems.append(Problem(f"--sweep {text}", expected, EXAMPLE))
+            problems.append(Problem("wrong-sweep", f"--sweep {text}", expected, EXAMPLE))
             continue
         sweep = Sweep(axis, tuple(dict.fromkeys(map(int, numbers))))
         problems += _impossible(sweep, run)
@@ -64,14 +64,23 @@ def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
     dims = family.dims_type(**run.manifest.dims)
     what = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"
     if sweep.axis == TEXT and max(sweep.values) > dims.text_length:
-        return [Problem(what, f"at most {dims.text_length} tokens", f"--sweep {TEXT}={dims.text_length}")]
+        return [
+            Problem(
+                "text-length-impossible",
+                what,
+                f"at most {dims.text_length} tokens",
+                f"--sweep {TEXT}={dims.text_length}",
+            )
+        ]
     if sweep.axis != IMAGE:
         return []
     sides = family.image_transform(dims).sides if family.image_transform else None
     if sides is None or sides[0] == sides[1]:
         own = f"images of {sides[1]} pixels alone" if sides else "no images"
-        return [Problem(what, f"a model that takes images of any size; this one takes {own}", EXAMPLE)]
+        return [
+            Problem("image-size-fixed", what, f"a model that takes images of any size; this one takes {own}", EXAMPLE)
+        ]
     if any(side % dims.patch or not sides[0] <= side <= sides[1] for side in sweep.values):
         expected = f"multiples of {dims.patch} from {sides[0]} to {sides[1]}"
-        return [Problem(what, expected, f"--sweep {IMAGE}={sides[1]}")]
+        return [Problem("image-size-impossible", what, expected, f"--sweep {IMAGE}={sides[1]}")]
     return []

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryFile
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from compressor.errors import DasError, environment_problem
+from compressor.errors import DasError, EnvironmentProblem, Problem, environment_problem
 from compressor.families import FAMILIES
 from compressor.models.parts import without_idle
 from compressor.run_folder import Run, open_run
@@ -148,7 +149,8 @@ class Worker:
             raise self._died()
         found = json.loads(line)
         if "problem" in found:
-            raise environment_problem(self._what(found["problem"]), found["expected"], found["fix"])
+            problem = Problem(**found["problem"])
+            raise EnvironmentProblem(replace(problem, found=self._what(problem.found)))
         return found["answer"]
 
     def _died(self) -> DasError:
@@ -157,7 +159,7 @@ class Worker:
         reason = (self._errors.read().strip().splitlines() or ["no message"])[-1]
         found = f"the measuring process ended with status {status}: {reason}"
         fix = "das profile with a smaller --batch, or without this --runtime"
-        return environment_problem(self._what(found), "a model that can be run here", fix)
+        return environment_problem("measuring-died", self._what(found), "a model that can be run here", fix)
 
     def _what(self, found: str) -> str:
         return f"{self.request.which} in {self.request.runtime}: {found}"
@@ -223,8 +225,7 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
         try:
             found = {"answer": make()}
         except DasError as error:
-            problem = error.problems[0]
-            found = {"problem": problem.found, "expected": problem.expected, "fix": problem.fix}
+            found = {"problem": asdict(error.problems[0])}
         answers.write(json.dumps(found) + "\n")
         answers.flush()
 

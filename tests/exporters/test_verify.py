@@ -14,7 +14,7 @@ from compressor.files import sha256
 from exporters.checks.parity import Parity
 from exporters.graph.vision_split import REST, VISION
 from exporters.runtimes.tensorrt_engine import Passport
-from tests.support.command_line import das
+from tests.support.command_line import das, stopped
 from tests.support.tiny_exports import facts_in
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
@@ -109,17 +109,14 @@ def test_the_table_says_what_did_not_run_and_what_the_engine_is_made_of(exported
 @without_gpu
 def test_nothing_that_can_run_here_is_the_environment(exported):
     done = das("verify", exported, "--trt")
-    assert done.exit_code == 5
-    assert f"{PLAN} cannot be run here: no CUDA device" in done.stderr
-    assert "das doctor" in done.stderr
+    stopped(done, 5, "export-cannot-run-here", PLAN, "no CUDA device", "das doctor")
 
 
 def test_an_export_that_answers_otherwise_fails_and_goes(exported):
     path = exported / "exports" / "model.onnx"
     shift(path, "epilogue.head.3.bias")
     done = das("verify", exported, "--onnx")
-    assert done.exit_code == 4
-    assert "model.onnx does not answer as the model does" in done.stderr
+    stopped(done, 4, "parity-failed", "model.onnx")
     assert not path.exists()
     failed = record(path.parent)
     assert failed.status == "failed"
@@ -130,16 +127,13 @@ def test_an_export_that_answers_otherwise_fails_and_goes(exported):
 
 def test_a_run_without_exports(run_here):
     done = das("verify")
-    assert done.exit_code == 3
-    assert "no export (onnx, trt)" in done.stderr
-    assert "das export" in done.stderr
+    stopped(done, 3, "export-missing", "(onnx, trt)", "das export")
 
 
 def test_a_damaged_record(exported):
     (exported / "exports" / RECORD).write_text("{")
     done = das("verify", exported, "--onnx")
-    assert done.exit_code == 3
-    assert "the record of an export" in done.stderr
+    stopped(done, 3, "record-unreadable", RECORD)
 
 
 def test_no_export_is_written_to(exported):
@@ -162,8 +156,7 @@ def test_a_missing_file_is_named_before_anything_runs(exported, gone, found):
     (exports / gone).unlink()
     before = contents(exports)
     done = das("verify", exported)
-    assert done.exit_code == 3
-    assert found in " ".join(done.stderr.split())
+    stopped(done, 3, "export-unreadable" if gone == f"{PLAN}.json" else "export-incomplete", found)
     assert contents(exports) == before
 
 
@@ -172,8 +165,7 @@ def test_weights_that_were_left_behind(exported):
     named = record(exports).model_copy(update={"sha256": {"model.onnx": "", "model.onnx.data": ""}})
     (exports / RECORD).write_text(named.model_dump_json())
     done = das("verify", exported, "--onnx")
-    assert done.exit_code == 3
-    assert "no model.onnx.data" in done.stderr
+    stopped(done, 3, "export-incomplete", "model.onnx.data")
     assert (exports / "model.onnx").exists()
 
 
@@ -246,11 +238,10 @@ def test_the_report_follows_the_records_when_a_later_export_is_interrupted(expor
 
 
 @without_gpu
-@pytest.mark.parametrize(("device", "code", "found"), [("cuda", 5, "no CUDA device"), ("tpu", 2, "--device tpu")])
+@pytest.mark.parametrize(("device", "code", "found"), [("cuda", 5, "no-cuda-device"), ("tpu", 2, "unknown-device")])
 def test_a_device_that_is_not_here(exported, device, code, found):
     done = das("verify", exported, "--device", device)
-    assert done.exit_code == code
-    assert found in done.stderr
+    stopped(done, code, found, device if code == 2 else "CUDA")
 
 
 @without_gpu
@@ -262,6 +253,5 @@ def test_what_no_cpu_can_compute_is_not_verified_and_stays(exported):
     half = Parity(status="not verified", tolerance=0.1, runtime="", precision="bf16", versions={}, sha256={})
     (exports / "model.bf16.onnx.parity.json").write_text(half.model_dump_json())
     done = das("verify", exported, "--onnx")
-    assert done.exit_code == 5
-    assert "no bf16 kernels for CPUs" in " ".join(done.stderr.split())
+    stopped(done, 5, "export-cannot-run-here", "no bf16 kernels for CPUs")
     assert (exports / "model.bf16.onnx").exists()

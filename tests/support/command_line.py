@@ -1,9 +1,11 @@
 """What several tests share."""
 
 import json
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,6 +23,31 @@ def das(*arguments):
     if "--json" in given and done.stdout:
         follows_its_schema("dry-run" if "--dry-run" in given else given[0], done.stdout)
     return done
+
+
+@contextmanager
+def refused(kind, code, *values):
+    """Check that a DasError of this kind is raised, of problems with this code (or these), and names the values."""
+    with pytest.raises(kind) as error:
+        yield error
+    assert error.value.codes == ((code,) if isinstance(code, str) else code)
+    for value in values:
+        assert str(value) in str(error.value), f"{value} is not in: {error.value}"
+
+
+def stopped(result, exit_code, codes, *values):
+    """Check how a command failed: its exit code, the codes (or the one) of its problems, and the values it names.
+
+    Where lines are broken makes no difference.
+    """
+    assert result.exit_code == exit_code, result.stderr + result.stdout
+    wanted = [codes] if isinstance(codes, str) else list(codes)
+    found = [line.removeprefix("error: ") for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert found == wanted, result.stderr
+    message = " ".join(result.stderr.split())
+    for value in ("found:", "expected:", "fix:", *values):
+        assert str(value) in message, f"{value} is not in: {message}"
+    assert "Traceback" not in result.stderr
 
 
 def follows_its_schema(name, document):

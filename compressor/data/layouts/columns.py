@@ -122,6 +122,7 @@ def _read_split(
     missing = [name for name in columns.values() if name not in source.columns]
     if missing:
         raise input_error(
+            "column-missing",
             f"{source.files[0]} has no column {', '.join(missing)} (it has: {', '.join(source.columns)})",
             "the columns of the training split",
             "give every split the same columns",

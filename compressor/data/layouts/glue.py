@@ -93,6 +93,7 @@ class GlueTsv:
         dataset = _find_dataset(root)
         if dataset is None:
             raise input_error(
+                "labels-not-classes",
                 f"{root} holds STS-B, whose labels are scores from 0 to 5",
                 "classes: das compresses classifiers",
                 "give another data set: --data",

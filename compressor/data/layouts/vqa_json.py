@@ -42,6 +42,7 @@ class VqaJson:
         paths = {name: path for name in FILES if (path := find_file(root, name))}
         if len(paths) < len(FILES):
             raise input_error(
+                "data-file-missing",
                 f"{root} lacks {', '.join(name for name in FILES if name not in paths)}",
                 "questions and annotations of train2014 and val2014: the answers' numbers follow from both",
                 "download them from visualqa.org, or give the folder that holds them: --data",
@@ -51,7 +52,10 @@ class VqaJson:
         labels = frequent_answers(row["multiple_choice_answer"] for row in chain(*annotations.values()))
         if not labels:
             raise input_error(
-                f"no answer in {root} is given {LEAST_COUNT} times", "VQA v2's annotations", "download them again"
+                "no-frequent-answer",
+                f"no answer in {root} is given {LEAST_COUNT} times",
+                "VQA v2's annotations",
+                "download them again",
             )
         classes = {answer: number for number, answer in enumerate(labels)}
         images = ImageFiles(root)

@@ -34,7 +34,9 @@ def lines(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8-sig") as file:
             yield from file
     except UnicodeDecodeError as error:
-        raise input_error(f"{path} is no text ({error})", "UTF-8 text", "convert or copy it again") from None
+        raise input_error(
+            "not-text", f"{path} is no text ({error})", "UTF-8 text", "convert or copy it again"
+        ) from None
 
 
 def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -47,7 +49,9 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         with path.open(encoding="utf-8-sig") as file:
             return json.load(file, object_hook=hook)
     except (ValueError, RecursionError) as error:
-        raise input_error(f"{path} is no JSON ({error})", "a JSON document", "download or write it again") from None
+        raise input_error(
+            "not-json", f"{path} is no JSON ({error})", "a JSON document", "download or write it again"
+        ) from None
 
 
 def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
@@ -59,7 +63,9 @@ def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | Non
     document = load_json(path, hook)
     rows = document.get(name) if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows:
-        raise input_error(f"{path} has no list {name!r}", f"a JSON document with {name}", "download it again")
+        raise input_error(
+            "json-list-missing", f"{path} has no list {name!r}", f"a JSON document with {name}", "download it again"
+        )
     return [_object(row) for row in rows]
 
 
@@ -111,7 +117,9 @@ def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
                 row = dict(zip(names, cells, strict=True)) if right else Unreadable(_columns(cells, names))
                 yield f"{path.name}, line {reader.line_num}", row
     except csv.Error as error:
-        raise input_error(f"{path} is damaged ({error})", "a table as text", "write it again") from None
+        raise input_error(
+            "table-damaged", f"{path} is damaged ({error})", "a table as text", "write it again"
+        ) from None
 
 
 def _columns(cells: Sequence[str], names: Sequence[str]) -> str:
@@ -204,6 +212,7 @@ def _source(parts: Sequence[_Part]) -> Source:
     for part in parts:
         if part.schema.names != schema.names:
             raise input_error(
+                "columns-differ",
                 f"{part.path} has the columns {', '.join(part.schema.names)}",
                 f"those of {parts[0].path.name}: {', '.join(schema.names)}",
                 "save the data set again",
@@ -267,4 +276,6 @@ def _opened(path: Path, kind: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise input_error(f"{path} is not {kind} ({reason})", kind, "save or copy it again") from None
+        raise input_error(
+            "not-of-file-type", f"{path} is not {kind} ({reason})", kind, "save or copy it again"
+        ) from None

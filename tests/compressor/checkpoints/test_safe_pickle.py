@@ -16,7 +16,7 @@ import torch
 
 from compressor.checkpoints.read import read_checkpoint
 from compressor.errors import InputError
-from tests.support.command_line import GOLDEN, das
+from tests.support.command_line import GOLDEN, das, refused, stopped
 
 PLACE = "the exploit goes here"
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -103,7 +103,7 @@ def test_no_attribute_of_a_real_object_is_set(tmp_path, zipped, target):
     # BUILD with the state of an object with slots: (None, {slot: value}) sets attributes one by one.
     opcodes = name(module, attribute) + b"(N}" + text(slot) + small(7) + b"st" + b"b"
     path = with_exploit(tmp_path / "a.ckpt", opcodes, zipped)
-    with pytest.raises(InputError, match="Can only build"):
+    with refused(InputError, "checkpoint-damaged", "Can only build"):
         read_checkpoint(path)
     assert getattr(real, slot, None) is before
     still_works()
@@ -131,8 +131,7 @@ def test_a_call_is_refused_by_name(tmp_path, zipped, called):
     opcodes = CALLS[called] + b"(" + text(f"touch {marker}") + b"tR"
     path = with_exploit(tmp_path / "a.ckpt", opcodes, zipped)
     result = das("inspect", path)
-    assert result.exit_code == 3
-    assert f"would call {called} when" in " ".join(result.stderr.split())
+    stopped(result, 3, "checkpoint-unsafe", f"call {called} when")
     assert not marker.exists()
     still_works()
 
@@ -171,7 +170,7 @@ def test_a_call_hidden_in_the_arguments_of_a_harmless_value(tmp_path, zipped):
     marker = tmp_path / "owned"
     hidden = Command(pathlib.PosixPath, Command(os.system, f"touch {marker}"))
     torch.save({"weight": torch.ones(2), "path": hidden}, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match=r"would call posix\.system"):
+    with refused(InputError, "checkpoint-unsafe", "posix.system"):
         read_checkpoint(tmp_path / "a.ckpt")
     assert not marker.exists()
 
@@ -225,6 +224,6 @@ def test_refusals_do_not_advise_to_load_the_file_unsafely(tmp_path):
     Counted.__qualname__ = "Counted"
     sys.modules[__name__].Counted = Counted
     torch.save({"weight": torch.ones(2), "counted": Counted(a=1)}, tmp_path / "a.ckpt")
-    with pytest.raises(InputError, match="Can only SETITEM for dict") as refusal:
+    with refused(InputError, "checkpoint-damaged", "Can only SETITEM for dict") as refusal:
         read_checkpoint(tmp_path / "a.ckpt")
     assert "weights_only" not in str(refusal.value)

@@ -20,6 +20,7 @@ from compressor.data.types import ImageRef, Records, Sample, Transforms
 from compressor.errors import InputError
 from compressor.tasks import TASKS
 from tests.compressor.data.layouts.test_layouts import table
+from tests.support.command_line import refused
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -66,19 +67,19 @@ def test_damaged_images_are_input_errors(seed):
     rng, content = np.random.default_rng(seed), bytearray(png())
     for place in rng.integers(8, len(content), 20):  # past the signature: Pillow takes it for a PNG
         content[place] = rng.integers(256)
-    with pytest.raises(InputError, match="a test does not decode"):
+    with refused(InputError, "image-does-not-decode", "a test"):
         decode_image(bytes(content), "a test")
 
 
 @pytest.mark.parametrize("content", [None, b"", "text", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dXXXX" + b"\x00" * 20])
 def test_what_is_no_image_is_an_input_error(content):
-    with pytest.raises(InputError, match="a test does not decode"):
+    with refused(InputError, "image-does-not-decode", "a test"):
         decode_image(content, "a test")
 
 
 def test_a_tokenizer_that_cannot_pad_is_refused():
     plain = Tokenizer(models.WordLevel({"<unk>": 0, "red": 1}, unk_token="<unk>"))
-    with pytest.raises(InputError, match="without the token <pad>"):
+    with refused(InputError, "tokenizer-without-padding", "<pad>"):
         TextTransform(plain, 8, 100)
 
 
@@ -90,7 +91,7 @@ def test_a_named_tokenizer_never_brings_code(monkeypatch, tmp_path):
         raise OSError("not there")
 
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", from_pretrained)
-    with pytest.raises(InputError, match="no tokenizer"):
+    with refused(InputError, "tokenizer-missing"):
         find_tokenizer("someone/model", tmp_path / "meter.ckpt", None)
     assert asked["trust_remote_code"] is False
 
@@ -149,7 +150,7 @@ def test_the_vocabulary_file_in_a_hugging_face_folder(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer_says_so(tmp_path):
-    with pytest.raises(InputError, match=r"looked at: .*tokenizer.json \(not there\)"):
+    with refused(InputError, "tokenizer-missing", "tokenizer.json (not there)"):
         find_tokenizer(None, tmp_path, None)
 
 
@@ -190,12 +191,12 @@ def test_without_a_test_split_a_tenth_of_the_images_is_held_out(tmp_path):
 def test_labels_that_the_head_does_not_have(tmp_path):
     folder = tables(tmp_path, train=20)
     write_table(folder / "vqav2_val.arrow", table(3, first_label=3))
-    with pytest.raises(InputError, match=r"vqav2_val.arrow.*answer label 3, the model's head has 3 classes"):
+    with refused(InputError, "label-beyond-head", "vqav2_val.arrow", "label 3,", "3 classes"):
         roles(folder)
 
 
 def test_too_few_images_to_hold_some_out(tmp_path):
-    with pytest.raises(InputError, match="leaves no sample to train on"):
+    with refused(InputError, "nothing-to-train-on"):
         roles(tables(tmp_path, train=1, val=3))
 
 
@@ -206,14 +207,14 @@ def test_more_than_a_hundredth_of_unreadable_rows_fails(tmp_path, bad, fails):
     write_table(tmp_path / "vqav2_train.arrow", columns)
     tables(tmp_path, val=3)
     if fails:
-        with pytest.raises(InputError, match=r"vqav2_train.arrow, row 0: the image does not decode"):
+        with refused(InputError, "too-many-unusable-rows", "vqav2_train.arrow, row 0: the image does not decode"):
             roles(tmp_path)
     else:
         assert roles(tmp_path).train.describe()["unreadable"] == ["vqav2_train.arrow, row 0: the image does not decode"]
 
 
 def test_a_training_split_alone_is_not_enough(tmp_path):
-    with pytest.raises(InputError, match="has answers for the splits: train"):
+    with refused(InputError, "split-missing", "splits: train"):
         roles(tables(tmp_path, train=5))
 
 
@@ -232,7 +233,7 @@ def test_the_floor_is_what_its_definition_says(tmp_path):
 def test_the_places_looked_at_for_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAS_DATA", raising=False)
-    with pytest.raises(InputError, match=r"\$DAS_DATA: not set; ./data: data; the checkpoint: gone"):
+    with refused(InputError, "data-folder-missing", "$DAS_DATA: not set; ./data: data; the checkpoint: gone"):
         find_data(None, "gone")
     (tmp_path / "data").mkdir()
     assert find_data(None, "gone").resolve() == (tmp_path / "data").resolve()
@@ -242,5 +243,5 @@ def test_an_image_that_breaks_later_names_its_place():
     broken = ImageRef("the image in row 3 of a table", lambda: png()[:40])
     rows = Records((), (Sample("what?", images=(broken,), labels=(0,), scores=(1.0,)),))
     split = TASKS["vqa"].split("val", rows, transforms(), 1, 1)
-    with pytest.raises(InputError, match="the image in row 3 of a table does not decode"):
+    with refused(InputError, "image-does-not-decode", "the image in row 3 of a table"):
         split.batch([0])

@@ -122,4 +122,5 @@ def test_the_record_says_what_was_compared_and_how_to_go_on(tmp_path):
     }
     error = parity_failure(parity, "model.onnx")
     assert isinstance(error, CheckFailed)
+    assert error.codes == ("parity-failed",)
     assert "1e+00 would pass" in str(error)

@@ -35,7 +35,7 @@ from exporters.runtimes.tensorrt_engine import (
 )
 from exporters.runtimes.tensorrt_runner import TensorRTRunner
 from tests.support import tiny_models as tiny
-from tests.support.command_line import GOLDEN
+from tests.support.command_line import GOLDEN, refused
 from tests.support.tiny_exports import full, full_onnx, samples, slim
 
 AHEAD = Target("tensorrt_rtx", ("SM86",), None)
@@ -222,7 +222,7 @@ def test_a_graph_that_tensorrt_refuses_is_reported_in_its_words(tmp_path):
     y = helper.make_tensor_value_info("y", TensorProto.UINT8, ["batch", 4])
     graph = helper.make_graph([node], "graph", [x], [y])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "model.onnx")
-    with pytest.raises(EnvironmentProblem, match="DynamicQuantizeLinear: UNSUPPORTED_NODE"):
+    with refused(EnvironmentProblem, "graph-refused", "DynamicQuantizeLinear: UNSUPPORTED_NODE"):
         build_engine(tmp_path / "model.onnx", tmp_path / "model.plan", {}, AHEAD)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -253,6 +253,7 @@ def test_every_node_that_tensorrt_refuses_is_named(tmp_path):
     ]
     with pytest.raises(EnvironmentProblem) as failure:
         build_engine(saved(tmp_path, nodes), tmp_path / "model.plan", SHAPES, AHEAD)
+    assert failure.value.codes == ("graph-refused",)
     found = failure.value.problems[0].found
     assert "at node_0, node_1, node_2, node_3, node_4 and 2 more" in found
     assert "QuickGelu" in found
@@ -268,7 +269,7 @@ def test_a_workspace_is_kept_to_or_the_engine_is_not_built(tmp_path):
     assert engine.passport.workspace == 1 << 30
     assert Passport.model_validate_json(passport_of(engine.path).read_bytes()) == engine.passport
     shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in samples().items()}
-    with pytest.raises(EnvironmentProblem, match="in a workspace of 1024 bytes") as failure:
+    with refused(EnvironmentProblem, "engine-not-built", "1024 bytes") as failure:
         build_engine(full_onnx().path, tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
     assert failure.value.problems[0].fix == "a larger --workspace, or none"
     assert not (tmp_path / "other.plan").exists()
@@ -394,7 +395,7 @@ def test_the_finding_replaces_the_passport_whole_or_not_at_all(tmp_path, monkeyp
     monkeypatch.setattr(exporters.runtimes.tensorrt_engine, "load_engine", lambda path: (Inspected(), Inspected))
     with monkeypatch.context() as disk:
         disk.setattr(Path, "write_text", full_disk)
-        with pytest.raises(EnvironmentProblem, match="No space left"):
+        with refused(EnvironmentProblem, "cannot-write", "No space left"):
             audit_plan(plan, "fp16")
     assert read_passport(plan) == NOWHERE
     assert audit_plan(plan, "fp16") == read_passport(plan)
@@ -426,7 +427,7 @@ def test_times_are_kept_and_used_again(tmp_path):
 @without_gpu
 def test_a_profile_that_does_not_fit(tmp_path):
     shapes = {name: (tuple(rows.shape[1:]),) * 3 for name, rows in samples().items()}  # the batch axis forgotten
-    with pytest.raises(EnvironmentProblem, match="tensorrt_rtx"):
+    with refused(EnvironmentProblem, "engine-not-built", "tensorrt_rtx"):
         build_engine(full_onnx().path, tmp_path / "model.plan", shapes, AHEAD)
     assert not any(tmp_path.iterdir())
 
@@ -438,7 +439,7 @@ def test_without_tensorrt_the_command_that_installs_it(tmp_path, monkeypatch, er
         raise error
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(EnvironmentProblem, match="pip install tensorrt-rtx") as failure:
+    with refused(EnvironmentProblem, "tensorrt-missing", "pip install tensorrt-rtx") as failure:
         export(full(), samples(), tmp_path, ["trt"])
     assert failure.value.exit_code == 5
     assert str(error) in failure.value.problems[0].found
@@ -468,14 +469,17 @@ def test_rtx_builds_for_the_gpu_that_is_there_or_not_at_all(monkeypatch):
     Gpu(monkeypatch, 12, 0)
     assert find_target() == Target("tensorrt_rtx", ("SM120",), "a GPU")
     Gpu(monkeypatch, 9, 0)
-    with pytest.raises(EnvironmentProblem, match="does not build for SM90") as failure:
+    with refused(EnvironmentProblem, "tensorrt-missing", "SM90") as failure:
         find_target()
     assert failure.value.problems[0].fix == "pip install tensorrt"
 
 
 @without_gpu
 def test_an_engine_is_not_run_without_a_gpu(tmp_path):
-    with pytest.raises(EnvironmentProblem, match="no CUDA device"), TensorRTRunner(tmp_path / "model.plan"):
+    with (
+        refused(EnvironmentProblem, "no-cuda-device", tmp_path / "model.plan"),
+        TensorRTRunner(tmp_path / "model.plan"),
+    ):
         pass
 
 
@@ -483,8 +487,8 @@ def test_an_engine_without_its_passport_or_for_another_gpu(tmp_path, monkeypatch
     Gpu(monkeypatch, 9, 0)
     plan = tmp_path / "model.fp32.rtx.plan"
     plan.write_bytes(b"plan")
-    with pytest.raises(InputError, match="cannot be read"), TensorRTRunner(plan):
+    with refused(InputError, "export-unreadable", plan), TensorRTRunner(plan):
         pass
     passport_of(plan).write_text(NOWHERE.model_dump_json())
-    with pytest.raises(EnvironmentProblem, match="an engine for SM90"), TensorRTRunner(plan):
+    with refused(EnvironmentProblem, "engine-for-other-gpu", "SM90"), TensorRTRunner(plan):
         pass

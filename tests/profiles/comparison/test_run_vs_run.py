@@ -13,7 +13,7 @@ from profiles.comparison.run_vs_run_tables import NOT_YET, compare_markdown, com
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
 from profiles.timing.latency import speedup, summarise
-from tests.support.command_line import das
+from tests.support.command_line import das, stopped
 
 
 @pytest.fixture
@@ -211,8 +211,7 @@ def test_folders_without_runs_are_named_all_at_once(copies, tmp_path):
 def test_a_damaged_profile(copies):
     (copies[0] / "profile.json").write_text("{")
     result = das("compare", copies[0])
-    assert result.exit_code == 3
-    assert "das profile" in result.stderr
+    stopped(result, 3, "profile-unreadable", "profile.json", "das profile")
 
 
 @pytest.mark.parametrize(

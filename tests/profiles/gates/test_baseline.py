@@ -17,6 +17,7 @@ from profiles.gates.baseline import (
     read_baseline,
     regressions,
 )
+from tests.support.command_line import refused
 from tests.support.reports import VERSIONS, place, profile_of
 
 
@@ -168,14 +169,14 @@ def test_scores_that_do_not_compare_are_said_to(now):
         ({"batch": 8}, "batch 8"),
         ({"environment": place(processor="another")}, "processor another"),
         ({"environment": place(threads=2)}, "threads 2"),
-        ({"environment": place(device="cuda (a GPU)")}, r"device cuda \(a GPU\)"),
+        ({"environment": place(device="cuda (a GPU)")}, "device cuda (a GPU)"),
         ({"environment": place(versions={**VERSIONS, "torch": "2.10.0"})}, "torch 2.10.0"),
         ({"environment": place(versions={"torch": "2.9.0", "python": "3.12.1"})}, "onnxruntime not installed"),
         ({"onnxruntime": ([1.0] * 10, [1.0] * 10)}, "measured in onnxruntime"),
     ],
 )
 def test_what_is_not_comparable_is_refused(other, said):
-    with pytest.raises(InputError, match=f"the baseline (has|was) {said}"):
+    with refused(InputError, "baseline-not-comparable", said):
         compare(Profiled(profile=profile_of(**other)), Profiled(profile=profile_of()))
 
 
@@ -183,6 +184,7 @@ def test_another_model_or_task_is_refused():
     other = profile_of().model_copy(update={"family": "vilt", "task": "nlvr2"})
     with pytest.raises(InputError) as caught:
         compare(Profiled(profile=other), Profiled(profile=profile_of()))
+    assert caught.value.codes == ("baseline-not-comparable",) * 2
     assert [problem.found for problem in caught.value.problems] == [
         "the baseline has family vilt",
         "the baseline has task nlvr2",
@@ -198,7 +200,7 @@ def test_another_tensorrt_matters_where_engines_are_compared():
     newer = place(versions={**VERSIONS, "tensorrt": "11.4"})
     assert set(verdicts(profile_of(environment=newer), profile_of()).values()) == {"same"}
     engines = {"tensorrt": ([20.0] * 20, [10.0] * 20)}
-    with pytest.raises(InputError, match=r"tensorrt 11\.4"):
+    with refused(InputError, "baseline-not-comparable", "tensorrt 11.4"):
         compare(Profiled(profile=profile_of(environment=newer, **engines)), Profiled(profile=profile_of(**engines)))
 
 
@@ -252,14 +254,14 @@ def test_a_file_that_holds_no_profile(tmp_path, content):
     path = tmp_path / "baseline.json"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match="holds no profile"):
+    with refused(InputError, "profile-unreadable", path):
         read_baseline(path)
 
 
 def test_a_profile_of_a_newer_das(tmp_path):
     path = tmp_path / "baseline.json"
     path.write_text(profile_of().model_copy(update={"schema_version": 99}).model_dump_json())
-    with pytest.raises(InputError, match="schema version 99"):
+    with refused(InputError, "schema-too-new", 99):
         read_baseline(path)
 
 

@@ -211,16 +211,16 @@ def test_damaged_tables(tmp_path, damage):
     path = tmp_path / "vqav2_train.arrow"
     write_table(path, table(20))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == "half" else damage)
-    with pytest.raises(InputError, match=r"vqav2_train.arrow is no arrow file"):
+    with refused(InputError, "not-arrow", "vqav2_train.arrow"):
         read_data(tmp_path, "vqa")
 
 
 def test_tables_of_another_task_and_without_rows(tmp_path):
     write_table(tmp_path / "vqav2_train.arrow", {"image": [b""], "caption": [["a dog"]]})
-    with pytest.raises(InputError, match=r"has no column questions.*it has: image, caption"):
+    with refused(InputError, "column-missing", "questions", "it has: image, caption"):
         read_data(tmp_path, "vqa")
     write_table(tmp_path / "vqav2_train.arrow", {name: [] for name in table(1)})
-    with pytest.raises(InputError, match="has no rows"):
+    with refused(InputError, "table-empty", "vqav2_train.arrow"):
         read_data(tmp_path, "vqa")
 
 
@@ -270,15 +270,21 @@ def test_official_vqa_with_faults(tmp_path):
     assert found.splits["train"].unreadable[0] == f"{name}, row 1: no image COCO_train2014_000000000001.jpg"
     assert "COCO_val2014_000000000001.jpg does not decode" in found.splits["val"].unreadable[0]
     (tmp_path / "annotations" / "v2_mscoco_val2014_annotations.json").unlink()
-    with pytest.raises(InputError, match=r"lacks v2_mscoco_val2014_annotations.json"):
+    with refused(InputError, "data-file-missing", "v2_mscoco_val2014_annotations.json"):
         read_data(tmp_path, "vqa")
 
 
-@pytest.mark.parametrize("content", ["", "{not json", "[]", '{"info": 1}', '{"questions": []}', '{"questions": 3}'])
-def test_official_vqa_that_is_no_json(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        *((text, "not-json") for text in ("", "{not json")),
+        *((text, "json-list-missing") for text in ("[]", '{"info": 1}', '{"questions": []}', '{"questions": 3}')),
+    ],
+)
+def test_official_vqa_that_is_no_json(tmp_path, content, code):
     write_vqa_json(tmp_path, "{}")
     (tmp_path / "annotations" / "v2_OpenEnded_mscoco_train2014_questions.json").write_text(content)
-    with pytest.raises(InputError, match=r"train2014_questions.json"):
+    with refused(InputError, code, "train2014_questions.json"):
         read_data(tmp_path, "vqa")
 
 
@@ -438,7 +444,7 @@ def write_glue(root, name):
 @pytest.mark.parametrize("name", GLUE)
 def test_glue(tmp_path, name):
     write_glue(tmp_path, name)
-    found = read_data(tmp_path, "text-classification")
+    found = read_data(tmp_path, TASKS["text-classification"])
     assert found.layout == f"GLUE's {name}"
     assert told(found.splits["train"]) == [(first, second, (label,)) for first, second, label in GLUE[name][2]]
     assert list(found.splits) == ["train", "val", *(["val mismatched"] if name == "MNLI" else [])]
@@ -449,7 +455,7 @@ def test_glue(tmp_path, name):
 def test_glue_rows_that_are_none(tmp_path):
     write_glue(tmp_path, "SST-2")
     put(tmp_path / "train.tsv", "sentence\tlabel\na\t1\nb\nc\t2\n \t1\nd\t0\te\nf\t0\n")
-    train = read_data(tmp_path, "text-classification").splits["train"]
+    train = read_data(tmp_path, TASKS["text-classification"]).splits["train"]
     assert told(train) == [("a", None, (1,)), ("f", None, (0,))]
     assert train.unreadable == (
         "train.tsv, line 3: 1 columns, not 2",
@@ -462,14 +468,14 @@ def test_glue_rows_that_are_none(tmp_path):
 def test_a_labelled_test_file_is_a_split(tmp_path):
     write_glue(tmp_path, "SST-2")
     put(tmp_path / "test.tsv", "sentence\tlabel\nlast\t1\n")
-    assert told(read_data(tmp_path, "text-classification").splits["test"]) == [("last", None, (1,))]
+    assert told(read_data(tmp_path, TASKS["text-classification"]).splits["test"]) == [("last", None, (1,))]
 
 
 @pytest.mark.parametrize(("labels", "expected"), [("0123", ("0", "1", "2", "3")), ("pn", ("n", "p"))])
 def test_sentences_and_labels_without_a_header(tmp_path, labels, expected):
     for name in ("train", "dev", "test"):
         put(tmp_path / f"{name}.tsv", "".join(f"text {n}\t{labels[n % len(labels)]}\n" for n in range(8)))
-    found = read_data(tmp_path, "text-classification")
+    found = read_data(tmp_path, TASKS["text-classification"])
     assert found.labels == expected
     assert {split: len(rows.samples) for split, rows in found.splits.items()} == {"train": 8, "val": 8, "test": 8}
     assert found.splits["test"].samples[0].labels == (expected.index(labels[0]),)
@@ -477,8 +483,8 @@ def test_sentences_and_labels_without_a_header(tmp_path, labels, expected):
 
 def test_scores_are_no_classes(tmp_path):
     put(tmp_path / "train.tsv", "index\tsentence1\tsentence2\tscore\n0\ta\tb\t2.5\n")
-    with pytest.raises(InputError, match="STS-B"):
-        read_data(tmp_path, "text-classification")
+    with refused(InputError, "labels-not-classes", "STS-B"):
+        read_data(tmp_path, TASKS["text-classification"])
 
 
 # Named columns
@@ -505,7 +511,7 @@ def test_files_with_named_columns(tmp_path, suffix):
     rows = [{"text": "one, or so", "label": "pos"}, {"text": "two", "label": "neg"}]
     for name in ("train", "validation", "test"):
         write_columns(tmp_path, f"{name}.{suffix}", rows)
-    found = read_data(tmp_path, "text-classification")
+    found = read_data(tmp_path, TASKS["text-classification"])
     assert found.labels == ("neg", "pos")
     assert list(found.splits) == ["train", "val", "test"]
     assert told(found.splits["val"]) == [("one, or so", None, (1,)), ("two", None, (0,))]
@@ -515,7 +521,7 @@ def test_files_with_named_columns(tmp_path, suffix):
 def test_pairs_of_sentences_in_columns(tmp_path, pair):
     rows = [{pair[0]: "a", pair[1]: "b", "label": n} for n in (0, 1, 2)]
     write_columns(tmp_path, "train.jsonl", rows)
-    found = read_data(tmp_path, "text-classification")
+    found = read_data(tmp_path, TASKS["text-classification"])
     assert found.labels == ("0", "1", "2")
     assert told(found.splits["train"])[2] == ("a", "b", (2,))
 
@@ -609,7 +615,7 @@ def test_a_hugging_face_data_set_without_test_labels(tmp_path):
     hidden = [row | {"label": -1} for row in rows]
     splits = {"train": rows, "validation_matched": rows, "validation_mismatched": rows, "test": hidden}
     save_like_datasets(tmp_path, splits, ("negative", "positive"))
-    found = read_data(tmp_path, "text-classification")
+    found = read_data(tmp_path, TASKS["text-classification"])
     assert found.labels == ("negative", "positive")
     assert list(found.splits) == ["train", "val", "val mismatched"]
     assert told(found.splits["val mismatched"]) == [("good", None, (1,)), ("bad", None, (0,))]
@@ -631,23 +637,23 @@ def test_images_in_parquet_are_read_by_row_groups(tmp_path, name):
 def test_files_of_a_split_with_other_columns(tmp_path):
     write_columns(tmp_path, "train.csv", [{"text": "a", "label": "x"}])
     write_columns(tmp_path, "val.csv", [{"body": "a", "label": "x"}])
-    with pytest.raises(InputError, match=r"val.csv has no column text \(it has: body, label\)"):
-        read_data(tmp_path, "text-classification")
+    with refused(InputError, "column-missing", "val.csv", "column text (it has: body, label)"):
+        read_data(tmp_path, TASKS["text-classification"])
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "code"),
     [
-        ("train/data-00000-of-00001.arrow", b"not arrow"),
-        ("train.parquet", b"not parquet"),
-        ("train.csv", b"text,label\n\xff\xfe,1\n"),
-        ("train.json", b"[1, 2"),
+        ("train/data-00000-of-00001.arrow", b"not arrow", "not-of-file-type"),
+        ("train.parquet", b"not parquet", "not-of-file-type"),
+        ("train.csv", b"text,label\n\xff\xfe,1\n", "not-text"),
+        ("train.json", b"[1, 2", "not-json"),
     ],
 )
-def test_damaged_files(tmp_path, name, content):
+def test_damaged_files(tmp_path, name, content, code):
     put(tmp_path / name, content)
-    with pytest.raises(InputError, match=name.rpartition("/")[2]):
-        read_data(tmp_path, "text-classification")
+    with refused(InputError, code, name.rpartition("/")[2]):
+        read_data(tmp_path, TASKS["text-classification"])
 
 
 # Finding a layout
@@ -656,18 +662,15 @@ def test_damaged_files(tmp_path, name, content):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_folder_without_data_lists_what_is_looked_for_and_what_is_there(tmp_path, task):
     put(tmp_path / "notes.txt", "hello")
-    with pytest.raises(InputError) as refusal:
-        read_data(tmp_path, task)
-    message = str(refusal.value)
-    assert "notes.txt" in message
-    assert all(layout.name in message and layout.looks_for in message for layout in TASKS[task].layouts)
+    looked_for = [text for layout in TASKS[task].layouts for text in (layout.name, layout.looks_for)]
+    with refused(InputError, "data-not-of-task", "notes.txt", *looked_for):
+        read_data(tmp_path, TASKS[task])
 
 
 def test_data_of_another_task_is_named(tmp_path):
     write_nlvr2_json(tmp_path)
-    with pytest.raises(InputError, match="holds data for nlvr2") as refusal:
+    with refused(InputError, "data-not-of-task", "data for nlvr2", "--task nlvr2"):
         read_data(tmp_path, "vqa")
-    assert "--task nlvr2" in str(refusal.value)
 
 
 def test_progress_sees_every_row(tmp_path):

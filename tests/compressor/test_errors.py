@@ -1,0 +1,73 @@
+"""Every problem has a code that programs can hold on to."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from compressor.errors import DasError, InputError, Problem, input_error
+from tests.support.command_line import refused
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("compressor", "exporters", "profiles", "das", "benchmarks")
+MAKERS = {"Problem", "input_error", "usage_error", "environment_problem"}
+KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def functions(tree, inside=()):
+    """Every node, with the names of the functions around it that are given a code."""
+    for child in ast.iter_child_nodes(tree):
+        yield child, inside
+        around = inside
+        if isinstance(child, ast.FunctionDef):
+            around = (child.name,) if child.args.args and child.args.args[0].arg == "code" else ()
+        yield from functions(child, around)
+
+
+SOURCES = {
+    path.relative_to(ROOT): ast.parse(path.read_text()) for name in FOLDERS for path in (ROOT / name).rglob("*.py")
+}
+FORWARDERS = {
+    node.name
+    for tree in SOURCES.values()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.FunctionDef) and node.args.args and node.args.args[0].arg == "code"
+}
+
+
+def calls():
+    """File, line, what stands first, and whether a function around passes its own code on."""
+    for path, tree in SOURCES.items():
+        for node, inside in functions(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in MAKERS | FORWARDERS:
+                if not node.args and [keyword.arg for keyword in node.keywords] == [None]:
+                    continue  # Problem(**found): one that another process made
+                first = node.args[0] if node.args else None
+                yield f"{path}:{node.lineno}", first, bool(inside)
+
+
+def test_every_problem_is_made_with_a_code():
+    found = list(calls())
+    assert len(found) > 200
+    for place, first, forwards in found:
+        if isinstance(first, ast.Name):
+            assert first.id == "code" and forwards, f"{place}: a code has to be written out"
+        else:
+            assert isinstance(first, ast.Constant) and isinstance(first.value, str), f"{place}: no code"
+            assert KEBAB.fullmatch(first.value) and len(first.value) <= 32, f"{place}: {first.value}"
+
+
+def test_an_error_tells_the_codes_of_all_its_problems():
+    error = InputError(Problem("one-thing", "a", "b", "c"), Problem("another", "d", "e", "f"))
+    assert error.codes == ("one-thing", "another")
+    assert DasError().codes == ()
+    assert str(error).startswith("found:    a\nexpected: b\nfix:      c\nfound:    d")
+
+
+def test_refused_wants_the_code_and_the_values():
+    with refused(InputError, "table-empty", "x.arrow"):
+        raise input_error("table-empty", "x.arrow has no rows", "some", "write some")
+    for code, value in (("table-missing", "x.arrow"), ("table-empty", "y.arrow")):
+        with pytest.raises(AssertionError), refused(InputError, code, value):
+            raise input_error("table-empty", "x.arrow has no rows", "some", "write some")
