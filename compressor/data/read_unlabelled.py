@@ -86,6 +86,7 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
     plain = [form.columns for form in task.unlabelled if form.images is image_in_cell]
     expected = "; or ".join(", ".join(names[0] for names in columns.values()) for columns in plain)
     raise input_error(
+        "no-inputs-for-task",
         f"{root} holds no inputs for {task.name}: {shown or 'no table, and no CSV, TSV or JSON file'}",
         f"a file with the columns {expected}",
         "rename the columns, or give another folder: --calibration (see docs/data.md)",

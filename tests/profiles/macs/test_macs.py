@@ -24,7 +24,7 @@ from compressor.models.parts import parameters
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs.formula import encoder_macs, meter_macs
 from profiles.macs.published import flops
-from tests.support.command_line import GOLDEN
+from tests.support.command_line import GOLDEN, das, stopped
 
 G = 1e9
 CONSISTENT = [row for row in ROWS if not row.doubt]

@@ -14,6 +14,7 @@ from compressor.data.read import read_data
 from compressor.data.reading.vqa_answers import frequent_answers, normalise, soft_answers
 from compressor.errors import InputError
 from compressor.tasks import TASKS
+from tests.support.command_line import refused
 
 
 def png(shade=0, encoding="PNG"):
@@ -444,7 +445,7 @@ def write_glue(root, name):
 @pytest.mark.parametrize("name", GLUE)
 def test_glue(tmp_path, name):
     write_glue(tmp_path, name)
-    found = read_data(tmp_path, TASKS["text-classification"])
+    found = read_data(tmp_path, "text-classification")
     assert found.layout == f"GLUE's {name}"
     assert told(found.splits["train"]) == [(first, second, (label,)) for first, second, label in GLUE[name][2]]
     assert list(found.splits) == ["train", "val", *(["val mismatched"] if name == "MNLI" else [])]
@@ -455,7 +456,7 @@ def test_glue(tmp_path, name):
 def test_glue_rows_that_are_none(tmp_path):
     write_glue(tmp_path, "SST-2")
     put(tmp_path / "train.tsv", "sentence\tlabel\na\t1\nb\nc\t2\n \t1\nd\t0\te\nf\t0\n")
-    train = read_data(tmp_path, TASKS["text-classification"]).splits["train"]
+    train = read_data(tmp_path, "text-classification").splits["train"]
     assert told(train) == [("a", None, (1,)), ("f", None, (0,))]
     assert train.unreadable == (
         "train.tsv, line 3: 1 columns, not 2",
@@ -468,14 +469,14 @@ def test_glue_rows_that_are_none(tmp_path):
 def test_a_labelled_test_file_is_a_split(tmp_path):
     write_glue(tmp_path, "SST-2")
     put(tmp_path / "test.tsv", "sentence\tlabel\nlast\t1\n")
-    assert told(read_data(tmp_path, TASKS["text-classification"]).splits["test"]) == [("last", None, (1,))]
+    assert told(read_data(tmp_path, "text-classification").splits["test"]) == [("last", None, (1,))]
 
 
 @pytest.mark.parametrize(("labels", "expected"), [("0123", ("0", "1", "2", "3")), ("pn", ("n", "p"))])
 def test_sentences_and_labels_without_a_header(tmp_path, labels, expected):
     for name in ("train", "dev", "test"):
         put(tmp_path / f"{name}.tsv", "".join(f"text {n}\t{labels[n % len(labels)]}\n" for n in range(8)))
-    found = read_data(tmp_path, TASKS["text-classification"])
+    found = read_data(tmp_path, "text-classification")
     assert found.labels == expected
     assert {split: len(rows.samples) for split, rows in found.splits.items()} == {"train": 8, "val": 8, "test": 8}
     assert found.splits["test"].samples[0].labels == (expected.index(labels[0]),)
@@ -484,7 +485,7 @@ def test_sentences_and_labels_without_a_header(tmp_path, labels, expected):
 def test_scores_are_no_classes(tmp_path):
     put(tmp_path / "train.tsv", "index\tsentence1\tsentence2\tscore\n0\ta\tb\t2.5\n")
     with refused(InputError, "labels-not-classes", "STS-B"):
-        read_data(tmp_path, TASKS["text-classification"])
+        read_data(tmp_path, "text-classification")
 
 
 # Named columns
@@ -511,7 +512,7 @@ def test_files_with_named_columns(tmp_path, suffix):
     rows = [{"text": "one, or so", "label": "pos"}, {"text": "two", "label": "neg"}]
     for name in ("train", "validation", "test"):
         write_columns(tmp_path, f"{name}.{suffix}", rows)
-    found = read_data(tmp_path, TASKS["text-classification"])
+    found = read_data(tmp_path, "text-classification")
     assert found.labels == ("neg", "pos")
     assert list(found.splits) == ["train", "val", "test"]
     assert told(found.splits["val"]) == [("one, or so", None, (1,)), ("two", None, (0,))]
@@ -521,7 +522,7 @@ def test_files_with_named_columns(tmp_path, suffix):
 def test_pairs_of_sentences_in_columns(tmp_path, pair):
     rows = [{pair[0]: "a", pair[1]: "b", "label": n} for n in (0, 1, 2)]
     write_columns(tmp_path, "train.jsonl", rows)
-    found = read_data(tmp_path, TASKS["text-classification"])
+    found = read_data(tmp_path, "text-classification")
     assert found.labels == ("0", "1", "2")
     assert told(found.splits["train"])[2] == ("a", "b", (2,))
 
@@ -615,7 +616,7 @@ def test_a_hugging_face_data_set_without_test_labels(tmp_path):
     hidden = [row | {"label": -1} for row in rows]
     splits = {"train": rows, "validation_matched": rows, "validation_mismatched": rows, "test": hidden}
     save_like_datasets(tmp_path, splits, ("negative", "positive"))
-    found = read_data(tmp_path, TASKS["text-classification"])
+    found = read_data(tmp_path, "text-classification")
     assert found.labels == ("negative", "positive")
     assert list(found.splits) == ["train", "val", "val mismatched"]
     assert told(found.splits["val mismatched"]) == [("good", None, (1,)), ("bad", None, (0,))]
@@ -638,7 +639,7 @@ def test_files_of_a_split_with_other_columns(tmp_path):
     write_columns(tmp_path, "train.csv", [{"text": "a", "label": "x"}])
     write_columns(tmp_path, "val.csv", [{"body": "a", "label": "x"}])
     with refused(InputError, "column-missing", "val.csv", "column text (it has: body, label)"):
-        read_data(tmp_path, TASKS["text-classification"])
+        read_data(tmp_path, "text-classification")
 
 
 @pytest.mark.parametrize(
@@ -653,7 +654,7 @@ def test_files_of_a_split_with_other_columns(tmp_path):
 def test_damaged_files(tmp_path, name, content, code):
     put(tmp_path / name, content)
     with refused(InputError, code, name.rpartition("/")[2]):
-        read_data(tmp_path, TASKS["text-classification"])
+        read_data(tmp_path, "text-classification")
 
 
 # Finding a layout
@@ -664,7 +665,7 @@ def test_a_folder_without_data_lists_what_is_looked_for_and_what_is_there(tmp_pa
     put(tmp_path / "notes.txt", "hello")
     looked_for = [text for layout in TASKS[task].layouts for text in (layout.name, layout.looks_for)]
     with refused(InputError, "data-not-of-task", "notes.txt", *looked_for):
-        read_data(tmp_path, TASKS[task])
+        read_data(tmp_path, task)
 
 
 def test_data_of_another_task_is_named(tmp_path):
