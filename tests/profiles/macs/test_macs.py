@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks.paper.flops_tables import (
     ENCODER_ROWS,
@@ -143,12 +142,6 @@ def test_the_full_model_by_pool():
         (counted.macs - pools["head"], 93.22),
     ):
         assert macs / G == pytest.approx(expected, abs=0.01)
-
-
-def das(*arguments):
-    from das.main import app
-
-    return CliRunner().invoke(app, ["flops", *arguments])
 
 
 def test_das_flops_prints_one_json_document():
