@@ -146,7 +146,7 @@ def test_the_full_model_by_pool():
 
 def test_das_flops_prints_one_json_document():
     sizes = ("--image-size", "384", "--text-length", "40")
-    done = das("meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--json")
+    done = das("flops", "meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     keys = ["schema_version", "family", "settings", "macs", "additional_macs", "by_pool", "uncounted", "agreement"]
@@ -159,7 +159,7 @@ def test_das_flops_prints_one_json_document():
 
 def test_das_flops_takes_images_that_are_not_square():
     wide = ("vilt", "--image-size", "64x96", "--text-length", "8", "--parallel-adapters", "--parallel-width", "80")
-    found = json.loads(das(*wide, "--skip-layers", "En3", "--skip-width", "256", "--json").stdout)
+    found = json.loads(das("flops", *wide, "--skip-layers", "En3", "--skip-width", "256", "--json").stdout)
     assert found["settings"] == {
         "image_size": [64, 96],
         "text_length": 8,
@@ -171,7 +171,7 @@ def test_das_flops_takes_images_that_are_not_square():
 
 
 def test_das_flops_prints_a_table():
-    done = das("meter", "--image-size", "64", "--text-length", "8", "--skip-layers", "FL0")
+    done = das("flops", "meter", "--image-size", "64", "--text-length", "8", "--skip-layers", "FL0")
     assert "MACs (1 MAC = 2 FLOPs)" in done.stdout
     assert "Not counted: " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -196,7 +196,7 @@ def test_das_flops_prints_a_table():
     ],
 )
 def test_das_flops_explains_wrong_usage(arguments, code, value):
-    stopped(das(*arguments), 2, code, value)
+    stopped(das("flops", *arguments), 2, code, value)
 
 
 def test_all_wrong_sizes_are_reported_at_once():
