@@ -34,19 +34,26 @@ class Recognised:
     @property
     def heads(self) -> tuple[str, ...]:
         """Tasks that it has a head for, those that das only knows by name included."""
-        prefixes = {**self.format.heads, **self.format.heads_by_name}
-        return tuple(task for task, prefix in prefixes.items() if self._has(task, prefix))
+        named = (*self.format.heads, *self._with_keys_of_their_own, *self.format.heads_by_name)
+        return tuple(task for task in dict.fromkeys(named) if self.has_head(task))
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that it has a head for and das can compress."""
         return tuple(task for task in self.heads if task in TASKS)
 
-    def _has(self, task: str, prefix: str) -> bool:
-        named = self.checkpoint.config.get("architectures")
-        named = named if isinstance(named, list) else []
-        meant = self.format.architectures.get(task)
-        return any(key.startswith(prefix) for key in self.state) and (meant is None or meant in named)
+    def has_head(self, task: str) -> bool:
+        """Return whether it has a head for ``task``; one of a prefix that tasks share may be for any of them."""
+        prefix = self.format.heads_by_name.get(task) or self.format.prefix(task)
+        declared = self.checkpoint.config.get("architectures")
+        needed = self.format.architecture(task)
+        there = bool(prefix) and any(key.startswith(prefix) for key in self.state)
+        return there and (needed is None or needed in (declared if isinstance(declared, list) else []))
+
+    @property
+    def _with_keys_of_their_own(self) -> tuple[str, ...]:
+        named = self.format.heads.values()
+        return tuple(task for task in self.family.heads if self.format.prefix(task) not in named)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -194,7 +201,7 @@ def has_own_head(found: Recognised, task: str, classes: int | None, adapt: bool)
     Raises:
         InputError: its sizes cannot be read.
     """
-    if task not in found.heads:
+    if not found.has_head(task):
         return False
     if not adapt or found.family.heads[task].classes is not None:
         return True
@@ -285,12 +292,12 @@ def choose_task(found: Recognised, task: str | None, adapt: bool = False) -> str
         raise usage_error(
             "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"
         )
-    if task is not None and (task in heads or adapt):
+    if task is not None and (found.has_head(task) or adapt):
         return task
     wanted = task or next(iter(family.heads))
     raise input_error(
         "head-missing",
-        f"{path} has no head for {wanted} (no key starts with {found.format.heads.get(wanted, 'one')})",
+        f"{path} has no head for {wanted} (no key starts with {found.format.prefix(wanted) or 'one'})",
         f"a checkpoint fine-tuned on {wanted}"
         + (f"; this one has heads for: {', '.join(found.heads)}" if found.heads else ""),
         "give a fine-tuned checkpoint, or train a new head with --adapt",
@@ -349,8 +356,10 @@ def _changed(
 def _leftovers(found: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:
     """Every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
     format = found.format
-    replaced = None if own_head else format.heads.get(task or "")
-    unread = {head: name for name, head in (*format.heads_by_name.items(), *format.heads.items()) if name != task}
+    own = format.prefix(task) if task else ""
+    replaced = None if own_head else own
+    heads = {name: format.prefix(name) for name in (*found.family.heads, *format.heads)} | {**format.heads_by_name}
+    unread = {head: name for name, head in heads.items() if head not in ("", own)}
     leftovers = {}
     for key in (key for key in found.state if key not in used):
         reasons = [entry.reason for entry in format.leftovers if re.match(entry.pattern, key)]

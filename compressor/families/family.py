@@ -14,6 +14,8 @@ from compressor.data.text import TextTransform
 from compressor.data.types import ImageTransform, Transforms
 from compressor.families.key_mapping import HEAD, Format, State
 from compressor.models.steps import Rounds, StepModel
+from compressor.tasks import TASKS
+from compressor.tasks.task import OutputKind
 
 CHANNELS = 3
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 1e-1, "int8": 3e-1}
@@ -80,7 +82,7 @@ class Output:
 
     name: str
     axes: tuple[str, ...]
-    kind: Literal["classes", "score", "embedding"]
+    kind: OutputKind
 
 
 LOGITS = Output("logits", ("batch", "classes"), "classes")
@@ -149,7 +151,8 @@ class Family:
         inputs: the model's inputs in order.
         streams: for each modality ("text", "image") the streams that the prologue makes of it alone.
         readout: the streams that the epilogue reads, and which of their tokens.
-        heads: the heads a model can be built with, by task.
+        outputs: what a model returns, by the kind of output that a task asks for.
+        other_heads: heads that are of no task of das, by name.
         dims_type: the pydantic class of the dims.
         rounds: the ordered steps of a model of these dims.
         build: a randomly initialised full model of these dims; its epilogue's last module is called ``head``.
@@ -169,15 +172,24 @@ class Family:
     inputs: tuple[Input, ...]
     streams: Mapping[str, tuple[str, ...]]
     readout: Mapping[str, Readout]
-    heads: Mapping[str, Head]
     dims_type: type
     rounds: Callable[[Any], Rounds]
     build: Callable[[Any, str], StepModel]
+    outputs: Mapping[OutputKind, tuple[Output, ...]] = field(default_factory=lambda: {"classes": (LOGITS,)})
+    other_heads: Mapping[str, Head] = field(default_factory=dict)
     image_transform: Callable[[Any], ImageTransform] | None = None
     example_image: Callable[[Any], tuple[int, int]] = square_image
     prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The heads a model can be built with, by task: of every task that asks for an output and images it has."""
+        tasks = [task for task in TASKS.values() if task.output in self.outputs]
+        tasks = [task for task in tasks if (task.images > 0) == bool(self.names_of("image"))]
+        heads = {task.name: Head(task.images, task.classes, self.outputs[task.output]) for task in tasks}
+        return heads | dict(self.other_heads)
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -116,10 +116,12 @@ class Format:
         name: for messages ("METER's public code", "Hugging Face").
         signature: keys that every such checkpoint has, and no other format's.
         keys: checkpoint names against ours, heads left out.
-        heads: for each task, the prefix of its head's keys.
+        heads: for tasks that the format names, the prefix of the head's keys; the others' is ``other_heads``.
         read_dims: checkpoint tensors, configuration and task (None without a head) to the family's dims.
         model_type: of a Hugging Face folder's config.json; None for files that come without one.
         architectures: for tasks whose prefix several heads share, the config.json architecture that means this one.
+        other_heads: prefix of the heads of all other tasks; ``{task}`` stands for the task. Empty: it has none.
+        other_architecture: the config.json architecture that they need.
         leftovers: keys that are known to be of no use here, with the reason.
         heads_by_name: heads of tasks that no model can be built for, by task: they are named and left out.
         base_prefix: put before every key of a checkpoint that has none starting with it (a bare Hugging Face backbone).
@@ -132,12 +134,21 @@ class Format:
     read_dims: Callable[[State, Mapping[str, Any], str | None], Any]
     model_type: str | None = None
     architectures: Mapping[str, str] = field(default_factory=dict)
+    other_heads: str = ""
+    other_architecture: str | None = None
     leftovers: tuple[Leftover, ...] = ()
     heads_by_name: Mapping[str, str] = field(default_factory=dict)
     base_prefix: str = ""
 
     def table(self, task: str | None) -> KeyTable:
-        """The keys of a checkpoint with the head of ``task``."""
-        if task is None or task not in self.heads:
-            return self.keys
-        return replace(self.keys, renames=(*self.keys.renames, (self.heads[task], HEAD)))
+        """Return the keys of a checkpoint with the head of ``task``."""
+        prefix = self.prefix(task) if task else ""
+        return replace(self.keys, renames=(*self.keys.renames, (prefix, HEAD))) if prefix else self.keys
+
+    def prefix(self, task: str) -> str:
+        """Return the prefix of the keys of the head of ``task``; empty when the format has none."""
+        return self.heads.get(task, self.other_heads.format(task=task.replace("-", "_")))
+
+    def architecture(self, task: str) -> str | None:
+        """Return the config.json architecture that a head of ``task`` needs, if any."""
+        return self.architectures.get(task, None if task in self.heads else self.other_architecture)

@@ -26,6 +26,7 @@ from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
 from compressor.families.family import (
     ATTENTION_MASK,
     INPUT_IDS,
+    LOGITS,
     MATCH,
     PIXEL_VALUES,
     Family,
@@ -443,8 +444,8 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
         ValueError, TypeError, IndexError: sizes that make no METER.
 
     """
-    head = HEADS[task] if task else Head()
-    last = "" if task is None else f"{PREFIXES[task]}3.weight"
+    head = METER.heads[task] if task else Head()
+    last = f"{PUBLIC.prefix(task)}3.weight" if task else ""
     hidden, text_hidden = state["cross_modal_text_transform.weight"].shape
     conv = state["vit_model.visual.conv1.weight"]
     grid = math.isqrt(len(state["vit_model.visual.positional_embedding"]) - 1)
@@ -545,13 +546,6 @@ KEYS = KeyTable(
     ),
 )
 
-HEADS = {
-    "vqa": Head(),
-    "nlvr2": Head(images=2, classes=2),
-    "irtr": Head(classes=1, outputs=(MATCH,)),
-    "snli-ve": Head(classes=3),
-    "itm": Head(classes=2),
-}
 PREFIXES = {
     "vqa": "vqa_classifier.",
     "nlvr2": "nlvr2_classifier.",
@@ -576,6 +570,7 @@ PUBLIC = Format(
         Leftover(r"das_gate|skip_num", "search state of the public DAS code"),
     ),
     heads=PREFIXES,
+    other_heads="{task}_classifier.",
     heads_by_name={"mlm": "mlm_score."},
     read_dims=read_dims,
 )
@@ -597,7 +592,8 @@ METER = Family(
     inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES),
     streams={"text": ("text", "text_mask"), "image": ("image",)},
     readout={"text": "first", "image": "first"},
-    heads=HEADS,
+    outputs={"classes": (LOGITS,), "score": (MATCH,)},
+    other_heads={"itm": Head(classes=2)},
     dims_type=MeterDims,
     rounds=rounds,
     build=build,

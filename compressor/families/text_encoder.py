@@ -23,7 +23,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
 from compressor.families.embeddings import untyped_roberta
-from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Head, Input, Pool
+from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State
 from compressor.models.adapters import Adapter
 from compressor.models.single_query import first_row_of
@@ -253,6 +253,8 @@ def encoder_family(
                 read_dims=read_dims,
                 model_type=name,
                 architectures={TASK: MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[name]},
+                other_heads=HEAD_KEYS,
+                other_architecture=MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[name],
                 leftovers=(
                     Leftover(rf"{name}\.embeddings\.position_ids", "a constant buffer of old transformers"),
                     Leftover(rf"{name}\.pooler\.", "a pooler that the classification head does not read"),
@@ -266,7 +268,6 @@ def encoder_family(
         inputs=inputs,
         streams={"text": ("hidden", "mask")},
         readout={"hidden": "first"},
-        heads={TASK: Head(images=0)},
         dims_type=dims_type,
         rounds=rounds,
         build=build,

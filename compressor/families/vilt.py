@@ -26,6 +26,7 @@ from compressor.families.embeddings import UntypedEmbeddings, from_the_start
 from compressor.families.family import (
     ATTENTION_MASK,
     INPUT_IDS,
+    LOGITS,
     MATCH,
     PIXEL_MASK,
     PIXEL_VALUES,
@@ -309,15 +310,6 @@ def example_image(dims: ViltDims) -> tuple[int, int]:
     return dims.image_size, max(1, dims.image_size * 4 // 3 // dims.patch) * dims.patch
 
 
-HEADS = {
-    "vqa": Head(),
-    "nlvr2": Head(images=2, classes=2),
-    "irtr": Head(classes=1, outputs=(MATCH,)),
-    "itm": Head(classes=2),
-    "snli-ve": Head(classes=3),
-}
-
-
 def _sizes(state: Mapping[str, Tensor], keys: KeyTable, last: str, task: str | None) -> dict[str, Any]:
     """The dims that shapes show; ``last`` is the key of the output layer of a head whose classes the task leaves open.
 
@@ -331,7 +323,7 @@ def _sizes(state: Mapping[str, Tensor], keys: KeyTable, last: str, task: str | N
     def shape(name: str) -> torch.Size:
         return state[keys.checkpoint_name(name)].shape
 
-    head = HEADS[task] if task else Head()
+    head = VILT.heads[task] if task else Head()
     hidden, _, _, patch = shape("prologue.image.projection.weight")
     types = shape("prologue.image_types")[0] - 1  # the first is the text's
     adapter = find("blocks.En0.attention.adapter.down_proj.weight")
@@ -363,7 +355,7 @@ def read_public_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], tas
         KeyError: a tensor that sizes are read from is missing.
         ValueError, TypeError, IndexError: sizes that make no ViLT.
     """
-    sizes = _sizes(state, PUBLIC_KEYS, "vqa_classifier.3.weight", task)
+    sizes = _sizes(state, PUBLIC_KEYS, f"{PUBLIC.prefix(task)}3.weight" if task else "", task)
     return ViltDims(
         **sizes,
         heads=int(config.get("num_heads", sizes["hidden"] // 64)),
@@ -477,6 +469,7 @@ PUBLIC = Format(
     ),
     keys=PUBLIC_KEYS,
     heads=PUBLIC_HEADS,
+    other_heads="{task}_classifier.",
     read_dims=read_public_dims,
     leftovers=(_BUFFERS, Leftover(r"das_gate|skip_num", "search state of the public DAS code")),
     heads_by_name={"mlm": "mlm_score.", "mpp": "mpp_score."},
@@ -511,7 +504,8 @@ VILT = Family(
     inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES, PIXEL_MASK),
     streams={"text": ("text", "text_mask"), "image": ("image", "image_mask")},
     readout={"hidden": "first"},
-    heads=HEADS,
+    outputs={"classes": (LOGITS,), "score": (MATCH,)},
+    other_heads={"itm": Head(classes=2)},
     dims_type=ViltDims,
     rounds=rounds,
     build=build,
