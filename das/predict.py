@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from compressor.families.family import Family
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
+from das.results import Answer, Predicted
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import Source
 
@@ -27,18 +27,10 @@ if TYPE_CHECKING:
     from exporters.runtimes.runner import Runner
 
 
-@dataclass(frozen=True)
-class Answered:
-    """The text of a sample, two of a pair of sentences, and the best answers to it with probability or score."""
-
-    texts: tuple[str, ...]
-    best: tuple[dict[str, Any], ...]
-
-
-def answers(
+def predict(
     run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str = "fp32"
-) -> list[Answered]:
-    """For each question the ``top`` most likely answers with their probabilities, as the task reads its logits.
+) -> Predicted:
+    """Return for each question the ``top`` most likely answers with their probabilities, as the task reads its logits.
 
     Retrieval has one answer with a score, which only compares with those of other captions and images.
 
@@ -72,17 +64,24 @@ def answers(
             {name: x[start : start + size] for name, x in rows.items()} for start in range(0, len(samples), size)
         )
         logits = torch.cat([runner.run(batch) for batch in batches])
-    return [Answered(texts, _best(run.labels(), task, row, top)) for texts, row in zip(asked, logits, strict=True)]
-
-
-def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[dict[str, Any], ...]:
-    if task.ranked:
-        return ({"answer": labels[0], "score": float(logits[0])},)
-    best = task.probabilities(logits).topk(min(top, len(labels)))
-    return tuple(
-        {"answer": labels[int(number)], "probability": float(value)}
-        for value, number in zip(best.values, best.indices, strict=True)
+    answers = (
+        answer
+        for sample_texts, row in zip(asked, logits, strict=True)
+        for answer in _best(sample_texts, run.labels(), task, row, top)
     )
+    return Predicted(
+        runtime=find_runtime(runtime).name, precision=precision, texts=tuple(texts), answers=tuple(answers)
+    )
+
+
+def _best(texts: tuple[str, ...], labels: Sequence[str], task: Task, logits: Tensor, top: int) -> list[Answer]:
+    if task.ranked:
+        return [Answer(texts=texts, answer=labels[0], score=float(logits[0]))]
+    best = task.probabilities(logits).topk(min(top, len(labels)))
+    return [
+        Answer(texts=texts, answer=labels[int(number)], probability=float(value))
+        for value, number in zip(best.values, best.indices, strict=True)
+    ]
 
 
 def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str) -> None:

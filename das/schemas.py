@@ -15,19 +15,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from compressor.evaluation.evaluate import Score
-from compressor.models.plan import Plan
 from compressor.run_folder import Manifest
-from compressor.search.result import SearchRecord
-from compressor.values import Value
 from das.doctor.machine import Health
+from das.results import DryRun, Evaluated, Exports, Predicted, Searched
 from exporters.checks.parity import Parity
-from exporters.export import ExportReport
 from exporters.verify import VerifyReport
 from profiles.analysis.explanation import Explanation
 from profiles.analysis.inspection import Inspection
 from profiles.analysis.pareto import ParetoReport
-from profiles.comparison.recommend_export import Choices
 from profiles.comparison.run_vs_run import RunsReport
 from profiles.gates.baseline import ComparedProfile
 from profiles.macs.published import FlopsReport
@@ -35,73 +30,6 @@ from profiles.reports.compression import CompressionReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ENDING = ".schema.json"
-
-
-class Exports(ExportReport):
-    """What was exported, and which export to run here; ``choices`` is null where there was nothing to time."""
-
-    choices: Choices | None
-
-
-class Searched(Value):
-    """The layers that would be skipped, and what the search found."""
-
-    schema_version: int = 1
-    plan: Plan
-    search: SearchRecord
-
-
-class SplitScore(Score):
-    """A score, and what it was taken on: files, rows and fingerprint."""
-
-    split: Mapping[str, Any]
-
-
-class Evaluated(SplitScore):
-    """The score on the evaluation split, and in ``apart`` on others by name."""
-
-    schema_version: int = 1
-    apart: Mapping[str, SplitScore]
-
-
-class Answer(Value):
-    """One answer to ``texts``: with its probability, or of retrieval with its score."""
-
-    texts: tuple[str, ...]
-    answer: str
-    probability: float | None = None
-    score: float | None = None
-
-
-class Predicted(Value):
-    """The best answers, those to one question after those to another."""
-
-    schema_version: int = 1
-    runtime: str
-    precision: str
-    texts: tuple[str, ...]
-    answers: tuple[Answer, ...]
-
-
-class DryRun(Value):
-    """What a compression would do; ``skip`` is null with a ``budget``, ``leftovers`` are keys nothing reads."""
-
-    schema_version: int = 1
-    family: str
-    task: str
-    candidates: tuple[str, ...]
-    skip: int | None
-    budget: str | None
-    strategy: str | None
-    search_steps: int
-    recover: str
-    recover_steps: int
-    recover_learning_rate: float | None
-    device: str
-    out: str
-    layout: str
-    data: tuple[Mapping[str, Any], ...]
-    leftovers: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from compressor.training.recovery import (
 )
 from profiles.formatting import HEADER
 from profiles.macs.formula import additional_macs, encoder_macs, meter_macs
-from profiles.macs.published import flops
+from profiles.macs.published import count_published
 from profiles.reports.markdown import markdown_table
 
 TEXT_LENGTH = 40
@@ -155,7 +155,7 @@ def encoder_by_formula(row: EncoderRow) -> float:
 
 def encoder_by_trace(row: EncoderRow) -> float:
     """The same from the traced graph, as ``das flops`` prints it."""
-    counted = flops(
+    counted = count_published(
         row.family,
         image_size=row.image_size,
         text_length=row.text_length,
@@ -216,7 +216,7 @@ def by_formula(row: Row, layers: str) -> float | None:
 def by_trace(row: Row) -> float:
     """The same from the traced graph, as ``das flops`` prints it."""
     size = IMAGE_SIZE[row.dataset]
-    counted = flops(
+    counted = count_published(
         "meter", image_size=size, text_length=TEXT_LENGTH, skip_layers=row.layers.split(), parallel_adapters=True
     )
     return counted.additional_macs / 1e9
@@ -237,7 +237,7 @@ def compared(row: Row) -> list[str]:
 
 
 def totals(size: int) -> list[list[str]]:
-    counted = flops("meter", image_size=size, text_length=TEXT_LENGTH)
+    counted = count_published("meter", image_size=size, text_length=TEXT_LENGTH)
     formula = meter_macs(MeterDims(image_size=size, text_length=TEXT_LENGTH))
     parts = [
         [part, f"{macs / 1e9:.3f}", f"{formula[part] / 1e9:.3f}"] for part, macs in counted.by_pool.items() if macs

@@ -28,15 +28,14 @@ def compare(
     """
     from das.render.print_compare import print_compare
     from das.terminal import print_json, progress
-    from profiles.comparison.run_vs_run import ask_again, open_runs
-    from profiles.comparison.run_vs_run import compare as put_side_by_side
+    from profiles.comparison.run_vs_run import ask_again, compare_runs, open_runs
     from profiles.comparison.run_vs_run_tables import compare_markdown
     from profiles.reports.save import save_report
 
     if answers:
         for run in ask_again(open_runs(runs), progress()):
             save_report(run)
-    report = put_side_by_side(runs)
+    report = compare_runs(runs)
     if json:
         print_json(report)
     elif markdown:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -68,30 +65,19 @@ def compress(
 
     Next: [bold]das export --onnx --trt[/], [bold]das profile[/]
     """
-    from compressor.compression import compress as run_compression
-    from compressor.compression import destination
-    from compressor.distributed import is_main
-    from compressor.job import prepare
     from compressor.search.reuse import settings_of
+    from das import api, stages
     from das.render.print_report import print_dry_run, print_report
     from das.terminal import print_json, progress, shown
-    from profiles.gates.budget_check import check_budget, measure_budget, with_runtime
-    from profiles.reports.save import save_report
-    from profiles.timing.layers_isolated import layer_prices
+    from profiles.gates.budget_check import check_budget, with_runtime
 
-    asked = {name: value for name, value in o.given(context).items() if name not in NO_SETTINGS}
-    settings = with_runtime(settings_of(**asked))
+    settings = with_runtime(settings_of(**o.typed(context, without=NO_SETTINGS)))
     if dry_run:
-        folder = destination(settings, resume)
-        print_dry_run(prepare(settings), folder, json)
+        outlook = stages.dry_run(settings, resume)
+        print_json(outlook) if json else print_dry_run(outlook)
         return
-    drawn = progress()
-    command, price = shlex.join(["das", *sys.argv[1:]]), partial(layer_prices, progress=drawn)
-    run = run_compression(settings, command=command, resume=resume, progress=drawn, price=price)
-    if not is_main():
-        return
-    measure_budget(run, drawn)
-    with drawn.stage("Counting MACs"):
-        report = save_report(run)
-    print_json(report) if json else print_report(report, shown(run.path), details)
-    check_budget(report.budget, run)
+    command = o.command_line()
+    run, report = api.compress_and_report(settings, command=command, resume=resume, progress=progress())
+    if report:
+        print_json(report) if json else print_report(report, shown(run.path), details)
+        check_budget(report.budget, run)

@@ -26,11 +26,10 @@ def explain(
     from compressor.run_folder import open_run
     from das.render.print_explanation import print_explanation
     from das.terminal import print_json, progress, shown
-    from profiles.analysis.explanation import enumerate_all
-    from profiles.analysis.explanation import explain as find_reasons
+    from profiles.analysis.explanation import enumerate_all, explain_layers
 
     opened = open_run(run)
-    found = find_reasons(opened)
+    found = explain_layers(opened)
     if layer:
         found = found.of(layer)
     if regret:

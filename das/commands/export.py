@@ -6,10 +6,7 @@ from typing import Annotated
 
 import typer
 
-from compressor.errors import usage_error
 from das.commands import options as o
-
-SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 def export(
@@ -49,50 +46,23 @@ def export(
 
     Next: [bold]das profile[/]
     """
-    import das
-    from compressor.run_folder import open_run
+    from das import api
     from das.render.print_export import print_export
     from das.terminal import print_json, progress
-    from exporters.graph.inputs import Fixed
-    from profiles.comparison.recommend_export import compare_exports
 
     formats = o.formats(to, onnx, trt) or o.FILE_NAMES[:1]
-    sizes = _batch(batch)
-    report = das.export(
+    report = api.export(
         run,
         *formats,
         precision=precision,
         split=split,
-        fixed=Fixed(sizes[0] if len(sizes) == 1 else None, text_length),
-        batch=sizes if len(sizes) == 3 else (1, 8, 32),
+        batch=o.batch_sizes(batch),
+        text_length=text_length,
         attention=attention,
         opset=opset,
-        workspace=_bytes(workspace),
-        data=o.text(data),
+        workspace=o.byte_size("--workspace", workspace),
+        data=data,
+        recommend=True,
         progress=progress(),
     )
-    choices = compare_exports(open_run(run), progress())
-    if json:
-        print_json({**report.model_dump(mode="json"), "choices": choices.model_dump(mode="json") if choices else None})
-    else:
-        print_export(report, choices)
-
-
-def _batch(text: str) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(part) for part in text.split(":"))
-    except ValueError:
-        sizes = ()
-    if len(sizes) not in (1, 3):
-        raise usage_error("batch-unreadable", f"--batch {text}", "one number, or three: MIN:OPT:MAX", "--batch 1:8:32")
-    return sizes
-
-
-def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    number = text.upper().removesuffix("B").rstrip("KMG")
-    unit = text.upper().removesuffix("B")[len(number) :]
-    if not number.isdigit() or unit not in SUFFIXES:
-        raise usage_error("workspace-unreadable", f"--workspace {text}", "a number of bytes", "--workspace 4GB")
-    return int(number) * SUFFIXES[unit]
+    print_json(report) if json else print_export(report)

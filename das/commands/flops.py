@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from compressor.errors import usage_error
 from das.commands import options as o
 
 
@@ -38,13 +37,13 @@ def flops(
 
     Next: [bold]das inspect meter.ckpt[/]
     """
+    from das import api
     from das.render.print_flops import print_flops
     from das.terminal import print_json
-    from profiles.macs.published import flops as count_flops
 
-    report = count_flops(
+    report = api.flops(
         family,
-        image_size=_size(image_size),
+        image_size=o.image_shape(image_size),
         text_length=text_length,
         skip_layers=o.names(skip_layers),
         parallel_adapters=parallel_adapters,
@@ -52,17 +51,3 @@ def flops(
         skip_width=skip_width,
     )
     print_json(report) if json else print_flops(report)
-
-
-def _size(text: str | None) -> int | tuple[int, int] | None:
-    """``"384"`` or ``"320x640"``."""
-    if text is None:
-        return None
-    try:
-        height, *width = (int(side) for side in text.split("x"))
-        (wide,) = width or (0,)
-    except ValueError:
-        raise usage_error(
-            "image-size-unreadable", f"--image-size {text}", "pixels, or HEIGHTxWIDTH", "--image-size 384"
-        ) from None
-    return (height, wide) if width else height

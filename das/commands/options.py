@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from compressor.errors import usage_error
 from exporters.runtimes import RUNTIMES
 
 BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Training", "Output"
@@ -91,22 +94,54 @@ At = Annotated[str | None, _budget("Quantile of --max-latency: p50 (the default)
 Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnxruntime (the default), torch.")]
 
 
-def given(context: typer.Context) -> dict[str, Any]:
-    """What was typed, by name; options left at their defaults are not in it."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
+def typed(context: typer.Context, without: Collection[str]) -> dict[str, Any]:
+    """Return the options that were typed, by name; those left at their defaults and those ``without`` are not in it."""
+    sources = {name: context.get_parameter_source(name) for name in context.params if name not in without}
     return {name: context.params[name] for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
+def command_line() -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["das", *sys.argv[1:]])
+
+
 def names(text: str | None) -> tuple[str, ...]:
-    """``"FL1, FV0"`` to its parts."""
+    """Split ``"FL1, FV0"`` into its parts."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def text(path: Path | None) -> str | None:
-    """A path as settings hold it."""
-    return None if path is None else str(path)
-
-
 def formats(names_: Sequence[str] | None, onnx: bool, trt: bool) -> list[str]:
-    """What ``--to`` or ``--runtime``, ``--onnx`` and ``--trt`` ask for together."""
+    """Return what ``--to`` or ``--runtime``, ``--onnx`` and ``--trt`` ask for together."""
     return [*(names_ or ()), *(["onnxruntime"] if onnx else []), *(["tensorrt"] if trt else [])]
+
+
+def byte_size(option: str, text: str | None) -> int | None:
+    """Read ``"4GB"`` or ``"512MiB"`` as a number of bytes."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    if text is None:
+        return None
+    try:
+        return TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError:
+        raise usage_error("workspace-unreadable", f"{option} {text}", "a number of bytes", f"{option} 4GB") from None
+
+
+def image_shape(text: str | None) -> int | tuple[int, int] | None:
+    """Read ``"384"`` or ``"320x640"``, height first, in pixels."""
+    sides = [] if text is None else text.split("x")
+    if not all(side.isdigit() for side in sides) or len(sides) > 2:
+        raise usage_error(
+            "image-size-unreadable", f"--image-size {text}", "pixels, or HEIGHTxWIDTH", "--image-size 384"
+        )
+    if len(sides) == 2:
+        return int(sides[0]), int(sides[1])
+    return int(sides[0]) if sides else None
+
+
+def batch_sizes(text: str) -> int | tuple[int, int, int]:
+    """Read ``"1:8:32"``, smallest, usual and largest, or one number."""
+    sizes = text.split(":")
+    if not all(size.isdigit() for size in sizes) or len(sizes) not in (1, 3):
+        raise usage_error("batch-unreadable", f"--batch {text}", "one number, or three: MIN:OPT:MAX", "--batch 1:8:32")
+    return int(sizes[0]) if len(sizes) == 1 else (int(sizes[0]), int(sizes[1]), int(sizes[2]))

@@ -29,10 +29,10 @@ def pareto(
     from compressor.run_folder import open_run
     from das.render.print_pareto import print_pareto, save_svg
     from das.terminal import print_json, shown
-    from profiles.analysis.pareto import pareto as price
+    from profiles.analysis.pareto import build_pareto
 
     opened = open_run(run)
-    report = price(opened, cost)
+    report = build_pareto(opened, cost)
     if svg:
         save_svg(report, svg)
     print_json(report) if json else print_pareto(report, shown(opened.path))

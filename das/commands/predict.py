@@ -35,20 +35,9 @@ def predict(
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
     """
     from compressor.run_folder import open_run
-    from das.predict import answers
-    from das.terminal import console, print_json
-    from exporters.runtimes import find_runtime
+    from das.predict import predict as answer
+    from das.render.print_report import print_answers
+    from das.terminal import print_json
 
-    chosen = find_runtime(runtime).name
-    found = answers(open_run(run), image or (), text or (), chosen, top, precision)
-    if json:
-        entries = [{"texts": asked.texts, **entry} for asked in found for entry in asked.best]
-        used = {"runtime": chosen, "precision": precision}
-        print_json({"schema_version": 1, **used, "texts": text, "answers": entries})
-        return
-    for asked in found:
-        if len(found) > 1:
-            console.print(asked.texts[0], style="bold")
-        for entry in asked.best:
-            value = f"{entry['probability']:6.1%}" if "probability" in entry else f"{entry['score']:+.2f}"
-            console.print(f"{value}  {entry['answer']}")
+    answers = answer(open_run(run), image or (), text or (), runtime, top, precision)
+    print_json(answers) if json else print_answers(answers)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -65,57 +63,27 @@ def profile(
 
     Next: [bold]das compare RUN RUN[/], [bold]das predict --image photo.jpg --question "..."[/]
     """
-    import torch
+    from das import api
+    from das.render.print_profile import print_profile
+    from das.terminal import progress
+    from profiles.comparison.profile_run import choose_runtimes
+    from profiles.gates.gates import open_gates
 
-    import das
-    from compressor.device import choose_device
-    from compressor.errors import CheckFailed
-    from compressor.run_folder import open_run
-    from das.render.print_report import print_report
-    from das.render.rich_tables import draw
-    from das.terminal import console, print_json, progress, shown
-    from profiles.comparison.profile_run import choose_runtimes, parity
-    from profiles.gates import assertions
-    from profiles.gates import baseline as baselines
-    from profiles.machine.environment import environment
-    from profiles.reports.build import build_report
-    from profiles.reports.html import run_html
-    from profiles.reports.markdown import to_markdown
-    from profiles.timing.sweeps import parse_sweeps
-
-    chosen = [entry.name for entry in choose_runtimes(runtime or (), device)]
-    claimed, opened = assertions.parse(claims or "", chosen), open_run(run)
-    before = None
-    if baseline:
-        place = environment(choose_device(device).type, threads or torch.get_num_threads())
-        before = baselines.open_baseline(baseline, opened, batch=batch, runtimes=chosen, environment=place)
-    report = das.profile(
+    opened, names = api.open_run_at(run), [entry.name for entry in choose_runtimes(runtime or (), device)]
+    gates = open_gates(opened, claims or "", baseline, runtimes=names, batch=batch, threads=threads, device=device)
+    report = api.profile(
         opened,
-        runtimes=chosen,
+        runtimes=names,
         batch=batch,
         threads=threads,
         seconds=seconds,
         device=device,
         questions_per_image=questions_per_image,
-        sweeps=parse_sweeps(sweep or (), opened),
+        sweeps=sweep or (),
         layers=layers,
-        command=shlex.join(["das", *sys.argv[1:]]),
+        command=o.command_line(),
         progress=progress(),
     )
-    changes = baselines.compare(before, baselines.profiled(opened, report)) if before else None
-    if json:
-        print_json(baselines.ComparedProfile(**report.model_dump(), baseline=changes) if changes else report)
-    elif markdown:
-        typer.echo(to_markdown(report, changes), nl=False)
-    elif html:
-        typer.echo(run_html(opened, build_report(opened)), nl=False)
-    else:
-        print_report(build_report(opened), shown(opened.path), details)
-        if changes:
-            console.print(draw(baselines.changes_table(changes)))
-            for line in baselines.notes(changes):
-                console.print(line, style="dim")
-    found = [*assertions.measured(report, parity(opened)), *assertions.scored(opened.manifest)]
-    failed = [*assertions.failures(claimed, found), *(baselines.regressions(changes) if changes else ())]
-    if failed:
-        raise CheckFailed(*failed)
+    compared = gates.compare(report)
+    print_profile(opened, compared, details=details, html=html, markdown=markdown, json=json)
+    gates.check(compared)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import typer
+
 from das.commands import options as o
 
 
 def search(
+    context: typer.Context,
     checkpoint: o.Checkpoint,
     task: o.Task = None,
     skip: o.Skip = None,
@@ -28,32 +31,13 @@ def search(
 
     Next: [bold]das compress meter.ckpt --layers FL1,FV0[/] with the layers it names
     """
-    from compressor.compression import search_only
     from compressor.errors import usage_error
-    from compressor.settings import Settings
+    from compressor.settings import make_settings
+    from das import stages
     from das.render.print_report import print_search
     from das.terminal import print_json, progress
 
     if skip is None:
         raise usage_error("goal-missing", "no --skip", "how many layers to skip", "--skip 8")
-    settings = Settings(
-        checkpoint=str(checkpoint),
-        task=task,
-        skip=skip,
-        scope=scope,
-        strategy=strategy,
-        data=o.text(data),
-        tokenizer=tokenizer,
-        image_size=image_size,
-        text_length=text_length,
-        search_epochs=search_epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=device,
-    )
-    _, plan, found = search_only(settings, progress())
-    if json:
-        print_json({"schema_version": 1, "plan": plan.model_dump(), "search": found.record.model_dump()})
-    else:
-        print_search(checkpoint, plan, found.record)
+    found = stages.search(make_settings(**o.typed(context, without=("json",))), progress())
+    print_json(found) if json else print_search(checkpoint, found)

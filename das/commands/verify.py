@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from compressor.errors import DasError
 from das.commands import options as o
 
 
@@ -34,26 +32,11 @@ def verify(
 
     Next: [bold]das predict --runtime trt[/]
     """
-    from compressor.evaluation.reference import open_reference
-    from compressor.run_folder import open_run
+    from das import stages
     from das.render.print_verify import print_verified
     from das.terminal import print_json, progress
-    from exporters.export import EXPORTS
-    from exporters.runtimes import find_runtimes
-    from exporters.verify import require_verified, runtime_device
-    from exporters.verify import verify as verify_exports
-    from profiles.reports.save import save_report
+    from exporters.verify import require_verified
 
-    runtimes = find_runtimes(o.formats(runtime, onnx, trt) or o.FILE_NAMES, executes_files=True)
-    formats = [chosen.format for chosen in runtimes]
-    place, opened = runtime_device(device), open_run(run)
-    slim, samples, reference = opened.load_slim(), opened.samples(), open_reference(opened, o.text(data))
-    try:
-        report = verify_exports(slim, samples, reference, opened.path / EXPORTS, formats, progress(), device=place)
-    except BaseException:  # Ctrl-C, too: some records may be new, and the report must follow them
-        with suppress(DasError):  # the failure itself matters more
-            save_report(opened)
-        raise
-    save_report(opened)
+    report = stages.verify(run, *o.formats(runtime, onnx, trt), device=device, data=data, progress=progress())
     print_json(report) if json else print_verified(report)
     require_verified(report)

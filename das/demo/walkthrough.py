@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
-import das
-from compressor.compression import compress
 from compressor.data.images import decode_image
 from compressor.data.read import read_data
 from compressor.errors import EnvironmentProblem
 from compressor.run_folder import Run, cannot_write
 from compressor.settings import Settings
+from das import api
 from das.demo.models import Demo, check_skip, prepare_demo
 from das.render.print_report import print_report
 from das.terminal import console, err_console, progress
@@ -48,14 +47,14 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
                 seed=seed,
                 data="data",
             )
-            run = compress(settings, command=typed, progress=progress())
+            run, _ = api.compress_and_report(settings, command=typed, progress=progress())
             err_console.print(f"  {_searched(run)}", soft_wrap=True)
         with _stage("das export --onnx"):
-            das.export(run, "onnx", progress=progress())
+            api.export(run, "onnx", progress=progress())
         _try_tensorrt(run)
         measure = f"das profile --seconds {demo.seconds:g}"
         with _stage(measure):
-            das.profile(run, seconds=demo.seconds, progress=progress())
+            api.profile(run, seconds=demo.seconds, progress=progress())
         report = save_report(run)
     print_report(report, folder / run.path.relative_to(folder.resolve()))
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Try it yourself, in the folder {folder}:")
@@ -90,7 +89,7 @@ def _searched(run: Run) -> str:
 def _try_tensorrt(run: Run) -> None:
     try:
         with _stage("das export --trt"):
-            das.export(run, "trt", progress=progress())
+            api.export(run, "trt", progress=progress())
     except EnvironmentProblem as error:
         err_console.print(f"  no TensorRT engine: {error.problems[0].found}; {error.problems[0].fix}", soft_wrap=True)
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from rich.text import Text
 
 from das.render.rich_tables import draw
+from das.results import Exports
 from das.terminal import console, shown
 from exporters.checks.certificate import Certificate, MetricChange
-from exporters.export import Exported, ExportReport
-from profiles.comparison.recommend_export import Choices, choices_table, recommendation
+from exporters.export import Exported
+from profiles.comparison.recommend_export import choices_table, recommendation
 from profiles.formatting import Table, format_bytes
 
 
-def print_export(report: ExportReport, choices: Choices | None) -> None:
+def print_export(report: Exports) -> None:
     """A line for each export: what it is, and how far it is from PyTorch; then what each costs and gains here."""
     rows = []
     for entry in report.exports:
@@ -33,9 +34,9 @@ def print_export(report: ExportReport, choices: Choices | None) -> None:
     for entry in report.exports:
         for note in _notes(entry):
             console.print(Text(f"{entry.files[0]}: {note}"))
-    if choices:
-        console.print(draw(choices_table(choices)))
-        console.print(Text(recommendation(choices), style="bold"))
+    if report.choices:
+        console.print(draw(choices_table(report.choices)))
+        console.print(Text(recommendation(report.choices), style="bold"))
     console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)
 
 

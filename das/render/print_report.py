@@ -1,25 +1,25 @@
-"""The compression report, a search's choice and the dry run in the terminal."""
+"""The compression report and the results of search, dry run, eval and predict in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import rich.box
 from rich.panel import Panel
 from rich.table import Table as RichTable
 
-from compressor.job import Job
-from compressor.models.plan import Plan, summarise
-from compressor.search.result import SearchRecord
+from compressor.models.plan import summarise
 from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render.rich_tables import draw
-from das.terminal import WIDTH, console, print_json
+from das.results import DryRun, Evaluated, Predicted, Searched
+from das.terminal import WIDTH, console
 from profiles.formatting import Table
 from profiles.reports.compression import KEPT, REPLACED, CompressionReport
 from profiles.reports.compression_tables import tables
-from profiles.reports.sentences import counted, sentences, split_lines
+from profiles.reports.sentences import mac_sentences, sentences, split_lines
 from profiles.reports.summary import SummaryRow, summary
 
 BAR = 20  # characters of a bar that stands for the full model
@@ -35,7 +35,7 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
     if details:
         for table in tables(report):
             console.print(draw(table))
-        for line in (*counted(report), *split_lines(report)):
+        for line in (*mac_sentences(report), *split_lines(report)):
             console.print(line, style="dim")
         for entry in report.not_measured:
             console.print(f"not measured, {entry.what}: {entry.why}", style="dim")
@@ -62,9 +62,9 @@ def _bar(share: float) -> str:
     return "█" * filled + "░" * (BAR - filled)
 
 
-def print_search(checkpoint: Path, plan: Plan, record: SearchRecord) -> None:
+def print_search(checkpoint: Path, found: Searched) -> None:
     """Draw the choice for every number of layers, what the search cost, and the command that acts on it."""
-    rows = []
+    record, rows = found.search, []
     for size, layers in sorted(record.chosen.items()):
         saved = sum(record.macs_saved[name] for name in layers)
         score = f"{100 * record.point(layers).value:.2f}"
@@ -73,46 +73,46 @@ def print_search(checkpoint: Path, plan: Plan, record: SearchRecord) -> None:
     console.print(draw(Table(title, ("k", record.metric, "MACs", "skipped"), tuple(rows))))
     forwards = sum(record.forwards.values())
     console.print(f"Strategy {record.strategy}: as much work as {forwards:,.0f} forward passes of the full model.")
-    console.print(f"\ndas compress {checkpoint} --layers {','.join(plan.layers)}", soft_wrap=True)
+    console.print(f"\ndas compress {checkpoint} --layers {','.join(found.plan.layers)}", soft_wrap=True)
 
 
-def print_dry_run(job: Job, folder: Path, json: bool) -> None:
+def print_dry_run(outlook: DryRun) -> None:
     """Say what a compression would do."""
-    recovery, trains = job.recovery, job.settings.recover == "train"
-    splits = [split.describe() for split in job.data.splits]
-    facts = {
-        "schema_version": 1,
-        "family": job.model.family,
-        "task": job.model.task,
-        "candidates": list(job.candidates),
-        "skip": None if job.settings.budget else job.skip,
-        "budget": str(job.settings.budget) if job.settings.budget else None,
-        "strategy": job.strategy if job.searches else None,
-        "search_steps": job.search_steps if job.trains_while_searching else 0,
-        "recover": job.settings.recover,
-        "recover_steps": recovery.steps if trains else 0,
-        "recover_learning_rate": recovery.learning_rate if trains else None,
-        "device": str(job.device),
-        "out": str(folder),
-        "layout": job.data.layout,
-        "data": splits,
-        "leftovers": job.loaded.leftovers_by_reason,
-    }
-    if json:
-        print_json(facts)
-        return
-    samples = TASKS[job.model.task].samples
-    console.print(f"{job.model.family} for {job.model.task}, on {job.device}")
-    goal = f"as many as {job.settings.budget} needs" if job.settings.budget else job.skip
-    console.print(f"would skip {goal} of {len(job.candidates)} layers: {summarise(job.candidates)}")
-    if job.searches:
-        steps = f", {job.search_steps} training steps" if job.trains_while_searching else ""
-        console.print(f"strategy {job.strategy}: {STRATEGIES[job.strategy].what}{steps}", soft_wrap=True)
-    steps = f": {recovery.steps} steps at {recovery.learning_rate:.1e}" if trains else ""
-    console.print(f"recovery {job.settings.recover}{steps}")
-    for split in splits:
+    samples = TASKS[outlook.task].samples
+    console.print(f"{outlook.family} for {outlook.task}, on {outlook.device}")
+    goal = f"as many as {outlook.budget} needs" if outlook.budget else outlook.skip
+    console.print(f"would skip {goal} of {len(outlook.candidates)} layers: {summarise(outlook.candidates)}")
+    if outlook.strategy:
+        steps = f", {outlook.search_steps} training steps" if outlook.search_steps else ""
+        console.print(f"strategy {outlook.strategy}: {STRATEGIES[outlook.strategy].what}{steps}", soft_wrap=True)
+    rate = outlook.recover_learning_rate
+    console.print(f"recovery {outlook.recover}{f': {outlook.recover_steps} steps at {rate:.1e}' if rate else ''}")
+    for split in outlook.data:
         console.print(f"{split['name']}: {split['rows']} {samples} of {', '.join(split['files'])}")
-    for reason, keys in job.loaded.leftovers_by_reason.items():
+    for reason, keys in outlook.leftovers.items():
         shown = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
         console.print(f"left over, {reason}: {len(keys)} keys ({shown})", style="dim")
-    console.print(f"would write {folder}; nothing was trained or written", soft_wrap=True)
+    console.print(f"would write {outlook.out}; nothing was trained or written", soft_wrap=True)
+
+
+def print_scores(scores: Evaluated) -> None:
+    """Draw the score of every split that was evaluated."""
+    samples = TASKS[scores.task].samples
+    for score in (scores, *scores.apart.values()):
+        margin = f"{100 * score.value:.2f} ± {100 * score.margin:.2f} %"
+        console.print(f"{score.split['name']}: {score.metric} {margin}")
+        for name, value in score.parts.items():
+            console.print(f"  {name} {100 * value:.2f}")
+        files = ", ".join(score.split["files"])
+        console.print(f"  on {score.samples} {samples} of {files}, loss {score.loss:.4f}")
+
+
+def print_answers(predicted: Predicted) -> None:
+    """Draw the answers, those to one of several questions under it."""
+    groups = {texts: list(answers) for texts, answers in groupby(predicted.answers, lambda answer: answer.texts)}
+    for texts, answers in groups.items():
+        if len(groups) > 1:
+            console.print(texts[0], style="bold")
+        for answer in answers:
+            value = f"{answer.score:+.2f}" if answer.probability is None else f"{answer.probability:6.1%}"
+            console.print(f"{value}  {answer.answer}")

@@ -132,7 +132,7 @@ def flips_of(run: Run) -> Flips | NotMeasured:
     return describe(kept, split, TASKS[made.task], run.labels(), note)
 
 
-def counted(kept: EveryAnswer) -> FlipCount:
+def count_flips(kept: EveryAnswer) -> FlipCount:
     """How many answers changed; neither data nor models are needed."""
     found = _found(kept)
     return found.count(np.ones_like(found.changed))

@@ -147,7 +147,7 @@ class Explanation(Value):
         )
 
 
-def explain(run: Run) -> Explanation:
+def explain_layers(run: Run) -> Explanation:
     """Explain a run from what its search left; nothing is scored again.
 
     Raises:

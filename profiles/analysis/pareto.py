@@ -87,7 +87,7 @@ class ParetoReport(Value):
         return tuple(sorted(found, key=lambda point: (len(point.layers), -point.cost)))
 
 
-def pareto(run: Run, cost: str = "macs") -> ParetoReport:
+def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
     """Price every point of a run's search; nothing is searched and no model is loaded.
 
     Args:

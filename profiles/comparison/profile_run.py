@@ -86,7 +86,7 @@ class _Counted:
     weight_bytes: int
 
 
-def profile(
+def measure_run(
     run: Run,
     *,
     runtimes: Sequence[str] = (),
@@ -200,7 +200,7 @@ def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Ru
     return wanted or tuple(runtime for runtime in RUNTIMES if runtime.by_default and runtime.name not in blocked)
 
 
-def save(run: Run, report: ProfileReport) -> Path:
+def save_profile(run: Run, report: ProfileReport) -> Path:
     """Write the report into the run folder, whole or not at all.
 
     Raises:
@@ -210,7 +210,7 @@ def save(run: Run, report: ProfileReport) -> Path:
     return run.path / PROFILE
 
 
-def parity(run: Run) -> dict[str, str]:
+def read_parities(run: Run) -> dict[str, str]:
     """What the parity record of each export of the run says, by the record's file name."""
     records = sorted((run.path / EXPORTS).glob(f"*{RECORD}"))
     return {record.name: str(json.loads(record.read_text())["status"]) for record in records}

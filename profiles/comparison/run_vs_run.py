@@ -19,9 +19,9 @@ from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.values import Value
 from exporters.checks.parity import RECORD
-from profiles.analysis.answer_flips import FlipCount, counted
+from profiles.analysis.answer_flips import FlipCount, count_flips
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport
-from profiles.comparison.profile_run import parity
+from profiles.comparison.profile_run import read_parities
 from profiles.machine.environment import Environment
 from profiles.reports.compression import REPORT, ModelCosts
 from profiles.timing.latency import Speedup
@@ -31,7 +31,7 @@ WIDTH = 9  # characters of a run's short name
 SEPARATORS = "-_. /"
 
 
-class Change(Value):
+class ScoreChange(Value):
     """Score of the slim model less the full one's, both in [0, 1].
 
     ``margin`` is the half width of the 95 % interval of the mean difference, sample by sample; None where the run did
@@ -42,7 +42,7 @@ class Change(Value):
     margin: float | None
 
 
-class Timed(Value):
+class RuntimeSummary(Value):
     """Median latency of full and slim in one runtime in milliseconds, their ratio, and their peak memory in bytes."""
 
     full_ms: float
@@ -51,7 +51,7 @@ class Timed(Value):
     memory: Pair | None
 
 
-class RunFigures(Value):
+class RunSummary(Value):
     """What is known of one run; None where it was not measured yet.
 
     Attributes:
@@ -78,13 +78,13 @@ class RunFigures(Value):
     skipped: tuple[str, ...]
     full: Score | None
     slim: Score
-    change: Change | None
+    change: ScoreChange | None
     answer_agreement: float | None
     changed: FlipCount | None
     macs: Pair | None
     parameters: Pair | None
     weight_bytes: Pair | None
-    runtimes: Mapping[str, Timed]
+    runtimes: Mapping[str, RuntimeSummary]
     batch: int | None
     environment: Environment | None
     exports: Mapping[str, str]
@@ -102,7 +102,7 @@ class RunsReport(Value):
     """
 
     schema_version: int = SCHEMA_VERSION
-    runs: tuple[RunFigures, ...]
+    runs: tuple[RunSummary, ...]
     one_full: bool
     one_machine: bool
     warnings: tuple[str, ...]
@@ -139,7 +139,7 @@ def ask_again(runs: Iterable[Run], progress: Any) -> list[Run]:
     return asked
 
 
-def compare(folders: Sequence[Path]) -> RunsReport:
+def compare_runs(folders: Sequence[Path]) -> RunsReport:
     """Gather what the runs in ``folders`` hold; nothing is measured and no model is loaded.
 
     Raises:
@@ -171,10 +171,10 @@ def _shortened(name: str) -> str:
     return name if len(name) <= WIDTH else f"{name[: WIDTH // 2]}…{name[-(WIDTH // 2) :]}"
 
 
-def _figures(name: str, folder: str, run: Run) -> RunFigures:
+def _figures(name: str, folder: str, run: Run) -> RunSummary:
     made, profile, kept = run.manifest, _profile(run), run.every_answer() if _can_answer(run) else None
     costs, full = _costs(run) or profile, made.results.full
-    return RunFigures(
+    return RunSummary(
         name=name,
         folder=folder,
         family=made.family,
@@ -190,14 +190,14 @@ def _figures(name: str, folder: str, run: Run) -> RunFigures:
         slim=made.results.slim,
         change=_change(full, made.results.slim, None if TASKS[made.task].ranked else kept) if full else None,
         answer_agreement=made.results.answer_agreement,
-        changed=counted(kept) if kept else None,
+        changed=count_flips(kept) if kept else None,
         macs=costs.macs if costs else None,
         parameters=costs.parameters if costs else None,
         weight_bytes=costs.weight_bytes if isinstance(costs, ModelCosts) else None,
         runtimes=_runtimes(profile) if profile else {},
         batch=profile.batch if profile else None,
         environment=profile.environment if profile else None,
-        exports={file.removesuffix(RECORD): status for file, status in parity(run).items()},
+        exports={file.removesuffix(RECORD): status for file, status in read_parities(run).items()},
     )
 
 
@@ -211,12 +211,12 @@ def _sizes(dims: Mapping[str, Any]) -> str:
     return f"{image}{dims['text_length']} tokens"
 
 
-def _change(full: Score, slim: Score, kept: EveryAnswer | None) -> Change:
+def _change(full: Score, slim: Score, kept: EveryAnswer | None) -> ScoreChange:
     margin = None
     if kept is not None and len(kept.expected) > 1:
         each = kept.slim_scores.double() - kept.full_scores.double()
         margin = 1.96 * float(each.std()) / math.sqrt(len(each))
-    return Change(value=slim.value - full.value, margin=margin)
+    return ScoreChange(value=slim.value - full.value, margin=margin)
 
 
 def _profile(run: Run) -> ProfileReport | None:
@@ -236,9 +236,9 @@ def _costs(run: Run) -> ModelCosts | None:
         return None
 
 
-def _runtimes(profile: ProfileReport) -> dict[str, Timed]:
+def _runtimes(profile: ProfileReport) -> dict[str, RuntimeSummary]:
     return {
-        each.name: Timed(
+        each.name: RuntimeSummary(
             full_ms=each.full.p50_ms,
             slim_ms=each.slim.p50_ms,
             speedup=each.speedup,
@@ -248,9 +248,9 @@ def _runtimes(profile: ProfileReport) -> dict[str, Timed]:
     }
 
 
-def _of_answers(runs: Sequence[RunFigures]) -> list[str]:
+def _of_answers(runs: Sequence[RunSummary]) -> list[str]:
     """Why scores and costs of the runs are not comparable."""
-    aspects: dict[str, Callable[[RunFigures], str]] = {
+    aspects: dict[str, Callable[[RunSummary], str]] = {
         "task": lambda run: f"{run.task} of {run.family}",
         "full checkpoint": lambda run: f"{run.checkpoint} {run.sha256[:8]}",
         "sizes of the inputs": lambda run: run.sizes,
@@ -260,30 +260,30 @@ def _of_answers(runs: Sequence[RunFigures]) -> list[str]:
     return _differences(runs, aspects)
 
 
-def _fingerprint(split: str, run: RunFigures) -> str:
+def _fingerprint(split: str, run: RunSummary) -> str:
     return run.data.get(split, "none")[:8]
 
 
-def _of_times(profiled: Sequence[RunFigures]) -> list[str]:
+def _of_times(profiled: Sequence[RunSummary]) -> list[str]:
     """Why latencies and memory of the profiles are not comparable."""
     packages = dict.fromkeys(name for run in profiled if run.environment for name in run.environment.versions)
-    aspects: dict[str, Callable[[RunFigures], str]] = {"machine of the profiles": _machine}
+    aspects: dict[str, Callable[[RunSummary], str]] = {"machine of the profiles": _machine}
     aspects |= {f"{package} in the profiles": partial(_version, package) for package in packages}
     return _differences(profiled, aspects)
 
 
-def _machine(run: RunFigures) -> str:
+def _machine(run: RunSummary) -> str:
     place = run.environment
     assert place is not None
     return f"{place.processor}, {place.cores} cores, {place.threads} threads, {place.device}, batch {run.batch}"
 
 
-def _version(package: str, run: RunFigures) -> str:
+def _version(package: str, run: RunSummary) -> str:
     assert run.environment is not None
     return run.environment.versions.get(package, "none")
 
 
-def _differences(runs: Sequence[RunFigures], aspects: Mapping[str, Callable[[RunFigures], str]]) -> list[str]:
+def _differences(runs: Sequence[RunSummary], aspects: Mapping[str, Callable[[RunSummary], str]]) -> list[str]:
     """A sentence for each aspect that the runs do not share."""
     sentences = []
     for what, value in aspects.items():
@@ -296,7 +296,7 @@ def _differences(runs: Sequence[RunFigures], aspects: Mapping[str, Callable[[Run
     return sentences
 
 
-def _missing(runs: Sequence[RunFigures], opened: Sequence[Run]) -> Iterable[NotMeasured]:
+def _missing(runs: Sequence[RunSummary], opened: Sequence[Run]) -> Iterable[NotMeasured]:
     """What a reader may look for in the tables, and the command that fills it in."""
     runtimes = dict.fromkeys(name for run in runs for name in run.runtimes)
     silent = [run for run, at in zip(runs, opened, strict=True) if _can_answer(at) and run.changed is None]

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.models.plan import summarise
 from profiles.comparison.full_vs_slim import Pair
-from profiles.comparison.run_vs_run import RunFigures, RunsReport, Timed
+from profiles.comparison.run_vs_run import RunsReport, RunSummary, RuntimeSummary
 from profiles.formatting import PREFIXES, Table
 from profiles.reports.markdown import bullets, markdown_table
 
@@ -32,13 +32,13 @@ class _Line:
     """
 
     name: str
-    value: Callable[[RunFigures], Any]
+    value: Callable[[RunSummary], Any]
     show: Callable[[Any], str] = str
     full: str = ""
     best: Callable[[Iterable[Any]], Any] | None = None
     missing: str = NONE
 
-    def cells(self, runs: Sequence[RunFigures], marked: bool) -> list[str]:
+    def cells(self, runs: Sequence[RunSummary], marked: bool) -> list[str]:
         """The row's text for each run; the best of several is marked."""
         values = [self.value(run) for run in runs]
         there = [value for value in values if value is not None]
@@ -85,7 +85,7 @@ def _tables(title: str, lines: Sequence[_Line], marked: bool, report: RunsReport
         yield Table(title, header, tuple(rows))
 
 
-def _answer_lines(first: RunFigures) -> list[_Line]:
+def _answer_lines(first: RunSummary) -> list[_Line]:
     """Scores in per cent; the full model's are those of any run."""
 
     def percent(value: float) -> str:
@@ -107,8 +107,8 @@ def _answer_lines(first: RunFigures) -> list[_Line]:
     ]
 
 
-def _cost_lines(runs: Sequence[RunFigures]) -> list[_Line]:
-    def lines(noun: str, unit: str, pair: Callable[[RunFigures], Pair | None], best: Any) -> list[_Line]:
+def _cost_lines(runs: Sequence[RunSummary]) -> list[_Line]:
+    def lines(noun: str, unit: str, pair: Callable[[RunSummary], Pair | None], best: Any) -> list[_Line]:
         found = [each for run in runs if (each := pair(run))]
         largest = max((each.full for each in found), default=0)
         one, prefix = next((entry for entry in PREFIXES if largest >= entry[0]), (1, ""))
@@ -116,7 +116,7 @@ def _cost_lines(runs: Sequence[RunFigures]) -> list[_Line]:
         def show(value: int) -> str:
             return f"{value / one:.2f}"
 
-        def share(run: RunFigures) -> float | None:
+        def share(run: RunSummary) -> float | None:
             each = pair(run)
             return each.slim / each.full if each else None
 
@@ -132,17 +132,17 @@ def _cost_lines(runs: Sequence[RunFigures]) -> list[_Line]:
     ]
 
 
-def _time_lines(runs: Sequence[RunFigures], runtime: str) -> list[_Line]:
+def _time_lines(runs: Sequence[RunSummary], runtime: str) -> list[_Line]:
     """Medians; full was timed in turns with each slim model, so its column says from where to where."""
 
-    def of(run: RunFigures) -> Timed | None:
+    def of(run: RunSummary) -> RuntimeSummary | None:
         return run.runtimes.get(runtime)
 
-    def speedup(run: RunFigures, bound: str) -> float | None:
+    def speedup(run: RunSummary, bound: str) -> float | None:
         timed = of(run)
         return getattr(timed.speedup, bound) if timed else None
 
-    def memory(run: RunFigures) -> int | None:
+    def memory(run: RunSummary) -> int | None:
         timed = of(run)
         return timed.memory.slim if timed and timed.memory else None
 
@@ -176,10 +176,10 @@ def _megabytes(value: float) -> str:
     return f"{value / 1e6:,.0f}"
 
 
-def _export_lines(runs: Sequence[RunFigures]) -> list[_Line]:
+def _export_lines(runs: Sequence[RunSummary]) -> list[_Line]:
     files = dict.fromkeys(file for run in runs for file in run.exports)
 
-    def status(run: RunFigures, file: str) -> str | None:
+    def status(run: RunSummary, file: str) -> str | None:
         return STATUS.get(run.exports.get(file, ""))
 
     return [_Line(file.removeprefix("model."), partial(status, file=file)) for file in files]

@@ -55,7 +55,7 @@ class Profiled(Value):
         return 100 * (self.full.value - self.slim.value)
 
 
-class Change(Value):
+class QuantityChange(Value):
     """A quantity that should be small, in an earlier profile and in this one.
 
     Attributes:
@@ -79,11 +79,11 @@ class Change(Value):
     verdict: Verdict
 
 
-class Changes(Value):
+class BaselineChanges(Value):
     """A profile against an earlier one; ``how`` says what the times are."""
 
     how: str
-    rows: tuple[Change, ...]
+    rows: tuple[QuantityChange, ...]
     not_compared: tuple[NotMeasured, ...]
 
 
@@ -99,7 +99,7 @@ class _Estimate:
 class ComparedProfile(ProfileReport):
     """What ``das profile --json`` prints: the profile, and what changed since the baseline where one was given."""
 
-    baseline: Changes | None = None
+    baseline: BaselineChanges | None = None
 
 
 def read_baseline(path: Path) -> Profiled:
@@ -177,7 +177,7 @@ def check_comparable(
         raise InputError(*problems)
 
 
-def compare(before: Profiled, now: Profiled) -> Changes:
+def compare_profiles(before: Profiled, now: Profiled) -> BaselineChanges:
     """Hold everything that both profiles measured against each other.
 
     Raises:
@@ -202,10 +202,10 @@ def compare(before: Profiled, now: Profiled) -> Changes:
         rows.append(drop)
     else:
         missing.append(NotMeasured(what="score lost", why="not known of both, on as many samples"))
-    return Changes(how=_how(relative), rows=tuple(rows), not_compared=tuple(missing))
+    return BaselineChanges(how=_how(relative), rows=tuple(rows), not_compared=tuple(missing))
 
 
-def changes_table(changes: Changes) -> Table:
+def changes_table(changes: BaselineChanges) -> Table:
     """Every quantity then and now."""
     rows = tuple(
         (row.quantity, _figure(row.before, row.unit), _figure(row.now, row.unit), _change(row), row.verdict)
@@ -214,12 +214,12 @@ def changes_table(changes: Changes) -> Table:
     return Table("Against the baseline", ("", "before", "now", "change", ""), rows)
 
 
-def notes(changes: Changes) -> tuple[str, ...]:
+def notes(changes: BaselineChanges) -> tuple[str, ...]:
     """What the times are, and what was not compared, each with its reason."""
     return changes.how, *(f"Not compared, {entry.what}: {entry.why}." for entry in changes.not_compared)
 
 
-def regressions(changes: Changes) -> tuple[Problem, ...]:
+def regressions(changes: BaselineChanges) -> tuple[Problem, ...]:
     """Everything that became worse."""
     return tuple(
         Problem(
@@ -258,7 +258,7 @@ def _how(relative: bool) -> str:
     return "Times are slim's own, as the full models differ: a slower hour of the machine counts as slower."
 
 
-def _in_runtime(before: RuntimeProfile, now: RuntimeProfile, relative: bool) -> Iterator[Change]:
+def _in_runtime(before: RuntimeProfile, now: RuntimeProfile, relative: bool) -> Iterator[QuantityChange]:
     name, file = before.name, before.file_bytes.slim
     yield _time(before, now, relative)
     yield _judged(f"file, {name}", "B", file, now.file_bytes.slim, FILE_TOLERANCE / file)
@@ -274,7 +274,7 @@ def _missing_in(before: RuntimeProfile, now: RuntimeProfile | None) -> list[NotM
     return [NotMeasured(what=f"memory, {before.name}", why="not measured in both")]
 
 
-def _time(before: RuntimeProfile, now: RuntimeProfile, relative: bool) -> Change:
+def _time(before: RuntimeProfile, now: RuntimeProfile, relative: bool) -> QuantityChange:
     earlier, later = (_over_full(runtime) if relative else _alone(runtime) for runtime in (before, now))
     name, unit = _RELATIVE if relative else _ABSOLUTE
     interval = _interval_of_change(earlier, later)
@@ -306,7 +306,7 @@ def _interval_of_change(before: _Estimate, now: _Estimate) -> tuple[float, float
     return math.exp(ratio - below) - 1, math.exp(ratio + above) - 1
 
 
-def _drop(before: Profiled, now: Profiled) -> Change | None:
+def _drop(before: Profiled, now: Profiled) -> QuantityChange | None:
     """A loss of the score that grew by more than two samples of that size differ by."""
     if before.drop is None or now.drop is None or before.slim is None or now.slim is None:
         return None
@@ -323,11 +323,11 @@ def _judged(
     now: float,
     tolerance: float = 0.0,
     interval: tuple[float, float] | None = None,
-) -> Change:
+) -> QuantityChange:
     change = now - before if unit == "points" else now / before - 1
     low, high = interval or (change, change)
     verdict: Verdict = "regression" if low > tolerance else "better" if high < -tolerance else "same"
-    return Change(
+    return QuantityChange(
         quantity=name,
         unit=unit,
         before=before,
@@ -349,7 +349,7 @@ def _exactly(value: float, unit: Unit) -> str:
     return f"{int(value):,} {unit}".rstrip() if unit in ("", "B") else _figure(value, unit)
 
 
-def _change(row: Change) -> str:
+def _change(row: QuantityChange) -> str:
     found = _signed(row.change, row.unit)
     if row.interval is None:
         return found

@@ -14,7 +14,7 @@ from compressor.settings import Settings, check_options
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Runtime
 from profiles.comparison.full_vs_slim import Pair, ProfileReport
-from profiles.comparison.profile_run import profile, save
+from profiles.comparison.profile_run import measure_run, save_profile
 from profiles.formatting import Table
 
 SECONDS = 10.0
@@ -64,13 +64,13 @@ def measure_budget(run: Run, progress: Progress = QUIET) -> None:
 
     Raises:
         CheckFailed: an ONNX file that was made on the way does not answer as its model does.
-        EnvironmentProblem: as :func:`profiles.comparison.profile_run.profile`.
+        EnvironmentProblem: as :func:`profiles.comparison.profile_run.measure_run`.
     """
     result = run.manifest.budget
     if result is None or result.budget.at is None:  # latencies alone have a quantile
         return
     device, runtime = run.manifest.device.partition(":")[0], runtime_of(result.budget).name
-    save(run, profile(run, runtimes=[runtime], seconds=SECONDS, device=device, progress=progress))
+    save_profile(run, measure_run(run, runtimes=[runtime], seconds=SECONDS, device=device, progress=progress))
 
 
 def with_measured(

@@ -49,7 +49,7 @@ class FlopsReport(Value):
     agreement: Agreement
 
 
-def flops(
+def count_published(
     family: str,
     *,
     image_size: int | tuple[int, int] | None = None,

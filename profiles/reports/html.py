@@ -11,14 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from compressor.files import write_text
 from compressor.run_folder import Run
 from profiles.analysis.answer_flips import flips_sentence
-from profiles.analysis.pareto import ParetoReport, pareto
+from profiles.analysis.pareto import ParetoReport, build_pareto
 from profiles.gates.budget_check import budget_sentence, tries_table
 from profiles.reports import page
 from profiles.reports.compression import REPORT, CompressionReport
 from profiles.reports.compression_tables import accuracy_table, costs_table, exports_table
 from profiles.reports.plots import DARK, LIGHT
 from profiles.reports.profile_tables import latency_tables, verdicts
-from profiles.reports.sentences import counted, sentences
+from profiles.reports.sentences import mac_sentences, sentences
 
 PAGE = "report.html"
 TEMPLATES, TEMPLATE = "templates", "report.html"
@@ -68,7 +68,7 @@ def report_html(
         "latencies": latency_tables(profile) if profile else (),
         "latency_plots": page.latency_plots(profile) if profile else (),
         "costs": costs_table(report),
-        "counted": counted(report),
+        "counted": mac_sentences(report),
         "layer_costs": page.layer_costs(report),
         "layers_timed": bool(profile and profile.layers),
         "choice": page.choice_plot(report, log),
@@ -90,7 +90,7 @@ def run_html(run: Run, report: CompressionReport) -> str:
     Raises:
         InputError: a file of the search is damaged.
     """
-    return report_html(report, run.search_log(), pareto(run) if run.search_record() else None)
+    return report_html(report, run.search_log(), build_pareto(run) if run.search_record() else None)
 
 
 def save_html(run: Run, report: CompressionReport) -> None:

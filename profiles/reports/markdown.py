@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import Table
-from profiles.gates.baseline import Changes, changes_table, notes
+from profiles.gates.baseline import BaselineChanges, changes_table, notes
 from profiles.reports.compression import KEPT, REPLACED, CompressionReport
 from profiles.reports.compression_tables import tables
 from profiles.reports.layer_tables import layer_tables
@@ -18,7 +18,7 @@ from profiles.reports.profile_tables import (
     uncounted,
     verdicts,
 )
-from profiles.reports.sentences import counted, sentences, split_lines
+from profiles.reports.sentences import mac_sentences, sentences, split_lines
 
 
 def report_markdown(report: CompressionReport) -> str:
@@ -27,14 +27,14 @@ def report_markdown(report: CompressionReport) -> str:
     parts.append("```text\n" + "\n".join(report.picture) + f"\n\n{KEPT} kept   {REPLACED} skip adapter\n```")
     for table in tables(report):
         parts += [f"## {table.title}", markdown_table(table.header, table.rows)]
-    parts += [bullets(counted(report))]
+    parts += [bullets(mac_sentences(report))]
     if report.not_measured:
         parts += ["## Not measured", bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
     parts += ["## How", bullets([f"command: `{report.command or 'Python API'}`", *split_lines(report)])]
     return "\n\n".join(parts) + "\n"
 
 
-def to_markdown(report: ProfileReport, changes: Changes | None = None) -> str:
+def to_markdown(report: ProfileReport, changes: BaselineChanges | None = None) -> str:
     """The whole profile as a Markdown section, with what changed since a baseline."""
     place = report.environment
     versions = ", ".join(f"{package} {version}" for package, version in place.versions.items())

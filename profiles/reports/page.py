@@ -43,7 +43,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostBar:
     """What a layer or another part costs in full and slim, in words and as percent of the dearest; None for no bar."""
 
     name: str
@@ -55,16 +55,16 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Costs:
+class CostChart:
     """The same of all parts of a model, under what was counted or timed."""
 
     title: str
     total: str
-    rows: tuple[Cost, ...]
+    rows: tuple[CostBar, ...]
 
 
 @dataclass(frozen=True)
-class Changes:
+class FlipBar:
     """How many answers to samples of one type changed, and what ``share`` of the samples that is, in percent."""
 
     name: str
@@ -116,7 +116,7 @@ def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
     return {name: boxes for name, boxes in found.items() if boxes}
 
 
-def flip_types(flips: Flips) -> dict[str, tuple[Changes, ...]]:
+def flip_types(flips: Flips) -> dict[str, tuple[FlipBar, ...]]:
     """The changes by type of answer and by type of question."""
     kinds = {"type of answer": flips.by_answer_type, "type of question": flips.by_question_type}
     return {
@@ -142,7 +142,7 @@ def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
     )
 
 
-def layer_costs(report: CompressionReport) -> tuple[Costs, ...]:
+def layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
     """MACs by layer, by pool where that is all that is known, and milliseconds in every runtime that was timed so."""
     timed: dict[str, dict[str, LayerTimes]] = {}
     for times in report.profile.layers if report.profile else ():
@@ -235,7 +235,7 @@ def settings_table(report: CompressionReport) -> Table:
     return Table("Settings", ("setting", "value"), tuple((name, str(value)) for name, value in given.items()))
 
 
-def _macs(report: CompressionReport, timed: Mapping[str, LayerTimes]) -> Costs:
+def _macs(report: CompressionReport, timed: Mapping[str, LayerTimes]) -> CostChart:
     """Of each layer, as they were counted when it was timed or for the report, else of each pool."""
     costs = report.costs
     by_name = costs.macs_by_layer or costs.macs_by_pool
@@ -257,7 +257,7 @@ def _costs(
     full: Mapping[str, float],
     slim: Mapping[str, float],
     shown: Callable[[float], str],
-) -> Costs:
+) -> CostChart:
     overhead = BETWEEN.values()  # no part of the model: on a small one it would dwarf all parts
     dearest = max(amount for amounts in (full, slim) for name, amount in amounts.items() if name not in overhead)
     rows = []
@@ -266,13 +266,13 @@ def _costs(
         before, after = (shown(amount) if amount else "" for amount in amounts)
         bars = (None if name in overhead else _percent(amount, dearest) for amount in amounts)
         if any(amounts):
-            rows.append(Cost(name, name in report.skipped, before, after, *bars))
-    return Costs(title, total, tuple(rows))
+            rows.append(CostBar(name, name in report.skipped, before, after, *bars))
+    return CostChart(title, total, tuple(rows))
 
 
-def _changes(name: str, count: FlipCount) -> Changes:
+def _changes(name: str, count: FlipCount) -> FlipBar:
     parts = count.changed, count.lost, count.gained, count.changed - count.lost - count.gained
-    return Changes(name, count, *(_percent(part, count.samples) for part in parts))
+    return FlipBar(name, count, *(_percent(part, count.samples) for part in parts))
 
 
 def _percent(part: float, whole: float) -> float:

@@ -73,7 +73,7 @@ def _updated(counts: Mapping[str, int]) -> str:
     return f"Updated parameters: {format_count(paper)} in adapters, as the paper counts them; besides {beside}."
 
 
-def counted(report: CompressionReport) -> tuple[str, ...]:
+def mac_sentences(report: CompressionReport) -> tuple[str, ...]:
     """What the MACs leave out, and how far the three counts of them agree."""
     counts = report.profile.counts if report.profile else None
     left_out = "Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."

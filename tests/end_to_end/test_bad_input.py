@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from compressor.checkpoints.read import read_checkpoint
 from compressor.data.arrow_files import write_table
 from compressor.errors import InputError, UsageError
+from compressor.settings import make_settings
 from tests.support.command_line import GOLDEN, das, stopped
 
 
@@ -593,11 +594,9 @@ def test_options_of_the_search_beside_layers_by_hand(workshop):
     refused(result, 2, "search-beside-layers", "--scope", "--layers")
 
 
-def test_python_options_that_do_not_exist_are_all_named(workshop):
-    import das as api
-
+def test_settings_that_do_not_exist_are_all_named():
     with pytest.raises(UsageError) as error:
-        api.compress("meter.ckpt", skip=8, layer=["FL1"], recover_epoch=1)
+        make_settings(checkpoint="meter.ckpt", skip=8, layer=["FL1"], recover_epoch=1)
     assert error.value.codes == ("unknown-setting", "unknown-setting")
 
 

@@ -23,7 +23,7 @@ from profiles.analysis.answer_flips import (
     EXAMPLES,
     Flips,
     answer_type,
-    counted,
+    count_flips,
     describe,
     flips_of,
     flips_sentence,
@@ -179,7 +179,7 @@ def test_runs_without_right_answers(shared_run, changes, says):
 
 def test_several_right_answers():
     """VQA's scores: an answer is right as soon as it has any."""
-    count = counted(kept([1, 1, 1, 1], [2, 2, 2, 1], [1, 1, 1, 1], [1.0, 0.3, 0.0, 0.0], [0.6, 0.0, 0.3, 0.0]))
+    count = count_flips(kept([1, 1, 1, 1], [2, 2, 2, 1], [1, 1, 1, 1], [1.0, 0.3, 0.0, 0.0], [0.6, 0.0, 0.3, 0.0]))
     assert (count.changed, count.lost, count.gained, count.both_right) == (3, 1, 1, 1)
 
 
@@ -254,8 +254,8 @@ def test_a_text_cannot_command_a_terminal():
 def test_a_hostile_class_does_not_break_the_table(shared_run):
     names = ("yes|no", "<b>", "\x1b[0m")
     found = Flips(
-        total=counted(kept([0], [1], [0])),
-        by_answer_type={name: counted(kept([0], [1], [0])) for name in names},
+        total=count_flips(kept([0], [1], [0])),
+        by_answer_type={name: count_flips(kept([0], [1], [0])) for name in names},
         by_question_type={},
         examples=(),
     )
@@ -282,7 +282,7 @@ def test_mcnemar_takes_large_numbers():
 )
 def test_the_sentence_says_whether_it_is_chance(lost, gained, says):
     rest = [0] * (40 - lost - gained)
-    count = counted(kept([0] * lost + [1] * gained + rest, [1] * lost + [0] * gained + rest, [0] * 40))
+    count = count_flips(kept([0] * lost + [1] * gained + rest, [1] * lost + [0] * gained + rest, [0] * 40))
     found = Flips(
         total=count, by_answer_type={}, by_question_type={}, examples=(), p_value=mcnemar(count.lost, count.gained)
     )

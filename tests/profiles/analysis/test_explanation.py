@@ -12,7 +12,7 @@ from compressor.progress import Progress
 from compressor.run_folder import open_run
 from compressor.settings import Settings
 from profiles.analysis.effects import comparable, contrast, interactions
-from profiles.analysis.explanation import enumerate_all, explain
+from profiles.analysis.explanation import enumerate_all, explain_layers
 from profiles.reports.build import candidates_of
 from tests.support.command_line import das, stopped
 
@@ -178,7 +178,7 @@ def small(strategy, **changes):
 
 def test_the_gates_of_das(workshop):
     run = small("das")
-    found = explain(run)
+    found = explain_layers(run)
     updates = {line["proposal"] for line in run.search_log() if "gates" in line}
     final = [line["gates"] for line in run.search_log() if "gates" in line][-1]
     for layer in found.layers:
@@ -197,7 +197,7 @@ def test_the_gates_of_das(workshop):
 
 @pytest.mark.parametrize("strategy", ["random", "influence"])
 def test_strategies_that_score_nothing_else(workshop, strategy):
-    found = explain(small(strategy))
+    found = explain_layers(small(strategy))
     assert all(layer.value is None for layer in found.layers)
     assert found.interactions.pairs == ()
     assert found.standings == ()
@@ -206,7 +206,7 @@ def test_strategies_that_score_nothing_else(workshop, strategy):
 
 def test_regret_is_counted_against_every_subset(workshop):
     whole, drawn = small("exhaustive"), small("random", seed=0)
-    (exact,) = explain(whole).standings
+    (exact,) = explain_layers(whole).standings
     assert (exact.rank, exact.regret, exact.scored, exact.subsets) == (1, 0, 20, 20)
     found = enumerate_all(drawn).standing
     log = {frozenset(line["layers"]): line for line in whole.search_log()}
@@ -268,7 +268,7 @@ def test_the_report_compares_what_is_comparable(shared_run):
     manifest, log = shared_run.manifest, shared_run.search_log()
     found = candidates_of(manifest.family, manifest.candidates, manifest.plan, log)
     assert all(candidate.gate is None and candidate.reward_kept is None for candidate in found)
-    expected = {layer.name: layer.value for layer in explain(shared_run).layers}
+    expected = {layer.name: layer.value for layer in explain_layers(shared_run).layers}
     assert {candidate.name: candidate.score for candidate in found} == expected
 
 
@@ -288,6 +288,6 @@ def test_why_names_what_told_the_choice_from_the_best_of_the_others(run_here, ri
     other = (*pick[1:], kept)
     log = [entry(pick, 0.4, value=0.75), {**rival, "layers": list(other)}, entry(pick, 0.3, samples=64, value=0.7)]
     (run_here / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
-    why = {layer.name: layer.why for layer in explain(run).layers}
+    why = {layer.name: layer.why for layer in explain_layers(run).layers}
     assert says in why[pick[0]]
     assert "no subset of 8 layers that keeps it was scored" in why[pick[1]]

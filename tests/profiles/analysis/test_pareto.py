@@ -8,7 +8,7 @@ import pytest
 from compressor.run_folder import Run, open_run
 from compressor.search.budgets import Amount, Budget, BudgetResult, Prices
 from compressor.search.result import Point, SearchRecord
-from profiles.analysis.pareto import pareto
+from profiles.analysis.pareto import build_pareto
 from tests.support.command_line import das, stopped
 
 VALUES = {"": 0.9, "A": 0.8, "B": 0.9, "C": 0.5, "AB": 0.8, "AC": 0.4, "ABC": 0.4}
@@ -51,7 +51,7 @@ def names(points):
 
 
 def test_the_front_is_what_nothing_as_cheap_beats(small):
-    report = pareto(small)
+    report = build_pareto(small)
     assert {"".join(point.layers): point.share for point in report.points} == {
         layers: 1 - sum(SAVED[layer] for layer in layers) / 100 for layers in VALUES
     }
@@ -67,11 +67,11 @@ def test_the_front_is_what_nothing_as_cheap_beats(small):
 def test_what_is_on_the_front_beside_the_choices_is_listed(small):
     changed = small.search_record().model_copy(update={"chosen": {2: ("A", "B"), 3: ("A", "B", "C")}})
     (small.path / "search.json").write_text(changed.model_dump_json())
-    assert [point.layers for point in pareto(small).rows] == [(), ("B",), ("A", "B"), ("A", "B", "C")]
+    assert [point.layers for point in build_pareto(small).rows] == [(), ("B",), ("A", "B"), ("A", "B", "C")]
 
 
 def test_parameters_are_priced_by_their_own(small):
-    shares = {"".join(point.layers): point.share for point in pareto(small, "params").points}
+    shares = {"".join(point.layers): point.share for point in build_pareto(small, "params").points}
     assert shares["C"] == pytest.approx(0.7)
     assert shares["AB"] == pytest.approx(0.7)
 
@@ -82,7 +82,13 @@ def test_a_cost_that_a_budget_measured(small):
     budget = Budget(kind="latency", limit=0.9, relative=True, at="p50", runtime="onnx")
     result = BudgetResult(budget=budget, prices=prices, predicted=Amount(full=8.0, slim=4.0))
     timed = Run(small.path, small.manifest.model_copy(update={"budget": result}))
-    assert {len(point.layers): point.cost for point in pareto(timed, "latency").points} == {0: 8, 1: 7.5, 2: 7, 3: 6.5}
+    points = build_pareto(timed, "latency").points
+    assert {len(point.layers): point.cost for point in points} == {
+        0: 8,
+        1: 7.5,
+        2: 7,
+        3: 6.5,
+    }
 
 
 def test_every_number_of_layers_from_one_search(run_here, monkeypatch):

@@ -33,7 +33,7 @@ from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_passport
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
-from profiles.comparison.profile_run import choose_runtimes, parity, profile
+from profiles.comparison.profile_run import choose_runtimes, measure_run, read_parities
 from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
@@ -103,7 +103,7 @@ def report(run):
     sweeps = (Sweep("batch", (2,)), Sweep("threads", (1,)))
     with pytest.MonkeyPatch.context() as patch:
         in_threads(patch)
-        return profile(run, seconds=0.05, threads=1, device="cpu", sweeps=sweeps, command="das profile")
+        return measure_run(run, seconds=0.05, threads=1, device="cpu", sweeps=sweeps, command="das profile")
 
 
 class Clockwork:
@@ -272,7 +272,7 @@ def test_a_whole_profile(run, report):
     assert report.skipped == LAYERS
     assert (run.path / "exports" / "model.onnx").exists()
     assert (run.path / "exports" / "full" / "model.onnx").exists()
-    assert parity(run) == {"model.onnx.parity.json": "passed"}
+    assert read_parities(run) == {"model.onnx.parity.json": "passed"}
     for entry in report.runtimes:
         assert len(entry.full.medians_ms()) == len(entry.slim.medians_ms()) >= timing.LEAST_TURNS
         assert entry.full.n == len(entry.full.samples_ms) == sum(entry.full.turns)
@@ -380,7 +380,7 @@ def test_das_profile_explains_wrong_usage(run, wrong):
 
 @pytest.mark.slow
 def test_questions_on_one_image_are_in_the_report(run, threads):
-    found = profile(run, runtimes=["torch"], seconds=0.01, threads=1, device="cpu", questions_per_image=3)
+    found = measure_run(run, runtimes=["torch"], seconds=0.01, threads=1, device="cpu", questions_per_image=3)
     assert all(has_split(run.path / "exports" / folder) for folder in ("", "full"))
     assert found.questions.count == 3
     assert ProfileReport.model_validate_json(found.model_dump_json()) == found
@@ -394,7 +394,7 @@ def test_questions_on_one_image_are_in_the_report(run, threads):
 def test_a_model_without_a_vision_tower_has_no_questions_to_time(run):
     manifest = run.manifest.model_copy(update={"family": "vilt", "dims": {}})
     with refused(UsageError, "nothing-to-split", "vilt"):
-        profile(replace(run, manifest=manifest), runtimes=["torch"], questions_per_image=3)
+        measure_run(replace(run, manifest=manifest), runtimes=["torch"], questions_per_image=3)
 
 
 def blocked(monkeypatch, runtime, found):
@@ -411,7 +411,7 @@ def test_a_runtime_that_cannot_run_here_is_left_out_unless_it_was_named(run, thr
     assert [entry.name for entry in choose_runtimes(())] == ["torch"]
     with refused(EnvironmentProblem, "blocked", "no ONNX Runtime"):
         choose_runtimes(["onnxruntime"])
-    found = profile(run, seconds=0.01, threads=1, device="cpu")
+    found = measure_run(run, seconds=0.01, threads=1, device="cpu")
     assert [entry.name for entry in found.runtimes] == ["torch"]
     assert {entry.what: entry.why for entry in found.not_measured}["onnxruntime"] == "no ONNX Runtime; install it"
 
@@ -450,7 +450,7 @@ def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, thread
 
     monkeypatch.setattr(find_runtime("tensorrt"), "check", lambda device: None)
     monkeypatch.setattr(find_runtime("tensorrt"), "open", open_graph)
-    again = partial(profile, run, runtimes=["tensorrt"], seconds=0.01, threads=1, device="cpu")
+    again = partial(measure_run, run, runtimes=["tensorrt"], seconds=0.01, threads=1, device="cpu")
     with refused(InputError, "export-missing", "rtx.plan"):
         again()
     full, slim = plans = [run.path / "exports" / folder / "model.fp32.rtx.plan" for folder in ("full", "")]
@@ -657,4 +657,4 @@ def test_a_run_folder_that_cannot_be_written(searched, report):
     with refused(EnvironmentProblem, "cannot-write", made.path):
         save_report(made)
     with pytest.raises(EnvironmentProblem, match="cannot write"):
-        profiles.comparison.profile_run.save(made, report)
+        profiles.comparison.profile_run.save_profile(made, report)

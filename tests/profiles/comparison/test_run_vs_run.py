@@ -8,7 +8,7 @@ import pytest
 
 from compressor.run_folder import ANSWERS, open_run
 from profiles.comparison.full_vs_slim import MemoryPair, Pair, ProfileReport, RuntimeProfile
-from profiles.comparison.run_vs_run import compare, short_names
+from profiles.comparison.run_vs_run import compare_runs, short_names
 from profiles.comparison.run_vs_run_tables import NOT_YET, compare_markdown, compare_tables, footnotes
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
@@ -83,7 +83,7 @@ def test_figures_are_those_of_the_runs(copies):
     profiled(copies[0], slim=5.0)
     profiled(copies[1], slim=8.0)
     profiled(copies[2], full=10.2, slim=5.1)
-    report = compare(copies)
+    report = compare_runs(copies)
     assert (report.one_full, report.one_machine, report.warnings) == (True, True, ())
     results = open_run(copies[0]).manifest.results
     answers = table(report, "VQA score")
@@ -105,7 +105,7 @@ def test_the_margin_of_the_change_is_that_of_paired_answers(copies):
     run = open_run(copies[0])
     every = run.every_answer()
     each = (every.slim_scores - every.full_scores).numpy().astype(float)
-    found = compare(copies[:1]).runs[0]
+    found = compare_runs(copies[:1]).runs[0]
     assert found.change.margin == pytest.approx(1.96 * each.std(ddof=1) / np.sqrt(len(each)))
     assert found.changed.lost - found.changed.gained == pytest.approx(-each.sum())
     assert found.answer_agreement == pytest.approx(1 - found.changed.changed / found.changed.samples)
@@ -114,7 +114,7 @@ def test_the_margin_of_the_change_is_that_of_paired_answers(copies):
 def test_what_is_missing_says_which_command_measures_it(copies):
     profiled(copies[0], names=("torch", "onnxruntime"))
     profiled(copies[1])
-    report = compare(copies)
+    report = compare_runs(copies)
     assert cells(table(report, "Latency in torch"))["speed-up"][-1] == NOT_YET
     assert cells(table(report, "Latency in onnxruntime"))["speed-up"][-2:] == (NOT_YET, NOT_YET)
     notes = " ".join(footnotes(report))
@@ -124,7 +124,7 @@ def test_what_is_missing_says_which_command_measures_it(copies):
 
 
 def test_runs_that_nobody_profiled(copies):
-    report = compare(copies)
+    report = compare_runs(copies)
     assert [each.title for each in compare_tables(report)] == ["VQA score"]
     assert f"not yet: skip7, MACs, latency and memory: das profile {copies[1]}" in footnotes(report)
 
@@ -132,7 +132,7 @@ def test_runs_that_nobody_profiled(copies):
 def test_other_machines_and_versions_are_named(copies):
     profiled(copies[0])
     profiled(copies[1], processor="another CPU", versions={"torch": "2.8"})
-    report = compare(copies)
+    report = compare_runs(copies)
     assert report.one_full
     assert not report.one_machine
     assert "machine of the profiles: a CPU, 2 cores, 1 threads, cpu, batch 1 (skip8); another CPU" in report.warnings[0]
@@ -151,7 +151,7 @@ def test_other_machines_and_versions_are_named(copies):
 )
 def test_what_makes_scores_incomparable(copies, edit, says):
     change(copies[1], edit)
-    report = compare(copies)
+    report = compare_runs(copies)
     assert not report.one_full
     assert any(says in warning for warning in report.warnings)
     assert compare_tables(report)[0].header == ("", "skip8", "skip7", "again")  # no full model is all of theirs
@@ -162,7 +162,7 @@ def test_a_run_of_an_earlier_das_is_asked_again(copies, workshop):
     before = open_run(copies[0]).every_answer()
     (copies[0] / ANSWERS).unlink()
     change(copies[0], lambda made: made["source"].update(path=str(workshop / "meter.ckpt")))
-    report = compare(copies)
+    report = compare_runs(copies)
     assert cells(compare_tables(report)[0])["answers lost"][1] == "-"
     assert f"not yet: skip8, answers lost and gained: das compare {copies[0]} --answers" in footnotes(report)
     result = das("compare", copies[0], "--answers", "--json")
@@ -193,7 +193,7 @@ def test_it_fits_into_80_columns(copies):
 def test_markdown_and_json(copies):
     profiled(copies[0])
     text = das("compare", *copies[:2], "--markdown").stdout
-    assert text == compare_markdown(compare(copies[:2]))
+    assert text == compare_markdown(compare_runs(copies[:2]))
     assert "| score, % |" in text
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {5}
     found = json.loads(das("compare", *copies[:2], "--json").stdout)

@@ -8,11 +8,11 @@ import pytest
 from compressor.errors import InputError
 from compressor.evaluation.evaluate import Score
 from profiles.gates.baseline import (
-    Changes,
+    BaselineChanges,
     ComparedProfile,
     Profiled,
     changes_table,
-    compare,
+    compare_profiles,
     notes,
     read_baseline,
     regressions,
@@ -27,7 +27,7 @@ def noisy(median, seed, n=200, noise=0.03):
 
 def changed(before, now):
     """The rows of a comparison by name."""
-    found = compare(Profiled(profile=before), Profiled(profile=now))
+    found = compare_profiles(Profiled(profile=before), Profiled(profile=now))
     return {row.quantity: row for row in found.rows}
 
 
@@ -81,7 +81,7 @@ def test_against_another_full_model_slim_counts_by_itself():
     row = found["p50 of slim, torch"]
     assert (row.verdict, row.unit) == ("regression", "ms")
     assert row.now == pytest.approx(15, rel=0.02)
-    assert "slim's own" in notes(compare(Profiled(profile=before), Profiled(profile=now)))[0]
+    assert "slim's own" in notes(compare_profiles(Profiled(profile=before), Profiled(profile=now)))[0]
 
 
 def test_turns_are_drawn_in_pairs():
@@ -146,7 +146,7 @@ def scored(full, slim, margin=0.01, samples=100, **settings):
     ],
 )
 def test_a_score_that_lost_more(now, verdict):
-    (row,) = (row for row in compare(scored(0.80, 0.78), now).rows if row.quantity == "score lost")
+    (row,) = (row for row in compare_profiles(scored(0.80, 0.78), now).rows if row.quantity == "score lost")
     assert row.verdict == verdict
     assert row.tolerance == pytest.approx(np.hypot(1, 1))
     assert (row.before, row.change) == (pytest.approx(2), pytest.approx(row.now - row.before))
@@ -156,7 +156,7 @@ def test_a_score_that_lost_more(now, verdict):
     "now", [scored(None, 0.78), scored(0.8, 0.78, samples=50), scored(0.8, 0.78, calibration="data")]
 )
 def test_scores_that_do_not_compare_are_said_to(now):
-    found = compare(scored(0.80, 0.78), now)
+    found = compare_profiles(scored(0.80, 0.78), now)
     assert "score lost" not in {row.quantity for row in found.rows}
     assert "score lost" in {entry.what for entry in found.not_compared}
     assert notes(found)[-1].startswith("Not compared, score lost: ")
@@ -177,13 +177,13 @@ def test_scores_that_do_not_compare_are_said_to(now):
 )
 def test_what_is_not_comparable_is_refused(other, said):
     with refused(InputError, "baseline-not-comparable", said):
-        compare(Profiled(profile=profile_of(**other)), Profiled(profile=profile_of()))
+        compare_profiles(Profiled(profile=profile_of(**other)), Profiled(profile=profile_of()))
 
 
 def test_another_model_or_task_is_refused():
     other = profile_of().model_copy(update={"family": "vilt", "task": "nlvr2"})
     with pytest.raises(InputError) as caught:
-        compare(Profiled(profile=other), Profiled(profile=profile_of()))
+        compare_profiles(Profiled(profile=other), Profiled(profile=profile_of()))
     assert caught.value.codes == ("baseline-not-comparable",) * 2
     assert [problem.found for problem in caught.value.problems] == [
         "the baseline has family vilt",
@@ -201,12 +201,14 @@ def test_another_tensorrt_matters_where_engines_are_compared():
     assert set(verdicts(profile_of(environment=newer), profile_of()).values()) == {"same"}
     engines = {"tensorrt": ([20.0] * 20, [10.0] * 20)}
     with refused(InputError, "baseline-not-comparable", "tensorrt 11.4"):
-        compare(Profiled(profile=profile_of(environment=newer, **engines)), Profiled(profile=profile_of(**engines)))
+        compare_profiles(
+            Profiled(profile=profile_of(environment=newer, **engines)), Profiled(profile=profile_of(**engines))
+        )
 
 
 def test_what_one_of_them_did_not_measure_is_named():
     both = {"torch": ([20.0] * 10, [10.0] * 10), "onnxruntime": ([20.0] * 10, [10.0] * 10)}
-    found = compare(Profiled(profile=profile_of(**both)), Profiled(profile=profile_of(peak=None)))
+    found = compare_profiles(Profiled(profile=profile_of(**both)), Profiled(profile=profile_of(peak=None)))
     assert {(entry.what, entry.why) for entry in found.not_compared} >= {
         ("onnxruntime", "measured in the baseline, not now"),
         ("memory, torch", "not measured in both"),
@@ -215,8 +217,8 @@ def test_what_one_of_them_did_not_measure_is_named():
 
 
 def test_every_regression_is_reported_with_what_was_measured():
-    assert regressions(compare(Profiled(profile=profile_of()), Profiled(profile=profile_of()))) == ()
-    worse = compare(
+    assert regressions(compare_profiles(Profiled(profile=profile_of()), Profiled(profile=profile_of()))) == ()
+    worse = compare_profiles(
         Profiled(profile=profile_of()),
         Profiled(profile=profile_of(macs=70_007, parameters=81, torch=([20.0] * 20, [12.0] * 20))),
     )
@@ -228,7 +230,7 @@ def test_every_regression_is_reported_with_what_was_measured():
 
 
 def test_the_table_has_a_row_for_each():
-    rows = changes_table(compare(scored(0.80, 0.78), scored(0.80, 0.70))).rows
+    rows = changes_table(compare_profiles(scored(0.80, 0.78), scored(0.80, 0.70))).rows
     assert ("MACs", "700", "700", "+0.0%", "same") in rows
     assert ("file, torch", "1.00 MB", "1.00 MB", "+0.0%", "same") in rows
     assert ("score lost", "2.00", "10.00", "+8.00 points", "regression") in rows
@@ -242,7 +244,7 @@ def test_a_baseline_is_a_profile_or_a_report_with_one(tmp_path):
     path.write_text(json.dumps({"run": "tiny", "picture": [], **both.model_dump(mode="json")}))
     assert read_baseline(path) == both
     assert read_baseline(path).drop == pytest.approx(2)
-    printed = ComparedProfile(**found.model_dump(), baseline=compare(both, both))
+    printed = ComparedProfile(**found.model_dump(), baseline=compare_profiles(both, both))
     path.write_text(printed.model_dump_json())
     assert read_baseline(path).profile == found
 
@@ -266,5 +268,5 @@ def test_a_profile_of_a_newer_das(tmp_path):
 
 
 def test_changes_survive_json():
-    found = compare(scored(0.80, 0.78), scored(0.80, 0.70))
-    assert Changes.model_validate_json(found.model_dump_json()) == found
+    found = compare_profiles(scored(0.80, 0.78), scored(0.80, 0.70))
+    assert BaselineChanges.model_validate_json(found.model_dump_json()) == found

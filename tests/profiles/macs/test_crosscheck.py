@@ -10,7 +10,7 @@ from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs import formula as closed_form
 from profiles.macs.crosscheck import Agreement, Counts, agreement, sentence
-from profiles.macs.published import flops, traceable
+from profiles.macs.published import count_published, traceable
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 
@@ -132,7 +132,7 @@ def test_attention_is_counted_before_a_kernel_is_chosen():
 
 
 def test_das_flops_says_how_far_the_counts_agree():
-    found = flops("bert", text_length=16, skip_layers=["En3"], parallel_adapters=True).agreement
+    found = count_published("bert", text_length=16, skip_layers=["En3"], parallel_adapters=True).agreement
     assert (found.apart, found.total.formula) == (0, found.total.fvcore)
     shown = das("flops", "bert", "--text-length", "16").stdout
     assert "Three counts agree exactly." in shown

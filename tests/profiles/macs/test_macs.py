@@ -22,7 +22,7 @@ from compressor.models.macs import count_macs
 from compressor.models.parts import parameters
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs.formula import encoder_macs, meter_macs
-from profiles.macs.published import flops
+from profiles.macs.published import count_published
 from tests.support.command_line import GOLDEN, das, stopped
 
 G = 1e9
@@ -108,7 +108,7 @@ def test_the_command_counts_an_encoder_as_the_formula_does(row):
 
 @pytest.mark.parametrize(("family", "tokens"), [("vilt", 40 + 1 + 12 * 16), ("roberta", 40), ("bert", 40)])
 def test_the_encoders_by_pool(family, tokens):
-    counted = flops(family, text_length=40)
+    counted = count_published(family, text_length=40)
     assert counted.additional_macs == 0
     assert counted.by_pool["encoder"] == encoder_macs(12, tokens, 768, 3072)
 
@@ -123,12 +123,12 @@ def test_the_encoders_by_pool(family, tokens):
     ],
 )
 def test_adapters_are_as_wide_as_the_public_code_has_them(family, parallel, skip):
-    found = flops(family, text_length=8, skip_layers=tuple(skip), parallel_adapters=True).settings
+    found = count_published(family, text_length=8, skip_layers=tuple(skip), parallel_adapters=True).settings
     assert (found.parallel_width, found.skip_widths) == (parallel, skip)
 
 
 def test_the_full_model_by_pool():
-    counted = flops("meter", image_size=384, text_length=40)
+    counted = count_published("meter", image_size=384, text_length=40)
     pools = counted.by_pool
     assert counted.additional_macs == 0
     assert counted.by_pool == {**dict.fromkeys(pools, 0), **meter_macs(MeterDims(image_size=384, text_length=40))}
@@ -201,7 +201,7 @@ def test_das_flops_explains_wrong_usage(arguments, code, value):
 
 def test_all_wrong_sizes_are_reported_at_once():
     with pytest.raises(UsageError) as caught:
-        flops("meter", image_size=-16, text_length=0)
+        count_published("meter", image_size=-16, text_length=0)
     assert caught.value.codes == ("image-size-impossible", "text-length-impossible")
 
 

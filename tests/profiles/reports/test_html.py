@@ -14,7 +14,7 @@ from compressor.errors import EnvironmentProblem
 from compressor.run_folder import Run, open_run
 from profiles.analysis.answer_flips import Flip, FlipCount, Flips
 from profiles.analysis.effects import Contrast
-from profiles.analysis.pareto import pareto
+from profiles.analysis.pareto import build_pareto
 from profiles.reports import page
 from profiles.reports.build import build_report
 from profiles.reports.html import MISSING, PAGE, report_html, run_html, save_html
@@ -161,7 +161,7 @@ def rich(made):
 
 @pytest.fixture(scope="module")
 def text(made, rich):
-    return report_html(rich, made[0].search_log(), pareto(made[0]))
+    return report_html(rich, made[0].search_log(), build_pareto(made[0]))
 
 
 def test_every_part_is_there_in_order(text):
@@ -201,7 +201,7 @@ def test_identifiers_are_unique_and_lead_somewhere(text):
 
 
 def test_the_same_bytes_every_time(made, rich, text):
-    assert report_html(rich, made[0].search_log(), pareto(made[0])) == text
+    assert report_html(rich, made[0].search_log(), build_pareto(made[0])) == text
 
 
 def test_a_run_of_which_little_is_known(made):
@@ -246,7 +246,7 @@ def test_nothing_of_a_user_becomes_markup(made, rich):
             ),
         }
     )
-    front = pareto(made[0]).model_copy(update={"metric": HOSTILE, "run": HOSTILE, "cost": HOSTILE})
+    front = build_pareto(made[0]).model_copy(update={"metric": HOSTILE, "run": HOSTILE, "cost": HOSTILE})
     found = report_html(report, gates(report), front)
     root = read(found)
     assert not list(root.all("script"))

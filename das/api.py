@@ -1,0 +1,368 @@
+"""The Python API, and the only place that puts the parts together: the commands and the demo call these functions.
+
+Everything heavy is imported by the function that needs it, so that ``import das`` and ``das --help`` are instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.errors import DasError, usage_error
+from compressor.progress import QUIET, Progress
+
+if TYPE_CHECKING:
+    from compressor.models.steps import StepModel
+    from compressor.run_folder import Run
+    from compressor.settings import Settings
+    from das.results import Exports
+    from profiles.comparison.full_vs_slim import ProfileReport
+    from profiles.macs.published import FlopsReport
+    from profiles.reports.compression import CompressionReport
+
+ENGINE_BATCHES = (1, 8, 32)  # smallest, usual and largest batch of a TensorRT engine
+
+
+def load(path: str | Path, task: str | None = None, image_size: int | None = None) -> StepModel:
+    """Load a full checkpoint or a run folder as an ``nn.Module`` in eval mode on the CPU.
+
+    A run's slim model comes with its exact trims: it answers the same with less work, and is not for training.
+    ``model(input_ids=..., attention_mask=..., pixel_values=...)`` returns logits (B, classes); ``model.family``,
+    ``model.task`` and ``model.layers`` say what it is.
+
+    Raises:
+        InputError: nothing usable there.
+        UsageError: the checkpoint has several heads and no ``task`` is given.
+    """
+    from compressor.checkpoints.build import load_checkpoint
+    from compressor.run_folder import MANIFEST, open_run
+
+    if (Path(path) / MANIFEST).exists():
+        if task or image_size:
+            raise usage_error(
+                "option-for-a-run", "task or image_size for a run", "neither: a run knows both", "das.load(run)"
+            )
+        return open_run(path).load_slim()
+    return load_checkpoint(path, task, image_size).model
+
+
+def skip(model: StepModel, layers: Sequence[str]) -> StepModel:
+    """Return a slim copy of ``model`` without ``layers`` (names or patterns): surgery alone, no search, no training.
+
+    Raises:
+        UsageError: a layer that the model does not have.
+    """
+    from compressor.models.surgery import make_plan, remove_layers
+
+    return remove_layers(model, make_plan(model, layers))
+
+
+def compress(
+    checkpoint: str | Path | None = None,
+    task: str | None = None,
+    skip: int | None = None,
+    *,
+    layers: str | Sequence[str] | None = None,
+    max_macs: str | float | None = None,
+    max_params: str | float | None = None,
+    max_latency: str | float | None = None,
+    max_drop: str | float | None = None,
+    at: str | None = None,
+    runtime: str | None = None,
+    from_run: str | Path | None = None,
+    scope: str | None = None,
+    strategy: str | None = None,
+    recover: str | None = None,
+    adapt: bool | None = None,
+    train_head: bool | None = None,
+    data: str | Path | None = None,
+    calibration: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    image_size: int | None = None,
+    text_length: int | None = None,
+    search_epochs: float | None = None,
+    recover_epochs: float | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = QUIET,
+) -> Run:
+    """Find the layers a model does not need, remove them, recover, and save the run with its report.
+
+    What is None is taken from the run ``from_run``, else from the defaults of :class:`compressor.settings.Settings`.
+
+    Args:
+        checkpoint: a full fine-tuned checkpoint; None with ``from_run``.
+        task: name of the task; None takes the checkpoint's only head.
+        skip: number of layers to skip; None with ``layers`` or a budget.
+        layers: names or patterns of the layers to skip, without a search.
+        max_macs: budget on MACs, e.g. ``"0.8x"`` of the full model's or ``"40G"``.
+        max_params: budget on parameters, e.g. ``"0.75x"`` or ``"200M"``.
+        max_latency: budget on the latency of one sample, e.g. ``"0.7x"`` or ``"40ms"``.
+        max_drop: most points of the score that may be lost on held-out data.
+        at: quantile of ``max_latency``: p50, p90 or p99.
+        runtime: runtime that ``max_latency`` is measured in.
+        from_run: earlier run whose search, checkpoint and settings are used again.
+        scope: layers that the search may skip: a scope of the family, or patterns.
+        strategy: search strategy (docs/search.md).
+        recover: ``train``, ``closed-form`` or ``none``.
+        adapt: the checkpoint is only pre-trained: train parallel adapters and a head, too.
+        train_head: train the head while recovering.
+        data: folder of the data; None looks around.
+        calibration: folder of inputs without answers, in place of ``data``.
+        tokenizer: file, folder or Hugging Face name; None looks around.
+        image_size: pixels.
+        text_length: tokens that texts are padded to.
+        search_epochs: passes over the data while searching.
+        recover_epochs: passes over the data while recovering.
+        batch_size: samples of a training step.
+        learning_rate: of the skip adapters.
+        seed: of everything that is drawn.
+        device: ``cpu`` or ``cuda``.
+        out: folder of the run; None is ``runs/<name>``.
+        resume: go on with an interrupted run of the same settings.
+        progress: told about every stage.
+
+    Raises:
+        UsageError: impossible options, all of them at once.
+        CheckFailed: the budget cannot be reached, or the slim model misses it when it is measured; then it is kept.
+        DasError: as :func:`compressor.job.prepare` says.
+    """
+    from compressor.search.reuse import settings_of
+    from profiles.gates.budget_check import check_budget, with_runtime
+
+    options: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "task": task,
+        "skip": skip,
+        "layers": layers,
+        "max_macs": max_macs,
+        "max_params": max_params,
+        "max_latency": max_latency,
+        "max_drop": max_drop,
+        "at": at,
+        "runtime": runtime,
+        "scope": scope,
+        "strategy": strategy,
+        "recover": recover,
+        "adapt": adapt,
+        "train_head": train_head,
+        "data": data,
+        "calibration": calibration,
+        "tokenizer": tokenizer,
+        "image_size": image_size,
+        "text_length": text_length,
+        "search_epochs": search_epochs,
+        "recover_epochs": recover_epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "device": device,
+        "out": out,
+    }
+    settings = with_runtime(settings_of(from_run, **{name: x for name, x in options.items() if x is not None}))
+    run, report = compress_and_report(settings, resume=resume, progress=progress)
+    if report:
+        check_budget(report.budget, run)
+    return run
+
+
+def compress_and_report(
+    settings: Settings, *, command: str = "", resume: bool = False, progress: Progress = QUIET
+) -> tuple[Run, CompressionReport | None]:
+    """Compress, measure the budget, and write the report; whether the budget holds is not checked.
+
+    Returns:
+        The run and its report; no report in all but the main one of several processes.
+    """
+    from functools import partial
+
+    from compressor.compression import compress as run_compression
+    from compressor.distributed import is_main
+    from profiles.gates.budget_check import measure_budget
+    from profiles.reports.save import save_report
+    from profiles.timing.layers_isolated import layer_prices
+
+    price = partial(layer_prices, progress=progress)
+    run = run_compression(settings, command=command, resume=resume, progress=progress, price=price)
+    if not is_main():
+        return run, None
+    measure_budget(run, progress)
+    with progress.stage("Counting MACs"):
+        return run, save_report(run)
+
+
+def export(
+    run: Run | str | Path | None = None,
+    *formats: str,
+    precision: str = "fp32",
+    split: bool = False,
+    batch: int | tuple[int, int, int] = ENGINE_BATCHES,
+    text_length: int | None = None,
+    attention: str = "composed",
+    opset: int | None = None,
+    workspace: int | None = None,
+    data: str | Path | None = None,
+    recommend: bool = False,
+    progress: Progress = QUIET,
+) -> Exports:
+    """Export a run's slim model to its ``exports`` folder, run what was exported, and compare it with PyTorch.
+
+    Args:
+        run: a run, its folder, or None for runs/latest.
+        formats: names or aliases of the runtimes to export for: "onnx" (ONNX Runtime), "trt" (TensorRT).
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+        split: also export the vision encoder as a graph of its own, for many questions on one image.
+        batch: smallest, usual and largest batch of an engine; one number fixes the batch of the graph.
+        text_length: tokens, fixed in the graph; None leaves the axis dynamic.
+        attention: how attention is written in the graph (docs/exports.md).
+        opset: of the ONNX file; None leaves the choice to the exporter.
+        workspace: bytes a TensorRT layer may use while it runs; None leaves the limit to TensorRT.
+        data: folder of the samples that exports are compared on; None is the run's own.
+        recommend: time the run's ONNX exports against PyTorch, too, to tell which one to run here.
+        progress: told about each stage.
+
+    Raises:
+        UsageError: everything that cannot be exported so, at once and before anything is read.
+        CheckFailed: an export does not answer as the model does; it is not kept.
+        EnvironmentProblem: a runtime is missing.
+    """
+    from compressor.evaluation.reference import open_reference
+    from das.results import Exports
+    from exporters import export as exporting
+    from exporters.graph.inputs import Fixed
+    from profiles.comparison.recommend_export import compare_exports
+    from profiles.reports.save import save_report
+
+    fixed_batch, batches = (batch, ENGINE_BATCHES) if isinstance(batch, int) else (None, batch)
+    options: dict[str, Any] = {
+        "precision": precision,
+        "split": split,
+        "fixed": Fixed(fixed_batch, text_length),
+        "batch": batches,
+        "attention": attention,
+        "opset": opset,
+    }
+    exporting.check_request(formats, **options)
+    opened = open_run_at(run)
+    options |= {"workspace": workspace, "progress": progress}
+    try:
+        reference = open_reference(opened, None if data is None else str(data))
+        slim, folder = opened.load_slim(), opened.path / exporting.EXPORTS
+        report = exporting.export(slim, opened.samples(), folder, formats, reference=reference, **options)
+    except DasError:
+        with suppress(DasError):  # an export that is gone must leave the report, too; the failure itself matters more
+            save_report(opened)
+        raise
+    save_report(opened)
+    return Exports(**dict(report), choices=compare_exports(opened, progress) if recommend else None)
+
+
+def profile(
+    run: Run | str | Path | None = None,
+    *,
+    runtimes: Sequence[str] = (),
+    batch: int = 1,
+    threads: int | None = None,
+    seconds: float = 20.0,
+    device: str | None = None,
+    questions_per_image: int | None = None,
+    sweeps: Sequence[str] = (),
+    layers: bool = False,
+    command: str = "",
+    progress: Progress = QUIET,
+) -> ProfileReport:
+    """Measure a run's full model against its slim one, in turns; write profile.json and the report.
+
+    Args:
+        run: a run, its folder, or None for runs/latest.
+        runtimes: names of runtimes; when empty those used by default that can run on the device.
+        batch: samples in one call.
+        threads: CPU threads of every runtime; None is PyTorch's own choice.
+        seconds: how long full and slim are timed in each runtime.
+        device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        questions_per_image: also time so many questions on one image: single graph against split export.
+        sweeps: further settings to time, e.g. ``"batch=1,8,32"`` or ``"text-length=10,40"``.
+        layers: also time every layer.
+        command: the command line, for the report.
+        progress: told about each stage.
+
+    Raises:
+        UsageError: an unknown runtime, or a number that cannot be.
+        InputError: the full checkpoint is gone or has changed.
+        EnvironmentProblem: a runtime or device that was asked for is not here.
+    """
+    from profiles.comparison import profile_run
+    from profiles.reports.save import save_report
+    from profiles.timing.sweeps import parse_sweeps
+
+    opened = open_run_at(run)
+    report = profile_run.measure_run(
+        opened,
+        runtimes=runtimes,
+        batch=batch,
+        threads=threads,
+        seconds=seconds,
+        device=device,
+        questions_per_image=questions_per_image,
+        sweeps=parse_sweeps(sweeps, opened),
+        layers=layers,
+        command=command,
+        progress=progress,
+    )
+    profile_run.save_profile(opened, report)
+    save_report(opened)
+    return report
+
+
+def flops(
+    family: str,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    text_length: int | None = None,
+    skip_layers: Sequence[str] = (),
+    parallel_adapters: bool = False,
+    parallel_width: int | None = None,
+    skip_width: int | None = None,
+) -> FlopsReport:
+    """Count the MACs of a family's published model, from its sizes alone.
+
+    Args:
+        family: as users type it, e.g. ``meter``.
+        image_size: pixels, or height and width where the family reads images of any shape; None is the family's own.
+        text_length: tokens; None is the family's own.
+        skip_layers: names or patterns of layers replaced by their skip adapters.
+        parallel_adapters: whether kept layers carry the paper's parallel adapters.
+        parallel_width: their bottleneck; None is the family's own.
+        skip_width: bottleneck of the skip adapters; None is the pool's own.
+
+    Raises:
+        UsageError: an unknown family or layer, or a size the family cannot have.
+    """
+    from profiles.macs.published import count_published
+
+    return count_published(
+        family,
+        image_size=image_size,
+        text_length=text_length,
+        skip_layers=skip_layers,
+        parallel_adapters=parallel_adapters,
+        parallel_width=parallel_width,
+        skip_width=skip_width,
+    )
+
+
+def open_run_at(run: Run | str | Path | None) -> Run:
+    """Return the run itself, the one in a folder, or runs/latest.
+
+    Raises:
+        InputError: no run there.
+    """
+    from compressor.run_folder import Run, open_run
+
+    return run if isinstance(run, Run) else open_run(run)

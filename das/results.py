@@ -1,0 +1,105 @@
+"""What the commands print with ``--json``, as values of the Python API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compressor.evaluation.evaluate import Score
+from compressor.job import Job
+from compressor.models.plan import Plan
+from compressor.search.result import SearchRecord
+from compressor.values import Value
+from exporters.export import ExportReport
+from profiles.comparison.recommend_export import Choices
+
+
+class Exports(ExportReport):
+    """What was exported, and which export to run here; ``choices`` is null where there was nothing to time."""
+
+    choices: Choices | None
+
+
+class Searched(Value):
+    """The layers that would be skipped, and what the search found."""
+
+    schema_version: int = 1
+    plan: Plan
+    search: SearchRecord
+
+
+class SplitScore(Score):
+    """A score, and what it was taken on: files, rows and fingerprint."""
+
+    split: Mapping[str, Any]
+
+
+class Evaluated(SplitScore):
+    """The score on the evaluation split, and in ``apart`` on others by name."""
+
+    schema_version: int = 1
+    task: str
+    apart: Mapping[str, SplitScore]
+
+
+class Answer(Value):
+    """One answer to ``texts``: with its probability, or of retrieval with its score."""
+
+    texts: tuple[str, ...]
+    answer: str
+    probability: float | None = None
+    score: float | None = None
+
+
+class Predicted(Value):
+    """The best answers, those to one question after those to another."""
+
+    schema_version: int = 1
+    runtime: str
+    precision: str
+    texts: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+
+class DryRun(Value):
+    """What a compression would do; ``skip`` is null with a ``budget``, ``leftovers`` are keys nothing reads."""
+
+    schema_version: int = 1
+    family: str
+    task: str
+    candidates: tuple[str, ...]
+    skip: int | None
+    budget: str | None
+    strategy: str | None
+    search_steps: int
+    recover: str
+    recover_steps: int
+    recover_learning_rate: float | None
+    device: str
+    out: str
+    layout: str
+    data: tuple[Mapping[str, Any], ...]
+    leftovers: Mapping[str, tuple[str, ...]]
+
+
+def describe_job(job: Job, folder: Path) -> DryRun:
+    """Return what compressing ``job`` into ``folder`` would do."""
+    settings, recovery, trains = job.settings, job.recovery, job.settings.recover == "train"
+    return DryRun(
+        family=job.model.family,
+        task=job.model.task,
+        candidates=job.candidates,
+        skip=None if settings.budget else job.skip,
+        budget=str(settings.budget) if settings.budget else None,
+        strategy=job.strategy if job.searches else None,
+        search_steps=job.search_steps if job.trains_while_searching else 0,
+        recover=settings.recover,
+        recover_steps=recovery.steps if trains else 0,
+        recover_learning_rate=recovery.learning_rate if trains else None,
+        device=str(job.device),
+        out=str(folder),
+        layout=job.data.layout,
+        data=tuple(split.describe() for split in job.data.splits),
+        leftovers={reason: tuple(keys) for reason, keys in job.loaded.leftovers_by_reason.items()},
+    )

@@ -1,0 +1,134 @@
+"""What single commands do beside the public API: plan, search, evaluate, verify."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compressor.errors import DasError, usage_error
+from compressor.progress import QUIET, Progress
+from das.api import open_run_at
+
+if TYPE_CHECKING:
+    from compressor.run_folder import Run
+    from compressor.settings import Settings
+    from das.results import DryRun, Evaluated, Searched
+    from exporters.verify import VerifyReport
+
+
+def dry_run(settings: Settings, resume: bool = False) -> DryRun:
+    """Open and check everything a compression needs; return what it would do.
+
+    Raises:
+        DasError: as :func:`compressor.job.prepare` says.
+    """
+    from compressor.compression import destination
+    from compressor.job import prepare
+    from das.results import describe_job
+
+    folder = destination(settings, resume)
+    return describe_job(prepare(settings), folder)
+
+
+def search(settings: Settings, progress: Progress = QUIET) -> Searched:
+    """Search the layers to skip, and change nothing.
+
+    Raises:
+        DasError: as :func:`compressor.job.prepare` says.
+    """
+    from compressor.compression import search_only
+    from das.results import Searched
+
+    _, plan, selection = search_only(settings, progress)
+    return Searched(plan=plan, search=selection.record)
+
+
+def evaluate(
+    subject: str | Path,
+    task: str | None = None,
+    *,
+    data: str | Path | None = None,
+    tokenizer: str | None = None,
+    text_length: int | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    progress: Progress = QUIET,
+) -> Evaluated:
+    """Score a full checkpoint or a run on the evaluation split of its task, and on further splits there are.
+
+    Raises:
+        UsageError: an impossible batch size or task.
+        InputError: checkpoint, tokenizer or data are missing or unusable.
+    """
+    from compressor.device import choose_device
+    from compressor.evaluation.evaluate import evaluate as score
+    from compressor.evaluation.open_data import open_for_evaluation
+    from compressor.tasks import TASKS
+    from das.results import Evaluated, SplitScore
+
+    if batch_size < 1:
+        raise usage_error("batch-size-too-small", f"--batch-size {batch_size}", "at least 1 sample", "--batch-size 64")
+    with progress.stage("Opening model and data"):
+        folder = None if data is None else str(data)
+        model, opened, notes = open_for_evaluation(Path(subject), task, folder, tokenizer, text_length)
+    for note in notes:
+        progress.say(f"note: {note}")
+    model.to(choose_device(device))
+    scores = [
+        SplitScore(
+            **dict(
+                score(
+                    model, split, TASKS[model.task], metrics=opened.metrics, batch_size=batch_size, progress=progress
+                ).score
+            ),
+            split=split.describe(),
+        )
+        for split in (opened.evaluation, *opened.extra)
+    ]
+    return Evaluated(**dict(scores[0]), task=model.task, apart={entry.split["name"]: entry for entry in scores[1:]})
+
+
+def verify(
+    run: Run | str | Path | None = None,
+    *runtimes: str,
+    device: str | None = None,
+    data: str | Path | None = None,
+    progress: Progress = QUIET,
+) -> VerifyReport:
+    """Compare a run's exports with PyTorch again, on this machine, and rewrite their records and the report.
+
+    Args:
+        run: a run, its folder, or None for runs/latest.
+        runtimes: names or aliases of runtimes; all that execute files when empty.
+        device: ``cpu`` or ``cuda``, for ONNX Runtime; None takes CUDA where that works.
+        data: folder of the samples; None is the run's own.
+        progress: told about each export.
+
+    Returns:
+        What was found, of failures, too: :func:`exporters.verify.require_verified` raises for them.
+
+    Raises:
+        InputError: there are no exports.
+        EnvironmentProblem: the device is not here.
+    """
+    from compressor.evaluation.reference import open_reference
+    from exporters.export import EXPORTS
+    from exporters.runtimes import RUNTIMES, find_runtimes
+    from exporters.verify import runtime_device
+    from exporters.verify import verify as verify_exports
+    from profiles.reports.save import save_report
+
+    names = runtimes or [runtime.name for runtime in RUNTIMES if runtime.suffix]
+    formats = [runtime.format for runtime in find_runtimes(names, executes_files=True)]
+    place, opened = runtime_device(device), open_run_at(run)
+    reference = open_reference(opened, None if data is None else str(data))
+    slim, samples, folder = opened.load_slim(), opened.samples(), opened.path / EXPORTS
+    try:
+        report = verify_exports(slim, samples, reference, folder, formats, progress, device=place)
+    except BaseException:  # Ctrl-C, too: some records may be new, and the report must follow them
+        with suppress(DasError):  # the failure itself matters more
+            save_report(opened)
+        raise
+    save_report(opened)
+    return report

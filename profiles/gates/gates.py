@@ -1,0 +1,67 @@
+"""The claims of ``--assert`` and the earlier profile that a profile is held against, opened before the timing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from compressor.device import choose_device
+from compressor.errors import CheckFailed
+from compressor.run_folder import Run
+from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.comparison.profile_run import read_parities
+from profiles.gates import assertions
+from profiles.gates.assertions import Claim
+from profiles.gates.baseline import ComparedProfile, Profiled, compare_profiles, open_baseline, profiled, regressions
+from profiles.machine.environment import environment
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The claims about a run's profile, and the earlier profile it may not be worse than; None without one."""
+
+    run: Run
+    claims: tuple[Claim, ...]
+    baseline: Profiled | None
+
+    def compare(self, report: ProfileReport) -> ComparedProfile:
+        """Return the profile with what changed since the baseline."""
+        changes = compare_profiles(self.baseline, profiled(self.run, report)) if self.baseline else None
+        return ComparedProfile(**dict(report), baseline=changes)
+
+    def check(self, report: ComparedProfile) -> None:
+        """Hold a compared profile against the claims and the baseline.
+
+        Raises:
+            CheckFailed: with every claim that does not hold and everything that got worse.
+        """
+        values = (*assertions.measured(report, read_parities(self.run)), *assertions.scored(self.run.manifest))
+        worse = regressions(report.baseline) if report.baseline else ()
+        if problems := (*assertions.failures(self.claims, values), *worse):
+            raise CheckFailed(*problems)
+
+
+def open_gates(
+    run: Run,
+    claims: str,
+    baseline: Path | None,
+    *,
+    runtimes: Collection[str],
+    batch: int,
+    threads: int | None,
+    device: str | None,
+) -> Gates:
+    """Read the claims, and open the baseline that a profile of ``run`` with these settings can be compared with.
+
+    Raises:
+        UsageError: a claim that cannot be read, or of a runtime that is not measured.
+        InputError: the baseline holds no profile, or one whose numbers cannot be compared.
+    """
+    parsed, before = assertions.parse(claims, list(runtimes)), None
+    if baseline:
+        place = environment(choose_device(device).type, threads or torch.get_num_threads())
+        before = open_baseline(baseline, run, batch=batch, runtimes=runtimes, environment=place)
+    return Gates(run, parsed, before)

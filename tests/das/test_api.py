@@ -1,0 +1,43 @@
+"""The Python API: explicit signatures, and a misspelt keyword fails before anything is read."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import das
+from compressor.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("function", "keyword"),
+    [
+        (das.compress, "recover_epoch"),
+        (das.export, "precison"),
+        (das.profile, "second"),
+        (das.flops, "skip_layer"),
+        (das.load, "image_sise"),
+    ],
+)
+def test_a_misspelt_keyword_fails_at_once(function, keyword, monkeypatch):
+    def refuse(path):
+        raise AssertionError("read before the keywords were looked at")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(TypeError, match=keyword):
+        function("meter", **{keyword: 1})
+
+
+@pytest.mark.parametrize("name", das.__all__)
+def test_signatures_are_explicit_and_documented(name):
+    function = getattr(das, name)
+    parameters = inspect.signature(function).parameters
+    assert not [entry for entry in parameters.values() if entry.kind is entry.VAR_KEYWORD]
+    assert "Raises:" in function.__doc__
+    if name in ("compress", "export", "profile", "flops"):
+        assert all(f"        {entry}: " in function.__doc__ for entry in parameters)
+
+
+def test_compress_takes_every_setting():
+    own = {"resume", "progress"}
+    assert inspect.signature(das.compress).parameters.keys() - own == Settings.model_fields.keys()
