@@ -69,7 +69,8 @@ def profile(
     from profiles.comparison.profile_run import choose_runtimes
     from profiles.gates.gates import open_gates
 
-    opened, names = api.open_run_at(run), [entry.name for entry in choose_runtimes(runtime or (), device)]
+    names = [entry.name for entry in choose_runtimes(runtime or (), device)]
+    opened = api.open_run_at(run)
     gates = open_gates(opened, claims or "", baseline, runtimes=names, batch=batch, threads=threads, device=device)
     report = api.profile(
         opened,
