@@ -95,6 +95,11 @@ class Manifest(Value):
     results: Results
     budget: BudgetResult | None = None
 
+    @property
+    def evaluation_split(self) -> str:
+        """Name of the split that scores come from: ``data`` lists training, held-out and evaluation split first."""
+        return str(self.data[2]["name"])
+
 
 @dataclass(frozen=True)
 class Run:

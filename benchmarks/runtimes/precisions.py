@@ -18,7 +18,7 @@ import das
 from benchmarks.results import LogProgress, write_section
 from compressor.data.splits import Split
 from compressor.evaluation.evaluate import compared
-from compressor.evaluation.open_data import open_data
+from compressor.evaluation.open_data import open_evaluation
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from exporters.export import EXPORTS, file_name
@@ -42,7 +42,7 @@ def logits(runner: Runner, split: Split) -> torch.Tensor:
 
 def rows(run: Run) -> list[tuple[str, ...]]:
     """The slim model in PyTorch, then each precision against it."""
-    split, task = open_data(run).evaluation, TASKS[run.manifest.task]
+    split, task = open_evaluation(run), TASKS[run.manifest.task]
     targets = {"targets": split.targets(range(len(split)))}
     name = f"k = {len(run.manifest.plan.layers)}"
     ours = logits(TorchRunner(run.load_slim(), "cpu"), split)
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="run folders of easy-VQA")
     runs = [open_run(path) for path in parser.parse_args().runs]
-    split = open_data(runs[0]).evaluation
+    split = open_evaluation(runs[0])
     header = ("", "VQA score, %", "change, points (95 %)", "same answers", "largest logit error", "layers held back")
     body = (
         f"The small METER of the easy-VQA section, k of 12 fusion layers removed, on {len(split):,} test questions. "

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from compressor.data.types import ImageRef
 from compressor.errors import input_error
 
 LONGEST_OVER_SHORTER = 1333 / 800
@@ -87,6 +88,17 @@ class PixelbertTransform:
     def describe(self) -> dict[str, Any]:
         """Name and sizes, for preprocessor.json."""
         return {"transform": "pixelbert", "shorter": self.shorter, "multiple": MULTIPLE}
+
+
+def decodes(image: ImageRef) -> bool:
+    """Return whether an image can be read and decoded."""
+    try:
+        with Image.open(io.BytesIO(image.read())) as opened:
+            opened.draft("RGB", (1, 1))  # JPEG decodes several times faster at an eighth of its size
+            opened.load()
+    except Exception:  # Pillow raises anything on damaged bytes
+        return False
+    return True
 
 
 def decode_image(content: bytes, origin: str) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from compressor.data.types import RawDataset
+from compressor.data.types import RawDataset, Reading
 from compressor.errors import InputError, input_error
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
@@ -36,20 +36,21 @@ def find_data(named: str | Path | None, recorded: str | None) -> Path:
     )
 
 
-def read_data(root: Path, task: str, progress: Progress = QUIET) -> RawDataset:
+def read_data(root: Path, task: str, progress: Progress = QUIET, reading: Reading | None = None) -> RawDataset:
     """Return the data of a task in a folder, read in the first of the task's layouts that the folder has.
 
     Args:
         root: the folder.
         task: a key of ``TASKS``.
         progress: told of the rows.
+        reading: which splits, and what is known of them; None reads everything and checks every image.
 
     Raises:
         InputError: the folder has none of the layouts, or a file of the layout cannot be used as a whole.
     """
     for layout in TASKS[task].layouts:
         if layout.recognises(root):
-            return layout.read(root, progress)
+            return layout.read(root, reading or Reading(progress))
     others = [other for other in TASKS if other != task and _holds(root, other)]
     names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
     shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -22,7 +22,7 @@ from compressor.data.reading.readers import (
     text_source,
 )
 from compressor.data.reading.rows import FOLDERS, Row, join, numbered, read_rows, text
-from compressor.data.types import RawDataset, Sample
+from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
@@ -72,7 +72,7 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
     for patterns, open_source in FILE_KINDS:
         sources = [open_source([path]) for path in _files(root, patterns)]
         parts = [
-            read_rows(source.files, source.rows(list(columns.values())), samples, progress, source.total)
+            read_rows(source.files, source.rows(list(columns.values())), samples, Reading(progress), source.total)
             for source in sources
             for columns, samples in _fitting(task, source, images)
         ]

@@ -56,6 +56,23 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     return TaskData(*roles, extra, _name_all(dataset.labels, classes), dataset.metrics, dataset.layout)
 
 
+def make_split(name: str, dataset: RawDataset, task: Task, transforms: Transforms, classes: int) -> Split:
+    """Return one split of ``dataset``, whose share of unreadable rows was judged before.
+
+    Raises:
+        InputError: it is not there, or has labels that the head does not have.
+    """
+    if name not in dataset.splits:
+        there = ", ".join(dataset.splits) or "none"
+        raise input_error(
+            "split-gone",
+            f"no split {name} any more (splits: {there})",
+            "the data of this run",
+            "put it back, or --data",
+        )
+    return task.split(name, _usable(dataset.splits[name], task, classes), transforms, classes, task.images)
+
+
 def make_unlabelled_splits(
     dataset: RawDataset, root: Path, task: Task, transforms: Transforms, classes: int
 ) -> TaskData:

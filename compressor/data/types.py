@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from compressor.data.text import TextTransform
-from compressor.progress import Progress
+from compressor.progress import QUIET, Progress
 
 
 class ImageTransform(Protocol):
@@ -47,12 +47,13 @@ Batch = Mapping[str, Tensor]
 class ImageRef:
     """An encoded image somewhere on disk.
 
-    ``origin`` names the place for messages; ``read`` returns the encoded bytes. Samples of the same image share one
-    reference, so that it is decoded once.
+    ``origin`` names the place for messages; ``read`` returns the encoded bytes; ``name`` is what its row calls it.
+    Samples of the same image share one reference, so that it is decoded once.
     """
 
     origin: str
     read: Callable[[], bytes]
+    name: str = "the image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,26 @@ class RawDataset:
     numbered_here: bool = False
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What is read of a data set, and what is known of it already.
+
+    Attributes:
+        progress: told of the rows.
+        splits: names of the splits that are wanted; None wants all.
+        checked: the unreadable rows ("file, row: reason") of files whose images have been checked, by fingerprint of
+            the file. Images of all other files are checked while they are read: each is decoded once.
+    """
+
+    progress: Progress = QUIET
+    splits: Collection[str] | None = None
+    checked: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def wants(self, split: str) -> bool:
+        """Return whether a split is to be read."""
+        return self.splits is None or split in self.splits
+
+
 class Layout(Protocol):
     """One way in which a task's data lies on disk."""
 
@@ -128,8 +149,8 @@ class Layout(Protocol):
     def recognises(self, root: Path) -> bool:
         """Return whether a folder is laid out this way, at a glance."""
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
-        """Read such a folder; the progress is told of the rows.
+    def read(self, root: Path, reading: Reading) -> RawDataset:
+        """Read the splits that are wanted from such a folder.
 
         Raises:
             InputError: a file cannot be used as a whole.

@@ -7,9 +7,10 @@ from pathlib import Path
 from compressor.checkpoints.build import choose_task, load_checkpoint, recognise
 from compressor.data.labels import align_labels
 from compressor.data.read import find_data, read_data
-from compressor.data.roles import make_splits
-from compressor.data.splits import TaskData
+from compressor.data.roles import make_split, make_splits
+from compressor.data.splits import Split, TaskData
 from compressor.data.text import find_tokenizer
+from compressor.data.types import Reading
 from compressor.device import limit_threads
 from compressor.errors import input_error
 from compressor.models.steps import StepModel
@@ -18,19 +19,48 @@ from compressor.tasks import TASKS, check_task
 
 
 def open_data(run: Run, data: str | None = None) -> TaskData:
-    """The data of a run: what is named, else where it was when the run was made, else as :func:`find_data` looks.
+    """Return the data of a run: what is named, else where it was when the run was made, else as :func:`find_data` looks.
+
+    Images of files that have not changed since the run was made are not checked again.
 
     Raises:
         InputError: not there, unusable, or the run was made without answers.
     """
-    task, own = TASKS[run.manifest.task], run.manifest.data_root
+    root, task = _find_root(run, data), TASKS[run.manifest.task]
+    dataset = align_labels(read_data(root, task.name, reading=Reading(checked=checked_rows(run))), run.labels(), task)
+    return make_splits(dataset, root, task, run.transforms(), run.manifest.dims["classes"])
+
+
+def open_evaluation(run: Run, data: str | None = None) -> Split:
+    """Return the evaluation split of a run's data; of the run's own data nothing else is read, and no image decoded.
+
+    Raises:
+        InputError: as :func:`open_data`.
+    """
+    if data is not None:
+        return open_data(run, data).evaluation
+    root, task, name = _find_root(run, data), TASKS[run.manifest.task], run.manifest.evaluation_split
+    reading = Reading(splits={name}, checked=checked_rows(run))
+    dataset = align_labels(read_data(root, task.name, reading=reading), run.labels(), task)
+    return make_split(name, dataset, task, run.transforms(), run.manifest.dims["classes"])
+
+
+def checked_rows(run: Run) -> dict[str, list[str]]:
+    """Return the rows that the compression found unreadable, by fingerprint of the file (:class:`Reading`)."""
+    rows: dict[str, list[str]] = {}
+    for part in run.manifest.data:
+        for digest in part["fingerprint"].split("-"):
+            rows.setdefault(digest, []).extend(part["unreadable"])
+    return rows
+
+
+def _find_root(run: Run, data: str | None) -> Path:
+    own = run.manifest.data_root
     if data is None and run.manifest.settings.get("calibration"):
         raise input_error(
             "run-without-answers", f"{run.path} was compressed without answers", "data with answers", "--data FOLDER"
         )
-    root = find_data(data or (own if Path(own).is_dir() else None), own)
-    found = align_labels(read_data(root, task.name), run.labels(), task)
-    return make_splits(found, root, task, run.transforms(), run.manifest.dims["classes"])
+    return find_data(data or (own if Path(own).is_dir() else None), own)
 
 
 def open_for_evaluation(

@@ -12,7 +12,7 @@ from torch import Tensor
 from compressor.data.splits import Split
 from compressor.errors import InputError, input_error
 from compressor.evaluation.evaluate import EveryAnswer, compared, evaluate
-from compressor.evaluation.open_data import open_data
+from compressor.evaluation.open_data import open_evaluation
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.progress import QUIET, Progress
@@ -55,7 +55,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
     """
     answers = run.answers() or {}
     try:
-        split = open_data(run, data).evaluation
+        split = open_evaluation(run, data)
     except InputError as error:
         if data is not None:
             raise
@@ -98,7 +98,7 @@ def answer_again(run: Run, progress: Progress = QUIET) -> EveryAnswer:
             "a full model with a trained head",
             "leave this run out",
         )
-    split, task = open_data(run).evaluation, TASKS[run.manifest.task]
+    split, task = open_evaluation(run), TASKS[run.manifest.task]
     if not same_data(run, split):
         raise input_error(
             "data-changed", f"the data of {run.path} has changed since", "the data it was made with", "compress again"

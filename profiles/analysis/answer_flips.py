@@ -18,7 +18,7 @@ from compressor.data.splits import Split
 from compressor.data.types import ImageRef
 from compressor.errors import InputError
 from compressor.evaluation.evaluate import EveryAnswer
-from compressor.evaluation.open_data import open_data
+from compressor.evaluation.open_data import open_evaluation
 from compressor.evaluation.reference import same_data
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
@@ -145,7 +145,7 @@ def _found(kept: EveryAnswer) -> _Found:
 def _opened(run: Run, samples: int) -> tuple[Split | None, str]:
     """The evaluation split that the answers were given to, or why it is not at hand."""
     try:
-        split = open_data(run).evaluation
+        split = open_evaluation(run)
     except InputError as error:
         return None, f"the data is not at hand ({error.problems[0].found}): no types of questions, no examples"
     if len(split) != samples or not same_data(run, split):

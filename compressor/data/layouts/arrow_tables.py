@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 from compressor.data.arrow_files import read_table, table_rows
 from compressor.data.reading.image_refs import Cell
 from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, class_of, field, join, read_rows
-from compressor.data.types import ImageRef, RawDataset, Records, Sample
-from compressor.progress import Progress
+from compressor.data.types import ImageRef, RawDataset, Reading, Records, Sample
 
 NLVR2_LABELS = ("False", "True")
 RETRIEVAL_LABELS = ("match",)
@@ -50,31 +50,36 @@ class ArrowTables:
 
     def recognises(self, root: Path) -> bool:
         """Return whether a table is there that means this layout."""
-        return any(_path(root, name).exists() for name in self.marks)
+        return any((root / f"{name}.arrow").exists() for name in self.marks)
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return the samples of every table that is there.
 
         Raises:
             InputError: a table is damaged, empty, or of another task.
         """
-        return RawDataset(self.name, self.read_splits(root, self.samples, progress), self.labels)
+        splits = {
+            split: self.read_split(paths, self.samples, reading)
+            for split, paths in self.tables(root).items()
+            if reading.wants(split)
+        }
+        return RawDataset(self.name, splits, self.labels)
 
-    def read_splits(self, root: Path, samples: Read, progress: Progress) -> dict[str, Records]:
-        """Return the records of every split that is there.
+    def tables(self, root: Path) -> dict[str, list[Path]]:
+        """Return the tables that are there, by split."""
+        paths = {split: [root / f"{name}.arrow" for name in names] for split, names in self.splits.items()}
+        there = {split: [path for path in some if path.exists()] for split, some in paths.items()}
+        return {split: some for split, some in there.items() if some}
+
+    def read_split(self, paths: Sequence[Path], samples: Read, reading: Reading) -> Records:
+        """Return the records of one split.
 
         Raises:
             InputError: a table is damaged, empty, or of another task.
         """
-        there = {split: [_path(root, name) for name in names] for split, names in self.splits.items()}
-        there = {split: [path for path in paths if path.exists()] for split, paths in there.items()}
-        return {
-            split: join([self._rows(path, samples, progress) for path in paths])
-            for split, paths in there.items()
-            if paths
-        }
+        return join([self._rows(path, samples, reading) for path in paths])
 
-    def _rows(self, path: Path, samples: Read, progress: Progress) -> Records:
+    def _rows(self, path: Path, samples: Read, reading: Reading) -> Records:
         table = read_table(path, (*self.images, *self.columns))
         images = [table.column(name) for name in self.images]
 
@@ -87,11 +92,7 @@ class ArrowTables:
             origin = f"the image in row {number} of {path}"
             return samples(row, tuple(Cell(column, number, origin).image_ref() for column in images))
 
-        return read_rows([path], placed(), read, progress, table.num_rows)
-
-
-def _path(root: Path, name: str) -> Path:
-    return root / f"{name}.arrow"
+        return read_rows([path], placed(), read, reading, table.num_rows)
 
 
 def _captions(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
@@ -184,16 +185,29 @@ def _lists_of(value: Any, *kinds: type) -> bool:
 class VqaTables(ArrowTables):
     """Tables of questions, which say what the answers are called."""
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return questions with soft scores; an answer that no row spells out is called by its number.
 
         Raises:
             InputError: a table is damaged, empty, or of another task.
         """
         names: dict[int, str] = {}
-        splits = self.read_splits(root, partial(_questions, names), progress)
+        splits = {}
+        for split, paths in self.tables(root).items():
+            if reading.wants(split):
+                splits[split] = self.read_split(paths, partial(_questions, names), reading)
+            else:
+                for path in paths:
+                    _learn_names(names, path)
         labels = tuple(names.get(number, f"<class {number}>") for number in range(1 + max(names, default=-1)))
         return RawDataset(self.name, splits, labels)
+
+
+def _learn_names(names: dict[int, str], path: Path) -> None:
+    """Add what a table that is not read otherwise calls the answers."""
+    for row in table_rows(path, read_table(path, VQA_COLUMNS), VQA_COLUMNS):
+        with suppress(Unreadable):
+            _questions(names, row, ())
 
 
 VQA_COLUMNS = ("questions", "answers", "answer_labels", "answer_scores")

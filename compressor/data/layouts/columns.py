@@ -13,9 +13,8 @@ from compressor.data.layouts.label_columns import Classes, Labels, given_labels
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import Source, parquet_source, stream_source, text_source
 from compressor.data.reading.rows import Row, read_rows, text
-from compressor.data.types import RawDataset, Records, Sample
+from compressor.data.types import RawDataset, Reading, Records, Sample
 from compressor.errors import input_error
-from compressor.progress import Progress
 
 SPLITS = {
     "train": ("train",),
@@ -84,7 +83,7 @@ class NamedColumns:
         kind, paths = _find_files(root)
         return "train" in paths and self._bind(kind.open(paths["train"])) is not None
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return the samples of every split; a test split without labels is left out.
 
         Raises:
@@ -97,9 +96,9 @@ class NamedColumns:
         classes = self.classes(sources["train"], columns.get("label", ""))
         samples = partial(_samples, columns, classes.parse, ImageFiles(root))
         splits = {
-            split: _read_split(source, columns, samples, progress)
+            split: _read_split(source, columns, samples, reading)
             for split, source in sources.items()
-            if split != "test" or _has_labels(source, columns)
+            if reading.wants(split) and (split != "test" or _has_labels(source, columns))
         }
         return RawDataset(kind.name, splits, classes.names, METRICS.get(classes.names, ()), classes.numbered_here)
 
@@ -117,7 +116,7 @@ def _find_files(root: Path) -> tuple[_FileKind, dict[str, list[Path]]]:
 
 
 def _read_split(
-    source: Source, columns: Mapping[str, str], samples: Callable[[Row], list[Sample]], progress: Progress
+    source: Source, columns: Mapping[str, str], samples: Callable[[Row], list[Sample]], reading: Reading
 ) -> Records:
     missing = [name for name in columns.values() if name not in source.columns]
     if missing:
@@ -128,7 +127,7 @@ def _read_split(
             "give every split the same columns",
         )
     wanted = list(dict.fromkeys(columns.values()))
-    return read_rows(source.files, source.rows(wanted), samples, progress, source.total)
+    return read_rows(source.files, source.rows(wanted), samples, reading, source.total)
 
 
 def _has_labels(source: Source, columns: Mapping[str, str]) -> bool:

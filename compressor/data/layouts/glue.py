@@ -10,9 +10,8 @@ from pathlib import Path
 
 from compressor.data.reading.readers import csv_rows, lines
 from compressor.data.reading.rows import Row, Unreadable, class_names, class_of, read_rows, text
-from compressor.data.types import RawDataset, Sample
+from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
-from compressor.progress import Progress
 
 FILES = {
     "train": ("train.tsv",),
@@ -84,7 +83,7 @@ class GlueTsv:
         """Return whether ``train.tsv`` is that of a data set of GLUE, or two columns without a header."""
         return _find_dataset(root) is not None or _is_regression(root)
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return sentences, or pairs of sentences, with one class each; a split without labels is left out.
 
         Raises:
@@ -104,9 +103,10 @@ class GlueTsv:
         numbered_here = dataset.header == PLAIN.header and not all(name.isdecimal() for name in dataset.labels)
         samples = partial(_samples, dataset)
         splits = {
-            split: read_rows([path], csv_rows(path, dataset.header), samples, progress)
+            split: read_rows([path], csv_rows(path, dataset.header), samples, reading)
             for split, names in FILES.items()
-            if (path := next((root / name for name in names if (root / name).is_file()), None))
+            if reading.wants(split)
+            and (path := next((root / name for name in names if (root / name).is_file()), None))
             and (split != "test" or _has_labels(path, dataset))
         }
         return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here)

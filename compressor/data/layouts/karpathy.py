@@ -9,8 +9,7 @@ from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
-from compressor.data.types import RawDataset, Sample
-from compressor.progress import Progress
+from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = ("dataset_flickr30k.json", "dataset_coco.json", "dataset.json")
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -26,7 +25,7 @@ class KarpathyJson:
         """Return whether one of the files is there."""
         return any(find_file(root, name) for name in FILES)
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return one sample for each caption; ``restval`` is trained on.
 
         Raises:
@@ -38,7 +37,11 @@ class KarpathyJson:
         for place, row in numbered(path, json_list(path, "images")):
             split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
             by_split.setdefault(split, []).append((place, row))
-        splits = {split: read_rows([path], rows, samples, progress, len(rows)) for split, rows in by_split.items()}
+        splits = {
+            split: read_rows([path], rows, samples, reading, len(rows))
+            for split, rows in by_split.items()
+            if reading.wants(split)
+        }
         return RawDataset(self.name, splits, RETRIEVAL_LABELS)
 
 

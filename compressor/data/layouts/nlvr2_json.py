@@ -9,8 +9,7 @@ from compressor.data.layouts.arrow_tables import NLVR2_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import first_row, json_rows
 from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text
-from compressor.data.types import RawDataset, Sample
-from compressor.progress import Progress
+from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = {"train": "train.json", "val": "dev.json", "test": "test1.json"}
 FIELDS = {"identifier", "sentence", "label"}
@@ -26,7 +25,7 @@ class Nlvr2Json:
         """Return whether the first row of one of the files is a statement of NLVR2."""
         return any(set(first_row(json_rows(path))) >= FIELDS for path in find_files(root, FILES).values())
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return statements with two images each: the left one, then the right one.
 
         Raises:
@@ -34,8 +33,9 @@ class Nlvr2Json:
         """
         samples = partial(_samples, ImageFiles(root))
         splits = {
-            split: read_rows([path], json_rows(path), samples, progress)
+            split: read_rows([path], json_rows(path), samples, reading)
             for split, path in find_files(root, FILES).items()
+            if reading.wants(split)
         }
         return RawDataset(self.name, splits, NLVR2_LABELS)
 

@@ -9,8 +9,7 @@ from compressor.data.layouts.arrow_tables import SNLI_VE_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_rows
 from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text
-from compressor.data.types import RawDataset, Sample
-from compressor.progress import Progress
+from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = {"train": "snli_ve_train.jsonl", "val": "snli_ve_dev.jsonl", "test": "snli_ve_test.jsonl"}
 
@@ -25,7 +24,7 @@ class SnliVeJsonl:
         """Return whether one of the files is there."""
         return bool(find_files(root, FILES))
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return hypotheses, each with the image that takes the premise's place.
 
         Raises:
@@ -33,8 +32,9 @@ class SnliVeJsonl:
         """
         samples = partial(_samples, ImageFiles(root))
         splits = {
-            split: read_rows([path], json_rows(path), samples, progress)
+            split: read_rows([path], json_rows(path), samples, reading)
             for split, path in find_files(root, FILES).items()
+            if reading.wants(split)
         }
         return RawDataset(self.name, splits, SNLI_VE_LABELS)
 

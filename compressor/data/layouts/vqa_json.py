@@ -13,9 +13,8 @@ from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
 from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, soft_answers
-from compressor.data.types import RawDataset, Sample
+from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
-from compressor.progress import Progress
 
 SPLITS = {"train": "train2014", "val": "val2014"}  # the answers of the test questions are not public
 QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
@@ -33,7 +32,7 @@ class VqaJson:
         """Return whether one of the four files is there."""
         return any(find_file(root, name) for name in FILES)
 
-    def read(self, root: Path, progress: Progress) -> RawDataset:
+    def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return questions with soft scores over the answers that were given at least 9 times in both splits.
 
         Raises:
@@ -47,7 +46,7 @@ class VqaJson:
                 "questions and annotations of train2014 and val2014: the answers' numbers follow from both",
                 "download them from visualqa.org, or give the folder that holds them: --data",
             )
-        with progress.stage("reading answers"):
+        with reading.progress.stage("reading answers"):
             annotations = {split: _annotations(paths[ANNOTATIONS.format(part)]) for split, part in SPLITS.items()}
         labels = frequent_answers(row["multiple_choice_answer"] for row in chain(*annotations.values()))
         if not labels:
@@ -61,11 +60,13 @@ class VqaJson:
         images = ImageFiles(root)
         splits = {}
         for split, part in SPLITS.items():
+            if not reading.wants(split):
+                continue
             files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
             questions = json_list(files[0], "questions")
             annotated = {row["question_id"]: row for row in annotations[split]}
             samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, images)
-            splits[split] = read_rows(files, numbered(files[0], questions), samples, progress, len(questions))
+            splits[split] = read_rows(files, numbered(files[0], questions), samples, reading, len(questions))
         return RawDataset(self.name, splits, labels)
 
 

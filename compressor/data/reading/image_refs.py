@@ -1,4 +1,4 @@
-"""Encoded images in files and in tables. Each is looked at once: is it there, and does it decode."""
+"""Encoded images in files and in tables: whether they are there; nothing is decoded here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image
 
 from compressor.data.reading.rows import Unreadable
 from compressor.data.types import ImageRef
@@ -34,21 +33,20 @@ class Cell:
     origin: str
 
     def read(self) -> bytes:
-        """The encoded image."""
+        """Return the encoded image."""
         return self._scalar("bytes").as_buffer().to_pybytes()
 
     def image_ref(self) -> ImageRef:
-        """Return the image, once it decodes.
+        """Return the image, which may turn out not to decode.
 
         Raises:
-            Unreadable: no bytes, or no image.
+            Unreadable: there are no bytes.
         """
         scalar = self._scalar("bytes")
         if not scalar.is_valid:
             raise Unreadable("no image")
         if not isinstance(scalar, pa.BinaryScalar):
             raise Unreadable("the image is not given as bytes")
-        _check(pa.BufferReader(scalar.as_buffer()), "the image")
         return ImageRef(self.origin, self.read)
 
     def digest(self) -> bytes:
@@ -76,14 +74,14 @@ class ImageFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._known: dict[Path, ImageRef | str] = {}
+        self._files: dict[Path, ImageRef] = {}
         self._cells: dict[bytes, ImageRef] = {}
 
     def named(self, name: str) -> ImageRef:
         """Return the image in the file called ``name``, wherever it lies below the folder.
 
         Raises:
-            Unreadable: no such file, several of them, or no image.
+            Unreadable: no such file, or several of them.
         """
         found = self._places.get(name, [])
         if len(found) > 1:
@@ -96,7 +94,7 @@ class ImageFiles:
         """Return the image at a path relative to the folder, or to its ``images``.
 
         Raises:
-            Unreadable: no such file, or no image.
+            Unreadable: no such file.
         """
         paths = [path for path in (self.root / place, self.root / "images" / place) if path.is_file()]
         if not paths:
@@ -107,7 +105,7 @@ class ImageFiles:
         """Return the image that a cell of a row means: an image in a table, or the path of one.
 
         Raises:
-            Unreadable: there is none, or it is no image.
+            Unreadable: there is none.
         """
         if isinstance(value, Cell):
             return self.at(value.path) if value.path else self._cell(value)
@@ -132,22 +130,4 @@ class ImageFiles:
         return places
 
     def _open(self, path: Path) -> ImageRef:
-        if path not in self._known:
-            try:
-                _check(path, path.name)
-                self._known[path] = ImageRef(str(path), partial(Path.read_bytes, path))
-            except Unreadable as reason:
-                self._known[path] = str(reason)
-        known = self._known[path]
-        if isinstance(known, str):
-            raise Unreadable(known)
-        return known
-
-
-def _check(file: Any, name: str) -> None:
-    try:
-        with Image.open(file) as image:
-            image.draft("RGB", (1, 1))  # JPEG decodes several times faster at an eighth of its size
-            image.load()
-    except Exception:  # Pillow raises anything on damaged bytes
-        raise Unreadable(f"{name} does not decode") from None
+        return self._files.setdefault(path, ImageRef(str(path), partial(Path.read_bytes, path), path.name))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.data.types import Records, Sample
-from compressor.progress import Progress
+from compressor.data.arrow_files import fingerprint
+from compressor.data.images import decodes
+from compressor.data.types import ImageRef, Reading, Records, Sample
 
 MOST_CLASSES = 100_000  # numbers beyond are no classes, but dates, or keys of something
 FOLDERS = (".", "annotations", "questions", "karpathy", "data", "nlvr2/data", "nlvr/nlvr2/data")
@@ -26,27 +27,58 @@ def read_rows(
     files: Sequence[Path],
     rows: Placed,
     samples: Callable[[Any], list[Sample]],
-    progress: Progress,
+    reading: Reading,
     total: int | None = None,
 ) -> Records:
-    """The samples of all rows, and an account of the others.
+    """Return the samples of all rows, and an account of the others.
 
-    Records for which ``samples`` raises :class:`Unreadable` are listed; those that it makes nothing of are counted.
+    Records for which ``samples`` raises :class:`Unreadable`, or whose image does not decode, are listed; those that it
+    makes nothing of are counted.
     """
-    kept: list[Sample] = []
+    known = _known_reasons(files, reading)
+    readable: list[Sample] = []
     unreadable: list[str] = []
     dropped = 0
-    for place, row in progress.track(rows, f"reading {files[0].name}", total):
+    checks: dict[ImageRef, bool] = {}
+    for place, row in reading.progress.track(rows, f"reading {files[0].name}", total):
         try:
             if isinstance(row, Unreadable):
                 raise row
-            found = samples(row)
+            if known and place in known:
+                raise Unreadable(known[place])
+            made = samples(row)
+            if known is None:
+                _check_images(made, checks)
         except Unreadable as reason:
             unreadable.append(f"{place}: {reason}")
         else:
-            kept += found
-            dropped += not found
-    return Records(tuple(files), tuple(kept), tuple(unreadable), dropped)
+            readable += made
+            dropped += not made
+    return Records(tuple(files), tuple(readable), tuple(unreadable), dropped)
+
+
+def _known_reasons(files: Sequence[Path], reading: Reading) -> dict[str, str] | None:
+    """Return why rows are unreadable, by place; None where the images of a file have not been checked."""
+    if not reading.checked:
+        return None
+    entries = [reading.checked.get(fingerprint(path)) for path in files]
+    if any(entry is None for entry in entries):
+        return None
+    places = (row.partition(": ") for entry in entries for row in entry or ())
+    return {place: reason for place, _, reason in places}
+
+
+def _check_images(samples: Sequence[Sample], checks: dict[ImageRef, bool]) -> None:
+    """Decode the images of samples, each once; ``checks`` remembers those before.
+
+    Raises:
+        Unreadable: one does not decode.
+    """
+    for image in dict.fromkeys(image for sample in samples for image in sample.images):
+        if image not in checks:
+            checks[image] = decodes(image)
+        if not checks[image]:
+            raise Unreadable(f"{image.name} does not decode")
 
 
 def join(parts: Sequence[Records]) -> Records:
