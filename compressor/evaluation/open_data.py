@@ -19,7 +19,7 @@ from compressor.tasks import TASKS, check_task
 
 
 def open_data(run: Run, data: str | None = None) -> TaskData:
-    """Return the data of a run: what is named, else where it was when the run was made, else as :func:`find_data` looks.
+    """Return the data of a run: what is named, else where it was when the run was made, else as :func:`find_data`.
 
     Images of files that have not changed since the run was made are not checked again.
 
