@@ -9,13 +9,14 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from compressor.progress import Progress
+from compressor.progress import Bar, Progress
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
@@ -23,16 +24,34 @@ LOAD = os.getloadavg()[0]  # of the minute before the benchmark: every one impor
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "fvcore", "tensorrt-rtx")
 
 
+class LogBar(Bar):
+    """A line on stderr for every tenth of its steps."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.number, self.started = label, total, 0, time.monotonic()
+
+    def advance(self) -> None:
+        """Count a step."""
+        self.number += 1
+        if self.number % max(1, self.total // 10) == 0:
+            seconds = time.monotonic() - self.started
+            print(f"{self.label}: {self.number}/{self.total}, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
 class LogProgress(Progress):
     """A line on stderr for every tenth of a long job: for logs of runs that nobody watches."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Yield ``items`` and report."""
-        started, tenth = time.monotonic(), max(1, (total or 1) // 10)
-        for number, item in enumerate(items):
-            yield item
-            if (number + 1) % tenth == 0:
-                print(f"{label}: {number + 1}/{total}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        with self.bar(label, total or 1) as bar:
+            for item in items:
+                yield item
+                bar.advance()
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Bar]:
+        """Report every tenth of ``total`` steps."""
+        yield LogBar(label, total)
 
     def say(self, message: str) -> None:
         """A line of its own."""

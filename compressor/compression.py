@@ -40,10 +40,17 @@ from compressor.search.budgets import KINDS, BudgetResult, Prices
 from compressor.search.fit_budget import Made, make_for
 from compressor.search.least_squares import fit
 from compressor.search.reuse import earlier_selection
-from compressor.search.select_layers import Selection, calibration, encoded, select, trained_parameters
+from compressor.search.select_layers import FinishedSearch, calibration, encoded, select_layers
 from compressor.settings import Settings, check_options
 from compressor.training.optimiser import Optimiser
-from compressor.training.recovery import encoder_of, freeze_all_but, recover, recovery_groups, updated_parameters
+from compressor.training.recovery import (
+    encoder_of,
+    freeze_all_but,
+    recover,
+    recovery_groups,
+    trained_parameters,
+    updated_parameters,
+)
 
 SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
 PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
@@ -142,7 +149,7 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
         with stages.timed("recover"):
             return Made(plan, slim, recover_slim(job, slim, full is not None, keep, progress))
 
-    made, budget = make_for(job, found.record if found else None, prices, keep, make, progress)
+    made, budget = make_for(job, found.result if found else None, prices, keep, make, progress)
     slim = made.slim
     with stages.timed("evaluate"):
         after = _evaluate(job, slim, "slim", progress)
@@ -158,17 +165,17 @@ def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: P
             labels=job.data.labels,
             samples=samples,
             answers=_answers(job, full, after),
-            record=found.record if found else None,
+            result=found.result if found else None,
             log=found.log if found else [],
         )
         return from_main(save)
 
 
-def _selection(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Selection | None:
+def _selection(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> FinishedSearch | None:
     """What a search finds, or an earlier one found; None where the layers are named."""
     if job.settings.from_run:
         return earlier_selection(job.settings.from_run)
-    return select(job, keep, stages, progress) if job.searches else None
+    return select_layers(job, keep, stages, progress) if job.searches else None
 
 
 def _measured_prices(job: Job, keep: Resumable, stages: Stages, price: Price | None) -> Prices | None:
@@ -223,13 +230,13 @@ def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progre
     return full
 
 
-def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, Selection]:
+def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, FinishedSearch]:
     """Search without cutting: the opened job, the plan that would be followed, and what the search found."""
     job, keep = prepare(settings, progress), Resumable(None, {})
     if settings.calibration is not None:
         job = with_own_answers(job, keep, progress)
-    selection = select(job, keep, Stages(), progress)
-    return job, make_plan(job.model, selection.record.chosen[job.skip]), selection
+    selection = select_layers(job, keep, Stages(), progress)
+    return job, make_plan(job.model, selection.result.chosen[job.skip]), selection
 
 
 def replace_layers(job: Job, plan: Plan, own: Collection[str], stages: Stages, progress: Progress) -> StepModel:
@@ -295,7 +302,7 @@ def _results(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluati
 
 
 def _manifest(
-    job: Job, made: Made, found: Selection | None, command: str, results: Results, budget: BudgetResult | None
+    job: Job, made: Made, found: FinishedSearch | None, command: str, results: Results, budget: BudgetResult | None
 ) -> Manifest:
     slim, recovery = made.slim, job.recovery
     searching, training = job.trains_while_searching, job.settings.recover == "train"
@@ -310,7 +317,7 @@ def _manifest(
         task=slim.task,
         dims=slim.dims.model_dump(),
         plan=made.plan,
-        strategy=found.record.strategy if found else "by hand",
+        strategy=found.result.strategy if found else "by hand",
         candidates=job.candidates,
         source=job.source,
         data=tuple(split.describe() for split in job.data.splits),

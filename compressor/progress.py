@@ -1,4 +1,4 @@
-"""How long work tells its caller where it stands; the terminal's version lives in ``das/terminal.py``."""
+"""Progress of long work; the terminal's version lives in ``das/terminal.py``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class Bar:
+    """The progress of one loop; draws nothing."""
+
+    def advance(self) -> None:
+        """Count one step as done."""
+
+
 class Progress:
-    """Says nothing. Subclasses draw what is going on, how far it is and how long is left."""
+    """Draws nothing. Subclasses draw what is going on, how far it is and how long is left."""
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Bar]:
+        """Wrap a loop of ``total`` steps that calls :meth:`Bar.advance` after each."""
+        yield Bar()
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Yield ``items``, reporting each as done when the next is asked for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import remove_layers
 from compressor.search.budgets import BudgetResult
-from compressor.search.result import SearchRecord
+from compressor.search.result import LogEntry, SearchResult
 from compressor.values import Value
 
 SCHEMA_VERSION = 1
@@ -218,19 +218,21 @@ class Run:
             raise self._incomplete(TOKENIZER_FILE, error) from None
         return family.transforms(dims, tokenizer)
 
-    def search_log(self) -> list[dict[str, Any]]:
-        """Every subset that the search scored, in order; empty without a search."""
+    def search_log(self) -> list[LogEntry]:
+        """Return every subset that the search scored, in order; empty without a search."""
         path = self.path / SEARCH_LOG
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            return (
+                [LogEntry.model_validate_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+            )
         except (OSError, ValueError) as error:
             raise self._incomplete(SEARCH_LOG, error) from None
 
-    def search_record(self) -> SearchRecord | None:
+    def search_result(self) -> SearchResult | None:
         """What the search found; None without a search."""
         path = self.path / SEARCH
         try:
-            return SearchRecord.model_validate_json(path.read_bytes()) if path.exists() else None
+            return SearchResult.model_validate_json(path.read_bytes()) if path.exists() else None
         except (OSError, ValidationError) as error:
             raise self._incomplete(SEARCH, error) from None
 
@@ -301,8 +303,8 @@ def save_run(
     labels: tuple[str, ...],
     samples: Mapping[str, Tensor],
     answers: Mapping[str, Tensor] | None,
-    record: SearchRecord | None,
-    log: list[dict[str, Any]],
+    result: SearchResult | None,
+    log: Sequence[LogEntry],
 ) -> Run:
     """Write a run: into a folder with a temporary name, renamed when it is complete.
 
@@ -319,9 +321,11 @@ def save_run(
         transform = FAMILIES[slim.family].image_transform
         write_json(temporary / PREPROCESSOR, transform(slim.dims).describe() if transform else {"transform": None})
         write_json(temporary / LABELS, list(labels))
-        if record:
-            (temporary / SEARCH).write_text(record.model_dump_json(indent=2))
-        (temporary / SEARCH_LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log))
+        if result:
+            (temporary / SEARCH).write_text(result.model_dump_json(indent=2))
+        (temporary / SEARCH_LOG).write_text(
+            "".join(json.dumps(entry.model_dump(exclude_none=True)) + "\n" for entry in log)
+        )
         (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     point_latest_at(folder)
     return Run(folder.resolve(), manifest)

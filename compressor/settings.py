@@ -205,7 +205,7 @@ def _goal_problems(settings: Settings) -> list[Problem]:
         except UsageError as error:
             problems += error.problems
     if limits and not settings.from_run and settings.strategy in STRATEGIES:
-        if not STRATEGIES[settings.strategy].sizes:
+        if not STRATEGIES[settings.strategy].any_size:
             found = f"--strategy {settings.strategy} with {asked[0]}: it searches for one number of layers"
             problems.append(
                 Problem("budget-without-sizes", found, "a number of layers", f"--skip 8, or --strategy {DEFAULT}")

@@ -9,7 +9,7 @@ from typing import Any
 from compressor.evaluation.evaluate import Score
 from compressor.job import Job
 from compressor.models.plan import Plan
-from compressor.search.result import SearchRecord
+from compressor.search.result import SearchResult
 from compressor.values import Value
 from exporters.export import ExportReport
 from profiles.comparison.recommend_export import Choices
@@ -26,7 +26,7 @@ class Searched(Value):
 
     schema_version: int = 1
     plan: Plan
-    search: SearchRecord
+    search: SearchResult
 
 
 class SplitScore(Score):

@@ -40,8 +40,8 @@ def search(settings: Settings, progress: Progress = QUIET) -> Searched:
     from compressor.compression import search_only
     from das.results import Searched
 
-    _, plan, selection = search_only(settings, progress)
-    return Searched(plan=plan, search=selection.record)
+    _, plan, finished = search_only(settings, progress)
+    return Searched(plan=plan, search=finished.result)
 
 
 def evaluate(

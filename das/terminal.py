@@ -14,6 +14,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -21,7 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from compressor.distributed import is_main
-from compressor.progress import Progress
+from compressor.progress import Bar, Progress
 
 T = TypeVar("T")
 WIDTH = 80
@@ -34,23 +35,48 @@ err_console = Console(
 )
 
 
+class _TerminalBar(Bar):
+    """One bar on stderr."""
+
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self.bars, self.task = bars, task
+
+    def advance(self) -> None:
+        """Draw one step more."""
+        self.bars.advance(self.task)
+
+
+def _bars() -> Bars:
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err_console,
+        transient=True,
+    )
+
+
 class TerminalProgress(Progress):
     """Bars on stderr while it is a terminal; plain sentences always."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Draw what, how far and how long is left."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
         if not err_console.is_terminal:
             yield from items
             return
-        with Bars(*columns, console=err_console, transient=True) as bars:
+        with _bars() as bars:
             yield from bars.track(items, total=total, description=label)
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Bar]:
+        """Draw what, how far and how long is left."""
+        if not err_console.is_terminal:
+            yield Bar()
+            return
+        with _bars() as bars:
+            yield _TerminalBar(bars, bars.add_task(label, total=total))
 
     @contextmanager
     def stage(self, label: str) -> Iterator[None]:

@@ -150,7 +150,7 @@ def main() -> None:
     assert found.full is not None and found.budget is not None
     training, record = (
         json.loads((work / "training.json").read_text()),
-        open_run(work / "runs/max-drop").search_record(),
+        open_run(work / "runs/max-drop").search_result(),
     )
     assert record is not None
     table = markdown_table(

@@ -44,7 +44,7 @@ from compressor.progress import QUIET, Progress, Stages
 from compressor.resume import Resumable
 from compressor.search.least_squares import fit
 from compressor.search.loop import with_teacher
-from compressor.search.select_layers import calibration, select
+from compressor.search.select_layers import calibration, select_layers
 from compressor.search.strategies import STRATEGIES
 from compressor.settings import Settings
 from compressor.tasks import TASKS
@@ -217,7 +217,7 @@ def run(setting: Setting, skip: int, work: Path, source: Path, seed: int, progre
     for strategy in ("exhaustive", *(name for name in STRATEGIES if name != "exhaustive")):
         job = prepare(asked.model_copy(update={"strategy": strategy}))
         started = time.monotonic()
-        record = select(job, Resumable(None, {}), Stages(), progress).record
+        record = select_layers(job, Resumable(None, {}), Stages(), progress).result
         seconds = time.monotonic() - started
         points = points or {point.layers: point.value for point in record.points}
         layers = record.chosen[skip]

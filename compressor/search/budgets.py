@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from compressor.errors import CheckFailed, Problem, UsageError, usage_error
 from compressor.models.plan import summarise
-from compressor.search.result import Point, SearchRecord
+from compressor.search.result import Point, SearchResult
 from compressor.values import Value
 
 SHARE = {"x": 1.0}  # 0.8x is four fifths of the full model's
@@ -45,15 +45,15 @@ class Kind:
     noun: str
     example: str
     units: Mapping[str, float]
-    prices: Callable[[SearchRecord], Prices] | None
+    prices: Callable[[SearchResult], Prices] | None
     relative: bool = True
 
 
-def _macs(record: SearchRecord) -> Prices:
+def _macs(record: SearchResult) -> Prices:
     return Prices(full=record.macs, saved=record.macs_saved)
 
 
-def _parameters(record: SearchRecord) -> Prices:
+def _parameters(record: SearchResult) -> Prices:
     return Prices(full=record.parameters, saved=record.parameters_saved)
 
 
@@ -185,7 +185,7 @@ def _wrong_limit(kind: str, limit: str | float, expected: str) -> UsageError:
     return UsageError(Problem("wrong-limit", f"--max-{kind} {limit}", expected, f"--max-{kind} {KINDS[kind].example}"))
 
 
-def best_within(budget: Budget, record: SearchRecord, prices: Prices, command: str) -> tuple[str, ...]:
+def best_within(budget: Budget, record: SearchResult, prices: Prices, command: str) -> tuple[str, ...]:
     """The layers of the best-scored point of a search that keeps to a budget on costs.
 
     Where no point does, all candidates go, if that is enough.
@@ -211,10 +211,10 @@ def best_within(budget: Budget, record: SearchRecord, prices: Prices, command: s
         )
     within = [point for point in record.points if budget.holds(predicted(point.layers))]
     if within:
-        return min(within, key=lambda point: point.badness).layers
+        return min(within, key=lambda point: point.rank_key).layers
     if budget.holds(predicted(record.macs_saved)):
         return tuple(record.macs_saved)
-    nearest = min(record.points, key=lambda point: (predicted(point.layers).slim, *point.badness))
+    nearest = min(record.points, key=lambda point: (predicted(point.layers).slim, *point.rank_key))
     cost = budget.used(predicted(nearest.layers))
     raise CheckFailed(
         Problem(
@@ -228,11 +228,11 @@ def best_within(budget: Budget, record: SearchRecord, prices: Prices, command: s
     )
 
 
-def ladder(record: SearchRecord, prices: Prices) -> tuple[Point, ...]:
+def pareto_front(record: SearchResult, prices: Prices) -> tuple[Point, ...]:
     """The points of a search that no cheaper one beats, from the largest model to the smallest."""
     front: list[Point] = []
-    for point in sorted(record.points, key=lambda point: (prices.without(point.layers), point.badness)):
-        if not front or point.badness < front[-1].badness:
+    for point in sorted(record.points, key=lambda point: (prices.without(point.layers), point.rank_key)):
+        if not front or point.rank_key < front[-1].rank_key:
             front.append(point)
     return tuple(reversed(front))
 

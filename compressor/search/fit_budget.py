@@ -24,14 +24,14 @@ from compressor.search.budgets import (
     Prices,
     Try,
     best_within,
-    ladder,
+    pareto_front,
     predicted_start,
     smallest_that_holds,
 )
-from compressor.search.result import SearchRecord
-from compressor.search.select_layers import scored_part, trained_parameters
+from compressor.search.result import SearchResult
+from compressor.search.select_layers import scored_part
 from compressor.settings import Settings
-from compressor.training.recovery import freeze_all_but, recovery_groups
+from compressor.training.recovery import freeze_all_but, recovery_groups, trained_parameters
 
 SEARCH_OPTIONS = ("data", "calibration", "tokenizer", "scope", "strategy", "seed", "image_size", "text_length")
 RECOVERY_OPTIONS = ("recover", "recover_epochs", "batch_size", "learning_rate")
@@ -50,7 +50,7 @@ Make = Callable[[Sequence[str]], Made]
 
 
 def make_for(
-    job: Job, record: SearchRecord | None, prices: Prices | None, keep: Resumable, make: Make, progress: Progress
+    job: Job, record: SearchResult | None, prices: Prices | None, keep: Resumable, make: Make, progress: Progress
 ) -> tuple[Made, BudgetResult | None]:
     """The slim model that a job asks for, and what came of its budget if it has one.
 
@@ -84,14 +84,14 @@ def make_for(
 def _smallest(
     job: Job,
     budget: Budget,
-    record: SearchRecord,
+    record: SearchResult,
     prices: Prices,
     keep: Resumable,
     make: Make,
     progress: Progress,
 ) -> tuple[Made, BudgetResult]:
     """The model of fewest MACs that loses no more than the budget on the held-out samples after its recovery."""
-    rungs = ladder(record, prices)
+    rungs = pareto_front(record, prices)
     full = held_out_score(job, job.model, progress, "Scoring the full model on the held-out data")
     tried = {entry.layers: entry for entry in (Try(**saved) for saved in keep.state.get("tries", []))}
 

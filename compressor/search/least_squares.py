@@ -116,26 +116,3 @@ def fit(
                 slim = [model.advance(streams, (round_,), routed) for streams in slim]
             full = after
     return explained
-
-
-def influence(supernet: Supernet, batches: Sequence[Streams]) -> list[float]:
-    """For each candidate 1 - mean cosine of its stream before and after: ShortGPT's block influence.
-
-    (arXiv 2403.03853, equation 1.)
-
-    Args:
-        supernet: its model is run as it is.
-        batches: as :func:`fit` takes them.
-    """
-    sums = dict.fromkeys(supernet.candidates, (0.0, 0))
-    with torch.no_grad():
-        for streams in batches:
-            for round_ in supernet.varying:
-                after = supernet.model.advance(streams, (round_,))
-                for step in (step for step in round_ if step.name in sums):
-                    real = real_rows(streams, step.writes)
-                    alike = F.cosine_similarity(streams[step.writes][real], after[step.writes][real], dim=-1)
-                    total, rows = sums[step.name]
-                    sums[step.name] = total + float(alike.double().sum()), rows + len(alike)
-                streams = after
-    return [1 - total / rows for total, rows in sums.values()]

@@ -1,10 +1,10 @@
-"""Search: a strategy proposes subsets of layers, the supernet is trained and scored, the strategy observes."""
+"""The search loop: ask the strategy for a trial, train and score the supernet, tell the strategy the results."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,34 +14,41 @@ from torch import Tensor
 
 from compressor.distributed import all_gather, even_share, share
 from compressor.models.supernet import Supernet
-from compressor.progress import QUIET, Progress
+from compressor.progress import QUIET, Bar, Progress
 from compressor.search.cost import Costs
+from compressor.search.result import LogEntry
 from compressor.search.strategies.das_bandit import reward
-from compressor.search.strategies.strategy import Course, Outcome, Proposal, Subset
+from compressor.search.strategies.strategy import Result, Strategy, Subset, Trial
 from compressor.tasks.task import Task
 from compressor.training.activation_cache import Encoded
 from compressor.training.optimiser import Optimiser, batch_of_step
+from compressor.training.recovery import trained_parameters
 
 CHUNK = 256  # held-out samples that run together,
 CHUNK_BYTES = 1 << 30  # while their streams, one set for each round, fit into this
-BACKWARD = 1  # forward passes that gradients are worth: through frozen layers none are formed for the weights
+BACKWARD = 1  # cost of a backward pass, in forward passes; frozen layers need no weight gradients
 
 
 @dataclass
 class Spent:
-    """What a search has run, in forward passes of the full model on one sample, by kind of work."""
+    """The cost of a search.
+
+    Attributes:
+        costs: MACs of the supernet's parts.
+        forwards: by kind of work, in forward passes of the full model on one sample.
+    """
 
     costs: Costs
     forwards: dict[str, float] = field(default_factory=dict)
 
     def add(self, kind: str, macs: float, samples: int) -> None:
-        """Add ``macs`` for each of ``samples``."""
+        """Add work of ``macs`` multiply-adds on each of ``samples``."""
         self.forwards[kind] = self.forwards.get(kind, 0.0) + macs * samples / self.costs.full
 
 
 @dataclass(frozen=True)
 class Training:
-    """How proposals that train are carried out.
+    """How trials that train are carried out.
 
     Attributes:
         data: encoded training samples.
@@ -57,12 +64,12 @@ class Training:
 
 
 class Search:
-    """A search under way; :meth:`state_dict` describes it between any two steps.
+    """A running search; :meth:`state_dict` describes it between any two steps.
 
     Args:
         supernet: routes the candidates.
         task: gives losses and scores.
-        course: the strategy.
+        strategy: a fresh one.
         held_out: samples with the full model's logits, ``teacher``, as :func:`with_teacher` encodes them.
         spent: told what is run.
         seed: of the order of the held-out samples.
@@ -73,119 +80,121 @@ class Search:
         self,
         supernet: Supernet,
         task: Task,
-        course: Course,
+        strategy: Strategy,
         held_out: Encoded,
         spent: Spent,
         seed: int,
         training: Training | None = None,
     ) -> None:
-        self.supernet, self.task, self.course, self.held_out = supernet, task, course, held_out
+        self.supernet, self.task, self.strategy, self.held_out = supernet, task, strategy, held_out
         self.spent, self.seed, self.training = spent, seed, training
-        self.log: list[dict[str, Any]] = []
+        self.log: list[LogEntry] = []
         self.known: dict[Subset, tuple[int, Tensor]] = {}  # held-out samples scored, and sums over them
+        self.steps = 0  # training steps and scored subsets since the start or the resumption
         self.started = time.monotonic()
 
-    def run(self, after_step: Callable[[int], None] = lambda step: None, progress: Progress = QUIET) -> None:
-        """Go on until the strategy has chosen; ``course.choice`` then says what.
+    def run(self, after_step: AfterStep = lambda step, search: None, progress: Progress = QUIET) -> None:
+        """Go on until the strategy has chosen; ``strategy.choice()`` then returns its choice.
+
+        Trials that train come first, under one bar; each of the others has a bar of its own.
 
         Args:
-            after_step: called after each training step and each scored subset with the number of them.
-            progress: told about the training steps of all proposals, and about the subsets of those without training.
+            after_step: called with the number of steps and this search after each training step and each scored subset.
+            progress: told about the training steps of all trials, and about the subsets of those without training.
+
+        Raises:
+            Interrupted: as ``after_step`` does.
         """
-        steps = 0
+        if self.training is not None:
+            remaining = self.training.optimiser.steps - self.training.optimiser.done
+            with progress.bar(f"Searching {len(self.supernet.candidates)} layers", remaining) as bar:
+                while (trial := self.strategy.ask()) is not None and trial.training:
+                    self._train(trial, self.training, bar, after_step)
+                    self.strategy.tell(self._score(trial, Bar(), after_step))
+        while (trial := self.strategy.ask()) is not None:
+            label = f"Scoring {len(trial.subsets)} subsets on {self._samples(trial)} samples"
+            with progress.bar(label, self._count_scores(trial)) as bar:
+                self.strategy.tell(self._score(trial, bar, after_step))
 
-        def stepped() -> None:
-            nonlocal steps
-            steps += 1
-            after_step(steps)
-
-        if self.training:
-            left = self.training.optimiser.steps - self.training.optimiser.done
-            for _ in progress.track(self._trained(stepped), f"Searching {len(self.supernet.candidates)} layers", left):
-                stepped()
-        while (proposal := self.course.proposal) is not None:
-            samples = self._samples(proposal)
-            label = f"Scoring {len(proposal.subsets)} subsets on {samples} samples"
-            chunks = {have: math.ceil(max(0, samples - have) / self._chunk) for have in self._by_samples(proposal)}
-            shares = {have: len(even_share(alike)) for have, alike in self._by_samples(proposal).items()}
-            total = sum(shares[have] * chunks[have] for have in shares)
-            for _ in progress.track(self._scored(proposal), label, total):
-                stepped()
-
-    def _trained(self, stepped: Callable[[], None]) -> Iterator[None]:
-        """Carry out every proposal that trains; yields at each training step."""
-        while (proposal := self.course.proposal) is not None and proposal.training:
-            yield from self._training_steps(proposal)
-            for _ in self._scored(proposal):
-                stepped()
-
-    def _training_steps(self, proposal: Proposal) -> Iterator[None]:
-        """The proposal's training steps that are still to be done."""
-        training = self.training
-        assert training is not None
-        for subset in proposal.training[training.optimiser.done - self.course.trained :]:
+    def _train(self, trial: Trial, training: Training, bar: Bar, after_step: AfterStep) -> None:
+        """Carry out the trial's training steps that are still to be done."""
+        for subset in trial.training[training.optimiser.done - self.strategy.trained :]:
             numbers = batch_of_step(training.optimiser.done, training.batch_size, len(training.data), training.seed)
             mine, skipped = share(numbers), self.names(subset)
             batch = training.data.batch(mine)
             loss = self.task.loss(self.supernet.logits(batch, skipped), batch)
             training.optimiser.step(loss, len(mine) / len(numbers))
             self.spent.add("training", (1 + BACKWARD) * self.spent.costs.subset(skipped), len(numbers))
-            yield
+            self._finish_step(bar, after_step)
 
-    def _scored(self, proposal: Proposal) -> Iterator[None]:
-        """Score the proposal's subsets and let the strategy observe; yields at each subset of each chunk of samples.
+    def _score(self, trial: Trial, bar: Bar, after_step: AfterStep) -> list[Result]:
+        """Score the trial's subsets, log them and return the results.
 
         Without training in between, samples that a subset was scored on before are not run again. Of several processes
         each takes some of the subsets, so that a score has the same bits however many there are.
         """
-        samples = self._samples(proposal)
-        numbers = batch_of_step(proposal.rotation, samples, len(self.held_out), self.seed)
-        fresh = {subset for have, alike in self._by_samples(proposal).items() if have < samples for subset in alike}
-        for have, alike in self._by_samples(proposal).items():
-            names = {self.names(subset): subset for subset in even_share(sorted(alike))}
+        samples = self._samples(trial)
+        numbers = batch_of_step(trial.rotation, samples, len(self.held_out), self.seed)
+        groups = self._by_samples(trial)
+        fresh = {subset for have, subsets in groups.items() if have < samples for subset in subsets}
+        for have, subsets in groups.items():
+            names = {self.names(subset): subset for subset in even_share(sorted(subsets))}
             macs = sum(all_gather([self.spent.costs.together(self.supernet.varying, names)]))
             for start in range(have, samples, self._chunk):
                 chunk = numbers[start : start + self._chunk]
                 batch, added = self.held_out.batch(chunk), {}
                 for layers, logits in self.supernet.logits_of_all(batch, names):
                     added[names[layers]] = self._sums(logits, batch)
-                    yield
+                    self._finish_step(bar, after_step)
                 # All of a chunk or nothing: an interrupted one is run again.
                 for subset, sums in dict(all_gather(list(added.items()))).items():
                     before, total = self.known.get(subset, (0, 0.0))
                     self.known[subset] = before + len(chunk), total + sums
-                self.spent.add("other sizes" if proposal.aside else "scoring", macs, len(chunk))
-        outcomes = [self._outcome(subset) for subset in proposal.subsets]
+                self.spent.add("other sizes" if trial.other_sizes else "scoring", macs, len(chunk))
+        results = [self._result(subset) for subset in trial.subsets]
         seconds = round(time.monotonic() - self.started, 3)
-        self.log += [self._entry(proposal, outcome, seconds) for outcome in outcomes if outcome.subset in fresh]
+        self.log += [self._entry(trial, result, seconds) for result in results if result.subset in fresh]
         if self.training:
             self.known = {}
-        self.course.observe(outcomes)
+        return results
 
-    def _by_samples(self, proposal: Proposal) -> dict[int, list[Subset]]:
-        """The proposal's subsets by how many samples they have been scored on."""
-        found: dict[int, list[Subset]] = {}
-        for subset in proposal.subsets:
-            found.setdefault(self.known.get(subset, (0,))[0], []).append(subset)
-        return found
+    def _finish_step(self, bar: Bar, after_step: AfterStep) -> None:
+        self.steps += 1
+        bar.advance()
+        after_step(self.steps, self)
 
-    def _outcome(self, subset: Subset) -> Outcome:
+    def _by_samples(self, trial: Trial) -> dict[int, list[Subset]]:
+        """Return the trial's subsets by the number of samples they have been scored on."""
+        groups: dict[int, list[Subset]] = {}
+        for subset in trial.subsets:
+            groups.setdefault(self.known.get(subset, (0,))[0], []).append(subset)
+        return groups
+
+    def _count_scores(self, trial: Trial) -> int:
+        """Return how many steps scoring the trial takes this process: one for each subset and chunk of samples."""
+        samples = self._samples(trial)
+        return sum(
+            len(even_share(subsets)) * math.ceil(max(0, samples - have) / self._chunk)
+            for have, subsets in self._by_samples(trial).items()
+        )
+
+    def _result(self, subset: Subset) -> Result:
         samples, sums = self.known[subset]
         divergence, loss, value = (sums / samples).tolist()
-        return Outcome(subset, divergence, loss, value, samples)
+        return Result(subset, divergence, loss, value, samples)
 
-    def full(self) -> Outcome:
-        """How good the full model is on all held-out samples."""
+    def score_full(self) -> Result:
+        """Score the full model on all held-out samples."""
         sums = torch.zeros(3, dtype=torch.float64)
         for start in range(0, len(self.held_out), self._chunk):
             numbers = np.arange(start, min(start + self._chunk, len(self.held_out)))
             batch = self.held_out.batch(numbers)
             sums += self._sums(batch["teacher"], batch)
         divergence, loss, value = (sums / len(self.held_out)).tolist()
-        return Outcome((), divergence, loss, value, len(self.held_out))
+        return Result((), divergence, loss, value, len(self.held_out))
 
     def _sums(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Divergence, loss and value of a batch's logits, summed over its samples, (3,) float64.
+        """Return divergence, loss and value of a batch's logits, summed over its samples, (3,) float64.
 
         Sums of scores are exact, so that subsets of equal value are equal.
         """
@@ -195,52 +204,62 @@ class Search:
         sums = samples * float(divergence), samples * float(self.task.loss(logits, batch)), float(value)
         return torch.tensor(sums, dtype=torch.float64)
 
-    def _samples(self, proposal: Proposal) -> int:
-        return min(proposal.samples or len(self.held_out), len(self.held_out))
+    def _samples(self, trial: Trial) -> int:
+        return min(trial.samples or len(self.held_out), len(self.held_out))
 
     @property
     def _chunk(self) -> int:
         return min(CHUNK, max(1, CHUNK_BYTES // (self.held_out.sample_bytes * (1 + len(self.supernet.varying)))))
 
-    def _entry(self, proposal: Proposal, outcome: Outcome, seconds: float) -> dict[str, Any]:
-        return {
-            "proposal": len(self.course.seen),
-            "trained": len(proposal.training),
-            "layers": [self.supernet.candidates[i] for i in outcome.subset],
-            "divergence": outcome.divergence,
-            "loss": outcome.loss,
-            "reward": reward(outcome.loss),
-            "value": outcome.value,
-            "samples": outcome.samples,
-            "seconds": seconds,
-        }
+    def _entry(self, trial: Trial, result: Result, seconds: float) -> LogEntry:
+        return LogEntry(
+            proposal=len(self.strategy.history),
+            trained=len(trial.training),
+            layers=tuple(self.supernet.candidates[i] for i in result.subset),
+            divergence=result.divergence,
+            loss=result.loss,
+            reward=reward(result.loss),
+            value=result.value,
+            samples=result.samples,
+            seconds=seconds,
+        )
 
     def names(self, subset: Subset) -> frozenset[str]:
-        """Layer names of candidates by number."""
+        """Return the layer names of candidates by index."""
         return frozenset(self.supernet.candidates[i] for i in subset)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed search needs but the parameters in training."""
-        return {
-            "seen": self.course.state_dict(),
-            "log": self.log,
+        """Return everything a resumed search needs, the parameters in training among it."""
+        state: dict[str, Any] = {
+            "history": self.strategy.state_dict(),
+            "log": [entry.model_dump() for entry in self.log],
             "known": [[list(subset), samples, sums.tolist()] for subset, (samples, sums) in self.known.items()],
-            "spent": self.spent.forwards,
+            "spent": dict(self.spent.forwards),
         }
+        if self.training is not None:
+            state["parameters"] = trained_parameters(self.supernet.model)
+            state["optimiser"] = self.training.optimiser.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where :meth:`state_dict` was taken."""
-        self.course.replay(state["seen"])
-        self.log = list(state["log"])
+        self.strategy.load_state_dict(state["history"])
+        self.log = [LogEntry(**entry) for entry in state["log"]]
         self.known = {
             tuple(subset): (samples, torch.tensor(sums, dtype=torch.float64))
             for subset, samples, sums in state["known"]
         }
         self.spent.forwards = dict(state["spent"])
+        if self.training is not None:
+            self.supernet.model.load_state_dict(state["parameters"], strict=False)
+            self.training.optimiser.load_state_dict(state["optimiser"])
+
+
+AfterStep = Callable[[int, Search], None]
 
 
 def with_teacher(supernet: Supernet) -> Callable[[dict[str, Tensor]], Mapping[str, Tensor]]:
-    """What encodes held-out samples: the streams in front of the first candidate, and the full model's logits."""
+    """Return the encoder of held-out samples: streams in front of the first candidate, and the full model's logits."""
 
     def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
         streams = supernet.encode(batch)

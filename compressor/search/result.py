@@ -1,11 +1,48 @@
-"""What a search leaves behind."""
+"""The result of a search and its log, as a run folder keeps them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from compressor.search.strategies.strategy import badness
 from compressor.values import Value
+
+
+def rank_key(value: float, divergence: float) -> tuple[float, float]:
+    """Return a key that sorts by score, best first, and equal scores by divergence."""
+    return -value, divergence
+
+
+class LogEntry(Value):
+    """A subset that the search scored: one line of search.jsonl.
+
+    Attributes:
+        proposal: index of the trial that asked for it.
+        trained: training steps of that trial; subsets of such trials are only comparable with each other.
+        layers: the skipped layers.
+        divergence: distillation loss less the teacher's own, 0 at best; as ``loss`` and ``value`` a mean over samples.
+        loss: of the task.
+        reward: exp(-loss).
+        value: the task's score, in [0, 1].
+        samples: number of held-out samples.
+        seconds: since the search was started or resumed.
+        gates: of strategy das: the gate of each candidate after the trial's update; None without gates.
+    """
+
+    proposal: int
+    trained: int
+    layers: tuple[str, ...]
+    divergence: float
+    loss: float
+    reward: float
+    value: float
+    samples: int
+    seconds: float
+    gates: Mapping[str, float] | None = None
+
+    @property
+    def rank_key(self) -> tuple[float, float]:
+        """Sort key, as :func:`rank_key`."""
+        return rank_key(self.value, self.divergence)
 
 
 class Point(Value):
@@ -17,13 +54,13 @@ class Point(Value):
     divergence: float
 
     @property
-    def badness(self) -> tuple[float, float]:
-        """Sorts by the task's score, best first, and among equals by the divergence."""
-        return badness(self.value, self.divergence)
+    def rank_key(self) -> tuple[float, float]:
+        """Sort key, as :func:`rank_key`."""
+        return rank_key(self.value, self.divergence)
 
 
-class SearchRecord(Value):
-    """What a search leaves behind: enough to answer any budget without searching again.
+class SearchResult(Value):
+    """The result of a search: enough to answer any budget without searching again.
 
     Attributes:
         strategy: its name.
@@ -56,5 +93,5 @@ class SearchRecord(Value):
     explained: Mapping[str, float] = {}
 
     def point(self, layers: Collection[str]) -> Point:
-        """The point of these layers."""
+        """Return the point of these layers."""
         return next(point for point in self.points if set(point.layers) == set(layers))

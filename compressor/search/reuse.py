@@ -7,8 +7,8 @@ from typing import Any
 
 from compressor.errors import Problem, UsageError, input_error, usage_error
 from compressor.run_folder import SEARCH, TOKENIZER_FILE, Run, open_run
-from compressor.search.result import SearchRecord
-from compressor.search.select_layers import Selection
+from compressor.search.result import SearchResult
+from compressor.search.select_layers import FinishedSearch
 from compressor.settings import Settings, make_settings
 
 GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
@@ -61,13 +61,13 @@ def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
     return settings
 
 
-def search_of(run: Run) -> SearchRecord:
+def search_of(run: Run) -> SearchResult:
     """The record of a run's search.
 
     Raises:
         InputError: it had none.
     """
-    record, made = run.search_record(), run.manifest
+    record, made = run.search_result(), run.manifest
     if record is None:
         raise input_error(
             "run-without-search",
@@ -78,7 +78,7 @@ def search_of(run: Run) -> SearchRecord:
     return record
 
 
-def earlier_selection(path: str) -> Selection:
+def earlier_selection(path: str) -> FinishedSearch:
     """What the search of an earlier run found."""
     run = open_run(path)
-    return Selection(search_of(run), run.search_log())
+    return FinishedSearch(search_of(run), run.search_log())

@@ -1,10 +1,9 @@
-"""Which layers of a job go: by hand, or by a search, whose record answers for every other number of layers, too."""
+"""Run a job's layer search; its result also covers the other numbers of layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +13,21 @@ from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
 from compressor.job import Job
 from compressor.models.adapters import SkipAdapter
-from compressor.models.steps import StepModel, Streams
+from compressor.models.steps import Streams
 from compressor.models.supernet import Supernet, parallel_adapters
 from compressor.progress import Progress, Stages
 from compressor.resume import Resumable, copy_of
+from compressor.search.block_influence import block_influence
 from compressor.search.cost import Costs, measure_costs
-from compressor.search.least_squares import fit, influence
+from compressor.search.least_squares import fit
 from compressor.search.loop import Search, Spent, Training, with_teacher
-from compressor.search.result import Point, SearchRecord
+from compressor.search.result import LogEntry, Point, SearchResult
 from compressor.search.strategies import STRATEGIES
 from compressor.search.strategies.das_bandit import add_gates
-from compressor.search.strategies.strategy import Course, Question, with_all_scored
+from compressor.search.strategies.strategy import SearchSpace, WithFinalScores
 from compressor.training.activation_cache import Encoded
 from compressor.training.optimiser import Optimiser
-from compressor.training.recovery import Encoder, freeze_all_but, transfer_groups
+from compressor.training.recovery import Encoder, freeze_all_but, trained_parameters, transfer_groups
 
 UPDATE_EVERY = 10  # training steps between updates of DAS, as in the public code
 MIN_UPDATES = 100  # on little data the gates move more often, so that they move at all
@@ -37,14 +37,14 @@ CALIBRATION_CHUNK = 64
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The record of a search, and its log: one entry for every subset scored."""
+class FinishedSearch:
+    """The result of a search, and its log: one entry for every subset scored."""
 
-    record: SearchRecord
-    log: list[dict[str, Any]]
+    result: SearchResult
+    log: list[LogEntry]
 
 
-def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Selection:
+def select_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> FinishedSearch:
     """Search the job's candidates by its strategy. What a strategy trains stays in the job's model.
 
     Raises:
@@ -56,7 +56,7 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
     if "searched" in keep.state:
         saved = keep.state["searched"]
         model.load_state_dict(saved["model"], strict=False)
-        return Selection(SearchRecord(**saved["record"]), saved["log"])
+        return FinishedSearch(SearchResult(**saved["result"]), [LogEntry(**entry) for entry in saved["log"]])
     spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
     priced = measure_costs(supernet, _on_device(job, job.data.evaluation.inputs([0])))  # as reports count a sample
     batches: list[Streams] = []
@@ -70,9 +70,9 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
 
     def measure_influence() -> list[float]:
         spent.add("influence", sum(spent.costs.steps.values()), min(CALIBRATION_SAMPLES, len(job.data.train)))
-        return from_main(lambda: influence(supernet, batches))
+        return from_main(lambda: block_influence(supernet, batches))
 
-    question = Question(
+    space = SearchSpace(
         candidates=len(job.candidates),
         sizes=job.sizes,
         seed=settings.seed,
@@ -87,33 +87,22 @@ def select(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> Sel
         held_out = encoded(job, part, with_teacher(supernet), keep, progress, label)
         spent.add("encoding", spent.costs.full, len(held_out))
         training = _training(job, supernet, spent, keep, progress) if trains else None
-    course = Course(with_all_scored(STRATEGIES[job.strategy].start(question)))
-    search = Search(supernet, job.task, course, held_out, spent, settings.seed + 1, training)
+    strategy = WithFinalScores(STRATEGIES[job.strategy](space))
+    search = Search(supernet, job.task, strategy, held_out, spent, settings.seed + 1, training)
     if job.strategy == "exhaustive":
         progress.say(_price(search))
     if "search" in keep.state:
-        saved = keep.state["search"]
-        if training:
-            model.load_state_dict(saved["trained"], strict=False)
-            training.optimiser.load_state_dict(saved["optimiser"])
-        search.load_state_dict(saved["search"])
-
-    def trained() -> dict[str, Tensor]:
-        return trained_parameters(model) if training else {}
-
-    def take() -> dict[str, Any]:
-        optimiser = {"optimiser": training.optimiser.state_dict()} if training else {}
-        return {"search": {"search": search.state_dict(), "trained": trained(), **optimiser}}
-
-    with stages.timed("search"), keep.saving(take) as after_step:
-        search.run(after_step, progress)
-    record = _record(job, search, priced, explained)
-    if job.strategy == "das":
-        add_gates(search.log, job.candidates)
+        search.load_state_dict(keep.state["search"])
+    with stages.timed("search"), keep.saving(lambda: {"search": search.state_dict()}) as after_step:
+        search.run(lambda step, _: after_step(step), progress)
+    result = _result(job, search, priced, explained)
+    log = add_gates(search.log, job.candidates) if job.strategy == "das" else search.log
     keep.state.pop("search", None)
-    keep.state["searched"] = copy_of({"model": trained(), "record": record.model_dump(), "log": search.log})
+    trained = trained_parameters(model) if training else {}
+    entries = [entry.model_dump() for entry in log]
+    keep.state["searched"] = copy_of({"model": trained, "result": result.model_dump(), "log": entries})
     keep.save()
-    return Selection(record, search.log)
+    return FinishedSearch(result, log)
 
 
 def calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:
@@ -136,11 +125,6 @@ def encoded(job: Job, split: Split, encode: Encoder, keep: Resumable, progress: 
     found = Encoded(split, encode, job.device, progress, label, decisions.get(label))
     decisions[label] = found.in_memory
     return found
-
-
-def trained_parameters(model: StepModel) -> dict[str, Tensor]:
-    """The parameters that receive gradients, by name."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def scored_part(job: Job) -> Split:
@@ -179,8 +163,8 @@ def _fitting(supernet: Supernet, costs: Costs) -> float:
 
 
 def _price(search: Search) -> str:
-    proposal, costs, samples = search.course.proposal, search.spent.costs, len(search.held_out)
-    subsets = proposal.subsets if proposal else ()
+    trial, costs, samples = search.strategy.ask(), search.spent.costs, len(search.held_out)
+    subsets = trial.subsets if trial else ()
     together = costs.together(search.supernet.varying, [search.names(subset) for subset in subsets])
     return (
         f"{len(subsets):,} subsets on {samples} samples: as much as {together * samples / costs.full:,.0f} forward "
@@ -194,25 +178,24 @@ def _metric(job: Job) -> str:
     return f"right caption of {captions}" if job.task.ranked else job.task.metric
 
 
-def _record(job: Job, search: Search, costs: Costs, explained: Mapping[str, float]) -> SearchRecord:
-    assert search.course.choice is not None
-    samples, full = len(search.held_out), search.full()
+def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, float]) -> SearchResult:
+    samples, full = len(search.held_out), search.score_full()
     points = {
-        tuple(entry["layers"]): Point(**{name: entry[name] for name in Point.model_fields})
+        entry.layers: Point(layers=entry.layers, value=entry.value, loss=entry.loss, divergence=entry.divergence)
         for entry in search.log
-        if entry["samples"] == samples and not entry["trained"]
+        if entry.samples == samples and not entry.trained
     }
     sizes = {name: sum(p.numel() for p in job.model.blocks[name].parameters()) for name in job.candidates}
     adapters = {name: sum(p.numel() for p in job.model.skips[name].parameters()) for name in job.candidates}
     total = sum(p.numel() for p in job.model.parameters()) - sum(p.numel() for p in job.model.skips.parameters())
-    return SearchRecord(
+    return SearchResult(
         strategy=job.strategy,
         sizes=job.sizes,
         metric=_metric(job),
         samples=samples,
         full=Point(layers=(), value=full.value, loss=full.loss, divergence=full.divergence),
         points=tuple(points.values()),
-        chosen={size: tuple(job.candidates[i] for i in subset) for size, subset in search.course.choice.items()},
+        chosen={size: tuple(job.candidates[i] for i in subset) for size, subset in search.strategy.choice().items()},
         forwards={kind: round(count, 1) for kind, count in search.spent.forwards.items()},
         macs=costs.full,
         macs_saved={name: costs.steps[name] - costs.adapters[name] for name in job.candidates},

@@ -107,6 +107,11 @@ def freeze_all_but(model: StepModel, groups: Groups) -> None:
             parameter.requires_grad_(True)
 
 
+def trained_parameters(model: StepModel) -> dict[str, Tensor]:
+    """Return the parameters that receive gradients, by name."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def trained_steps(slim: StepModel, recovery: Recovery) -> tuple[str, ...]:
     """Steps with parameters in training: nothing behind the first of them can be computed beforehand."""
     return slim.skipped + (tuple(parallel_adapters(slim)) if recovery.transfer else ())

@@ -75,9 +75,9 @@ def _example(demo: Demo, folder: Path) -> str:
 
 def _searched(run: Run) -> str:
     """What the search did, and how its time compares with the recovery's."""
-    record, seconds = run.search_record(), run.manifest.results.seconds
+    record, seconds = run.search_result(), run.manifest.results.seconds
     assert record is not None
-    subsets = len({tuple(entry["layers"]) for entry in run.search_log()})
+    subsets = len({entry.layers for entry in run.search_log()})
     taken = sum(seconds[stage] for stage in ("fit", "encode", "search"))
     return (
         f"strategy {record.strategy}: {subsets:,} subsets of layers scored in {taken:.0f} s, as much work as "

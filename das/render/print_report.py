@@ -84,7 +84,7 @@ def print_dry_run(outlook: DryRun) -> None:
     console.print(f"would skip {goal} of {len(outlook.candidates)} layers: {summarise(outlook.candidates)}")
     if outlook.strategy:
         steps = f", {outlook.search_steps} training steps" if outlook.search_steps else ""
-        console.print(f"strategy {outlook.strategy}: {STRATEGIES[outlook.strategy].what}{steps}", soft_wrap=True)
+        console.print(f"strategy {outlook.strategy}: {STRATEGIES[outlook.strategy].description}{steps}", soft_wrap=True)
     rate = outlook.recover_learning_rate
     console.print(f"recovery {outlook.recover}{f': {outlook.recover_steps} steps at {rate:.1e}' if rate else ''}")
     for split in outlook.data:

@@ -7,16 +7,17 @@ constant for each group does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations, groupby
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
+from compressor.search.result import LogEntry
 from compressor.values import Value
 
-Entry = Mapping[str, Any]
-Groups = Sequence[Sequence[Entry]]
+Groups = Sequence[Sequence[LogEntry]]
+Metric = Literal["value", "loss", "divergence"]
 RIDGE = 1e-2  # of the pairs' mean variance
 
 
@@ -57,21 +58,19 @@ class Interactions(Value):
     pairs: tuple[Interaction, ...] = ()
 
 
-def comparable(log: Iterable[Entry]) -> list[list[Entry]]:
+def comparable(log: Iterable[LogEntry]) -> list[list[LogEntry]]:
     """The log in groups: subsets of one size, the same number of samples, and while adapters train one update.
 
-    Samples are nested: the same number of them are the same ones, except while adapters train. Entries of an earlier
-    das, which do not say how many samples there were, are left out.
+    Samples are nested: the same number of them are the same ones, except while adapters train.
     """
 
-    def alike(entry: Entry) -> tuple[int, int, int]:
-        return len(entry["layers"]), entry["samples"], entry["proposal"] if entry["trained"] else -1
+    def alike(entry: LogEntry) -> tuple[int, int, int]:
+        return len(entry.layers), entry.samples, entry.proposal if entry.trained else -1
 
-    entries = sorted((entry for entry in log if "samples" in entry), key=alike)
-    return [list(group) for _, group in groupby(entries, key=alike)]
+    return [list(group) for _, group in groupby(sorted(log, key=alike), key=alike)]
 
 
-def contrast(groups: Groups, layer: str, figure: str) -> Contrast | None:
+def contrast(groups: Groups, layer: str, metric: Metric) -> Contrast | None:
     """Compare subsets that skip a layer with those that keep it, within each group of :func:`comparable`.
 
     A group with m subsets of one kind and n of the other weighs m n / (m + n): the differences then average to what
@@ -80,15 +79,15 @@ def contrast(groups: Groups, layer: str, figure: str) -> Contrast | None:
     Args:
         groups: of :func:`comparable`.
         layer: its name.
-        figure: a key of the entries: ``value``, ``loss`` or ``divergence``.
+        metric: a field of the entries.
 
     Returns:
         None where no group has both kinds.
     """
     found = []
     for group in groups:
-        skipped = [entry[figure] for entry in group if layer in entry["layers"]]
-        kept = [entry[figure] for entry in group if layer not in entry["layers"]]
+        skipped = [getattr(entry, metric) for entry in group if layer in entry.layers]
+        kept = [getattr(entry, metric) for entry in group if layer not in entry.layers]
         if skipped and kept:
             weight = len(skipped) * len(kept) / len(group)
             found.append((np.mean(skipped), np.mean(kept), weight))
@@ -111,17 +110,17 @@ def interactions(groups: Groups, layers: Sequence[str]) -> Interactions:
     """
     several = [group for group in groups if len(group) > 1]
     pairs = list(combinations(range(len(layers)), 2))
-    subsets = len({tuple(entry["layers"]) for group in several for entry in group})
+    subsets = len({tuple(entry.layers) for group in several for entry in group})
     needed = len(layers) + len(pairs) + len(several)
     if subsets < needed:
         return Interactions(subsets=subsets, needed=needed)
     own, divergence = [], []
     for group in several:
-        members = np.array([[layer in entry["layers"] for layer in layers] for entry in group], dtype=float)
+        members = np.array([[layer in entry.layers for layer in layers] for entry in group], dtype=float)
         both = np.stack([members[:, i] * members[:, j] for i, j in pairs], axis=1)
         design = np.concatenate([members, both], axis=1)
         own.append(design - design.mean(0))
-        found = np.array([entry["divergence"] for entry in group])
+        found = np.array([entry.divergence for entry in group])
         divergence.append(found - found.mean())
     x, y = np.concatenate(own), np.concatenate(divergence)
     alone, together = x[:, : len(layers)], x[:, len(layers) :]

@@ -12,11 +12,10 @@ from compressor.job import MOST_SUBSETS
 from compressor.models.plan import summarise
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import SEARCH_LOG, Run
-from compressor.search.result import SearchRecord
+from compressor.search.result import LogEntry, SearchResult
 from compressor.search.reuse import search_of, settings_of
-from compressor.search.strategies.strategy import badness
 from compressor.values import Value
-from profiles.analysis.effects import Contrast, Entry, Interactions, comparable, contrast, interactions
+from profiles.analysis.effects import Contrast, Interactions, comparable, contrast, interactions
 
 SCHEMA_VERSION = 1
 
@@ -170,7 +169,7 @@ def explain_layers(run: Run) -> Explanation:
             macs_share=record.macs_saved[name] / record.macs,
             parameters_saved=record.parameters_saved[name],
             parameters_share=record.parameters_saved[name] / record.parameters,
-            times=sum(name in entry["layers"] for entry in log),
+            times=sum(name in entry.layers for entry in log),
             value=contrast(groups, name, "value"),
             loss=contrast(groups, name, "loss"),
             divergence=contrast(groups, name, "divergence"),
@@ -214,90 +213,83 @@ def enumerate_all(run: Run, progress: Progress = QUIET) -> Enumeration:
     every = {"from_run": None, "strategy": "exhaustive", "skip": len(pick)}
     _, _, selection = search_only(settings.model_copy(update=every), progress)
     (standing,) = _standings(selection.log, pick, candidates)
-    return Enumeration(standing=standing, forwards=sum(selection.record.forwards.values()))
+    return Enumeration(standing=standing, forwards=sum(selection.result.forwards.values()))
 
 
-def _gates(log: Sequence[Entry]) -> list[Mapping[str, float]]:
+def _gates(log: Sequence[LogEntry]) -> list[Mapping[str, float]]:
     """The gates after each update."""
-    return list({entry["proposal"]: entry["gates"] for entry in log if "gates" in entry}.values())
+    return list({entry.proposal: entry.gates for entry in log if entry.gates}.values())
 
 
-def _standings(log: Sequence[Entry], pick: Sequence[str], candidates: int) -> tuple[Standing, ...]:
+def _standings(log: Sequence[LogEntry], pick: Sequence[str], candidates: int) -> tuple[Standing, ...]:
     """How the pick stands, for each number of samples that it was scored on together with others."""
     found, subsets = [], math.comb(candidates, len(pick))
-    for group in comparable(entry for entry in log if not entry["trained"]):
-        mine = [entry for entry in group if set(entry["layers"]) == set(pick)]
+    for group in comparable(entry for entry in log if not entry.trained):
+        mine = [entry for entry in group if set(entry.layers) == set(pick)]
         if mine and (len(group) > 1 or subsets == 1):
-            best, least = min(group, key=_badness), min(entry["divergence"] for entry in group)
+            best, least = min(group, key=lambda entry: entry.rank_key), min(entry.divergence for entry in group)
             found.append(
                 Standing(
-                    samples=mine[0]["samples"],
+                    samples=mine[0].samples,
                     scored=len(group),
                     subsets=subsets,
-                    rank=1 + sum(_badness(entry) < _badness(mine[0]) for entry in group),
-                    rank_by_divergence=1 + sum(entry["divergence"] < mine[0]["divergence"] for entry in group),
-                    regret=best["value"] - mine[0]["value"],
-                    regret_in_divergence=mine[0]["divergence"] - least,
-                    best=tuple(best["layers"]),
+                    rank=1 + sum(entry.rank_key < mine[0].rank_key for entry in group),
+                    rank_by_divergence=1 + sum(entry.divergence < mine[0].divergence for entry in group),
+                    regret=best.value - mine[0].value,
+                    regret_in_divergence=mine[0].divergence - least,
+                    best=tuple(best.layers),
                 )
             )
     return tuple(found)
 
 
-def _history(groups: Sequence[Sequence[Entry]], name: str, size: int) -> tuple[Moment, ...]:
+def _history(groups: Sequence[Sequence[LogEntry]], name: str, size: int) -> tuple[Moment, ...]:
     """What each group of subsets of one size says of a layer, in the order of the search."""
-    same = sorted((group for group in groups if len(group[0]["layers"]) == size), key=lambda g: g[0]["proposal"])
+    same = sorted((group for group in groups if len(group[0].layers) == size), key=lambda g: g[0].proposal)
     found = ((group, contrast([group], name, "value")) for group in same)
-    return tuple(
-        Moment(samples=group[0]["samples"], subsets=len(group), value=value) for group, value in found if value
-    )
+    return tuple(Moment(samples=group[0].samples, subsets=len(group), value=value) for group, value in found if value)
 
 
-def _badness(entry: Entry) -> tuple[float, float]:
-    """Sorts entries by score, best first, and equals by divergence."""
-    return badness(entry["value"], entry["divergence"])
+Reason = Callable[[str, Sequence[str], SearchResult, Sequence[LogEntry]], str]
 
 
-Reason = Callable[[str, Sequence[str], SearchRecord, Sequence[Entry]], str]
-
-
-def _by_gates(name: str, pick: Sequence[str], record: SearchRecord, log: Sequence[Entry]) -> str:
+def _by_gates(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
     gates: Mapping[str, Any] = _gates(log)[-1]
     place = 1 + sum(gate > gates[name] for gate in gates.values())
     return f"its gate ended at {gates[name]:+.3f}, number {place} of {len(gates)}; the {len(pick)} highest go"
 
 
-def _by_influence(name: str, pick: Sequence[str], record: SearchRecord, log: Sequence[Entry]) -> str:
+def _by_influence(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
     place = min(size for size, layers in record.chosen.items() if name in layers)
     return f"by how little it changes its stream it is number {place} of {len(record.chosen)}; the first {len(pick)} go"
 
 
-def _by_lot(name: str, pick: Sequence[str], record: SearchRecord, log: Sequence[Entry]) -> str:
+def _by_lot(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
     return "by lot"
 
 
-def _by_alternatives(name: str, pick: Sequence[str], record: SearchRecord, log: Sequence[Entry]) -> str:
+def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
     """How the best subset of the other kind compares with the pick, on the most samples that both were scored on."""
     kind = "keeps it" if name in pick else "skips it"
-    for group in sorted(comparable(log), key=lambda group: -group[0]["samples"]):
-        mine = [entry for entry in group if set(entry["layers"]) == set(pick)]
-        others = [entry for entry in group if (name in entry["layers"]) != (name in pick)]
+    for group in sorted(comparable(log), key=lambda group: -group[0].samples):
+        mine = [entry for entry in group if set(entry.layers) == set(pick)]
+        others = [entry for entry in group if (name in entry.layers) != (name in pick)]
         if mine and others:
-            samples = mine[0]["samples"]
+            samples = mine[0].samples
             return f"the best subset that {kind} {_compared(others, mine[0])} ({samples:,} samples)"
     origin = min(record.sizes, key=lambda size: abs(size - len(pick)))
     reached = "" if origin == len(pick) else f": the choice was reached from that of {origin}"
     return f"no subset of {len(pick)} layers that {kind} was scored{reached}"
 
 
-def _compared(others: Sequence[Entry], pick: Entry) -> str:
+def _compared(others: Sequence[LogEntry], pick: LogEntry) -> str:
     """By the score where the pick's is the best, else by the divergence, which subsets are sifted by first."""
-    best = min(others, key=_badness)
-    if best["value"] < pick["value"]:
-        return f"scores {100 * best['value']:.2f}, the pick {100 * pick['value']:.2f}"
-    if best["value"] == pick["value"]:
-        return f"scores as much and diverges by {best['divergence']:.3g}, the pick by {pick['divergence']:.3g}"
-    return f"diverges by {min(entry['divergence'] for entry in others):.3g}, the pick by {pick['divergence']:.3g}"
+    best = min(others, key=lambda entry: entry.rank_key)
+    if best.value < pick.value:
+        return f"scores {100 * best.value:.2f}, the pick {100 * pick.value:.2f}"
+    if best.value == pick.value:
+        return f"scores as much and diverges by {best.divergence:.3g}, the pick by {pick.divergence:.3g}"
+    return f"diverges by {min(entry.divergence for entry in others):.3g}, the pick by {pick.divergence:.3g}"
 
 
 REASONS: Mapping[str, Reason] = {"das": _by_gates, "influence": _by_influence, "random": _by_lot}

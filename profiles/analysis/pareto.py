@@ -5,15 +5,15 @@ from __future__ import annotations
 from compressor.errors import usage_error
 from compressor.evaluation.evaluate import Score
 from compressor.run_folder import Run
-from compressor.search.budgets import DROP, KINDS, Prices, ladder
-from compressor.search.result import SearchRecord
+from compressor.search.budgets import DROP, KINDS, Prices, pareto_front
+from compressor.search.result import SearchResult
 from compressor.search.reuse import search_of
 from compressor.values import Value
 
 SCHEMA_VERSION = 1
 
 
-def known_prices(run: Run, record: SearchRecord) -> dict[str, Prices]:
+def known_prices(run: Run, record: SearchResult) -> dict[str, Prices]:
     """What each layer costs, by the name that ``--cost`` takes: what a search counts, and what a budget measured."""
     found = {name: kind.prices(record) for name, kind in KINDS.items() if kind.prices and name != DROP}
     result = run.manifest.budget
@@ -122,10 +122,10 @@ def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
     )
 
 
-def _points(record: SearchRecord, prices: Prices) -> tuple[ParetoPoint, ...]:
+def _points(record: SearchResult, prices: Prices) -> tuple[ParetoPoint, ...]:
     """Every point and the full model, the dearest first."""
     with_full = record.model_copy(update={"points": (record.full, *record.points)})
-    front, chosen = set(ladder(with_full, prices)), {frozenset(layers) for layers in record.chosen.values()}
+    front, chosen = set(pareto_front(with_full, prices)), {frozenset(layers) for layers in record.chosen.values()}
     found = [
         ParetoPoint(
             layers=point.layers,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from statistics import fmean
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,6 +14,7 @@ from compressor.models.plan import Plan
 from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.run_folder import Run
+from compressor.search.result import LogEntry
 from compressor.tasks import TASKS
 from compressor.tasks.task import teacher_agreement
 from exporters.checks.parity import RECORD, read_record
@@ -92,16 +92,14 @@ def measure_costs(run: Run) -> ModelCosts:
     )
 
 
-def candidates_of(
-    family: str, names: Sequence[str], plan: Plan, log: Sequence[Mapping[str, Any]]
-) -> tuple[Candidate, ...]:
+def candidates_of(family: str, names: Sequence[str], plan: Plan, log: Sequence[LogEntry]) -> tuple[Candidate, ...]:
     """What the search's log says of each candidate."""
     pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
-    updates, groups = [entry for entry in log if "gates" in entry], comparable(log)
-    gates: Mapping[str, float] = updates[-1]["gates"] if updates else {}
+    updates, groups = [entry for entry in log if entry.gates], comparable(log)
+    gates = (updates[-1].gates if updates else None) or {}
 
     def mean(name: str, skipped: bool) -> float | None:
-        rewards = [entry["reward"] for entry in updates if (name in entry["layers"]) == skipped]
+        rewards = [entry.reward for entry in updates if (name in entry.layers) == skipped]
         return fmean(rewards) if rewards else None
 
     return tuple(

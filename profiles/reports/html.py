@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compressor.files import write_text
 from compressor.run_folder import Run
+from compressor.search.result import LogEntry
 from profiles.analysis.answer_flips import flips_sentence
 from profiles.analysis.pareto import ParetoReport, build_pareto
 from profiles.gates.budget_check import budget_sentence, tries_table
@@ -38,9 +38,7 @@ MISSING: Mapping[str, tuple[str, str]] = {
 """What is said in place of a part whose values a run does not have, and the command that makes them."""
 
 
-def report_html(
-    report: CompressionReport, log: Sequence[Mapping[str, Any]] = (), front: ParetoReport | None = None
-) -> str:
+def report_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: ParetoReport | None = None) -> str:
     """The report as one page of HTML; what is missing is named with the command that makes it.
 
     Args:
@@ -90,7 +88,7 @@ def run_html(run: Run, report: CompressionReport) -> str:
     Raises:
         InputError: a file of the search is damaged.
     """
-    return report_html(report, run.search_log(), build_pareto(run) if run.search_record() else None)
+    return report_html(report, run.search_log(), build_pareto(run) if run.search_result() else None)
 
 
 def save_html(run: Run, report: CompressionReport) -> None:

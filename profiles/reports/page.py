@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from compressor.families import FAMILIES
 from compressor.models.plan import summarise
+from compressor.search.result import LogEntry
 from profiles.analysis.answer_flips import FlipCount, Flips
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import ProfileReport
@@ -155,9 +155,9 @@ def layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
     return tuple(found)
 
 
-def choice_plot(report: CompressionReport, log: Sequence[Mapping[str, Any]]) -> Plot | None:
+def choice_plot(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | None:
     """The gates after every update, else the scores of subsets with and without each layer; None without either."""
-    gates = [after for after, _ in groupby(entry["gates"] for entry in log if "gates" in entry)]
+    gates = [after for after, _ in groupby(entry.gates for entry in log if entry.gates)]
     if gates:
         says = f"Gates of {len(gates[-1])} layers over {len(gates):,} updates; their final values are in the table"
         caption = f"Gates over {len(gates):,} updates of the search. The highest are skipped, in colour."

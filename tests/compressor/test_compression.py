@@ -13,14 +13,15 @@ from compressor.data.generated.questions import write_scenes
 from compressor.errors import CheckFailed, Interrupted
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
-from compressor.progress import Progress
 from compressor.run_folder import open_run
-from compressor.search.result import SearchRecord
+from compressor.search.result import SearchResult
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scaled_learning_rate
 from das.demo.models import DEMOS, prepare_demo
 from tests.support.command_line import GOLDEN, das, stopped
+from tests.support.progress import StepProgress
+from tests.support.search_logs import without_seconds
 
 ENTRY = {"proposal", "trained", "layers", "divergence", "loss", "reward", "value", "samples", "seconds"}
 SHORT = {"search_epochs": 1.0, "recover_epochs": 0.5, "batch_size": 4}
@@ -55,14 +56,15 @@ def test_a_run_folder_holds_what_the_contract_says(shared_run):
     assert len(manifest["plan"]["skip"]) == 8
     assert len(manifest["source"]["sha256"]) == 64
     assert {split["name"] for split in manifest["data"]} == {"train", "val", "test"}
+    for line in (shared_run.path / "search.jsonl").read_text().splitlines():
+        assert set(json.loads(line)) == ENTRY
     for entry in shared_run.search_log():
-        assert set(entry) == ENTRY
-        assert entry["reward"] == pytest.approx(math.exp(-entry["loss"]))
-    assert sum(len(entry["layers"]) == 8 for entry in shared_run.search_log()) > 495  # all of them, some repeatedly
+        assert entry.reward == pytest.approx(math.exp(-entry.loss))
+    assert sum(len(entry.layers) == 8 for entry in shared_run.search_log()) > 495  # all of them, some repeatedly
 
 
 def test_the_record_of_a_search_answers_for_every_number_of_layers(shared_run):
-    record = SearchRecord.model_validate_json((shared_run.path / "search.json").read_text())
+    record = SearchResult.model_validate_json((shared_run.path / "search.json").read_text())
     assert (record.strategy, record.sizes) == ("auto", (8,))
     assert record.chosen[8] == shared_run.manifest.plan.layers
     assert sorted(record.chosen) == list(range(1, 13))
@@ -83,12 +85,13 @@ def test_the_record_of_a_search_answers_for_every_number_of_layers(shared_run):
 
 def test_the_papers_loop_logs_its_gates(workshop):
     run = compress(settings(strategy="das"))
-    trained = [entry for entry in run.search_log() if entry["trained"]]
-    assert all(set(entry) == ENTRY | {"gates"} for entry in trained)
-    assert all(len(entry["layers"]) == 8 and len(entry["gates"]) == 12 for entry in trained)
-    last = trained[-1]["gates"]
+    trained = [entry for entry in run.search_log() if entry.trained]
+    first = (run.path / "search.jsonl").read_text().splitlines()[0]
+    assert set(json.loads(first)) == ENTRY | {"gates"}
+    assert all(len(entry.layers) == 8 and len(entry.gates) == 12 for entry in trained)
+    last = trained[-1].gates
     assert set(run.manifest.plan.layers) == set(sorted(last, key=last.get)[-8:])
-    assert any(any(entry["gates"].values()) for entry in trained)
+    assert any(any(entry.gates.values()) for entry in trained)
 
 
 def test_only_the_adapters_of_the_choice_are_trained(shared_run):
@@ -129,17 +132,15 @@ def ctrl_c_arrives():
     signal.signal(signal.SIGINT, before)
 
 
-class InterruptAt(Progress):
+class InterruptAt(StepProgress):
     """Presses Ctrl-C in the middle of a stage."""
 
-    def __init__(self, label, step):
-        self.label, self.step = label, step
+    def __init__(self, label, at):
+        self.label, self.at = label, at
 
-    def track(self, items, label, total=None):
-        for number, item in enumerate(items):
-            if self.label in label and number == self.step:
-                signal.raise_signal(signal.SIGINT)
-            yield item
+    def step(self, label, number):
+        if self.label in label and number == self.at:
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(workshop, strategy, 
     assert resumed.manifest.plan == whole.manifest.plan
     assert same(weights(resumed), weights(whole))
     assert (resumed.path / "search.json").read_bytes() == (whole.path / "search.json").read_bytes()
-    assert [{**e, "seconds": 0} for e in resumed.search_log()] == [{**e, "seconds": 0} for e in whole.search_log()]
+    assert without_seconds(resumed.search_log()) == without_seconds(whole.search_log())
     assert not (workshop / "runs" / "broken.partial").exists()
 
 

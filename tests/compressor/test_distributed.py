@@ -34,8 +34,8 @@ def launch(*arguments, fails=False):
 def assert_alike(run, single):
     assert run.manifest.plan == single.manifest.plan
     assert run.manifest.results.slim.value == single.manifest.results.slim.value
-    assert run.search_record().chosen == single.search_record().chosen
-    for point, same in zip(run.search_record().points, single.search_record().points, strict=True):
+    assert run.search_result().chosen == single.search_result().chosen
+    for point, same in zip(run.search_result().points, single.search_result().points, strict=True):
         assert (point.layers, point.value) == (same.layers, same.value)
         assert point.loss == pytest.approx(same.loss, abs=1e-5)
     weights = run.load_slim().state_dict()
@@ -53,7 +53,7 @@ def test_two_processes_end_where_one_does(workshop):
     single, two = compress(Settings(**ASKED, out="runs/one")), open_run("runs/two")
     assert_alike(two, single)
     # Each subset is scored by one process alone, so that not even the last bits differ.
-    assert two.search_record().points == single.search_record().points
+    assert two.search_result().points == single.search_result().points
 
 
 @pytest.mark.slow

@@ -181,6 +181,6 @@ def test_search_and_recovery_know_the_family_without_being_told(tmp_path, monkey
     run = das.compress("checkpoint", skip=1, data="data", device="cpu", **options)
     slim = open_run(run.path).load_slim()
     assert slim.family == "mpnet" and len(slim.layers) == 2 and len(slim.skipped) == 1
-    assert {tuple(entry["layers"]) for entry in run.search_log()} >= {("En0",), ("En1",), ("En2",)}
+    assert {entry.layers for entry in run.search_log()} >= {("En0",), ("En1",), ("En2",)}
     trained = das.compress("checkpoint", skip=1, data="data", device="cpu", strategy="das", **options)
-    assert any(trained.search_log()[0]["gates"].values())
+    assert any(trained.search_log()[0].gates.values())

@@ -60,8 +60,8 @@ def test_every_command_takes_it(family, task, tmp_path, monkeypatch):
     assert report["slim"]["metric"] == TASKS[task].metric
     searched = open_run("runs/latest")
     # Of one sample, as reports count: of retrieval an image with one caption, not with those it is told from.
-    assert searched.search_record().macs == pytest.approx(report["costs"]["macs"]["full"], rel=0.1)
-    scored = [(tuple(entry["layers"]), entry["samples"]) for entry in searched.search_log()]
+    assert searched.search_result().macs == pytest.approx(report["costs"]["macs"]["full"], rel=0.1)
+    scored = [(entry.layers, entry.samples) for entry in searched.search_log()]
     assert len(set(scored)) == len(scored)  # a score is in the log once
     assert list(report["apart"]) == (["val"] if TASKS[task].report_val else [])
     for which, subject in (("full", demo.checkpoint), ("slim", "runs/latest")):

@@ -1,4 +1,4 @@
-"""The default: every subset on a few samples, the better ones on more, the best few on all (docs/search.md says why).
+"""The default strategy: every subset on few samples, the better ones on more, the best few on all (docs/search.md).
 
 Sizes that nobody asked for are reached from the choice by one layer at a time, so that every budget has an answer.
 """
@@ -6,72 +6,121 @@ Sizes that nobody asked for are reached from the choice by one layer at a time, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
-from compressor.search.strategies.strategy import Outcome, Proposal, Question, Strategy, Subset, larger, smaller
+from compressor.search.strategies.strategy import (
+    Choice,
+    Result,
+    SearchSpace,
+    Strategy,
+    Subset,
+    Trial,
+    add_layer,
+    remove_layer,
+)
 
 MOST = 1000  # subsets of one size that are all tried; where there are more, a beam of them is grown
 BEAM = 16
-SIEVE = ((32, 96), (128, 24), (512, 6))  # held-out samples, and subsets of a size that stay: so many or half of them
 NEIGHBOUR_SAMPLES = 128
 
-Live = dict[int, list[Subset]]
+
+def _by_divergence(result: Result) -> float:
+    return result.divergence
 
 
-def auto(question: Question) -> Strategy:
-    """Successive halving over all subsets of each size asked for, or over those of a beam where there are too many.
+def _by_score(result: Result) -> tuple[float, float]:
+    return result.rank_key
 
-    The first sieve goes by the divergence from the full model, which tells more on few samples; the later ones by the
-    score itself.
+
+class Rung(NamedTuple):
+    """A round of successive halving: held-out samples (None: all), survivors of each size, and how they are ranked.
+
+    At most half of the subsets of a size survive, at least one.
     """
-    n, sizes = question.candidates, question.sizes
-    live: Live = {size: list(combinations(range(n), size)) for size in sizes if math.comb(n, size) <= MOST}
-    if len(live) < len(sizes):
-        live |= yield from _grown(n, [size for size in sizes if size not in live])
-    for number, (samples, keep) in enumerate(SIEVE):
-        outcomes = yield Proposal(_flat(live), samples)
-        live = _kept(outcomes, keep, _divergence if number == 0 else _badness)
-    live = _kept((yield Proposal(_flat(live))), 1, _badness)
-    chosen = {size: subsets[0] for size, subsets in live.items()}
-    others = [size for size in (*range(min(sizes) - 1, 0, -1), *range(min(sizes), n + 1)) if size not in sizes]
-    for size in others:
-        near = chosen[size + 1] if size < min(sizes) else chosen[size - 1]
-        tried = smaller(near, n) if size < len(near) else larger(near, n)
-        outcomes = yield Proposal(tried, NEIGHBOUR_SAMPLES, aside=True)
-        chosen[size] = min(outcomes, key=_divergence).subset
-    return chosen
+
+    samples: int | None
+    survivors: int
+    key: Callable[[Result], Any]
 
 
-def _grown(candidates: int, sizes: Sequence[int]) -> Generator[Proposal, Sequence[Outcome], Live]:
-    """The best subsets of ``sizes``, each grown by one layer from the best of the size before."""
-    beam: list[Subset] = [()]
-    live: Live = {}
-    for size in range(1, max(sizes) + 1):
-        tried = dict.fromkeys(more for subset in beam for more in larger(subset, candidates))
-        outcomes = sorted((yield Proposal(tuple(tried), SIEVE[0][0])), key=_divergence)
-        beam = [outcome.subset for outcome in outcomes[:BEAM]]
-        if size in sizes:
-            live[size] = [outcome.subset for outcome in outcomes]
-    return live
+# On few samples the divergence from the full model tells more than the score.
+RUNGS = (
+    Rung(32, 96, _by_divergence),
+    Rung(128, 24, _by_score),
+    Rung(512, 6, _by_score),
+    Rung(None, 1, _by_score),
+)
 
 
-def _divergence(outcome: Outcome) -> float:
-    return outcome.divergence
+class Auto(Strategy):
+    """Successive halving over all subsets of each size asked for, or over those of a beam where there are too many."""
+
+    description = "every subset on a few samples, the better ones on more, the best on all"
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__(space)
+        n, sizes = space.candidates, space.sizes
+        self._live: dict[int, list[Subset]] = {
+            size: list(combinations(range(n), size)) for size in sizes if math.comb(n, size) <= MOST
+        }
+        self._beam_sizes = [size for size in sizes if size not in self._live]
+        self._beam: list[Subset] = [()]
+        self._rungs = list(RUNGS)
+        self._chosen: dict[int, Subset] = {}
+        outwards = (*range(min(sizes) - 1, 0, -1), *range(min(sizes), n + 1))
+        self._other_sizes = [size for size in outwards if size not in sizes]
+
+    def choice(self) -> Choice:
+        """Return the best subset of each size."""
+        return self._chosen
+
+    @property
+    def _grows(self) -> bool:
+        return len(self._beam[0]) < max(self._beam_sizes, default=0)
+
+    def _propose(self) -> Trial | None:
+        if self._grows:
+            grown = dict.fromkeys(more for subset in self._beam for more in add_layer(subset, self.space.candidates))
+            return Trial(tuple(grown), RUNGS[0].samples)
+        if self._rungs:
+            return Trial(tuple(subset for subsets in self._live.values() for subset in subsets), self._rungs[0].samples)
+        if self._other_sizes:
+            return Trial(self._neighbours(self._other_sizes[0]), NEIGHBOUR_SAMPLES, other_sizes=True)
+        return None
+
+    def _observe(self, trial: Trial, results: Sequence[Result]) -> None:
+        if self._grows:
+            self._keep_beam(results)
+        elif self._rungs:
+            self._live = _survivors(results, self._rungs.pop(0))
+            if not self._rungs:
+                self._chosen = {size: subsets[0] for size, subsets in self._live.items()}
+        else:
+            self._chosen[self._other_sizes.pop(0)] = min(results, key=_by_divergence).subset
+
+    def _keep_beam(self, results: Sequence[Result]) -> None:
+        """Go on from the best subsets; all of a size asked for enter the successive halving."""
+        subsets = [result.subset for result in sorted(results, key=_by_divergence)]
+        self._beam = subsets[:BEAM]
+        if len(subsets[0]) in self._beam_sizes:
+            self._live[len(subsets[0])] = subsets
+
+    def _neighbours(self, size: int) -> tuple[Subset, ...]:
+        """Return the subsets of ``size`` layers one layer away from the choice of the next size."""
+        if size < min(self.space.sizes):
+            return remove_layer(self._chosen[size + 1])
+        return add_layer(self._chosen[size - 1], self.space.candidates)
 
 
-def _badness(outcome: Outcome) -> tuple[float, float]:
-    return outcome.badness
+def _survivors(results: Iterable[Result], rung: Rung) -> dict[int, list[Subset]]:
+    """Return the best subsets of each size, best first."""
+    ranked: dict[int, list[Subset]] = {}
+    for result in sorted(results, key=rung.key):
+        ranked.setdefault(len(result.subset), []).append(result.subset)
+    return {size: _best(subsets, rung.survivors) for size, subsets in ranked.items()}
 
 
-def _kept(outcomes: Iterable[Outcome], keep: int, badness: Callable[[Outcome], Any]) -> Live:
-    """The best subsets of each size, best first: ``keep`` of them, at most half."""
-    live: Live = {}
-    for outcome in sorted(outcomes, key=badness):
-        live.setdefault(len(outcome.subset), []).append(outcome.subset)
-    return {size: subsets[: min(keep, math.ceil(len(subsets) / 2))] for size, subsets in live.items()}
-
-
-def _flat(live: Mapping[int, Sequence[Subset]]) -> tuple[Subset, ...]:
-    return tuple(subset for subsets in live.values() for subset in subsets)
+def _best(ranked: Sequence[Subset], survivors: int) -> list[Subset]:
+    return list(ranked[: min(survivors, math.ceil(len(ranked) / 2))])

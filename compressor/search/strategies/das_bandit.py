@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import torch
 
-from compressor.search.strategies.strategy import Proposal, Question, Strategy, Subset
+from compressor.search.result import LogEntry
+from compressor.search.strategies.strategy import Choice, Result, SearchSpace, Strategy, Subset, Trial
 
 REWARD_SAMPLES = 64  # one batch, as in the public code; here held out, and another one for each update
 
@@ -37,7 +37,7 @@ class Bandit:
         self.generator = torch.Generator().manual_seed(seed)  # its own: nothing else disturbs the draws
 
     def draw(self) -> Subset:
-        """One subset of k candidates, sorted."""
+        """Draw a subset of k candidates, sorted."""
         return tuple(sorted(torch.multinomial(self.gates.sigmoid(), self.skip, generator=self.generator).tolist()))
 
     def propose(self) -> list[Subset]:
@@ -50,7 +50,7 @@ class Bandit:
         return proposed
 
     def update(self, subsets: Sequence[Subset], losses: Sequence[float]) -> list[float]:
-        """Move the gates by what the subsets' losses say; returns the rewards."""
+        """Move the gates by the losses of the subsets; return the rewards."""
         rewards = [reward(loss) for loss in losses]
         baseline = sum(rewards) / len(rewards)
         p = self.gates.sigmoid()
@@ -60,40 +60,60 @@ class Bandit:
         return rewards
 
     def best(self, skip: int | None = None) -> Subset:
-        """The k candidates (or ``skip``) with the highest gates; among equals, the later ones."""
+        """Return the k candidates (or ``skip``) with the highest gates; among equals, the later ones."""
         return tuple(sorted(torch.sort(self.gates, stable=True).indices[-(skip or self.skip) :].tolist()))
 
 
 def reward(loss: float) -> float:
-    """What a subset is worth to the bandit: exp(-loss)."""
+    """Return the bandit's reward of a subset, exp(-loss), in (0, 1]."""
     return math.exp(-loss)
 
 
-def das(question: Question) -> Strategy:
-    """The paper's loop: train the adapters while subsets are drawn; now and then score a few and move the gates.
+class DasBandit(Strategy):
+    """The paper's loop: train the adapters on drawn subsets; now and then score a few and move the gates.
 
     Gates found for k layers also order the layers for every other number of them.
     """
-    (skip,) = question.sizes
-    bandit = Bandit(question.candidates, skip, seed=question.seed)
-    first = max(question.warm_up + 1, question.every)  # the first update comes after this many steps
-    lengths = [first, *[question.every] * ((question.steps - first) // question.every)]
-    for rotation, length in enumerate(lengths):
-        training = tuple(bandit.draw() for _ in range(length))
-        outcomes = yield Proposal(tuple(bandit.propose()), REWARD_SAMPLES, rotation, training)
-        bandit.update([outcome.subset for outcome in outcomes], [outcome.loss for outcome in outcomes])
-    rest = question.steps - sum(lengths)
-    if rest:
-        yield Proposal(training=tuple(bandit.draw() for _ in range(rest)))
-    return {size: bandit.best(size) for size in range(1, question.candidates + 1)}
+
+    description = "the paper's bandit, around the training of the adapters"
+    trains = True
+    any_size = False
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__(space)
+        (skip,) = space.sizes
+        self.bandit = Bandit(space.candidates, skip, seed=space.seed)
+        first = max(space.warm_up + 1, space.every)  # the first update comes after this many steps
+        self._updates = [first, *[space.every] * ((space.steps - first) // space.every)]
+
+    def choice(self) -> Choice:
+        """Return the layers with the highest gates for each size."""
+        return {size: self.bandit.best(size) for size in range(1, self.space.candidates + 1)}
+
+    def _propose(self) -> Trial | None:
+        rotation = len(self.history)
+        if rotation < len(self._updates):
+            training = self._draw(self._updates[rotation])
+            return Trial(tuple(self.bandit.propose()), REWARD_SAMPLES, rotation, training)
+        remaining = self.space.steps - self.trained
+        return Trial(training=self._draw(remaining)) if remaining > 0 else None
+
+    def _observe(self, trial: Trial, results: Sequence[Result]) -> None:
+        if results:
+            self.bandit.update([result.subset for result in results], [result.loss for result in results])
+
+    def _draw(self, steps: int) -> tuple[Subset, ...]:
+        """Draw the subset of each training step."""
+        return tuple(self.bandit.draw() for _ in range(steps))
 
 
-def add_gates(log: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """Write the gates after each update into the entries of its subsets."""
-    bandit, number = Bandit(len(names), 1), {name: i for i, name in enumerate(names)}
-    for _, found in groupby((entry for entry in log if entry["trained"]), key=lambda entry: entry["proposal"]):
-        entries = list(found)
-        subsets = [tuple(number[name] for name in entry["layers"]) for entry in entries]
-        bandit.update(subsets, [entry["loss"] for entry in entries])
-        for entry in entries:
-            entry["gates"] = dict(zip(names, bandit.gates.tolist(), strict=True))
+def add_gates(log: Sequence[LogEntry], names: Sequence[str]) -> list[LogEntry]:
+    """Return the log with the gates after each update in the entries of its subsets."""
+    bandit, index = Bandit(len(names), 1), {name: i for i, name in enumerate(names)}
+    gates: dict[int, dict[str, float]] = {}
+    for proposal, group in groupby((entry for entry in log if entry.trained), key=lambda entry: entry.proposal):
+        entries = list(group)
+        subsets = [tuple(index[name] for name in entry.layers) for entry in entries]
+        bandit.update(subsets, [entry.loss for entry in entries])
+        gates[proposal] = dict(zip(names, bandit.gates.tolist(), strict=True))
+    return [entry.model_copy(update={"gates": gates[entry.proposal]}) if entry.trained else entry for entry in log]

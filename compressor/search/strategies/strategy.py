@@ -1,85 +1,37 @@
-"""What a search strategy is: it proposes subsets of layers, observes how good they are, and in the end chooses.
+"""Ask/tell search strategies: their search space, trials, results and resumable state.
 
-A strategy is a generator: it yields a :class:`Proposal`, is sent the :class:`Outcome` of each proposed subset, and
-returns a :data:`Choice`. It knows nothing of models. All it has seen is its state: :class:`Course` steps it, and
-brings a new one to the same place by sending it the same outcomes again.
+A strategy proposes trials, is told their results, and in the end chooses a subset of layers for each size. It knows
+nothing of models. All it was told is its state: another strategy of the same kind and search space that is told the
+same results asks for the same trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from compressor.search.result import rank_key
 
 Subset = tuple[int, ...]
-"""Numbers of the skipped candidates, in order."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What to do next.
-
-    Attributes:
-        subsets: to be scored; none where only training is left.
-        samples: how many held-out samples to score them on; None is all.
-        rotation: which held-out samples; of the first rotation, fewer are always among more.
-        training: the subset to skip in each of the training steps that come first.
-        aside: for sizes that nobody asked for; counted apart.
-    """
-
-    subsets: tuple[Subset, ...] = ()
-    samples: int | None = None
-    rotation: int = 0
-    training: tuple[Subset, ...] = ()
-    aside: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How good the model is without a subset of its layers.
-
-    Attributes:
-        subset: the skipped candidates.
-        divergence: from the full model's answers, 0 at best: the distillation loss less the teacher's own.
-        loss: of the task.
-        value: the task's score, in [0, 1].
-        samples: held-out samples that these are means of.
-    """
-
-    subset: Subset
-    divergence: float
-    loss: float
-    value: float
-    samples: int
-
-    @property
-    def badness(self) -> tuple[float, float]:
-        """Sorts by the task's score, best first, and among equals by the divergence."""
-        return badness(self.value, self.divergence)
-
-
-def badness(value: float, divergence: float) -> tuple[float, float]:
-    """Sorts by score, best first, and among equals by the divergence."""
-    return -value, divergence
-
-
+"""Indices of the skipped candidates, in ascending order."""
 Choice = Mapping[int, Subset]
-"""The subset that was found for each size."""
-Strategy = Generator[Proposal, Sequence[Outcome], Choice]
+"""The chosen subset for each number of layers to skip."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a strategy is asked.
+class SearchSpace:
+    """What a strategy chooses from.
 
     Attributes:
-        candidates: how many layers there are to choose from (n).
-        sizes: how many of them are to be skipped; choices for other sizes are welcome.
+        candidates: number of layers to choose from (n).
+        sizes: numbers of layers to skip; choices for other sizes are welcome.
         seed: of everything drawn.
-        influence: for each candidate how much its layer changes its stream: 1 - mean cosine of before and after.
+        influence: measures each candidate's block influence: 1 - mean cosine of its stream before and after.
         steps: training steps, for strategies that train.
-        warm_up: steps before the first proposal is scored.
-        every: steps between proposals.
+        warm_up: training steps before the first trial is scored.
+        every: training steps between trials.
     """
 
     candidates: int
@@ -91,71 +43,144 @@ class Question:
     every: int = 1
 
 
-class Course:
-    """A strategy under way: proposes, observes, and has a state.
+@dataclass(frozen=True)
+class Trial:
+    """Work that a strategy asks for.
 
     Attributes:
-        proposal: what to do next; None when the strategy has chosen.
-        choice: what it has chosen; None before.
-        seen: the outcomes of each proposal so far.
-        trained: training steps of the proposals so far.
+        subsets: to be scored after the training; empty where only training is left.
+        samples: number of held-out samples to score them on; None is all.
+        rotation: selects the held-out samples; within rotation 0, fewer samples are always among more.
+        training: the subset to skip in each training step.
+        other_sizes: the subsets are of sizes that nobody asked for; their cost is counted apart.
+    """
+
+    subsets: tuple[Subset, ...] = ()
+    samples: int | None = None
+    rotation: int = 0
+    training: tuple[Subset, ...] = ()
+    other_sizes: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of the model without a subset of its layers, means over held-out samples.
+
+    Attributes:
+        subset: the skipped candidates.
+        divergence: distillation loss less the teacher's own, 0 at best.
+        loss: of the task.
+        value: the task's score, in [0, 1].
+        samples: number of held-out samples.
+    """
+
+    subset: Subset
+    divergence: float
+    loss: float
+    value: float
+    samples: int
+
+    @property
+    def rank_key(self) -> tuple[float, float]:
+        """Sort key, as :func:`rank_key`."""
+        return rank_key(self.value, self.divergence)
+
+
+class Strategy(ABC):
+    """A search strategy.
+
+    Subclasses implement :meth:`_propose`, :meth:`_observe` and :meth:`choice`.
+
+    Attributes:
+        description: in a few words, for help and reports.
+        trains: its trials train the skip adapters; for the others adapters are fitted by least squares beforehand.
+        any_size: it chooses for several numbers of layers in one search.
+        history: the results of each trial so far.
+        trained: training steps of the trials so far.
+    """
+
+    description: ClassVar[str]
+    trains: ClassVar[bool] = False
+    any_size: ClassVar[bool] = True
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.history: list[tuple[Result, ...]] = []
+        self.trained = 0
+        self._pending: Trial | None = None
+
+    def ask(self) -> Trial | None:
+        """Return the next trial, the same one until its results are told; None when the search is over."""
+        if self._pending is None:
+            self._pending = self._propose()
+        return self._pending
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Take the results of the trial asked for, one for each of its subsets."""
+        trial = self.ask()
+        if trial is None:
+            raise ValueError("the search is over")
+        self.history.append(tuple(results))
+        self.trained += len(trial.training)
+        self._observe(trial, results)
+        self._pending = None
+
+    @abstractmethod
+    def choice(self) -> Choice:
+        """Return the chosen subset for each size; to be called when :meth:`ask` returns None."""
+
+    def state_dict(self) -> list[list[dict[str, Any]]]:
+        """Return the results of each trial so far, as plain values."""
+        return [[asdict(result) for result in results] for results in self.history]
+
+    def load_state_dict(self, state: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Replay :meth:`state_dict` of another strategy with the same search space into this fresh one."""
+        for results in state:
+            self.tell([Result(**{**result, "subset": tuple(result["subset"])}) for result in results])
+
+    @abstractmethod
+    def _propose(self) -> Trial | None:
+        """Return the next trial; called once for each."""
+
+    def _observe(self, trial: Trial, results: Sequence[Result]) -> None:  # noqa: B027  # some learn nothing
+        """Learn from a trial's results."""
+
+
+class WithFinalScores(Strategy):
+    """Another strategy, and one last trial of its choices that were not scored on all held-out samples.
+
+    Args:
+        strategy: a fresh one; it is told every other result.
     """
 
     def __init__(self, strategy: Strategy) -> None:
-        """Start ``strategy``, a generator that nobody has stepped yet."""
+        super().__init__(strategy.space)
         self.strategy = strategy
-        self.proposal: Proposal | None = None
-        self.choice: Choice | None = None
-        self.seen: list[tuple[Outcome, ...]] = []
-        self.trained = 0
-        self._advance(None)
+        self._scored: set[Subset] = set()
 
-    def observe(self, outcomes: Sequence[Outcome]) -> None:
-        """Tell the strategy what its last proposal came to, and let it propose again."""
-        self.seen.append(tuple(outcomes))
-        self.trained += len(self.proposal.training) if self.proposal else 0
-        self._advance(outcomes)
+    def choice(self) -> Choice:
+        """Return the choice of the wrapped strategy."""
+        return self.strategy.choice()
 
-    def replay(self, seen: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        """Come to where another course of the same strategy took :meth:`state_dict`."""
-        for outcomes in seen:
-            self.observe([Outcome(**{**entry, "subset": tuple(entry["subset"])}) for entry in outcomes])
+    def _propose(self) -> Trial | None:
+        trial = self.strategy.ask()
+        if trial is not None:
+            return trial
+        missing = tuple(dict.fromkeys(subset for subset in self.choice().values() if subset not in self._scored))
+        return Trial(missing, other_sizes=True) if missing else None
 
-    def state_dict(self) -> list[list[dict[str, Any]]]:
-        """Everything a resumed search needs."""
-        return [[asdict(outcome) for outcome in outcomes] for outcomes in self.seen]
-
-    def _advance(self, outcomes: Sequence[Outcome] | None) -> None:
-        try:
-            self.proposal = next(self.strategy) if outcomes is None else self.strategy.send(outcomes)
-        except StopIteration as finished:
-            self.proposal, self.choice = None, finished.value
+    def _observe(self, trial: Trial, results: Sequence[Result]) -> None:
+        if trial.samples is None:
+            self._scored.update(trial.subsets)
+        if self.strategy.ask() is not None:
+            self.strategy.tell(results)
 
 
-def with_all_scored(strategy: Strategy) -> Strategy:
-    """The same strategy, which in the end has every subset of its choice scored on all held-out samples."""
-    known: set[Subset] = set()
-    outcomes: Sequence[Outcome] | None = None
-    while True:
-        try:
-            proposal = next(strategy) if outcomes is None else strategy.send(outcomes)
-        except StopIteration as finished:
-            choice: Choice = finished.value
-            break
-        outcomes = yield proposal
-        if proposal.samples is None:
-            known.update(proposal.subsets)
-    missing = tuple(dict.fromkeys(subset for subset in choice.values() if subset not in known))
-    if missing:
-        yield Proposal(missing, aside=True)
-    return choice
-
-
-def larger(subset: Subset, candidates: int) -> tuple[Subset, ...]:
-    """Every subset of one layer more."""
+def add_layer(subset: Subset, candidates: int) -> tuple[Subset, ...]:
+    """Return every subset with one more of ``candidates`` layers."""
     return tuple(tuple(sorted((*subset, i))) for i in range(candidates) if i not in subset)
 
 
-def smaller(subset: Subset, candidates: int) -> tuple[Subset, ...]:
-    """Every subset of one layer less."""
+def remove_layer(subset: Subset) -> tuple[Subset, ...]:
+    """Return every subset with one layer less."""
     return tuple(tuple(j for j in subset if j != i) for i in subset)

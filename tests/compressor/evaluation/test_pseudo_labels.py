@@ -19,12 +19,12 @@ from compressor.data.read_unlabelled import INPUTS, read_unlabelled
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
-from compressor.progress import Progress
 from compressor.search.reuse import settings_of
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from tests.compressor.data.layouts.test_layouts import png, put
 from tests.support.command_line import GOLDEN, das, refused, stopped
+from tests.support.progress import StepProgress
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +196,7 @@ def test_the_score_is_agreement_with_the_full_model(unlabelled):
     assert results.slim.value == pytest.approx(float(agreed))
     assert results.full.value == 1
     assert results.slim.metric == results.full.metric == "agreement with the full model"
-    assert run.search_record().metric == "agreement with the full model"
+    assert run.search_result().metric == "agreement with the full model"
     fitted = logits(run.load_full(), data.train).argmax(-1)
     most = fitted.bincount().argmax()
     assert results.floor == pytest.approx(float((full.argmax(-1) == most).double().mean()))
@@ -245,27 +245,26 @@ def test_such_a_run_is_scored_on_data_with_answers_only(unlabelled):
 def test_another_size_from_its_search_needs_no_answers_either(unlabelled):
     first = compress(asked("roberta"))
     again = compress(settings_of(from_run=first.path, skip=1, recover="none"))
-    assert again.manifest.plan.layers == first.search_record().chosen[1]
+    assert again.manifest.plan.layers == first.search_result().chosen[1]
     assert again.manifest.results.slim.metric == "agreement with the full model"
 
 
 def test_layers_named_by_hand_are_fitted_too(unlabelled):
     fitted = compress(asked("roberta", skip=None, layers=("En1",)))
     bare = compress(asked("roberta", skip=None, layers=("En1",), recover="none"))
-    assert fitted.search_record() is None
+    assert fitted.search_result() is None
     assert fitted.manifest.results.slim.loss < bare.manifest.results.slim.loss
 
 
-class InterruptAt(Progress):
+class InterruptAt(StepProgress):
     """Presses Ctrl-C when a stage begins."""
 
     def __init__(self, label):
         self.label = label
 
-    def track(self, items, label, total=None):
+    def begin(self, label):
         if self.label in label:
             signal.raise_signal(signal.SIGINT)
-        yield from items
 
 
 @pytest.mark.parametrize("stage", ["Evaluating the full", "Scoring"])
@@ -317,7 +316,7 @@ def test_vqa_without_answers(questions):
     results = run.manifest.results
     assert (results.full.value, results.slim.value) == (1, pytest.approx(float(agreed)))
     assert results.slim.value > 0
-    assert len(run.search_record().chosen[8]) == 8
+    assert len(run.search_result().chosen[8]) == 8
     assert set(run.labels()) == {f"<class {number}>" for number in range(len(run.labels()))}
 
 

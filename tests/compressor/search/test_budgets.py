@@ -15,7 +15,6 @@ from compressor.errors import CheckFailed, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
 from compressor.models.macs import count_macs
-from compressor.progress import Progress
 from compressor.run_folder import open_run
 from compressor.search.budgets import (
     KINDS,
@@ -24,12 +23,12 @@ from compressor.search.budgets import (
     BudgetResult,
     Prices,
     best_within,
-    ladder,
+    pareto_front,
     parse_budget,
     predicted_start,
     smallest_that_holds,
 )
-from compressor.search.result import Point, SearchRecord
+from compressor.search.result import Point, SearchResult
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
@@ -37,6 +36,7 @@ from profiles.reports.save import save_report
 from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_isolated import layer_prices
 from tests.support.command_line import das, stopped
+from tests.support.progress import StepProgress
 from tests.support.workers import in_threads
 
 LAYERS = tuple(f"En{i}" for i in range(5))
@@ -52,7 +52,7 @@ def settings(**changes):
 def record(values):
     """A search of five layers of unlike size; ``values`` are its scores by subset."""
     points = [Point(layers=layers, value=v, loss=1 - v, divergence=1 - v) for layers, v in values.items()]
-    return SearchRecord(
+    return SearchResult(
         strategy="auto",
         sizes=(1, 2),
         metric="accuracy",
@@ -150,13 +150,13 @@ def test_all_candidates_go_where_nothing_that_was_scored_is_cheap_enough():
 @given(records)
 def test_a_ladder_goes_from_large_and_good_to_small_and_bad(found):
     prices = KINDS["macs"].prices(found)
-    rungs = ladder(found, prices)
-    costs, badness = [prices.without(point.layers) for point in rungs], [point.badness for point in rungs]
+    rungs = pareto_front(found, prices)
+    costs, badness = [prices.without(point.layers) for point in rungs], [point.rank_key for point in rungs]
     assert costs == sorted(costs, reverse=True)
     assert badness == sorted(badness)
     for point in found.points:
         assert any(
-            prices.without(r.layers) <= prices.without(point.layers) and r.badness <= point.badness for r in rungs
+            prices.without(r.layers) <= prices.without(point.layers) and r.rank_key <= point.rank_key for r in rungs
         )
     start = predicted_start(rungs, 0.5)
     assert start == 0 or rungs[start].value >= 0.5
@@ -204,7 +204,7 @@ def test_macs_and_parameters_are_kept_to(workshop):
     full, slim = (count_macs(model, inputs_of(run, 1)).total for model in (run.load_full(), run.load_slim()))
     assert report["budget"]["measured"] == {"full": full, "slim": slim}
     assert slim <= 0.8 * full
-    found = run.search_record()
+    found = run.search_result()
     assert found.sizes == tuple(range(1, 7))
     assert found.point(run.manifest.plan.layers).value == max(
         point.value
@@ -276,18 +276,18 @@ def ctrl_c_arrives():
     signal.signal(signal.SIGINT, before)
 
 
-class InterruptAt(Progress):
+class InterruptAt(StepProgress):
     """Presses Ctrl-C in the middle of the n-th stage of a name."""
 
     def __init__(self, label, number):
         self.label, self.number = label, number
 
-    def track(self, items, label, total=None):
+    def begin(self, label):
         self.number -= label.startswith(self.label)
-        for position, item in enumerate(items):
-            if label.startswith(self.label) and self.number == 0 and position == 1:
-                signal.raise_signal(signal.SIGINT)
-            yield item
+
+    def step(self, label, number):
+        if label.startswith(self.label) and self.number == 0 and number == 1:
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_resumed_drop_ends_where_an_uninterrupted_one_does(workshop, ctrl_c_arrives):
@@ -362,8 +362,8 @@ def test_a_run_is_compressed_again_from_its_search(run_here, workshop, monkeypat
     monkeypatch.chdir(tmp_path)  # nothing depends on where the first one was made
     result = das("compress", "--from", run_here, "--skip", 4, "--recover-epochs", 0.5, "--seed", 3)
     assert result.exit_code == 0, result.stderr
-    run, found = open_run(), before.search_record()
-    assert run.search_record() == found
+    run, found = open_run(), before.search_result()
+    assert run.search_result() == found
     assert run.search_log() == before.search_log()
     assert set(run.manifest.plan.layers) == set(found.chosen[4])
     assert run.manifest.strategy == before.manifest.strategy
@@ -374,7 +374,7 @@ def test_a_run_is_compressed_again_from_its_search(run_here, workshop, monkeypat
 
     again = api.compress(from_run=run.path, max_macs="0.9x", recover="closed-form")
     save_report(again)
-    assert again.search_record() == found
+    assert again.search_result() == found
     assert again.manifest.budget.budget == parse_budget("macs", "0.9x")
     assert again.manifest.settings["seed"] == 3
 

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from compressor.models.adapters import SkipAdapter
 from compressor.models.steps import real_rows
-from compressor.search.least_squares import Regression, fit, influence
+from compressor.search.block_influence import block_influence
+from compressor.search.least_squares import Regression, fit
 from tests.support import tiny_models as tiny
 
 every = pytest.mark.parametrize(("family", "task"), tiny.EVERY)
@@ -133,7 +134,7 @@ def test_padding_does_not_matter(family, task):
     for name, state in states(model).items():
         product, wanted = (s["up_proj.weight"] @ s["down_proj.weight"] for s in (state, expected[name]))
         torch.testing.assert_close(product, wanted, atol=1e-3, rtol=1e-2)
-    assert influence(supernet, dirty) == pytest.approx(influence(supernet, clean), abs=1e-4)
+    assert block_influence(supernet, dirty) == pytest.approx(block_influence(supernet, clean), abs=1e-4)
 
 
 @every
@@ -228,4 +229,4 @@ def test_influence_is_the_turn_of_the_stream():
                 turns[name].append(F.cosine_similarity(x["hidden"][mask], after["hidden"][mask], dim=-1))
             x = after
     expected = [1 - float(torch.cat(turns[name]).mean()) for name in supernet.candidates]
-    assert influence(supernet, batches) == pytest.approx(expected, abs=1e-5)
+    assert block_influence(supernet, batches) == pytest.approx(expected, abs=1e-5)

@@ -20,14 +20,15 @@ from compressor.search.cost import measure_costs
 from compressor.search.least_squares import fit
 from compressor.search.loop import Search, Spent, Training, with_teacher
 from compressor.search.select_layers import calibration
-from compressor.search.strategies.das_bandit import Bandit, das
-from compressor.search.strategies.strategy import Course, Outcome, Proposal, Question
+from compressor.search.strategies.das_bandit import Bandit, DasBandit
+from compressor.search.strategies.strategy import Result, SearchSpace, Strategy, Trial
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.optimiser import Optimiser, batch_of_step
 from das.demo.models import DEMOS, prepare_demo
 from tests.support.command_line import GOLDEN
+from tests.support.search_logs import without_seconds
 
 TRACES = json.loads((GOLDEN / "das_search_trace.json").read_text())
 
@@ -81,17 +82,17 @@ def test_epoch_ends_choose_the_same_layers():
             assert list(search.best()) == end["selected_flags_after_epoch_end"]
 
 
-def question(skip, steps, seed=0, every=1, candidates=12):
-    return Question(candidates, (skip,), seed, influence=list, steps=steps, every=every)
+def space(skip, steps, seed=0, every=1, candidates=12):
+    return SearchSpace(candidates, (skip,), seed, influence=list, steps=steps, every=every)
 
 
-def drive(course, loss, proposals):
-    """Answer a course's proposals by a loss of each subset; returns all subsets it trained on and scored."""
+def drive(strategy, loss, trials):
+    """Answer a strategy's trials by a loss of each subset; returns all subsets it trained on and scored."""
     seen = []
-    for _ in range(proposals):
-        proposal = course.proposal
-        seen += [*proposal.training, *proposal.subsets]
-        course.observe([Outcome(subset, 0.0, loss(subset), 0.0, 1) for subset in proposal.subsets])
+    for _ in range(trials):
+        trial = strategy.ask()
+        seen += [*trial.training, *trial.subsets]
+        strategy.tell([Result(subset, 0.0, loss(subset), 0.0, 1) for subset in trial.subsets])
     return seen
 
 
@@ -99,20 +100,21 @@ def test_a_resumed_search_goes_on_where_it_stopped():
     def loss(subset):
         return 0.1 * sum(subset)
 
-    whole, first, second = (Course(das(question(4, 40, seed=3, every=2))) for _ in range(3))
+    whole, first, second = (DasBandit(space(4, 40, seed=3, every=2)) for _ in range(3))
     seen = drive(whole, loss, 20)
     before = drive(first, loss, 8)
-    second.replay(first.state_dict())
+    second.load_state_dict(first.state_dict())
     assert second.trained == 16
     assert before + drive(second, loss, 12) == seen
-    assert second.choice == whole.choice is not None
+    assert second.ask() is None
+    assert second.choice() == whole.choice()
 
 
 def test_layers_that_cost_nothing_are_found():
     harmless = {1, 4, 5, 9}
-    course = Course(das(question(4, 600)))
-    drive(course, lambda subset: 0.3 * len(set(subset) - harmless), 600)
-    assert set(course.choice[4]) == harmless
+    strategy = DasBandit(space(4, 600))
+    drive(strategy, lambda subset: 0.3 * len(set(subset) - harmless), 600)
+    assert set(strategy.choice()[4]) == harmless
 
 
 @given(st.integers(1, 12), st.data())
@@ -132,6 +134,20 @@ def test_impossible_k_is_refused(skip):
         Bandit(12, skip)
 
 
+class Scripted(Strategy):
+    """Asks for the given trials, whatever their results."""
+
+    def __init__(self, trials):
+        super().__init__(space(1, 0))
+        self.trials = trials
+
+    def choice(self):
+        return {}
+
+    def _propose(self):
+        return self.trials[len(self.history)] if len(self.history) < len(self.trials) else None
+
+
 class Bench:
     """A model with fitted adapters and its held-out samples, to run searches on."""
 
@@ -142,13 +158,9 @@ class Bench:
         fit(self.supernet, calibration(job, self.supernet, QUIET))
         self.held_out = Encoded(self.split, with_teacher(self.supernet), torch.device("cpu"))
 
-    def search(self, *proposals, seed=1):
-        def strategy():
-            for proposal in proposals:  # noqa: UP028  # a tuple cannot be sent anything
-                yield proposal
-            return {}
-
-        return Search(self.supernet, self.task, Course(strategy()), self.held_out, Spent(self.costs), seed)
+    def search(self, *trials, seed=1):
+        strategy = Scripted(trials)
+        return Search(self.supernet, self.task, strategy, self.held_out, Spent(self.costs), seed)
 
     def slim(self, subset):
         """What surgery makes of a subset, with the adapters that the search has."""
@@ -182,9 +194,9 @@ def close(found, expected):
 
 def test_an_outcome_is_what_evaluating_the_slim_model_gives(bench):
     subsets = ((0,), (3, 7), (0, 1, 2, 6, 7, 8), tuple(range(12)))
-    search = bench.search(Proposal(subsets))
+    search = bench.search(Trial(subsets))
     search.run()
-    (found,) = search.course.seen
+    (found,) = search.strategy.history
     for subset, outcome in zip(subsets, found, strict=True):
         score = evaluate(bench.slim(subset), bench.split, bench.task).score
         assert (outcome.subset, outcome.samples) == (subset, score.samples)
@@ -192,7 +204,7 @@ def test_an_outcome_is_what_evaluating_the_slim_model_gives(bench):
         close(measures(outcome), bench.directly(subset, np.arange(len(bench.split))))
     assert found[-1].value < found[0].value - 0.1  # they differ in what they lose
     score = evaluate(bench.job.model, bench.split, bench.task).score
-    close(measures(search.full()), (0, score.loss, score.value))
+    close(measures(search.score_full()), (0, score.loss, score.value))
 
 
 @pytest.mark.parametrize(
@@ -207,18 +219,18 @@ def test_pairs_and_captions_are_scored_as_the_slim_model_scores_them(family, tas
     samples = len(bench.split) // 2
     numbers = batch_of_step(0, samples, len(bench.split), 1)
     subsets = tuple(combinations(range(len(bench.job.candidates)), 2))
-    search = bench.search(Proposal(subsets, samples))
+    search = bench.search(Trial(subsets, samples))
     search.run()
-    for subset, outcome in zip(subsets, search.course.seen[0], strict=True):
+    for subset, outcome in zip(subsets, search.strategy.history[0], strict=True):
         assert outcome.samples == samples
         close(measures(outcome), bench.directly(subset, numbers))
 
 
 def test_samples_scored_before_are_not_run_again(bench):
     subsets, more = ((0, 1), (2, 3), (4, 5)), ((2, 3), (8, 9))
-    search = bench.search(Proposal(subsets, 16), Proposal(more, 40), Proposal((*subsets, *more)))
+    search = bench.search(Trial(subsets, 16), Trial(more, 40), Trial((*subsets, *more)))
     search.run()
-    small, middle, everything = search.course.seen
+    small, middle, everything = search.strategy.history
     for outcomes, samples in ((small, 16), (middle, 40), (everything, len(bench.split))):
         numbers = batch_of_step(0, samples, len(bench.split), 1)
         for outcome in outcomes:
@@ -232,20 +244,20 @@ def test_samples_scored_before_are_not_run_again(bench):
     spent = 16 * macs(*subsets) + (40 - 16) * macs((2, 3)) + 40 * macs((8, 9))
     spent += (rest - 16) * macs((0, 1), (4, 5)) + (rest - 40) * macs((2, 3), (8, 9))
     assert search.spent.forwards == {"scoring": pytest.approx(spent / bench.costs.full)}
-    at_once = bench.search(Proposal((*subsets, *more)))
+    at_once = bench.search(Trial((*subsets, *more)))
     at_once.run()
-    for found, expected in zip(everything, at_once.course.seen[0], strict=True):
+    for found, expected in zip(everything, at_once.strategy.history[0], strict=True):
         close(measures(found), measures(expected))
 
 
 def test_chunks_of_samples_change_nothing(bench, monkeypatch):
     subsets = ((0, 1), (2, 3, 9))
-    whole = bench.search(Proposal(subsets))
+    whole = bench.search(Trial(subsets))
     whole.run()
     monkeypatch.setattr("compressor.search.loop.CHUNK", 7)
-    steps, parts = [], bench.search(Proposal(subsets))
-    parts.run(after_step=steps.append)
-    for found, expected in zip(parts.course.seen[0], whole.course.seen[0], strict=True):
+    steps, parts = [], bench.search(Trial(subsets))
+    parts.run(after_step=lambda step, search: steps.append(step))
+    for found, expected in zip(parts.strategy.history[0], whole.strategy.history[0], strict=True):
         close(measures(found), measures(expected))
     assert steps == list(range(1, 2 * -(-len(bench.split) // 7) + 1))
     assert parts.spent.forwards == pytest.approx(whole.spent.forwards)
@@ -258,24 +270,24 @@ class Stop(Exception):
 @pytest.mark.parametrize("at", [1, 5, 6, 7, 20, 29])
 def test_a_search_stopped_anywhere_goes_on_to_the_same_end(bench, monkeypatch, at):
     monkeypatch.setattr("compressor.search.loop.CHUNK", 7)
-    proposals = Proposal(((0,), (1,), (2, 3)), 20), Proposal(((0,), (2, 3), (4, 5)), 33), Proposal(((1,), (4, 5)))
-    whole, kept = bench.search(*proposals), {}
+    trials = Trial(((0,), (1,), (2, 3)), 20), Trial(((0,), (2, 3), (4, 5)), 33), Trial(((1,), (4, 5)))
+    whole, kept = bench.search(*trials), {}
     whole.run()
-    stopped = bench.search(*proposals)
+    stopped = bench.search(*trials)
 
-    def stop(step):
+    def stop(step, search):
         if step == at:
-            kept.update(stopped.state_dict(), log=list(stopped.log), spent=dict(stopped.spent.forwards))
+            kept.update(search.state_dict())
             raise Stop
 
     with pytest.raises(Stop):
         stopped.run(stop)
-    resumed = bench.search(*proposals)
+    resumed = bench.search(*trials)
     resumed.load_state_dict(kept)
     resumed.run()
-    assert resumed.course.seen == whole.course.seen
+    assert resumed.strategy.history == whole.strategy.history
     assert resumed.spent.forwards == pytest.approx(whole.spent.forwards)
-    assert [{**entry, "seconds": 0} for entry in resumed.log] == [{**entry, "seconds": 0} for entry in whole.log]
+    assert without_seconds(resumed.log) == without_seconds(whole.log)
 
 
 @given(st.integers(1, 2000), st.integers(0, 50), st.data())
@@ -286,22 +298,22 @@ def test_fewer_samples_are_among_more(samples, seed, data):
     assert len(set(large)) == more
 
 
-def test_training_between_two_proposals_makes_scores_anew(bench):
+def test_training_between_two_trials_makes_scores_anew(bench):
     """After a step of training, what was known of a subset is of another model."""
-    proposals = [
-        Proposal(((0, 1),), 32, training=((0, 1),) * 2),
-        Proposal(((0, 1),), 32, training=((0, 1),) * 3),
-        Proposal(((0, 1),), 32),
+    trials = [
+        Trial(((0, 1),), 32, training=((0, 1),) * 2),
+        Trial(((0, 1),), 32, training=((0, 1),) * 3),
+        Trial(((0, 1),), 32),
     ]
     state = {name: value.clone() for name, value in bench.job.model.skips.state_dict().items()}
-    search = bench.search(*proposals)
+    search = bench.search(*trials)
     optimiser = Optimiser([(bench.supernet.adapters(), 1e-2)], 5)
     bench.job.model.skips.requires_grad_(True)
     data = Encoded(bench.job.data.train, bench.supernet.encode, torch.device("cpu"))
     search.training = Training(data, optimiser, batch_size=16, seed=0)
     numbers, seen = batch_of_step(0, 32, len(bench.split), 1), []
-    search.run(lambda step: seen.append(optimiser.done))
-    first, second, last = (outcomes[0] for outcomes in search.course.seen)
+    search.run(lambda step, search: seen.append(optimiser.done))
+    first, second, last = (outcomes[0] for outcomes in search.strategy.history)
     assert optimiser.done == 5
     assert first.loss != second.loss == last.loss
     close(measures(last), bench.directly((0, 1), numbers))

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 
 from compressor.compression import compress
-from compressor.progress import Progress
 from compressor.run_folder import open_run
 from compressor.settings import Settings
 from profiles.analysis.effects import comparable, contrast, interactions
 from profiles.analysis.explanation import enumerate_all, explain_layers
 from profiles.reports.build import candidates_of
 from tests.support.command_line import das, stopped
+from tests.support.progress import StepProgress
+from tests.support.search_logs import log_entry
 
 LAYERS = tuple("ABCDEF")
 EFFECTS = dict(zip(LAYERS, (0.1, -0.2, 0.3, 0.0, 0.5, -0.1), strict=True))
 
 
 def entry(layers, divergence, samples=32, **changes):
-    found = {"layers": list(layers), "samples": samples, "proposal": 0, "trained": 0, "divergence": divergence}
-    return {**found, "value": 1 - divergence, "loss": divergence, **changes}
+    scores = {"value": 1 - divergence, "loss": divergence, "divergence": divergence}
+    return log_entry(layers, samples=samples, **{**scores, **changes})
 
 
 def scored(sizes, pairs=(), offsets=None):
@@ -51,7 +52,7 @@ def test_only_like_is_compared_with_like():
         entry("C", 6.0, trained=3, proposal=2),
     ]
     assert sorted(len(group) for group in comparable(log)) == [2, 2, 2, 15, 20]
-    assert len({len(found["layers"]) for group in comparable(log) for found in group[:1]}) == 3
+    assert len({len(found.layers) for group in comparable(log) for found in group[:1]}) == 3
 
 
 def test_a_contrast_is_what_least_squares_with_a_constant_for_each_group_gives():
@@ -60,8 +61,8 @@ def test_a_contrast_is_what_least_squares_with_a_constant_for_each_group_gives()
     groups = comparable(log)
     found = contrast(groups, "B", "divergence")
     number = {id(found): place for place, group in enumerate(groups) for found in group}
-    design = np.array([[number[id(e)] == place for place in range(len(groups))] + ["B" in e["layers"]] for e in log])
-    solved = np.linalg.lstsq(design.astype(float), np.array([e["divergence"] for e in log]), rcond=None)[0]
+    design = np.array([[number[id(e)] == place for place in range(len(groups))] + ["B" in e.layers] for e in log])
+    solved = np.linalg.lstsq(design.astype(float), np.array([e.divergence for e in log]), rcond=None)[0]
     assert found.effect == pytest.approx(solved[-1])
 
 
@@ -113,15 +114,15 @@ def test_an_explanation_says_what_the_log_says(run_here):
     assert tuple(found["pick"]) == pick
     assert [layer["name"] for layer in found["layers"]] == list(run.manifest.candidates)
     for layer in found["layers"]:
-        assert layer["times"] == sum(layer["name"] in line["layers"] for line in log)
+        assert layer["times"] == sum(layer["name"] in line.layers for line in log)
         assert layer["skipped"] == (layer["name"] in pick)
         assert layer["why"].startswith("cut: " if layer["skipped"] else "kept: ")
         assert layer["gates"] == []
     widest, *_, last = found["standings"]
     assert (widest["scored"], widest["subsets"]) == (495, 495)
-    alike = [line for line in log if line["samples"] == last["samples"] and len(line["layers"]) == 8]
-    mine = next(line for line in alike if set(line["layers"]) == set(pick))
-    better = [line for line in alike if (-line["value"], line["divergence"]) < (-mine["value"], mine["divergence"])]
+    alike = [line for line in log if line.samples == last["samples"] and len(line.layers) == 8]
+    mine = next(line for line in alike if set(line.layers) == set(pick))
+    better = [line for line in alike if (-line.value, line.divergence) < (-mine.value, mine.divergence)]
     assert last["rank"] == 1 + len(better) == 1
     assert last["regret"] == 0
 
@@ -179,8 +180,8 @@ def small(strategy, **changes):
 def test_the_gates_of_das(workshop):
     run = small("das")
     found = explain_layers(run)
-    updates = {line["proposal"] for line in run.search_log() if "gates" in line}
-    final = [line["gates"] for line in run.search_log() if "gates" in line][-1]
+    updates = {line.proposal for line in run.search_log() if line.gates}
+    final = [line.gates for line in run.search_log() if line.gates][-1]
     for layer in found.layers:
         assert len(layer.gates) == len(updates)
         assert layer.gates[-1] == final[layer.name]
@@ -209,14 +210,12 @@ def test_regret_is_counted_against_every_subset(workshop):
     (exact,) = explain_layers(whole).standings
     assert (exact.rank, exact.regret, exact.scored, exact.subsets) == (1, 0, 20, 20)
     found = enumerate_all(drawn).standing
-    log = {frozenset(line["layers"]): line for line in whole.search_log()}
+    log = {frozenset(line.layers): line for line in whole.search_log()}
     mine = log[frozenset(drawn.manifest.plan.layers)]
     assert found.best == exact.best
-    assert found.samples == mine["samples"]
-    assert found.regret == pytest.approx(max(line["value"] for line in log.values()) - mine["value"])
-    worse = [
-        line for line in log.values() if (-line["value"], line["divergence"]) > (-mine["value"], mine["divergence"])
-    ]
+    assert found.samples == mine.samples
+    assert found.regret == pytest.approx(max(line.value for line in log.values()) - mine.value)
+    worse = [line for line in log.values() if (-line.value, line.divergence) > (-mine.value, mine.divergence)]
     assert found.rank == 20 - len(worse)
     result = das("explain", drawn.path, "--regret")
     assert result.exit_code == 0, result.stderr
@@ -241,14 +240,12 @@ def test_regret_of_an_untrained_head_is_refused(run_here):
     stopped(result, 3, "head-not-trained", "--adapt")
 
 
-class CtrlC(Progress):
+class CtrlC(StepProgress):
     """Presses it in the middle of the scoring."""
 
-    def track(self, items, label, total=None):
-        for number, item in enumerate(items):
-            if "Scoring" in label and number == 3:
-                signal.raise_signal(signal.SIGINT)
-            yield item
+    def step(self, label, number):
+        if "Scoring" in label and number == 3:
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_while_subsets_are_scored(workshop, monkeypatch):
@@ -286,8 +283,12 @@ def test_why_names_what_told_the_choice_from_the_best_of_the_others(run_here, ri
     pick = run.manifest.plan.layers
     kept = next(name for name in run.manifest.candidates if name not in pick)
     other = (*pick[1:], kept)
-    log = [entry(pick, 0.4, value=0.75), {**rival, "layers": list(other)}, entry(pick, 0.3, samples=64, value=0.7)]
-    (run_here / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    log = [
+        entry(pick, 0.4, value=0.75),
+        rival.model_copy(update={"layers": other}),
+        entry(pick, 0.3, samples=64, value=0.7),
+    ]
+    (run_here / "search.jsonl").write_text("".join(line.model_dump_json() + "\n" for line in log))
     why = {layer.name: layer.why for layer in explain_layers(run).layers}
     assert says in why[pick[0]]
     assert "no subset of 8 layers that keeps it was scored" in why[pick[1]]

@@ -7,7 +7,7 @@ import pytest
 
 from compressor.run_folder import Run, open_run
 from compressor.search.budgets import Amount, Budget, BudgetResult, Prices
-from compressor.search.result import Point, SearchRecord
+from compressor.search.result import Point, SearchResult
 from profiles.analysis.pareto import build_pareto
 from tests.support.command_line import das, stopped
 
@@ -19,7 +19,7 @@ def record(**changes):
     """A search of three layers that was asked for one, and came by two and three."""
     points = tuple(Point(layers=tuple(k), value=v, loss=1.0, divergence=1 - v) for k, v in VALUES.items() if k)
     full = Point(layers=(), value=VALUES[""], loss=1.0, divergence=0.0)
-    found = SearchRecord(
+    found = SearchResult(
         strategy="auto",
         sizes=(1,),
         metric="accuracy",
@@ -65,7 +65,7 @@ def test_the_front_is_what_nothing_as_cheap_beats(small):
 
 
 def test_what_is_on_the_front_beside_the_choices_is_listed(small):
-    changed = small.search_record().model_copy(update={"chosen": {2: ("A", "B"), 3: ("A", "B", "C")}})
+    changed = small.search_result().model_copy(update={"chosen": {2: ("A", "B"), 3: ("A", "B", "C")}})
     (small.path / "search.json").write_text(changed.model_dump_json())
     assert [point.layers for point in build_pareto(small).rows] == [(), ("B",), ("A", "B"), ("A", "B", "C")]
 

@@ -50,6 +50,7 @@ from profiles.timing.inputs import batch_of
 from profiles.timing.sweeps import Sweep, parse_sweeps
 from profiles.timing.worker import Setting, Worker, WorkerRequest, inputs_for
 from tests.support.command_line import GOLDEN, refused
+from tests.support.search_logs import log_entry
 from tests.support.workers import in_threads
 
 CHECKPOINT = GOLDEN / "meter_tiny_vqa.ckpt"
@@ -88,7 +89,7 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
     slim = remove_layers(full, plan)
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
     labels = tuple(map(str, range(dims.classes)))
-    kept = {"samples": samples, "answers": None, "record": None, "log": log}
+    kept = {"samples": samples, "answers": None, "result": None, "log": log}
     return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, **kept)
 
 
@@ -591,9 +592,8 @@ def test_a_process_that_dies_is_no_traceback(run, monkeypatch):
 @pytest.fixture
 def searched(tmp_path):
     """A function that makes a run of a strategy whose search skipped every candidate."""
-    gates = [{"layers": list(LAYERS), "reward": 0.5, "gates": dict.fromkeys(LAYERS, 0.1)}]
-    alike = {"samples": 8, "proposal": 0, "trained": 0}
-    scores = [{"layers": ["FL1"], "value": 0.25, **alike}, {"layers": ["FV0"], "value": 0.5, **alike}]
+    gates = [log_entry(LAYERS, reward=0.5, gates=dict.fromkeys(LAYERS, 0.1), trained=1)]
+    scores = [log_entry(["FL1"], value=0.25), log_entry(["FV0"], value=0.5)]
     logs = {"das": gates, "auto": scores, "random": scores[:1]}
     return lambda strategy: make_run(tmp_path / strategy, strategy=strategy, log=logs[strategy])
 

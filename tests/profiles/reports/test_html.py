@@ -30,6 +30,7 @@ from profiles.reports.plots import (
 )
 from profiles.timing.layers_in_situ import LayerTime, LayerTimes
 from tests.support.reports import profile_of, runtime
+from tests.support.search_logs import log_entry
 
 SECTIONS = ["layers", "accuracy", "latency", "cost", "choice", "exports", "not-measured", "how"]
 HOSTILE = (
@@ -133,7 +134,7 @@ def flips(**changes):
 def gates(report, updates=5):
     names = [candidate.name for candidate in report.candidates]
     return [
-        {"layers": names[:2], "gates": {name: update * (number - 5) / 10 for number, name in enumerate(names)}}
+        log_entry(names[:2], gates={name: update * (number - 5) / 10 for number, name in enumerate(names)})
         for update in range(1, updates + 1)
         for _ in range(3)
     ]
@@ -309,7 +310,7 @@ def test_gates_are_drawn_where_the_search_had_them(made, rich):
     assert "5 updates" in found.caption
     texts = {element.text for element in read(found.svg).all("text")}
     assert {candidate.name for candidate in rich.candidates} <= texts
-    axes = gates_figure([log[0]["gates"], log[-1]["gates"]], ["FL0"]).axes[0]
+    axes = gates_figure([log[0].gates, log[-1].gates], ["FL0"]).axes[0]
     lines = {tuple(line.get_ydata()): line.get_color() for line in axes.lines}
     assert lines[0.0, -0.5, -2.5] == LIGHT["cut"]
     assert lines[0.0, 0.6, 3.0] == LIGHT["full"]

@@ -1,4 +1,4 @@
-"""Strategies against objectives whose optimum is known, without any model; and courses that are replayed."""
+"""Strategies against objectives whose optimum is known, without any model; and strategies that are replayed."""
 
 import json
 from collections import Counter
@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from compressor.search.strategies import DEFAULT, STRATEGIES
 from compressor.search.strategies.auto import MOST
-from compressor.search.strategies.strategy import Course, Outcome, Proposal, Question, with_all_scored
+from compressor.search.strategies.strategy import Result, SearchSpace, Strategy, Trial, WithFinalScores
 
 ALL = 2000  # held-out samples
 NAMES = sorted(STRATEGIES)
 
 
-def question(candidates, *sizes, seed=0, influence=None):
+def space(candidates, *sizes, seed=0, influence=None):
     values = influence or [1.0] * candidates
-    return Question(candidates, sizes, seed, lambda: values, steps=30, warm_up=5, every=3)
+    return SearchSpace(candidates, sizes, seed, lambda: values, steps=30, warm_up=5, every=3)
 
 
 def additive(seed, candidates):
@@ -34,22 +34,24 @@ def interacting(seed):
     return lambda subset: float(np.random.default_rng((seed, *subset)).random())
 
 
-def outcomes(proposal, loss):
-    samples = proposal.samples or ALL
-    return [Outcome(subset, loss(subset), loss(subset), 1 - loss(subset), samples) for subset in proposal.subsets]
+def results(trial, loss):
+    samples = trial.samples or ALL
+    return [Result(subset, loss(subset), loss(subset), 1 - loss(subset), samples) for subset in trial.subsets]
 
 
-def followed(strategy, loss):
-    """The course of a strategy to its end, with all proposals on the way."""
-    course, proposals = Course(strategy), []
-    while course.proposal is not None:
-        proposals.append(course.proposal)
-        course.observe(outcomes(course.proposal, loss))
-    return course, proposals
+def follow(strategy, loss):
+    """Drive a strategy to its end; returns all trials on the way."""
+    trials = []
+    while (trial := strategy.ask()) is not None:
+        trials.append(trial)
+        strategy.tell(results(trial, loss))
+    return trials
 
 
-def chosen(name, asked, loss):
-    return followed(STRATEGIES[name].start(asked), loss)[0].choice
+def chosen(name, searched, loss):
+    strategy = STRATEGIES[name](searched)
+    follow(strategy, loss)
+    return strategy.choice()
 
 
 def optimum(candidates, size, loss):
@@ -65,7 +67,7 @@ def test_the_default_is_one_of_them():
 @settings(max_examples=25, deadline=None)
 def test_where_every_layer_costs_its_own_the_optimum_is_found(name, candidates, seed, data):
     size, loss = data.draw(st.integers(1, candidates)), additive(seed, candidates)
-    assert chosen(name, question(candidates, size), loss)[size] == optimum(candidates, size, loss)
+    assert chosen(name, space(candidates, size), loss)[size] == optimum(candidates, size, loss)
 
 
 @pytest.mark.parametrize("name", ["exhaustive", "auto"])
@@ -74,34 +76,35 @@ def test_where_every_layer_costs_its_own_the_optimum_is_found(name, candidates, 
 @example(12, 0, None)
 def test_interacting_layers_do_not_mislead_what_tries_every_subset(name, candidates, seed, data):
     size, loss = data.draw(st.integers(1, candidates)) if data else 6, interacting(seed)
-    assert chosen(name, question(candidates, size), loss)[size] == optimum(candidates, size, loss)
+    assert chosen(name, space(candidates, size), loss)[size] == optimum(candidates, size, loss)
 
 
 def test_greedy_misses_two_layers_that_may_only_go_together():
     def loss(subset):
         return 0.0 if subset == (0, 1) else 0.1 * len(subset) + 0.2 * (0 in subset) + 0.2 * (1 in subset)
 
-    asked = question(6, 2)
-    assert loss(chosen("greedy", asked, loss)[2]) == pytest.approx(0.2)
-    assert chosen("auto", asked, loss)[2] == chosen("exhaustive", asked, loss)[2] == (0, 1)
+    searched = space(6, 2)
+    assert loss(chosen("greedy", searched, loss)[2]) == pytest.approx(0.2)
+    assert chosen("auto", searched, loss)[2] == chosen("exhaustive", searched, loss)[2] == (0, 1)
 
 
 def test_greedy_takes_the_better_of_both_ways():
     def loss(subset):  # forward begins with layer 2; backward comes to the pair
         return 0.3 * len(set(subset) - {0, 1}) + 0.5 * (len({0, 1} & set(subset)) == 1)
 
-    assert chosen("greedy", question(5, 2), loss)[2] == (0, 1)
+    assert chosen("greedy", space(5, 2), loss)[2] == (0, 1)
 
 
 @given(st.integers(0, 100))
 @settings(max_examples=5, deadline=None)
 def test_a_pool_too_large_for_every_subset_is_grown(seed):
     loss = additive(seed, 20)
-    course, proposals = followed(STRATEGIES["auto"].start(question(20, 8)), loss)
-    assert course.choice[8] == optimum_of_additive(20, 8, loss)
-    assert all(len(proposal.subsets) <= MOST for proposal in proposals)
-    grown = [proposal for proposal in proposals if {len(subset) for subset in proposal.subsets} != {8}]
-    assert all(proposal.samples for proposal in grown)  # none of them on everything
+    strategy = STRATEGIES["auto"](space(20, 8))
+    trials = follow(strategy, loss)
+    assert strategy.choice()[8] == optimum_of_additive(20, 8, loss)
+    assert all(len(trial.subsets) <= MOST for trial in trials)
+    grown = [trial for trial in trials if {len(subset) for subset in trial.subsets} != {8}]
+    assert all(trial.samples for trial in grown)  # none of them on everything
 
 
 def optimum_of_additive(candidates, size, loss):
@@ -109,8 +112,8 @@ def optimum_of_additive(candidates, size, loss):
 
 
 def test_every_survivor_of_a_sieve_is_better_than_what_it_drops():
-    _, proposals = followed(STRATEGIES["auto"].start(question(10, 5)), interacting(1))
-    scored = [proposal for proposal in proposals if {len(subset) for subset in proposal.subsets} == {5}]
+    trials = follow(STRATEGIES["auto"](space(10, 5)), interacting(1))
+    scored = [trial for trial in trials if {len(subset) for subset in trial.subsets} == {5}]
     for before, after in pairwise(scored):
         dropped = set(before.subsets) - set(after.subsets)
         assert set(after.subsets) < set(before.subsets)
@@ -124,16 +127,16 @@ def test_the_score_decides_among_what_diverges_least():
     subsets = list(combinations(range(6), 2))
     rank = {subset: number for number, subset in enumerate(subsets)}
     best = subsets[7]  # the eighth of fifteen
-    course = Course(STRATEGIES["auto"].start(question(6, 2)))
-    while course.proposal is not None:
-        asked, samples = course.proposal.subsets, course.proposal.samples or ALL
-        course.observe([Outcome(s, rank.get(s, 0) / 100, 0.0, rank.get(s, 0) / 100, samples) for s in asked])
-    assert course.choice[2] == best
+    strategy = STRATEGIES["auto"](space(6, 2))
+    while (trial := strategy.ask()) is not None:
+        samples = trial.samples or ALL
+        strategy.tell([Result(s, rank.get(s, 0) / 100, 0.0, rank.get(s, 0) / 100, samples) for s in trial.subsets])
+    assert strategy.choice()[2] == best
 
 
 def test_random_is_seeded_and_even():
-    drawn = [chosen("random", question(6, 3, seed=seed), interacting(0)) for seed in range(400)]
-    assert drawn[:5] == [chosen("random", question(6, 3, seed=seed), interacting(0)) for seed in range(5)]
+    drawn = [chosen("random", space(6, 3, seed=seed), interacting(0)) for seed in range(400)]
+    assert drawn[:5] == [chosen("random", space(6, 3, seed=seed), interacting(0)) for seed in range(5)]
     counts = Counter(choice[3] for choice in drawn)
     assert len(counts) == 20
     statistic = sum((counts[subset] - 20) ** 2 / 20 for subset in combinations(range(6), 3))
@@ -141,8 +144,8 @@ def test_random_is_seeded_and_even():
 
 
 def test_influence_takes_the_smallest():
-    asked = question(5, 2, influence=[0.5, 0.1, 0.9, 0.05, 0.3])
-    found = chosen("influence", asked, interacting(0))
+    searched = space(5, 2, influence=[0.5, 0.1, 0.9, 0.05, 0.3])
+    found = chosen("influence", searched, interacting(0))
     assert (found[1], found[2], found[3]) == ((3,), (1, 3), (1, 3, 4))
 
 
@@ -151,61 +154,72 @@ def test_influence_takes_the_smallest():
 @settings(max_examples=20, deadline=None)
 def test_every_size_gets_an_answer(name, candidates, seed, data):
     kind = STRATEGIES[name]
-    most = candidates if kind.sizes else 1
+    most = candidates if kind.any_size else 1
     sizes = sorted(data.draw(st.sets(st.integers(1, candidates), min_size=1, max_size=most)))
-    course, proposals = followed(
-        with_all_scored(kind.start(question(candidates, *sizes, seed=seed))), interacting(seed)
-    )
+    strategy = WithFinalScores(kind(space(candidates, *sizes, seed=seed)))
+    trials = follow(strategy, interacting(seed))
     answered = sizes if name == "exhaustive" else range(1, candidates + 1)
-    assert sorted(course.choice) == list(answered)
-    proposed = [subset for proposal in proposals for subset in (*proposal.subsets, *proposal.training)]
-    for subset in (*course.choice.values(), *proposed):
+    assert sorted(strategy.choice()) == list(answered)
+    asked_for = [subset for trial in trials for subset in (*trial.subsets, *trial.training)]
+    for subset in (*strategy.choice().values(), *asked_for):
         assert list(subset) == sorted(set(subset))
         assert set(subset) <= set(range(candidates))
-    assert all(len(subset) == size for size, subset in course.choice.items())
-    scored = {subset for proposal in proposals if proposal.samples is None for subset in proposal.subsets}
-    assert set(course.choice.values()) <= scored
-    assert course.trained == (30 if kind.trains else 0)
+    assert all(len(subset) == size for size, subset in strategy.choice().items())
+    scored = {subset for trial in trials if trial.samples is None for subset in trial.subsets}
+    assert set(strategy.choice().values()) <= scored
+    assert strategy.trained == (30 if kind.trains else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.integers(2, 8), st.integers(0, 100), st.data())
 @settings(max_examples=20, deadline=None)
-def test_a_course_replayed_at_any_point_goes_the_same_way(name, candidates, seed, data):
+def test_a_strategy_replayed_at_any_point_goes_the_same_way(name, candidates, seed, data):
     loss = interacting(seed)
-    asked = question(candidates, data.draw(st.integers(1, candidates)), seed=seed)
-    whole, proposals = followed(with_all_scored(STRATEGIES[name].start(asked)), loss)
-    point = data.draw(st.integers(0, len(proposals)))
-    first, second = (Course(with_all_scored(STRATEGIES[name].start(asked))) for _ in range(2))
-    for proposal in proposals[:point]:
-        first.observe(outcomes(proposal, loss))
-    second.replay(json.loads(json.dumps(first.state_dict())))
-    assert (second.proposal, second.trained, second.seen) == (first.proposal, first.trained, first.seen)
-    for proposal in proposals[point:]:
-        assert second.proposal == proposal
-        second.observe(outcomes(proposal, loss))
-    assert (second.proposal, second.choice, second.seen) == (None, whole.choice, whole.seen)
+    searched = space(candidates, data.draw(st.integers(1, candidates)), seed=seed)
+    whole, first, second = (WithFinalScores(STRATEGIES[name](searched)) for _ in range(3))
+    trials = follow(whole, loss)
+    point = data.draw(st.integers(0, len(trials)))
+    for trial in trials[:point]:
+        first.tell(results(trial, loss))
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert (second.ask(), second.trained, second.history) == (first.ask(), first.trained, first.history)
+    for trial in trials[point:]:
+        assert second.ask() == second.ask() == trial
+        second.tell(results(trial, loss))
+    assert (second.ask(), second.choice(), second.history) == (None, whole.choice(), whole.history)
+
+
+class TwoTrials(Strategy):
+    """Scores two subsets on everything and two on some samples."""
+
+    TRIALS = (Trial(((0,), (1,))), Trial(((2,), (0, 1)), samples=32))
+
+    def choice(self):
+        return {1: (1,), 2: (0, 1), 3: (0, 1, 2)}
+
+    def _propose(self):
+        return self.TRIALS[len(self.history)] if len(self.history) < 2 else None
 
 
 def test_what_is_missing_is_scored_in_the_end_and_nothing_else():
-    def strategy():
-        yield Proposal(((0,), (1,)))
-        yield Proposal(((2,), (0, 1)), samples=32)
-        return {1: (1,), 2: (0, 1), 3: (0, 1, 2)}
-
-    _, proposals = followed(with_all_scored(strategy()), interacting(0))
-    assert [(proposal.subsets, proposal.samples) for proposal in proposals[2:]] == [(((0, 1), (0, 1, 2)), None)]
+    trials = follow(WithFinalScores(TwoTrials(space(3, 1))), interacting(0))
+    assert [(trial.subsets, trial.samples) for trial in trials[2:]] == [(((0, 1), (0, 1, 2)), None)]
 
 
-def test_nothing_is_proposed_where_nothing_is_missing():
-    _, proposals = followed(with_all_scored(STRATEGIES["exhaustive"].start(question(4, 2))), interacting(0))
-    assert len(proposals) == 1
+def test_nothing_is_asked_where_nothing_is_missing():
+    assert len(follow(WithFinalScores(STRATEGIES["exhaustive"](space(4, 2))), interacting(0))) == 1
+
+
+def test_a_finished_strategy_takes_no_results():
+    strategy = STRATEGIES["exhaustive"](space(4, 2))
+    follow(strategy, interacting(0))
+    with pytest.raises(ValueError, match="over"):
+        strategy.tell([])
 
 
 def test_the_bandit_trains_as_long_as_it_is_asked_to():
     for steps in range(8, 25):
-        asked = replace(question(5, 2), steps=steps)
-        _, proposals = followed(STRATEGIES["das"].start(asked), additive(0, 5))
-        assert sum(len(proposal.training) for proposal in proposals) == steps
-        assert [proposal.rotation for proposal in proposals if proposal.subsets] == list(range((steps - 6) // 3 + 1))
-        assert len(proposals[0].training) == 6  # the first update comes after the warm-up of 5
+        trials = follow(STRATEGIES["das"](replace(space(5, 2), steps=steps)), additive(0, 5))
+        assert sum(len(trial.training) for trial in trials) == steps
+        assert [trial.rotation for trial in trials if trial.subsets] == list(range((steps - 6) // 3 + 1))
+        assert len(trials[0].training) == 6  # the first update comes after the warm-up of 5
