@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,12 +128,12 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def staged(path: Path) -> Iterator[Path]:
+def staged(path: Path, companions: Iterable[str] = ()) -> Iterator[Path]:
     """Give a path of the same file name in a hidden folder; what is written beside it moves to ``path``'s folder.
 
     It moves when the block ends without an exception, and replaces an earlier export of that name as a whole: every
-    file whose name begins with ``path``'s. JSON records move last, so an export with its record is a finished one.
-    Hidden folders of processes that were killed are removed first.
+    file whose name begins with ``path``'s, or with one of ``companions``. JSON records move last, so an export with its
+    record is a finished one. Hidden folders of processes that were killed are removed first.
 
     Raises:
         EnvironmentProblem: the disk is full, or the folder cannot be written.
@@ -143,7 +143,7 @@ def staged(path: Path) -> Iterator[Path]:
         _remove_abandoned(path.parent)
         with TemporaryDirectory(prefix=f"{PARTIAL}{os.getpid()}-", dir=path.parent) as folder:
             yield Path(folder) / path.name
-            for old in path.parent.glob(f"{path.name}*"):
+            for old in (file for name in (path.name, *companions) for file in path.parent.glob(f"{name}*")):
                 old.unlink()
             for new in sorted(Path(folder).iterdir(), key=_order):
                 new.replace(path.parent / new.name)

@@ -204,7 +204,7 @@ def export(
     split: bool = False,
     batch: int | tuple[int, int, int] = ENGINE_BATCHES,
     text_length: int | None = None,
-    attention: str = "composed",
+    attention: str | None = None,
     opset: int | None = None,
     workspace: int | None = None,
     data: str | Path | None = None,
@@ -220,7 +220,7 @@ def export(
         split: also export the vision encoder as a graph of its own, for many questions on one image.
         batch: smallest, usual and largest batch of an engine; one number fixes the batch of the graph.
         text_length: tokens, fixed in the graph; None leaves the axis dynamic.
-        attention: how attention is written in the graph (docs/exports.md).
+        attention: how attention is written in the graph (docs/exports.md); None is each runtime's own.
         opset: of the ONNX file; None leaves the choice to the exporter.
         workspace: bytes a TensorRT layer may use while it runs; None leaves the limit to TensorRT.
         data: folder of the samples that exports are compared on; None is the run's own.
@@ -235,6 +235,7 @@ def export(
     from compressor.evaluation.reference import open_reference
     from das.results import Exports
     from exporters import export as exporting
+    from exporters.folder import exports_of
     from exporters.graph.inputs import Fixed
     from profiles.comparison.recommend_export import compare_exports
     from profiles.reports.save import save_report
@@ -253,7 +254,7 @@ def export(
     options |= {"workspace": workspace, "progress": progress}
     try:
         reference = open_reference(opened, None if data is None else str(data))
-        slim, folder = opened.load_slim(), opened.path / exporting.EXPORTS
+        slim, folder = opened.load_slim(), exports_of(opened).path
         report = exporting.export(slim, opened.samples(), folder, formats, reference=reference, **options)
     except DasError:
         with suppress(DasError):  # an export that is gone must leave the report, too; the failure itself matters more

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from compressor.data.splits import Split
 from compressor.data.types import ImageRef, Records, Sample
 from compressor.errors import Problem, UsageError, input_error
 from compressor.families import FAMILIES
-from compressor.families.family import Family
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
@@ -137,45 +135,12 @@ def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tenso
         InputError: the run has no export for that runtime in that precision that takes these texts.
         EnvironmentProblem: no TensorRT can be used here.
     """
-    from exporters.export import EXPORTS, file_name, plan_name
+    from exporters.folder import exports_of
     from exporters.graph.inputs import VARYING
     from exporters.graph.precision import PRECISIONS
-    from exporters.graph.vision_split import has_split, split_runner
-    from exporters.runtimes.sessions import OnnxRunner
-    from exporters.runtimes.tensorrt_engine import find_target
-    from exporters.runtimes.tensorrt_runner import TensorRTRunner
 
-    folder, chosen, family = run.path / EXPORTS, find_runtime(runtime), FAMILIES[run.manifest.family]
+    chosen = find_runtime(runtime)
     if not chosen.suffix:
         return chosen.open(Source(run.load_slim), "cpu"), VARYING
-    if chosen.format == "trt":
-        engine = partial(plan_name, PRECISIONS[precision], find_target())
-        plan, fixed = _exported(folder, engine, family, inputs, f"--trt --precision {precision}")
-        return TensorRTRunner(plan), fixed
-    if precision == "fp32" and has_split(folder):
-        return split_runner(folder), VARYING
-    name = partial(file_name, PRECISIONS[precision])
-    file, fixed = _exported(folder, name, family, inputs, f"--onnx --precision {precision}")
-    return OnnxRunner(file), fixed
-
-
-def _exported(
-    folder: Path, name: Callable[[Fixed], str], family: Family, inputs: Mapping[str, Tensor], options: str
-) -> tuple[Path, Fixed]:
-    """The file, named by the sizes it is fixed to, that takes all of ``inputs``, and these sizes."""
-    from exporters.graph.inputs import VARYING, Fixed, texts_that_fit
-
-    padded = family.sizes_of("text", inputs)["length"]
-    lengths = [length for length in range(1, padded + 1) if texts_that_fit(family, inputs, length).all()]
-    for fixed in (Fixed(batch, length) for length in (None, *lengths) for batch in (None, 1)):
-        path = folder / name(fixed)
-        if path.is_file():
-            return path, fixed
-    wanted = folder / name(VARYING)
-    others = ", ".join(sorted(path.name for path in folder.glob(f"*{wanted.suffix}")))
-    raise input_error(
-        "export-missing",
-        f"no {wanted.name} in {folder}" + (f"; there is {others}" if others else ""),
-        f"an exported model that takes single samples with texts of {lengths[0]} tokens",
-        f"das export {folder.parent} {options}",
-    )
+    path, fixed = exports_of(run).best_for(chosen, PRECISIONS[precision], FAMILIES[run.manifest.family], inputs)
+    return chosen.open(Source(run.load_slim, path), chosen.devices[0]), fixed

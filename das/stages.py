@@ -113,19 +113,19 @@ def verify(
         EnvironmentProblem: the device is not here.
     """
     from compressor.evaluation.reference import open_reference
-    from exporters.export import EXPORTS
+    from exporters.folder import exports_of
     from exporters.runtimes import RUNTIMES, find_runtimes
     from exporters.verify import runtime_device
     from exporters.verify import verify as verify_exports
     from profiles.reports.save import save_report
 
     names = runtimes or [runtime.name for runtime in RUNTIMES if runtime.suffix]
-    formats = [runtime.format for runtime in find_runtimes(names, executes_files=True)]
+    chosen = find_runtimes(names, executes_files=True)
     place, opened = runtime_device(device), open_run_at(run)
     reference = open_reference(opened, None if data is None else str(data))
-    slim, samples, folder = opened.load_slim(), opened.samples(), opened.path / EXPORTS
+    slim, samples, folder = opened.load_slim(), opened.samples(), exports_of(opened)
     try:
-        report = verify_exports(slim, samples, reference, folder, formats, progress, device=place)
+        report = verify_exports(slim, samples, reference, folder, chosen, progress, device=place)
     except BaseException:  # Ctrl-C, too: some records may be new, and the report must follow them
         with suppress(DasError):  # the failure itself matters more
             save_report(opened)

@@ -50,9 +50,9 @@ from compressor.progress import Progress
 from compressor.search.select_layers import MIN_UPDATES, UPDATE_EVERY
 from compressor.search.strategies.das_bandit import REWARD_SAMPLES
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
-from exporters.export import export, file_name
-from exporters.graph.precision import PRECISIONS
-from exporters.runtimes import RUNTIMES
+from exporters.export import export
+from exporters.folder import ExportsFolder
+from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Source
 from profiles.formatting import HEADER, format_count
 from profiles.reports.markdown import markdown_table
@@ -78,7 +78,7 @@ def latencies(full: Job, adapted: Job, folder: Path, progress: Progress) -> dict
     for number, (name, model) in enumerate(models.items()):
         target = folder / str(number)
         export(model, full.data.evaluation.inputs(np.arange(BATCH_SIZE)), target, ["onnx"], progress=progress)
-        subjects[name] = Source(partial(deepcopy, model), target / file_name(PRECISIONS["fp32"]))
+        subjects[name] = Source(partial(deepcopy, model), ExportsFolder(target).path_for(find_runtime("onnxruntime")))
     inputs, found = one_sentence(full.data), {}
     for runtime in RUNTIMES:
         with ExitStack() as stack:

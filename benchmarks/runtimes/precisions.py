@@ -21,8 +21,9 @@ from compressor.evaluation.evaluate import compared
 from compressor.evaluation.open_data import open_evaluation
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
-from exporters.export import EXPORTS, file_name
+from exporters.folder import exports_of
 from exporters.graph.precision import PRECISIONS
+from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Runner
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
@@ -50,7 +51,7 @@ def rows(run: Run) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [(f"{name}, PyTorch", f"{100 * float(right.mean()):.2f}", "", "", "", "")]
     for precision in ASKED:
         report = das.export(run, "onnx", precision=precision, progress=LogProgress())
-        path = run.path / EXPORTS / file_name(PRECISIONS[precision])
+        path = exports_of(run).path_for(find_runtime("onnxruntime"), PRECISIONS[precision])
         theirs = logits(OnnxRunner(path), split)
         change = task.scores(theirs, targets).double() - right
         margin = 1.96 * float(change.std()) / math.sqrt(len(change))

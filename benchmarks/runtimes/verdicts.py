@@ -25,7 +25,8 @@ from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import Run, open_run
-from exporters.export import EXPORTS, export
+from exporters.export import export
+from exporters.folder import EXPORTS
 from profiles.reports.markdown import markdown_table
 from profiles.timing.paired import Timed, time_pair
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest

@@ -28,8 +28,9 @@ def export(
         int | None, typer.Option(help="Tokens; fixed in the graph. Default: any up to the model's own.")
     ] = None,
     attention: Annotated[
-        str, typer.Option(help="composed, operator (opset 23 on) or fused (ONNX Runtime only).")
-    ] = "composed",
+        str | None,
+        typer.Option(help="composed (the default), operator (opset 23 on) or fused (ONNX Runtime only)."),
+    ] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX operators. Default: the exporter's choice.")] = None,
     workspace: Annotated[
         str | None, typer.Option(help="Memory a TensorRT layer may use while it runs, e.g. 4GB.")

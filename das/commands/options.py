@@ -77,8 +77,6 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Details = Annotated[
     bool, typer.Option("--details", help="Every table of the report, not one screen.", rich_help_panel=OUTPUT)
 ]
-Onnx = Annotated[bool, typer.Option("--onnx", help="Short for onnxruntime.")]
-Trt = Annotated[bool, typer.Option("--trt", help="Short for tensorrt.")]
 RunFolder = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder. Default: runs/latest.")]
 
 

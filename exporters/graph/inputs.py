@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compressor.errors import usage_error
 from compressor.families import FAMILIES
-from compressor.families.family import Family
+from compressor.families.family import Family, Input
 from compressor.models.steps import StepModel
 
 
@@ -41,6 +41,32 @@ def any_size(model: StepModel) -> bool:
     """Whether images of different heights and widths may come."""
     sides = image_sides(model)
     return sides is not None and sides[0] < sides[1]
+
+
+def shape_ranges(
+    model: StepModel, samples: Mapping[str, Tensor], batch: tuple[int, int, int], fixed: Fixed
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+    """Return smallest, usual and largest shape of every input.
+
+    Batches as given, texts from one token to the padded length, images from one patch to the largest there are.
+    """
+    sides = image_sides(model) if any_size(model) else None
+
+    def axis_range(axis: str, size: int) -> tuple[int, int, int]:
+        if axis == "batch":
+            return batch
+        if axis == "length" and not fixed.text_length:
+            return 1, size, size
+        if axis in ("height", "width") and sides:
+            return sides[0], size, sides[1]
+        return size, size, size
+
+    def shapes(entry: Input) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        shape = samples[entry.name].shape
+        smallest, usual, largest = zip(*map(axis_range, entry.axes_of(len(shape)), shape), strict=True)
+        return smallest, usual, largest
+
+    return {entry.name: shapes(entry) for entry in FAMILIES[model.family].inputs if entry.name in samples}
 
 
 def trim_images(family: Family, inputs: Mapping[str, Tensor], patch: int) -> dict[str, Tensor]:

@@ -8,11 +8,9 @@ before it on the side of the image is one graph, everything else the other; the 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import input_error, usage_error
-from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.families.family import Modality
-from compressor.files import bytes_of, hashes_of, parts_of, staged
 from compressor.models.steps import Rounds, StepModel, Streams, split_where_modalities_meet, steps_of
-from compressor.progress import QUIET, Progress
-from exporters.checks.divergence import Located, locate, starts_at
-from exporters.checks.parity import RECORD, Parity, parity_failure, record, record_of
-from exporters.checks.validate import CHECKED_SIZES, judge
-from exporters.graph.attention import FORMS, AttentionForm
-from exporters.graph.inputs import VARYING
-from exporters.graph.metadata import embed, facts_of
+from exporters.checks.divergence import Located, locate
+from exporters.folder import REST, VISION
+from exporters.graph.attention import AttentionForm
 from exporters.graph.onnx import TRACED_ROWS, save, trace
-from exporters.graph.precision import PRECISIONS
 from exporters.runtimes.runner import Bound, Runner
 from exporters.runtimes.sessions import OnnxRunner
-
-VISION, REST = "vision.onnx", "rest.onnx"
-PARITY = f"{REST}{RECORD}"  # of both together
-PRECISION = PRECISIONS["fp32"]
-
-
-@dataclass(frozen=True)
-class SplitExport:
-    """Both files of a split export with those that hold their weights, bytes of all, seconds, and their parity."""
-
-    files: tuple[str, ...]
-    bytes: int
-    seconds: float
-    parity: Parity
 
 
 def check_splittable(family: str, rounds: Rounds) -> None:
@@ -268,127 +245,48 @@ def split_runner(folder: Path, provider: str = "CPUExecutionProvider", threads: 
     return SplitRunner(OnnxRunner(folder / VISION, provider, threads), OnnxRunner(folder / REST, provider, threads))
 
 
-def has_split(folder: Path) -> bool:
-    """Whether both parts are in ``folder``, which they are only when they answered as the model does."""
-    return (folder / VISION).exists() and (folder / REST).exists()
-
-
-def export_split(
-    model: StepModel,
-    folder: Path,
-    samples: Mapping[str, Tensor],
-    *,
-    reference: Reference | None = None,
-    form: AttentionForm = FORMS["composed"],
-    progress: Progress = QUIET,
-) -> SplitExport:
-    """Write ``vision.onnx`` and ``rest.onnx`` and compare the two together with ``model``.
+def write_split(
+    model: StepModel, samples: Mapping[str, Tensor], vision: Path, others: Path, form: AttentionForm
+) -> None:
+    """Write the two graphs, weights above 1 GiB beside each.
 
     Batch and text length are dynamic. In the rest, every text comes with the streams of its image.
 
     Args:
-        model: full or slim, in eval mode, on the CPU.
-        folder: gets the two files, weights above 1 GiB beside each, and one parity record.
+        model: full or slim, in eval mode.
         samples: real inputs, (N, ...) by name; the text at the length it is padded to.
-        reference: many real samples, for the certificate; None compares on ``samples`` alone.
+        vision: file of the vision tower.
+        others: file of everything else.
         form: how attention is written.
-        progress: told about each stage.
 
     Raises:
         UsageError: as :func:`check_splittable`.
-        CheckFailed: the two do not answer as the model does; only their parity record is left.
-        EnvironmentProblem: a runtime is missing, or the folder cannot be written.
     """
-    parts, started = (vision_part(model), rest(model)), time.perf_counter()
-    given = {name: samples[name] for name in FAMILIES[model.family].input_names}
-    with staged(folder / REST) as second, staged(folder / VISION) as first:
-        with progress.stage("exporting the vision tower and the rest to ONNX"):
-            _trace(model, parts, given, (first, second), form)
-        seconds = time.perf_counter() - started
-        with progress.stage("comparing both parts in ONNX Runtime with PyTorch"):
-            parity = _parity(model, given, reference, first, second, form, progress)
-        if parity.status == "failed":
-            for file in (*first.parent.iterdir(), *second.parent.iterdir()):
-                file.unlink()
-        record_of(second).write_text(parity.model_dump_json(indent=2))
-    if parity.status == "failed":
-        raise parity_failure(parity, REST)
-    made = (folder / VISION, folder / REST)
-    return SplitExport(
-        files=tuple(file.name for path in made for file in parts_of(path)),
-        bytes=sum(bytes_of(path) for path in made),
-        seconds=seconds,
-        parity=parity,
-    )
-
-
-def _trace(
-    model: StepModel,
-    parts: tuple[StepModel, StepModel],
-    samples: Mapping[str, Tensor],
-    paths: tuple[Path, Path],
-    form: AttentionForm,
-) -> None:
-    rows = {name: x[torch.arange(TRACED_ROWS) % len(x)] for name, x in samples.items()}
+    parts, names = (vision_part(model), rest(model)), FAMILIES[model.family].input_names
+    rows = {name: samples[name][torch.arange(TRACED_ROWS) % len(samples[name])] for name in names}
     images, texts = _shared(rows, FAMILIES[model.family].names_of("image"))
-    names = image_streams(model)
+    passed_on = image_streams(model)
     with torch.no_grad():
-        streams = dict(zip(names, parts[0](**images), strict=True))
+        streams = dict(zip(passed_on, parts[0](**images), strict=True))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     all_images = batch if model.dims.images == 1 else model.dims.images * batch
     axes: dict[str, dict[int, Any]] = {name: {0: batch, 1: length} for name in texts}
     axes |= {name: {0: batch} for name in images} | {name: {0: all_images} for name in streams}
     logits = tuple(output.name for output in FAMILIES[model.family].outputs_of(model.task))
     for part, inputs, outputs, path in (
-        (parts[0], images, names, paths[0]),
-        (parts[1], texts | streams, logits, paths[1]),
+        (parts[0], images, passed_on, vision),
+        (parts[1], texts | streams, logits, others),
     ):
         program = trace(part, inputs, outputs, axes, opset=form.opset, form=form)
         save(program, part, path)
 
 
-def _parity(
-    model: StepModel,
-    samples: Mapping[str, Tensor],
-    reference: Reference | None,
-    vision: Path,
-    rest: Path,
-    form: AttentionForm,
-    progress: Progress,
-) -> Parity:
-    """The record of both files, which name it in their metadata when they passed; ``graph_sha256`` is the rest's."""
-    found, certificate = judge(
-        SplitRunner(OnnxRunner(vision), OnnxRunner(rest)),
-        model,
-        samples,
-        CHECKED_SIZES,
-        reference=reference,
-        precision=PRECISION,
-        fixed=VARYING,
-        progress=progress,
-    )
-    packages = ("torch", "onnx", "onnxscript", "onnxruntime")
-    parity = record(rest, "ONNX Runtime, CPU, vision tower apart", PRECISION.name, found, packages)
-    parity = parity.model_copy(update={"certificate": certificate, "attention": form.name})
-    digest = None
-    if parity.status == "passed":
-        facts = facts_of(model, parity)
-        embed(vision, facts)
-        digest = embed(rest, facts)
-    elif parity.samples:  # they ran, and their answers are off
-        where = starts_at(model, rest, samples, 1, parity.tolerance, progress, partial(locate_in_parts, vision=vision))
-        parity = parity.model_copy(update={"starts_at": where})
-    return parity.model_copy(update={"graph_sha256": digest, "sha256": hashes_of(vision) | hashes_of(rest)})
-
-
 @torch.inference_mode()
-def locate_in_parts(
-    model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float, vision: Path | None = None
-) -> Located:
-    """As :func:`exporters.checks.divergence.locate`: first ``vision`` (beside ``path`` by default), then the rest."""
+def locate_in_parts(model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
+    """As :func:`exporters.checks.divergence.locate`: first in the vision tower beside ``path``, then in the rest."""
     tower = vision_part(model)
     images, texts = _shared(inputs, FAMILIES[model.family].names_of("image"))
-    found = locate(tower, vision or path.with_name(VISION), images, tolerance)
+    found = locate(tower, path.with_name(VISION), images, tolerance)
     if found.divergence:
         return found
     device = next(model.parameters()).device

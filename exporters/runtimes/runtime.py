@@ -6,15 +6,22 @@ These files are imported wherever a runtime is named, ``das --help`` too: what i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from compressor.models.steps import StepModel
+    from exporters.checks.divergence import Located
+    from exporters.graph.inputs import Fixed
+    from exporters.graph.precision import Precision
+    from exporters.request import Artifact, Request
     from exporters.runtimes.runner import Runner
+    from exporters.runtimes.tensorrt_audit import Audit
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,17 @@ class Source:
 
     load: Callable[[], StepModel]
     file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Making:
+    """How an export was made: what another must have in common to be compared, and options to make it with.
+
+    The options are those of :func:`exporters.export.export`.
+    """
+
+    traits: Hashable
+    options: Mapping[str, Any]
 
 
 class Runtime(ABC):
@@ -37,6 +55,11 @@ class Runtime(ABC):
         devices: kinds of device it runs on, of "cpu" and "cuda".
         format: of its exports, as JSON documents call it; empty where it executes the model itself.
         suffix: of the names of the files it executes, ".onnx"; empty where it executes the model itself.
+        names_fp32: whether the names of its files say fp32, too.
+        attention: form that attention is written in where nobody says, a key of ``FORMS``.
+        precisions: of the models it takes, keys of ``PRECISIONS``.
+        standard_operators: whether it knows the standard operators of ONNX alone.
+        runs_split: whether it executes a model with the vision tower apart.
         seen_by_torch: whether PyTorch's CUDA events and memory counters see its work.
         by_default: whether models are timed in it when no runtime is named.
         built_on_demand: whether a missing file of the slim model is built when it is to be timed, or by ``das export``.
@@ -51,6 +74,11 @@ class Runtime(ABC):
     devices: tuple[str, ...] = ("cpu", "cuda")
     format: str = ""
     suffix: str = ""
+    names_fp32: bool = False
+    attention: str = "composed"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
+    standard_operators: bool = False
+    runs_split: bool = False
     seen_by_torch: bool = False
     by_default: bool = False
     built_on_demand: bool = True
@@ -70,3 +98,65 @@ class Runtime(ABC):
 
         Without ``threads`` it uses as many as PyTorch does.
         """
+
+    def ending(self) -> str:
+        """How the names of its files end.
+
+        Raises:
+            EnvironmentProblem: that depends on something which is not here.
+        """
+        return self.suffix
+
+    def refuses(self, precision: Precision, device: str) -> str:
+        """Why it cannot execute a file of ``precision`` on ``device``; empty where it can."""
+        return ""
+
+    def artifacts(self, request: Request) -> tuple[Artifact, ...]:
+        """The files to be made, each after those that it is made from; the last is what the runtime executes.
+
+        Raises:
+            EnvironmentProblem: what builds them is missing.
+        """
+        return ()
+
+    def making(self, path: Path) -> Making:
+        """How the export ``path`` was made.
+
+        Raises:
+            InputError: its record is missing or damaged.
+        """
+        from exporters.checks.parity import read_record
+
+        form = read_record(path).attention or self.attention
+        return Making(form, {"attention": form})
+
+    def takes(self, path: Path) -> tuple[tuple[int, ...], Fixed]:
+        """Batch sizes to try the export ``path`` with, the largest last, and the axes it takes one size of.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        from exporters.checks.validate import CHECKED_SIZES
+        from exporters.graph.inputs import VARYING
+
+        return CHECKED_SIZES, VARYING
+
+    def runs_on(self, path: Path, device: str) -> str:
+        """What executes ``path`` on ``device``, for people; empty where the record of the export says so."""
+        return f"{self.title}, {device.upper()}"
+
+    def locate(self, model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
+        """Find where the error of the export ``path`` starts, as :func:`exporters.checks.divergence.locate` does."""
+        from exporters.checks.divergence import Located
+
+        return Located(divergence=None, reason=f"{self.title} does not show it")
+
+    def audit(self, path: Path, precision: Precision, passed: bool) -> Audit | None:
+        """How much of the file computes in the precision that was asked for; None where nobody knows.
+
+        Args:
+            path: the export.
+            precision: that was asked for.
+            passed: whether it was run here and answers as the model does.
+        """
+        return None

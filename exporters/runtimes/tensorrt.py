@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compressor.errors import environment_problem
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import Making, Runtime, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from compressor.models.steps import StepModel
+    from exporters.checks.divergence import Located
+    from exporters.graph.inputs import Fixed
+    from exporters.graph.precision import Precision
+    from exporters.request import Artifact, Request
     from exporters.runtimes.runner import Runner
+    from exporters.runtimes.tensorrt_audit import Audit
+    from exporters.runtimes.tensorrt_engine import Target
 
 
 class TensorRT(Runtime):
@@ -22,6 +34,8 @@ class TensorRT(Runtime):
     devices = ("cuda",)
     format = "trt"
     suffix = ".plan"
+    names_fp32 = True
+    standard_operators = True
     built_on_demand = False  # an engine may need options that only the user knows
 
     def check(self, device: str) -> None:
@@ -39,6 +53,89 @@ class TensorRT(Runtime):
 
         assert source.file
         return TensorRTRunner(source.file)
+
+    def ending(self) -> str:
+        """Engines are named after the GPU they are for, or after TensorRT-RTX."""
+        from exporters.runtimes.tensorrt_engine import find_target
+
+        return f".{find_target().tag}{self.suffix}"
+
+    def artifacts(self, request: Request) -> tuple[Artifact, ...]:
+        """The graph, in int8 with calibrated scales, and the engine that is built from it."""
+        from exporters.graph.artifacts import graph, rounded_graph
+        from exporters.runtimes.tensorrt_engine import find_target
+
+        target = find_target()
+        source = graph(request.in_float if request.precision.quantised else request, reuse=True)
+        graphs = [source, *([rounded_graph(request, calibrated=True)] if request.precision.quantised else [])]
+        return *graphs, self._engine(request, graphs[-1].path, target)
+
+    def _engine(self, request: Request, onnx: Path, target: Target) -> Artifact:
+        from exporters.graph.inputs import shape_ranges
+        from exporters.request import Artifact
+        from exporters.runtimes.tensorrt_audit import audit_sentences
+        from exporters.runtimes.tensorrt_engine import build_engine
+
+        def write(path: Path, in_float: Collection[str]) -> tuple[str, ...]:
+            engine = build_engine(
+                onnx,
+                path,
+                shape_ranges(request.model, request.samples, request.batch, request.fixed),
+                target,
+                request.progress,
+                precision=request.precision.name,
+                workspace=request.workspace,
+            )
+            return audit_sentences(engine.passport.audit)
+
+        return Artifact(
+            request,
+            request.folder.path_for(self, request.precision, request.fixed),
+            self,
+            write,
+            runs_on=str(target),
+            packages=("torch", target.package),
+            batches=tuple(dict.fromkeys(request.batch)),
+            unable="" if target.gpu else f"no GPU here: built ahead of time ({target}) and not run",
+            graph=onnx,
+        )
+
+    def making(self, path: Path) -> Making:
+        """As the engine's metadata says: TensorRT's version, shapes and workspace count, too."""
+        from exporters.runtimes.tensorrt_engine import read_passport
+
+        built, form = read_passport(path), super().making(path).options["attention"]
+        batch = tuple(shape[0] for shape in next(iter(built.profile.values())))
+        return Making(
+            (built.package, built.version, tuple(sorted(built.profile.items())), built.workspace, form),
+            {"batch": batch, "workspace": built.workspace, "attention": form},
+        )
+
+    def takes(self, path: Path) -> tuple[tuple[int, ...], Fixed]:
+        """As the profile in the engine's metadata has them."""
+        from exporters.graph.inputs import Fixed
+        from exporters.runtimes.tensorrt_engine import read_passport
+
+        shapes = read_passport(path).profile["input_ids"]
+        sizes, lengths = (tuple(dict.fromkeys(shape[axis] for shape in shapes)) for axis in (0, 1))
+        return sizes, Fixed(*(axis[0] if len(axis) == 1 else None for axis in (sizes, lengths)))
+
+    def runs_on(self, path: Path, device: str) -> str:
+        """The record says what the engine is for."""
+        return ""
+
+    def locate(self, model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
+        """An engine shows no values between its inputs and outputs."""
+        from exporters.checks.divergence import Located
+
+        reason = "TensorRT does not show it; das verify --onnx says whether the ONNX file of the engine is off, too"
+        return Located(divergence=None, reason=reason)
+
+    def audit(self, path: Path, precision: Precision, passed: bool) -> Audit | None:
+        """Of the engine where it passed, else what was found when it was built."""
+        from exporters.runtimes.tensorrt_engine import audit_plan, read_passport
+
+        return (audit_plan(path, precision.name) if passed else read_passport(path)).audit
 
 
 RUNTIME = TensorRT()

@@ -135,5 +135,13 @@ def _audit(
     )
 
 
+def audit_sentences(audit: Audit | None) -> tuple[str, ...]:
+    """How much computes in the precision that was asked for, in one sentence; none where nobody knows."""
+    if audit is None or audit.layer_share is None:
+        return ()
+    weights = "" if audit.weight_share is None else f", with {audit.weight_share:.1%} of the weights,"
+    return (f"{audit.layer_share:.1%} of the {audit.counted_on}'s layers{weights} compute in {audit.asked}",)
+
+
 def _share(counts: Counter[str], asked: str) -> float | None:
     return counts[asked] / counts.total() if counts else None

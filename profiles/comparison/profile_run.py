@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from compressor.models.parts import parameters, weight_bytes, without_idle
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
-from exporters.checks.parity import RECORD
-from exporters.export import EXPORTS
-from exporters.graph.vision_split import check_splittable, export_split, has_split
+from exporters.checks.parity import record_of
+from exporters.export import export_split
+from exporters.folder import ExportsFolder, exports_of
+from exporters.graph.vision_split import check_splittable
 from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
 from exporters.runtimes.runtime import Runtime, Source
 from profiles.comparison.full_vs_slim import (
@@ -36,7 +36,7 @@ from profiles.comparison.full_vs_slim import (
     StartedPair,
     Trims,
 )
-from profiles.comparison.matching_exports import executed_file, graph_in, make_full, make_slim
+from profiles.comparison.matching_exports import make_full, make_slim
 from profiles.machine.environment import environment
 from profiles.macs.crosscheck import Agreement, agreement
 from profiles.timing.inputs import inputs_of
@@ -56,10 +56,14 @@ class _Model:
     """Full or slim: how to load it, and where its exports are or will be."""
 
     load: Callable[[], StepModel]
-    exports: Path
+    exports: ExportsFolder
 
     def in_runtime(self, runtime: Runtime) -> Source:
-        return Source(self.load, executed_file(runtime, self.exports))
+        return Source(self.load, self.file(runtime))
+
+    def file(self, runtime: Runtime) -> Path | None:
+        """What ``runtime`` executes, whether it is there or not; None for the model itself."""
+        return self.exports.path_for(runtime) if runtime.suffix else None
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,9 @@ def measure_run(
         check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
         choose_runtimes([QUESTIONED], device)
     run.checkpoint()  # one that has changed is better found out before slim is exported
-    place, folder = choose_device(device).type, run.path / EXPORTS
+    place, folder = choose_device(device).type, exports_of(run)
     models = {
-        FULL: _Model(lambda: without_idle(run.load_full()), folder / FULL),
+        FULL: _Model(lambda: without_idle(run.load_full()), folder.full()),
         SLIM: _Model(run.load_slim, folder),
     }
     with _cpu_threads(threads) as used:
@@ -211,9 +215,12 @@ def save_profile(run: Run, report: ProfileReport) -> Path:
 
 
 def read_parities(run: Run) -> dict[str, str]:
-    """What the parity record of each export of the run says, by the record's file name."""
-    records = sorted((run.path / EXPORTS).glob(f"*{RECORD}"))
-    return {record.name: str(json.loads(record.read_text())["status"]) for record in records}
+    """The status of each export of the run, by the file name of its record.
+
+    Raises:
+        InputError: a record cannot be read.
+    """
+    return {record_of(entry.path).name: entry.record.status for entry in exports_of(run).entries()}
 
 
 def _check_positive(numbers: Mapping[str, float | None]) -> None:
@@ -250,9 +257,9 @@ def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
             make_slim(runtime, model, samples, folder, bench.progress)
         else:
             make_full(runtime, model, samples, folder, bench.models[SLIM].exports, bench.progress)
-    if bench.questions and not has_split(folder):
+    if bench.questions and not folder.split():
         bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
-        export_split(model, folder, samples, progress=bench.progress)
+        export_split(model, samples, folder.path, progress=bench.progress)
     return _Counted(macs, counts, parameters(model), weight_bytes(model))
 
 
@@ -261,7 +268,7 @@ def _compare(
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
     """Full and slim in one runtime, and what could not be measured there."""
     timed = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
-    files = {which: executed_file(runtime, model.exports) for which, model in bench.models.items()}
+    files = {which: model.file(runtime) for which, model in bench.models.items()}
     found = RuntimeProfile(
         name=runtime.name,
         full=timed.times[FULL],
@@ -287,7 +294,7 @@ def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
             run=bench.run.path,
             which=which,
             runtime=runtime.name,
-            file=executed_file(runtime, model.exports),
+            file=model.file(runtime),
             threads=bench.threads,
             device=bench.device,
             setting=Setting(batch=bench.batch),
@@ -327,7 +334,7 @@ def _questions(bench: _Bench) -> Questions:
     assert bench.questions
     return measure_questions(
         FAMILIES[bench.run.manifest.family],
-        {which: graph_in(model.exports) for which, model in bench.models.items()},
+        {which: model.exports.path_for(find_runtime(QUESTIONED)) for which, model in bench.models.items()},
         inputs_of(bench.run, bench.questions),
         device=bench.device,
         threads=bench.threads,

@@ -13,9 +13,10 @@ from compressor.files import bytes_of
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.values import Value
-from exporters.checks.parity import RECORD, Parity, read_record
-from exporters.export import EXPORTS, QDQ
+from exporters.checks.parity import Parity
+from exporters.folder import Export, exports_of
 from exporters.graph.inputs import texts_that_fit, trim_images, with_text_length
+from exporters.runtimes import find_runtime
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
 from profiles.formatting import Row, Table, format_bytes
@@ -64,8 +65,8 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
         return None
     pairs = {}
     with TorchRunner(run.load_slim(), "cpu") as eager:
-        for path, parity in found.items():  # one session at a time: all of them together may not fit
-            sample = _one(run, parity)
+        for path, export in found.items():  # one session at a time: all of them together may not fit
+            sample = _one(run, export.record)
             try:
                 with OnnxRunner(path, threads=torch.get_num_threads()) as runner:
                     pairs[path] = measure(
@@ -85,7 +86,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
         Choice(
             name=path.name,
             bytes=bytes_of(path),
-            parity=found[path],
+            parity=found[path].record,
             latency=times[path.name],
             speedup=speedup(times[EAGER], times[path.name]),
         )
@@ -119,20 +120,22 @@ def recommendation(choices: Choices) -> str:
     return f"Recommended on this machine's CPU: {best.name}, {best.speedup.verdict} than the slim model in {EAGER}."
 
 
-def _comparable(run: Run, progress: Progress) -> dict[Path, Parity]:
+def _comparable(run: Run, progress: Progress) -> dict[Path, Export]:
     """The ONNX files that passed and take one of the run's samples by itself."""
-    found = {}
-    for record in sorted((run.path / EXPORTS).glob(f"model*.onnx{RECORD}")):
-        path = record.with_name(record.name.removesuffix(RECORD))
-        try:
-            parity = read_record(path)
-        except InputError as error:
-            progress.say(f"{path.name} is not timed: {error.problems[0].found}")
-            continue
-        alone = 1 in parity.batch_sizes and _fitting(run, parity).any()
-        if path.exists() and parity.status == "passed" and alone and QDQ not in path.name:
-            found[path] = parity
-    return found
+
+    def skip(name: str, error: InputError) -> None:
+        progress.say(f"{name} is not timed: {error.problems[0].found}")
+
+    return {
+        export.path: export
+        for export in exports_of(run).entries(skip)
+        if export.runtime is find_runtime("onnxruntime")
+        and export.executable
+        and export.exists
+        and export.record.status == "passed"
+        and 1 in export.record.batch_sizes
+        and _fitting(run, export.record).any()
+    }
 
 
 def _fitting(run: Run, parity: Parity) -> Tensor:

@@ -17,8 +17,7 @@ from compressor.run_folder import Run
 from compressor.search.result import LogEntry
 from compressor.tasks import TASKS
 from compressor.tasks.task import teacher_agreement
-from exporters.checks.parity import RECORD, read_record
-from exporters.export import EXPORTS
+from exporters.folder import exports_of
 from profiles.analysis.answer_flips import Flips, flips_of
 from profiles.analysis.effects import comparable, contrast
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport, Trims
@@ -136,15 +135,11 @@ def _earlier(run: Run) -> CompressionReport | None:
 
 def _exports(run: Run) -> tuple[Export, ...]:
     """Every export that is there, and every one that was removed because it failed its comparison."""
-    found = []
-    for path in sorted((run.path / EXPORTS).glob(f"*{RECORD}")):
-        exported = path.with_name(path.name.removesuffix(RECORD))
-        parity = read_record(exported)
-        if exported.exists() or parity.status == "failed":
-            files = exported.parent.glob(exported.name + "*")
-            size_of = sum(file.stat().st_size for file in files if not file.name.endswith(".json"))
-            found.append(Export(file=exported.name, bytes=size_of, parity=parity))
-    return tuple(found)
+    return tuple(
+        Export(file=entry.path.name, bytes=entry.bytes, parity=entry.record)
+        for entry in exports_of(run).entries()
+        if entry.exists or entry.record.status == "failed"
+    )
 
 
 def _profile(run: Run) -> ProfileReport | None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import exporters.checks.validate
-import exporters.export
 import exporters.graph.onnx
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
 from compressor.families.meter import MeterDims, build
@@ -50,7 +49,7 @@ def copied_instead(monkeypatch, written=full_onnx):
         shutil.copy(written().path, path)
         return written()
 
-    monkeypatch.setattr(exporters.export, "export_onnx", copy)
+    monkeypatch.setattr(exporters.graph.onnx, "export_onnx", copy)
 
 
 def test_inputs_have_their_names_and_dynamic_axes():
@@ -122,7 +121,7 @@ def test_an_export_that_the_runtime_refuses_fails_the_check(tmp_path, monkeypatc
         path.write_bytes(b"not an onnx file")
         return full_onnx()
 
-    monkeypatch.setattr(exporters.export, "export_onnx", broken)
+    monkeypatch.setattr(exporters.graph.onnx, "export_onnx", broken)
     with refused(CheckFailed, "parity-failed", "ONNX Runtime cannot run"):
         export(full(), samples(), tmp_path, ["onnx"])
     assert names_in(tmp_path) == ["model.onnx.parity.json"]
@@ -172,7 +171,7 @@ def test_everything_wrong_with_a_request_is_said_at_once(tmp_path):
         export(slim(), samples(), tmp_path, ["coreml"], precision="fp4", batch=(8, 1, 32))
     assert failure.value.codes == ("unknown-runtime", "unknown-precision", "batch-out-of-order")
     assert [problem.found for problem in failure.value.problems] == [
-        "format 'coreml'",
+        "--to coreml",
         "precision 'fp4'",
         "batch 8:1:32",
     ]

@@ -12,7 +12,7 @@ import exporters.verify
 from compressor.data.generated.questions import write_vqa
 from compressor.files import sha256
 from exporters.checks.parity import Parity
-from exporters.graph.vision_split import REST, VISION
+from exporters.folder import REST, VISION
 from exporters.runtimes.tensorrt_engine import Passport
 from tests.support.command_line import das, stopped
 from tests.support.tiny_exports import facts_in

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-import exporters.graph.vision_split
+import exporters.graph.artifacts
 from compressor.errors import CheckFailed, InputError, UsageError
 from compressor.families import FAMILIES
 from compressor.models.simplify import trim
@@ -15,14 +15,11 @@ from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import open_run
 from das.predict import runner_of
 from exporters.checks.parity import Parity
+from exporters.export import export_split
+from exporters.folder import REST, VISION, ExportsFolder
 from exporters.graph.vision_split import (
-    PARITY,
-    REST,
-    VISION,
     SplitRunner,
     check_splittable,
-    export_split,
-    has_split,
     image_streams,
     rest,
     split_runner,
@@ -35,6 +32,7 @@ from tests.support import tiny_models as tiny
 from tests.support.command_line import das, refused, stopped
 
 IMAGES = FAMILIES["meter"].names_of("image")
+PARITY = f"{REST}.parity.json"  # of both together
 SPLITTABLE = [(family, task) for family, task in tiny.EVERY if family == "meter"]
 
 
@@ -184,21 +182,21 @@ def test_the_record_is_of_both_files(folder, samples):
 def test_parts_that_answer_differently_fail_and_leave_only_their_record(
     folder, model, samples, shared_run, tmp_path, monkeypatch
 ):
-    def copy(model, parts, samples, paths, form):
-        for path in paths:
+    def copy(model, samples, vision, others, form):
+        for path in (vision, others):
             shutil.copy(folder / path.name, path)
 
-    monkeypatch.setattr(exporters.graph.vision_split, "_trace", copy)
-    made = export_split(model, tmp_path, samples)
-    assert has_split(tmp_path)
+    monkeypatch.setattr(exporters.graph.artifacts, "write_split", copy)
+    made = export_split(model, samples, tmp_path)
+    assert ExportsFolder(tmp_path).split()
     assert made.files == (VISION, REST)
     assert made.bytes == sum((tmp_path / name).stat().st_size for name in made.files)
     with refused(CheckFailed, "parity-failed", REST):
-        export_split(shared_run.load_full(), tmp_path, samples)
+        export_split(shared_run.load_full(), samples, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [PARITY]
     failed = Parity.model_validate_json((tmp_path / PARITY).read_bytes())
     assert failed.starts_at.startswith("the error starts in ")
-    assert not has_split(tmp_path)
+    assert not ExportsFolder(tmp_path).split()
 
 
 def test_an_unreadable_half_is_an_input_error_and_the_other_is_closed(folder, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-import exporters.export
+import exporters.graph.onnx
 import exporters.runtimes.tensorrt_audit
 import exporters.runtimes.tensorrt_engine
 import exporters.runtimes.tensorrt_runner
@@ -134,7 +134,7 @@ def test_every_name_that_is_used_is_in_the_installed_tensorrt():
 @needs_rtx
 @without_gpu
 def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_, **__: _copy(path))
+    monkeypatch.setattr(exporters.graph.onnx, "export_onnx", lambda model, path, *_, **__: _copy(path))
     report = export(full(), samples(), tmp_path, ["trt"], batch=(1, 2, 4))
     assert [made.format for made in report.exports] == ["onnx", "trt"]
     onnx_file, engine = report.exports
@@ -165,7 +165,7 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
     def not_again(*_, **__):
         raise AssertionError("the ONNX file is there")
 
-    monkeypatch.setattr(exporters.export, "export_onnx", not_again)
+    monkeypatch.setattr(exporters.graph.onnx, "export_onnx", not_again)
     again = export(full(), samples(), tmp_path, ["trt"])
     assert again.exports[0].notes == ("exported before; compared again on a few samples",)
 
@@ -200,7 +200,7 @@ def _copy(path):
 @needs_rtx
 @without_gpu
 def test_an_onnx_file_that_answers_differently_is_not_built_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporters.export, "export_onnx", lambda model, path, *_, **__: _copy(path))
+    monkeypatch.setattr(exporters.graph.onnx, "export_onnx", lambda model, path, *_, **__: _copy(path))
     export(full(), samples(), tmp_path, ["onnx"])
 
     class Reached(Exception):
@@ -209,7 +209,7 @@ def test_an_onnx_file_that_answers_differently_is_not_built_from(tmp_path, monke
     def reached(*_, **__):
         raise Reached
 
-    monkeypatch.setattr(exporters.export, "export_onnx", reached)
+    monkeypatch.setattr(exporters.graph.onnx, "export_onnx", reached)
     with pytest.raises(Reached):
         export(slim(), samples(), tmp_path, ["trt"])
 

@@ -27,7 +27,7 @@ from compressor.progress import QUIET, Progress
 from compressor.run_folder import Manifest, Results, Source, open_run, save_run
 from exporters.checks.parity import Comparison, record, record_of
 from exporters.export import export
-from exporters.graph.vision_split import has_split
+from exporters.folder import ExportsFolder
 from exporters.runtimes import find_runtime
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_passport
@@ -382,7 +382,7 @@ def test_das_profile_explains_wrong_usage(run, wrong):
 @pytest.mark.slow
 def test_questions_on_one_image_are_in_the_report(run, threads):
     found = measure_run(run, runtimes=["torch"], seconds=0.01, threads=1, device="cpu", questions_per_image=3)
-    assert all(has_split(run.path / "exports" / folder) for folder in ("", "full"))
+    assert all(ExportsFolder(run.path / "exports" / folder).split() for folder in ("", "full"))
     assert found.questions.count == 3
     assert ProfileReport.model_validate_json(found.model_dump_json()) == found
     (table,) = (table for table in latency_tables(found) if "questions on one image" in table.title)
@@ -468,6 +468,7 @@ def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, thread
 
 def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatch):
     slim, asked = tmp_path / "model.onnx", []
+    folders = ExportsFolder(tmp_path / "full"), ExportsFolder(tmp_path)
 
     def write(path, form):
         path.parent.mkdir(exist_ok=True)
@@ -483,10 +484,10 @@ def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatc
     monkeypatch.setattr(exported, "export", pretend)
     for form in ("composed", "composed", "fused", "fused"):
         write(slim, form)
-        exported.make_full(find_runtime("onnx"), None, {}, tmp_path / "full", slim.parent, QUIET)
-    assert asked == [(["onnx"], "composed"), (["onnx"], "fused")]
+        exported.make_full(find_runtime("onnx"), None, {}, *folders, QUIET)
+    assert asked == [(["onnxruntime"], "composed"), (["onnxruntime"], "fused")]
     record_of(tmp_path / "full" / "model.onnx").write_text("damaged")
-    exported.make_full(find_runtime("onnx"), None, {}, tmp_path / "full", slim.parent, QUIET)
+    exported.make_full(find_runtime("onnx"), None, {}, *folders, QUIET)
     assert len(asked) == 3
 
 

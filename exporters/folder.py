@@ -1,0 +1,182 @@
+"""A run's folder of exports: the only code that names, reads and matches files in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from compressor.errors import InputError, input_error
+from compressor.families.family import Family
+from compressor.run_folder import Run
+from exporters.checks.parity import RECORD, Parity, read_record, record_of
+from exporters.graph.inputs import VARYING, Fixed, texts_that_fit
+from exporters.graph.precision import PRECISIONS, Precision
+from exporters.runtimes import RUNTIMES
+from exporters.runtimes.runtime import Runtime
+
+EXPORTS, FULL = "exports", "full"  # of a run; and in it, of its full model
+QDQ = ".qdq"  # in the name of the int8 graph that TensorRT reads
+VISION, REST = "vision.onnx", "rest.onnx"  # the two graphs of a split export; the record of both is the second's
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export with a record: its main file, the runtime that executes it, and the record."""
+
+    path: Path
+    runtime: Runtime
+    record: Parity
+
+    @property
+    def exists(self) -> bool:
+        """Whether the file is there; of an export that failed, the record alone is."""
+        return self.path.exists()
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file and of those that belong to it, without JSON records."""
+        return sum(file.stat().st_size for file in _files_of(self.path) if file.suffix != ".json")
+
+    @property
+    def executable(self) -> bool:
+        """Whether its runtime executes it by itself: not a part of a split export, nor a graph for TensorRT."""
+        return self.path.name != REST and QDQ not in self.path.name
+
+    @property
+    def text_length(self) -> int | None:
+        """Tokens of the texts it takes, where it takes one length only: it was tried with no other."""
+        lengths = self.record.text_lengths
+        return lengths[0] if len(lengths) == 1 else None
+
+    def require_files(self) -> None:
+        """Hold that every file is there that the record names.
+
+        Raises:
+            InputError: names those that are not.
+        """
+        missing = [
+            name for name in {self.path.name: "", **self.record.sha256} if not self.path.with_name(name).is_file()
+        ]
+        if missing:
+            raise input_error(
+                "export-incomplete",
+                f"no {', '.join(missing)} in {self.path.parent}",
+                f"every file that {record_of(self.path).name} names",
+                "copy it from where it was made, or das export again",
+            )
+
+
+@dataclass(frozen=True)
+class ExportsFolder:
+    """The exports of one model, in one folder."""
+
+    path: Path
+
+    def full(self) -> ExportsFolder:
+        """The exports of the full model, of which this is the folder of the slim one's."""
+        return ExportsFolder(self.path / FULL)
+
+    def path_for(
+        self, runtime: Runtime, precision: Precision = PRECISIONS["fp32"], fixed: Fixed = VARYING, infix: str = ""
+    ) -> Path:
+        """Where the file is that ``runtime`` executes, or would be: ``model.onnx``, ``model.fp16.b1.sm90.plan``.
+
+        Raises:
+            EnvironmentProblem: what the name depends on is not here: engines are named after what they are for.
+        """
+        named = f".{precision.name}" if runtime.names_fp32 else precision.suffix
+        return self.path / f"model{named}{infix}{fixed.suffix}{runtime.ending()}"
+
+    def split(self) -> tuple[Path, Path] | None:
+        """Vision tower and rest; None where they are not both there, which they are only when they passed."""
+        parts = self.path / VISION, self.path / REST
+        return parts if all(part.exists() for part in parts) else None
+
+    def entries(self, skip: Callable[[str, InputError], None] | None = None) -> tuple[Export, ...]:
+        """Every export that has a record, by name; those that failed and are gone, too.
+
+        Args:
+            skip: is told the name of an export whose record cannot be read; None raises.
+
+        Raises:
+            InputError: a record cannot be read.
+        """
+        exports = []
+        for file in sorted(self.path.glob(f"*{RECORD}")):
+            path = file.with_name(file.name.removesuffix(RECORD))
+            runtime = next((one for one in RUNTIMES if one.suffix and path.name.endswith(one.suffix)), None)
+            if runtime is None:
+                continue
+            try:
+                exports.append(Export(path, runtime, read_record(path)))
+            except InputError as error:
+                if skip is None:
+                    raise
+                skip(path.name, error)
+        return tuple(exports)
+
+    def best_for(
+        self, runtime: Runtime, precision: Precision, family: Family, inputs: Mapping[str, Tensor]
+    ) -> tuple[Path, Fixed]:
+        """The export that takes all of ``inputs``, and the sizes it is fixed to.
+
+        The split export in fp32 comes first, then one that takes any size; of those of one text length the shortest
+        that holds every text. Of fixed batches only those of one sample are taken.
+
+        Args:
+            runtime: what is to execute it.
+            precision: of the export.
+            family: of the model.
+            inputs: (N, ...) by name.
+
+        Raises:
+            InputError: there is none.
+            EnvironmentProblem: as :meth:`path_for`.
+        """
+        wanted = self.path_for(runtime, precision)
+        if wanted.name == "model.onnx" and (parts := self.split()):
+            return parts[1], VARYING
+        padded = family.sizes_of("text", inputs)["length"]
+        needed = next(length for length in range(1, padded + 1) if texts_that_fit(family, inputs, length).all())
+        sizes = {path: self._sizes(path, runtime, precision) for path in self.path.glob(f"*{wanted.suffix}")}
+        takes = {
+            path: fixed
+            for path, fixed in sizes.items()
+            if fixed and fixed.batch in (None, 1) and needed <= (fixed.text_length or padded) <= padded
+        }
+        if not takes:
+            others = ", ".join(sorted(path.name for path in sizes))
+            raise input_error(
+                "export-missing",
+                f"no {wanted.name} in {self.path}" + (f"; there is {others}" if others else ""),
+                f"an exported model that takes single samples with texts of {needed} tokens",
+                f"das export {self.path.parent} --to {runtime.name} --precision {precision.name}",
+            )
+        return min(takes.items(), key=lambda entry: (entry[1].text_length or 0, entry[1].batch or 0))
+
+    def _sizes(self, path: Path, runtime: Runtime, precision: Precision) -> Fixed | None:
+        """The sizes that the name of an export says it is fixed to; None for a name of another kind of export."""
+        named = {axis: int(size) for axis, size in re.findall(r"\.([bt])(\d+)(?=\.)", path.name)}
+        fixed = Fixed(named.get("b"), named.get("t"))
+        return fixed if path == self.path_for(runtime, precision, fixed) else None
+
+
+def exports_of(run: Run) -> ExportsFolder:
+    """The folder of a run's exports, there or not."""
+    return ExportsFolder(run.path / EXPORTS)
+
+
+def remove_export(path: Path, record: Parity) -> None:
+    """Remove all files of the export ``path`` but its record."""
+    for name in {path.name, *record.sha256}:
+        for file in _files_of(path.with_name(name)):
+            file.unlink()
+
+
+def _files_of(path: Path) -> list[Path]:
+    """``path`` and the files that belong to it: weights, metadata; not its record."""
+    return [file for file in path.parent.glob(f"{path.name}*") if not file.name.endswith(RECORD)]

@@ -1,0 +1,107 @@
+"""The ONNX files that runtimes execute or are built from: whole, rounded to int8, or with the vision tower apart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+
+from exporters.checks.validate import CHECKED_SIZES
+from exporters.folder import QDQ, REST, VISION
+from exporters.graph import onnx
+from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static, sensitivities
+from exporters.graph.vision_split import write_split
+from exporters.request import Artifact, Request
+from exporters.runtimes import find_runtime
+from exporters.runtimes.sessions import import_onnxruntime
+
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+COMPARED_IN = "ONNX Runtime, CPU"
+
+
+def graph(request: Request, reuse: bool = False) -> Artifact:
+    """The traced graph in the precision that is asked for.
+
+    Raises:
+        EnvironmentProblem: ONNX Runtime, which it is compared in, is missing.
+    """
+
+    def write(path: Path, in_float: Collection[str]) -> tuple[str, ...]:
+        with request.progress.stage("exporting to ONNX"):
+            onnx.export_onnx(
+                request.model,
+                path,
+                request.samples,
+                request.opset,
+                form=request.form,
+                precision=request.precision,
+                fixed=request.fixed,
+            )
+        return ()
+
+    import_onnxruntime()
+    runtime = find_runtime("onnxruntime")
+    path = request.folder.path_for(runtime, request.precision, request.fixed)
+    return Artifact(
+        request,
+        path,
+        runtime,
+        write,
+        runs_on=COMPARED_IN,
+        packages=PACKAGES,
+        batches=(request.fixed.batch,) if request.fixed.batch else CHECKED_SIZES,
+        unable=runtime.refuses(request.precision, "cpu"),
+        graph=path,
+        reuse=reuse,
+    )
+
+
+def rounded_graph(request: Request, calibrated: bool) -> Artifact:
+    """The int8 graph, made from the one in fp32: scales found as it runs for ONNX Runtime, calibrated for TensorRT."""
+    runtime = find_runtime("onnxruntime")
+    source = request.folder.path_for(runtime, request.in_float.precision, request.fixed)
+    path = request.folder.path_for(runtime, request.precision, request.fixed, QDQ if calibrated else "")
+
+    def write(target: Path, in_float: Collection[str]) -> tuple[str, ...]:
+        excluded = [node for node, module in nodes_of(source).items() if module in in_float]
+        remark = f", {len(in_float)} layers left in float" if in_float else ""
+        with request.progress.stage(f"rounding to int8{remark}"):
+            if calibrated:
+                quantise_static(source, target, request.samples, excluded)
+            else:
+                quantise_dynamic(source, target, excluded)
+        return ()
+
+    return Artifact(
+        request,
+        path,
+        runtime,
+        write,
+        runs_on=COMPARED_IN,
+        packages=PACKAGES,
+        batches=(request.fixed.batch,) if request.fixed.batch else CHECKED_SIZES,
+        graph=path,
+        sensitivities=partial(sensitivities, request.model, request.samples, calibrated, request.progress),
+    )
+
+
+def split_graphs(request: Request) -> Artifact:
+    """Vision tower and rest, which are compared together."""
+    path = request.folder.path / REST
+
+    def write(target: Path, in_float: Collection[str]) -> tuple[str, ...]:
+        with request.progress.stage("exporting the vision tower and the rest to ONNX"):
+            write_split(request.model, request.samples, target.with_name(VISION), target, request.form)
+        return ("the vision tower apart: images that are asked several questions pass it once",)
+
+    return Artifact(
+        request,
+        path,
+        find_runtime("onnxruntime"),
+        write,
+        runs_on=f"{COMPARED_IN}, vision tower apart",
+        packages=PACKAGES,
+        batches=CHECKED_SIZES,
+        graph=path,
+        companions=(VISION,),
+    )
