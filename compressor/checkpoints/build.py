@@ -203,10 +203,11 @@ def has_own_head(found: Recognised, task: str, classes: int | None, adapt: bool)
     """
     if not found.has_head(task):
         return False
-    if not adapt or found.family.heads[task].classes is not None:
+    if not adapt:
         return True
     with _sizes_that_fit(found):
-        return bool(found.format.read_dims(found.state, found.checkpoint.config, task).classes == classes)
+        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
+    return bool(dims.classes == (found.family.heads[task].classes or classes))
 
 
 def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
