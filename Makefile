@@ -6,7 +6,7 @@ comma := ,
 # TensorRT-RTX ships for x86-64 Linux and Windows; elsewhere the demo says that no engine was built.
 EXTRAS := cpu,dev$(if $(filter x86_64,$(shell uname -m)),$(if $(filter Linux,$(shell uname -s)),$(comma)tensorrt-rtx))
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-all lint bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,7 +17,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## the whole job on generated data, in minutes
 	$(BIN)/das demo
 
-test: $(VENV)/.installed ## the test suite
+test: $(VENV)/.installed ## the tests without the slow ones, in at most 6 minutes on 2 cores
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-all: $(VENV)/.installed ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed ## format, lint, types
