@@ -13,6 +13,7 @@ from torch import Tensor
 from compressor.data.text import TextTransform
 from compressor.data.types import ImageTransform, Transforms
 from compressor.families.key_mapping import HEAD, Format, State
+from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, StepModel
 from compressor.tasks import TASKS
 from compressor.tasks.task import OutputKind
@@ -34,8 +35,6 @@ class Pool:
 
 
 Modality = Literal["text", "image"]
-Readout = Literal["first", "last", "mean", "all"]
-"""Which tokens of a stream the epilogue reads: token 0, the last valid one, the mean of the valid ones, or all."""
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,12 @@ from compressor.families.family import (
 )
 from compressor.families.key_mapping import Format, KeyTable, Leftover, Part, State
 from compressor.models.adapters import Adapter
-from compressor.models.single_query import attend_first_row, first_row_of
-from compressor.models.steps import Rounds, RowWise, Step, StepModel, Streams, match_rows
+from compressor.models.readout import Readout, read_tokens
+from compressor.models.single_query import attend_one_token, one_token_of
+from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams, TokenWise, expand_batch
 from compressor.values import Value
 
+READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
 MASKED = -10000.0  # added to the scores of padding, as in the public code
 
 
@@ -166,7 +168,7 @@ class Prologue(nn.Module):
             self.text = untyped_roberta(self.text)
 
 
-class TextBridge(RowWise):
+class TextBridge(TokenWise):
     """RoBERTa's width to the fusion width, plus the text's type; token 0 replaced when DAS trained one."""
 
     def __init__(self, dims: MeterDims) -> None:
@@ -191,7 +193,7 @@ class TextBridge(RowWise):
             self.token_type = None
 
 
-class ImageBridge(RowWise):
+class ImageBridge(TokenWise):
     """CLIP's final norm, its width to the fusion width, plus the image's type: its own for each of a pair."""
 
     def __init__(self, dims: MeterDims) -> None:
@@ -218,12 +220,12 @@ class ImageBridge(RowWise):
             self.token_types = None
 
 
-class Match(RowWise):
+class Match(TokenWise):
     """Where text and image meet they need as many rows: a pair repeats its text, several captions their image."""
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """(B, ...) and (B', ...) -> (max(B, B'), ...)."""
-        return match_rows(x, other)
+        return expand_batch(x, other)
 
 
 class VisionLayer(CLIPEncoderLayer):
@@ -233,21 +235,21 @@ class VisionLayer(CLIPEncoderLayer):
         """(B, N, Dv) -> (B, N, Dv)."""
         return super().forward(image, None)
 
-    def first_row(self, image: Tensor) -> Tensor:
-        """Token 0 of the output alone, (B, 1, Dv)."""
+    def one_token(self, pick: Pick, image: Tensor) -> Tensor:
+        """Return the output, (B, 1, Dv), at the token that ``pick`` takes."""
         normed, inner = self.layer_norm1(image), self.self_attn
         projections = inner.q_proj, inner.k_proj, inner.v_proj
-        attended = attend_first_row(normed[:, :1], normed, *projections, inner.num_heads, None)
-        first = image[:, :1] + inner.out_proj(attended)
-        return first + self.mlp(self.layer_norm2(first))
+        attended = attend_one_token(pick(normed), normed, *projections, inner.num_heads, None)
+        token = pick(image) + inner.out_proj(attended)
+        return token + self.mlp(self.layer_norm2(token))
 
 
 class LanguageLayer(RobertaLayer):
     """RoBERTa's post-LN encoder layer."""
 
-    def first_row(self, text: Tensor, mask: Tensor) -> Tensor:
-        """Token 0 of the output alone, (B, 1, Dt)."""
-        return first_row_of(self, text, mask)
+    def one_token(self, pick: Pick, text: Tensor, mask: Tensor) -> Tensor:
+        """Return the output, (B, 1, Dt), at the token that ``pick`` takes."""
+        return one_token_of(self, pick, text, mask)
 
 
 class _Projections(nn.Module):
@@ -271,8 +273,8 @@ class _Projections(nn.Module):
         )
         return attended.transpose(1, 2).flatten(2)
 
-    def first_row(self, first: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        return attend_first_row(first, context, self.query, self.key, self.value, self.heads, mask)
+    def one_token(self, token: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        return attend_one_token(token, context, self.query, self.key, self.value, self.heads, mask)
 
 
 class _AttentionOutput(nn.Module):
@@ -299,8 +301,8 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         return self.output(self.self(x, context, mask), x)
 
-    def first_row(self, first: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        return self.output(self.self.first_row(first, context, mask), first)
+    def one_token(self, token: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        return self.output(self.self.one_token(token, context, mask), token)
 
 
 class _Intermediate(nn.Module):
@@ -342,10 +344,10 @@ class FusionLayer(nn.Module):
         x = self.attention(x, x, mask)
         return self._feed_forward(self.crossattention(x, other, other_mask))
 
-    def first_row(self, x: Tensor, other: Tensor, mask: Tensor | None, other_mask: Tensor | None) -> Tensor:
-        """Token 0 of the output alone, (B, 1, D)."""
-        first = self.attention.first_row(x[:, :1], x, mask)
-        return self._feed_forward(self.crossattention.first_row(first, other, other_mask))
+    def one_token(self, pick: Pick, x: Tensor, other: Tensor, mask: Tensor | None, other_mask: Tensor | None) -> Tensor:
+        """Return the output, (B, 1, D), at the token that ``pick`` takes."""
+        token = self.attention.one_token(pick(x), x, mask)
+        return self._feed_forward(self.crossattention.one_token(token, other, other_mask))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         out = self.output(self.intermediate(x), x)
@@ -384,7 +386,8 @@ class Epilogue(nn.Module):
 
     def forward(self, streams: Streams) -> Tensor:
         """Streams to logits (B, classes)."""
-        pooled = torch.cat([self.text_pooler(streams["text"]), self.image_pooler(streams["image"])], dim=-1)
+        text, image = (read_tokens(streams, name, readout) for name, readout in READOUT.items())
+        pooled = torch.cat([self.text_pooler(text), self.image_pooler(image)], dim=-1)
         return self.head(pooled if self.images == 1 else pooled.unflatten(0, (-1, self.images)).flatten(1))
 
 
@@ -393,18 +396,18 @@ _HEADS = {"irtr": _linear, "itm": _linear}  # the others are _mlp
 
 def rounds(dims: MeterDims) -> Rounds:
     """The steps of a METER in the order they run."""
-    vision = [(Step(f"VEn{i}", ("image",), "image", "vision"),) for i in range(dims.vision_layers)]
-    language = [(Step(f"LEn{i}", ("text", "text_mask"), "text", "language"),) for i in range(dims.text_layers)]
-    bridges = (Step("text_bridge", ("text",), "text"), Step("image_bridge", ("image",), "image"))
+    vision = [(Step(f"VEn{i}", ("image",), ("image",), "vision"),) for i in range(dims.vision_layers)]
+    language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
+    bridges = (Step("text_bridge", ("text",), ("text",)), Step("image_bridge", ("image",), ("image",)))
     meeting = (
-        Step("match_text", ("text", "image"), "text", light=True),
-        Step("match_mask", ("text_mask", "image"), "text_mask", light=True),
-        Step("match_image", ("image", "text"), "image", light=True),
+        Step("match_text", ("text", "image"), ("text",), light=True),
+        Step("match_mask", ("text_mask", "image"), ("text_mask",), light=True),
+        Step("match_image", ("image", "text"), ("image",), light=True),
     )
     fusion = [
         (
-            Step(f"FL{i}", ("text", "image", "text_mask", "image_mask"), "text", "fusion-language"),
-            Step(f"FV{i}", ("image", "text", "image_mask", "text_mask"), "image", "fusion-vision"),
+            Step(f"FL{i}", ("text", "image", "text_mask", "image_mask"), ("text",), "fusion-language"),
+            Step(f"FV{i}", ("image", "text", "image_mask", "text_mask"), ("image",), "fusion-vision"),
         )
         for i in range(dims.fusion_layers)
     ]
@@ -591,7 +594,7 @@ METER = Family(
     },
     inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES),
     streams={"text": ("text", "text_mask"), "image": ("image",)},
-    readout={"text": "first", "image": "first"},
+    readout=READOUT,
     outputs={"classes": (LOGITS,), "score": (MATCH,)},
     other_heads={"itm": Head(classes=2)},
     dims_type=MeterDims,

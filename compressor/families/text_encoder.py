@@ -26,8 +26,9 @@ from compressor.families.embeddings import untyped_roberta
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State
 from compressor.models.adapters import Adapter
-from compressor.models.single_query import first_row_of
-from compressor.models.steps import Rounds, Step, StepModel, Streams
+from compressor.models.readout import Readout, read_tokens
+from compressor.models.single_query import one_token_of
+from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams
 from compressor.values import Value
 
 TASK, HEAD_KEYS = "text-classification", "classifier."
@@ -143,24 +144,24 @@ class EncoderLayer(nn.Module):
 
 
 class BertEncoderLayer(EncoderLayer):
-    """The same with a layer of BERT's or RoBERTa's, which can compute its first row alone."""
+    """The same with a layer of BERT's or RoBERTa's, which can compute one token alone."""
 
-    def first_row(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Token 0 of the output alone, (B, 1, D)."""
-        out = first_row_of(self.layer, hidden, mask)
-        return out if self.adapter is None else out + self.adapter(hidden[:, :1])
+    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return the output, (B, 1, D), at the token that ``pick`` takes."""
+        out = one_token_of(self.layer, pick, hidden, mask)
+        return out if self.adapter is None else out + self.adapter(pick(hidden))
 
 
 class Epilogue(nn.Module):
-    """Token 0 to the head, by way of the pooler."""
+    """What is read of the stream to the head, by way of the pooler."""
 
-    def __init__(self, pooler: nn.Module, head: nn.Module) -> None:
+    def __init__(self, pooler: nn.Module, head: nn.Module, readout: Readout = "first") -> None:
         super().__init__()
-        self.pooler, self.head = pooler, head
+        self.pooler, self.head, self.readout = pooler, head, readout
 
     def forward(self, streams: Streams) -> Tensor:
-        """Streams to logits (B, classes)."""
-        return self.head(self.pooler(streams["hidden"][:, :1]))
+        """Return the logits, (B, classes)."""
+        return self.head(self.pooler(read_tokens(streams, "hidden", self.readout)))
 
 
 def _layer(layer: nn.Module, dims: TextDims) -> EncoderLayer:
@@ -170,7 +171,7 @@ def _layer(layer: nn.Module, dims: TextDims) -> EncoderLayer:
 
 def rounds(dims: TextDims) -> Rounds:
     """The steps in the order they run."""
-    return tuple((Step(f"En{i}", ("hidden", "mask"), "hidden", "encoder"),) for i in range(dims.layers))
+    return tuple((Step(f"En{i}", ("hidden", "mask"), ("hidden",), "encoder"),) for i in range(dims.layers))
 
 
 def encoder_family(
@@ -182,18 +183,20 @@ def encoder_family(
     layers: str = "encoder.layer",
     inputs: tuple[Input, ...] = (INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS),
     other_heads: Mapping[str, str] | None = None,
+    readout: Readout = "first",
 ) -> Family:
     """A family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
 
     Args:
         name: the family, which is also the library's ``model_type`` and the prefix of the backbone's keys.
         dims_type: its dims; the defaults are the published model.
-        pooler: the library's model to the module between token 0, (B, 1, D), and its ``classifier``.
+        pooler: the library's model to the module between what is read of the tokens and its ``classifier``.
         class_rows: key of the head's tensor that has one row for each class.
         pooler_keys: checkpoint prefixes of the pooler's tensors against ours.
         layers: path of the list of layers in the library's backbone.
         inputs: what the embeddings read, and the mask.
         other_heads: prefixes of heads of other tasks, by task.
+        readout: which tokens the pooler reads, (B, 1, D), or (B, L, D) where it is all of them.
     """
     layer = f"{name}.{layers}.{{i}}."
 
@@ -209,7 +212,7 @@ def encoder_family(
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
         parts = enumerate(model.base_model.get_submodule(layers))
         blocks = {f"En{i}": _layer(part, dims) for i, part in parts}
-        epilogue = Epilogue(pooler(model), model.classifier)
+        epilogue = Epilogue(pooler(model), model.classifier, readout)
         return StepModel(name, task, dims, Prologue(model.base_model), rounds(dims), blocks, epilogue)
 
     def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
@@ -267,7 +270,7 @@ def encoder_family(
         scopes={"encoder": ("encoder",)},
         inputs=inputs,
         streams={"text": ("hidden", "mask")},
-        readout={"hidden": "first"},
+        readout={"hidden": readout},
         dims_type=dims_type,
         rounds=rounds,
         build=build,

@@ -37,9 +37,12 @@ from compressor.families.family import (
 )
 from compressor.families.key_mapping import Format, KeyTable, Leftover, Part, State
 from compressor.models.adapters import Adapter
-from compressor.models.single_query import attend_first_row
-from compressor.models.steps import Rounds, Step, StepModel, Streams, match_rows
+from compressor.models.readout import Readout, read_tokens
+from compressor.models.single_query import attend_one_token
+from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams, expand_batch
 from compressor.values import Value
+
+READOUT: Mapping[str, Readout] = {"hidden": "first"}
 
 
 class ViltDims(Value):
@@ -185,7 +188,7 @@ class Join(nn.Module):
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
         """(B, L, ...) and (B', 1 + N, ...) -> (max(B, B'), L + 1 + N, ...)."""
-        return torch.cat([match_rows(text, image), match_rows(image, text)], dim=1)
+        return torch.cat([expand_batch(text, image), expand_batch(image, text)], dim=1)
 
 
 class _Branch(nn.Module):
@@ -222,10 +225,10 @@ class _Attention(_Branch):
         )
         return self.add(x, self.output(attended.transpose(1, 2).flatten(2)))
 
-    def first_row(self, x: Tensor, mask: Tensor) -> Tensor:
+    def one_token(self, pick: Pick, x: Tensor, mask: Tensor) -> Tensor:
         normed = self.norm(x)
-        attended = attend_first_row(normed[:, :1], normed, self.query, self.key, self.value, self.heads, mask)
-        return self.add(x[:, :1], self.output(attended))
+        attended = attend_one_token(pick(normed), normed, self.query, self.key, self.value, self.heads, mask)
+        return self.add(pick(x), self.output(attended))
 
 
 class _FeedForward(_Branch):
@@ -250,9 +253,9 @@ class EncoderLayer(nn.Module):
         """(B, N, D) and bool (B, N), True takes part, -> (B, N, D)."""
         return self.mlp(self.attention(x, mask[:, None, None]))
 
-    def first_row(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Token 0 of the output alone, (B, 1, D)."""
-        return self.mlp(self.attention.first_row(x, mask[:, None, None]))
+    def one_token(self, pick: Pick, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the output, (B, 1, D), at the token that ``pick`` takes."""
+        return self.mlp(self.attention.one_token(pick, x, mask[:, None, None]))
 
 
 class Epilogue(nn.Module):
@@ -267,7 +270,8 @@ class Epilogue(nn.Module):
 
     def forward(self, streams: Streams) -> Tensor:
         """Streams to logits (B, classes)."""
-        pooled = torch.tanh(self.pooler(self.norm(streams["hidden"][:, 0])))
+        token = read_tokens(streams, "hidden", READOUT["hidden"])[:, 0]
+        pooled = torch.tanh(self.pooler(self.norm(token)))
         return self.head(pooled.unflatten(0, (-1, self.images)).flatten(1))
 
 
@@ -291,10 +295,10 @@ _HEADS = {"irtr": _linear, "itm": _linear}  # the others are _mlp
 def rounds(dims: ViltDims) -> Rounds:
     """The steps of a ViLT in the order they run."""
     meeting = (
-        Step("join", ("text", "image"), "hidden", light=True),
-        Step("join_mask", ("text_mask", "image_mask"), "mask", light=True),
+        Step("join", ("text", "image"), ("hidden",), light=True),
+        Step("join_mask", ("text_mask", "image_mask"), ("mask",), light=True),
     )
-    encoder = [(Step(f"En{i}", ("hidden", "mask"), "hidden", "encoder"),) for i in range(dims.layers)]
+    encoder = [(Step(f"En{i}", ("hidden", "mask"), ("hidden",), "encoder"),) for i in range(dims.layers)]
     return (meeting, *encoder)
 
 
@@ -503,7 +507,7 @@ VILT = Family(
     scopes={"encoder": ("encoder",)},
     inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES, PIXEL_MASK),
     streams={"text": ("text", "text_mask"), "image": ("image", "image_mask")},
-    readout={"hidden": "first"},
+    readout=READOUT,
     outputs={"classes": (LOGITS,), "score": (MATCH,)},
     other_heads={"itm": Head(classes=2)},
     dims_type=ViltDims,

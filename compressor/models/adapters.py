@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compressor.models.steps import RowWise
+from compressor.models.steps import TokenWise
 
 
-class Adapter(RowWise):
+class Adapter(TokenWise):
     """Bottleneck adapter A(x) = up(relu(down(LN(x)))).
 
     Starts at zero output (``up_proj`` zero), so that adding one to a trained network changes nothing until it is

@@ -1,66 +1,112 @@
-"""Exact trims: what no logit depends on is not computed, and constants are added up beforehand.
+"""Exact graph simplification: what no output depends on is not computed, and constants are added up beforehand.
 
-The epilogue pools token 0 of some streams. Walked backwards from there, a step whose stream nobody reads any more goes;
-one of whose output only token 0 is read computes that row alone, where its block can. The logits stay the same.
+Walked backwards from the tokens that the epilogue reads, see :mod:`compressor.models.readout`, a step whose streams
+nobody reads any more goes; one of whose output only the first or the last token is read computes that token alone,
+where its block can. The outputs stay the same.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from compressor.families import FAMILIES
-from compressor.models.steps import RowWise, StepModel
+from compressor.models.readout import Readout, read_tokens
+from compressor.models.steps import Round, StepModel, TokenWise, masks_of
+
+Needs = dict[str, Readout]
+"""Which tokens of each stream are read behind some round, ``first``, ``last`` or ``all``; of streams left out none."""
+
+ONE: tuple[Readout, ...] = ("first", "last")
 
 
-class FirstRow(nn.Module):
-    """A block that computes only token 0 of what it writes, (B, 1, D)."""
+class OneToken(nn.Module):
+    """A block that computes one token of what it writes, (B, 1, D).
 
-    def __init__(self, block: nn.Module) -> None:
+    Args:
+        block: its ``one_token`` is called with a function that picks the token, (B, N, D) -> (B, 1, D), and with the
+            streams that the block reads.
+        stream: the one it writes.
+        readout: ``first`` or ``last``; for ``last`` the possible masks of the stream are read behind all else.
+    """
+
+    def __init__(self, block: nn.Module, stream: str, readout: Readout) -> None:
         super().__init__()
-        self.block = block
+        self.block, self.stream, self.readout = block, stream, readout
 
     def forward(self, *reads: Tensor | None) -> Tensor:
-        """Call the block's ``first_row`` with the streams it reads, all their rows."""
-        return self.block.first_row(*reads)  # type: ignore[operator]
+        """Return the token, (B, 1, D); ``reads`` are whole streams, or None for those that the model does not have."""
+        names = _masks_read(self.stream, self.readout)
+        reads, masks = reads[: len(reads) - len(names)], reads[len(reads) - len(names) :]
+        named = {name: mask for name, mask in zip(names, masks, strict=True) if mask is not None}
+
+        def pick(x: Tensor) -> Tensor:
+            return read_tokens({self.stream: x, **named}, self.stream, self.readout)
+
+        return self.block.one_token(pick, *reads)  # type: ignore[operator]
 
 
 @torch.no_grad()
 def trim(model: StepModel) -> StepModel:
-    """The same function of the inputs with less to compute; for inference, not for training.
+    """Return the same function of the inputs with less to compute; for inference, not for training.
 
     ``model`` is not changed. Weights are shared with it, but for those that a constant was folded into. Skip adapters
-    that stand by (``model.skips``) are left behind.
+    that stand by (``model.skips``) are left behind. Streams of which one token is read may become (B, 1, D).
     """
-    blocks, kept = {}, []
     trimmed = _sharing_tensors(model)
     for module in list(trimmed.modules()):
         if hasattr(module, "fold_constants"):
             module.fold_constants()  # type: ignore[operator]
-    read, read_whole = set(FAMILIES[model.family].readout), set[str]()
+    needs: Needs = {}
+    for stream, readout in FAMILIES[model.family].readout.items():
+        _need(needs, (stream,), readout if readout in ONE else "all")
+        _need(needs, _masks_read(stream, readout), "all")
+    rounds, blocks = [], {}
     for round_ in reversed(model.rounds):
-        live = tuple(step for step in round_ if step.writes in read)
+        needs = _before_new_masks(needs, round_)
+        live = [step for step in round_ if needs.keys() & {*step.writes}]
+        before: Needs = {name: need for name, need in needs.items() if not any(name in step.writes for step in live)}
+        kept = []
         for step in live:
-            block = trimmed.blocks[step.name]
-            whole = step.writes in read_whole or not hasattr(block, "first_row")
-            blocks[step.name] = block if whole else FirstRow(block)
-        written = {step.writes for step in live}
-        of_all = [step for step in live if not _reads_first_row(blocks[step.name])]
-        read = read - written | {name for step in live for name in step.reads}
-        read_whole = read_whole - written | {name for step in of_all for name in step.reads}
-        kept += [live] if live else []
+            block, need = trimmed.blocks[step.name], needs.get(step.stream, "all")
+            if need in ONE and hasattr(block, "one_token") and len(step.writes) == 1:
+                _need(before, step.reads, need if isinstance(block, TokenWise) else "all")
+                masks = _masks_read(step.stream, need)
+                _need(before, masks, "all")
+                block, step = OneToken(block, step.stream, need), replace(step, reads=(*step.reads, *masks))
+            else:
+                _need(before, step.reads, "all")
+            blocks[step.name] = block
+            kept.append(step)
+        needs = before
+        rounds += [tuple(kept)] if kept else []
     return StepModel(
-        model.family, model.task, model.dims, trimmed.prologue, tuple(reversed(kept)), blocks, trimmed.epilogue
+        model.family, model.task, model.dims, trimmed.prologue, tuple(reversed(rounds)), blocks, trimmed.epilogue
     ).train(model.training)
 
 
-def _reads_first_row(block: nn.Module) -> bool:
-    return isinstance(block, FirstRow) and isinstance(block.block, RowWise)
+def _need(needs: Needs, streams: Iterable[str], need: Readout) -> None:
+    """Add that ``need`` of each of the ``streams`` is read."""
+    for name in streams:
+        needs[name] = need if needs.get(name, need) == need else "all"
+
+
+def _masks_read(stream: str, readout: Readout) -> tuple[str, ...]:
+    """Return the masks that tell which tokens of ``stream`` are read."""
+    return masks_of(stream) if readout in ("last", "mean") else ()
+
+
+def _before_new_masks(needs: Needs, round_: Round) -> Needs:
+    """Return ``needs`` with streams whose mask this round writes needed whole: the old mask may end elsewhere."""
+    masks = {name for step in round_ for name in step.writes}
+    return {name: "all" if need == "last" and masks & {*masks_of(name)} else need for name, need in needs.items()}
 
 
 def _sharing_tensors(model: StepModel) -> StepModel:
-    """A copy of the modules around the very same tensors."""
+    """Return a copy of the modules around the very same tensors."""
     tensors = (*model.parameters(), *model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

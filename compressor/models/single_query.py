@@ -1,4 +1,4 @@
-"""Attention of one query row, and the layers it makes cheap.
+"""Attention of one query token, and the layers it makes cheap.
 
 One row needs no keys and values of its own: with q_h the query of head h and x_n the rows attended to, the scores are
 q_h . (W_K,h x_n + b_K) = (W_K,h^T q_h) . x_n + const, and softmax drops the constant; the values are summed before they
@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 
+from compressor.models.steps import Pick
 
-def attend_first_row(
-    first: Tensor, context: Tensor, query: nn.Linear, key: nn.Linear, value: nn.Linear, heads: int, mask: Tensor | None
+
+def attend_one_token(
+    token: Tensor, context: Tensor, query: nn.Linear, key: nn.Linear, value: nn.Linear, heads: int, mask: Tensor | None
 ) -> Tensor:
-    """Multi-head attention of one row on ``context``, up to the output projection, without dropout.
+    """Return multi-head attention of one token on ``context``, up to the output projection, without dropout.
 
     Args:
-        first: the row that asks, (B, 1, D).
-        context: the rows it attends to, (B, N, D).
-        query: projection of ``first``.
+        token: the one that asks, (B, 1, D).
+        context: the tokens it attends to, (B, N, D).
+        query: projection of ``token``.
         key: projection of ``context``.
         value: projection of ``context``.
         heads: number of heads.
@@ -32,7 +34,7 @@ def attend_first_row(
         (B, 1, D). Softmax is in float32 at least.
     """
     width = query.out_features // heads
-    per_head = query(first).reshape(-1, heads, width).transpose(0, 1)  # (heads, B, D / heads)
+    per_head = query(token).reshape(-1, heads, width).transpose(0, 1)  # (heads, B, D / heads)
     asked = (per_head * width**-0.5) @ key.weight.unflatten(0, (heads, width))  # (heads, B, D)
     scores = asked.transpose(0, 1) @ context.transpose(1, 2)  # (B, heads, N)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -45,9 +47,9 @@ def attend_first_row(
     return values.transpose(0, 1).reshape(-1, 1, heads * width) + value.bias
 
 
-def first_row_of(layer: BertLayer | RobertaLayer, hidden: Tensor, mask: Tensor) -> Tensor:
-    """Token 0, (B, 1, D), of what the library's layer makes of ``hidden``, (B, N, D); ``mask`` is (B, 1, 1, N)."""
-    first, inner = hidden[:, :1], layer.attention.self
+def one_token_of(layer: BertLayer | RobertaLayer, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
+    """Return one token, (B, 1, D), of the library layer's output on ``hidden``, (B, N, D); ``mask`` is (B, 1, 1, N)."""
+    token, inner = pick(hidden), layer.attention.self
     heads = inner.num_attention_heads
-    attended = attend_first_row(first, hidden, inner.query, inner.key, inner.value, heads, mask)
-    return layer.feed_forward_chunk(layer.attention.output(attended, first))
+    attended = attend_one_token(token, hidden, inner.query, inner.key, inner.value, heads, mask)
+    return layer.feed_forward_chunk(layer.attention.output(attended, token))

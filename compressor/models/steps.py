@@ -14,11 +14,16 @@ import torch
 from torch import Tensor, nn
 
 Streams = dict[str, Tensor]
+Pick = Callable[[Tensor], Tensor]
+"""Takes one token, (B, 1, D), of a stream, (B, N, D)."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One place in the network: reads some streams, rewrites one.
+    """One place in the network: reads some streams, rewrites one or several.
+
+    A block returns one tensor for each of ``writes``, in order, and the tensor itself where there is one. The first is
+    the step's own stream: a skip adapter works on it, and leaves the others as they were.
 
     ``pool`` names the pool of skippable layers it belongs to; None for steps that always stay (projections between
     encoders). A stream in ``reads`` that the prologue never made is passed as None (METER has no image mask).
@@ -28,26 +33,38 @@ class Step:
 
     name: str
     reads: tuple[str, ...]
-    writes: str
+    writes: tuple[str, ...]
     pool: str | None = None
     skipped: bool = False
     light: bool = False
 
+    @property
+    def stream(self) -> str:
+        """The step's own stream, (B, N, D)."""
+        return self.writes[0]
+
     def as_skipped(self) -> Step:
-        """The same place with a skip adapter in it: it reads its own output stream and nothing else."""
-        return replace(self, reads=(self.writes,), skipped=True)
+        """Return the same place with a skip adapter in it: it reads and writes the step's own stream alone."""
+        return replace(self, reads=(self.stream,), writes=(self.stream,), skipped=True)
+
+    def named(self, output: Tensor | tuple[Tensor, ...]) -> Streams:
+        """Return what the block returned as streams, by name."""
+        tensors = output if isinstance(output, tuple) else (output,)
+        return dict(zip(self.writes, tensors, strict=True))
 
 
-class RowWise(nn.Module):
-    """A block whose every output row depends on the same row of the first stream it reads, and on no other row."""
+class TokenWise(nn.Module):
+    """A block whose every output token depends on the same token of the first stream it reads, and on no other."""
 
-    def first_row(self, x: Tensor, *others: Tensor | None) -> Tensor:
-        """Token 0 of the output, (B, 1, D), of ``x``, (B, N, D)."""
-        return self(x[:, :1], *others)
+    def one_token(self, pick: Pick, x: Tensor, *others: Tensor | None) -> Tensor:
+        """Return the output, (B, 1, D), at the token that ``pick`` takes of ``x``, (B, N, D)."""
+        return self(pick(x), *others)
 
 
-Rounds = tuple[tuple[Step, ...], ...]
-"""Steps of one round all read the streams as they were before the round."""
+Round = tuple[Step, ...]
+"""Steps that all read the streams as they were before the round."""
+
+Rounds = tuple[Round, ...]
 
 
 class StepModel(nn.Module):
@@ -99,24 +116,28 @@ class StepModel(nn.Module):
     def advance(
         self, streams: Streams, rounds: Rounds, routed: Mapping[str, Callable[[Tensor], Tensor]] | None = None
     ) -> Streams:
-        """Run ``rounds`` on ``streams`` and return the new streams.
+        """Run ``rounds`` on ``streams`` and return the new streams; those given are not changed.
 
-        ``routed`` sends a step through another module on its own output stream, as the supernet does while searching.
+        Args:
+            streams: by name; most are (B, N, D), masks (B, N) or (B, 1, 1, N).
+            rounds: some of the model's, in order.
+            routed: modules that stand in for steps, by step name: each maps its step's own stream, (B, N, D), to the
+                same shape, as skip adapters do in a search.
         """
         routed = routed or {}
         for round_ in rounds:
-            written = {
-                step.writes: routed[step.name](streams[step.writes])
-                if step.name in routed
-                else self.blocks[step.name](*(streams.get(name) for name in step.reads))
-                for step in round_
-            }
+            written: Streams = {}
+            for step in round_:
+                if step.name in routed:
+                    written[step.stream] = routed[step.name](streams[step.stream])
+                else:
+                    written |= step.named(self.blocks[step.name](*(streams.get(name) for name in step.reads)))
             streams = {**streams, **written}
         return streams
 
 
-def match_rows(x: Tensor, other: Tensor) -> Tensor:
-    """Repeat each row of ``x`` until there are as many as in ``other``, if there are fewer.
+def expand_batch(x: Tensor, other: Tensor) -> Tensor:
+    """Repeat each row of ``x``'s batch until there are as many as in ``other``'s, if there are fewer.
 
     A sample may have several rows: the two images of a pair, or the captions an image is matched with. Rows of one
     sample lie side by side, so (B, ...) becomes (B * n, ...) with each row n times in a row.
@@ -127,14 +148,19 @@ def match_rows(x: Tensor, other: Tensor) -> Tensor:
     return x[:, None].expand(-1, wanted // rows, *x.shape[1:]).flatten(0, 1)
 
 
-def real_rows(streams: Mapping[str, Tensor], name: str) -> Tensor:
-    """Which rows of the stream ``name`` are no padding, (B, N) bool.
+def masks_of(stream: str) -> tuple[str, ...]:
+    """Return the names that the mask of a stream may have; the first that the model makes is its mask."""
+    return f"{stream}_mask", "mask"
 
-    Its mask is the stream ``<name>_mask``, or ``mask``: bool, True at what takes part, or added to attention scores, 0
-    there. A stream without a mask has no padding.
+
+def valid_tokens(streams: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return which tokens of the stream ``name``, (B, N, D), are no padding, (B, N) bool.
+
+    Its mask, see :func:`masks_of`, is bool and True at what takes part, or is added to attention scores and 0 there. A
+    stream without a mask has no padding.
     """
     x = streams[name]
-    mask = streams.get(f"{name}_mask", streams.get("mask"))
+    mask = next((streams[mask] for mask in masks_of(name) if mask in streams), None)
     if mask is None:
         return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     return (mask if mask.dtype == torch.bool else mask == 0).reshape(x.shape[:2])
@@ -159,14 +185,15 @@ def split_at_candidates(rounds: Rounds, candidates: Collection[str]) -> tuple[Ro
     for round_ in rounds:
 
         def waits(step: Step) -> bool:
-            return step.name in candidates or bool(touched & {*step.reads, step.writes}) or step.writes in awaited
+            reads, writes = set(step.reads), set(step.writes)
+            return step.name in candidates or bool(touched & (reads | writes) or awaited & writes)
 
         late: tuple[Step, ...] = ()
         while (found := tuple(step for step in round_ if step in late or waits(step))) != late:
             late = found
             awaited.update(name for step in late for name in step.reads)
         early = tuple(step for step in round_ if step not in late)
-        touched.update(step.writes for step in late)
+        touched.update(name for step in late for name in step.writes)
         fixed += [early] if early else []
         varying += [late] if late else []
     while fixed and all(step.light for step in fixed[-1]):

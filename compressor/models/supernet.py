@@ -61,21 +61,25 @@ class Supernet:
             return
         round_ = self.varying[depth]
         here = {step.name for step in round_}
-        written: dict[tuple[str, bool], Tensor] = {}
+        written: dict[tuple[str, bool], Streams] = {}
 
-        def output(step: Step, skipped: bool) -> Tensor:
+        def output(step: Step, skipped: bool) -> Streams:
             if (step.name, skipped) not in written:
                 routed = {step.name: self.model.skips[step.name]} if skipped else {}
                 with self._reduced_precision():
-                    written[step.name, skipped] = self.model.advance(streams, ((step,),), routed)[step.writes]
+                    after = self.model.advance(streams, ((step,),), routed)
+                changed = (step.stream,) if skipped else step.writes
+                written[step.name, skipped] = {name: after[name] for name in changed}
             return written[step.name, skipped]
 
         alike: defaultdict[frozenset[str], set[frozenset[str]]] = defaultdict(set)
         for subset in subsets:
             alike[subset & here].add(subset)
         for skipped, members in sorted(alike.items(), key=lambda pair: sorted(pair[0])):
-            after = {step.writes: output(step, step.name in skipped) for step in round_}
-            yield from self._descend({**streams, **after}, depth + 1, frozenset(members))
+            after = dict(streams)
+            for step in round_:
+                after |= output(step, step.name in skipped)
+            yield from self._descend(after, depth + 1, frozenset(members))
 
     def _reduced_precision(self) -> torch.autocast:
         device = next(self.model.parameters()).device.type

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from compressor.models.steps import Streams, real_rows
+from compressor.models.steps import Streams, valid_tokens
 from compressor.models.supernet import Supernet
 
 
@@ -24,8 +24,8 @@ def block_influence(supernet: Supernet, batches: Sequence[Streams]) -> list[floa
             for round_ in supernet.varying:
                 after = supernet.model.advance(streams, (round_,))
                 for step in (step for step in round_ if step.name in sums):
-                    real = real_rows(streams, step.writes)
-                    alike = F.cosine_similarity(streams[step.writes][real], after[step.writes][real], dim=-1)
+                    real = valid_tokens(streams, step.stream)
+                    alike = F.cosine_similarity(streams[step.stream][real], after[step.stream][real], dim=-1)
                     total, rows = sums[step.name]
                     sums[step.name] = total + float(alike.double().sum()), rows + len(alike)
                 streams = after

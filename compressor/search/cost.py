@@ -59,9 +59,9 @@ def measure_costs(supernet: Supernet, inputs: Mapping[str, Tensor]) -> Costs:
         after = dict(streams)
         for step in round_:
             written, steps[step.name] = count_call(model.advance, streams, ((step,),))
-            after[step.writes] = written[step.writes]
+            after |= {name: written[name] for name in step.writes}
             if step.name in supernet.candidates:
-                _, adapters[step.name] = count_call(model.skips[step.name], streams[step.writes])
+                _, adapters[step.name] = count_call(model.skips[step.name], streams[step.stream])
         streams = after
     _, epilogue = count_call(model.epilogue, streams)
     return Costs(fixed, steps, adapters, epilogue)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compressor.models.adapters import SkipAdapter
-from compressor.models.steps import Streams, real_rows
+from compressor.models.steps import Streams, valid_tokens
 from compressor.models.supernet import Supernet
 
 RIDGE = 1e-3  # of the mean variance of the inputs
@@ -106,8 +106,8 @@ def fit(
                 adapter = cast(SkipAdapter, model.skips[step.name])
                 regression = Regression(adapter.up_proj.out_features)
                 for before, target in zip(slim, after, strict=True):
-                    real = real_rows(before, step.writes)
-                    regression.add(before[step.writes][real], target[step.writes][real])
+                    real = valid_tokens(before, step.stream)
+                    regression.add(before[step.stream][real], target[step.stream][real])
                 explained[step.name] = regression.solve(adapter)
             if skipped is None:
                 slim = after

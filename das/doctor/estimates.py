@@ -215,7 +215,7 @@ def training_bytes(model: StepModel, candidates: tuple[str, ...], inputs: Mappin
     with torch.no_grad():
         streams = model.advance(model.prologue(**inputs), fixed)
         met = model.advance(streams, light)
-    changing = {step.writes for step in steps_of(varying) if step.name in candidates}
+    changing = {step.stream for step in steps_of(varying) if step.name in candidates}
     live = {name: x.detach().requires_grad_(name in changing) for name, x in met.items()}
     with _OneKernel(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.epilogue(model.advance(live, varying[len(light) :]))

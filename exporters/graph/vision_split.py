@@ -84,8 +84,8 @@ def _cut(family: str, rounds: Rounds) -> tuple[Rounds, Rounds]:
     streams = FAMILIES[family].streams
     early, late = split_where_modalities_meet(rounds, streams)
     image = streams.get("image", ())
-    vision = [tuple(step for step in round_ if step.writes in image) for round_ in early]
-    text = [tuple(step for step in round_ if step.writes not in image) for round_ in early]
+    vision = [tuple(step for step in round_ if step.stream in image) for round_ in early]
+    text = [tuple(step for step in round_ if step.stream not in image) for round_ in early]
     return tuple(filter(None, vision)), (*filter(None, text), *late)
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.families import FAMILIES
 from compressor.models.macs import ATTENTION, CONVOLUTION, NORMS, PRODUCTS
 from compressor.models.parts import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
-from compressor.models.simplify import FirstRow
+from compressor.models.simplify import OneToken
 from compressor.models.steps import Rounds, StepModel, steps_of
 
 if TYPE_CHECKING:
@@ -273,13 +273,13 @@ def formula(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Term, ...] 
     patches = (0, 0) if pixels is None else tuple(side // model.dims.patch for side in pixels.shape[-2:])
     dims = model.dims.model_copy(update={"text_length": text.shape[1]})
     skip = {name: _unwrapped(model.blocks[name]).width for name in model.skipped}
-    first = {name for name, block in model.blocks.items() if isinstance(block, FirstRow)}
+    first = {name for name, block in model.blocks.items() if isinstance(block, OneToken)}
     one = terms(FORMULAS[model.family](dims, model.task, patches), model.rounds, dims.parallel_width, skip, first)
     return tuple(Term(term.part, term.step, term.kind, len(text) * term.macs) for term in one)
 
 
 def _unwrapped(block: Any) -> Any:
-    return block.block if isinstance(block, FirstRow) else block
+    return block.block if isinstance(block, OneToken) else block
 
 
 def meter_macs(dims: MeterDims, skip: Mapping[str, int] = NO_SKIPS) -> dict[str, int]:

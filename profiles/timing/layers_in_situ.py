@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compressor.families import FAMILIES
 from compressor.models.macs import count_macs
 from compressor.models.parts import BRIDGES, HEAD, PROLOGUE, SKIP
-from compressor.models.steps import StepModel, steps_of
+from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
 from exporters.runtimes import find_runtime
@@ -270,18 +270,21 @@ def _blocks(model: StepModel) -> dict[str, nn.Module]:
 def _traffic(model: StepModel, inputs: Mapping[str, Tensor]) -> dict[str, int]:
     """Bytes of the weights, the inputs and the outputs of every block in one call, each once.
 
-    Of an embedding's table only the rows that are looked up are read: as much as it writes. The head reads token 0 of
-    the streams it pools.
+    Of an embedding's table only the rows that are looked up are read: as much as it writes. The head reads one token
+    of a stream, or all of them where it reads their mean.
     """
     streams = model.prologue(**inputs)
     moved = {PROLOGUE: _size(inputs.values()) + _size(streams.values())}
     for round_ in model.rounds:
-        written = {step.writes: model.advance(streams, ((step,),))[step.writes] for step in round_}
+        written: Streams = {}
         for step in round_:
+            after = model.advance(streams, ((step,),))
+            written |= {name: after[name] for name in step.writes}
             read = [streams[name] for name in step.reads if name in streams]
-            moved[step.name] = _size([*read, written[step.writes]])
+            moved[step.name] = _size([*read, *(after[name] for name in step.writes)])
         streams = {**streams, **written}
-    pooled = [streams[name][:, :1] for name in FAMILIES[model.family].readout]
+    readout = FAMILIES[model.family].readout
+    pooled = [x if readout[name] in ("mean", "all") else x[:, :1] for name, x in streams.items() if name in readout]
     moved[HEAD] = _size([*pooled, model.epilogue(streams)])
     return {name: size + _weights(_blocks(model)[name]) for name, size in moved.items()}
 

@@ -13,8 +13,8 @@ from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims, build
 from compressor.models.macs import count_macs
 from compressor.models.parts import parameters
-from compressor.models.simplify import FirstRow, trim
-from compressor.models.single_query import attend_first_row
+from compressor.models.simplify import OneToken, trim
+from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Step, StepModel, split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.comparison.full_vs_slim import Pair
@@ -52,8 +52,8 @@ def every_subset(names):
     return [subset for size in range(len(names) + 1) for subset in combinations(names, size)]
 
 
-def first_rows(model):
-    return {name for name, block in model.blocks.items() if isinstance(block, FirstRow)}
+def one_token_blocks(model):
+    return {name for name, block in model.blocks.items() if isinstance(block, OneToken)}
 
 
 def same_logits(model, inputs):
@@ -82,7 +82,7 @@ def test_the_encoders_too_compute_one_row_when_they_come_last(kept):
     made = slim(model, [name for name in model.layers if name not in kept])
     same_logits(made, batch(model))
     if kept == ("LEn1", "VEn1"):
-        assert first_rows(trim(made)) >= {"LEn1", "VEn1", "text_bridge", "image_bridge", "FL0", "FV1"}
+        assert one_token_blocks(trim(made)) >= {"LEn1", "VEn1", "text_bridge", "image_bridge", "FL0", "FV1"}
         assert "match_mask" not in trim(made).blocks
 
 
@@ -104,19 +104,19 @@ def test_checkpoints_of_the_public_code_with_class_token_and_adapters(name, laye
     ("vilt", ("En5",), {"En4", "En5"}),
 ])  # fmt: skip
 def test_which_steps_compute_one_row(family, layers, expected):
-    assert first_rows(trim(slim(drawn(family, "vqa"), layers))) == expected
+    assert one_token_blocks(trim(slim(drawn(family, "vqa"), layers))) == expected
 
 
 def test_a_block_that_cannot_compute_one_row_stays_whole():
     model = drawn("vilt", "vqa", layers=2)
     trimmed = trim(slim(model, model.layers))
-    assert first_rows(trimmed) == {"En0", "En1"}
+    assert one_token_blocks(trimmed) == {"En0", "En1"}
     assert [step.name for step in steps_of(trimmed.rounds)] == ["join", "En0", "En1"]  # nobody reads the mask
 
 
 def test_steps_that_nothing_is_read_from_go():
     model = drawn("vilt", "vqa")
-    tower = tuple((Step(f"idle{i}", ("image", "mask"), "image"),) for i in range(2))
+    tower = tuple((Step(f"idle{i}", ("image", "mask"), ("image",)),) for i in range(2))
     blocks = {**dict(model.blocks.items()), "idle0": model.blocks["En0"], "idle1": model.blocks["En1"]}
     parts = model.dims, model.prologue, (*model.rounds[:3], *tower, *model.rounds[3:]), blocks, model.epilogue
     with_tower = StepModel("vilt", "vqa", *parts)
@@ -237,6 +237,6 @@ def test_attention_of_one_row(dtype, atol, kind):
         expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
         projections = (part.to(dtype) for part in (query, key, value))
         mask = mask.to(dtype) if kind == "added" else mask
-        found = attend_first_row(first.to(dtype), context.to(dtype), *projections, heads, mask)
+        found = attend_one_token(first.to(dtype), context.to(dtype), *projections, heads, mask)
     assert found.dtype == dtype and found.shape == (4, 1, width)
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from compressor.models.adapters import SkipAdapter
-from compressor.models.steps import real_rows
+from compressor.models.steps import valid_tokens
 from compressor.search.block_influence import block_influence
 from compressor.search.least_squares import Regression, fit
 from tests.support import tiny_models as tiny
@@ -119,12 +119,12 @@ def test_padding_does_not_matter(family, task):
     model = tiny.model(family, task)
     supernet = tiny.supernet(model)
     clean = calibration(model, supernet)
-    streams = sorted({step.writes for round_ in supernet.varying for step in round_ if step.pool})
+    streams = sorted({step.stream for round_ in supernet.varying for step in round_ if step.pool})
     dirty = [dict(batch) for batch in clean]
     padded = 0
     for batch in dirty:
         for name in [name for name in ("text", "image", *streams) if name in batch]:
-            real = real_rows(batch, name)
+            real = valid_tokens(batch, name)
             padded += int((~real).sum())
             batch[name] = torch.where(real[..., None], batch[name], torch.full_like(batch[name], 7.0))
     assert padded
@@ -138,13 +138,13 @@ def test_padding_does_not_matter(family, task):
 
 
 @every
-def test_real_rows_are_those_of_the_inputs(family, task):
+def test_valid_tokens_are_those_of_the_inputs(family, task):
     model = tiny.model(family, task)
     batch = tiny.batch(model, samples=2)
     with torch.no_grad():
         streams = model.prologue(**{name: value for name, value in batch.items() if name != "targets"})
     text = "text" if "text" in streams else "hidden"
-    assert torch.equal(real_rows(streams, text), batch["attention_mask"].bool())
+    assert torch.equal(valid_tokens(streams, text), batch["attention_mask"].bool())
 
 
 def error_behind(supernet, batches, skipped):
@@ -221,7 +221,7 @@ def test_influence_is_the_turn_of_the_stream():
     batches = calibration(model, supernet, batches=2)
     turns = {"En2": [], "En4": []}
     for streams in batches:
-        x, mask = dict(streams), real_rows(streams, "hidden")
+        x, mask = dict(streams), valid_tokens(streams, "hidden")
         for round_ in supernet.varying:
             after = model.advance(x, (round_,))
             name = round_[0].name

@@ -109,7 +109,7 @@ def test_activations_are_what_pytorch_keeps(family, task):
         seen = real.advance(real.prologue(**inputs), real.rounds[:encoders])
         met = real.advance(seen, real.rounds[encoders:start])
     for step in real.rounds[start]:
-        met[step.writes] = met[step.writes].clone().requires_grad_()
+        met[step.stream] = met[step.stream].clone().requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         real.epilogue(real.advance(met, real.rounds[start:])).sum().backward()
     assert sum(x.nbytes for x in seen.values()) == streams
