@@ -15,9 +15,19 @@ from compressor.models.steps import StepModel, steps_of
 
 
 def stream_width(model: StepModel, layer: str) -> int:
-    """Width of the stream that ``layer`` writes: what a skip adapter in its place must read and write."""
-    norms = [module for module in model.blocks[layer].modules() if isinstance(module, nn.LayerNorm)]
-    return norms[0].normalized_shape[0]
+    """Return the width of the stream that ``layer`` writes: what a skip adapter in its place must read and write.
+
+    It is that of the layer's outermost norm, of whatever kind: those of attention heads lie deeper.
+    """
+    norms = {name: module for name, module in model.blocks[layer].named_modules() if _is_norm(module)}
+    outermost = min(norms, key=lambda name: name.count("."))
+    return len(next(norms[outermost].parameters()))
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Return whether all that ``module`` holds are vectors: LayerNorm, and RMSNorm of any library."""
+    weights = list(module.parameters(recurse=False))
+    return bool(weights) and not any(module.children()) and all(weight.ndim == 1 for weight in weights)
 
 
 def adapter_width(model: StepModel, layer: str) -> int:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from compressor.errors import usage_error
+
 MASKED = -10000.0  # added to the scores of masked positions where an operator takes additive masks only
 
 Call = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
@@ -80,9 +82,9 @@ FORMS: Mapping[str, AttentionForm] = {
 
 
 class Numerics(TorchFunctionMode):
-    """While it is entered, attention is computed in one form, and LayerNorm in float32.
+    """While it is entered, attention is computed in one form, and LayerNorm and RMSNorm in float32.
 
-    LayerNorms of a half-precision model keep float32 weights; what they return is as precise as what they are given.
+    Norms of a half-precision model keep float32 weights; what they return is as precise as what they are given.
     """
 
     def __init__(self, form: AttentionForm) -> None:
@@ -92,9 +94,32 @@ class Numerics(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            query, key, value = args
-            scale = kwargs.get("scale") or query.shape[-1] ** -0.5
-            return self.form.call(query, key, value, kwargs.get("attn_mask"), scale)
-        if func is F.layer_norm and args[0].dtype in (torch.float16, torch.bfloat16):
+            return self._attend(*args, **kwargs)
+        if func in (F.layer_norm, F.rms_norm) and args[0].dtype in (torch.float16, torch.bfloat16):
             return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
         return func(*args, **kwargs)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """Return the attended values; the arguments are those of PyTorch's function.
+
+        Raises:
+            UsageError: attention of a kind that no form carries; the graph would compute another one.
+        """
+        settings = {"dropout_p": dropout_p, "is_causal": is_causal, "enable_gqa": enable_gqa}
+        if refused := [f"{name}={setting}" for name, setting in settings.items() if setting]:
+            raise usage_error(
+                f"scaled_dot_product_attention with {', '.join(refused)}",
+                "attention of as many key heads as query heads, in eval mode, with what is masked in attn_mask",
+                "in the family, repeat the key and value heads, and make the causal mask a tensor",
+            )
+        return self.form.call(query, key, value, attn_mask, scale or query.shape[-1] ** -0.5)

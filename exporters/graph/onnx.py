@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import input_error, usage_error
+from compressor.errors import DasError, input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import bytes_of, staged
@@ -214,10 +214,13 @@ def trace(
         opset: None leaves the choice to the exporter.
         form: how attention is written.
         dtype: that the module computes in.
+
+    Raises:
+        UsageError: the module computes attention of a kind that no graph carries.
     """
     device = next(module.parameters()).device
     traced = _Positional(module, tuple(inputs), form, dtype).eval()
-    with silence():
+    with silence(), _own_errors():
         program = torch.onnx.export(
             traced,
             tuple(value.to(device) for value in inputs.values()),
@@ -244,6 +247,17 @@ class _Positional(nn.Module):
         with Numerics(self.form):
             found = self.model(**dict(zip(self.names, given, strict=True)))
         return tuple(x.float() for x in found) if isinstance(found, tuple) else found.float()
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raise what the exporter wraps of das's own errors as it was."""
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        if isinstance(error.__cause__, DasError):
+            raise error.__cause__ from None
+        raise
 
 
 @contextmanager

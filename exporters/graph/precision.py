@@ -18,7 +18,7 @@ class Precision:
 
     Attributes:
         name: as users type it.
-        dtype: of weights and activations in the traced graph; LayerNorm and softmax are computed in float32.
+        dtype: of weights and activations in the traced graph; norms and softmax are computed in float32.
         quantised: matrix products are made int8 after tracing.
         opset: the ONNX operators it needs at least; None takes any.
         on_cpu: whether ONNX Runtime's CPU provider can execute it.
@@ -50,14 +50,15 @@ PRECISIONS: Mapping[str, Precision] = {
 
 
 def in_precision(model: StepModel, dtype: torch.dtype) -> StepModel:
-    """``model`` with weights of ``dtype``, LayerNorms left in float32; itself where nothing changes.
+    """Return ``model`` with weights of ``dtype``, PyTorch's norms left in float32; itself where nothing changes.
 
-    It is to be run inside :class:`exporters.graph.attention.Numerics`, which computes LayerNorm and softmax in float32.
+    It is to be run inside :class:`exporters.graph.attention.Numerics`, which computes norms and softmax in float32.
+    RMSNorms of other libraries keep weights of ``dtype``: they compute in float32 by themselves.
     """
     if dtype == torch.float32:
         return model
     half = copy.deepcopy(model).to(dtype)
     for module in half.modules():
-        if isinstance(module, nn.LayerNorm):
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
             module.float()
     return half

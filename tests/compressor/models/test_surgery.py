@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
@@ -15,7 +17,7 @@ from compressor.families.meter import MeterDims, build, rounds
 from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import split_at_candidates, steps_of
 from compressor.models.supernet import Supernet
-from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.surgery import make_plan, remove_layers, stream_width
 from compressor.run_folder import open_run
 from tests.support.command_line import refused
 
@@ -224,3 +226,13 @@ def test_the_file_shrinks_by_what_the_removed_layers_weighed(shared_run):
     assert saved == 4 * (removed - adapters)
     header = 64 * 1024
     assert (shared_run.path / "model.safetensors").stat().st_size < 4 * weigh(slim) + header
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm, LlamaRMSNorm])
+def test_the_width_of_a_stream_is_that_of_the_outermost_norm(norm):
+    block = nn.ModuleDict({"attention": nn.ModuleDict({"head_norm": norm(4), "project": nn.Linear(12, 12)})})
+    block["norm"] = norm(12)
+    model = tiny()
+    model.blocks["FL0"] = block
+    assert stream_width(model, "FL0") == 12
+    assert make_plan(model, ["FL0"]).skip[0].adapter_width == round(12 * 3 / 8)

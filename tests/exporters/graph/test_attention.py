@@ -12,9 +12,9 @@ from onnx import TensorProto
 
 from compressor.errors import UsageError
 from exporters.export import export
-from exporters.graph.attention import FORMS
+from exporters.graph.attention import FORMS, Numerics
 from exporters.graph.inputs import VARYING, Fixed
-from exporters.graph.onnx import export_onnx
+from exporters.graph.onnx import export_onnx, trace
 from exporters.graph.precision import PRECISIONS, in_precision
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
@@ -155,3 +155,45 @@ def test_tensorrt_reads_no_operators_of_onnx_runtime(tmp_path):
 def test_the_operator_needs_its_opset(tmp_path):
     with refused(UsageError, "opset-not-written", "opset 20", "opset 23"):
         export(model("bert"), inputs("bert"), tmp_path, ["onnx"], attention="operator", opset=20)
+
+
+class Attends(torch.nn.Module):
+    """PyTorch's attention with some settings."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.project, self.settings = torch.nn.Linear(4, 4), settings
+
+    def forward(self, x):
+        x = self.project(x)
+        return torch.nn.functional.scaled_dot_product_attention(x, x[:, :1], x[:, :1], **self.settings)
+
+
+@pytest.mark.parametrize("setting", ["is_causal", "enable_gqa"])
+@pytest.mark.parametrize("form", FORMS)
+def test_attention_that_no_graph_carries_is_refused(form, setting):
+    x, module = {"x": torch.randn(2, 2, 3, 4)}, Attends(**{setting: True}).eval()
+    with pytest.raises(UsageError) as error, Numerics(FORMS[form]):
+        module(**x)
+    (problem,) = error.value.problems
+    assert f"{setting}=True" in problem.found and "key" in problem.expected and "family" in problem.fix
+    if form == "composed":
+        with pytest.raises(UsageError):
+            trace(module, x, ("y",), None)
+
+
+def test_a_mask_may_be_given_by_position():
+    q, k, v = torch.randn(3, 1, 2, 5, 4)
+    mask = torch.arange(5) < torch.tensor(3)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    with Numerics(FORMS["composed"]):
+        found = attend(q, k, v, mask[None, None, None])
+    torch.testing.assert_close(found, attend(q, k, v, mask[None, None, None]), atol=1e-6, rtol=0)
+
+
+def test_rms_norms_compute_in_float32_too():
+    norm, x = torch.nn.RMSNorm(64), 100 * torch.randn(3, 64)
+    with Numerics(FORMS["composed"]):
+        found = norm(x.half())
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found, norm(x.half().float()).half(), atol=0, rtol=0)
