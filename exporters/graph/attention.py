@@ -118,6 +118,7 @@ class Numerics(TorchFunctionMode):
         settings = {"dropout_p": dropout_p, "is_causal": is_causal, "enable_gqa": enable_gqa}
         if refused := [f"{name}={setting}" for name, setting in settings.items() if setting]:
             raise usage_error(
+                "attention-not-carried",
                 f"scaled_dot_product_attention with {', '.join(refused)}",
                 "attention of as many key heads as query heads, in eval mode, with what is masked in attn_mask",
                 "in the family, repeat the key and value heads, and make the causal mask a tensor",
