@@ -84,9 +84,9 @@ def test_the_commands_take_the_task(folder, monkeypatch):
     assert torch_s["answers"][0]["answer"] == onnx_s["answers"][0]["answer"]
 
 
-def test_rows_that_are_no_emotion_are_listed(page, tmp_path):
+def test_rows_that_are_no_emotion_are_listed(tmp_path):
     (tmp_path / "train.txt").write_text("i feel fine;joy\nno label\n;fear\nwell; then;anger\n")
-    records = page["EmotionLines"]().read(tmp_path, page["Progress"]()).splits["train"]
+    records = read_data(tmp_path, "emotion").splits["train"]
     assert [(sample.text, sample.labels) for sample in records.samples] == [("i feel fine", (1,)), ("well; then", (3,))]
     assert [place.partition(":")[0] for place in records.unreadable] == ["train.txt, row 1", "train.txt, row 2"]
 

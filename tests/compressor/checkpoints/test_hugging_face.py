@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from compressor.checkpoints.read import checkpoint_sha256, read_checkpoint
 from compressor.errors import InputError
-from tests import support
+from tests.support import command_line
 
 CONFIG = BertConfig(
     vocab_size=50,
@@ -65,7 +65,7 @@ def same_state(found, library):
 
 
 def refused(path, code, *values):
-    with support.refused(InputError, code, "found:", "expected:", "fix:", *values):
+    with command_line.refused(InputError, code, "found:", "expected:", "fix:", *values):
         read_checkpoint(path)
 
 
