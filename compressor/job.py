@@ -9,17 +9,10 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from compressor.checkpoints.build import (
-    Loaded,
-    Recognised,
-    Transfer,
-    check_sizes,
-    choose_task,
-    has_own_head,
-    load_checkpoint,
-    recognise,
-)
+from compressor.checkpoints.build import Loaded, load_checkpoint
 from compressor.checkpoints.read import checkpoint_sha256
+from compressor.checkpoints.recognise import Recognised, choose_task, recognise
+from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head
 from compressor.data.labels import align_labels
 from compressor.data.read import find_data, read_data
 from compressor.data.read_unlabelled import read_unlabelled

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from compressor.checkpoints.build import Transfer, load_checkpoint
+from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import checkpoint_sha256
+from compressor.checkpoints.sizes import Transfer
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
 from compressor.data.types import Transforms
 from compressor.errors import DasError, input_error

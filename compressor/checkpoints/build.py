@@ -1,67 +1,24 @@
-"""From a checkpoint on disk to a full model, with an account of every key."""
+"""Build the full model of a checkpoint, with an account of every key."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+import torch
 from torch import Tensor, nn
 
-from compressor.checkpoints.read import Checkpoint, read_checkpoint
-from compressor.errors import InputError, Problem, UsageError, input_error, usage_error
-from compressor.families import FAMILIES, Family
-from compressor.families.key_mapping import HEAD, Format, State
+from compressor.checkpoints.read import Checkpoint
+from compressor.checkpoints.recognise import Recognised, choose_task, recognise
+from compressor.checkpoints.sizes import Transfer, change_dims, has_own_head, sizes_that_fit
+from compressor.errors import InputError, Problem
+from compressor.families.key_mapping import HEAD, State
 from compressor.models.adapters import Adapter, SkipAdapter
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import stream_width
-from compressor.tasks import TASKS
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """A checkpoint, the family it belongs to, how it is written, and its tensors under that format's names."""
-
-    checkpoint: Checkpoint
-    family: Family
-    format: Format
-    state: State
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Tasks that it has a head for, those that das only knows by name included."""
-        named = (*self.format.heads, *self._with_keys_of_their_own, *self.format.heads_by_name)
-        return tuple(task for task in dict.fromkeys(named) if self.has_head(task))
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Tasks that it has a head for and das can compress."""
-        return tuple(task for task in self.heads if task in TASKS)
-
-    def has_head(self, task: str) -> bool:
-        """Return whether it has a head for ``task``; one of a prefix that tasks share may be for any of them."""
-        prefix = self.format.heads_by_name.get(task) or self.format.prefix(task)
-        declared = self.checkpoint.config.get("architectures")
-        needed = self.format.architecture(task)
-        there = bool(prefix) and any(key.startswith(prefix) for key in self.state)
-        return there and (needed is None or needed in (declared if isinstance(declared, list) else []))
-
-    @property
-    def _with_keys_of_their_own(self) -> tuple[str, ...]:
-        named = self.format.heads.values()
-        return tuple(task for task in self.family.heads if self.format.prefix(task) not in named)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The name of each class of its head; empty when it names none."""
-        named = self.checkpoint.config.get("id2label") or {}
-        numbered = {str(number): str(name) for number, name in named.items()} if isinstance(named, Mapping) else {}
-        labels = tuple(numbered.get(str(number), "") for number in range(len(numbered)))
-        return () if all(re.fullmatch(r"(LABEL_\d+)?", label) for label in labels) else labels
 
 
 @dataclass(frozen=True)
@@ -90,67 +47,6 @@ class Loaded:
         return grouped
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """How a pre-trained checkpoint is adapted to a task it was not trained for (``--adapt``).
-
-    Args:
-        classes: outputs of the task's new head, when the checkpoint has none.
-
-    """
-
-    classes: int
-
-
-def recognise(source: Checkpoint | str | Path) -> Recognised:
-    """The family and format whose signature the checkpoint carries.
-
-    Raises:
-        InputError: unreadable; none does, or more than one.
-
-    """
-    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
-    known = [(family, format) for family in FAMILIES.values() for format in family.formats]
-    found = [
-        Recognised(checkpoint, family, format, state)
-        for family, format in known
-        if (state := _as_written(checkpoint, format)) is not None
-    ]
-    if len(found) == 1:
-        return found[0]
-    declared = checkpoint.config.get("model_type")
-    what = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
-    if found:
-        names = ", ".join(f"{entry.family.name} ({entry.format.name})" for entry in found)
-        raise input_error(
-            "family-ambiguous",
-            f"{checkpoint.path} looks like {names} at once",
-            "one family",
-            "save one model in a file",
-        )
-    looked_for = "; ".join(
-        f"{family.name}: "
-        + (f"config.json with model_type {format.model_type}" if format.model_type else ", ".join(format.signature))
-        for family, format in known
-    )
-    raise input_error(
-        "unknown-model",
-        f"{checkpoint.path} is of no family das knows ({what})",
-        f"one of {looked_for}",
-        "give a checkpoint of one of these; docs/add-a-family.md adds another",
-    )
-
-
-def _as_written(checkpoint: Checkpoint, format: Format) -> State | None:
-    """The checkpoint's tensors as ``format`` names them; None when it is of another format."""
-    if checkpoint.config.get("model_type") != format.model_type:
-        return None
-    state = dict(checkpoint.state)
-    if format.base_prefix and not any(key.startswith(format.base_prefix) for key in state):
-        state = {format.base_prefix + key: tensor for key, tensor in state.items()}
-    return state if all(key in state for key in format.signature) else None
-
-
 def load_checkpoint(
     source: Recognised | Checkpoint | str | Path,
     task: str | None = None,
@@ -175,39 +71,12 @@ def load_checkpoint(
     found = source if isinstance(source, Recognised) else recognise(source)
     task = choose_task(found, task, transfer is not None)
     own_head = has_own_head(found, task, transfer.classes if transfer else None, transfer is not None)
-    with _sizes_that_fit(found):
+    with sizes_that_fit(found):
         dims = found.format.read_dims(found.state, found.checkpoint.config, task)
-        dims = _changed(found, dims, image_size, transfer, text_length, own_head)
+        dims = change_dims(found, dims, image_size, transfer, text_length, own_head)
         if dims.classes == 1 and found.family.heads[task].classes is None:
             raise ValueError("the head has one output: regression, not classification")
     return _load(found, task, dims, own_head, transfer is not None)
-
-
-def check_sizes(found: Recognised, task: str, image_size: int | None, text_length: int | None) -> None:
-    """Refuse sizes that a model of the checkpoint cannot have, before anything is loaded.
-
-    Raises:
-        InputError: the checkpoint's own sizes fit nothing.
-        UsageError: an impossible image size or text length.
-    """
-    with _sizes_that_fit(found):
-        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
-    _changed(found, dims, image_size, None, text_length, own_head=True)
-
-
-def has_own_head(found: Recognised, task: str, classes: int | None, adapt: bool) -> bool:
-    """Whether the checkpoint's head for ``task`` is used; ``--adapt`` replaces one for another number of classes.
-
-    Raises:
-        InputError: its sizes cannot be read.
-    """
-    if not found.has_head(task):
-        return False
-    if not adapt:
-        return True
-    with _sizes_that_fit(found):
-        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
-    return bool(dims.classes == (found.family.heads[task].classes or classes))
 
 
 def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
@@ -218,14 +87,32 @@ def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
 
     """
     found = source if isinstance(source, Recognised) else recognise(source)
-    with _sizes_that_fit(found):
+    with sizes_that_fit(found):
         dims = found.format.read_dims(found.state, found.checkpoint.config, None)
     return _load(found, None, dims, False, False)
 
 
+def outline_checkpoint(source: Recognised | Checkpoint | str | Path, task: str | None) -> Loaded:
+    """Build the model of a checkpoint on the meta device: every shape and key is checked, no weight is read.
+
+    Args:
+        source: a checkpoint of a known family, as a path or already opened.
+        task: whose head the model gets; None builds it without a head, as :func:`load_backbone`.
+
+    Raises:
+        InputError: as :func:`load_checkpoint`.
+
+    """
+    found = source if isinstance(source, Recognised) else recognise(source)
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in found.state.items()}
+    outline = replace(found, state=shapes)
+    with torch.device("meta"):
+        return load_checkpoint(outline, task) if task else load_backbone(outline)
+
+
 def _load(found: Recognised, task: str | None, dims: Any, own_head: bool, adapt: bool) -> Loaded:
     family, table = found.family, found.format.table(task if own_head else None)
-    with _sizes_that_fit(found):
+    with sizes_that_fit(found):
         model = family.build(dims, task or "")
         if task is None:
             model.epilogue.head = nn.Identity()
@@ -240,118 +127,6 @@ def _load(found: Recognised, task: str | None, dims: Any, own_head: bool, adapt:
     used = {origin[name] for name in read if name in origin}
     leftovers = _leftovers(found, task, own_head, used, set(origin.values()))
     return Loaded(model.eval(), found.checkpoint.config, leftovers, _notes(model, found.checkpoint))
-
-
-@contextmanager
-def _sizes_that_fit(found: Recognised) -> Iterator[None]:
-    """Turn what tensors and settings of impossible sizes raise into input errors."""
-    path, family = found.checkpoint.path, found.family.name
-    try:
-        yield
-    except KeyError as missing:
-        raise input_error(
-            "tensors-missing",
-            f"{path} lacks the key {found.format.keys.checkpoint_name(str(missing.args[0]))}",
-            f"every tensor of a {family} checkpoint",
-            "save the whole state dict, or copy the file again",
-        ) from None
-    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError, AttributeError) as error:
-        reason = (
-            "; ".join(f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip() for problem in error.errors())
-            if isinstance(error, ValidationError)
-            else str(error).partition("\n")[0]
-        )
-        raise input_error(
-            "model-does-not-fit-together",
-            f"{path} has tensors or hyper_parameters that make no {family}: {reason}",
-            "shapes and settings that fit together",
-            "check which training run the file came from",
-        ) from error
-
-
-def choose_task(found: Recognised, task: str | None, adapt: bool = False) -> str:
-    """``task``, or the only one that the checkpoint has a head for.
-
-    Raises:
-        InputError: it has no such head.
-        UsageError: it has several heads and none is named, or the family knows no such task.
-    """
-    family, path = found.family, found.checkpoint.path
-    heads = tuple(head for head in found.heads if head in family.heads)
-    if task is not None and task not in family.heads:
-        known = ", ".join(family.heads)
-        raise usage_error(
-            "unknown-task",
-            f"no task {task!r} for {family.name}",
-            f"one of: {known}",
-            f"--task {next(iter(family.heads))}",
-        )
-    compressible = found.tasks or heads
-    if task is None and len(compressible) == 1:
-        return compressible[0]
-    if task is None and compressible:
-        raise usage_error(
-            "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"
-        )
-    if task is not None and (found.has_head(task) or adapt):
-        return task
-    wanted = task or next(iter(family.heads))
-    raise input_error(
-        "head-missing",
-        f"{path} has no head for {wanted} (no key starts with {found.format.prefix(wanted) or 'one'})",
-        f"a checkpoint fine-tuned on {wanted}"
-        + (f"; this one has heads for: {', '.join(found.heads)}" if found.heads else ""),
-        "give a fine-tuned checkpoint, or train a new head with --adapt",
-    )
-
-
-def _changed(
-    found: Recognised,
-    dims: Any,
-    image_size: int | None,
-    transfer: Transfer | None,
-    text_length: int | None,
-    own_head: bool,
-) -> Any:
-    """The checkpoint's sizes with what the user asked for."""
-    problems, changes = [], {}
-    if image_size is not None:
-        if not hasattr(dims, "image_size"):
-            problems.append(
-                Problem(
-                    "image-size-without-images",
-                    f"an image size for {found.family.name}",
-                    "none: it reads no images",
-                    "leave it out",
-                )
-            )
-        elif image_size <= 0 or image_size % dims.patch:
-            expected = f"a multiple of the patch size {dims.patch}"
-            problems.append(
-                Problem(
-                    "image-size-impossible", f"image size {image_size}", expected, f"--image-size {dims.image_size}"
-                )
-            )
-        changes["image_size"] = image_size
-    if text_length is not None:
-        if not 1 <= text_length <= dims.longest_text:
-            expected = f"1 to {dims.longest_text} tokens"
-            problems.append(
-                Problem(
-                    "text-length-impossible",
-                    f"text length {text_length}",
-                    expected,
-                    f"--text-length {dims.text_length}",
-                )
-            )
-        changes["text_length"] = text_length
-    if problems:
-        raise UsageError(*problems)
-    if transfer is not None and not own_head:
-        changes["classes"] = transfer.classes
-    if transfer is not None and not dims.parallel_width:
-        changes["parallel_width"] = max(1, round(dims.hidden * found.family.parallel_fraction))
-    return dims.model_copy(update=changes)
 
 
 def _leftovers(found: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:

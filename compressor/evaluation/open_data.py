@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compressor.checkpoints.build import choose_task, load_checkpoint, recognise
+from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.recognise import choose_task, recognise
 from compressor.data.labels import align_labels
 from compressor.data.read import find_data, read_data
 from compressor.data.roles import make_split, make_splits

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from compressor.checkpoints.build import check_sizes, recognise
+from compressor.checkpoints.recognise import recognise
+from compressor.checkpoints.sizes import check_sizes
 from compressor.compression import SAMPLE_BYTES
 from compressor.data.splits import FALSE_TEXTS
 from compressor.families import FAMILIES

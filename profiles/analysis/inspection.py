@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compressor.checkpoints.build import load_backbone, load_checkpoint, recognise
+import torch
+
+from compressor.checkpoints.build import outline_checkpoint
+from compressor.checkpoints.recognise import recognise
 from compressor.models.macs import count_macs
 from compressor.models.plan import summarise
 from compressor.models.steps import steps_of
@@ -56,7 +59,7 @@ class Inspection(Value):
 
 
 def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
-    """Open a checkpoint and count it on one sample of its own sizes.
+    """Count what a checkpoint holds, on one sample of its own sizes, by the shapes of its tensors alone.
 
     Raises:
         InputError: as loading does.
@@ -64,10 +67,10 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     checkpoint = recognise(path)
     family, tasks = checkpoint.family, checkpoint.tasks
     counted = task or next(iter(tasks), None)
-    loaded = load_checkpoint(checkpoint, counted) if counted else load_backbone(checkpoint)
-    model = loaded.model
-    dims = model.dims
-    macs = count_macs(model, family.example_inputs(dims))
+    loaded = outline_checkpoint(checkpoint, counted)
+    model, dims = loaded.model, loaded.model.dims
+    with torch.device("meta"):
+        macs = count_macs(model, family.example_inputs(dims))
     pools = {step.name: step.pool for step in steps_of(model.rounds) if step.pool}
     order = family.layer_order(model.layers)
     return Inspection(

@@ -3,7 +3,8 @@
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from compressor.checkpoints.build import load_checkpoint, recognise
+from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.families import FAMILIES
 from compressor.families.text_encoder import BertDims

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from compressor.checkpoints.build import Transfer, load_backbone, load_checkpoint
+from compressor.checkpoints.build import load_backbone, load_checkpoint
 from compressor.checkpoints.read import read_checkpoint
+from compressor.checkpoints.sizes import Transfer
 from compressor.evaluation.ranking import recalls
 from compressor.families.meter import PUBLIC, resize_positions
 from compressor.models.surgery import make_plan, remove_layers

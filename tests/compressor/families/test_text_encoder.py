@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-from compressor.checkpoints.build import Transfer, load_checkpoint
+from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.sizes import Transfer
 from compressor.errors import InputError
 from compressor.families import FAMILIES
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS

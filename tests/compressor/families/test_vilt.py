@@ -16,8 +16,10 @@ from transformers import (
 )
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
-from compressor.checkpoints.build import Transfer, load_checkpoint, recognise
+from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import read_checkpoint
+from compressor.checkpoints.recognise import recognise
+from compressor.checkpoints.sizes import Transfer
 from compressor.data.images import PixelbertTransform
 from compressor.errors import InputError
 from compressor.families.vilt import HUGGING_FACE, PUBLIC, VILT, ViltDims, build

@@ -1,0 +1,132 @@
+"""The sizes of the model in a checkpoint, and what a user may change of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from compressor.checkpoints.recognise import Recognised
+from compressor.errors import Problem, UsageError, input_error
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How a pre-trained checkpoint is adapted to a task it was not trained for (``--adapt``).
+
+    Args:
+        classes: outputs of the task's new head, when the checkpoint has none.
+
+    """
+
+    classes: int
+
+
+def check_sizes(found: Recognised, task: str, image_size: int | None, text_length: int | None) -> None:
+    """Refuse sizes that a model of the checkpoint cannot have, before anything is loaded.
+
+    Raises:
+        InputError: the checkpoint's own sizes fit nothing.
+        UsageError: an impossible image size or text length.
+    """
+    with sizes_that_fit(found):
+        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
+    change_dims(found, dims, image_size, None, text_length, own_head=True)
+
+
+def has_own_head(found: Recognised, task: str, classes: int | None, adapt: bool) -> bool:
+    """Return whether the checkpoint's head for ``task`` is used: ``--adapt`` replaces one for other classes.
+
+    Raises:
+        InputError: its sizes cannot be read.
+    """
+    if not found.has_head(task):
+        return False
+    if not adapt:
+        return True
+    with sizes_that_fit(found):
+        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
+    return bool(dims.classes == (found.family.heads[task].classes or classes))
+
+
+def change_dims(
+    found: Recognised,
+    dims: Any,
+    image_size: int | None,
+    transfer: Transfer | None,
+    text_length: int | None,
+    own_head: bool,
+) -> Any:
+    """Return the checkpoint's dims with what the user asked for.
+
+    Raises:
+        UsageError: an impossible image size or text length.
+    """
+    problems, changes = [], {}
+    if image_size is not None:
+        if not hasattr(dims, "image_size"):
+            problems.append(
+                Problem(
+                    "image-size-without-images",
+                    f"an image size for {found.family.name}",
+                    "none: it reads no images",
+                    "leave it out",
+                )
+            )
+        elif image_size <= 0 or image_size % dims.patch:
+            expected = f"a multiple of the patch size {dims.patch}"
+            problems.append(
+                Problem(
+                    "image-size-impossible", f"image size {image_size}", expected, f"--image-size {dims.image_size}"
+                )
+            )
+        changes["image_size"] = image_size
+    if text_length is not None:
+        if not 1 <= text_length <= dims.longest_text:
+            expected = f"1 to {dims.longest_text} tokens"
+            problems.append(
+                Problem(
+                    "text-length-impossible",
+                    f"text length {text_length}",
+                    expected,
+                    f"--text-length {dims.text_length}",
+                )
+            )
+        changes["text_length"] = text_length
+    if problems:
+        raise UsageError(*problems)
+    if transfer is not None and not own_head:
+        changes["classes"] = transfer.classes
+    if transfer is not None and not dims.parallel_width:
+        changes["parallel_width"] = max(1, round(dims.hidden * found.family.parallel_fraction))
+    return dims.model_copy(update=changes)
+
+
+@contextmanager
+def sizes_that_fit(found: Recognised) -> Iterator[None]:
+    """Turn what tensors and settings of impossible sizes raise into input errors."""
+    path, family = found.checkpoint.path, found.family.name
+    try:
+        yield
+    except KeyError as missing:
+        raise input_error(
+            "tensors-missing",
+            f"{path} lacks the key {found.format.keys.checkpoint_name(str(missing.args[0]))}",
+            f"every tensor of a {family} checkpoint",
+            "save the whole state dict, or copy the file again",
+        ) from None
+    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError, AttributeError) as error:
+        reason = (
+            "; ".join(f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip() for problem in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error).partition("\n")[0]
+        )
+        raise input_error(
+            "model-does-not-fit-together",
+            f"{path} has tensors or hyper_parameters that make no {family}: {reason}",
+            "shapes and settings that fit together",
+            "check which training run the file came from",
+        ) from error
