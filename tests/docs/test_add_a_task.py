@@ -10,7 +10,8 @@ from tokenize import COMMENT, generate_tokens
 import pytest
 import torch
 
-from compressor.checkpoints.build import load_checkpoint, recognise
+from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.read import read_data
 from compressor.families import FAMILIES
