@@ -49,3 +49,9 @@ def without_idle(model: StepModel) -> StepModel:
 def weight_bytes(model: nn.Module) -> int:
     """Count the bytes of all parameters and buffers."""
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
+def blocks_of(model: StepModel) -> dict[str, nn.Module]:
+    """Return the modules that a call of ``model`` runs, in order: prologue, every step and head, by name."""
+    steps = {step.name: model.blocks[step.name] for step in steps_of(model.rounds)}
+    return {PROLOGUE: model.prologue, **steps, HEAD: model.epilogue}

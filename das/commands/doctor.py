@@ -25,7 +25,7 @@ def doctor(
 
     Next: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
-    from das.doctor.machine import check_health
+    from das.doctor.check import check_health
     from das.render.print_inspect import print_health
     from das.terminal import print_json, progress
 

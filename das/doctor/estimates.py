@@ -30,7 +30,7 @@ from compressor.run_folder import LATEST, MANIFEST, ROOT, open_run
 from compressor.search.select_layers import CALIBRATION_SAMPLES
 from compressor.settings import Settings
 from compressor.tasks import TASKS
-from das.doctor.machine import Need, Needs
+from das.doctor.health import Need, Needs
 
 BATCH_SIZE = int(Settings.model_fields["batch_size"].default)
 GRADIENT_AND_MOMENTS = 3  # numbers that training keeps for each parameter: Adam has two

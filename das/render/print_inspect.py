@@ -9,8 +9,7 @@ import rich.box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from das.doctor.estimates import Needs
-from das.doctor.machine import Health
+from das.doctor.health import Health, Needs
 from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.analysis.inspection import Inspection

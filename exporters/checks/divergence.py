@@ -6,8 +6,6 @@ that something outside reads; names of values survive quantisation and half prec
 
 from __future__ import annotations
 
-import ast
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -20,11 +18,8 @@ from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.values import Value
 from exporters.graph.onnx import load_graph
-from exporters.runtimes.sessions import import_onnxruntime, session_options
-
-SCOPES = "pkg.torch.onnx.name_scopes"
-# Exporters trace a wrapper: a step model's modules begin behind its attributes.
-WRAPPER = re.compile(r"^.*?(?=\b(?:prologue|blocks|epilogue)\b)")
+from exporters.graph.scopes import module_name, modules_of
+from exporters.runtimes.sessions import open_session
 
 
 class Divergence(Value):
@@ -133,7 +128,7 @@ def starts_at(
 def _module_outputs(graph: Any) -> dict[str, Any]:
     """The node that computes the output of each module, by the module's name; empty where no node names its own."""
     nodes = graph.graph.node
-    noted = [_noted(node) for node in nodes]
+    noted = [modules_of(node) for node in nodes]
     if not any(noted):
         return {}
     # Equal weights of several modules are stored once, under the name of one of them.
@@ -152,16 +147,9 @@ def _module_outputs(graph: Any) -> dict[str, Any]:
     }
 
 
-def _noted(node: Any) -> frozenset[str]:
-    """The modules a node is computed in, from the exporter's note."""
-    notes = {entry.key: entry.value for entry in node.metadata_props}
-    scopes = ast.literal_eval(notes[SCOPES])[:-1] if SCOPES in notes else []  # the last is the node's own name
-    return frozenset(WRAPPER.sub("", scope) for scope in scopes if WRAPPER.match(scope))
-
-
 def _by_weights(node: Any, weights: Collection[str]) -> frozenset[str]:
     """The same from the names of its weights: quantised nodes come without notes."""
-    paths = [WRAPPER.sub("", name).split(".")[:-1] for name in node.input if name in weights and WRAPPER.match(name)]
+    paths = [module_name(name).split(".")[:-1] for name in node.input if name in weights and module_name(name)]
     return frozenset(".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1))
 
 
@@ -216,16 +204,13 @@ def _onnx_values(
     """The values ``names`` of the graph, float32, from one call of ONNX Runtime."""
     from onnx import TensorProto, helper
 
-    onnxruntime = import_onnxruntime()
     probed = type(graph)()
     probed.CopyFrom(graph)
     kept = {name: f"kept.{name}" for name in names}
     for name, output in kept.items():
         probed.graph.node.append(helper.make_node("Cast", [name], [output], to=TensorProto.FLOAT))
         probed.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
-    options = session_options()
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(onnx_path.parent))
-    session = onnxruntime.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(probed.SerializeToString(), weights_in=onnx_path.parent)
     feeds = {value.name: inputs[value.name].contiguous().cpu().numpy() for value in session.get_inputs()}
     values = session.run(list(kept.values()), feeds)
     return {name: torch.from_numpy(value) for name, value in zip(kept, values, strict=True)}

@@ -6,7 +6,6 @@ biases and everything else stay float32.
 
 from __future__ import annotations
 
-import ast
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,7 +21,8 @@ from torch.nn import functional as F
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
 from exporters.graph.onnx import load_graph, needs_data_file
-from exporters.runtimes.sessions import import_onnxruntime, session_options
+from exporters.graph.scopes import CLASSES, module_name, scopes_of
+from exporters.runtimes.sessions import import_onnxruntime, open_session
 
 T = TypeVar("T")
 
@@ -143,9 +143,7 @@ def nodes_of(path: Path) -> dict[str, str]:
     Raises:
         InputError: the file cannot be read, or has no such layer.
     """
-    # What is traced holds the model under the name "model".
-    products = _products(load_graph(path))
-    return {name: _noted(node, "name_scopes")[-2].removeprefix("model.") for name, node in products.items()}
+    return {name: module_name(scopes_of(node)[-2]) for name, node in _products(load_graph(path)).items()}
 
 
 @torch.inference_mode()
@@ -214,7 +212,7 @@ def _products(model: Any, kept: Collection[str] = ()) -> dict[str, Any]:
 
     weights = {x.name for x in model.graph.initializer if x.data_type == TensorProto.FLOAT}
     nodes = [node for node in model.graph.node if node.op_type in PRODUCTS and node.input[1] in weights]
-    linear = [node for node in nodes if _noted(node, "class_hierarchy")[-1] == "aten.linear.default"]
+    linear = [node for node in nodes if scopes_of(node, CLASSES)[-1:] == ("aten.linear.default",)]
     found = {node.name: node for node in linear if node.name not in kept}
     if not found:
         raise input_error(
@@ -226,19 +224,12 @@ def _products(model: Any, kept: Collection[str] = ()) -> dict[str, Any]:
     return found
 
 
-def _noted(node: Any, what: str) -> list[str]:
-    """What the exporter noted on where a node comes from, outermost first; the last is the operator itself."""
-    notes = {entry.key: entry.value for entry in node.metadata_props}
-    return list(ast.literal_eval(notes.get(f"pkg.torch.onnx.{what}", "['']")))
-
-
 def _largest(
     source: Path, samples: Mapping[str, Tensor], kept: Collection[str], progress: Progress
 ) -> dict[str, float]:
     """The largest magnitude of every activation that is to be rounded."""
     from onnx import TensorProto, helper
 
-    onnxruntime = import_onnxruntime()
     model = load_graph(source)
     names = sorted({node.input[0] for node in _products(model, kept).values()})
     outputs = [(f"{name}_smallest", f"{name}_largest") for name in names]
@@ -246,11 +237,9 @@ def _largest(
         for operator, output in zip(("ReduceMin", "ReduceMax"), ends, strict=True):
             model.graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
             model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    options = session_options()
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(source.parent))
     found = torch.zeros(len(names))
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_session(model.SerializeToString(), weights_in=source.parent)
         fixed = session.get_inputs()[0].shape[0]
         batches = _batches(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
         for batch in progress.track(batches, "measuring activations"):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 
 from compressor.errors import EnvironmentProblem, Problem, UsageError
-from exporters.runtimes import compile, onnxruntime, tensorrt, torch
 from exporters.runtimes.runtime import Runtime
 
-RUNTIMES: list[Runtime] = [
-    torch.RUNTIME,
-    onnxruntime.RUNTIME,
-    compile.RUNTIME,
-    tensorrt.RUNTIME,
-]
+FILES = ("torch", "onnxruntime", "compile", "tensorrt")  # in the order that reports have
+RUNTIMES: tuple[Runtime, ...] = tuple(import_module(f"{__name__}.{name}").RUNTIME for name in FILES)
 
 
 def find_runtimes(names: Iterable[str], option: str = "--runtime", executes_files: bool = False) -> tuple[Runtime, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import Probe, Source
 from exporters.runtimes.torch import Torch, own_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from exporters.runtimes.runner import Runner
 
 
@@ -19,6 +21,7 @@ class Compile(Torch):
     title = "torch.compile"
     by_default = False  # compiling a large model takes minutes
     times_layers = False
+    between = ""  # its code is one for all layers
 
     def check(self, device: str) -> None:
         """Look for the device and for a C++ compiler."""
@@ -32,6 +35,19 @@ class Compile(Torch):
         from exporters.runtimes.torch_runner import TorchRunner
 
         return TorchRunner(own_weights(source.load()), device, compiled=True)
+
+    def probe(self) -> Iterator[Probe]:
+        """What torch.compile calls."""
+        from compressor.errors import DasError
+        from exporters.runtimes.torch_runner import require_compiler
+
+        try:
+            require_compiler()
+        except DasError as error:
+            problem = error.problems[0]
+            yield Probe(self.title, False, problem.found, problem.fix)
+        else:
+            yield Probe(self.title, True, "there is a C++ compiler")
 
 
 RUNTIME = Compile()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import Probe, Runtime, Source, Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import ExitStack
     from pathlib import Path
 
     from torch import Tensor
@@ -33,6 +34,7 @@ class OnnxRuntime(Runtime):
     by_default = True
     times_layers = True
     runs_split = True
+    between = "between kernels"
 
     def check(self, device: str) -> None:
         """Run the smallest graph there is."""
@@ -89,6 +91,45 @@ class OnnxRuntime(Runtime):
 
         find = locate_in_parts if path.name == REST else locate
         return find(model, path, inputs, tolerance)
+
+    def hides_layers(self, device: str) -> str:
+        """Its profiler sees kernels on the CPU."""
+        if device == "cpu":
+            return ""
+        return "on a GPU the profiler of ONNX Runtime sees when a kernel is started, not what it takes"
+
+    def watch(
+        self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+    ) -> Watched:
+        """A layer takes what its kernels take, by the runtime's own profiler."""
+        from compressor.models.parts import HEAD
+        from exporters.runtimes.ort_profiler import KernelRunner
+        from exporters.runtimes.sessions import OnnxRunner
+
+        assert source.file
+        alone = stack.enter_context(OnnxRunner(source.file, threads=threads))
+        watched = stack.enter_context(KernelRunner(source.file, threads=threads))
+
+        def taken(whole_ms: float) -> dict[str, list[float]]:
+            times, names = watched.part_times(whole_ms), {"epilogue": HEAD}
+            return {names.get(part, part.removeprefix("blocks.")): ms for part, ms in times.items()}
+
+        return Watched(alone.bind(inputs), watched.bind(inputs), taken)
+
+    def product(self, side: int, device: str, threads: int) -> Callable[[], object]:
+        """Of a random square and a constant one, on the CPU."""
+        import torch
+
+        from exporters.runtimes.sessions import CPU, open_session, product
+
+        session, feeds = open_session(product(side), CPU, threads), {"a": torch.rand(side, side).numpy()}
+        return lambda: session.run(None, feeds)
+
+    def probe(self) -> Iterator[Probe]:
+        """Which build is installed, and whether its providers run a graph."""
+        from exporters.runtimes.sessions import probe
+
+        return probe()
 
 
 RUNTIME = OnnxRuntime()

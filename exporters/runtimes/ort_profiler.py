@@ -7,7 +7,6 @@ node of the exported graph that made it, and there the exporter noted which modu
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from exporters.checks.divergence import SCOPES
 from exporters.graph.onnx import load_graph
-from exporters.runtimes.sessions import OnnxRunner, import_onnxruntime, session_options
+from exporters.graph.scopes import part_of
+from exporters.runtimes.runtime import SHARED
+from exporters.runtimes.sessions import OPTIMISED, OnnxRunner, import_onnxruntime, open_session
 
-SHARED = "shared"
-PART = re.compile(r"\b(?:prologue|epilogue|blocks\.\w+)")
 OF_KERNEL = "_kernel_time"  # ends the names of the profiler's events of kernels
 CALL = "model_run"  # its name for a call
 
@@ -41,19 +39,12 @@ class KernelRunner(OnnxRunner):
             InputError: no such file, or one that ONNX Runtime cannot load.
             EnvironmentProblem: ONNX Runtime is missing.
         """
-        onnxruntime = import_onnxruntime()
+        import_onnxruntime()
         self._values = parts_of(load_graph(self.path))  # first: the graph and the session need not be there at once
         self._folder = TemporaryDirectory()
-        self.optimised = Path(self._folder.name) / "optimised.onnx"
-        weights = self.optimised.with_suffix(".data")
-        options = session_options(self.threads)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(self.optimised.with_name("profile"))
-        options.optimized_model_filepath = str(self.optimised)
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights.name)
+        self.optimised = Path(self._folder.name) / OPTIMISED
         with self._refusals():
-            self.session = onnxruntime.InferenceSession(self.path, options, providers=[self.provider])
-        weights.unlink(missing_ok=True)  # as large as the model's, and nobody reads them
+            self.session = open_session(self.path, self.provider, self.threads, profile_in=self.optimised.parent)
         self.input_names = tuple(entry.name for entry in self.session.get_inputs())
         self.output_names = tuple(entry.name for entry in self.session.get_outputs())
 
@@ -114,7 +105,7 @@ def parts_of(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, st
     readers: dict[str, set[str]] = defaultdict(set)
     for node in reversed(nodes):
         reading = set().union(*(readers[value] for value in _named(node.output)))
-        part = next((known[value] for value in node.output if value in known), None) or _noted(node) or _one(reading)
+        part = next((known[value] for value in node.output if value in known), None) or part_of(node) or _one(reading)
         if part:
             found |= dict.fromkeys(_named(node.output), part)
             for value in _named(node.input):
@@ -124,27 +115,6 @@ def parts_of(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, st
             read = {found[value] for value in node.input if value in found}
             found |= dict.fromkeys(_named(node.output), _one(read) or SHARED)
     return found
-
-
-def product(side: int) -> bytes:
-    """An ONNX model that multiplies a float32 square ``a`` by a constant one, both of ``side``: ``c``."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
-
-    squares = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [side, side]) for name in "ac"]
-    constant = numpy_helper.from_array(np.random.default_rng(0).random((side, side), dtype=np.float32), "b")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["a", "b"], ["c"])], "product", squares[:1], squares[1:], [constant]
-    )
-    # Old versions, which every ONNX Runtime reads.
-    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString()
-
-
-def _noted(node: Any) -> str | None:
-    """The part a node comes from, as the exporter noted it."""
-    notes = {entry.key: entry.value for entry in node.metadata_props}
-    match = PART.search(notes.get(SCOPES, ""))
-    return match[0] if match else None
 
 
 def _one(parts: set[str]) -> str | None:

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Self
 
 from compressor.errors import InputError, Problem, environment_problem, input_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Refused(InputError):
@@ -91,7 +91,7 @@ class Runner(ABC):
         """Return the logits, (B, classes) float32 on the CPU, of the model's inputs (CPU tensors by name)."""
         return self.outputs(inputs)[self.output_names[0]]
 
-    def _read(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def select(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Those of the inputs that the graph declares: tracing drops what nothing reads."""
         missing = [name for name in self.input_names if name not in inputs]
         if missing:
@@ -110,6 +110,8 @@ def require_cuda(purpose: str) -> None:
     Raises:
         EnvironmentProblem: there is none.
     """
+    import torch
+
     if not torch.cuda.is_available():
         raise environment_problem(
             "no-cuda-device", "no CUDA device", f"a GPU, for {purpose}", "use another runtime, or a GPU machine"

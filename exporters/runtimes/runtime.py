@@ -6,8 +6,10 @@ These files are imported wherever a runtime is named, ``das --help`` too: what i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from exporters.runtimes.runner import Runner
     from exporters.runtimes.tensorrt_audit import Audit
 
+SHARED = "shared"  # what several layers read from and belongs to none of them
+
 
 @dataclass(frozen=True)
 class Source:
@@ -30,6 +34,29 @@ class Source:
 
     load: Callable[[], StepModel]
     file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A model with its inputs, called by itself, and called with its layers watched.
+
+    ``taken`` returns milliseconds of the watched calls so far, by name of the layer: "prologue", the steps, "head". It
+    takes those of a call alone.
+    """
+
+    alone: Callable[[], object]
+    watched: Callable[[], object]
+    taken: Callable[[float], Mapping[str, Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One thing that a runtime needs: ``found`` says what is there, ``fix`` is a command when something is missing."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +91,7 @@ class Runtime(ABC):
         by_default: whether models are timed in it when no runtime is named.
         built_on_demand: whether a missing file of the slim model is built when it is to be timed, or by ``das export``.
         times_layers: whether single layers are opened and timed in it, which latency budgets are made of.
+        between: name of what a call takes beyond its layers, "between kernels"; empty where layers are not seen.
     """
 
     name: str
@@ -83,6 +111,7 @@ class Runtime(ABC):
     by_default: bool = False
     built_on_demand: bool = True
     times_layers: bool = False
+    between: str = ""
 
     @abstractmethod
     def check(self, device: str) -> None:
@@ -118,6 +147,27 @@ class Runtime(ABC):
             EnvironmentProblem: what builds them is missing.
         """
         return ()
+
+    def artifact(self, request: Request, write: Callable[[Path, Collection[str]], tuple[str, ...]]) -> Artifact:
+        """The file that it executes, compared with the model in the runtime itself.
+
+        Args:
+            request: what the file is made from.
+            write: writes the file to a path; see :class:`exporters.request.Artifact`.
+        """
+        from exporters.checks.validate import CHECKED_SIZES
+        from exporters.request import Artifact
+
+        path = request.folder.path_for(self, request.precision, request.fixed)
+        return Artifact(
+            request,
+            path,
+            self,
+            write,
+            runs_on=self.runs_on(path, self.devices[0]),
+            packages=("torch", *self.packages),
+            batches=(request.fixed.batch,) if request.fixed.batch else CHECKED_SIZES,
+        )
 
     def making(self, path: Path) -> Making:
         """How the export ``path`` was made.
@@ -160,3 +210,43 @@ class Runtime(ABC):
             passed: whether it was run here and answers as the model does.
         """
         return None
+
+    def hides_layers(self, device: str) -> str:
+        """Why layers cannot be told apart on ``device``, where they are seen on others; empty where they can."""
+        return ""
+
+    def watch(
+        self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+    ) -> Watched:
+        """Open a model to time its layers; ``stack`` closes it. Only of a runtime that shows layers."""
+        raise NotImplementedError(f"{self.name} does not show its layers")
+
+    def product(self, side: int, device: str, threads: int) -> Callable[[], object]:
+        """Return a call that multiplies two float32 squares of ``side``. Only of a runtime that shows layers."""
+        raise NotImplementedError(f"{self.name} has no product of its own to time")
+
+    def probe(self) -> Iterator[Probe]:
+        """Look whether it can be used here, and what is missing."""
+        from compressor.errors import DasError
+
+        for device in self.devices:
+            try:
+                self.check(device)
+            except DasError as error:
+                problem = error.problems[0]
+                yield Probe(f"{self.name} on {device}", False, problem.found, problem.fix)
+            else:
+                yield Probe(f"{self.name} on {device}", True, "can be used")
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a distribution; None without one."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

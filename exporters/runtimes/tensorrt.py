@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from compressor.errors import environment_problem
-from exporters.runtimes.runtime import Making, Runtime, Source
+from exporters.runtimes.runtime import Making, Probe, Runtime, Source, first_line, version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -136,6 +137,30 @@ class TensorRT(Runtime):
         from exporters.runtimes.tensorrt_engine import audit_plan, read_passport
 
         return (audit_plan(path, precision.name) if passed else read_passport(path)).audit
+
+    def probe(self) -> Iterator[Probe]:
+        """Which of both packages is installed, and whether it builds engines here."""
+        from exporters.runtimes.tensorrt_engine import RTX, TENSORRT
+
+        for package, module in (("tensorrt", TENSORRT), ("tensorrt-rtx", RTX)):
+            try:
+                loaded = importlib.import_module(module)
+            except (ImportError, OSError) as error:  # libraries or driver missing show as either
+                reason = f"installed, but: {error}" if version_of(package) else "not installed"
+                yield Probe(package, False, reason, f"pip install 'das-toolkit[{package}]'")
+                continue
+            yield _builder(package, loaded)
+
+
+def _builder(package: str, trt: Any) -> Probe:
+    """Whether the package can build engines here."""
+    try:
+        trt.Builder(trt.Logger(trt.Logger.ERROR))
+    except Exception as error:  # TypeError from pybind11 where there is no driver
+        found = f"{trt.__version__} loads and builds nothing: {first_line(error)}"
+        fix = "a driver (nvidia-smi shows it), or pip install 'das-toolkit[tensorrt-rtx]', which needs none"
+        return Probe(package, False, found, fix)
+    return Probe(package, True, f"{trt.__version__} loads and builds")
 
 
 RUNTIME = TensorRT()

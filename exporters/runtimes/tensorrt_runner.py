@@ -58,7 +58,7 @@ class TensorRTRunner(Runner):
         Raises:
             InputError: an input is missing, or its shape is outside the engine's profile.
         """
-        given = {name: x.to("cuda", self.dtypes[name]).contiguous() for name, x in self._read(inputs).items()}
+        given = {name: x.to("cuda", self.dtypes[name]).contiguous() for name, x in self.select(inputs).items()}
         self._set_shapes(given)
         shapes = {name: tuple(self.context.get_tensor_shape(name)) for name in self.output_names}
         left = {name: torch.empty(shapes[name], dtype=self.dtypes[name], device="cuda") for name in self.output_names}

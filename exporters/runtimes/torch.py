@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import Probe, Runtime, Source, Watched
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import ExitStack
+
+    from torch import Tensor
+
     from compressor.models.steps import StepModel
     from exporters.runtimes.runner import Runner
 
@@ -22,6 +27,7 @@ class Torch(Runtime):
     seen_by_torch = True
     by_default = True
     times_layers = True
+    between = "between layers"
 
     def check(self, device: str) -> None:
         """Look for the device."""
@@ -34,6 +40,47 @@ class Torch(Runtime):
         from exporters.runtimes.torch_runner import TorchRunner
 
         return TorchRunner(own_weights(source.load()), device)
+
+    def watch(
+        self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+    ) -> Watched:
+        """A layer takes from before its block to behind it, between CUDA events on a GPU."""
+        from compressor.models.parts import blocks_of
+        from exporters.runtimes.torch_runner import TorchRunner, time_blocks
+
+        runner = stack.enter_context(TorchRunner(own_weights(source.load()), device))
+        call, taken = runner.bind(inputs), {name: list[float]() for name in blocks_of(runner.model)}
+
+        def watched() -> None:
+            for name, ms in time_blocks(runner.model, call, device).items():
+                taken[name].append(ms)
+
+        return Watched(call, watched, lambda _: taken)
+
+    def product(self, side: int, device: str, threads: int) -> Callable[[], object]:
+        """Of two random squares on the device."""
+        import torch
+
+        a, b = (torch.rand(side, side, device=device) for _ in range(2))
+        return lambda: a @ b
+
+    def probe(self) -> Iterator[Probe]:
+        """The driver's own list of GPUs, and whether PyTorch can use them."""
+        import torch
+
+        from exporters.gpu import describe_gpus
+
+        listed, built = describe_gpus(), torch.version.cuda
+        yield from (Probe(f"GPU {number}", True, found) for number, found in enumerate(listed))
+        if torch.cuda.is_available():
+            yield Probe("CUDA", True, f"{torch.cuda.get_device_name()}, PyTorch's CUDA {built}")
+        elif built is None:
+            fix = "pip install --force-reinstall torch" if listed else "on a machine with a GPU: pip install torch"
+            yield Probe("CUDA", False, "a CPU build of PyTorch", fix)
+        else:
+            fix = f"a driver for CUDA {built}, or a PyTorch for the driver: nvidia-smi shows both"
+            fix = fix if listed else "nvidia-smi"
+            yield Probe("CUDA", False, f"PyTorch's CUDA {built} finds no device, or no driver", fix)
 
 
 def own_weights(model: StepModel) -> StepModel:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from compressor.errors import DasError, environment_problem
 from compressor.families import FAMILIES
+from compressor.models.parts import blocks_of
 from compressor.models.steps import StepModel
 from exporters.runtimes.runner import Bound, Runner, require_cuda
 
@@ -64,6 +67,44 @@ class TorchRunner(Runner):
             with _compiling():
                 execute()
         return Bound(execute, lambda: left)
+
+
+def time_blocks(model: StepModel, call: Callable[[], object], device: str) -> dict[str, float]:
+    """Return the milliseconds of every block in one call of ``model``, by its name."""
+    mark, elapsed = _MARKS[device]
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+
+    def noting(marks: dict[str, Any], name: str) -> Callable[..., None]:
+        def note(*_: object) -> None:
+            marks[name] = mark()
+
+        return note
+
+    blocks = blocks_of(model)
+    hooks = [block.register_forward_pre_hook(noting(before, name)) for name, block in blocks.items()]
+    hooks += [block.register_forward_hook(noting(after, name)) for name, block in blocks.items()]
+    try:
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: elapsed(before[name], after[name]) for name in blocks}
+
+
+def _cuda_mark() -> Any:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+_MARKS: Mapping[str, tuple[Callable[[], Any], Callable[[Any, Any], float]]] = {
+    "cpu": (time.perf_counter, lambda before, after: (after - before) * 1e3),
+    "cuda": (_cuda_mark, lambda before, after: before.elapsed_time(after)),
+}
+"""A mark in time, and the milliseconds between two of them."""
 
 
 def require_compiler() -> None:

@@ -313,7 +313,7 @@ def _layers(
     found: list[LayerTimes] = []
     missing: list[NotMeasured] = []
     for runtime in chosen:
-        if why := unseen(runtime.name, bench.device):
+        if why := unseen(runtime, bench.device):
             missing.append(NotMeasured(what=f"layers in {runtime.name}", why=why))
             continue
         peaks.append(measure_peaks(runtime.name, bench.device, bench.threads))

@@ -22,6 +22,7 @@ from compressor.errors import InputError, Problem, input_error
 from compressor.evaluation.evaluate import Score
 from compressor.run_folder import Run
 from compressor.values import Value
+from exporters.runtimes import RUNTIMES
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, NotMeasured, ProfileReport, RuntimeProfile
 from profiles.formatting import Table, format_count
 from profiles.machine.environment import Environment
@@ -29,8 +30,6 @@ from profiles.timing.latency import BOOTSTRAP_DRAWS, CONFIDENCE, SEED
 
 TOLERANCE = 0.05  # of times and memory: two processes that do the same differ by so much
 FILE_TOLERANCE = 16 * 1024  # bytes; the metadata of an ONNX file names versions and the errors that were measured
-TIMED_BY = ("python", "torch", "onnxruntime", "onnxruntime-gpu")  # packages that times depend on
-ENGINES_BY = {"tensorrt": ("tensorrt", "tensorrt-rtx")}  # and those of one runtime alone
 FIX = "measure as the baseline was, or make a new one here: das profile, and keep its profile.json"
 
 Unit = Literal["", "B", "ms", "share", "points"]
@@ -238,7 +237,8 @@ def _facts(
 ) -> dict[str, str]:
     """What must be the same in two profiles for their times to be compared."""
     own = {name: str(getattr(place, name)) for name in ("device", "machine", "processor", "cores", "threads")}
-    timed_by = (*TIMED_BY, *(package for runtime in runtimes for package in ENGINES_BY.get(runtime, ())))
+    timed_in = [runtime for runtime in RUNTIMES if runtime.by_default or runtime.name in runtimes]
+    timed_by = ("python", *(package for runtime in timed_in for package in runtime.packages))
     packages = {package: place.versions.get(package, "not installed") for package in timed_by}
     return {"schema version": str(version), "family": family, "task": task, "batch": str(batch), **own, **packages}
 

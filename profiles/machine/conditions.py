@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,9 @@ from pathlib import Path
 import psutil
 
 from compressor.values import Value
+from exporters.gpu import ask_driver
+
+GPU_FIELDS = ("name", "clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "utilization.gpu")
 
 BUSY = 0.05  # of all cores' time; more than that in other hands is said
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
@@ -65,7 +67,7 @@ def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditio
             clock_mhz=_both(clock, _clock()),
             temperature_c=_both(temperature, _temperature()),
             governor=_read(CPUFREQ / "scaling_governor"),
-            gpu=_gpu() if gpu else None,
+            gpu=ask_driver(GPU_FIELDS).strip() or None if gpu else None,
         )
     )
 
@@ -109,11 +111,3 @@ def _read(path: Path) -> str | None:
         return path.read_text().strip()
     except OSError:
         return None
-
-
-def _gpu() -> str | None:
-    fields = "name,clocks.sm,clocks.mem,temperature.gpu,power.draw,utilization.gpu"
-    with suppress(OSError, subprocess.SubprocessError):
-        asked = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressor.values import Value
+from exporters.gpu import first_gpu
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -56,13 +57,10 @@ def _rapl(powercap: Path) -> Meter | str:
 
 def _nvml() -> Meter | str:
     try:
-        import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        nvml, gpu = first_gpu()
+        nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
     except ImportError:
         return "NVML cannot be read without its Python package: pip install nvidia-ml-py"
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except pynvml.NVMLError as error:
+    except Exception as error:  # NVML's own
         return f"NVML does not tell the energy of this GPU ({error})"
-    return Meter("NVML, whole GPU", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
+    return Meter("NVML, whole GPU", lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3)

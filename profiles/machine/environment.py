@@ -13,8 +13,9 @@ import torch
 
 from compressor.run_folder import versions
 from compressor.values import Value
+from exporters.runtimes import RUNTIMES
 
-PACKAGES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "onnx", "fvcore")
+PACKAGES = (*(package for runtime in RUNTIMES for package in runtime.packages), "onnx", "fvcore")
 
 
 class Environment(Value):

@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from compressor.values import Value
+from exporters.gpu import first_gpu
 
 CALLS = 3
 INTERVAL_SECONDS = 0.002
@@ -97,10 +98,8 @@ def _gpu() -> dict[str, int | None]:
 def _of_this_process() -> int | None:
     """What NVML says this process holds on the first GPU."""
     try:
-        import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
-        pynvml.nvmlInit()
-        running = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))
+        nvml, gpu = first_gpu()
+        running = nvml.nvmlDeviceGetComputeRunningProcesses(gpu)
     except Exception:  # not installed, or one of NVML's own errors
         return None
     own = psutil.Process().pid

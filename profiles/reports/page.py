@@ -9,6 +9,7 @@ from itertools import groupby
 from compressor.families import FAMILIES
 from compressor.models.plan import summarise
 from compressor.search.result import LogEntry
+from exporters.runtimes import RUNTIMES
 from profiles.analysis.answer_flips import FlipCount, Flips
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import ProfileReport
@@ -18,7 +19,7 @@ from profiles.reports.compression_tables import gates_table, scores_table
 from profiles.reports.plots import gates_figure, inline_svg, latency_figure, pareto_figure, scores_figure
 from profiles.reports.sentences import split_lines
 from profiles.reports.summary import SummaryRow, summary
-from profiles.timing.layers_in_situ import BETWEEN, LayerTimes
+from profiles.timing.layers_in_situ import LayerTimes
 
 BOTH = ("full", "slim")
 STATES = {"kept": "kept", "cut": "skipped, an adapter in its place", "fixed": "kept, outside the search"}
@@ -258,7 +259,9 @@ def _costs(
     slim: Mapping[str, float],
     shown: Callable[[float], str],
 ) -> CostChart:
-    overhead = BETWEEN.values()  # no part of the model: on a small one it would dwarf all parts
+    overhead = {
+        runtime.between for runtime in RUNTIMES
+    }  # no part of the model: on a small one it would dwarf all parts
     dearest = max(amount for amounts in (full, slim) for name, amount in amounts.items() if name not in overhead)
     rows = []
     for name in dict.fromkeys((*full, *slim)):

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressor.families import FAMILIES
 from compressor.models.macs import count_macs
-from compressor.models.parts import BRIDGES, HEAD, PROLOGUE, SKIP
+from compressor.models.parts import BRIDGES, HEAD, PROLOGUE, SKIP, blocks_of
 from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
-from exporters.runtimes import find_runtime
-from exporters.runtimes.ort_profiler import SHARED, KernelRunner
-from exporters.runtimes.runtime import Source
-from exporters.runtimes.sessions import OnnxRunner
-from exporters.runtimes.torch_runner import TorchRunner
+from exporters.runtimes import RUNTIMES, find_runtime
+from exporters.runtimes.runtime import SHARED, Runtime, Source
 from profiles.timing.latency import LEAST_TURNS, WARM_UP_CALLS, Call, cuda_clock, wall_clock
 
 OVERHEAD = "overhead"
-BETWEEN = {"torch": "between layers", "onnxruntime": "between kernels"}
 MOST_TURNS = 100  # the profiler of ONNX Runtime keeps every kernel of every call in memory
 
 
@@ -80,18 +75,6 @@ class Work:
     bytes: int
 
 
-@dataclass(frozen=True)
-class _Watched:
-    """A model with its inputs, called by itself, and called with its layers watched.
-
-    ``taken`` returns milliseconds of the watched calls so far, by name of the layer; it takes those of a call alone.
-    """
-
-    alone: Call
-    watched: Call
-    taken: Callable[[float], Mapping[str, Sequence[float]]]
-
-
 def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
     """MACs and bytes of the prologue, every step and the head, in the order they run.
 
@@ -134,30 +117,26 @@ def layer_times(
     Raises:
         InputError: an ONNX file that is missing or cannot be run.
     """
-    clock = cuda_clock if device == "cuda" else wall_clock
+    chosen, clock = find_runtime(runtime), cuda_clock if device == "cuda" else wall_clock
     whole: dict[str, list[float]] = {which: [] for which in subjects}
 
     def alone(which: str) -> None:
         whole[which].append(clock(watched[which].alone)[0])
 
     with ExitStack() as stack:
-        watched = {
-            which: _WATCHING[runtime](subject, inputs, device, threads, stack) for which, subject in subjects.items()
-        }
+        watched = {which: chosen.watch(source, inputs, device, threads, stack) for which, source in subjects.items()}
         calls = [call for which, each in watched.items() for call in (partial(alone, which), each.watched)]
         turns = _take_turns(calls, seconds, progress, f"timing layers in {runtime}")
         alone_ms = {which: median(times[-turns:]) for which, times in whole.items()}
         taken = {which: _medians(each.taken(alone_ms[which]), turns) for which, each in watched.items()}
-    return tuple(_times(runtime, which, alone_ms[which], work[which], taken[which]) for which in subjects)
+    return tuple(_times(chosen, which, alone_ms[which], work[which], taken[which]) for which in subjects)
 
 
-def unseen(runtime: str, device: str) -> str | None:
-    """Why layers cannot be told apart in ``runtime`` on ``device`` ("cpu" or "cuda"); None where they can."""
-    if runtime not in _WATCHING:
-        return f"layers are seen in {' and '.join(_WATCHING)} only"
-    if runtime == "onnxruntime" and device != "cpu":
-        return "on a GPU the profiler of ONNX Runtime sees when a kernel is started, not what it takes"
-    return None
+def unseen(runtime: Runtime, device: str) -> str | None:
+    """Return why layers cannot be told apart in ``runtime`` on ``device`` ("cpu" or "cuda"); None where they can."""
+    if not runtime.between:
+        return f"layers are seen in {' and '.join(one.name for one in RUNTIMES if one.between)} only"
+    return runtime.hides_layers(device) or None
 
 
 def _take_turns(calls: Sequence[Call], seconds: float, progress: Progress, label: str) -> int:
@@ -174,7 +153,9 @@ def _take_turns(calls: Sequence[Call], seconds: float, progress: Progress, label
     return turns
 
 
-def _times(runtime: str, which: str, whole_ms: float, work: Iterable[Work], taken: Mapping[str, float]) -> LayerTimes:
+def _times(
+    runtime: Runtime, which: str, whole_ms: float, work: Iterable[Work], taken: Mapping[str, float]
+) -> LayerTimes:
     """All of a model's entries; a part that was not seen (rows that are only passed on) took no time."""
     entries = [
         LayerTime(name=part.name, pool=part.pool, ms=taken.get(part.name, 0.0), macs=part.macs, bytes=part.bytes)
@@ -183,87 +164,12 @@ def _times(runtime: str, which: str, whole_ms: float, work: Iterable[Work], take
     if SHARED in taken:
         entries.append(LayerTime(name=SHARED, pool=SHARED, ms=taken[SHARED], macs=0))
     rest = whole_ms - sum(entry.ms for entry in entries)
-    entries.append(LayerTime(name=BETWEEN[runtime], pool=OVERHEAD, ms=rest, macs=0))
-    return LayerTimes(runtime=runtime, which=which, whole_ms=whole_ms, layers=tuple(entries))
+    entries.append(LayerTime(name=runtime.between, pool=OVERHEAD, ms=rest, macs=0))
+    return LayerTimes(runtime=runtime.name, which=which, whole_ms=whole_ms, layers=tuple(entries))
 
 
 def _medians(taken: Mapping[str, Sequence[float]], turns: int) -> dict[str, float]:
     return {name: median(times[-turns:]) for name, times in taken.items()}
-
-
-def _in_torch(subject: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack) -> _Watched:
-    runner = stack.enter_context(find_runtime("torch").open(subject, device, threads))
-    assert isinstance(runner, TorchRunner)
-    call, taken = runner.bind(inputs), {name: list[float]() for name in _blocks(runner.model)}
-
-    def watched() -> None:
-        for name, ms in _watch(runner.model, call, device).items():
-            taken[name].append(ms)
-
-    return _Watched(call, watched, lambda _: taken)
-
-
-def _watch(model: StepModel, call: Call, device: str) -> dict[str, float]:
-    """Milliseconds of every block in one call of ``model``."""
-    mark, elapsed = _MARKS[device]
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
-
-    def noting(marks: dict[str, Any], name: str) -> Callable[..., None]:
-        def note(*_: object) -> None:
-            marks[name] = mark()
-
-        return note
-
-    blocks = _blocks(model)
-    hooks = [block.register_forward_pre_hook(noting(before, name)) for name, block in blocks.items()]
-    hooks += [block.register_forward_hook(noting(after, name)) for name, block in blocks.items()]
-    try:
-        call()
-        if device == "cuda":
-            torch.cuda.synchronize()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: elapsed(before[name], after[name]) for name in blocks}
-
-
-def _cuda_mark() -> Any:
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
-
-
-_MARKS: Mapping[str, tuple[Callable[[], Any], Callable[[Any, Any], float]]] = {
-    "cpu": (time.perf_counter, lambda before, after: (after - before) * 1e3),
-    "cuda": (_cuda_mark, lambda before, after: before.elapsed_time(after)),
-}
-"""A mark in time, and the milliseconds between two of them."""
-
-
-def _in_onnxruntime(
-    subject: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
-) -> _Watched:
-    assert subject.file
-    alone = stack.enter_context(OnnxRunner(subject.file, threads=threads))
-    watched = stack.enter_context(KernelRunner(subject.file, threads=threads))
-
-    def taken(whole_ms: float) -> dict[str, list[float]]:
-        parts = {"epilogue": HEAD}
-        return {parts.get(part, part.removeprefix("blocks.")): ms for part, ms in watched.part_times(whole_ms).items()}
-
-    return _Watched(alone.bind(inputs), watched.bind(inputs), taken)
-
-
-_WATCHING: Mapping[str, Callable[[Source, Mapping[str, Tensor], str, int, ExitStack], _Watched]] = {
-    "torch": _in_torch,
-    "onnxruntime": _in_onnxruntime,
-}
-
-
-def _blocks(model: StepModel) -> dict[str, nn.Module]:
-    steps = {step.name: model.blocks[step.name] for step in steps_of(model.rounds)}
-    return {PROLOGUE: model.prologue, **steps, HEAD: model.epilogue}
 
 
 @torch.inference_mode()
@@ -286,7 +192,7 @@ def _traffic(model: StepModel, inputs: Mapping[str, Tensor]) -> dict[str, int]:
     readout = FAMILIES[model.family].readout
     pooled = [x if readout[name] in ("mean", "all") else x[:, :1] for name, x in streams.items() if name in readout]
     moved[HEAD] = _size([*pooled, model.epilogue(streams)])
-    return {name: size + _weights(_blocks(model)[name]) for name, size in moved.items()}
+    return {name: size + _weights(blocks_of(model)[name]) for name, size in moved.items()}
 
 
 def _weights(block: nn.Module) -> int:

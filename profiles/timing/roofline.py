@@ -7,14 +7,13 @@ arithmetic. Both peaks are measured: the product of two large squares by the run
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 
 from compressor.values import Value
-from exporters.runtimes.ort_profiler import product
-from exporters.runtimes.sessions import open_session
-from profiles.timing.latency import Call, cuda_clock, wall_clock
+from exporters.runtimes import find_runtime
+from profiles.timing.latency import cuda_clock, wall_clock
 from profiles.timing.layers_in_situ import LayerTime
 
 SIDES = {"cpu": 2048, "cuda": 8192}  # of the squares
@@ -77,7 +76,7 @@ def measure_peaks(runtime: str, device: str, threads: int) -> Peaks:
 
 def product_gflops(runtime: str, device: str, threads: int, side: int) -> float:
     """10^9 floating point operations a second of a float32 product of two squares of ``side``, at its best."""
-    return 2 * side**3 / _best_ms(_PRODUCTS[runtime](side, device, threads), device) / 1e6
+    return 2 * side**3 / _best_ms(find_runtime(runtime).product(side, device, threads), device) / 1e6
 
 
 def copy_gbs(device: str) -> float:
@@ -87,21 +86,7 @@ def copy_gbs(device: str) -> float:
     return 2 * COPIED / _best_ms(lambda: target.copy_(source), device) / 1e6
 
 
-def _in_torch(side: int, device: str, threads: int) -> Call:
-    a, b = (torch.rand(side, side, device=device) for _ in range(2))
-    return lambda: a @ b
-
-
-def _in_onnxruntime(side: int, device: str, threads: int) -> Call:
-    session = open_session(product(side), "CPUExecutionProvider", threads)
-    feeds = {"a": torch.rand(side, side).numpy()}
-    return lambda: session.run(None, feeds)
-
-
-_PRODUCTS: Mapping[str, Callable[[int, str, int], Call]] = {"torch": _in_torch, "onnxruntime": _in_onnxruntime}
-
-
-def _best_ms(call: Call, device: str) -> float:
+def _best_ms(call: Callable[[], object], device: str) -> float:
     clock = cuda_clock if device == "cuda" else wall_clock
     times: list[float] = []
     end = time.perf_counter() + SECONDS

@@ -10,6 +10,7 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.families import FAMILIES
 from das.demo.models import ASSETS, SHIPPED
 from das.doctor import machine as health
+from das.doctor.check import check_health
 from das.doctor.estimates import (
     BATCH_SIZE,
     Free,
@@ -21,7 +22,8 @@ from das.doctor.estimates import (
     training_bytes,
     training_inputs,
 )
-from das.doctor.machine import check_health, cuda_conflict, gpus_of
+from exporters.gpu import gpus_of
+from exporters.runtimes.sessions import cuda_conflict, probe_provider
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 
@@ -36,7 +38,7 @@ def items(**options):
 def test_providers_are_run():
     found = items()
     assert found["CPUExecutionProvider"].found == "ran a graph"
-    listed_only = health._provider("CUDAExecutionProvider")
+    listed_only = probe_provider("CUDAExecutionProvider")
     assert listed_only.ok == torch.cuda.is_available() or "das-toolkit[gpu]" in listed_only.fix
 
 

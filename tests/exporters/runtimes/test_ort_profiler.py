@@ -11,11 +11,12 @@ from torch import nn
 
 from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
-from exporters.checks.divergence import SCOPES
 from exporters.graph.onnx import load_graph
 from exporters.graph.quantise import quantise_dynamic
-from exporters.runtimes.ort_profiler import CALL, SHARED, KernelRunner, parts_of, product
-from exporters.runtimes.sessions import OnnxRunner, open_session
+from exporters.graph.scopes import NAMES as SCOPES
+from exporters.runtimes.ort_profiler import CALL, KernelRunner, parts_of
+from exporters.runtimes.runtime import SHARED
+from exporters.runtimes.sessions import OnnxRunner, open_session, product
 from tests.support.tiny_exports import full, full_onnx, samples, slim, slim_onnx
 
 # Sizes of the inputs, and streams that both sides of a round read and that are rounded to int8 once.

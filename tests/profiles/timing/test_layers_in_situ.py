@@ -16,13 +16,13 @@ from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from das.render.rich_tables import draw
 from exporters.graph.onnx import export_onnx
-from exporters.runtimes import RUNTIMES
-from exporters.runtimes.ort_profiler import SHARED
-from exporters.runtimes.runtime import Source
+from exporters.runtimes import RUNTIMES, find_runtime
+from exporters.runtimes.runtime import SHARED, Source
+from exporters.runtimes.torch_runner import time_blocks
 from profiles.reports.layer_tables import gains, gains_table, layer_table, sums_table
 from profiles.timing import layers_in_situ as layers
 from profiles.timing.inputs import batch_of
-from profiles.timing.layers_in_situ import BETWEEN, OVERHEAD, LayerTime, LayerTimes, layer_times, unseen, work_of
+from profiles.timing.layers_in_situ import OVERHEAD, LayerTime, LayerTimes, layer_times, unseen, work_of
 from profiles.timing.roofline import Peaks
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import SKIPPED, full, full_onnx, samples, slim, slim_onnx
@@ -67,13 +67,13 @@ def test_every_part_has_an_entry_and_all_of_them_make_the_whole(case_of, times_o
     model, times = case_of(name)[0][which].load(), times_of(name, runtime)[which]
     entries = {layer.name: layer for layer in times.layers}
     steps = {step.name: step for step in steps_of(model.rounds)}
-    assert [layer for layer in entries if layer != SHARED] == [PROLOGUE, *steps, HEAD, BETWEEN[runtime]]
+    assert [layer for layer in entries if layer != SHARED] == [PROLOGUE, *steps, HEAD, find_runtime(runtime).between]
     for step in steps.values():
         assert entries[step.name].pool == (SKIP if step.skipped else step.pool or BRIDGES)
     assert all(entries[layer].ms > 0 for layer in (PROLOGUE, *model.layers, *model.skipped, HEAD))
     assert sum(layer.ms for layer in times.layers) == pytest.approx(times.whole_ms)
-    assert times.seen_ms + entries[BETWEEN[runtime]].ms == pytest.approx(times.whole_ms)
-    assert (times.runtime, entries[BETWEEN[runtime]].pool) == (runtime, OVERHEAD)
+    assert times.seen_ms + entries[find_runtime(runtime).between].ms == pytest.approx(times.whole_ms)
+    assert (times.runtime, entries[find_runtime(runtime).between].pool) == (runtime, OVERHEAD)
 
 
 def test_hooks_are_gone(times_of):
@@ -91,7 +91,7 @@ def test_a_slow_layer_is_told_from_the_others(case_of):
     inputs = case_of("meter")[1]
     model = remove_layers(full(), make_plan(full(), SKIPPED))
     model.blocks["FL2"] = Slow()
-    taken = layers._watch(model, lambda: model(**inputs), "cpu")
+    taken = time_blocks(model, lambda: model(**inputs), "cpu")
     assert taken["FL2"] >= 20
     assert max(taken, key=taken.get) == "FL2"
 
@@ -137,10 +137,10 @@ def test_bytes_are_weights_and_streams_once(case_of):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_cannot_be_seen_has_a_reason(device):
-    assert [name for name in RUNTIMES if unseen(name, device) is None] == (
+    assert [runtime.name for runtime in RUNTIMES if unseen(runtime, device) is None] == (
         ["torch", "onnxruntime"] if device == "cpu" else ["torch"]
     )
-    assert unseen("compile", device) == "layers are seen in torch and onnxruntime only"
+    assert unseen(find_runtime("compile"), device) == "layers are seen in torch and onnxruntime only"
 
 
 def made(which, whole, **ms):
