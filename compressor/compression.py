@@ -16,6 +16,7 @@ from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, compared, evaluate
 from compressor.evaluation.pseudo_labels import with_own_answers
 from compressor.job import Job, prepare
+from compressor.models.costs import count_costs
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.supernet import Supernet
@@ -328,6 +329,7 @@ def _manifest(
         versions=versions(),
         command=command,
         results=results,
+        costs=count_costs(job.model, slim, job.sample()),
         budget=budget,
     )
 

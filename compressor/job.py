@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from compressor.checkpoints.build import Loaded, load_checkpoint
 from compressor.checkpoints.read import checkpoint_sha256
@@ -103,6 +104,10 @@ class Job:
         steps = self._steps(self.settings.recover_epochs)
         s = self.settings
         return Recovery(steps, s.batch_size, self.learning_rate(steps), s.seed, s.train_head, s.adapt)
+
+    def sample(self) -> dict[str, Tensor]:
+        """Return the first evaluation sample, (1, ...) by name, on the job's device: costs are those of this one."""
+        return {name: value.to(self.device) for name, value in self.data.evaluation.inputs([0]).items()}
 
     def learning_rate(self, steps: int) -> float:
         """Peak rate of the skip adapters over a training of ``steps``."""

@@ -26,6 +26,7 @@ from compressor.errors import DasError, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.families import FAMILIES
 from compressor.files import atomic_file, atomic_folder, cannot_write, link_to, write_json
+from compressor.models.costs import ModelCosts
 from compressor.models.plan import Plan
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
@@ -34,7 +35,7 @@ from compressor.search.budgets import BudgetResult
 from compressor.search.result import LogEntry, SearchResult
 from compressor.values import Value
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROOT = Path("runs")
 LATEST = "latest"
 PARTIAL = ".partial"  # added to the name of a run that is not finished
@@ -94,7 +95,13 @@ class Manifest(Value):
     versions: Mapping[str, str]
     command: str
     results: Results
+    costs: ModelCosts
     budget: BudgetResult | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the data says what is right; else the full model does (``--calibration``)."""
+        return not self.settings.get("calibration")
 
     @property
     def evaluation_split(self) -> str:
@@ -162,13 +169,17 @@ class Run:
             )
         return path
 
-    def load_full(self) -> StepModel:
-        """The model before compression, from the checkpoint that the manifest names.
+    def load_full(self, checked: bool = False) -> StepModel:
+        """Return the model before compression, from the checkpoint that the manifest names.
+
+        Args:
+            checked: :meth:`checkpoint` has found the file unchanged already; it is not hashed again.
 
         Raises:
             InputError: the checkpoint is gone or has changed since.
         """
-        source, path = self.manifest.source, self.checkpoint()
+        source = self.manifest.source
+        path = Path(source.path) if checked else self.checkpoint()
         classes = source.transfer_classes
         transfer = None if classes is None else Transfer(classes)
         if transfer:
@@ -265,6 +276,7 @@ def open_run(path: str | Path | None = None) -> Run:
             f"a run folder with {MANIFEST}",
             "das compress CKPT --task vqa --skip 8",
         )
+    _check_version(manifest)
     try:
         content = Manifest.model_validate_json(manifest.read_bytes())
         FAMILIES[content.family].dims_type(**content.dims)
@@ -273,14 +285,34 @@ def open_run(path: str | Path | None = None) -> Run:
         raise input_error(
             "manifest-damaged", found, f"a manifest of schema version {SCHEMA_VERSION}", "compress again"
         ) from None
-    if content.schema_version > SCHEMA_VERSION:
+    return Run(folder.resolve(), content)
+
+
+def _check_version(manifest: Path) -> None:
+    """Refuse the manifest of another version of das.
+
+    Raises:
+        InputError: names the command that makes the run again.
+    """
+    try:
+        content = json.loads(manifest.read_bytes())
+        version, command = int(content["schema_version"]), str(content.get("command") or "das compress")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # what is damaged is named when it is validated
+    if version > SCHEMA_VERSION:
         raise input_error(
             "schema-too-new",
-            f"{manifest} has schema version {content.schema_version}",
+            f"{manifest} has schema version {version}",
             f"at most {SCHEMA_VERSION}",
             "a newer das wrote it: pip install --upgrade das-toolkit",
         )
-    return Run(folder.resolve(), content)
+    if version < SCHEMA_VERSION:
+        raise input_error(
+            "schema-too-old",
+            f"{manifest} has schema version {version}",
+            f"schema version {SCHEMA_VERSION}, which holds what full and slim cost",
+            f"make the run again: {command}",
+        )
 
 
 def _first_problem(error: ValidationError | KeyError) -> str:

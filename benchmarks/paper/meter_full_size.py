@@ -27,7 +27,8 @@ from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_scenes
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families.meter import MeterDims, build
-from profiles.comparison.full_vs_slim import Pair, ProfileReport
+from compressor.models.costs import Pair
+from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.reports.markdown import markdown_table
 
 LAYERS = "FL1,FL2,FL3,FL4,FV0,FV1,FV4,FV5"  # the paper's choice for VQA, Table A

@@ -57,7 +57,7 @@ def checked_rows(run: Run) -> dict[str, list[str]]:
 
 def _find_root(run: Run, data: str | None) -> Path:
     own = run.manifest.data_root
-    if data is None and run.manifest.settings.get("calibration"):
+    if data is None and not run.manifest.labelled:
         raise input_error(
             "run-without-answers", f"{run.path} was compressed without answers", "data with answers", "--data FOLDER"
         )

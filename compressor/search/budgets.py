@@ -16,7 +16,7 @@ SHARE = {"x": 1.0}  # 0.8x is four fifths of the full model's
 COUNTS = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0}
 MILLISECONDS = {"s": 1e3, "ms": 1.0}
 QUANTILES = ("p50", "p90", "p99")  # the default is the first one
-DROP = "drop"
+MACS, DROP = "macs", "drop"
 
 
 class Prices(Value):
@@ -58,7 +58,7 @@ def _parameters(record: SearchResult) -> Prices:
 
 
 KINDS: dict[str, Kind] = {
-    "macs": Kind("MACs", "0.8x", COUNTS, _macs),
+    MACS: Kind("MACs", "0.8x", COUNTS, _macs),
     "params": Kind("parameters", "0.75x", COUNTS, _parameters),
     "latency": Kind("latency", "0.7x", MILLISECONDS, None),
     DROP: Kind("points lost", "0.5", {"": 1.0}, _macs, relative=False),

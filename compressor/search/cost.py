@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from compressor.models.macs import count_call
-from compressor.models.steps import Rounds
+from compressor.models.macs import count_call, count_macs
+from compressor.models.simplify import trim
+from compressor.models.steps import Rounds, StepModel
 from compressor.models.supernet import Supernet
+from compressor.models.surgery import make_plan, remove_layers
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,13 @@ class Costs:
                 before += (subset & {step.name for step in round_},)
         walked = sum(self.adapters[name] if skipped else self.steps[name] for _, name, skipped in runs)
         return walked + len(set(subsets)) * self.epilogue
+
+
+def count_slim(model: StepModel, layers: Collection[str], inputs: Mapping[str, Tensor]) -> int:
+    """Return the MACs of the slim model without ``layers``, with its exact trims, before it is trained."""
+    with torch.random.fork_rng():  # fresh adapters are drawn, and thrown away
+        slim = remove_layers(model, make_plan(model, tuple(layers)), copy_kept=False)
+    return count_macs(trim(slim), inputs).total
 
 
 def measure_costs(supernet: Supernet, inputs: Mapping[str, Tensor]) -> Costs:

@@ -18,6 +18,7 @@ from compressor.resume import Resumable, copy_of
 from compressor.search.budgets import (
     DROP,
     KINDS,
+    MACS,
     Amount,
     Budget,
     BudgetResult,
@@ -28,6 +29,7 @@ from compressor.search.budgets import (
     predicted_start,
     smallest_that_holds,
 )
+from compressor.search.cost import count_slim
 from compressor.search.result import SearchResult
 from compressor.search.select_layers import scored_part
 from compressor.settings import Settings
@@ -76,7 +78,9 @@ def make_for(
     if budget.kind == DROP:
         return _smallest(job, budget, record, found, keep, make, progress)
     layers = best_within(budget, record, found, _command(job))
-    predicted = Amount(full=found.full, slim=found.without(layers))
+    # Sums of savings know nothing of exact trims: they choose, and what is chosen is counted as it will be judged.
+    slim = count_slim(job.model, layers, job.sample()) if budget.kind == MACS else found.without(layers)
+    predicted = Amount(full=found.full, slim=slim)
     progress.say(f"{budget}: {budget.text(budget.used(predicted))} predicted without {summarise(layers)}")
     return make(layers), BudgetResult(budget=budget, prices=found, predicted=predicted)
 

@@ -58,7 +58,7 @@ def select_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress)
         model.load_state_dict(saved["model"], strict=False)
         return FinishedSearch(SearchResult(**saved["result"]), [LogEntry(**entry) for entry in saved["log"]])
     spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
-    priced = measure_costs(supernet, _on_device(job, job.data.evaluation.inputs([0])))  # as reports count a sample
+    priced = measure_costs(supernet, job.sample())  # as reports count a sample
     batches: list[Streams] = []
     explained: dict[str, float] = {}
     if not trains:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 
 from compressor.data.images import decode_image
 from compressor.data.reading.vqa_answers import normalise
@@ -20,6 +21,7 @@ from compressor.errors import InputError
 from compressor.evaluation.evaluate import EveryAnswer
 from compressor.evaluation.open_data import open_evaluation
 from compressor.evaluation.reference import same_data
+from compressor.files import write_json
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
@@ -29,6 +31,7 @@ from profiles.formatting import Table
 
 LOST, GAINED, OTHER = "lost", "gained", "other"
 YES_NO, NUMBER = "yes/no", "number"
+FLIPS = "flips.json"  # in a run's folder, once they were counted
 EXAMPLES = 12
 RARE = 0.02  # of the samples: rarer types are counted together
 SIDE, BYTES, QUALITIES = 96, 4096, (80, 60, 40, 20)  # of a thumbnail
@@ -115,20 +118,44 @@ class _Found:
         return LOST if self.before[number] else GAINED
 
 
-def flips_of(run: Run) -> Flips | NotMeasured:
+def recorded_flips(run: Run, evaluation: Split | None = None) -> Flips | NotMeasured:
+    """Return the answers that changed, from the run's ``flips.json``; where that is not there yet, count and keep them.
+
+    They are not kept while a ``note`` says that something is left out.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
+    path = run.path / FLIPS
+    if path.exists():
+        try:
+            return Flips.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            pass  # counted again
+    flips = flips_of(run, evaluation)
+    if isinstance(flips, Flips) and not flips.note:
+        write_json(path, flips.model_dump(mode="json"))
+    return flips
+
+
+def flips_of(run: Run, evaluation: Split | None = None) -> Flips | NotMeasured:
     """Count and show the answers that changed, from what the run kept and from its data.
 
     Where the data is gone or has changed, what needs it is left out, and ``note`` says so.
+
+    Args:
+        run: a finished run.
+        evaluation: the split it was evaluated on; None opens it.
     """
     kept, made = run.every_answer(), run.manifest
     what = "answers that changed"
-    if made.settings.get("calibration"):
+    if not made.labelled:
         return NotMeasured(what=what, why="no answers were given, so none is known to be right: --data FOLDER")
     if made.results.full is None:
         return NotMeasured(what=what, why="--adapt: the full model had no trained head")
     if kept is None:
         return NotMeasured(what=what, why=f"an earlier das made this run: das compare {run.path} --answers")
-    split, note = _opened(run, len(kept.expected))
+    split, note = (evaluation, "") if evaluation else _opened(run, len(kept.expected))
     return describe(kept, split, TASKS[made.task], run.labels(), note)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import computed_field
-
+from compressor.models.costs import Pair, Trims
 from compressor.values import Value
 from profiles.machine.conditions import Conditions
 from profiles.machine.energy import EnergyPair
@@ -19,32 +18,6 @@ from profiles.timing.worker import Started
 
 SCHEMA_VERSION = 2
 PROFILE = "profile.json"  # a ProfileReport in a run's folder
-
-
-class Pair(Value):
-    """A quantity of the full and of the slim model; ``difference`` is slim less full."""
-
-    full: int
-    slim: int
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def difference(self) -> int:
-        """Negative where the slim model needs less."""
-        return self.slim - self.full
-
-
-class Trims(Value):
-    """MACs of the slim model without and with its exact trims, which leave out what no logit depends on."""
-
-    before: int
-    after: int
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def saved(self) -> int:
-        """What the trims save, apart from the skipped layers."""
-        return self.before - self.after
 
 
 class MemoryPair(Value):

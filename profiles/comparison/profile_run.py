@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +14,10 @@ from compressor.device import choose_device
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.files import bytes_of, write_json
+from compressor.models.costs import Pair, Trims
 from compressor.models.macs import Macs, count_macs
 from compressor.models.parts import parameters, weight_bytes, without_idle
+from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
@@ -30,11 +32,9 @@ from profiles.comparison.full_vs_slim import (
     AgreementPair,
     MemoryPair,
     NotMeasured,
-    Pair,
     ProfileReport,
     RuntimeProfile,
     StartedPair,
-    Trims,
 )
 from profiles.comparison.matching_exports import make_full, make_slim
 from profiles.machine.environment import environment
@@ -53,13 +53,13 @@ SWEEP_SHARE = 0.25  # of the time of the main comparison, for each point of a sw
 
 @dataclass(frozen=True)
 class _Model:
-    """Full or slim: how to load it, and where its exports are or will be."""
+    """Full or slim, on the CPU, and where its exports are or will be."""
 
-    load: Callable[[], StepModel]
+    model: StepModel
     exports: ExportsFolder
 
     def in_runtime(self, runtime: Runtime) -> Source:
-        return Source(self.load, self.file(runtime))
+        return Source(lambda: copy.deepcopy(self.model), self.file(runtime))
 
     def file(self, runtime: Runtime) -> Path | None:
         """What ``runtime`` executes, whether it is there or not; None for the model itself."""
@@ -142,9 +142,10 @@ def measure_run(
         choose_runtimes([QUESTIONED], device)
     run.checkpoint()  # one that has changed is better found out before slim is exported
     place, folder = choose_device(device).type, exports_of(run)
+    saved = run.load_saved()
     models = {
-        FULL: _Model(lambda: without_idle(run.load_full()), folder.full()),
-        SLIM: _Model(run.load_slim, folder),
+        FULL: _Model(without_idle(run.load_full(checked=True)), folder.full()),
+        SLIM: _Model(trim(saved), folder),
     }
     with _cpu_threads(threads) as used:
         bench = _Bench(run, models, batch, used, seconds, place, progress, questions_per_image)
@@ -152,7 +153,7 @@ def measure_run(
         questioned = (find_runtime(QUESTIONED),) if questions_per_image else ()
         counted = {which: _count(which, bench, (*questioned, *chosen)) for which in (SLIM, FULL)}
         with progress.stage("counting MACs of the slim model without its trims"):
-            untrimmed = count_macs(run.load_saved(), inputs_of(run, 1)).total
+            untrimmed = count_macs(saved, inputs_of(run, 1)).total
         compared = [_compare(runtime, bench, counted) for runtime in chosen]
         swept = [
             point
@@ -247,7 +248,7 @@ def _cpu_threads(threads: int | None) -> Iterator[int]:
 def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
     """Count one model, which is exported on the way where a file is missing that one of the runtimes executes."""
     folder, samples = bench.models[which].exports, bench.run.samples()
-    model = bench.models[which].load()
+    model = bench.models[which].model
     with bench.progress.stage(f"counting MACs of the {which} model"):
         inputs = inputs_of(bench.run, 1)
         macs = count_macs(model, inputs)
@@ -308,7 +309,7 @@ def _layers(
 ) -> tuple[tuple[Peaks, ...], tuple[LayerTimes, ...], list[NotMeasured]]:
     """The machine's peaks and the layers of full and slim in every runtime that shows them."""
     inputs = inputs_of(bench.run, 1)
-    work = {which: work_of(model.load(), inputs) for which, model in bench.models.items()}
+    work = {which: work_of(model.model, inputs) for which, model in bench.models.items()}
     peaks: list[Peaks] = []
     found: list[LayerTimes] = []
     missing: list[NotMeasured] = []

@@ -15,15 +15,16 @@ from pydantic import ValidationError
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.evaluation.reference import answer_again
+from compressor.models.costs import ModelCosts, Pair
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.values import Value
 from exporters.checks.parity import RECORD
 from profiles.analysis.answer_flips import FlipCount, count_flips
-from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport
+from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.comparison.profile_run import read_parities
 from profiles.machine.environment import Environment
-from profiles.reports.compression import REPORT, ModelCosts
+from profiles.reports.compression import REPORT
 from profiles.timing.latency import Speedup
 
 SCHEMA_VERSION = 1
@@ -203,7 +204,7 @@ def _figures(name: str, folder: str, run: Run) -> RunSummary:
 
 def _can_answer(run: Run) -> bool:
     """Whether the full model has answers, and the data says what is right."""
-    return run.manifest.results.full is not None and not run.manifest.settings.get("calibration")
+    return run.manifest.results.full is not None and run.manifest.labelled
 
 
 def _sizes(dims: Mapping[str, Any]) -> str:

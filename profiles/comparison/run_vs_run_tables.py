@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from compressor.models.costs import Pair
 from compressor.models.plan import summarise
-from profiles.comparison.full_vs_slim import Pair
 from profiles.comparison.run_vs_run import RunsReport, RunSummary, RuntimeSummary
 from profiles.formatting import PREFIXES, Table
 from profiles.reports.markdown import bullets, markdown_table

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compressor.errors import Problem, UsageError
+from compressor.models.costs import Pair
 from compressor.run_folder import Manifest
-from profiles.comparison.full_vs_slim import Pair, ProfileReport, RuntimeProfile
+from profiles.comparison.full_vs_slim import ProfileReport, RuntimeProfile
 
 STATIC, SCORES, PARITY = ("macs", "parameters"), ("drop", "agreement"), "parity"
 TIMES = ("p50_ms", "p90_ms", "p99_ms", "throughput")  # fields of a Latency
@@ -91,7 +92,7 @@ def scored(run: Manifest) -> tuple[Measured, ...]:
     agreement = Measured("agreement", None, "not measured: the full model had no trained head")
     if same is not None:
         agreement = Measured("agreement", 100 * same, f"{same:.2%} of the answers on the evaluation split are the same")
-    if run.settings.get("calibration"):
+    if not run.labelled:
         return Measured("drop", None, "not measured: the run was calibrated on inputs without answers"), agreement
     if results.full is None:
         return Measured("drop", None, "not measured: the full model had no trained head"), agreement

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from compressor.errors import CheckFailed, Problem, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
+from compressor.models.costs import Pair
 from compressor.models.plan import summarise
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
@@ -13,7 +14,7 @@ from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult
 from compressor.settings import Settings, check_options
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Runtime
-from profiles.comparison.full_vs_slim import Pair, ProfileReport
+from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.comparison.profile_run import measure_run, save_profile
 from profiles.formatting import Table
 

@@ -5,37 +5,37 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from statistics import fmean
 
-from pydantic import ValidationError
-
+from compressor.data.splits import Split
 from compressor.families import FAMILIES
-from compressor.models.macs import count_macs
-from compressor.models.parts import parameters, weight_bytes, without_idle
 from compressor.models.plan import Plan
-from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.run_folder import Run
 from compressor.search.result import LogEntry
 from compressor.tasks import TASKS
 from compressor.tasks.task import teacher_agreement
 from exporters.folder import exports_of
-from profiles.analysis.answer_flips import Flips, flips_of
+from profiles.analysis.answer_flips import Flips, recorded_flips
 from profiles.analysis.effects import comparable, contrast
-from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, Pair, ProfileReport, Trims
+from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.gates.budget_check import with_measured
-from profiles.reports.compression import KEPT, REPLACED, REPORT, Candidate, CompressionReport, Export, ModelCosts
-from profiles.timing.inputs import inputs_of
+from profiles.reports.compression import KEPT, REPLACED, Candidate, CompressionReport, Export
 
 
-def build_report(run: Run) -> CompressionReport:
-    """Gather what the run folder holds; costs and changed answers are counted once and kept in report.json."""
+def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport:
+    """Return what the run folder holds as one value.
+
+    Args:
+        run: a finished run.
+        evaluation: the split it was evaluated on, where that is open already.
+
+    Raises:
+        InputError: a file of the run is damaged.
+    """
     manifest, family = run.manifest, FAMILIES[run.manifest.family]
     steps = steps_of(family.rounds(family.dims_type(**manifest.dims)))
     layers = tuple(step.name for step in steps if step.pool)
     exports, profile, task = _exports(run), _profile(run), TASKS[manifest.task]
-    earlier = _earlier(run)
-    costs = earlier.costs if earlier else measure_costs(run)
-    kept = earlier.flips if earlier else None
-    flips = kept if kept and not kept.note else flips_of(run)
+    flips, costs = recorded_flips(run, evaluation), manifest.costs
     return CompressionReport(
         run=run.path.name,
         family=manifest.family,
@@ -45,7 +45,7 @@ def build_report(run: Run) -> CompressionReport:
         picture=picture(manifest.family, layers, manifest.plan.layers),
         skipped=manifest.plan.layers,
         candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
-        floor_name=(teacher_agreement(task) if manifest.settings.get("calibration") else task).baseline.name,
+        floor_name=(teacher_agreement(task) if not manifest.labelled else task).baseline.name,
         floor=manifest.results.floor,
         full=manifest.results.full,
         slim=manifest.results.slim,
@@ -63,31 +63,6 @@ def build_report(run: Run) -> CompressionReport:
         command=manifest.command,
         budget=with_measured(manifest.budget, costs.macs, costs.parameters, profile),
         flips=flips if isinstance(flips, Flips) else None,
-    )
-
-
-def measure_costs(run: Run) -> ModelCosts:
-    """Count the full and the slim model, this one without and with its trims, on one real sample.
-
-    Raises:
-        InputError: the full checkpoint is gone or has changed.
-    """
-    sample = inputs_of(run, 1)
-    full, saved = without_idle(run.load_full()), run.load_saved()
-    slim = trim(saved)
-    before, untrimmed, after = (count_macs(model, sample) for model in (full, saved, slim))
-    sizes = parameters(full), parameters(slim)
-    return ModelCosts(
-        macs=Pair(full=before.total, slim=after.total),
-        macs_by_pool={
-            part: Pair(full=before.by_pool[part], slim=after.by_pool.get(part, 0)) for part in before.by_pool
-        },
-        macs_by_layer={name: Pair(full=macs, slim=after.by_step.get(name, 0)) for name, macs in before.by_step.items()},
-        trims=Trims(before=untrimmed.total, after=after.total),
-        parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
-        parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},
-        weight_bytes=Pair(full=weight_bytes(full), slim=weight_bytes(slim)),
-        uncounted=tuple(entry.operator for entry in after.uncounted),
     )
 
 
@@ -125,14 +100,6 @@ def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tup
     return tuple(lines)
 
 
-def _earlier(run: Run) -> CompressionReport | None:
-    """The report that was written before, if it can be read: what a run costs and answers does not change."""
-    try:
-        return CompressionReport.model_validate_json((run.path / REPORT).read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
 def _exports(run: Run) -> tuple[Export, ...]:
     """Every export that is there, and every one that was removed because it failed its comparison."""
     return tuple(
@@ -153,7 +120,7 @@ def _not_measured(
     missing = [flips] if isinstance(flips, NotMeasured) else []
     if run.manifest.results.full is None:
         missing.append(NotMeasured(what="score of the full model", why="--adapt: it had no trained head"))
-    if run.manifest.settings.get("calibration"):
+    if not run.manifest.labelled:
         why = "no answers were given: das eval RUN --data FOLDER"
         missing.append(NotMeasured(what=TASKS[run.manifest.task].metric, why=why))
     missing += [

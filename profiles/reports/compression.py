@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
-
 from compressor.evaluation.evaluate import Score
+from compressor.models.costs import ModelCosts
 from compressor.run_folder import ScorePair
 from compressor.search.budgets import BudgetResult
 from compressor.values import Value
 from exporters.checks.parity import Parity
 from profiles.analysis.answer_flips import Flips
 from profiles.analysis.effects import Contrast
-from profiles.comparison.full_vs_slim import NotMeasured, Pair, ProfileReport, Trims
+from profiles.comparison.full_vs_slim import NotMeasured, ProfileReport
 
 SCHEMA_VERSION = 1
 REPORT, MARKDOWN = "report.json", "report.md"
@@ -37,19 +36,6 @@ class Candidate(Value):
     reward_skipped: float | None
     reward_kept: float | None
     score: Contrast | None
-
-
-class ModelCosts(Value):
-    """MACs of one sample (1 MAC = 2 FLOPs), parameters, and bytes of the float32 weights; slim is with its trims."""
-
-    macs: Pair
-    macs_by_pool: dict[str, Pair]
-    macs_by_layer: dict[str, Pair] = Field(default_factory=dict)
-    trims: Trims
-    parameters: Pair
-    parameters_by_pool: dict[str, Pair]
-    weight_bytes: Pair
-    uncounted: tuple[str, ...]
 
 
 class Export(Value):
@@ -90,3 +76,8 @@ class CompressionReport(Value):
     command: str
     budget: BudgetResult | None = None
     flips: Flips | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the data says what is right; else the full model does (``--calibration``)."""
+        return not self.settings.get("calibration")

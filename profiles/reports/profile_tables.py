@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from profiles.comparison.full_vs_slim import AgreementPair, Pair, ProfileReport, RuntimeProfile, Trims
+from compressor.models.costs import Pair, Trims
+from profiles.comparison.full_vs_slim import AgreementPair, ProfileReport, RuntimeProfile
 from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
 from profiles.macs.crosscheck import sentence
 from profiles.macs.published import FlopsReport

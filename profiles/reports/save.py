@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compressor.data.splits import Split
 from compressor.files import write_json, write_text
 from compressor.run_folder import Run
 from profiles.reports.build import build_report
@@ -10,14 +11,18 @@ from profiles.reports.html import save_html
 from profiles.reports.markdown import report_markdown
 
 
-def save_report(run: Run) -> CompressionReport:
+def save_report(run: Run, evaluation: Split | None = None) -> CompressionReport:
     """Build the report and write it into the run, each file whole or not at all.
 
+    Args:
+        run: a finished run.
+        evaluation: the split it was evaluated on, where that is open already.
+
     Raises:
-        InputError: the full checkpoint, or a file of the search, is gone or damaged.
+        InputError: a file of the run is damaged.
         EnvironmentProblem: the folder cannot be written.
     """
-    report = build_report(run)
+    report = build_report(run, evaluation)
     write_json(run.path / REPORT, report.model_dump(mode="json"))
     write_text(run.path / MARKDOWN, report_markdown(report))
     save_html(run, report)

@@ -23,7 +23,7 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
     count = len(report.skipped)
     what = what.replace("layers", "layer", 1) if by_hand and count == 1 else what
     lines = [f"{count} {what}{how}: {', '.join(report.skipped)}."]
-    lines += _agreement(report) if report.settings.get("calibration") else _scores(report)
+    lines += _scores(report) if report.labelled else _agreement(report)
     if report.updated_parameters:
         lines.append(_updated(report.updated_parameters))
     lines.append(f"MACs {format_count(pair.full)} -> {format_count(pair.slim)} ({saved:.1f} % fewer).")

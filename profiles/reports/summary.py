@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compressor.models.costs import Pair
 from compressor.values import Value
-from profiles.comparison.full_vs_slim import Pair
 from profiles.formatting import format_count
 from profiles.reports.compression import CompressionReport
 from profiles.timing.latency import Latency, Speedup

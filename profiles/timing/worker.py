@@ -194,7 +194,7 @@ class _Subject:
         self.seen = request.device == "cuda" and self.runtime.seen_by_torch
         self.clock: Clock = cuda_clock if self.seen else wall_clock
         importlib.import_module(self.runtime.module)
-        load = {FULL: lambda: without_idle(self.run.load_full()), SLIM: self.run.load_slim}[request.which]
+        load = {FULL: lambda: without_idle(self.run.load_full(checked=True)), SLIM: self.run.load_slim}[request.which]
         inputs = inputs_for(self.run, request.setting)
         self.before, started = resident(), time.perf_counter()
         self.runner = self.runtime.open(Source(load, request.file), request.device, request.threads)

@@ -627,7 +627,8 @@ def test_damaged_side_files_of_a_run(run_here, name, content):
 @pytest.mark.parametrize(
     ("old", "new", "code"),
     [
-        ('"schema_version": 1', '"schema_version": 99', "schema-too-new"),
+        ('"schema_version": 2', '"schema_version": 99', "schema-too-new"),
+        ('"schema_version": 2', '"schema_version": 1', "schema-too-old"),
         ('"family": "meter"', '"family": "retem"', "manifest-damaged"),
         ('"hidden": 40', '"hidden": "wide"', "manifest-damaged"),
     ],

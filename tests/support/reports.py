@@ -1,6 +1,7 @@
 """Profiles of made-up figures, for what reads profiles."""
 
-from profiles.comparison.full_vs_slim import SCHEMA_VERSION, MemoryPair, Pair, ProfileReport, RuntimeProfile
+from compressor.models.costs import ModelCosts, Pair, Trims
+from profiles.comparison.full_vs_slim import SCHEMA_VERSION, MemoryPair, ProfileReport, RuntimeProfile
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
 from profiles.timing.latency import speedup, summarise
@@ -61,3 +62,10 @@ def profile_of(
         environment=environment or place(),
         not_measured=(),
     )
+
+
+def costs_of(full, slim):
+    """Costs of a run, every amount the same two numbers."""
+    pair = Pair(full=full, slim=slim)
+    parts = {"macs_by_pool": {}, "parameters_by_pool": {}, "uncounted": ()}
+    return ModelCosts(macs=pair, trims=Trims(before=slim, after=slim), parameters=pair, weight_bytes=pair, **parts)

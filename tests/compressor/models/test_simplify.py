@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from compressor.checkpoints.build import load_checkpoint
 from compressor.families import FAMILIES
 from compressor.families.meter import MeterDims, build
+from compressor.models.costs import Pair
 from compressor.models.macs import count_macs
 from compressor.models.parts import parameters
 from compressor.models.simplify import OneToken, trim
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Step, StepModel, split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
-from profiles.comparison.full_vs_slim import Pair
 from profiles.macs.formula import fusion_layer, meter_macs
 from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN

@@ -21,6 +21,7 @@ from compressor.checkpoints.write import save_public_checkpoint
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
 from compressor.families.meter import build
+from compressor.models.costs import count_costs
 from compressor.models.parts import weight_bytes
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
@@ -37,7 +38,7 @@ from profiles.comparison.profile_run import choose_runtimes, measure_run, read_p
 from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
-from profiles.reports.build import build_report, measure_costs
+from profiles.reports.build import build_report
 from profiles.reports.compression import KEPT, REPLACED
 from profiles.reports.compression_tables import tables
 from profiles.reports.markdown import to_markdown
@@ -62,6 +63,14 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
     full = load_checkpoint(checkpoint).model
     plan, dims = make_plan(full, LAYERS), full.dims
     score = Score(metric="accuracy", value=0.5, margin=0.1, samples=rows, loss=1.0)
+    draw = torch.Generator().manual_seed(0)
+    shape = (rows, dims.text_length)
+    samples = {
+        "input_ids": torch.randint(3, dims.text_vocabulary, shape, generator=draw),
+        "attention_mask": torch.ones(shape, dtype=torch.long),
+        "pixel_values": torch.randn(rows, 3, dims.image_size, dims.image_size, generator=draw),
+    }
+    slim = remove_layers(full, plan)
     manifest = Manifest(
         family="meter",
         task="vqa",
@@ -78,15 +87,8 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
         versions={},
         command="",
         results=Results(full=score, slim=score, floor=0.1, answer_agreement=1.0, seconds={}),
+        costs=count_costs(full, slim, {name: values[:1] for name, values in samples.items()}),
     )
-    draw = torch.Generator().manual_seed(0)
-    shape = (rows, dims.text_length)
-    samples = {
-        "input_ids": torch.randint(3, dims.text_vocabulary, shape, generator=draw),
-        "attention_mask": torch.ones(shape, dtype=torch.long),
-        "pixel_values": torch.randn(rows, 3, dims.image_size, dims.image_size, generator=draw),
-    }
-    slim = remove_layers(full, plan)
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
     labels = tuple(map(str, range(dims.classes)))
     kept = {"samples": samples, "answers": None, "result": None, "log": log}
@@ -646,7 +648,7 @@ def test_skip_adapters_that_a_checkpoint_brought_along_do_not_count(tmp_path):
     full = made.load_full()
     idle = sum(p.numel() for p in full.skips.parameters())
     assert idle > 0
-    costs = measure_costs(made)
+    costs = made.manifest.costs
     assert costs.parameters.full == sum(p.numel() for p in full.parameters()) - idle
     assert costs.weight_bytes.full == weight_bytes(full) - 4 * idle
 

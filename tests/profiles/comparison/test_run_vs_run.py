@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
+from compressor.models.costs import Pair
 from compressor.run_folder import ANSWERS, open_run
-from profiles.comparison.full_vs_slim import MemoryPair, Pair, ProfileReport, RuntimeProfile
+from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport, RuntimeProfile
 from profiles.comparison.run_vs_run import compare_runs, short_names
 from profiles.comparison.run_vs_run_tables import NOT_YET, compare_markdown, compare_tables, footnotes
 from profiles.machine.environment import Environment

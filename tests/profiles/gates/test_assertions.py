@@ -8,7 +8,7 @@ from compressor.models.plan import Plan, Skip
 from compressor.run_folder import Manifest, Results, Source
 from profiles.gates import assertions
 from tests.support.command_line import refused
-from tests.support.reports import profile_of
+from tests.support.reports import costs_of, profile_of
 
 
 def manifest(full=0.8, slim=0.78, agreement=0.9, settings=None):
@@ -36,6 +36,7 @@ def manifest(full=0.8, slim=0.78, agreement=0.9, settings=None):
             answer_agreement=agreement,
             seconds={},
         ),
+        costs=costs_of(100, 80),
     )
 
 
