@@ -12,6 +12,7 @@ import torch
 
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.recognise import recognise
+from compressor.checkpoints.sizes import Transfer
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.read import read_data
 from compressor.families import FAMILIES
@@ -83,6 +84,13 @@ def test_the_commands_take_the_task(folder, monkeypatch):
         answer("predict", "--text", "i feel glad", "--runtime", name) for name in ("torch", "onnxruntime")
     )
     assert torch_s["answers"][0]["answer"] == onnx_s["answers"][0]["answer"]
+
+
+def test_a_head_for_other_classes_is_replaced_where_tasks_share_its_keys(page, folder, monkeypatch):
+    monkeypatch.setitem(TASKS, "mood", replace(page["EMOTION"], name="mood", classes=3))
+    adapted = load_checkpoint(folder / "bert", task="mood", transfer=Transfer(classes=3))
+    assert adapted.model.dims.classes == 3
+    assert set(adapted.leftovers.values()) == {"a head for other classes; a new one is trained"}
 
 
 def test_rows_that_are_no_emotion_are_listed(tmp_path):
