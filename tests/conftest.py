@@ -24,6 +24,7 @@ from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.run_folder import LATEST, ROOT, open_run, point_latest_at
 from compressor.settings import Settings
 from das.demo.models import ASSETS, DEMOS, SHIPPED, prepare_demo
+from tests.support import traces
 from tests.support.once import once, use
 
 torch.set_num_threads(1)
@@ -40,11 +41,15 @@ def made_once(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
-    """Commands time what they made, and build engines for four kinds of GPU; no test looks at the times or the GPUs."""
+    """Commands time what they made, build engines for four kinds of GPU, and trace one model again and again.
+
+    No test looks at the times or the GPUs, or needs a second trace of a model.
+    """
     monkeypatch.setattr("profiles.comparison.recommend_export.SECONDS", 0.05)
     monkeypatch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
     monkeypatch.setattr("profiles.timing.latency.BLOCK_MS", 1.0)
     monkeypatch.setattr("exporters.runtimes.tensorrt_engine.AHEAD_OF_TIME", ("SM86",))
+    monkeypatch.setattr("torch.onnx.export", traces.export)
 
 
 def make_workshop(folder):

@@ -1,6 +1,7 @@
 """What one of the processes that run the tests makes, and all of them use."""
 
 import os
+import shutil
 from pathlib import Path
 
 from filelock import FileLock
@@ -19,6 +20,7 @@ def once(name, make):
     made = folder.with_suffix(".made")
     with FileLock(folder.with_suffix(".lock")):
         if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one whose making failed
             folder.mkdir()
             make(folder)
             made.touch()
