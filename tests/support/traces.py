@@ -1,4 +1,4 @@
-"""Traces that all tests share: PyTorch's exporter takes seconds for each, and most tests trace the same small models."""
+"""Traces that all tests share: PyTorch's exporter takes seconds for one, and most tests trace the same small models."""
 
 import shutil
 from collections.abc import Mapping
@@ -33,9 +33,7 @@ class Program:
 
 def export(module, inputs, path=None, **options):
     """Stand for :func:`torch.onnx.export`: the same module, with inputs of the same sizes, is traced once."""
-    program = Program(
-        partial(EXPORT, module, inputs, **options), module, [(x.shape, x.dtype) for x in inputs], options
-    )
+    program = Program(partial(EXPORT, module, inputs, **options), module, [(x.shape, x.dtype) for x in inputs], options)
     if path is not None:
         program.save(path)
     return program
@@ -52,7 +50,11 @@ def digest(*values):
 def parts_of(value):
     """Yield everything that a value is made of: numbers, texts, and the bytes of tensors."""
     if isinstance(value, torch.Tensor):
-        yield from (value.shape, value.dtype, value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        yield from (
+            value.shape,
+            value.dtype,
+            value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
+        )
     elif isinstance(value, FunctionType):
         yield value.__qualname__
         yield from parts_of([cell.cell_contents for cell in value.__closure__ or ()])
