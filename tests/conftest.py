@@ -19,7 +19,7 @@ import das
 from compressor.compression import compress
 from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_vqa
-from compressor.data.generated.scenes import draw, scene
+from compressor.data.generated.scenes import draw_scene, render
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.run_folder import LATEST, ROOT, open_run, point_latest_at
 from compressor.settings import Settings
@@ -59,7 +59,7 @@ def make_workshop(folder):
     word_tokenizer([question for asked in questions for question in asked]).save(str(folder / "tokenizer.json"))
     shutil.copyfile(ASSETS / SHIPPED.checkpoint, folder / SHIPPED.checkpoint)
     rng = np.random.default_rng(0)
-    (folder / "scene.png").write_bytes(draw(scene(rng), 192, rng))
+    (folder / "scene.png").write_bytes(render(draw_scene(rng), 192, rng))
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def table_rows(path: Path, table: pa.Table, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a table as Python values, these columns only.
+    """Return the rows of a table as Python values, these columns only.
 
     Raises:
         InputError: cells that cannot be read; ``path`` is named.
@@ -79,7 +79,7 @@ def write_table(path: Path, columns: dict[str, list[object]]) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Short digest of a file's size and its first and last megabyte: cheap, and changes when the data does."""
+    """Return a digest of a file's size, first and last megabyte: cheap, and changes when the data does."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

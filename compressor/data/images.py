@@ -32,15 +32,15 @@ class ClipTransform:
         self.processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """An RGB image of any size to (3, size, size) float32."""
+        """Return an RGB image of any size as (3, size, size) float32."""
         return self.processor(image, return_tensors="pt")["pixel_values"][0].to(torch.float32)
 
     def collate(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """``pixel_values`` (B, 3, size, size)."""
+        """Return ``pixel_values`` (B, 3, size, size)."""
         return {"pixel_values": torch.stack(list(pixels))}
 
     def describe(self) -> dict[str, Any]:
-        """Name and size, for preprocessor.json."""
+        """Return the name and the size, for preprocessor.json."""
         return {"transform": "clip", "size": self.size}
 
 
@@ -56,13 +56,13 @@ class PixelbertTransform:
         self.sides = MULTIPLE, max(int(LONGEST_OVER_SHORTER * shorter) // MULTIPLE * MULTIPLE, MULTIPLE)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """An RGB image of any size to (3, h, w) float32, h and w multiples of 32 and at least 32."""
+        """Return an RGB image of any size as (3, h, w) float32, h and w multiples of 32 and at least 32."""
         resized = image.resize(self.fit(image.width, image.height), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1)
         return (pixels / 255 - 0.5) / 0.5
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height that an image of this size is resized to."""
+        """Return the width and height that an image of this size is resized to."""
         longest = int(LONGEST_OVER_SHORTER * self.shorter)
         short, long = float(self.shorter), self.shorter / min(width, height) * max(width, height)
         shrink = min(1.0, longest / long)
@@ -86,7 +86,7 @@ class PixelbertTransform:
         }
 
     def describe(self) -> dict[str, Any]:
-        """Name and sizes, for preprocessor.json."""
+        """Return the name and the sizes, for preprocessor.json."""
         return {"transform": "pixelbert", "shorter": self.shorter, "multiple": MULTIPLE}
 
 
@@ -102,7 +102,7 @@ def decodes(image: ImageRef) -> bool:
 
 
 def decode_image(content: bytes, origin: str) -> Image.Image:
-    """The image in ``content``, as RGB.
+    """Return the image in ``content``, as RGB.
 
     Raises:
         InputError: the bytes are no image; ``origin`` says where they came from.

@@ -14,7 +14,7 @@ SHOWN = 6  # names of files in a message
 
 
 def find_data(named: str | Path | None, recorded: str | None) -> Path:
-    """The data folder: what was named, else ``$DAS_DATA``, else ``./data``, else the checkpoint's own data root.
+    """Return the data folder: what was named, else ``$DAS_DATA``, else ``./data``, else the checkpoint's data root.
 
     Raises:
         InputError: none of them is a folder; lists the places looked at.

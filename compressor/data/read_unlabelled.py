@@ -32,7 +32,7 @@ SHOWN = 4  # files in a message
 
 
 def _questions_source(paths: Sequence[Path]) -> Source:
-    """VQA v2's questions; the name of the file says which of COCO's images they ask about."""
+    """Return VQA v2's questions; the name of the file says which of COCO's images they ask about."""
     (path,) = paths
     part = path.name.removesuffix("_questions.json").rpartition("_")[2].replace("-dev", "")  # a part of test2015
 

@@ -21,7 +21,7 @@ PIXEL_CACHE_BYTES = 1 << 30
 
 
 class Split:
-    """Samples of one split, by number.
+    """Samples of one split, by index.
 
     Args:
         name: as reports call it.
@@ -45,10 +45,10 @@ class Split:
         """Rows of the model's batch that one sample becomes: the work it takes."""
         return max(1, self.images)
 
-    def subset(self, numbers: Sequence[int] | np.ndarray) -> Split:
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
         """Return a split of these samples alone."""
         subset = copy.copy(self)
-        subset.samples = tuple(self.samples[int(number)] for number in numbers)
+        subset.samples = tuple(self.samples[int(index)] for index in indices)
         return subset
 
     def describe(self) -> dict[str, Any]:
@@ -62,29 +62,29 @@ class Split:
             "unreadable": list(self.records.unreadable),
         }
 
-    def inputs(self, numbers: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """The model's inputs of these samples."""
-        chosen = [self.samples[int(number)] for number in numbers]
+    def inputs(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Return the model's inputs of these samples."""
+        chosen = [self.samples[int(index)] for index in indices]
         pairs = [sample.second for sample in chosen if sample.second is not None]
         return {
             **self.transforms.text([sample.text for sample in chosen], pairs or None),
             **self.pixels([image for sample in chosen for image in sample.images]),
         }
 
-    def batch(self, numbers: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """The model's inputs and ``targets`` (B, classes): how right each answer is, 0 to 1."""
-        return {**self.inputs(numbers), "targets": self.targets(numbers)}
+    def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Return the model's inputs and ``targets`` (B, classes): how right each answer is, 0 to 1."""
+        return {**self.inputs(indices), "targets": self.targets(indices)}
 
-    def targets(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
+    def targets(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """How right each answer to these samples is, (B, classes), 0 to 1."""
-        targets = torch.zeros(len(numbers), self.classes)
-        for row, number in enumerate(numbers):
-            sample = self.samples[int(number)]
+        targets = torch.zeros(len(indices), self.classes)
+        for row, index in enumerate(indices):
+            sample = self.samples[int(index)]
             targets[row, list(sample.labels)] = torch.tensor(sample.scores)
         return targets
 
     def pixels(self, images: Sequence[ImageRef]) -> dict[str, Tensor]:
-        """The model's image inputs; those of one sample lie side by side, or are paired, (B, 2, ...)."""
+        """Return the model's image inputs; those of one sample lie side by side, or are paired, (B, 2, ...)."""
         if self.transforms.image is None:
             return {}
         found = self.transforms.image.collate([self._decoded(image) for image in images])
@@ -114,7 +114,7 @@ class Split:
 class RankedSplit(Split):
     """Captions and their images: trained against false captions, scored by ranking everything against everything.
 
-    The false captions of a sample follow from its number, so that every epoch, and a resumed run, sees the same.
+    The false captions of a sample follow from its index, so that every epoch, and a resumed run, sees the same.
     """
 
     @property
@@ -137,28 +137,28 @@ class RankedSplit(Split):
     def _false_texts(self) -> int:
         return min(FALSE_TEXTS, max(1, len(self) // 2))
 
-    def texts(self, numbers: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """The model's text inputs of these captions."""
-        return self.transforms.text([self.samples[int(number)].text for number in numbers])
+    def texts(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Return the model's text inputs of these captions."""
+        return self.transforms.text([self.samples[int(index)].text for index in indices])
 
-    def batch(self, numbers: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """Each image once with 1 + n captions, the right one first; ``targets`` (B, 1 + n) say so."""
-        captions = [caption for number in numbers for caption in self.captions_of(int(number))]
-        images = [self.samples[int(number)].images[0] for number in numbers]
-        return {**self.texts(captions), **self.pixels(images), "targets": self.targets(numbers)}
+    def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Return each image once with 1 + n captions, the right one first; ``targets`` (B, 1 + n) say so."""
+        captions = [caption for index in indices for caption in self.captions_of(int(index))]
+        images = [self.samples[int(index)].images[0] for index in indices]
+        return {**self.texts(captions), **self.pixels(images), "targets": self.targets(indices)}
 
-    def targets(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
+    def targets(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """(B, 1 + n): the first caption is the right one."""
-        targets = torch.zeros(len(numbers), self.rows_per_sample)
+        targets = torch.zeros(len(indices), self.rows_per_sample)
         targets[:, 0] = 1
         return targets
 
-    def captions_of(self, number: int) -> list[int]:
-        """The sample's own caption, then captions of other images, drawn by its number."""
-        draws = np.random.default_rng((len(self), number)).integers(len(self), size=8 * FALSE_TEXTS)
-        own = self.samples[number].images[0]
+    def captions_of(self, index: int) -> list[int]:
+        """Return the sample's own caption, then captions of other images, drawn by its index."""
+        draws = np.random.default_rng((len(self), index)).integers(len(self), size=8 * FALSE_TEXTS)
+        own = self.samples[index].images[0]
         others = [i for i in dict.fromkeys(draws.tolist()) if self.samples[i].images[0] is not own]
-        return [number, *(others * FALSE_TEXTS)[: self._false_texts]]
+        return [index, *(others * FALSE_TEXTS)[: self._false_texts]]
 
 
 class UnlabelledSplit(Split):

@@ -59,7 +59,7 @@ class TextTransform:
         self.tokenizer.enable_truncation(length)
 
     def __call__(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The model's text inputs, (B, length) int64 each; ``seconds`` are the second texts of pairs."""
+        """Return the model's text inputs, (B, length) int64 each; ``seconds`` are the second texts of pairs."""
         given = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
         self._check_room(pairs=seconds is not None)
         encoded = self.tokenizer.encode_batch(given)
@@ -77,7 +77,7 @@ class TextTransform:
 
 
 def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> Tokenizer:
-    """The tokenizer of a checkpoint.
+    """Return the tokenizer of a checkpoint.
 
     Args:
         source: what the user named: a tokenizer.json, a folder, or a Hugging Face name; None to look around.

@@ -22,13 +22,13 @@ class ImageTransform(Protocol):
         """The smallest and the largest side it makes, in pixels."""
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """One RGB image of any size to (3, h, w) float32, normalised."""
+        """Return one RGB image of any size as (3, h, w) float32, normalised."""
 
     def collate(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """``pixel_values`` (B, 3, H, W) of transformed images, and whatever else the model reads of them."""
+        """Return ``pixel_values`` (B, 3, H, W) of transformed images, and whatever else the model reads of them."""
 
     def describe(self) -> dict[str, Any]:
-        """Name and numbers, for preprocessor.json."""
+        """Return the name and the numbers, for preprocessor.json."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compressor.data.generated.scenes import COLOURS, GRID, MOST_THINGS, SHAPES, SIZE, Thing, draw, split_sizes
+from compressor.data.generated.scenes import COLOURS, GRID, MOST_THINGS, SHAPES, SIZE, Thing, render, split_sizes
 
 KINDS = tuple(product(COLOURS, SHAPES))
 SCENES = tuple(kinds for count in range(1, MOST_THINGS + 1) for kinds in combinations(KINDS, count))
@@ -32,7 +32,7 @@ def write_retrieval(root: Path, images: int, seed: int) -> None:
                 Thing(s, c, int(cell) % GRID, int(cell) // GRID) for (c, s), cell in zip(kinds, cells, strict=False)
             ]
             name = f"{split}_{number}.png"
-            (folder / name).write_bytes(draw(things, SIZE, rng))
+            (folder / name).write_bytes(render(things, SIZE, rng))
             said = [things[i] for i in rng.permutation(len(things))]
             captions = [_listed(said), f"there is {_listed(said[::-1])}"]
             rows.append({"filename": name, "split": split, "sentences": [{"raw": caption} for caption in captions]})

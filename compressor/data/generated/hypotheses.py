@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compressor.data.generated.scenes import SIZE, WHAT, draw, scene, seen, some, split_sizes
+from compressor.data.generated.scenes import ATTRIBUTES, SIZE, choose, draw_scene, list_attributes, render, split_sizes
 
 FILES = {"train": "train", "val": "dev", "test": "test"}
 INVISIBLE = ("heavy", "wooden", "new")
@@ -26,10 +26,10 @@ def write_snli_ve(root: Path, images: int, seed: int) -> None:
     for part, (split, count) in enumerate(split_sizes(images).items()):
         lines = []
         for number in range(count):
-            things = scene(rng)
-            name, true = f"{part + 1}{number:06d}", seen(things)
-            (folder / f"{name}.jpg").write_bytes(draw(things, SIZE, rng, "JPEG"))
-            for what in some(WHAT, EACH, rng):
+            things = draw_scene(rng)
+            name, true = f"{part + 1}{number:06d}", list_attributes(things)
+            (folder / f"{name}.jpg").write_bytes(render(things, SIZE, rng, "JPEG"))
+            for what in choose(ATTRIBUTES, EACH, rng):
                 visible = bool(rng.random() < 0.5)
                 label = "contradiction" if what not in true else "entailment" if visible else "neutral"
                 hypothesis = _hypothesis(what, visible, rng)

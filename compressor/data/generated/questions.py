@@ -20,8 +20,8 @@ from compressor.data.generated.scenes import (
     SHAPES,
     SIZE,
     Thing,
-    draw,
-    scene,
+    draw_scene,
+    render,
     split_sizes,
 )
 
@@ -35,8 +35,8 @@ def write_vqa(root: Path, images: int, seed: int) -> None:
         write_scenes(root / f"vqav2_{split}.arrow", count, SIZE, 3 * seed + number)
 
 
-def questions(things: list[Thing], rng: np.random.Generator) -> Iterator[tuple[str, str]]:
-    """Questions about a scene and their answers."""
+def ask_questions(things: list[Thing], rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """Return questions about a scene and their answers."""
     by_shape, by_colour = Counter(t.shape for t in things), Counter(t.colour for t in things)
     yield "how many things are there?", NUMBERS[len(things)]
     for thing in things:
@@ -73,10 +73,10 @@ def write_scenes(path: Path, images: int, size: int, seed: int, per_image: int =
     rng, split = np.random.default_rng(seed), path.stem.removeprefix("vqav2_")
     columns: dict[str, list[object]] = defaultdict(list)
     for number in range(images):
-        things = scene(rng)
-        asked = list(questions(things, rng))
+        things = draw_scene(rng)
+        asked = list(ask_questions(things, rng))
         kept = [asked[i] for i in rng.permutation(len(asked))[:per_image]]
-        columns["image"].append(draw(things, size, rng))
+        columns["image"].append(render(things, size, rng))
         columns["questions"].append([question for question, _ in kept])
         columns["answers"].append([[answer] for _, answer in kept])
         columns["answer_labels"].append([[ANSWERS.index(answer)] for _, answer in kept])

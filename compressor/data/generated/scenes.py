@@ -27,8 +27,8 @@ class Thing:
     row: int
 
 
-def draw(things: list[Thing], size: int, rng: np.random.Generator, encoding: str = "PNG") -> bytes:
-    """The scene as a picture of ``size`` pixels; shapes fill most of their cell, with a little jitter."""
+def render(things: list[Thing], size: int, rng: np.random.Generator, encoding: str = "PNG") -> bytes:
+    """Return the scene as a picture of ``size`` pixels; shapes fill most of their cell, with a little jitter."""
     image = Image.new("RGB", (size, size), tuple(int(v) for v in rng.integers(225, 256, 3)))
     canvas, cell = ImageDraw.Draw(image), size / GRID
     for thing in things:
@@ -47,8 +47,8 @@ def draw(things: list[Thing], size: int, rng: np.random.Generator, encoding: str
     return buffer.getvalue()
 
 
-def scene(rng: np.random.Generator) -> list[Thing]:
-    """One to four things in different cells."""
+def draw_scene(rng: np.random.Generator) -> list[Thing]:
+    """Return one to four things in different cells."""
     cells = rng.permutation(GRID * GRID)[: rng.integers(1, MOST_THINGS + 1)]
     colours, shapes = list(COLOURS), list(SHAPES)
     return [
@@ -57,20 +57,20 @@ def scene(rng: np.random.Generator) -> list[Thing]:
     ]
 
 
-WHAT = (*(f"a {colour} thing" for colour in COLOURS), *(f"a {shape}" for shape in SHAPES))
+ATTRIBUTES = (*(f"a {colour} thing" for colour in COLOURS), *(f"a {shape}" for shape in SHAPES))
 """What may be said to be in a scene, one attribute at a time."""
 
 
-def seen(things: list[Thing]) -> set[str]:
-    """Which of ``WHAT`` a scene has. Of all scenes about half have any one of them."""
+def list_attributes(things: list[Thing]) -> set[str]:
+    """Return those of ``ATTRIBUTES`` that a scene has. Of all scenes about half have any one of them."""
     return {f"a {thing.colour} thing" for thing in things} | {f"a {thing.shape}" for thing in things}
 
 
-def some(statements: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """``count`` different ones of ``statements``."""
+def choose(statements: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Return ``count`` different ones of ``statements``."""
     return [statements[i] for i in rng.permutation(len(statements))[:count]]
 
 
 def split_sizes(images: int) -> dict[str, int]:
-    """Images of each split, for so many in training."""
+    """Return the number of images of each split, for so many in training."""
     return {"train": images, "val": max(1, images // 5), "test": max(1, images * 3 // 10)}

@@ -35,7 +35,7 @@ def write_sentences(root: Path, images: int, seed: int) -> None:
 
 
 def _sentence(rng: np.random.Generator) -> tuple[str, int]:
-    """One clause, or two of which the second, after "but", decides; and its label, 1 = positive."""
+    """Return one clause, or two of which the second, after "but", decides; and its label, 1 = positive."""
     first, label = _clause(rng)
     if rng.random() < 0.5:
         return f"{first} .", label

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from compressor.data.generated.scenes import COLOURS, SIZE, Thing, draw, scene, seen, some, split_sizes
+from compressor.data.generated.scenes import (
+    COLOURS,
+    SIZE,
+    Thing,
+    choose,
+    draw_scene,
+    list_attributes,
+    render,
+    split_sizes,
+)
 
 FILES = {"train": "train", "val": "dev", "test": "test1"}
 EACH = 6  # statements of a pair
@@ -23,21 +32,21 @@ def write_nlvr2(root: Path, images: int, seed: int) -> None:
     for split, count in split_sizes(images).items():
         name, lines = FILES[split], []
         for number in range(count):
-            pair = scene(rng), scene(rng)
-            identifier, true = f"{name}-{number}", statements(*pair)
+            pair = draw_scene(rng), draw_scene(rng)
+            identifier, true = f"{name}-{number}", list_true_statements(*pair)
             folder = root / "images" / name / (str(number % 100) if split == "train" else "")
             folder.mkdir(parents=True, exist_ok=True)
             for side, things in enumerate(pair):
-                (folder / f"{identifier}-0-img{side}.png").write_bytes(draw(things, SIZE, rng))
+                (folder / f"{identifier}-0-img{side}.png").write_bytes(render(things, SIZE, rng))
             lines += [
                 {"identifier": f"{identifier}-0-{n}", "sentence": statement, "label": str(statement in true)}
-                for n, statement in enumerate(some(SAID, EACH, rng))
+                for n, statement in enumerate(choose(SAID, EACH, rng))
             ]
         (root / f"{name}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def statements(left: list[Thing], right: list[Thing]) -> set[str]:
-    """Everything a statement says that is true of two scenes."""
-    sides = {"left": seen(left), "right": seen(right)}
+def list_true_statements(left: list[Thing], right: list[Thing]) -> set[str]:
+    """Return every statement that is true of two scenes."""
+    sides = {"left": list_attributes(left), "right": list_attributes(right)}
     true = {f"the {side} image contains {what}" for side, there in sides.items() for what in there}
     return true | {f"both images contain {what}" for what in sides["left"] & sides["right"]}

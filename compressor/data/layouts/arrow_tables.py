@@ -115,7 +115,7 @@ def _statements(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
 
 
 def _hypotheses(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
-    """The second of each pair of sentences; the first describes the image, which takes its place (SNLI-VE)."""
+    """Return the second of each pair of sentences; the image takes the place of the first, which describes it."""
     sentences, labels = field(row, "sentences", list), field(row, "labels", list)
     texts = [sentence[1] if isinstance(sentence, list) and len(sentence) == 2 else sentence for sentence in sentences]
     if not _list_of(texts, str):
@@ -130,7 +130,7 @@ def _hypotheses(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
 
 
 def _questions(names: dict[int, str], row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:
-    """Questions with soft scores; ``names`` learns what the answers are called.
+    """Return questions with soft scores; ``names`` learns what the answers are called.
 
     METER's converter leaves both lists of a row empty when its answers are not public.
     """
@@ -149,7 +149,7 @@ def _questions(names: dict[int, str], row: Row, images: tuple[ImageRef, ...]) ->
 
 
 def _problem(questions: Any, answers: Any, labels: Any, scores: Any) -> str:
-    """What does not fit in a row of a VQA table; nothing when all does."""
+    """Return what does not fit in a row of a VQA table; nothing when all does."""
     if not _list_of(questions, str):
         return "questions is not a list of texts"
     if answers and not _lists_of(answers, str):

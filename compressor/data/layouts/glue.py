@@ -139,12 +139,12 @@ def _is_regression(root: Path) -> bool:
 
 
 def _has_labels(path: Path, dataset: _Dataset) -> bool:
-    """Whether a test file has labels: GLUE's own have none, or -1 in every row."""
+    """Return whether a test file has labels: GLUE's own have none, or -1 in every row."""
     rows = (row for _, row in csv_rows(path, dataset.header) if not isinstance(row, Unreadable))
     return any(row.get(dataset.label) in dataset.values for row in rows)
 
 
 def _cells(path: Path) -> Iterator[list[str]]:
-    """The cells of the lines of a file; none when it is not there."""
+    """Return the cells of the lines of a file; none when it is not there."""
     if path.is_file():
         yield from (line.rstrip("\n").split("\t") for line in lines(path))

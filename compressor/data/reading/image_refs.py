@@ -50,7 +50,7 @@ class Cell:
         return ImageRef(self.origin, self.read)
 
     def digest(self) -> bytes:
-        """Tells encoded images apart: by their size and both ends."""
+        """Return a digest of the size and both ends, which tells encoded images apart."""
         content = memoryview(self._scalar("bytes").as_buffer())
         return blake2b(b"".join((str(len(content)).encode(), content[:END], content[-END:])), digest_size=16).digest()
 

@@ -25,7 +25,7 @@ LONGEST_CELL = 1 << 27  # characters
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The lines of a text file.
+    """Return the lines of a text file.
 
     Raises:
         InputError: it is not UTF-8.
@@ -40,7 +40,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """A JSON document; ``hook`` sees every object in it, as in :func:`json.load`.
+    """Return a JSON document; ``hook`` sees every object in it, as in :func:`json.load`.
 
     Raises:
         InputError: it is no JSON.
@@ -55,7 +55,7 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
 
 
 def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
-    """The objects of the list called ``name`` in a JSON document; :class:`Unreadable` for what is none.
+    """Return the objects of the list ``name`` of a JSON document; :class:`Unreadable` for what is none.
 
     Raises:
         InputError: no JSON, or no such list, or an empty one.
@@ -70,7 +70,7 @@ def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | Non
 
 
 def json_rows(path: Path) -> Placed:
-    """The objects of a JSON list, or of JSON lines.
+    """Return the objects of a JSON list, or of JSON lines.
 
     Raises:
         InputError: it is no text, or starts as a list and is none.
@@ -82,7 +82,7 @@ def json_rows(path: Path) -> Placed:
 
 
 def first_row(rows: Placed) -> Mapping[str, Any]:
-    """The first row that is one; an empty row without any."""
+    """Return the first row that is one; an empty row without any."""
     return next((row for _, row in rows if not isinstance(row, Unreadable)), {})
 
 
@@ -98,7 +98,7 @@ def _object(value: Any) -> Any:
 
 
 def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
-    """The rows of a CSV file, or of a TSV file, whose quotes are plain characters.
+    """Return the rows of a CSV file, or of a TSV file, whose quotes are plain characters.
 
     Args:
         path: ends in ``.tsv`` or ``.csv``.
@@ -146,14 +146,14 @@ class Source:
 
 
 def text_source(paths: Sequence[Path]) -> Source:
-    """A CSV, TSV or JSON file."""
+    """Return a CSV, TSV or JSON file."""
     (path,) = paths
     read = partial(json_rows if path.suffix.startswith(".json") else csv_rows, path)
     return Source((path,), tuple(first_row(read())), lambda columns: read())
 
 
 def stream_source(paths: Sequence[Path]) -> Source:
-    """A split that ``datasets`` saved to disk: memory-mapped arrow streams.
+    """Return a split that ``datasets`` saved to disk: memory-mapped arrow streams.
 
     Raises:
         InputError: a file is damaged.
@@ -168,7 +168,7 @@ def stream_source(paths: Sequence[Path]) -> Source:
 
 
 def table_source(paths: Sequence[Path]) -> Source:
-    """A table as METER's and ViLT's converters write it: a memory-mapped arrow file.
+    """Return a table as METER's and ViLT's converters write it: a memory-mapped arrow file.
 
     Raises:
         InputError: it is damaged or empty.
@@ -179,7 +179,7 @@ def table_source(paths: Sequence[Path]) -> Source:
 
 
 def parquet_source(paths: Sequence[Path]) -> Source:
-    """A split in Parquet files. Their images are read by groups of rows, the last few of which are kept.
+    """Return a split in Parquet files; its images are read by groups of rows, the last few of which are kept.
 
     Raises:
         InputError: a file is damaged.
@@ -238,7 +238,7 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 
 def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """Names of the classes of label columns, which ``datasets`` keeps in the metadata of its files."""
+    """Return the names of the classes of label columns, which ``datasets`` keeps in the metadata of its files."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: tuple(feature["names"]) for name, feature in features.items() if "names" in feature}

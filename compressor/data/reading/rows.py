@@ -82,7 +82,7 @@ def _check_images(samples: Sequence[Sample], checks: dict[ImageRef, bool]) -> No
 
 
 def join(parts: Sequence[Records]) -> Records:
-    """Several files of one split as one."""
+    """Return several files of one split as one."""
     return Records(
         tuple(path for part in parts for path in part.files),
         tuple(sample for part in parts for sample in part.samples),
@@ -92,12 +92,12 @@ def join(parts: Sequence[Records]) -> Records:
 
 
 def numbered(path: Path, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Records with their places, counted from 0 as tables and JSON lists are."""
+    """Return rows with their places, counted from 0 as tables and JSON lists are."""
     return ((f"{path.name}, row {number}", row) for number, row in enumerate(rows))
 
 
 def find_file(root: Path, name: str) -> Path | None:
-    """A file in the folder, or where public instructions put it below the folder."""
+    """Return a file in the folder, or where public instructions put it below the folder."""
     return next((root / folder / name for folder in FOLDERS if (root / folder / name).is_file()), None)
 
 
@@ -107,7 +107,7 @@ def find_files(root: Path, names: Mapping[str, str]) -> dict[str, Path]:
 
 
 def field(row: Row, name: str, kind: type) -> Any:
-    """A cell of a row.
+    """Return a cell of a row.
 
     Raises:
         Unreadable: it is not there, or of another kind.
@@ -121,7 +121,7 @@ def field(row: Row, name: str, kind: type) -> Any:
 
 
 def text(row: Row, name: str) -> str:
-    """A cell of a row that holds some text.
+    """Return a cell of a row that holds some text.
 
     Raises:
         Unreadable: it is not there, no text, or blank.
@@ -133,7 +133,7 @@ def text(row: Row, name: str) -> str:
 
 
 def class_of(value: Any, classes: Sequence[str]) -> int:
-    """The number of a class that is given by its name.
+    """Return the number of a class that is given by its name.
 
     Raises:
         Unreadable: there is no such class.
@@ -144,7 +144,7 @@ def class_of(value: Any, classes: Sequence[str]) -> int:
 
 
 def class_names(labels: Iterable[Any]) -> tuple[str, ...]:
-    """The classes of a column of labels: as many as the highest number needs, or the names in alphabetical order."""
+    """Return the classes of a column of labels: numbers up to the highest, or the names in alphabetical order."""
     names = {str(label) for label in labels}
     if all(name.isdecimal() and int(name) < MOST_CLASSES for name in names):
         return tuple(str(number) for number in range(1 + max(map(int, names), default=-1)))

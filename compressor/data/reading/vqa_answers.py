@@ -35,7 +35,7 @@ CONTRACTIONS = re.findall(
 
 
 def _without_apostrophes(contraction: str) -> Iterable[str]:
-    """The ways to write it that lack one apostrophe or all."""
+    """Return the ways to write it that lack one apostrophe or all."""
     yield contraction.replace("'", "")
     if contraction.count("'") > 1:
         yield contraction.replace("'", "", 1)
@@ -46,7 +46,7 @@ WITH_APOSTROPHES = {short: full for full in CONTRACTIONS for short in _without_a
 
 
 def normalise(answer: str) -> str:
-    """An answer as VQA's evaluation compares it (the rule of visualqa.org/evaluation).
+    """Return an answer as VQA's evaluation compares it (the rule of visualqa.org/evaluation).
 
     Lower case; punctuation becomes a space, or nothing where it stands beside a space or a number has commas; periods
     stay in decimals only; number words up to ten become digits; articles go; contractions get their apostrophes.
@@ -62,13 +62,13 @@ def normalise(answer: str) -> str:
 
 
 def frequent_answers(answers: Iterable[str]) -> tuple[str, ...]:
-    """The normalised answers that were given at least 9 times, in first-seen order: METER's and ViLT's classes."""
+    """Return the normalised answers given at least 9 times, in first-seen order: METER's and ViLT's classes."""
     counts = Counter(map(normalise, answers))
     return tuple(answer for answer, count in counts.items() if count >= LEAST_COUNT)
 
 
 def soft_answers(given: Sequence[str], classes: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Labels and soft scores of what the annotators of one question gave, as they wrote it.
+    """Return labels and soft scores of what the annotators of one question gave, as they wrote it.
 
     Answers outside ``classes`` count for nothing, as in METER's and ViLT's converter.
     """

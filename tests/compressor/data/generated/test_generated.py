@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compressor.data.generated.questions import ANSWERS, questions, write_scenes
-from compressor.data.generated.scenes import COLOURS, SHAPES, Thing, draw, scene
-from compressor.data.generated.statements import statements
+from compressor.data.generated.questions import ANSWERS, ask_questions, write_scenes
+from compressor.data.generated.scenes import COLOURS, SHAPES, Thing, draw_scene, render
+from compressor.data.generated.statements import list_true_statements
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read import read_data
 from compressor.tasks import TASKS
@@ -62,7 +62,7 @@ def test_the_text_alone_tells_little(tmp_path, task, most):
 
 def test_statements_are_what_they_say():
     left, right = [Thing("circle", "red", 0, 0)], [Thing("circle", "blue", 1, 1), Thing("square", "red", 2, 2)]
-    assert statements(left, right) == {
+    assert list_true_statements(left, right) == {
         "the left image contains a red thing",
         "the left image contains a circle",
         "the right image contains a blue thing",
@@ -107,8 +107,8 @@ def test_no_sentence_is_in_both_splits(tmp_path):
 def test_answers_of_scenes_are_true_and_known():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        things = scene(rng)
-        for question, answer in questions(things, rng):
+        things = draw_scene(rng)
+        for question, answer in ask_questions(things, rng):
             assert answer in ANSWERS
             if question == "how many things are there?":
                 assert answer == ("zero", "one", "two", "three", "four")[len(things)]
@@ -116,7 +116,7 @@ def test_answers_of_scenes_are_true_and_known():
                 colour, shape = question.removesuffix("?").split()[-2:]
                 there = any(t.colour == colour and t.shape == shape for t in things)
                 assert answer == ("yes" if there else "no")
-        assert Image.open(io.BytesIO(draw(things, 48, rng))).size == (48, 48)
+        assert Image.open(io.BytesIO(render(things, 48, rng))).size == (48, 48)
 
 
 def test_who_reads_only_the_question_stays_low(tmp_path):
@@ -134,7 +134,7 @@ def test_who_reads_only_the_question_stays_low(tmp_path):
 def test_pictures_show_the_things():
     rng = np.random.default_rng(0)
     for colour, shape in ((colour, shape) for colour in COLOURS for shape in SHAPES):
-        image = Image.open(io.BytesIO(draw([Thing(shape, colour, 2, 0)], 48, rng)))
+        image = Image.open(io.BytesIO(render([Thing(shape, colour, 2, 0)], 48, rng)))
         assert image.getpixel((40, 9)) == COLOURS[colour]
         assert min(image.getpixel((8, 40))) >= 225
 
