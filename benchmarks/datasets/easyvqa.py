@@ -28,7 +28,8 @@ from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read import read_data
 from compressor.data.roles import make_splits
 from compressor.data.text import FILE_NAME
-from compressor.families.meter import METER, MeterDims, build
+from compressor.families.meter.meter_family import METER
+from compressor.families.meter.meter_model import MeterDims, build
 from compressor.models.plan import summarise
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS

@@ -11,7 +11,8 @@ import torch
 
 from benchmarks.results import write_section
 from compressor.families import FAMILIES
-from compressor.families.meter import MeterDims, rounds
+from compressor.families.meter.meter_family import METER
+from compressor.families.meter.meter_model import MeterDims, rounds
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.training.recovery import (
@@ -23,7 +24,7 @@ from compressor.training.recovery import (
     updated_parameters,
 )
 from profiles.formatting import HEADER
-from profiles.macs.formula import additional_macs, encoder_macs, meter_macs
+from profiles.macs.formula import additional_macs, encoder_macs, macs_by_part
 from profiles.macs.published import count_published
 from profiles.reports.markdown import markdown_table
 
@@ -210,7 +211,9 @@ def by_formula(row: Row, layers: str) -> float | None:
     names = layers.split()
     if not {step.name for step in steps_of(rounds(row.dims))}.issuperset(names):
         return None
-    return additional_macs(row.dims, {name: SKIP_WIDTH[name.rstrip("0123456789")] for name in names}) / 1e9
+    return (
+        additional_macs(METER, row.dims, "vqa", {name: SKIP_WIDTH[name.rstrip("0123456789")] for name in names}) / 1e9
+    )
 
 
 def by_trace(row: Row) -> float:
@@ -238,7 +241,7 @@ def compared(row: Row) -> list[str]:
 
 def totals(size: int) -> list[list[str]]:
     counted = count_published("meter", image_size=size, text_length=TEXT_LENGTH)
-    formula = meter_macs(MeterDims(image_size=size, text_length=TEXT_LENGTH))
+    formula = macs_by_part(METER, MeterDims(image_size=size, text_length=TEXT_LENGTH), "vqa")
     parts = [
         [part, f"{macs / 1e9:.3f}", f"{formula[part] / 1e9:.3f}"] for part, macs in counted.by_pool.items() if macs
     ]

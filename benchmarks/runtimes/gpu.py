@@ -25,7 +25,8 @@ from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
 from benchmarks.runtimes.graphs import LAYERS
 from compressor.errors import DasError
-from compressor.families.meter import METER, MeterDims, build
+from compressor.families.meter.meter_family import METER
+from compressor.families.meter.meter_model import MeterDims, build
 from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel

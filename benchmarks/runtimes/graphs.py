@@ -23,7 +23,8 @@ import torch
 
 from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
-from compressor.families.meter import METER, build
+from compressor.families.meter.meter_family import METER
+from compressor.families.meter.meter_model import build
 from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from compressor.data.text import TextTransform
 from compressor.data.types import ImageTransform, Transforms
-from compressor.families.key_mapping import HEAD, Format, State
+from compressor.families.key_mapping import Format, State
+from compressor.models.layer_macs import ModelMacs
 from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, StepModel
 from compressor.tasks import TASKS
@@ -103,27 +104,6 @@ class Head:
     outputs: tuple[Output, ...] = (LOGITS,)
 
 
-def for_another_task(ours: State, state: State, task: str | None, types: str, count: int, matching: str) -> State:
-    """What METER's and ViLT's public code changes when a pre-trained checkpoint is fine-tuned for another task.
-
-    The second image's type starts as the first one's, and the ranking head as the "matches" row of the matching head.
-
-    Args:
-        ours: tensors under our names.
-        state: under the checkpoint's.
-        task: that the model is built for.
-        types: our name of the images' types, (n, hidden).
-        count: of types that the model has.
-        matching: prefix of the matching head in the checkpoint.
-    """
-    ours = dict(ours)
-    if types in ours:
-        ours[types] = torch.cat([ours[types], ours[types][-1:].expand(count - len(ours[types]), -1)])
-    if task == "irtr" and f"{HEAD}weight" not in ours and f"{matching}weight" in state:
-        ours |= {HEAD + kind: state[matching + kind][1:] for kind in ("weight", "bias")}
-    return ours
-
-
 def no_preparation(ours: State, dims: Any, state: State, task: str | None) -> State:
     """Return ``ours`` unchanged: the default ``prepare``."""
     return ours
@@ -157,6 +137,8 @@ class Family:
         build: a randomly initialised full model of these dims; its epilogue's last module is called ``head``.
         image_transform: of these dims: what turns an image into pixels; None for families that read text only.
         example_image: of these dims: height and width of a usual image in pixels.
+        formula: dims, task, and rows and columns of an image's patches to the MACs of one sample; None where nobody has
+            worked it out.
         prepare: last changes to our tensors before loading (positions at another image size, a head made of another's).
         parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
         tolerances: largest allowed |difference| of logits between runtimes, by precision; below fp32 in units of the
@@ -178,6 +160,7 @@ class Family:
     other_heads: Mapping[str, Head] = field(default_factory=dict)
     image_transform: Callable[[Any], ImageTransform] | None = None
     example_image: Callable[[Any], tuple[int, int]] = square_image
+    formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None
     prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)

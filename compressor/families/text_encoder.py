@@ -26,6 +26,15 @@ from compressor.families.embeddings import untyped_roberta
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State
 from compressor.models.adapters import Adapter
+from compressor.models.layer_macs import (
+    NORMS,
+    PRODUCTS,
+    ModelMacs,
+    Place,
+    encoder_layer_macs,
+    encoder_token_macs,
+    norm_macs,
+)
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.single_query import one_token_of
 from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams
@@ -174,6 +183,18 @@ def rounds(dims: TextDims) -> Rounds:
     return tuple((Step(f"En{i}", ("hidden", "mask"), ("hidden",), "encoder"),) for i in range(dims.layers))
 
 
+def formula(dims: TextDims, task: str, patches: tuple[int, int]) -> ModelMacs:
+    """Return the MACs of a RoBERTa or BERT: an encoder, a dense layer on token 0, a classifier."""
+    d, tokens = dims.hidden, dims.text_length
+    whole = encoder_layer_macs(tokens, d, dims.ffn)
+    first = encoder_token_macs(tokens, d, dims.ffn, dims.heads, normed=1)
+    return ModelMacs(
+        prologue={NORMS: norm_macs(tokens, d)},
+        places={"encoder": Place(1, tokens, d, whole, first, 1)},
+        head={PRODUCTS: d**2 + d * dims.classes},
+    )
+
+
 def encoder_family(
     name: str,
     dims_type: type[TextDims],
@@ -184,6 +205,7 @@ def encoder_family(
     inputs: tuple[Input, ...] = (INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS),
     other_heads: Mapping[str, str] | None = None,
     readout: Readout = "first",
+    formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None,
 ) -> Family:
     """A family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
 
@@ -197,6 +219,7 @@ def encoder_family(
         inputs: what the embeddings read, and the mask.
         other_heads: prefixes of heads of other tasks, by task.
         readout: which tokens the pooler reads, (B, 1, D), or (B, L, D) where it is all of them.
+        formula: its MACs, see :class:`Family`.
     """
     layer = f"{name}.{layers}.{{i}}."
 
@@ -274,6 +297,7 @@ def encoder_family(
         dims_type=dims_type,
         rounds=rounds,
         build=build,
+        formula=formula,
         parallel_fraction=BOTTLENECK,
     )
 
@@ -305,6 +329,7 @@ BERT = encoder_family(
     BertDims,
     pooler=lambda model: nn.Sequential(model.bert.pooler, model.dropout),
     pooler_keys=(("bert.pooler.", "epilogue.pooler.0."),),
+    formula=formula,
     class_rows="classifier.weight",
     other_heads={
         "mlm": "cls.predictions.",
@@ -318,6 +343,7 @@ ROBERTA = encoder_family(
     RobertaDims,
     pooler=lambda model: nn.Identity(),
     class_rows="classifier.out_proj.weight",
+    formula=formula,
     inputs=(INPUT_IDS, ATTENTION_MASK),
     other_heads={"mlm": "lm_head.", "question-answering": "qa_outputs."},
 )

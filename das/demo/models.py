@@ -21,9 +21,9 @@ from compressor.data.types import RawDataset
 from compressor.device import limit_threads
 from compressor.errors import Problem, UsageError, input_error
 from compressor.families import FAMILIES
-from compressor.families.meter import MeterDims
+from compressor.families.meter.meter_model import MeterDims
 from compressor.families.text_encoder import BertDims, RobertaDims
-from compressor.families.vilt import ViltDims
+from compressor.families.vilt.vilt_model import ViltDims
 from compressor.models.steps import steps_of
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS

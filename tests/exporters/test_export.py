@@ -13,7 +13,7 @@ import torch
 import exporters.checks.validate
 import exporters.graph.onnx
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
-from compressor.families.meter import MeterDims, build
+from compressor.families.meter.meter_model import MeterDims, build
 from compressor.files import PARTIAL, staged
 from compressor.models.parts import weight_bytes
 from compressor.models.steps import StepModel

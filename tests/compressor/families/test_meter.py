@@ -10,7 +10,7 @@ from compressor.checkpoints.build import load_backbone, load_checkpoint
 from compressor.checkpoints.read import read_checkpoint
 from compressor.checkpoints.sizes import Transfer
 from compressor.evaluation.ranking import recalls
-from compressor.families.meter import PUBLIC, resize_positions
+from compressor.families.meter.meter_checkpoint import PUBLIC, resize_positions
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.tasks import TASKS
 from profiles.analysis.inspection import inspect_checkpoint

@@ -22,7 +22,9 @@ from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.sizes import Transfer
 from compressor.data.images import PixelbertTransform
 from compressor.errors import InputError
-from compressor.families.vilt import HUGGING_FACE, PUBLIC, VILT, ViltDims, build
+from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC
+from compressor.families.vilt.vilt_family import VILT
+from compressor.families.vilt.vilt_model import ViltDims, build
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from tests.support.command_line import GOLDEN, refused

@@ -13,7 +13,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
-from compressor.families.meter import MeterDims, build, rounds
+from compressor.families.meter.meter_model import MeterDims, build, rounds
 from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import split_at_candidates, steps_of
 from compressor.models.supernet import Supernet

@@ -20,7 +20,7 @@ from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
-from compressor.families.meter import build
+from compressor.families.meter.meter_model import build
 from compressor.models.costs import count_costs
 from compressor.models.parts import weight_bytes
 from compressor.models.surgery import make_plan, remove_layers

@@ -17,11 +17,11 @@ from benchmarks.results import command
 from compressor.checkpoints.build import load_checkpoint
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
-from compressor.families.meter import MeterDims
+from compressor.families.meter.meter_model import MeterDims
 from compressor.models.macs import count_macs
 from compressor.models.parts import parameters
 from compressor.models.surgery import make_plan, remove_layers
-from profiles.macs.formula import encoder_macs, meter_macs
+from profiles.macs.formula import encoder_macs, macs_by_part
 from profiles.macs.published import count_published
 from tests.support.command_line import GOLDEN, das, stopped
 
@@ -44,7 +44,7 @@ def test_the_traced_graph_agrees_with_the_closed_form(tiny, layers):
     model = remove_layers(tiny, plan) if plan else tiny
     skip = {entry.layer: entry.adapter_width for entry in plan.skip} if plan else {}
     counted = count_macs(model, inputs_of(tiny.dims))
-    assert counted.by_pool == meter_macs(tiny.dims, skip)
+    assert counted.by_pool == macs_by_part(FAMILIES["meter"], tiny.dims, "vqa", skip)
     assert counted.total == sum(counted.by_pool.values())
     assert counted.total == sum(counted.by_step.values()) + counted.by_pool["prologue"] + counted.by_pool["head"]
 
@@ -131,7 +131,10 @@ def test_the_full_model_by_pool():
     counted = count_published("meter", image_size=384, text_length=40)
     pools = counted.by_pool
     assert counted.additional_macs == 0
-    assert counted.by_pool == {**dict.fromkeys(pools, 0), **meter_macs(MeterDims(image_size=384, text_length=40))}
+    assert counted.by_pool == {
+        **dict.fromkeys(pools, 0),
+        **macs_by_part(FAMILIES["meter"], MeterDims(image_size=384, text_length=40), "vqa"),
+    }
     vision = pools["vision"] + pools["prologue"]
     fusion = pools["fusion-language"] + pools["fusion-vision"]
     for macs, expected in (

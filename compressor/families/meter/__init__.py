@@ -1,0 +1,1 @@
+"""METER: its model, its checkpoints, its declaration."""

@@ -1,0 +1,293 @@
+"""METER (Dou et al., CVPR 2022): CLIP ViT and RoBERTa, joined by rounds of co-attention layers.
+
+The forward pass computes what the public code computes, trap by trap: both fusion layers of a round read the previous
+text and image; post-LN with eps 1e-12 in fusion, 1e-5 elsewhere; QuickGELU in CLIP, erf GELU elsewhere; the image
+mask is all ones; DAS's checkpoints replace the projected text token 0 by a learned one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from torch import Tensor, nn
+from transformers.models.clip.configuration_clip import CLIPVisionConfig
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionEmbeddings
+from transformers.models.roberta.configuration_roberta import RobertaConfig
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
+
+from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
+from compressor.families.meter.meter_fusion import FusionLayer, FusionSizes
+from compressor.families.vision_language import build_head
+from compressor.models.readout import Readout, read_tokens
+from compressor.models.single_query import attend_one_token, one_token_of
+from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams, TokenWise, expand_batch
+from compressor.values import Value
+
+READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
+MASKED = -10000.0  # added to the scores of padding, as in the public code
+
+
+class MeterDims(Value):
+    """Sizes of a METER; the defaults are the published model at 384 pixels with a VQA v2 head.
+
+    ``text_positions`` includes RoBERTa's two reserved rows. ``image_size`` is in pixels. ``parallel_width`` is the
+    bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
+    questions are padded to, ``images`` the number of images that belong to one question.
+    """
+
+    hidden: PositiveInt = 768
+    heads: PositiveInt = 12
+    fusion_layers: PositiveInt = 6
+    fusion_ffn: PositiveInt = 3072
+    text_vocabulary: PositiveInt = 50265
+    text_positions: PositiveInt = 514
+    text_types: PositiveInt = 1
+    text_hidden: PositiveInt = 768
+    text_layers: PositiveInt = 12
+    text_heads: PositiveInt = 12
+    text_ffn: PositiveInt = 3072
+    vision_width: PositiveInt = 768
+    vision_layers: PositiveInt = 11
+    vision_ffn: PositiveInt = 3072
+    patch: PositiveInt = 16
+    image_size: PositiveInt = 384
+    images: PositiveInt = 1
+    image_types: PositiveInt = 1
+    classes: PositiveInt = 3129
+    text_length: PositiveInt = 50
+    class_token: bool = False
+    parallel_width: NonNegativeInt = 0
+    dropout: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_widths(self) -> MeterDims:
+        streams = (self.hidden, self.heads), (self.text_hidden, self.text_heads), (self.vision_width, self.vision_heads)
+        for width, heads in streams:
+            if not heads or width % heads:
+                raise ValueError(f"{heads} attention heads do not divide a width of {width}")
+        return self
+
+    @property
+    def vision_heads(self) -> int:
+        """CLIP's rule, whatever the configuration says."""
+        return self.vision_width // 64
+
+    @property
+    def image_tokens(self) -> int:
+        """Patches and the class token."""
+        return (self.image_size // self.patch) ** 2 + 1
+
+    @property
+    def longest_text(self) -> int:
+        """Most tokens a text may have: the position rows without RoBERTa's two reserved ones."""
+        return self.text_positions - 2
+
+    @property
+    def text_config(self) -> RobertaConfig:
+        """RoBERTa's configuration for transformers."""
+        config = RobertaConfig(
+            vocab_size=self.text_vocabulary,
+            hidden_size=self.text_hidden,
+            num_attention_heads=self.text_heads,
+            intermediate_size=self.text_ffn,
+            max_position_embeddings=self.text_positions,
+            type_vocab_size=self.text_types,
+            layer_norm_eps=1e-5,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.dropout,
+        )
+        config._attn_implementation = "sdpa"
+        return config
+
+    @property
+    def vision_config(self) -> CLIPVisionConfig:
+        """CLIP's configuration for transformers."""
+        config = CLIPVisionConfig(
+            hidden_size=self.vision_width,
+            num_attention_heads=self.vision_heads,
+            intermediate_size=self.vision_ffn,
+            patch_size=self.patch,
+            image_size=self.image_size,
+            hidden_act="quick_gelu",
+            layer_norm_eps=1e-5,
+        )
+        config._attn_implementation = "sdpa"
+        return config
+
+
+class WordEmbeddings(RobertaEmbeddings):
+    """RoBERTa's embeddings of texts of one token type."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(B, L) int64 -> (B, L, Dt)."""
+        return super().forward(input_ids, token_type_ids=torch.zeros_like(input_ids))
+
+
+class Prologue(nn.Module):
+    """Token ids and pixels to the first ``text`` and ``image`` streams and the additive ``text_mask``."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.text: WordEmbeddings | UntypedEmbeddings = WordEmbeddings(dims.text_config)
+        self.image = CLIPVisionEmbeddings(dims.vision_config)
+        self.image_norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Streams:
+        """Token ids and mask (B, L) with pixels (B, 3, H, W), or (B, 2, 3, H, W) of pairs, to the first streams.
+
+        ``text`` (B, L, Dt), ``text_mask`` (B, 1, 1, L), ``image`` (B, N, Dv); the images of a pair become rows of
+        their own, (2 B, N, Dv).
+        """
+        if pixel_values.ndim == 5:
+            pixel_values = pixel_values.flatten(0, 1)
+        image = self.image_norm(self.image(pixel_values))
+        mask = (1.0 - attention_mask[:, None, None, :].to(image.dtype)) * MASKED
+        return {"text": self.text(input_ids), "image": image, "text_mask": mask}
+
+    def fold_constants(self) -> None:
+        """Add RoBERTa's token type to the positions."""
+        if isinstance(self.text, WordEmbeddings):
+            self.text = untyped_roberta(self.text)
+
+
+class TextBridge(TokenWise):
+    """RoBERTa's width to the fusion width, plus the text's type; token 0 replaced when DAS trained one."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.project = nn.Linear(dims.text_hidden, dims.hidden)
+        self.token_type: nn.Parameter | None = nn.Parameter(torch.zeros(1, dims.hidden))
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dims.hidden)) if dims.class_token else None
+
+    def forward(self, text: Tensor) -> Tensor:
+        """(B, L, Dt) -> (B, L, D)."""
+        text = self.project(text)
+        if self.class_token is not None:
+            text = torch.cat([self.class_token.expand(text.shape[0], -1, -1), text[:, 1:]], dim=1)
+        return text if self.token_type is None else text + self.token_type
+
+    def fold_constants(self) -> None:
+        """Add the type to the projection's bias, and to the class token."""
+        if self.token_type is not None:
+            self.project.bias = nn.Parameter(self.project.bias + self.token_type[0])
+            if self.class_token is not None:
+                self.class_token = nn.Parameter(self.class_token + self.token_type)
+            self.token_type = None
+
+
+class ImageBridge(TokenWise):
+    """CLIP's final norm, its width to the fusion width, plus the image's type: its own for each of a pair."""
+
+    def __init__(self, dims: MeterDims) -> None:
+        super().__init__()
+        self.images = dims.images
+        self.norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
+        self.project = nn.Linear(dims.vision_width, dims.hidden)
+        self.token_types: nn.Parameter | None = nn.Parameter(torch.zeros(dims.image_types, dims.hidden))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, N, Dv) -> (B, N, D)."""
+        image = self.project(self.norm(image))
+        if self.token_types is None:
+            return image
+        if self.images == 1:
+            return image + self.token_types[0]
+        pairs = image.unflatten(0, (-1, self.images)) + self.token_types[: self.images, None]
+        return pairs.flatten(0, 1)
+
+    def fold_constants(self) -> None:
+        """Add the type to the projection's bias, where there is one type for all images."""
+        if self.images == 1 and self.token_types is not None:
+            self.project.bias = nn.Parameter(self.project.bias + self.token_types[0])
+            self.token_types = None
+
+
+class Match(TokenWise):
+    """Where text and image meet they need as many rows: a pair repeats its text, several captions their image."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """(B, ...) and (B', ...) -> (max(B, B'), ...)."""
+        return expand_batch(x, other)
+
+
+class VisionLayer(CLIPEncoderLayer):
+    """CLIP's pre-LN encoder layer, without its unused mask argument."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, N, Dv) -> (B, N, Dv)."""
+        return super().forward(image, None)
+
+    def one_token(self, pick: Pick, image: Tensor) -> Tensor:
+        """Return the output, (B, 1, Dv), at the token that ``pick`` takes."""
+        normed, inner = self.layer_norm1(image), self.self_attn
+        projections = inner.q_proj, inner.k_proj, inner.v_proj
+        attended = attend_one_token(pick(normed), normed, *projections, inner.num_heads, None)
+        token = pick(image) + inner.out_proj(attended)
+        return token + self.mlp(self.layer_norm2(token))
+
+
+class LanguageLayer(RobertaLayer):
+    """RoBERTa's post-LN encoder layer."""
+
+    def one_token(self, pick: Pick, text: Tensor, mask: Tensor) -> Tensor:
+        """Return the output, (B, 1, Dt), at the token that ``pick`` takes."""
+        return one_token_of(self, pick, text, mask)
+
+
+class _Pooler(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.dense(x[:, 0]))
+
+
+class Epilogue(nn.Module):
+    """Pool token 0 of each stream, text first; join what belongs to one pair; classify."""
+
+    def __init__(self, dims: MeterDims, task: str) -> None:
+        super().__init__()
+        self.images = dims.images
+        self.text_pooler = _Pooler(dims.hidden)
+        self.image_pooler = _Pooler(dims.hidden)
+        self.head = build_head(task, dims.images * 2 * dims.hidden, 2 * dims.hidden, dims.classes)
+
+    def forward(self, streams: Streams) -> Tensor:
+        """Streams to logits (B, classes)."""
+        text, image = (read_tokens(streams, name, readout) for name, readout in READOUT.items())
+        pooled = torch.cat([self.text_pooler(text), self.image_pooler(image)], dim=-1)
+        return self.head(pooled if self.images == 1 else pooled.unflatten(0, (-1, self.images)).flatten(1))
+
+
+def rounds(dims: MeterDims) -> Rounds:
+    """The steps of a METER in the order they run."""
+    vision = [(Step(f"VEn{i}", ("image",), ("image",), "vision"),) for i in range(dims.vision_layers)]
+    language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
+    bridges = (Step("text_bridge", ("text",), ("text",)), Step("image_bridge", ("image",), ("image",)))
+    meeting = (
+        Step("match_text", ("text", "image"), ("text",), light=True),
+        Step("match_mask", ("text_mask", "image"), ("text_mask",), light=True),
+        Step("match_image", ("image", "text"), ("image",), light=True),
+    )
+    fusion = [
+        (
+            Step(f"FL{i}", ("text", "image", "text_mask", "image_mask"), ("text",), "fusion-language"),
+            Step(f"FV{i}", ("image", "text", "image_mask", "text_mask"), ("image",), "fusion-vision"),
+        )
+        for i in range(dims.fusion_layers)
+    ]
+    return (*language, *vision, bridges, meeting, *fusion)
+
+
+def build(dims: MeterDims, task: str) -> StepModel:
+    """A randomly initialised METER."""
+    blocks: dict[str, nn.Module] = {"text_bridge": TextBridge(dims), "image_bridge": ImageBridge(dims)}
+    blocks |= {f"match_{what}": Match() for what in ("text", "mask", "image")}
+    blocks |= {f"VEn{i}": VisionLayer(dims.vision_config) for i in range(dims.vision_layers)}
+    blocks |= {f"LEn{i}": LanguageLayer(dims.text_config) for i in range(dims.text_layers)}
+    sizes = FusionSizes(dims.hidden, dims.heads, dims.fusion_ffn, dims.parallel_width, dims.dropout)
+    blocks |= {f"{side}{i}": FusionLayer(sizes) for side in ("FL", "FV") for i in range(dims.fusion_layers)}
+    return StepModel("meter", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims, task))

@@ -1,0 +1,1 @@
+"""ViLT: its model, its checkpoints, its declaration."""

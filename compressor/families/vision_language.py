@@ -1,0 +1,71 @@
+"""What METER's and ViLT's public code have in common: tasks, heads and their keys, and fine-tuning for another task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from compressor.families.family import LOGITS, MATCH, Head, Output
+from compressor.families.key_mapping import HEAD, State
+from compressor.models.layer_macs import NORMS, PRODUCTS, ByKind, norm_macs
+from compressor.tasks import TASKS
+from compressor.tasks.task import OutputKind
+
+OUTPUTS: Mapping[OutputKind, tuple[Output, ...]] = {"classes": (LOGITS,), "score": (MATCH,)}
+OTHER_HEADS = {"itm": Head(classes=2)}
+LINEAR = ("irtr", "itm")  # tasks whose head is one projection; the others' are two with a norm between
+PREFIXES = {
+    "vqa": "vqa_classifier.",
+    "nlvr2": "nlvr2_classifier.",
+    "irtr": "rank_output.",
+    "snli-ve": "snli_classifier.",
+    "itm": "itm_score.fc.",
+}
+"""Of the head's keys in a checkpoint, by task."""
+
+
+def find_head(task: str | None) -> Head:
+    """Return what ``task`` puts on top, or an ordinary head without one."""
+    if task is None:
+        return Head()
+    return OTHER_HEADS.get(task) or Head(TASKS[task].images, TASKS[task].classes)
+
+
+def build_head(task: str, joined: int, inner: int, classes: int) -> nn.Module:
+    """Return a head from ``joined`` numbers, those pooled of all images of a sample, (B, joined) -> (B, classes).
+
+    ``inner`` is the width of the hidden layer, where it has one.
+    """
+    if task in LINEAR:
+        return nn.Linear(joined, classes)
+    return nn.Sequential(nn.Linear(joined, inner), nn.LayerNorm(inner, eps=1e-5), nn.GELU(), nn.Linear(inner, classes))
+
+
+def classifier_macs(task: str, joined: int, inner: int, classes: int) -> ByKind:
+    """Return the MACs of :func:`build_head`, for one sample."""
+    if task in LINEAR:
+        return {PRODUCTS: joined * classes}
+    return {PRODUCTS: joined * inner + inner * classes, NORMS: norm_macs(1, inner)}
+
+
+def for_another_task(ours: State, state: State, task: str | None, types: str, count: int, matching: str) -> State:
+    """Return ``ours`` with what the public code changes when a pre-trained checkpoint is fine-tuned for another task.
+
+    The second image's type starts as the first one's, and the ranking head as the "matches" row of the matching head.
+
+    Args:
+        ours: tensors under our names.
+        state: under the checkpoint's.
+        task: that the model is built for.
+        types: our name of the images' types, (n, hidden).
+        count: of types that the model has.
+        matching: prefix of the matching head in the checkpoint.
+    """
+    ours = dict(ours)
+    if types in ours:
+        ours[types] = torch.cat([ours[types], ours[types][-1:].expand(count - len(ours[types]), -1)])
+    if task == "irtr" and f"{HEAD}weight" not in ours and f"{matching}weight" in state:
+        ours |= {HEAD + kind: state[matching + kind][1:] for kind in ("weight", "bias")}
+    return ours

@@ -1,0 +1,95 @@
+"""MACs of layers by formula: the pieces that families put together, see ``profiles.macs.formula``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+PRODUCTS, ATTENTION, CONVOLUTION, NORMS = "matrix products", "attention", "convolution", "LayerNorm"
+
+ByKind = Mapping[str, int]
+"""MACs by kind of operator."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """MACs of what stands in one place of a model: a layer of a pool, or a bridge.
+
+    Attributes:
+        rows: of the stream that it writes, for one sample.
+        tokens: of a row.
+        width: of a token.
+        whole: MACs of one row.
+        one_token: the same where one token alone is computed.
+        parallel: parallel adapters in it, where the model has any.
+    """
+
+    rows: int
+    tokens: int
+    width: int
+    whole: ByKind
+    one_token: ByKind
+    parallel: int = 0
+
+
+@dataclass(frozen=True)
+class ModelMacs:
+    """MACs of one sample by formula: ``places`` by the pool of a step, or by its name where it is in none."""
+
+    prologue: ByKind
+    places: Mapping[str, Place]
+    head: ByKind
+
+
+def norm_macs(tokens: int, width: int) -> int:
+    """Return the MACs of a LayerNorm, counted at 5 per element as fvcore does."""
+    return 5 * tokens * width
+
+
+def adapter_macs(tokens: int, width: int, bottleneck: int) -> ByKind:
+    """Return the MACs of an adapter: LayerNorm, down, up."""
+    return {PRODUCTS: 2 * tokens * width * bottleneck, NORMS: norm_macs(tokens, width)}
+
+
+def projection_macs(tokens: int, width: int, target: int, normed: bool = False) -> ByKind:
+    """Return the MACs of one matrix product, with a LayerNorm in front of it when ``normed``."""
+    return {PRODUCTS: tokens * width * target, NORMS: norm_macs(tokens, width) if normed else 0}
+
+
+def encoder_layer_macs(tokens: int, width: int, ffn: int) -> ByKind:
+    """Return the MACs of self-attention and feed-forward with a norm each."""
+    products = tokens * (4 * width**2 + 2 * width * ffn)
+    return {PRODUCTS: products, ATTENTION: 2 * tokens**2 * width, NORMS: 2 * norm_macs(tokens, width)}
+
+
+def encoder_token_macs(tokens: int, width: int, ffn: int, heads: int, normed: int) -> ByKind:
+    """Return the MACs of an encoder layer that computes one token.
+
+    ``normed`` tokens pass the first norm: all of them where it stands in front of the attention, else one.
+    """
+    products = 4 * width**2 + 2 * width * ffn + 2 * heads * tokens * width
+    return {PRODUCTS: products, NORMS: norm_macs(normed + 1, width)}
+
+
+def fusion_layer_macs(tokens: int, others: int, width: int, ffn: int) -> ByKind:
+    """Return the MACs of self-attention, cross-attention to the other stream's tokens and feed-forward, a norm each."""
+    products = tokens * (6 * width**2 + 2 * width * ffn) + 2 * others * width**2
+    attention = 2 * tokens * (tokens + others) * width
+    return {PRODUCTS: products, ATTENTION: attention, NORMS: 3 * norm_macs(tokens, width)}
+
+
+def fusion_token_macs(tokens: int, others: int, width: int, ffn: int, heads: int) -> ByKind:
+    """Return the MACs of a fusion layer that computes one token."""
+    products = 8 * width**2 + 2 * width * ffn + 2 * heads * (tokens + others) * width
+    return {PRODUCTS: products, NORMS: 3 * norm_macs(1, width)}
+
+
+def add_macs(*all_macs: ByKind) -> ByKind:
+    """Return the sum, kind by kind."""
+    return sum(map(Counter, all_macs), Counter())
+
+
+def multiply_macs(factor: int, macs: ByKind) -> ByKind:
+    """Return ``factor`` times as many of each kind."""
+    return {kind: factor * value for kind, value in macs.items()}
