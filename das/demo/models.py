@@ -193,7 +193,7 @@ SHIPPED = Demo(
     learning_rate=1e-3,
     dims=lambda sizes: meter_dims(sizes, layers=2, fusion_layers=6),
     config=public_config,
-    tokenizer="roberta",
+    tokenizer="<s>",
     seconds=10,
     shipped=5400,
 )
@@ -206,7 +206,7 @@ MODELS: Mapping[str, Callable[..., Demo]] = {  # small models of a family, which
         learning_rate=1e-3,
         dims=meter_dims,
         config=public_config,
-        tokenizer="roberta",
+        tokenizer="<s>",
     ),
     "vilt": partial(
         Demo,
@@ -216,7 +216,7 @@ MODELS: Mapping[str, Callable[..., Demo]] = {  # small models of a family, which
         learning_rate=3e-3,
         dims=vilt_dims,
         config=public_config,
-        tokenizer="bert",
+        tokenizer="[CLS]",
     ),
     **{
         family: partial(

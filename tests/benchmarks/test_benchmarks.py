@@ -85,7 +85,7 @@ def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
 
 def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "BATCHES", (1, 2))
-    monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers("meter", gpu.TINY))
+    monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers(gpu.TINY))
     monkeypatch.setattr(gpu, "LAYERS", ("FL0",))
     # Compiling takes a minute for each model, and a second form of attention is written as the first.
     monkeypatch.setattr(gpu, "WAYS", tuple(w for w in gpu.WAYS if w.name in ("PyTorch eager", "ONNX Runtime")))

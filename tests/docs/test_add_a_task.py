@@ -46,7 +46,7 @@ def folder(page, tmp_path_factory):
     """A small model of the task, hardly trained, and its data."""
     folder = tmp_path_factory.mktemp("emotion")
     demo = MODELS["bert"](task="emotion", images=60, steps=10)
-    shallow = replace(demo, dims=lambda sizes: tiny.of_few_layers("bert", demo.dims(sizes)))
+    shallow = replace(demo, dims=lambda sizes: tiny.of_few_layers(demo.dims(sizes)))
     prepare_demo(shallow, folder)
     return folder
 

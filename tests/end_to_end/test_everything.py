@@ -23,9 +23,7 @@ FORMATS = ("--onnx", "--trt") if TENSORRT else ("--onnx",)
 
 def small(demo):
     """The demo with a model of few layers, hardly trained: tracing takes seconds for each."""
-    return replace(
-        demo, images=40, steps=3, shipped=0, dims=lambda sizes: tiny.of_few_layers(demo.family, demo.dims(sizes))
-    )
+    return replace(demo, images=40, steps=3, shipped=0, dims=lambda sizes: tiny.of_few_layers(demo.dims(sizes)))
 
 
 def answered(*arguments):

@@ -11,12 +11,12 @@ EVERY = tuple(DEMOS)
 CLASSES, LENGTH, CAPTIONS = 5, 9, 3
 
 
-FEW_LAYERS = {"meter": {"text_layers": 1, "vision_layers": 1, "fusion_layers": 1}, "vilt": {"layers": 2}}
-
-
-def of_few_layers(family, dims):
-    """The same sizes with a layer or two of each kind."""
-    return dims.model_copy(update=FEW_LAYERS.get(family) or {"config": {**dims.config, "num_hidden_layers": 2}})
+def of_few_layers(dims):
+    """The same sizes with a layer of each kind, or two where all are of one kind."""
+    kinds = [name for name in type(dims).model_fields if name.endswith("layers")]
+    if not kinds:
+        return dims.model_copy(update={"config": {**dims.config, "num_hidden_layers": 2}})
+    return dims.model_copy(update=dict.fromkeys(kinds, 1 if len(kinds) > 1 else 2))
 
 
 def model(family, task, seed=0, shallow=False):
@@ -25,7 +25,7 @@ def model(family, task, seed=0, shallow=False):
     classes = FAMILIES[family].heads[task].classes or CLASSES
     dims = DEMOS[family, task].dims(Sizes(vocabulary=40, text_length=LENGTH, classes=classes, images=images))
     if shallow:
-        dims = of_few_layers(family, dims)
+        dims = of_few_layers(dims)
     torch.manual_seed(seed)
     built = FAMILIES[family].build(dims, task).eval()
     for parameter in built.parameters():

@@ -19,17 +19,18 @@ class _Style:
 
 
 STYLES = {
-    "roberta": _Style(("<s>", "<pad>", "</s>", "<unk>"), "<unk>", "<s> $A </s>", "<s> $A </s> </s> $B </s>"),
-    "bert": _Style(("[PAD]", "[UNK]", "[CLS]", "[SEP]"), "[UNK]", "[CLS] $A [SEP]", "[CLS] $A:0 [SEP]:0 $B:1 [SEP]:1"),
+    "<s>": _Style(("<s>", "<pad>", "</s>", "<unk>"), "<unk>", "<s> $A </s>", "<s> $A </s> </s> $B </s>"),
+    "[CLS]": _Style(("[PAD]", "[UNK]", "[CLS]", "[SEP]"), "[UNK]", "[CLS] $A [SEP]", "[CLS] $A:0 [SEP]:0 $B:1 [SEP]:1"),
 }
 
 
-def word_tokenizer(texts: Iterable[str], style: str = "roberta") -> Tokenizer:
-    """A tokenizer of the words in ``texts``, with the special tokens of RoBERTa or BERT.
+def word_tokenizer(texts: Iterable[str], style: str = "<s>") -> Tokenizer:
+    """A tokenizer of the words in ``texts``, with special tokens.
 
     Args:
         texts: lower case or not; punctuation marks are words of their own.
-        style: ``roberta`` (<s> 0, <pad> 1, </s> 2, <unk> 3) or ``bert`` ([PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3).
+        style: named by the token in front of a text: <s> (<s> 0, <pad> 1, </s> 2, <unk> 3) as RoBERTa has it, or [CLS]
+            ([PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3) as BERT does.
     """
     wrap = STYLES[style]
     normalise, split = normalizers.Lowercase(), pre_tokenizers.Split(Regex(r"\s+|(?=[?,.!])"), "removed")

@@ -25,7 +25,7 @@ from tests.support.command_line import refused
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def tokenizer(style="roberta"):
+def tokenizer(style="<s>"):
     return word_tokenizer(["what color is the circle?", "how many things are there?"], style)
 
 
@@ -121,7 +121,7 @@ def test_tokenizer_beside_the_checkpoint_in_a_folder_or_by_name(tmp_path):
 
 def test_pairs_are_encoded_as_pairs():
     names = ("input_ids", "attention_mask", "token_type_ids")
-    encoded = TextTransform(tokenizer("bert"), 10, 100, names)(["how many", "things"], ["the circle", "the"])
+    encoded = TextTransform(tokenizer("[CLS]"), 10, 100, names)(["how many", "things"], ["the circle", "the"])
     assert tuple(encoded) == names
     assert all(tensor.shape == (2, 10) and tensor.dtype == torch.int64 for tensor in encoded.values())
     assert encoded["token_type_ids"].tolist() == [[0] * 4 + [1] * 3 + [0] * 3, [0] * 3 + [1] * 2 + [0] * 5]
@@ -130,14 +130,14 @@ def test_pairs_are_encoded_as_pairs():
 
 
 def test_the_longer_text_of_a_pair_is_cut():
-    encoded = TextTransform(tokenizer("bert"), 8, 100)(["how many things are there"], ["the"])
-    plain = TextTransform(tokenizer("bert"), 8, 100)(["how many things are"], ["the"])
+    encoded = TextTransform(tokenizer("[CLS]"), 8, 100)(["how many things are there"], ["the"])
+    plain = TextTransform(tokenizer("[CLS]"), 8, 100)(["how many things are"], ["the"])
     assert encoded["input_ids"].tolist() == plain["input_ids"].tolist()
 
 
 def test_the_tokenizer_in_a_hugging_face_folder(tmp_path):
-    tokenizer("bert").save(str(tmp_path / "tokenizer.json"))
-    assert find_tokenizer(None, tmp_path, None).get_vocab() == tokenizer("bert").get_vocab()
+    tokenizer("[CLS]").save(str(tmp_path / "tokenizer.json"))
+    assert find_tokenizer(None, tmp_path, None).get_vocab() == tokenizer("[CLS]").get_vocab()
 
 
 def test_the_vocabulary_file_in_a_hugging_face_folder(tmp_path):

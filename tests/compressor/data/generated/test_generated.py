@@ -142,8 +142,8 @@ def test_pictures_show_the_things():
 @pytest.mark.parametrize(
     ("style", "single", "pair", "types"),
     [
-        ("roberta", [0, 4, 5, 2], [0, 4, 2, 2, 5, 2], [0] * 6),
-        ("bert", [2, 4, 5, 3], [2, 4, 3, 5, 3], [0, 0, 0, 1, 1]),
+        ("<s>", [0, 4, 5, 2], [0, 4, 2, 2, 5, 2], [0] * 6),
+        ("[CLS]", [2, 4, 5, 3], [2, 4, 3, 5, 3], [0, 0, 0, 1, 1]),
     ],
 )
 def test_word_tokenizers_wrap_as_their_models_do(style, single, pair, types):
