@@ -89,7 +89,7 @@ def verify(
     *,
     device: str = "cpu",
 ) -> VerifyReport:
-    """Run every export in ``folder`` against ``model``, and rewrite its record and an engine's passport.
+    """Run every export in ``folder`` against ``model``, and rewrite its record and an engine's metadata.
 
     Exports are not written to. What cannot run here is "not verified", with the reason, and its record stays as it was.
     Of an export that fails only the record is left.

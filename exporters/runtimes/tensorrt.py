@@ -87,7 +87,7 @@ class TensorRT(Runtime):
                 precision=request.precision.name,
                 workspace=request.workspace,
             )
-            return audit_sentences(engine.passport.audit)
+            return audit_sentences(engine.metadata.audit)
 
         return Artifact(
             request,
@@ -103,9 +103,9 @@ class TensorRT(Runtime):
 
     def making(self, path: Path) -> Making:
         """As the engine's metadata says: TensorRT's version, shapes and workspace count, too."""
-        from exporters.runtimes.tensorrt_engine import read_passport
+        from exporters.runtimes.tensorrt_engine import read_metadata
 
-        built, form = read_passport(path), super().making(path).options["attention"]
+        built, form = read_metadata(path), super().making(path).options["attention"]
         batch = tuple(shape[0] for shape in next(iter(built.profile.values())))
         return Making(
             (built.package, built.version, tuple(sorted(built.profile.items())), built.workspace, form),
@@ -115,9 +115,9 @@ class TensorRT(Runtime):
     def takes(self, path: Path) -> tuple[tuple[int, ...], Fixed]:
         """As the profile in the engine's metadata has them."""
         from exporters.graph.inputs import Fixed
-        from exporters.runtimes.tensorrt_engine import read_passport
+        from exporters.runtimes.tensorrt_engine import read_metadata
 
-        shapes = read_passport(path).profile["input_ids"]
+        shapes = read_metadata(path).profile["input_ids"]
         sizes, lengths = (tuple(dict.fromkeys(shape[axis] for shape in shapes)) for axis in (0, 1))
         return sizes, Fixed(*(axis[0] if len(axis) == 1 else None for axis in (sizes, lengths)))
 
@@ -134,9 +134,9 @@ class TensorRT(Runtime):
 
     def audit(self, path: Path, precision: Precision, passed: bool) -> Audit | None:
         """Of the engine where it passed, else what was found when it was built."""
-        from exporters.runtimes.tensorrt_engine import audit_plan, read_passport
+        from exporters.runtimes.tensorrt_engine import audit_plan, read_metadata
 
-        return (audit_plan(path, precision.name) if passed else read_passport(path)).audit
+        return (audit_plan(path, precision.name) if passed else read_metadata(path)).audit
 
     def probe(self) -> Iterator[Probe]:
         """Which of both packages is installed, and whether it builds engines here."""

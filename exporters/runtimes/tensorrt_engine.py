@@ -1,6 +1,6 @@
 """ONNX to a TensorRT engine: one path for TensorRT 10 and 11 on their GPU, and for TensorRT-RTX, which needs none.
 
-Networks are strongly typed, so the precision is the ONNX file's own; the audit in the passport says how much of the
+Networks are strongly typed, so the precision is the ONNX file's own; the audit in the metadata says how much of the
 engine computes in it. TF32 is switched off: fp32 means fp32 here, as it does in PyTorch by default.
 """
 
@@ -61,7 +61,7 @@ class Target:
         return f"{self.package} for " + ", ".join(f"{name[2:-1]}.{name[-1]}" for name in self.capabilities)
 
 
-class Passport(Value):
+class EngineMetadata(Value):
     """Where an engine comes from and where it runs; saved as JSON beside the plan.
 
     ``gpu`` is the name of the GPU it was built on, None when it was built ahead of time; ``capabilities`` are those it
@@ -89,10 +89,10 @@ class Passport(Value):
 
 @dataclass(frozen=True)
 class Engine:
-    """A plan on disk, its passport, its bytes, and the seconds it took."""
+    """A plan on disk, its metadata, its bytes, and the seconds it took."""
 
     path: Path
-    passport: Passport
+    metadata: EngineMetadata
     bytes: int
     seconds: float
 
@@ -134,7 +134,7 @@ def build_engine(
     precision: str = "fp32",
     workspace: int | None = None,
 ) -> Engine:
-    """Build ``plan_path`` and its passport from an ONNX file; times are kept in ``timing.cache`` beside that file.
+    """Build ``plan_path`` and its metadata from an ONNX file; times are kept in ``timing.cache`` beside that file.
 
     Args:
         onnx_path: with dynamic axes inside ``shapes``.
@@ -186,7 +186,7 @@ def build_engine(
     if target.package != RTX:
         save_timing_cache(config, times)
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
-    passport = Passport(
+    metadata = EngineMetadata(
         package=target.package,
         version=trt.__version__,
         gpu=target.gpu,
@@ -202,27 +202,27 @@ def build_engine(
     )
     with staged(plan_path) as temporary:
         temporary.write_bytes(plan)
-        passport_of(temporary).write_text(passport.model_dump_json(indent=2))
+        metadata_path(temporary).write_text(metadata.model_dump_json(indent=2))
         if target.gpu:
-            passport = audit_plan(temporary, precision)
+            metadata = audit_plan(temporary, precision)
     seconds = time.perf_counter() - started
-    return Engine(plan_path, passport, plan_path.stat().st_size, seconds)
+    return Engine(plan_path, metadata, plan_path.stat().st_size, seconds)
 
 
-def audit_plan(plan: Path, precision: str) -> Passport:
-    """Audit the engine itself, on the machine it is for, and write the finding into its passport.
+def audit_plan(plan: Path, precision: str) -> EngineMetadata:
+    """Audit the engine itself, on the machine it is for, and write the finding into its metadata.
 
     Raises:
         InputError: as :func:`load_engine`.
-        EnvironmentProblem: as :func:`load_engine`, or the passport cannot be written.
+        EnvironmentProblem: as :func:`load_engine`, or the metadata cannot be written.
     """
     engine, trt = load_engine(plan)
     inspector = engine.create_engine_inspector()
     found = audit_engine(inspector.get_engine_information(trt.LayerInformationFormat.JSON), precision)
-    passport = read_passport(plan).model_copy(update={"audit": found})
-    with staged(passport_of(plan)) as temporary:
-        temporary.write_text(passport.model_dump_json(indent=2))
-    return passport
+    metadata = read_metadata(plan).model_copy(update={"audit": found})
+    with staged(metadata_path(plan)) as temporary:
+        temporary.write_text(metadata.model_dump_json(indent=2))
+    return metadata
 
 
 def use_timing_cache(config: Any, path: Path) -> Literal["new", "used"]:
@@ -273,24 +273,24 @@ def _errors(parser: Any) -> list[str]:
     return [f"{problem}, at {named(names)}" for problem, names in nodes.items()]
 
 
-def passport_of(plan: Path) -> Path:
-    """Where the passport of a plan is."""
+def metadata_path(plan: Path) -> Path:
+    """Where the metadata of a plan is."""
     return plan.with_name(f"{plan.name}.json")
 
 
-def read_passport(plan: Path) -> Passport:
-    """The passport of a plan that is there.
+def read_metadata(plan: Path) -> EngineMetadata:
+    """The metadata of a plan that is there.
 
     Raises:
-        InputError: the plan or its passport is missing or damaged.
+        InputError: the plan or its metadata is missing or damaged.
     """
     try:
         if not plan.is_file():
             raise FileNotFoundError("no such file")
-        return Passport.model_validate_json(passport_of(plan).read_bytes())
+        return EngineMetadata.model_validate_json(metadata_path(plan).read_bytes())
     except (OSError, ValidationError) as error:
         raise input_error(
-            "export-unreadable", f"{plan} cannot be read ({error})", "an engine and its passport", "das export --trt"
+            "export-unreadable", f"{plan} cannot be read ({error})", "an engine and its metadata", "das export --trt"
         ) from None
 
 
@@ -298,38 +298,38 @@ def load_engine(plan: Path) -> tuple[Any, Any]:
     """Deserialise a plan with the package that built it. Returns the engine and that package's module.
 
     Raises:
-        InputError: the plan or its passport is missing or damaged.
+        InputError: the plan or its metadata is missing or damaged.
         EnvironmentProblem: no GPU, built for another GPU, or the package is missing, or refuses the plan.
     """
-    passport, content = read_passport(plan), plan.read_bytes()
+    metadata, content = read_metadata(plan), plan.read_bytes()
     if not torch.cuda.is_available():
         raise environment_problem(
             "no-cuda-device", "no CUDA device", f"a GPU, for {plan}", "use another runtime, or a GPU machine"
         )
     here = "SM{}{}".format(*torch.cuda.get_device_capability())
-    if here not in passport.capabilities:
+    if here not in metadata.capabilities:
         raise environment_problem(
             "engine-for-other-gpu",
-            f"{plan} is for {', '.join(passport.capabilities)}",
+            f"{plan} is for {', '.join(metadata.capabilities)}",
             f"an engine for {here}",
             "das export --trt here",
         )
     try:
-        trt = importlib.import_module(passport.package)
+        trt = importlib.import_module(metadata.package)
     except (ImportError, OSError) as error:
         raise environment_problem(
             "tensorrt-missing",
-            f"{passport.package} cannot be used ({error})",
+            f"{metadata.package} cannot be used ({error})",
             f"what built {plan}",
-            INSTALL[passport.package],
+            INSTALL[metadata.package],
         ) from None
     logger, messages = _logger(trt)
     engine = trt.Runtime(logger).deserialize_cuda_engine(content)
     if engine is None:
         raise environment_problem(
             "engine-refused",
-            f"{passport.package} {trt.__version__} refuses {plan} ({_joined(messages)})",
-            f"version {passport.version}, which built it",
+            f"{metadata.package} {trt.__version__} refuses {plan} ({_joined(messages)})",
+            f"version {metadata.version}, which built it",
             "das export --trt again",
         )
     return engine, trt

@@ -27,7 +27,7 @@ class TensorRTRunner(Runner):
         """Deserialise the engine.
 
         Raises:
-            InputError: the plan or its passport is missing.
+            InputError: the plan or its metadata is missing.
             EnvironmentProblem: no GPU, another GPU, or the package that built the engine is missing.
         """
         require_cuda(f"running {self.plan}")

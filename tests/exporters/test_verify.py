@@ -13,7 +13,7 @@ from compressor.data.generated.questions import write_vqa
 from compressor.files import sha256
 from exporters.checks.parity import Parity
 from exporters.folder import REST, VISION
-from exporters.runtimes.tensorrt_engine import Passport
+from exporters.runtimes.tensorrt_engine import EngineMetadata
 from tests.support.command_line import das, stopped
 from tests.support.tiny_exports import facts_in
 
@@ -29,7 +29,7 @@ def exported(shared_exports, tmp_path):
     shutil.copytree(shared_exports, folder)
     exports = folder / "exports"
     (exports / PLAN).write_bytes(b"plan")
-    passport = Passport(
+    metadata = EngineMetadata(
         package="tensorrt_rtx",
         version="1",
         gpu=None,
@@ -48,7 +48,7 @@ def exported(shared_exports, tmp_path):
         },
         messages=(),
     )
-    (exports / f"{PLAN}.json").write_text(passport.model_dump_json())
+    (exports / f"{PLAN}.json").write_text(metadata.model_dump_json())
     parity = {"status": "not verified", "reason": "no GPU here", "max_abs_error": None, "precision": "fp16"}
     parity |= {"runtime": "tensorrt_rtx for 8.6", "sha256": {PLAN: sha256(exports / PLAN)}, "certificate": None}
     (exports / f"{PLAN}.parity.json").write_text(record(exports).model_copy(update=parity).model_dump_json())

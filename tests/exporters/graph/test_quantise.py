@@ -287,7 +287,7 @@ def test_tensorrt_builds_the_static_graph(case_of, tmp_path, family):
     source = case.quantise("static")
     engine = build_engine(source, tmp_path / "model.plan", shapes, target)
     assert engine.path.stat().st_size == engine.bytes > 0
-    assert engine.passport.onnx_sha256 == hashes_of(source)
+    assert engine.metadata.onnx_sha256 == hashes_of(source)
 
 
 def unreadable(folder):

@@ -23,13 +23,13 @@ from exporters.checks.parity import Parity, read_record
 from exporters.export import export
 from exporters.runtimes.tensorrt_audit import audit_engine, audit_network
 from exporters.runtimes.tensorrt_engine import (
-    Passport,
+    EngineMetadata,
     Target,
     audit_plan,
     build_engine,
     find_target,
-    passport_of,
-    read_passport,
+    metadata_path,
+    read_metadata,
     save_timing_cache,
     use_timing_cache,
 )
@@ -39,7 +39,7 @@ from tests.support.command_line import GOLDEN, refused
 from tests.support.tiny_exports import full, full_onnx, samples, slim
 
 AHEAD = Target("tensorrt_rtx", ("SM86",), None)
-NOWHERE = Passport(
+NOWHERE = EngineMetadata(
     package="tensorrt_rtx",
     version="1",
     gpu=None,
@@ -151,15 +151,15 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
     assert parity.status == "not verified"
     assert parity.reason == "no GPU here: built ahead of time (tensorrt_rtx for 8.6) and not run"
     assert parity.max_abs_error is None
-    passport = Passport.model_validate_json((tmp_path / "model.fp32.rtx.plan.json").read_bytes())
-    assert (passport.gpu, passport.capabilities) == (None, ("SM86",))
-    assert passport.profile["input_ids"] == ((1, 1), (2, 12), (4, 12))
-    assert passport.profile["pixel_values"] == ((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64))
-    assert passport.onnx_sha256 == onnx_file.parity.sha256
-    assert passport.strongly_typed
-    assert not passport.tf32
-    assert (passport.workspace, passport.timing_cache) == (None, "does nothing")
-    audit = passport.audit
+    metadata = EngineMetadata.model_validate_json((tmp_path / "model.fp32.rtx.plan.json").read_bytes())
+    assert (metadata.gpu, metadata.capabilities) == (None, ("SM86",))
+    assert metadata.profile["input_ids"] == ((1, 1), (2, 12), (4, 12))
+    assert metadata.profile["pixel_values"] == ((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64))
+    assert metadata.onnx_sha256 == onnx_file.parity.sha256
+    assert metadata.strongly_typed
+    assert not metadata.tf32
+    assert (metadata.workspace, metadata.timing_cache) == (None, "does nothing")
+    audit = metadata.audit
     assert (audit.counted_on, audit.asked, audit.layer_share, audit.weight_share) == ("network", "fp32", 1, 1)
 
     def not_again(*_, **__):
@@ -173,7 +173,7 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
 @needs_rtx
 @without_gpu
 @pytest.mark.parametrize(("precision", "read"), [("fp16", "model.fp16.onnx"), ("int8", "model.int8.qdq.onnx")])
-def test_an_engine_of_a_precision_from_model_to_passport(tmp_path, precision, read):
+def test_an_engine_of_a_precision_from_model_to_metadata(tmp_path, precision, read):
     model = tiny.model("meter", "vqa", shallow=True)
     given = {name: rows for name, rows in tiny.batch(model).items() if name != "targets"}
     report = export(model, given, tmp_path, ["trt"], precision=precision)
@@ -185,11 +185,11 @@ def test_an_engine_of_a_precision_from_model_to_passport(tmp_path, precision, re
     assert [read_record(tmp_path / entry.files[0]) for entry in report.exports] == [
         entry.parity for entry in report.exports
     ]
-    passport = read_passport(tmp_path / plan)
-    assert passport.onnx_sha256 == hashes_of(tmp_path / read)
-    assert passport.audit.asked == precision
-    assert passport.audit.weight_share > 0.9
-    assert 0.1 < passport.audit.layer_share < 1
+    metadata = read_metadata(tmp_path / plan)
+    assert metadata.onnx_sha256 == hashes_of(tmp_path / read)
+    assert metadata.audit.asked == precision
+    assert metadata.audit.weight_share > 0.9
+    assert 0.1 < metadata.audit.layer_share < 1
 
 
 def _copy(path):
@@ -266,8 +266,8 @@ def test_a_workspace_is_kept_to_or_the_engine_is_not_built(tmp_path):
     weights = [("w", np.ones((4, 4), np.float32))]
     path = saved(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], weights)
     engine = build_engine(path, tmp_path / "model.plan", SHAPES, AHEAD, workspace=1 << 30)
-    assert engine.passport.workspace == 1 << 30
-    assert Passport.model_validate_json(passport_of(engine.path).read_bytes()) == engine.passport
+    assert engine.metadata.workspace == 1 << 30
+    assert EngineMetadata.model_validate_json(metadata_path(engine.path).read_bytes()) == engine.metadata
     shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in samples().items()}
     with refused(EnvironmentProblem, "engine-not-built", "1024 bytes") as failure:
         build_engine(full_onnx().path, tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
@@ -388,19 +388,19 @@ class Inspected:
         return json.dumps({"Layers": layers_of(11), "I/O Tensors": []})
 
 
-def test_the_finding_replaces_the_passport_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_the_finding_replaces_the_metadata_whole_or_not_at_all(tmp_path, monkeypatch):
     plan = tmp_path / "model.fp16.rtx.plan"
     plan.write_bytes(b"plan")
-    passport_of(plan).write_text(NOWHERE.model_dump_json())
+    metadata_path(plan).write_text(NOWHERE.model_dump_json())
     monkeypatch.setattr(exporters.runtimes.tensorrt_engine, "load_engine", lambda path: (Inspected(), Inspected))
     with monkeypatch.context() as disk:
         disk.setattr(Path, "write_text", full_disk)
         with refused(EnvironmentProblem, "cannot-write", "No space left"):
             audit_plan(plan, "fp16")
-    assert read_passport(plan) == NOWHERE
-    assert audit_plan(plan, "fp16") == read_passport(plan)
-    assert read_passport(plan).audit.counted_on == "engine"
-    assert sorted(tmp_path.iterdir()) == [plan, passport_of(plan)]
+    assert read_metadata(plan) == NOWHERE
+    assert audit_plan(plan, "fp16") == read_metadata(plan)
+    assert read_metadata(plan).audit.counted_on == "engine"
+    assert sorted(tmp_path.iterdir()) == [plan, metadata_path(plan)]
 
 
 def full_disk(*_, **__):
@@ -483,12 +483,12 @@ def test_an_engine_is_not_run_without_a_gpu(tmp_path):
         pass
 
 
-def test_an_engine_without_its_passport_or_for_another_gpu(tmp_path, monkeypatch):
+def test_an_engine_without_its_metadata_or_for_another_gpu(tmp_path, monkeypatch):
     Gpu(monkeypatch, 9, 0)
     plan = tmp_path / "model.fp32.rtx.plan"
     plan.write_bytes(b"plan")
     with refused(InputError, "export-unreadable", plan), TensorRTRunner(plan):
         pass
-    passport_of(plan).write_text(NOWHERE.model_dump_json())
+    metadata_path(plan).write_text(NOWHERE.model_dump_json())
     with refused(EnvironmentProblem, "engine-for-other-gpu", "SM90"), TensorRTRunner(plan):
         pass

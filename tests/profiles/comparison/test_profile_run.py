@@ -31,7 +31,7 @@ from exporters.export import export
 from exporters.folder import ExportsFolder
 from exporters.runtimes import find_runtime
 from exporters.runtimes.sessions import OnnxRunner
-from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_passport
+from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_metadata
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
 from profiles.comparison.profile_run import choose_runtimes, measure_run, read_parities
@@ -460,7 +460,7 @@ def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, thread
     for batch in ((1, 2, 4), (1, 1, 1)):
         export(run.load_slim(), run.samples(), slim.parent, ["trt"], batch=batch)
         (entry,) = again().runtimes
-        assert [shape[0] for shape in read_passport(full).profile["input_ids"]] == list(batch)
+        assert [shape[0] for shape in read_metadata(full).profile["input_ids"]] == list(batch)
         assert [entry.file_bytes.full, entry.file_bytes.slim] == [plan.stat().st_size for plan in plans]
     assert opened == plans * 2
     made = full.stat().st_mtime_ns
