@@ -1,28 +1,31 @@
-"""The whole compression: evaluate the full model, search, cut, recover, evaluate the slim one, save the run."""
+"""The whole compression: evaluate the full model, search, fit, recover, evaluate the slim model, save the run."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from compressor.data.splits import TaskData
 from compressor.device import choose_device
-from compressor.distributed import copy_from_main, from_main, is_main
+from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, compared, evaluate
-from compressor.evaluation.pseudo_labels import with_own_answers
+from compressor.evaluation.pseudo_labels import label_with_full
+from compressor.fit_slim import Fitter, SlimModel
 from compressor.job import Job, prepare
 from compressor.models.costs import count_costs
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
-from compressor.models.supernet import Supernet
-from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.surgery import make_plan
+from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress, Stages
-from compressor.resume import Resumable, check_same
+from compressor.resume import Checkpoint, Stage, check_same
 from compressor.run_folder import (
     MANIFEST,
     Manifest,
@@ -38,27 +41,163 @@ from compressor.run_folder import (
     versions,
 )
 from compressor.search.budgets import KINDS, BudgetResult, Prices
-from compressor.search.fit_budget import Made, make_for
-from compressor.search.least_squares import fit
-from compressor.search.reuse import earlier_selection
-from compressor.search.select_layers import FinishedSearch, calibration, encoded, select_layers
-from compressor.settings import Settings, check_options
-from compressor.training.optimiser import Optimiser
-from compressor.training.recovery import (
-    encoder_of,
-    freeze_all_but,
-    recover,
-    recovery_groups,
-    trained_parameters,
-    updated_parameters,
-)
+from compressor.search.fit_budget import fit_request
+from compressor.search.reuse import open_search
+from compressor.search.select_layers import FinishedSearch, select_layers
+from compressor.settings import Settings
 
 SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
 PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
 
-
-Price = Callable[[Job], Prices]
+MeasurePrices = Callable[[Job], Prices]
 """Measures what a job's layers cost, where a search does not know: their latency."""
+Evaluations = tuple[Evaluation, ...]
+"""Of the evaluation split first, then of the further splits."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A run, and what its making leaves in memory; only the run where it was finished before.
+
+    Attributes:
+        run: its folder.
+        full: the full model, on the job's device.
+        slim: the slim model before its exact trims, on the CPU.
+        data: opened and checked.
+        full_scores: None after a transfer, whose head was untrained.
+        slim_scores: of the slim model.
+    """
+
+    run: Run
+    full: StepModel | None = None
+    slim: StepModel | None = None
+    data: TaskData | None = None
+    full_scores: Evaluations | None = None
+    slim_scores: Evaluations | None = None
+
+
+class Compression:
+    """The compression of one checkpoint.
+
+    Args:
+        settings: what is asked for.
+        command: the command line, for the record.
+        resume: go on with an interrupted run of the same settings; it ends where an uninterrupted one would.
+        progress: told about every stage.
+        measure_prices: for a budget of a kind that is measured.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        command: str = "",
+        resume: bool = False,
+        progress: Progress = QUIET,
+        measure_prices: MeasurePrices | None = None,
+    ) -> None:
+        self.settings, self.command, self.resume = settings, command, resume
+        self.progress, self.measure_prices = progress, measure_prices
+
+    def run(self) -> Compressed:
+        """Compress and save the run, or open the run if it was killed after it was complete.
+
+        Raises:
+            DasError: as :func:`prepare`, and when the run cannot be written.
+            CheckFailed: the budget cannot be reached; nothing is kept.
+            Interrupted: on Ctrl-C or SIGTERM; the state is saved.
+        """
+        settings = self.settings
+        check_options(settings)
+        choose_device(settings.device)
+        folder = from_main(lambda: destination(settings, self.resume))
+        if run := from_main(lambda: _open_finished(folder, settings)):
+            return Compressed(run)
+        job = prepare(settings, self.progress)
+        for note in job.loaded.notes:
+            self.progress.say(note)
+        checkpoint = Checkpoint(folder if is_main() else None, _identity(job))
+        checkpoint.load() if self.resume else checkpoint.reserve()
+        try:
+            with checkpoint.saved_on_interrupt():
+                compressed = self._compress(job, folder, checkpoint)
+        except (CheckFailed, UsageError):
+            checkpoint.remove()
+            raise
+        checkpoint.remove()
+        return compressed
+
+    def search(self) -> tuple[Plan, FinishedSearch]:
+        """Search without cutting; return the plan that would be followed, and the search.
+
+        Raises:
+            DasError: as :func:`prepare`.
+            Interrupted: on Ctrl-C or SIGTERM; nothing is kept.
+        """
+        job, checkpoint = prepare(self.settings, self.progress), Checkpoint(None, {})
+        if self.settings.calibration is not None:
+            job = label_with_full(job, checkpoint, self.progress)
+        search = select_layers(job, checkpoint, Stages(), self.progress)
+        return make_plan(job.model, search.result.chosen[job.skip]), search
+
+    def _compress(self, job: Job, folder: Path, checkpoint: Checkpoint) -> Compressed:
+        stages = Stages(checkpoint.state.seconds)
+        if job.settings.calibration is not None:
+            with stages.timed("ask"):
+                job = label_with_full(job, checkpoint, self.progress)
+        prices = self._measure_prices(job, checkpoint, stages)
+        full = self._evaluate_full(job, checkpoint, stages)
+        fitter = Fitter(job, checkpoint, stages, self.progress)  # before the search adds adapters
+        search = self._search(job, checkpoint, stages)
+        slim, budget = fit_request(fitter, search.result if search else None, prices)
+        with stages.timed("evaluate"):
+            scores = _evaluate(job, slim.model, "slim", self.progress)
+        manifest = _manifest(job, slim, search, self.command, _results(job, full, scores, stages), budget)
+        slim.model.to("cpu")
+        save = partial(
+            save_run,
+            folder,
+            slim.model,
+            manifest,
+            tokenizer=job.tokenizer,
+            labels=job.data.labels,
+            samples=_parity_samples(job),
+            answers=_answers(job, full, scores),
+            result=search.result if search else None,
+            log=search.log if search else [],
+        )
+        with self.progress.stage("Saving the run"):
+            run = from_main(save)
+        return Compressed(run, job.model, slim.model, job.data, full, scores)
+
+    def _measure_prices(self, job: Job, checkpoint: Checkpoint, stages: Stages) -> Prices | None:
+        """Measure the prices of a budget that the search does not know, once for all resumed runs; None for others."""
+        budget, measure = job.settings.budget, self.measure_prices
+        if budget is None or KINDS[budget.kind].prices:
+            return None
+        if checkpoint.result(Stage.PRICE) is None:
+            if measure is None:
+                raise ValueError(f"a budget on {KINDS[budget.kind].noun} needs measure_prices")
+            with stages.timed("measure"):
+                checkpoint.finish(Stage.PRICE, from_main(lambda: measure(job).model_dump()))
+        return Prices(**checkpoint.result(Stage.PRICE))
+
+    def _evaluate_full(self, job: Job, checkpoint: Checkpoint, stages: Stages) -> Evaluations | None:
+        """Return the full model's scores; None for a transfer, whose head has not been trained yet."""
+        if job.settings.adapt:
+            return None
+        if saved := checkpoint.result(Stage.EVALUATE):
+            return tuple(Evaluation(**{**entry, "score": Score(**entry["score"])}) for entry in saved)
+        with stages.timed("evaluate"):
+            full = _evaluate(job, job.model, "full", self.progress)
+        checkpoint.finish(Stage.EVALUATE, [{**vars(entry), "score": entry.score.model_dump()} for entry in full])
+        return full
+
+    def _search(self, job: Job, checkpoint: Checkpoint, stages: Stages) -> FinishedSearch | None:
+        """Search, or open an earlier run's search; None where the layers are named."""
+        if job.settings.from_run:
+            return open_search(job.settings.from_run)
+        return select_layers(job, checkpoint, stages, self.progress) if job.searches else None
 
 
 def compress(
@@ -67,60 +206,17 @@ def compress(
     command: str = "",
     resume: bool = False,
     progress: Progress = QUIET,
-    price: Price | None = None,
+    measure_prices: MeasurePrices | None = None,
 ) -> Run:
-    """Compress a checkpoint and save the run.
-
-    Args:
-        settings: what is asked for.
-        command: the command line, for the record.
-        resume: go on with an interrupted run of the same settings; it ends where an uninterrupted one would.
-        progress: told about every stage.
-        price: for a budget of a kind that is measured.
-
-    Raises:
-        DasError: as :func:`prepare`, and when the run cannot be written.
-        CheckFailed: the budget cannot be reached; nothing is kept.
-        Interrupted: on Ctrl-C while training; the state is kept.
-    """
-    check_options(settings)
-    choose_device(settings.device)
-    folder = from_main(lambda: destination(settings, resume))
-    if finished := from_main(lambda: _finished(folder, settings)):
-        return finished
-    job = prepare(settings, progress)
-    for note in job.loaded.notes:
-        progress.say(note)
-    keep = Resumable(folder if is_main() else None, _identity(job))
-    keep.load() if resume else keep.reserve()
-    try:
-        with keep.kept_on_interrupt():
-            run = _compress(job, folder, keep, command, progress, price)
-    except (CheckFailed, UsageError):
-        keep.remove()
-        raise
-    keep.remove()
-    return run
-
-
-def _finished(folder: Path, settings: Settings) -> Run | None:
-    """The run in ``folder``, where it was killed after it was complete; None where it is still to be made.
-
-    Raises:
-        InputError: it was made with other settings.
-    """
-    if not (folder / MANIFEST).exists():
-        return None
-    run = open_run(folder)
-    asked = settings.model_dump(mode="json", exclude=PLACES)
-    check_same(folder, asked, {name: run.manifest.settings.get(name) for name in asked})
-    Resumable(folder, {}).remove()
-    point_latest_at(folder)
-    return run
+    """Compress a checkpoint and return the saved run, as :class:`Compression` does."""
+    compression = Compression(
+        settings, command=command, resume=resume, progress=progress, measure_prices=measure_prices
+    )
+    return compression.run().run
 
 
 def destination(settings: Settings, resume: bool = False) -> Path:
-    """Where the run will lie: ``--out``, or a name made of checkpoint, task and what is skipped.
+    """Return where the run will lie: ``--out``, or a name made of checkpoint, task and what is skipped.
 
     Raises:
         InputError: it exists already, or there is nothing to resume.
@@ -128,170 +224,56 @@ def destination(settings: Settings, resume: bool = False) -> Path:
     """
     budget = settings.budget
     goal = f"skip{settings.skip}" if budget is None else budget.kind + budget.text(budget.limit)
-    what = "by-hand" if settings.layers else goal
-    stem = "-".join(part for part in (Path(settings.checkpoint).stem, settings.task, what) if part)
+    suffix = "by-hand" if settings.layers else goal
+    stem = "-".join(part for part in (Path(settings.checkpoint).stem, settings.task, suffix) if part)
     return interrupted_folder(settings.out, stem) if resume else new_folder(settings.out, stem)
 
 
-def _compress(job: Job, folder: Path, keep: Resumable, command: str, progress: Progress, price: Price | None) -> Run:
-    stages = Stages(keep.state.setdefault("seconds", {}))
-    samples = _samples(job)
-    if job.settings.calibration is not None:
-        with stages.timed("ask"):
-            job = with_own_answers(job, keep, progress)
-    prices = _measured_prices(job, keep, stages, price)
-    full = _full_evaluation(job, keep, stages, progress)
-    own = frozenset(job.model.skips)
-    found = _selection(job, keep, stages, progress)
+def _open_finished(folder: Path, settings: Settings) -> Run | None:
+    """Return the run in ``folder``, where it was killed after it was complete; None where it is still to be made.
 
-    def make(layers: Sequence[str]) -> Made:
-        plan = make_plan(job.model, layers)
-        slim = replace_layers(job, plan, own, stages, progress)
-        with stages.timed("recover"):
-            return Made(plan, slim, recover_slim(job, slim, full is not None, keep, progress))
-
-    made, budget = make_for(job, found.result if found else None, prices, keep, make, progress)
-    slim = made.slim
-    with stages.timed("evaluate"):
-        after = _evaluate(job, slim, "slim", progress)
-    manifest = _manifest(job, made, found, command, _results(job, full, after, stages), budget)
-    slim.to("cpu")
-    with progress.stage("Saving the run"):
-        save = partial(
-            save_run,
-            folder,
-            slim,
-            manifest,
-            tokenizer=job.tokenizer,
-            labels=job.data.labels,
-            samples=samples,
-            answers=_answers(job, full, after),
-            result=found.result if found else None,
-            log=found.log if found else [],
-        )
-        return from_main(save)
-
-
-def _selection(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> FinishedSearch | None:
-    """What a search finds, or an earlier one found; None where the layers are named."""
-    if job.settings.from_run:
-        return earlier_selection(job.settings.from_run)
-    return select_layers(job, keep, stages, progress) if job.searches else None
-
-
-def _measured_prices(job: Job, keep: Resumable, stages: Stages, price: Price | None) -> Prices | None:
-    """Prices of a budget that the search does not know, measured once for all resumed runs; None for the others."""
-    budget = job.settings.budget
-    if budget is None or KINDS[budget.kind].prices:
+    Raises:
+        InputError: it was made with other settings.
+    """
+    if not (folder / MANIFEST).exists():
         return None
-    if "prices" not in keep.state:
-        if price is None:
-            raise ValueError(f"a budget on {KINDS[budget.kind].noun} needs something that measures it: price")
-        with stages.timed("measure"):
-            keep.state["prices"] = from_main(lambda: price(job).model_dump())
-    return Prices(**keep.state["prices"])
+    run = open_run(folder)
+    values = settings.model_dump(mode="json", exclude=PLACES)
+    check_same(folder, values, {name: run.manifest.settings.get(name) for name in values})
+    Checkpoint(folder, {}).remove()
+    point_latest_at(folder)
+    return run
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    """What must be the same for a run to be resumed."""
-    asked = job.settings.model_dump(exclude=PLACES)
-    splits = [split.describe()["fingerprint"] for split in job.data.splits]
-    tokenizer = hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest()
-    layers = list(job.candidates)
-    own = {"layers": layers, "checkpoint": job.source.sha256, "data": splits, "tokens": tokenizer}
-    return {**asked, **own, "calibration": job.settings.calibration is not None}
+    """Return what must be the same for a run to be resumed."""
+    return {
+        **job.settings.model_dump(exclude=PLACES),
+        "layers": list(job.candidates),
+        "checkpoint": job.source.sha256,
+        "data": [split.describe()["fingerprint"] for split in job.data.splits],
+        "tokens": hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest(),
+        "calibration": job.settings.calibration is not None,
+    }
 
 
-def _evaluate(job: Job, model: StepModel, which: str, progress: Progress) -> tuple[Evaluation, ...]:
-    """The evaluation split first, then the splits that are scored apart."""
-    data, task = job.data, job.task
+def _evaluate(job: Job, model: StepModel, name: str, progress: Progress) -> Evaluations:
     return tuple(
         evaluate(
             model,
             split,
-            task,
-            metrics=data.metrics,
+            job.task,
+            metrics=job.data.metrics,
             progress=progress,
-            label=f"Evaluating the {which} model on {split.name}",
+            label=f"Evaluating the {name} model on {split.name}",
         )
-        for split in (data.evaluation, *data.extra)
+        for split in (job.data.evaluation, *job.data.extra)
     )
 
 
-def _full_evaluation(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> tuple[Evaluation, ...] | None:
-    """The full model's scores; None for a transfer, whose head has not been trained yet."""
-    if job.settings.adapt:
-        return None
-    if "full" in keep.state:
-        return tuple(Evaluation(Score(**saved.pop("score")), **saved) for saved in map(dict, keep.state["full"]))
-    with stages.timed("evaluate"):
-        full = _evaluate(job, job.model, "full", progress)
-    keep.state["full"] = [{**vars(found), "score": found.score.model_dump()} for found in full]
-    keep.save()
-    return full
-
-
-def search_only(settings: Settings, progress: Progress = QUIET) -> tuple[Job, Plan, FinishedSearch]:
-    """Search without cutting: the opened job, the plan that would be followed, and what the search found."""
-    job, keep = prepare(settings, progress), Resumable(None, {})
-    if settings.calibration is not None:
-        job = with_own_answers(job, keep, progress)
-    selection = select_layers(job, keep, Stages(), progress)
-    return job, make_plan(job.model, selection.result.chosen[job.skip]), selection
-
-
-def replace_layers(job: Job, plan: Plan, own: Collection[str], stages: Stages, progress: Progress) -> StepModel:
-    """The slim model, with adapters as ``--recover`` wants them before any training.
-
-    Args:
-        job: its model holds the adapters that a search trained.
-        plan: what to skip.
-        own: layers whose adapters came with the checkpoint: they stay as they are.
-        stages: told how long fitting takes.
-        progress: told about the calibration samples.
-    """
-    if job.settings.recover == "none" and not job.trains_while_searching:
-        for name in set(job.model.skips) - set(own):
-            del job.model.skips[name]
-    elif job.settings.recover != "none" and not job.settings.adapt:
-        with stages.timed("fit"):
-            supernet = Supernet(job.model, plan.layers)
-            fit(supernet, calibration(job, supernet, progress), plan.layers, own)
-            copy_from_main(supernet.adapters())
-    return remove_layers(job.model, plan)
-
-
-def recover_slim(job: Job, slim: StepModel, has_teacher: bool, keep: Resumable, progress: Progress) -> dict[str, int]:
-    """Train the job's slim model in place, by its recipe; returns how many parameters of what were trained."""
-    recovery = job.recovery
-    groups = recovery_groups(slim, recovery)
-    if job.settings.recover != "train":
-        changed = job.settings.recover == "closed-form" or job.trains_while_searching
-        return updated_parameters(slim, groups) if changed else {}
-    optimiser = Optimiser(groups, recovery.steps)
-    if "recover" in keep.state:
-        _restore(keep.state["recover"], slim, optimiser)
-    freeze_all_but(slim, groups)
-    teacher = job.model if has_teacher else None
-    encode = encoder_of(slim, teacher, recovery)
-    train = encoded(job, job.data.train, encode, keep, progress, "Asking the full model once")
-
-    def take() -> dict[str, Any]:
-        return {"recover": {"model": trained_parameters(slim), "optimiser": optimiser.state_dict()}}
-
-    with keep.saving(take) as after_step:
-        recover(slim, job.task, train, recovery, optimiser, after_step=after_step, progress=progress)
-    return updated_parameters(slim, groups)
-
-
-def _restore(state: dict[str, Any], model: StepModel, optimiser: Optimiser) -> None:
-    model.load_state_dict(state["model"], strict=False)
-    optimiser.load_state_dict(state["optimiser"])
-
-
-def _results(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluation, ...], stages: Stages) -> Results:
-    before = [found.score for found in full] if full else [None] * len(slim)
-    pairs = [ScorePair(full=b, slim=after.score) for b, after in zip(before, slim, strict=True)]
+def _results(job: Job, full: Evaluations | None, slim: Evaluations, stages: Stages) -> Results:
+    full_scores = [evaluation.score for evaluation in full] if full else [None] * len(slim)
+    pairs = [ScorePair(full=score, slim=after.score) for score, after in zip(full_scores, slim, strict=True)]
     return Results(
         full=pairs[0].full,
         slim=pairs[0].slim,
@@ -303,9 +285,14 @@ def _results(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluati
 
 
 def _manifest(
-    job: Job, made: Made, found: FinishedSearch | None, command: str, results: Results, budget: BudgetResult | None
+    job: Job,
+    slim: SlimModel,
+    search: FinishedSearch | None,
+    command: str,
+    results: Results,
+    budget: BudgetResult | None,
 ) -> Manifest:
-    slim, recovery = made.slim, job.recovery
+    model, recovery = slim.model, job.recovery
     searching, training = job.trains_while_searching, job.settings.recover == "train"
     recipe = {
         "search_steps": job.search_steps if searching else 0,
@@ -314,35 +301,35 @@ def _manifest(
         "recover_learning_rate": recovery.learning_rate if training else None,
     }
     return Manifest(
-        family=slim.family,
-        task=slim.task,
-        dims=slim.dims.model_dump(),
-        plan=made.plan,
-        strategy=found.result.strategy if found else "by hand",
+        family=model.family,
+        task=model.task,
+        dims=model.dims.model_dump(),
+        plan=slim.plan,
+        strategy=search.result.strategy if search else "by hand",
         candidates=job.candidates,
         source=job.source,
         data=tuple(split.describe() for split in job.data.splits),
         data_root=str(job.data_root.resolve()),
         settings={**job.settings.model_dump(exclude={"out"}), **recipe},
-        updated_parameters=made.updated,
+        updated_parameters=slim.updated_parameters,
         device=str(job.device),
         versions=versions(),
         command=command,
         results=results,
-        costs=count_costs(job.model, slim, job.sample()),
+        costs=count_costs(job.model, model, job.sample()),
         budget=budget,
     )
 
 
-def _samples(job: Job) -> dict[str, torch.Tensor]:
-    """Evaluation inputs, the first of those that exports are compared on: up to 32 of them or 32 MB, at least one."""
+def _parity_samples(job: Job) -> dict[str, torch.Tensor]:
+    """Return the first evaluation inputs that exports are compared on: up to 32 samples or 32 MB, at least one."""
     split = job.data.evaluation
     size = sum(value.nbytes for value in split.inputs([0]).values())
     return split.inputs(compared(len(split))[: min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size))])
 
 
-def _answers(job: Job, full: tuple[Evaluation, ...] | None, slim: tuple[Evaluation, ...]) -> dict[str, torch.Tensor]:
-    """Logits of full and slim on the samples that exports are compared on, what is right, and all their answers."""
+def _answers(job: Job, full: Evaluations | None, slim: Evaluations) -> dict[str, torch.Tensor]:
+    """Return logits and targets of the samples that exports are compared on, and all answers of full and slim."""
     numbers = compared(len(job.data.evaluation))
     found = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
     found |= {"full": full[0].logits, **every_tensor(EveryAnswer.of(full[0], slim[0]))} if full else {}

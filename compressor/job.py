@@ -28,10 +28,11 @@ from compressor.families import FAMILIES
 from compressor.models.plan import match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import stream_width
+from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Source
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.settings import Settings, check_options
+from compressor.settings import Settings
 from compressor.tasks import TASKS, check_task
 from compressor.tasks.task import Task, teacher_agreement
 from compressor.training.optimiser import scaled_learning_rate, steps_per_epoch

@@ -1,4 +1,4 @@
-"""Saving a training's state while it runs, so that Ctrl-C or a lost machine costs seconds, not the run."""
+"""Checkpoints of an unfinished compression: which stage, which step, so that Ctrl-C costs seconds, not the run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,16 +27,67 @@ SAVE_EVERY_SECONDS = 30.0
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-class Resumable:
-    """The resumable state of one compression, in ``<run>.partial`` beside the run to be; nowhere without a folder.
+class Stateful(Protocol):
+    """Work in steps that can be continued in another process."""
 
-    ``state`` is a plain dictionary of tensors and values; what is in it when :meth:`save` is called is what a later
-    process finds. It always describes the end of a step, never the middle of one.
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a later process needs, between two steps."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken."""
+
+
+class Stage(StrEnum):
+    """The stages of a compression whose results are kept for a later process, in order."""
+
+    LABEL = "label"
+    PRICE = "price"
+    EVALUATE = "evaluate"
+    SEARCH = "search"
+    TRY = "try"
+    RECOVER = "recover"
+
+
+@dataclass
+class State:
+    """What a later process finds: plain values and tensors on the CPU.
+
+    Attributes:
+        settings: what must be the same for the run to be resumed.
+        results: of the finished stages.
+        stage: the stage that was interrupted; None between two stages.
+        step: steps of it that this process had done.
+        progress: ``state_dict()`` of the worker after that step.
+        in_memory: whether encoded samples were kept in memory, by label: the last bits depend on it.
+        seconds: that each part of the compression took.
+    """
+
+    settings: dict[str, Any]
+    results: dict[str, Any] = field(default_factory=dict)
+    stage: str | None = None
+    step: int = 0
+    progress: dict[str, Any] = field(default_factory=dict)
+    in_memory: dict[str, bool] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Checkpoint:
+    """The state of one compression on disk, in ``<run>.partial`` beside the run to be; nowhere without a folder.
+
+    A stage that takes steps runs inside :meth:`running` and calls :meth:`after_step` after each; it is saved every 30
+    seconds, always at the end of a step. Other stages leave their result by :meth:`finish`.
+
+    Args:
+        folder: of the finished run; None keeps nothing.
+        settings: what must be the same for the run to be resumed.
     """
 
     def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
         self.folder = None if folder is None else partial_of(folder)
-        self.state: dict[str, Any] = {"settings": dict(settings)}
+        self.state = State(dict(settings))
+        self._stage: str | None = None
+        self._signals: list[int] = []
+        self._saved = time.monotonic()
 
     def reserve(self) -> None:
         """Make the folder, so that no other run takes the same name.
@@ -53,40 +106,21 @@ class Resumable:
                 "the same command with --resume, another --out, or remove it",
             ) from None
 
-    @contextmanager
-    def kept_on_interrupt(self) -> Iterator[None]:
-        """Around the whole compression: what finished stages left in the state is saved on Ctrl-C, else nothing stays.
-
-        Raises:
-            Interrupted: after Ctrl-C or SIGTERM, when there is something to go on from.
-        """
-        try:
-            yield
-        except KeyboardInterrupt as interrupt:
-            if isinstance(interrupt, Interrupted) or self.state.keys() <= {"settings", "in_memory", "seconds"}:
-                raise
-            self.save()
-            hint = "stopped between two stages; go on with the same command and --resume"
-            raise Interrupted(hint, getattr(interrupt, "number", signal.SIGINT)) from None
-        finally:
-            if self.folder is not None and self.folder.exists() and not (self.folder / STATE).exists():
-                self.remove()
-
     def load(self) -> None:
-        """Read the state of an interrupted run; nothing where it was killed before there was any.
+        """Read the state of an interrupted run, on all processes; nothing where it was killed before there was any.
 
         Raises:
             InputError: the state is damaged or belongs to other settings.
         """
         self.state = from_main(self._read)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> State:
         assert self.folder is not None
         path = self.folder / STATE
         if not path.exists():
             return self.state
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+            state = State(**torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:
             raise input_error(
                 "state-unreadable",
@@ -94,11 +128,15 @@ class Resumable:
                 "a state that das saved",
                 "start again without --resume",
             ) from None
-        check_same(path, self.state["settings"], saved["settings"])
-        return saved
+        check_same(path, self.state.settings, state.settings)
+        return state
 
     def save(self) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all.
+
+        Raises:
+            EnvironmentProblem: the folder cannot be written.
+        """
         if self.folder is None:
             return
         try:
@@ -107,58 +145,91 @@ class Resumable:
             raise cannot_write(self.folder, error) from None
         with atomic_file(self.folder / STATE) as temporary, temporary.open("wb") as file:
             try:
-                torch.save(self.state, file)
+                torch.save(vars(self.state), file)
             except RuntimeError as error:  # PyTorch's word for a full disk
                 raise OSError(str(error)) from None
+        self._saved = time.monotonic()
 
     def remove(self) -> None:
-        """Forget the state: the run is complete."""
+        """Remove the state: the run is complete."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    @contextmanager
-    def saving(self, take: Callable[[], Mapping[str, Any]]) -> Iterator[Callable[[int], None]]:
-        """Around a training loop: yields what the loop calls after every step.
+    def result(self, stage: Stage) -> Any:
+        """Return what :meth:`finish` was given for a stage; None where it is not finished."""
+        return self.state.results.get(stage)
 
-        Every 30 seconds, and on Ctrl-C or SIGTERM, ``take()`` is put into the state and saved. Of several processes
-        all stop after the same step, whichever of them was asked to.
+    def finish(self, stage: Stage, result: Any) -> None:
+        """Save the result of a stage: plain values and tensors."""
+        self.state.results[stage.value] = _copy_to_cpu(result)
+        self.state.stage, self.state.step, self.state.progress = None, 0, {}
+        self.save()
+
+    @contextmanager
+    def running(self, stage: Stage, worker: Stateful) -> Iterator[None]:
+        """Wrap a stage that takes steps, from where an interrupted run stopped; signals wait for the end of a step."""
+        if self.state.stage == stage:
+            worker.load_state_dict(self.state.progress)
+        self._stage, self._signals, self._saved = stage.value, [], time.monotonic()
+        main = threading.current_thread() is threading.main_thread()
+        handlers = {number: signal.signal(number, self._on_signal) for number in STOPPING} if main else {}
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def after_step(self, step: int, worker: Stateful) -> None:
+        """Save the worker's state if it is time to, or if a signal arrived.
+
+        Of several processes all stop after the same step, whichever of them was told to.
+
+        Args:
+            step: number of steps that this process has done.
+            worker: the one that :meth:`running` was given.
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, once the state is safe.
         """
-        asked: list[int] = []
-        last = time.monotonic()
+        signals = all_gather(list(self._signals))
+        if signals or time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+            self.state.stage, self.state.step = self._stage, step
+            self.state.progress = _copy_to_cpu(worker.state_dict())
+            self.save()
+        if signals:
+            kept = "go on with the same command and --resume" if self.folder else "nothing was kept"
+            raise Interrupted(f"stopped after step {step}; {kept}", signals[0])
 
-        def ask(number: int, frame: FrameType | None) -> None:
-            asked.append(number)
+    @contextmanager
+    def saved_on_interrupt(self) -> Iterator[None]:
+        """Wrap the whole compression: on Ctrl-C the results of finished stages are saved; without any nothing stays.
 
-        def after_step(step: int) -> None:
-            nonlocal last
-            stops = all_gather(list(asked))
-            if stops or time.monotonic() - last > SAVE_EVERY_SECONDS:
-                self.state.update(copy_of(dict(take())))
-                self.save()
-                last = time.monotonic()
-            if stops:
-                kept = "go on with the same command and --resume" if self.folder else "nothing was kept"
-                raise Interrupted(f"stopped after step {step}; {kept}", stops[0])
-
-        main = threading.current_thread() is threading.main_thread()
-        previous = {number: signal.signal(number, ask) for number in STOPPING} if main else {}
+        Raises:
+            Interrupted: after Ctrl-C or SIGTERM, when there is something to go on from.
+        """
         try:
-            yield after_step
+            yield
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt, Interrupted) or not (self.state.results or self.state.stage):
+                raise
+            self.save()
+            hint = "stopped between two stages; go on with the same command and --resume"
+            raise Interrupted(hint, getattr(interrupt, "number", signal.SIGINT)) from None
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            if self.folder is not None and self.folder.exists() and not (self.folder / STATE).exists():
+                self.remove()
 
 
-def check_same(path: Path, asked: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
-    """Refuse to go on with what was ``made_with`` other settings than those ``asked`` for.
+def check_same(path: Path, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+    """Refuse to go on with what was made with ``earlier`` settings that differ from ``settings``.
 
     Raises:
         InputError: names them.
     """
-    if changed := [name for name, value in asked.items() if made_with.get(name) != value]:
+    if changed := [name for name, value in settings.items() if earlier.get(name) != value]:
         raise input_error(
             "settings-changed",
             f"{path} was made with other settings ({', '.join(changed)})",
@@ -167,10 +238,10 @@ def check_same(path: Path, asked: Mapping[str, Any], made_with: Mapping[str, Any
         )
 
 
-def copy_of(value: Any) -> Any:
-    """A deep copy of tensors and plain values, on the CPU."""
+def _copy_to_cpu(value: Any) -> Any:
+    """Return a deep copy of tensors and plain values."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, Mapping):
-        return {key: copy_of(entry) for key, entry in value.items()}
-    return [copy_of(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {key: _copy_to_cpu(entry) for key, entry in value.items()}
+    return [_copy_to_cpu(entry) for entry in value] if isinstance(value, list | tuple) else value

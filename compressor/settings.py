@@ -1,20 +1,15 @@
-"""What a user asks of a compression, and the check that it is possible."""
+"""The settings of a compression."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
 from compressor.errors import Problem, UsageError
-from compressor.search.budgets import DROP, KINDS, QUANTILES, Budget, parse_budget
-from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.tasks import TASKS
+from compressor.search.budgets import KINDS, Budget, parse_budget
 from compressor.values import Value
-
-RECOVERIES = ("train", "closed-form", "none")
 
 
 class Settings(Value):
@@ -80,173 +75,41 @@ class Settings(Value):
 
     @property
     def limits(self) -> dict[str, str | float]:
-        """The budgets that are asked for, by kind; more than one are an error."""
-        asked = {kind: getattr(self, f"max_{kind}") for kind in KINDS}
-        return {kind: limit for kind, limit in asked.items() if limit is not None}
+        """Limits of the budgets by kind; more than one are an error."""
+        limits = {kind: getattr(self, f"max_{kind}") for kind in KINDS}
+        return {kind: limit for kind, limit in limits.items() if limit is not None}
+
+    @property
+    def goals(self) -> list[str]:
+        """Options that say what to skip, or how much; exactly one is possible."""
+        named = {"--skip": self.skip is not None, "--layers": bool(self.layers)}
+        return [option for option, is_set in named.items() if is_set] + [f"--max-{kind}" for kind in self.limits]
+
+    @property
+    def goals_text(self) -> str:
+        """The same as a clause of a sentence."""
+        return " and ".join(self.goals)
 
     @property
     def budget(self) -> Budget | None:
-        """The budget; None where the number of layers or their names are given."""
+        """The budget; None where the number of layers or their names are set."""
         return next((parse_budget(kind, limit, self.at, self.runtime) for kind, limit in self.limits.items()), None)
 
 
-def make_settings(**given: Any) -> Settings:
-    """Settings from keyword arguments.
+def make_settings(**options: Any) -> Settings:
+    """Make settings from keyword arguments.
 
     Raises:
         UsageError: an unknown name or a value of the wrong type, all of them at once.
     """
-    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     if isinstance(plain.get("layers"), str):  # as the command line takes them
         plain["layers"] = tuple(part.strip() for part in plain["layers"].split(",") if part.strip())
     try:
         return Settings(**plain)
     except ValidationError as error:
         known = ", ".join(Settings.model_fields)
-        found = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        wrong = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
         raise UsageError(
-            *(Problem("unknown-setting", entry, f"one of: {known}", "help(das.compress)") for entry in found)
+            *(Problem("unknown-setting", entry, f"one of: {known}", "help(das.compress)") for entry in wrong)
         ) from None
-
-
-def check_options(settings: Settings) -> None:
-    """Refuse impossible options, all of them at once."""
-    problems = _goal_problems(settings)
-    if settings.skip is not None and settings.skip < 1:
-        problems.append(Problem("skip-too-small", f"--skip {settings.skip}", "at least 1 layer to skip", "--skip 8"))
-    if settings.strategy is not None and settings.strategy not in STRATEGIES:
-        known = f"one of {', '.join(STRATEGIES)}"
-        problems.append(Problem("unknown-strategy", f"--strategy {settings.strategy}", known, f"--strategy {DEFAULT}"))
-    elif settings.adapt and settings.strategy is not None and not STRATEGIES[settings.strategy].trains:
-        found = f"--strategy {settings.strategy} with --adapt: a head without training says nothing about layers"
-        problems.append(Problem("strategy-with-adapt", found, f"--strategy {TRANSFER}", "drop --strategy"))
-    if settings.recover not in RECOVERIES:
-        known = f"one of {', '.join(RECOVERIES)}"
-        problems.append(
-            Problem("unknown-recovery", f"--recover {settings.recover}", known, f"--recover {RECOVERIES[0]}")
-        )
-    if settings.adapt and settings.recover == "closed-form":
-        found = "--adapt with --recover closed-form: what is adapted has to be trained"
-        problems.append(Problem("adapt-without-training", found, "--recover train, or none", "drop --recover"))
-    elif settings.adapt and settings.recover != "train" and (settings.layers or settings.from_run):
-        found = f"--adapt with --recover {settings.recover} and no search: its head would stay untrained"
-        problems.append(Problem("adapt-without-training", found, "--recover train", "drop --recover"))
-    if settings.train_head and settings.recover != "train" and not settings.calibration:
-        problems.append(
-            Problem(
-                "train-head-without-training",
-                f"--train-head with --recover {settings.recover}",
-                "a recovery that trains",
-                "drop --train-head",
-            )
-        )
-    if settings.calibration is not None:
-        problems += _unlabelled_problems(settings)
-    if settings.task is not None and settings.task not in TASKS:
-        problems.append(
-            Problem(
-                "unknown-task", f"--task {settings.task}", f"one of {', '.join(TASKS)}", f"--task {next(iter(TASKS))}"
-            )
-        )
-    if settings.layers and (settings.scope is not None or settings.strategy is not None):
-        problems.append(
-            Problem(
-                "search-beside-layers",
-                "--scope or --strategy beside --layers",
-                "no search",
-                "drop --scope and --strategy",
-            )
-        )
-    if settings.batch_size < 1:
-        problems.append(
-            Problem(
-                "batch-size-too-small", f"--batch-size {settings.batch_size}", "at least 1 sample", "--batch-size 64"
-            )
-        )
-    if settings.seed < 0:
-        problems.append(Problem("seed-negative", f"--seed {settings.seed}", "0 or more", "--seed 0"))
-    rate = settings.learning_rate
-    if rate is not None and not 0 < rate < math.inf:
-        problems.append(
-            Problem("learning-rate-not-positive", f"--learning-rate {rate:g}", "a positive number", "leave it out")
-        )
-    for name, epochs in (("--search-epochs", settings.search_epochs), ("--recover-epochs", settings.recover_epochs)):
-        if not 0 < epochs < math.inf:
-            problems.append(
-                Problem(
-                    "epochs-not-positive",
-                    f"{name} {epochs:g}",
-                    "a positive number of passes over the data",
-                    f"{name} 3",
-                )
-            )
-    if problems:
-        raise UsageError(*problems)
-
-
-def _goal_problems(settings: Settings) -> list[Problem]:
-    """What is wrong with how much, or which layers, are asked for."""
-    limits = settings.limits
-    goals = {"--skip": settings.skip, "--layers": settings.layers or None}
-    asked = [option for option, value in goals.items() if value is not None] + [f"--max-{kind}" for kind in limits]
-    options = [*goals, *(f"--max-{kind}" for kind in KINDS)]
-    problems = []
-    if len(asked) > 1:
-        problems.append(
-            Problem("goals-together", f"{' and '.join(asked)} together", "one of them", f"drop all but {asked[0]}")
-        )
-    if not asked:
-        problems.append(
-            Problem("goal-missing", f"neither {' nor '.join(options)}", "what to skip, or a budget", "--skip 8")
-        )
-    for kind, limit in limits.items():
-        try:
-            parse_budget(kind, limit)
-        except UsageError as error:
-            problems += error.problems
-    if limits and not settings.from_run and settings.strategy in STRATEGIES:
-        if not STRATEGIES[settings.strategy].any_size:
-            found = f"--strategy {settings.strategy} with {asked[0]}: it searches for one number of layers"
-            problems.append(
-                Problem("budget-without-sizes", found, "a number of layers", f"--skip 8, or --strategy {DEFAULT}")
-            )
-    elif limits and settings.adapt and not settings.from_run:
-        found = f"--adapt with {asked[0]}: strategy {TRANSFER} searches for one number of layers"
-        problems.append(Problem("budget-without-sizes", found, "a number of layers", "--skip 8"))
-    if settings.adapt and DROP in limits:
-        problems.append(
-            Problem("drop-with-adapt", "--max-drop with --adapt", "a full model with a trained head", "--skip 8")
-        )
-    for name, value in (("--at", settings.at), ("--runtime", settings.runtime)):
-        if value is not None and "latency" not in limits:
-            problems.append(
-                Problem("latency-budget-missing", f"{name} without --max-latency", "a latency budget", f"drop {name}")
-            )
-    if "latency" in limits and settings.at not in (None, *QUANTILES):
-        problems.append(
-            Problem("unknown-quantile", f"--at {settings.at}", f"one of {', '.join(QUANTILES)}", f"--at {QUANTILES[0]}")
-        )
-    return problems
-
-
-def _unlabelled_problems(settings: Settings) -> list[Problem]:
-    """What needs answers, and cannot be had with ``--calibration``."""
-    training = [name for name, kind in STRATEGIES.items() if kind.trains]
-    refused = (
-        ("--recover train", settings.recover == "train", "--recover closed-form, or --data FOLDER"),
-        (f"--strategy {settings.strategy}", settings.strategy in training, f"--strategy {DEFAULT}, or --data FOLDER"),
-        ("--adapt", settings.adapt, "--data FOLDER"),
-        ("--train-head", settings.train_head, "drop --train-head, or --data FOLDER"),
-    )
-    together = Problem("data-beside-calibration", "--data and --calibration together", "one of them", "drop one")
-    needs = [
-        Problem(
-            "calibration-without-answers",
-            f"--calibration with {option}: training needs answers",
-            "data with answers, or no training",
-            fix,
-        )
-        for option, asked, fix in refused
-        if asked
-    ]
-    return [together, *needs] if settings.data is not None else needs

@@ -182,14 +182,15 @@ def compress_and_report(
     """
     from functools import partial
 
-    from compressor.compression import compress as run_compression
+    from compressor.compression import Compression
     from compressor.distributed import is_main
     from profiles.gates.budget_check import measure_budget
     from profiles.reports.save import save_report
     from profiles.timing.layers_isolated import layer_prices
 
-    price = partial(layer_prices, progress=progress)
-    run = run_compression(settings, command=command, resume=resume, progress=progress, price=price)
+    prices = partial(layer_prices, progress=progress)
+    compression = Compression(settings, command=command, resume=resume, progress=progress, measure_prices=prices)
+    run = compression.run().run
     if not is_main():
         return run, None
     measure_budget(run, progress)

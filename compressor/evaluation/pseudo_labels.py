@@ -1,4 +1,4 @@
-"""Inputs without answers: the full model is asked once, and its answers are the right ones from then on."""
+"""Pseudo-labels: label unlabelled inputs with the full model's predictions."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from compressor.data.splits import Split, UnlabelledSplit
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import Job
 from compressor.progress import Progress
-from compressor.resume import Resumable
+from compressor.resume import Checkpoint, Stage
 
 
-def with_own_answers(job: Job, keep: Resumable, progress: Progress) -> Job:
-    """The job with the full model's most likely class as the answer to each of its inputs.
+def label_with_full(job: Job, checkpoint: Checkpoint, progress: Progress) -> Job:
+    """Return the job with the full model's most likely class as the label of each of its inputs.
 
-    Asked in the batches in which the model is evaluated, so that it agrees with itself to the last input. A resumed
-    job takes the answers that were kept.
+    Predicted in the batches in which the model is evaluated, so that it agrees with itself to the last input. A resumed
+    job takes the labels that were saved.
     """
-    data = job.data
-    if "answers" not in keep.state:
+    data, labels = job.data, checkpoint.result(Stage.LABEL)
+    if labels is None:
         label = "Asking the full model, {}"
-        keep.state["answers"] = [
+        labels = [
             evaluate(job.model, split, job.task, progress=progress, label=label.format(split.name)).answers
             for split in data.splits
         ]
-        keep.save()
-
-    def answered(split: Split, labels: torch.Tensor) -> Split:
-        assert isinstance(split, UnlabelledSplit)
-        return split.with_labels(labels.tolist())
-
-    train, held_out, evaluation = map(answered, data.splits, keep.state["answers"])
+        checkpoint.finish(Stage.LABEL, labels)
+    train, held_out, evaluation = map(_with_labels, data.splits, labels)
     return replace(job, data=replace(data, train=train, held_out=held_out, evaluation=evaluation))
+
+
+def _with_labels(split: Split, labels: torch.Tensor) -> Split:
+    assert isinstance(split, UnlabelledSplit)
+    return split.with_labels(labels.tolist())

@@ -26,8 +26,12 @@ class Prices(Value):
     saved: Mapping[str, float]
 
     def without(self, layers: Collection[str]) -> float:
-        """Cost of the model without ``layers``, as the sum of what each saves by itself predicts it."""
+        """Predict the cost of the model without ``layers``: the full model's less what each saves by itself."""
         return self.full - sum(self.saved[name] for name in layers)
+
+    def predict(self, layers: Collection[str]) -> Amount:
+        """Return the cost of the full model and that predicted of the model without ``layers``."""
+        return Amount(full=self.full, slim=self.without(layers))
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Kind:
         noun: what is limited, as reports call it.
         example: as a user would type the limit.
         units: suffixes of an absolute limit, the largest first.
-        prices: what the record of a search says of the full model and its layers; None where that is measured.
+        prices: what a search says of the full model and its layers; None where that is measured.
         relative: whether the limit may be a share of the full model's.
     """
 
@@ -49,12 +53,12 @@ class Kind:
     relative: bool = True
 
 
-def _macs(record: SearchResult) -> Prices:
-    return Prices(full=record.macs, saved=record.macs_saved)
+def _macs(search: SearchResult) -> Prices:
+    return Prices(full=search.macs, saved=search.macs_saved)
 
 
-def _parameters(record: SearchResult) -> Prices:
-    return Prices(full=record.parameters, saved=record.parameters_saved)
+def _parameters(search: SearchResult) -> Prices:
+    return Prices(full=search.parameters, saved=search.parameters_saved)
 
 
 KINDS: dict[str, Kind] = {
@@ -185,14 +189,14 @@ def _wrong_limit(kind: str, limit: str | float, expected: str) -> UsageError:
     return UsageError(Problem("wrong-limit", f"--max-{kind} {limit}", expected, f"--max-{kind} {KINDS[kind].example}"))
 
 
-def best_within(budget: Budget, record: SearchResult, prices: Prices, command: str) -> tuple[str, ...]:
-    """The layers of the best-scored point of a search that keeps to a budget on costs.
+def best_within(budget: Budget, search: SearchResult, prices: Prices, command: str) -> tuple[str, ...]:
+    """Return the layers of the best-scored point of a search that keeps to a budget on costs.
 
     Where no point does, all candidates go, if that is enough.
 
     Args:
         budget: of any kind but ``drop``.
-        record: of the search.
+        search: its points and candidates.
         prices: predict the cost of each point.
         command: what the user would repeat with another budget, for the error.
 
@@ -200,53 +204,66 @@ def best_within(budget: Budget, record: SearchResult, prices: Prices, command: s
         UsageError: the full model keeps to the budget as it is.
         CheckFailed: nothing is cheap enough; names the nearest, and the budget it would keep to.
     """
-
-    def predicted(layers: Collection[str]) -> Amount:
-        return Amount(full=prices.full, slim=prices.without(layers))
-
-    if budget.holds(whole := predicted(())):
-        found = f"{budget}: the full model has {budget.text(budget.used(whole))} {KINDS[budget.kind].noun} already"
+    if budget.holds(whole := prices.predict(())):
+        noun = KINDS[budget.kind].noun
         raise usage_error(
-            "budget-already-kept", found, "a budget that something has to go for", "a smaller budget, or --skip 1"
+            "budget-already-kept",
+            f"{budget}: the full model has {budget.text(budget.used(whole))} {noun} already",
+            "a budget that something has to go for",
+            "a smaller budget, or --skip 1",
         )
-    within = [point for point in record.points if budget.holds(predicted(point.layers))]
+    within = [point for point in search.points if budget.holds(prices.predict(point.layers))]
     if within:
         return min(within, key=lambda point: point.rank_key).layers
-    if budget.holds(predicted(record.macs_saved)):
-        return tuple(record.macs_saved)
-    nearest = min(record.points, key=lambda point: (predicted(point.layers).slim, *point.rank_key))
-    cost = budget.used(predicted(nearest.layers))
+    if budget.holds(prices.predict(search.macs_saved)):
+        return tuple(search.macs_saved)
+    nearest = min(search.points, key=lambda point: (prices.predict(point.layers).slim, *point.rank_key))
+    cost = budget.used(prices.predict(nearest.layers))
     raise CheckFailed(
         Problem(
             "budget-out-of-reach",
             f"{budget} cannot be reached: the nearest is {budget.text(cost)} without {summarise(nearest.layers)}, with "
-            f"{record.metric} {100 * nearest.value:.2f} on {record.samples:,} held-out samples "
-            f"(full model {100 * record.full.value:.2f})",
+            f"{search.metric} {100 * nearest.value:.2f} on {search.samples:,} held-out samples "
+            f"(full model {100 * search.full.value:.2f})",
             f"at most {budget.text(budget.limit)} {KINDS[budget.kind].noun}",
             f"a wider --scope, or {command} {budget.reaching(cost)}",
         )
     )
 
 
-def pareto_front(record: SearchResult, prices: Prices) -> tuple[Point, ...]:
-    """The points of a search that no cheaper one beats, from the largest model to the smallest."""
+def pareto_front(search: SearchResult, prices: Prices) -> tuple[Point, ...]:
+    """Return the points of a search that no cheaper one beats, from the largest model to the smallest."""
     front: list[Point] = []
-    for point in sorted(record.points, key=lambda point: (prices.without(point.layers), point.rank_key)):
+    for point in sorted(search.points, key=lambda point: (prices.without(point.layers), point.rank_key)):
         if not front or point.rank_key < front[-1].rank_key:
             front.append(point)
     return tuple(reversed(front))
 
 
-def smallest_that_holds(start: int, rungs: int, holds: Callable[[int], bool]) -> int | None:
-    """Walk a ladder, largest model first, to its last rung that holds; None where none does.
+def predicted_start(front: Sequence[Point], least: float) -> int:
+    """Return the index of the smallest model that the search scored at ``least`` or more; 0 where there is none."""
+    return max((index for index, point in enumerate(front) if point.value >= least), default=0)
 
-    From ``start`` it goes down while rungs hold, or up until one does, so that few of them are tried.
+
+def smallest_that_holds(front: Sequence[Point], start: int, holds: Callable[[Point], bool]) -> Point | None:
+    """Walk a Pareto front to the smallest model that holds; None where none does.
+
+    From ``start`` towards smaller models while they hold, else towards larger ones until one does, so that few of them
+    are tried.
+
+    Args:
+        front: the largest model first.
+        start: index of the first point tried.
+        holds: fits a point's model and checks its budget.
     """
-    if holds(start):
-        return next((rung - 1 for rung in range(start + 1, rungs) if not holds(rung)), rungs - 1)
-    return next((rung for rung in reversed(range(start)) if holds(rung)), None)
-
-
-def predicted_start(rungs: Sequence[Point], least: float) -> int:
-    """The smallest rung that the search scored at ``least`` or more; the largest model where there is none."""
-    return max((number for number, point in enumerate(rungs) if point.value >= least), default=0)
+    if not holds(front[start]):
+        for point in reversed(front[:start]):
+            if holds(point):
+                return point
+        return None
+    smallest = front[start]
+    for point in front[start + 1 :]:
+        if not holds(point):
+            break
+        smallest = point
+    return smallest

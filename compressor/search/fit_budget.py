@@ -1,20 +1,19 @@
-"""From what was asked for to a slim model: so many layers, these layers, or the best that keeps to a budget."""
+"""Build the slim model for a request: k layers, named layers, or the best subset within a budget."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import evaluate_samples
+from compressor.fit_slim import Fitter, SlimModel
 from compressor.job import Job
-from compressor.models.plan import Plan, summarise
+from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress
-from compressor.resume import Resumable, copy_of
+from compressor.resume import Stage
 from compressor.search.budgets import (
     DROP,
     KINDS,
@@ -30,7 +29,7 @@ from compressor.search.budgets import (
     smallest_that_holds,
 )
 from compressor.search.cost import count_slim
-from compressor.search.result import SearchResult
+from compressor.search.result import Point, SearchResult
 from compressor.search.select_layers import scored_part
 from compressor.settings import Settings
 from compressor.training.recovery import freeze_all_but, recovery_groups, trained_parameters
@@ -39,113 +38,135 @@ SEARCH_OPTIONS = ("data", "calibration", "tokenizer", "scope", "strategy", "seed
 RECOVERY_OPTIONS = ("recover", "recover_epochs", "batch_size", "learning_rate")
 
 
-@dataclass(frozen=True)
-class Made:
-    """A slim model after its recovery, and how many parameters of what were trained."""
-
-    plan: Plan
-    slim: StepModel
-    updated: dict[str, int]
-
-
-Make = Callable[[Sequence[str]], Made]
-
-
-def make_for(
-    job: Job, record: SearchResult | None, prices: Prices | None, keep: Resumable, make: Make, progress: Progress
-) -> tuple[Made, BudgetResult | None]:
-    """The slim model that a job asks for, and what came of its budget if it has one.
+def fit_request(
+    fitter: Fitter, search: SearchResult | None, prices: Prices | None
+) -> tuple[SlimModel, BudgetResult | None]:
+    """Return the slim model that a job asks for, and the result of its budget if it has one.
 
     Args:
-        job: says what is asked for.
-        record: of the search; None where the layers are named.
-        prices: where the budget's kind is measured; else they come from the record.
-        keep: remembers what was tried for a ``drop``.
-        make: removes layers and recovers.
-        progress: told about everything tried.
+        fitter: of the job.
+        search: None where the layers are named.
+        prices: where the budget's kind is measured; else they come from the search.
 
     Raises:
+        UsageError: the full model keeps to the budget as it is.
         CheckFailed: the budget cannot be reached; names the nearest that can.
+        Interrupted: on Ctrl-C or SIGTERM while training; the state is saved.
     """
-    budget = job.settings.budget
-    if record is None:
-        return make(job.candidates), None
+    job, budget = fitter.job, fitter.job.settings.budget
+    if search is None:
+        return fitter.fit(job.candidates), None
     if budget is None:
-        return make(record.chosen[job.skip]), None
+        return fitter.fit(search.chosen[job.skip]), None
     known = KINDS[budget.kind].prices
-    found = known(record) if known else prices
-    assert found is not None
+    prices = known(search) if known else prices
+    assert prices is not None
     if budget.kind == DROP:
-        return _smallest(job, budget, record, found, keep, make, progress)
-    layers = best_within(budget, record, found, _command(job))
+        return fit_within_drop(fitter, budget, search, prices)
+    layers = best_within(budget, search, prices, _command(job))
     # Sums of savings know nothing of exact trims: they choose, and what is chosen is counted as it will be judged.
-    slim = count_slim(job.model, layers, job.sample()) if budget.kind == MACS else found.without(layers)
-    predicted = Amount(full=found.full, slim=slim)
-    progress.say(f"{budget}: {budget.text(budget.used(predicted))} predicted without {summarise(layers)}")
-    return make(layers), BudgetResult(budget=budget, prices=found, predicted=predicted)
+    slim = count_slim(job.model, layers, job.sample()) if budget.kind == MACS else prices.without(layers)
+    predicted = Amount(full=prices.full, slim=slim)
+    fitter.progress.say(f"{budget}: {budget.text(budget.used(predicted))} predicted without {summarise(layers)}")
+    return fitter.fit(layers), BudgetResult(budget=budget, prices=prices, predicted=predicted)
 
 
-def _smallest(
-    job: Job,
-    budget: Budget,
-    record: SearchResult,
-    prices: Prices,
-    keep: Resumable,
-    make: Make,
-    progress: Progress,
-) -> tuple[Made, BudgetResult]:
-    """The model of fewest MACs that loses no more than the budget on the held-out samples after its recovery."""
-    rungs = pareto_front(record, prices)
-    full = held_out_score(job, job.model, progress, "Scoring the full model on the held-out data")
-    tried = {entry.layers: entry for entry in (Try(**saved) for saved in keep.state.get("tries", []))}
+def fit_within_drop(
+    fitter: Fitter, budget: Budget, search: SearchResult, prices: Prices
+) -> tuple[SlimModel, BudgetResult]:
+    """Return the model of fewest MACs that loses no more than the budget on the held-out samples after its recovery.
 
-    def holds(rung: int) -> bool:
-        point = rungs[rung]
-        if point.layers not in tried:
-            made = make(point.layers)
-            value = held_out_score(job, made.slim, progress, "Scoring what was tried on the held-out data")
-            lost = Amount(full=100 * full, slim=100 * value)
-            entry = Try(
-                layers=point.layers,
-                macs=prices.without(point.layers) / prices.full,
-                predicted=100 * (record.full.value - point.value),
-                measured=budget.used(lost),
-                holds=budget.holds(lost),
-            )
-            tried[point.layers] = entry
-            progress.say(_words(entry, budget))
-            keep.state.pop("recover", None)
-            if entry.holds:
-                keep.state["kept"] = _state_of(job, made)
-            keep.state["tries"] = [entry.model_dump() for entry in tried.values()]
-            keep.save()
-        return tried[point.layers].holds
-
-    start = predicted_start(rungs, record.full.value - budget.limit / 100)
-    best = smallest_that_holds(start, len(rungs), holds)
-    if best is None:
-        nearest = min(tried.values(), key=lambda entry: entry.measured)
+    Raises:
+        CheckFailed: no point of the search's Pareto front does; names the nearest.
+        Interrupted: on Ctrl-C or SIGTERM while training; the state is saved.
+    """
+    front, tries = pareto_front(search, prices), DropTries(fitter, budget, search, prices)
+    start = predicted_start(front, search.full.value - budget.limit / 100)
+    point = smallest_that_holds(front, start, tries.holds)
+    if point is None:
+        nearest = min(tries.by_layers.values(), key=lambda entry: entry.measured)
         raise CheckFailed(
             Problem(
                 "budget-out-of-reach",
-                f"{budget} cannot be reached: of {len(tried)} models tried the nearest loses {nearest.measured:.2f} "
-                f"points, with {nearest.macs:.3f}x of the MACs, without {summarise(nearest.layers)}",
-                f"at most {budget.text(budget.limit)} points of {record.metric} lost on {record.samples:,} samples",
-                f"a longer recovery (--recover-epochs), or {_command(job)} {budget.reaching(nearest.measured)}",
+                f"{budget} cannot be reached: of {len(tries.by_layers)} models tried the nearest loses "
+                f"{nearest.measured:.2f} points, with {nearest.macs:.3f}x of the MACs, without "
+                f"{summarise(nearest.layers)}",
+                f"at most {budget.text(budget.limit)} points of {search.metric} lost on {search.samples:,} samples",
+                f"a longer recovery (--recover-epochs), or {_command(fitter.job)} {budget.reaching(nearest.measured)}",
             )
         )
-    point = rungs[best]
+    full, lost = 100 * tries.full, tries.by_layers[point.layers].measured
     result = BudgetResult(
         budget=budget,
         prices=prices,
-        predicted=Amount(full=100 * record.full.value, slim=100 * point.value),
-        measured=Amount(full=100 * full, slim=100 * full - tried[point.layers].measured),
-        tries=tuple(tried.values()),
+        predicted=Amount(full=100 * search.full.value, slim=100 * point.value),
+        measured=Amount(full=full, slim=full - lost),
+        tries=tuple(tries.by_layers.values()),
     )
-    return _made_before(job, keep.state["kept"]), result
+    return tries.restore_best(), result
 
 
-def _words(entry: Try, budget: Budget) -> str:
+class DropTries:
+    """Models tried for a budget on the drop; those that an interrupted run tried are not fitted again.
+
+    Attributes:
+        full: held-out score of the full model, in [0, 1].
+        by_layers: every try so far.
+    """
+
+    def __init__(self, fitter: Fitter, budget: Budget, search: SearchResult, prices: Prices) -> None:
+        self.fitter, self.budget, self.search, self.prices = fitter, budget, search, prices
+        job = fitter.job
+        self.full = score_held_out(job, job.model, fitter.progress, "Scoring the full model on the held-out data")
+        saved: dict[str, Any] = fitter.checkpoint.result(Stage.TRY) or {"tries": [], "best": None}
+        self.by_layers = {entry.layers: entry for entry in (Try(**values) for values in saved["tries"])}
+        self._best = saved["best"]
+
+    def holds(self, point: Point) -> bool:
+        """Fit and score the model of a point, once, and return whether it keeps to the budget."""
+        if point.layers not in self.by_layers:
+            self._try(point)
+        return self.by_layers[point.layers].holds
+
+    def _try(self, point: Point) -> None:
+        fitter, slim = self.fitter, self.fitter.fit(point.layers)
+        label = "Scoring what was tried on the held-out data"
+        score = score_held_out(fitter.job, slim.model, fitter.progress, label)
+        scores = Amount(full=100 * self.full, slim=100 * score)
+        entry = Try(
+            layers=point.layers,
+            macs=self.prices.without(point.layers) / self.prices.full,
+            predicted=100 * (self.search.full.value - point.value),
+            measured=self.budget.used(scores),
+            holds=self.budget.holds(scores),
+        )
+        self.by_layers[point.layers] = entry
+        fitter.progress.say(_describe(entry, self.budget))
+        if entry.holds:
+            self._best = _slim_state(fitter.job, slim)
+        tries = [tried.model_dump() for tried in self.by_layers.values()]
+        fitter.checkpoint.finish(Stage.TRY, {"tries": tries, "best": self._best})
+
+    def restore_best(self) -> SlimModel:
+        """Return the last model that held, as it was after its recovery."""
+        job, state = self.fitter.job, self._best
+        plan = make_plan(job.model, state["layers"])
+        slim = remove_layers(job.model, plan)
+        slim.load_state_dict(state["parameters"], strict=False)
+        return SlimModel(plan, slim, state["updated_parameters"])
+
+
+def _slim_state(job: Job, slim: SlimModel) -> dict[str, Any]:
+    """Return all that a recovery may have changed, to have the model again after others were tried."""
+    freeze_all_but(slim.model, recovery_groups(slim.model, job.recovery))
+    return {
+        "layers": list(slim.plan.layers),
+        "updated_parameters": slim.updated_parameters,
+        "parameters": {name: value.cpu().clone() for name, value in trained_parameters(slim.model).items()},
+    }
+
+
+def _describe(entry: Try, budget: Budget) -> str:
     verdict = "within" if entry.holds else "more than"
     return (
         f"without {summarise(entry.layers)}: {entry.macs:.3f}x of the MACs, {entry.measured:.2f} points lost, "
@@ -153,31 +174,17 @@ def _words(entry: Try, budget: Budget) -> str:
     )
 
 
-def _state_of(job: Job, made: Made) -> dict[str, Any]:
-    """All that a recovery may have changed, to have the model again after others were tried."""
-    freeze_all_but(made.slim, recovery_groups(made.slim, job.recovery))
-    parameters = copy_of(trained_parameters(made.slim))
-    return {"layers": list(made.plan.layers), "updated": made.updated, "model": parameters}
-
-
-def _made_before(job: Job, state: dict[str, Any]) -> Made:
-    plan = make_plan(job.model, state["layers"])
-    slim = remove_layers(job.model, plan)
-    slim.load_state_dict(state["model"], strict=False)
-    return Made(plan, slim, state["updated"])
-
-
-def held_out_score(job: Job, model: StepModel, progress: Progress, label: str) -> float:
-    """Mean score, in [0, 1], on the samples that a search scores its subsets on."""
+def score_held_out(job: Job, model: StepModel, progress: Progress, label: str) -> float:
+    """Return the mean score, in [0, 1], on the samples that a search scores its subsets on."""
     return evaluate_samples(model, scored_part(job), job.task, progress=progress, label=label).score.value
 
 
 def _command(job: Job) -> str:
-    """What the user would type again, up to the budget."""
+    """Return the command that a user would type again, up to the budget."""
     settings = job.settings
     subject = ["--from", settings.from_run] if settings.from_run else [settings.checkpoint, "--task", job.model.task]
     names = RECOVERY_OPTIONS if settings.from_run else (*SEARCH_OPTIONS, *RECOVERY_OPTIONS)
-    given = {name: getattr(settings, name) for name in names}
-    typed = {name: value for name, value in given.items() if value != Settings.model_fields[name].default}
-    options = [part for name, value in typed.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    values = {name: getattr(settings, name) for name in names}
+    changed = {name: value for name, value in values.items() if value != Settings.model_fields[name].default}
+    options = [part for name, value in changed.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     return shlex.join(["das", "compress", *subject, *options])

@@ -41,7 +41,7 @@ def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
             )
         )
     run = open_run(from_run)
-    record = search_of(run)
+    search = search_of(run)
     kept = {name: value for name, value in run.manifest.settings.items() if name in Settings.model_fields.keys() - OWN}
     kept["calibration" if kept.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
     if given.keys() & {"data", "calibration"}:
@@ -50,35 +50,39 @@ def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
     kept["task"] = run.manifest.task
     checkpoint = run.checkpoint(given.get("checkpoint"))
     settings = make_settings(**{**kept, **given, "checkpoint": str(checkpoint), "from_run": str(run.path)})
-    if settings.skip is not None and settings.skip not in record.chosen and settings.skip > 0:
-        sizes = ", ".join(str(size) for size in sorted(record.chosen))
+    if settings.skip is not None and settings.skip not in search.chosen and settings.skip > 0:
+        sizes = ", ".join(str(size) for size in sorted(search.chosen))
         raise usage_error(
             "number-not-searched",
-            f"--skip {settings.skip}: the search of {run.path.name} (strategy {record.strategy}) chose no such number",
+            f"--skip {settings.skip}: the search of {run.path.name} (strategy {search.strategy}) chose no such number",
             f"one of {sizes}",
-            f"--skip {max(record.chosen)}, or search again: das compress {checkpoint} --task {settings.task}",
+            f"--skip {max(search.chosen)}, or search again: das compress {checkpoint} --task {settings.task}",
         )
     return settings
 
 
 def search_of(run: Run) -> SearchResult:
-    """The record of a run's search.
+    """Return the result of a run's search.
 
     Raises:
         InputError: it had none.
     """
-    record, made = run.search_result(), run.manifest
-    if record is None:
+    result, made = run.search_result(), run.manifest
+    if result is None:
         raise input_error(
             "run-without-search",
             f"{run.path.name} has no {SEARCH}: its layers were named by hand, or an older das made it",
             "a run that searched",
             f"das compress {made.source.path} --task {made.task} --skip {len(made.plan.layers)}",
         )
-    return record
+    return result
 
 
-def earlier_selection(path: str) -> FinishedSearch:
-    """What the search of an earlier run found."""
+def open_search(path: str) -> FinishedSearch:
+    """Open the search of an earlier run.
+
+    Raises:
+        InputError: no run there, or one without a search.
+    """
     run = open_run(path)
     return FinishedSearch(search_of(run), run.search_log())

@@ -16,7 +16,7 @@ from compressor.models.adapters import SkipAdapter
 from compressor.models.steps import Streams
 from compressor.models.supernet import Supernet, parallel_adapters
 from compressor.progress import Progress, Stages
-from compressor.resume import Resumable, copy_of
+from compressor.resume import Checkpoint, Stage
 from compressor.search.block_influence import block_influence
 from compressor.search.cost import Costs, measure_costs
 from compressor.search.least_squares import fit
@@ -44,7 +44,7 @@ class FinishedSearch:
     log: list[LogEntry]
 
 
-def select_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress) -> FinishedSearch:
+def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Progress) -> FinishedSearch:
     """Search the job's candidates by its strategy. What a strategy trains stays in the job's model.
 
     Raises:
@@ -53,9 +53,8 @@ def select_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress)
     settings, model, trains = job.settings, job.model, STRATEGIES[job.strategy].trains
     own = frozenset(model.skips)
     supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
-    if "searched" in keep.state:
-        saved = keep.state["searched"]
-        model.load_state_dict(saved["model"], strict=False)
+    if saved := checkpoint.result(Stage.SEARCH):
+        model.load_state_dict(saved["parameters"], strict=False)
         return FinishedSearch(SearchResult(**saved["result"]), [LogEntry(**entry) for entry in saved["log"]])
     spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
     priced = measure_costs(supernet, job.sample())  # as reports count a sample
@@ -84,24 +83,19 @@ def select_layers(job: Job, keep: Resumable, stages: Stages, progress: Progress)
     with stages.timed("encode"):
         part = scored_part(job)
         label = "Encoding the held-out data once"
-        held_out = encoded(job, part, with_teacher(supernet), keep, progress, label)
+        held_out = encode_split(job, part, with_teacher(supernet), checkpoint, progress, label)
         spent.add("encoding", spent.costs.full, len(held_out))
-        training = _training(job, supernet, spent, keep, progress) if trains else None
+        training = _training(job, supernet, spent, checkpoint, progress) if trains else None
     strategy = WithFinalScores(STRATEGIES[job.strategy](space))
     search = Search(supernet, job.task, strategy, held_out, spent, settings.seed + 1, training)
     if job.strategy == "exhaustive":
         progress.say(_price(search))
-    if "search" in keep.state:
-        search.load_state_dict(keep.state["search"])
-    with stages.timed("search"), keep.saving(lambda: {"search": search.state_dict()}) as after_step:
-        search.run(lambda step, _: after_step(step), progress)
+    with stages.timed("search"), checkpoint.running(Stage.SEARCH, search):
+        search.run(checkpoint.after_step, progress)
     result = _result(job, search, priced, explained)
     log = add_gates(search.log, job.candidates) if job.strategy == "das" else search.log
-    keep.state.pop("search", None)
-    trained = trained_parameters(model) if training else {}
-    entries = [entry.model_dump() for entry in log]
-    keep.state["searched"] = copy_of({"model": trained, "result": result.model_dump(), "log": entries})
-    keep.save()
+    trained, entries = trained_parameters(model) if training else {}, [entry.model_dump() for entry in log]
+    checkpoint.finish(Stage.SEARCH, {"parameters": trained, "result": result.model_dump(), "log": entries})
     return FinishedSearch(result, log)
 
 
@@ -119,12 +113,14 @@ def calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Stream
     return [{name: value.clone() for name, value in streams.items()} for streams in found]
 
 
-def encoded(job: Job, split: Split, encode: Encoder, keep: Resumable, progress: Progress, label: str) -> Encoded:
+def encode_split(
+    job: Job, split: Split, encode: Encoder, checkpoint: Checkpoint, progress: Progress, label: str
+) -> Encoded:
     """Encode a split; a resumed run keeps in memory what the first one did, as the last bits depend on it."""
-    decisions = keep.state.setdefault("in_memory", {})
-    found = Encoded(split, encode, job.device, progress, label, decisions.get(label))
-    decisions[label] = found.in_memory
-    return found
+    decisions = checkpoint.state.in_memory
+    samples = Encoded(split, encode, job.device, progress, label, decisions.get(label))
+    decisions[label] = samples.in_memory
+    return samples
 
 
 def scored_part(job: Job) -> Split:
@@ -141,13 +137,13 @@ def _some(split: Split, most: int, seed: int) -> Split:
     return split.subset(np.random.default_rng(seed).permutation(len(split))[:most])
 
 
-def _training(job: Job, supernet: Supernet, spent: Spent, keep: Resumable, progress: Progress) -> Training:
+def _training(job: Job, supernet: Supernet, spent: Spent, checkpoint: Checkpoint, progress: Progress) -> Training:
     """What a strategy needs to train the adapters, and with ``--adapt`` parallel adapters and head."""
     steps = job.search_steps
     rate = job.learning_rate(steps)
     groups = [(supernet.adapters(), rate), *(transfer_groups(job.model, rate) if job.settings.adapt else [])]
     freeze_all_but(job.model, groups)
-    train = encoded(job, job.data.train, supernet.encode, keep, progress, "Encoding the training data once")
+    train = encode_split(job, job.data.train, supernet.encode, checkpoint, progress, "Encoding the training data once")
     spent.add("encoding", spent.costs.fixed, len(train))
     return Training(train, Optimiser(groups, steps), job.settings.batch_size, job.settings.seed)
 

@@ -1,4 +1,4 @@
-"""The one training loop's parts: METER's optimiser and schedule, and an order of the data that needs no memory."""
+"""METER's optimiser and schedule, and an order of the data that needs no memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from compressor.distributed import sum_gradients
 
@@ -21,7 +22,7 @@ PARALLEL_FACTOR = POOLER_FACTOR = 5
 
 
 def scaled_learning_rate(hidden: int, steps: int) -> float:
-    """The paper's base learning rate carried over to another width and amount of training.
+    """Return the paper's base learning rate scaled to another width and amount of training.
 
     Proportional to 1/width and to 1/sqrt(steps), so that the paper's own model and data give the paper's own 2.5e-5;
     never above 3e-3.
@@ -39,7 +40,7 @@ class Optimiser:
     """
 
     def __init__(self, groups: Iterable[tuple[list[nn.Parameter], float]], steps: int) -> None:
-        self.steps, self.done = steps, 0
+        self.steps = steps
         options = []
         for parameters, rate in groups:
             decayed = [parameter for parameter in parameters if parameter.ndim > 1]
@@ -47,40 +48,46 @@ class Optimiser:
             options += [{"params": decayed, "lr": rate, "weight_decay": 0.01}] if decayed else []
             options += [{"params": plain, "lr": rate, "weight_decay": 0.0}] if plain else []
         self.adam = torch.optim.AdamW(options, betas=(0.9, 0.98), eps=1e-8)
-        self.peaks = [group["lr"] for group in self.adam.param_groups]
+        self.schedule = LambdaLR(self.adam, lambda done: learning_rate_factor(done + 1, steps))
+
+    @property
+    def done(self) -> int:
+        """Number of steps done."""
+        return self.schedule.last_epoch
 
     def step(self, loss: Tensor, weight: float = 1.0) -> None:
-        """One step down the gradient of ``loss``; gradients are clipped at norm 1.
+        """Take one step down the gradient of ``loss``; gradients are clipped at norm 1.
 
         Args:
             loss: mean over this process's share of the step's samples.
             weight: that share; the processes' weights add up to 1.
         """
-        warm_up = max(1, self.steps // 10)
-        done = self.done + 1
-        factor = done / warm_up if done <= warm_up else max(0.0, (self.steps - done) / max(1, self.steps - warm_up))
-        for group, peak in zip(self.adam.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
         self.adam.zero_grad(set_to_none=True)
         (weight * loss).backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.adam.param_groups for p in group["params"]]
         sum_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         self.adam.step()
-        self.done += 1
+        self.schedule.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs."""
-        return {"adam": self.adam.state_dict(), "done": self.done}
+        """Return everything a resumed run needs."""
+        return {"adam": self.adam.state_dict(), "schedule": self.schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where :meth:`state_dict` was taken."""
         self.adam.load_state_dict(state["adam"])
-        self.done = state["done"]
+        self.schedule.load_state_dict(state["schedule"])
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Return the share of the peak rate at a step, from 1: up over the first 10 % of steps, then down to 0."""
+    warm_up = max(1, steps // 10)
+    return step / warm_up if step <= warm_up else max(0.0, (steps - step) / max(1, steps - warm_up))
 
 
 def batch_of_step(step: int, size: int, samples: int, seed: int) -> np.ndarray:
-    """Sample numbers of training step ``step``: epochs are shuffled by (seed, epoch), so any step can be resumed at."""
+    """Return the sample indices (size,) of training step ``step``: epochs are shuffled by (seed, epoch), so any step can be resumed at."""
     size = min(size, samples)
     per_epoch = samples // size
     epoch, at = divmod(step, per_epoch)
@@ -88,5 +95,5 @@ def batch_of_step(step: int, size: int, samples: int, seed: int) -> np.ndarray:
 
 
 def steps_per_epoch(size: int, samples: int) -> int:
-    """Training steps in one pass over the data."""
+    """Return the number of training steps in one pass over the data."""
     return max(1, samples // min(size, samples))

@@ -1,9 +1,10 @@
-"""Training the adapters of the chosen layers while everything else stays as it is."""
+"""Recovery training: train the adapters of the chosen layers while everything else stays frozen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -55,13 +56,13 @@ Groups = list[tuple[list[nn.Parameter], float]]
 
 
 def transfer_groups(model: StepModel, rate: float) -> Groups:
-    """What ``--adapt`` trains besides skip adapters: parallel adapters at 5 times the rate, poolers and head."""
+    """Return what ``--adapt`` trains besides skip adapters: parallel adapters at 5 times the rate, poolers and head."""
     parallel = [parameter for parameters in parallel_adapters(model).values() for parameter in parameters]
     return [(parallel, min(PARALLEL_FACTOR * rate, MAX_LEARNING_RATE)), *head_groups(model, rate)]
 
 
 def head_groups(model: StepModel, rate: float) -> Groups:
-    """The head at 50 times the rate, the poolers in front of it at 5 times (METER's recipe)."""
+    """Return the head at 50 times the rate, the poolers in front of it at 5 times (METER's recipe)."""
     named = dict(model.epilogue.named_parameters())
     poolers = [named[name] for name in named if "pooler" in name.partition(".")[0]]
     head = [named[name] for name in named if name.startswith("head.")]
@@ -69,7 +70,7 @@ def head_groups(model: StepModel, rate: float) -> Groups:
 
 
 def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
-    """What is trained, and how fast."""
+    """Return the trained parameters with their peak learning rates."""
     groups = [([p for name in slim.skipped for p in slim.blocks[name].parameters()], recovery.learning_rate)]
     if recovery.transfer:
         return groups + transfer_groups(slim, recovery.learning_rate)
@@ -77,7 +78,7 @@ def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
 
 
 def updated_parameters(slim: StepModel, groups: Groups) -> dict[str, int]:
-    """How many parameters the ``groups`` hold, by what they belong to.
+    """Count the parameters of ``groups`` by what they belong to.
 
     Papers count the projections of the adapters alone; their LayerNorms, the poolers and the head are named apart.
     """
@@ -113,12 +114,12 @@ def trained_parameters(model: StepModel) -> dict[str, Tensor]:
 
 
 def trained_steps(slim: StepModel, recovery: Recovery) -> tuple[str, ...]:
-    """Steps with parameters in training: nothing behind the first of them can be computed beforehand."""
+    """Return the steps with parameters in training: nothing behind the first of them can be computed beforehand."""
     return slim.skipped + (tuple(parallel_adapters(slim)) if recovery.transfer else ())
 
 
 def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -> Encoder:
-    """What is computed once per sample: the streams in front of the first trained step, and the teacher's logits."""
+    """Return an encoder to the streams in front of the first trained step, and the teacher's logits."""
     fixed, _ = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
     names = FAMILIES[slim.family].input_names
 
@@ -131,17 +132,8 @@ def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -
     return encode
 
 
-def recover(
-    slim: StepModel,
-    task: Task,
-    train: Encoded,
-    recovery: Recovery,
-    optimiser: Optimiser,
-    *,
-    after_step: Callable[[int], None] = lambda step: None,
-    progress: Progress = QUIET,
-) -> None:
-    """Train the slim model's adapters in place.
+class RecoveryTraining:
+    """Training of a slim model's adapters in place; :meth:`state_dict` describes it between any two steps.
 
     Where the encoded samples carry the full model's logits, the loss is half the task's and half distillation.
 
@@ -150,21 +142,49 @@ def recover(
         task: gives both losses.
         train: samples encoded by :func:`encoder_of`.
         recovery: the recipe.
-        optimiser: over :func:`recovery_groups`; ``optimiser.done`` says where a resumed recovery goes on.
-        after_step: called after each step with the number of steps done.
-        progress: told about the steps.
     """
-    freeze_all_but(slim, recovery_groups(slim, recovery))
-    _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
-    steps = range(optimiser.done, recovery.steps)
-    for step in progress.track(steps, f"Recovering {len(slim.skipped)} adapters", len(steps)):
-        numbers = batch_of_step(step, recovery.batch_size, len(train), recovery.seed)
-        mine = share(numbers)
-        batch = train.batch(mine)
-        logits = slim.epilogue(slim.advance(batch, varying))
-        loss = task.loss(logits, batch)
-        if "teacher" in batch:
-            distilled = task.distillation(logits, batch["teacher"], batch)
-            loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
-        optimiser.step(loss, len(mine) / len(numbers))
-        after_step(step + 1)
+
+    def __init__(self, slim: StepModel, task: Task, train: Encoded, recovery: Recovery) -> None:
+        self.slim, self.task, self.train, self.recovery = slim, task, train, recovery
+        groups = recovery_groups(slim, recovery)
+        freeze_all_but(slim, groups)
+        self.optimiser = Optimiser(groups, recovery.steps)
+
+    def run(self, after_step: AfterStep = lambda step, training: None, progress: Progress = QUIET) -> None:
+        """Train to the last step.
+
+        Args:
+            after_step: called with the number of steps done and this training after each step.
+            progress: told about the steps.
+
+        Raises:
+            Interrupted: as ``after_step`` does.
+        """
+        slim, recovery, task = self.slim, self.recovery, self.task
+        _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+        steps = range(self.optimiser.done, recovery.steps)
+        with progress.bar(f"Recovering {len(slim.skipped)} adapters", len(steps)) as bar:
+            for step in steps:
+                numbers = batch_of_step(step, recovery.batch_size, len(self.train), recovery.seed)
+                mine = share(numbers)
+                batch = self.train.batch(mine)
+                logits = slim.epilogue(slim.advance(batch, varying))
+                loss = task.loss(logits, batch)
+                if "teacher" in batch:
+                    distilled = task.distillation(logits, batch["teacher"], batch)
+                    loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
+                self.optimiser.step(loss, len(mine) / len(numbers))
+                bar.advance()
+                after_step(step + 1, self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the trained parameters and the optimiser's state."""
+        return {"parameters": trained_parameters(self.slim), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken."""
+        self.slim.load_state_dict(state["parameters"], strict=False)
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+AfterStep = Callable[[int, RecoveryTraining], None]

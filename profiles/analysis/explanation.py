@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compressor.compression import search_only
+from compressor.compression import Compression
 from compressor.errors import input_error, usage_error
 from compressor.job import MOST_SUBSETS
 from compressor.models.plan import summarise
@@ -211,9 +211,9 @@ def enumerate_all(run: Run, progress: Progress = QUIET) -> Enumeration:
         raise input_error("head-not-trained", found, "a run of a fine-tuned checkpoint", "leave it out")
     progress.say(f"--regret scores all {subsets:,} subsets of {len(pick)} layers on all held-out samples")
     every = {"from_run": None, "strategy": "exhaustive", "skip": len(pick)}
-    _, _, selection = search_only(settings.model_copy(update=every), progress)
-    (standing,) = _standings(selection.log, pick, candidates)
-    return Enumeration(standing=standing, forwards=sum(selection.result.forwards.values()))
+    _, search = Compression(settings.model_copy(update=every), progress=progress).search()
+    (standing,) = _standings(search.log, pick, candidates)
+    return Enumeration(standing=standing, forwards=sum(search.result.forwards.values()))
 
 
 def _gates(log: Sequence[LogEntry]) -> list[Mapping[str, float]]:

@@ -8,10 +8,11 @@ from compressor.errors import CheckFailed, Problem, UsageError, environment_prob
 from compressor.evaluation.evaluate import Score
 from compressor.models.costs import Pair
 from compressor.models.plan import summarise
+from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult
-from compressor.settings import Settings, check_options
+from compressor.settings import Settings
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Runtime
 from profiles.comparison.full_vs_slim import ProfileReport
@@ -31,7 +32,7 @@ def with_runtime(settings: Settings) -> Settings:
     """The settings with the runtime of a latency budget under its own name, after a check of all of them.
 
     Raises:
-        UsageError: as :func:`compressor.settings.check_options`, or no such runtime.
+        UsageError: as :func:`compressor.option_rules.check_options`, or no such runtime.
         EnvironmentProblem: a runtime that single layers cannot be timed on.
     """
     runtime, problems = None, list[Problem]()

@@ -143,6 +143,7 @@ class InterruptAt(StepProgress):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow  # test_resume.py stops the same stages at any step
 @pytest.mark.parametrize(
     ("strategy", "stage", "step"),
     [
@@ -166,6 +167,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(workshop, strategy, 
     assert not (workshop / "runs" / "broken.partial").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "task"), [("vilt", "irtr"), ("meter", "nlvr2"), ("vilt", "vqa"), ("bert", "text-classification")]
 )

@@ -82,6 +82,65 @@ def assert_same(run, whole):
     assert run.search_result().points == whole.search_result().points
 
 
+class Doubling:
+    """Work of ten steps, each of which depends on all before it."""
+
+    def __init__(self):
+        self.values = [1.0]
+
+    def run(self, after_step):
+        while len(self.values) <= 10:
+            self.values.append(sum(self.values))
+            after_step(len(self.values) - 1, self)
+
+    def state_dict(self):
+        return {"values": torch.tensor(self.values)}
+
+    def load_state_dict(self, state):
+        self.values = state["values"].tolist()
+
+
+@pytest.mark.parametrize("number", SIGNALS[1:])
+@pytest.mark.parametrize("at", range(1, 11))
+def test_work_stopped_after_any_step_goes_on_from_there(tmp_path, at, number):
+    def checkpoint():
+        return resume.Checkpoint(tmp_path / "run", {"seed": 0})
+
+    stopped, worker = checkpoint(), Doubling()
+    stopped.reserve()
+    stopped.finish(resume.Stage.EVALUATE, {"score": 0.5})
+
+    def signal_at(step, work):
+        if step == at:
+            signal.raise_signal(number)
+        stopped.after_step(step, work)
+
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(Interrupted, match="--resume") as interrupt, stopped.running(resume.Stage.SEARCH, worker):
+        worker.run(signal_at)
+    assert interrupt.value.number == number
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    resumed, other, again = checkpoint(), Doubling(), Doubling()
+    resumed.load()
+    assert (resumed.state.stage, resumed.state.step) == ("search", at)
+    assert resumed.result(resume.Stage.EVALUATE) == {"score": 0.5}
+    with resumed.running(resume.Stage.RECOVER, other):  # another stage's state is not for it
+        assert other.values == [1.0]
+    with resumed.running(resume.Stage.SEARCH, again):
+        assert len(again.values) == at + 1
+        again.run(resumed.after_step)
+    assert again.values == [1.0, *(2.0**step for step in range(10))]
+    resumed.finish(resume.Stage.SEARCH, again.values)
+    finished = checkpoint()
+    finished.load()
+    assert (finished.state.stage, finished.state.step, finished.state.progress) == (None, 0, {})
+    assert finished.result(resume.Stage.SEARCH) == again.values
+    with pytest.raises(InputError, match="seed"):
+        resume.Checkpoint(tmp_path / "run", {"seed": 1}).load()
+    finished.remove()
+    assert not list(tmp_path.iterdir())
+
+
 FITTED = ("Encoding calibration", "Encoding the held-out", "Scoring", "Asking the full", "Recovering")
 TRAINED = ("Encoding the training", "Searching", "Encoding calibration", "Recovering")
 EVERY = ("Evaluating the slim", "Saving")
@@ -144,12 +203,12 @@ def test_killed_while_the_state_is_written_the_older_state_is_kept(workshop, mon
     assert in_a_process(lambda: compress(settings("das", "broken"))) == -signal.SIGKILL
     monkeypatch.undo()
     monkeypatch.chdir(workshop)
-    assert torch.load("runs/broken.partial/state.pt", weights_only=True)["search"]["optimiser"]["done"] > 0
+    assert torch.load("runs/broken.partial/state.pt", weights_only=True)["progress"]["optimiser"]["schedule"]["last_epoch"] > 0
     assert_same(compress(settings("das", "broken"), resume=True), whole)
 
 
 def test_killed_after_the_last_step_nothing_is_done_again(workshop, monkeypatch):
-    monkeypatch.setattr(resume.Resumable, "remove", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(resume.Checkpoint, "remove", lambda self: os.kill(os.getpid(), signal.SIGKILL))
     assert in_a_process(lambda: compress(settings("auto", "broken"))) == -signal.SIGKILL
     monkeypatch.undo()
     monkeypatch.chdir(workshop)

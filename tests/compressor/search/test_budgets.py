@@ -148,31 +148,33 @@ def test_all_candidates_go_where_nothing_that_was_scored_is_cheap_enough():
 
 
 @given(records)
-def test_a_ladder_goes_from_large_and_good_to_small_and_bad(found):
+def test_a_front_goes_from_large_and_good_to_small_and_bad(found):
     prices = KINDS["macs"].prices(found)
-    rungs = pareto_front(found, prices)
-    costs, badness = [prices.without(point.layers) for point in rungs], [point.rank_key for point in rungs]
+    front = pareto_front(found, prices)
+    costs, ranks = [prices.without(point.layers) for point in front], [point.rank_key for point in front]
     assert costs == sorted(costs, reverse=True)
-    assert badness == sorted(badness)
+    assert ranks == sorted(ranks)
     for point in found.points:
         assert any(
-            prices.without(r.layers) <= prices.without(point.layers) and r.rank_key <= point.rank_key for r in rungs
+            prices.without(better.layers) <= prices.without(point.layers) and better.rank_key <= point.rank_key
+            for better in front
         )
-    start = predicted_start(rungs, 0.5)
-    assert start == 0 or rungs[start].value >= 0.5
-    assert all(point.value < 0.5 for point in rungs[start + 1 :])
+    start = predicted_start(front, 0.5)
+    assert start == 0 or front[start].value >= 0.5
+    assert all(point.value < 0.5 for point in front[start + 1 :])
 
 
 @given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1), st.integers(-1, n - 1))))
-def test_the_last_rung_that_holds_is_found_with_few_tries(case):
-    rungs, start, last = case
+def test_the_smallest_model_that_holds_is_found_with_few_tries(case):
+    models, start, last = case
+    front = [Point(layers=(str(index),), value=0.5, loss=0, divergence=0) for index in range(models)]
     tried = []
 
-    def holds(rung):
-        tried.append(rung)
-        return rung <= last
+    def holds(point):
+        tried.append(front.index(point))
+        return tried[-1] <= last
 
-    assert smallest_that_holds(start, rungs, holds) == (last if last >= 0 else None)
+    assert smallest_that_holds(front, start, holds) == (front[last] if last >= 0 else None)
     assert len(tried) == len(set(tried)) <= abs(last - start) + 2
 
 

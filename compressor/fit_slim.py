@@ -1,0 +1,80 @@
+"""Fit a slim model: remove layers, set the adapters in their place, train them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compressor.distributed import copy_from_main
+from compressor.job import Job
+from compressor.models.plan import Plan
+from compressor.models.steps import StepModel
+from compressor.models.supernet import Supernet
+from compressor.models.surgery import make_plan, remove_layers
+from compressor.progress import Progress, Stages
+from compressor.resume import Checkpoint, Stage
+from compressor.search.least_squares import fit
+from compressor.search.select_layers import calibration, encode_split
+from compressor.training.recovery import RecoveryTraining, encoder_of, recovery_groups, updated_parameters
+
+
+@dataclass(frozen=True)
+class SlimModel:
+    """A slim model after its recovery, its plan, and the number of updated parameters by what they belong to."""
+
+    plan: Plan
+    model: StepModel
+    updated_parameters: dict[str, int]
+
+
+class Fitter:
+    """Fits slim models of a job, by its recipe.
+
+    Args:
+        job: its model holds the adapters that a search trains; those it has now came with the checkpoint, and stay.
+        checkpoint: resumes and saves the training.
+        stages: told how long fitting and recovery take.
+        progress: told about both.
+    """
+
+    def __init__(self, job: Job, checkpoint: Checkpoint, stages: Stages, progress: Progress) -> None:
+        self.job, self.checkpoint, self.stages, self.progress = job, checkpoint, stages, progress
+        self._own_adapters = frozenset(job.model.skips)
+
+    def fit(self, layers: Sequence[str]) -> SlimModel:
+        """Return the slim model without ``layers``, recovered as the job asks.
+
+        Raises:
+            Interrupted: on Ctrl-C or SIGTERM while training; the state is saved.
+        """
+        plan = make_plan(self.job.model, layers)
+        self._set_adapters(plan)
+        slim = remove_layers(self.job.model, plan)
+        with self.stages.timed("recover"):
+            return SlimModel(plan, slim, self._recover(slim))
+
+    def _set_adapters(self, plan: Plan) -> None:
+        """Bring the full model's adapters to what ``--recover`` wants before any training."""
+        job = self.job
+        if job.settings.recover == "none" and not job.trains_while_searching:
+            for name in set(job.model.skips) - self._own_adapters:
+                del job.model.skips[name]
+        elif job.settings.recover != "none" and not job.settings.adapt:
+            with self.stages.timed("fit"):
+                supernet = Supernet(job.model, plan.layers)
+                fit(supernet, calibration(job, supernet, self.progress), plan.layers, self._own_adapters)
+                copy_from_main(supernet.adapters())
+
+    def _recover(self, slim: StepModel) -> dict[str, int]:
+        """Train the slim model in place; return the number of updated parameters by what they belong to."""
+        job, recovery = self.job, self.job.recovery
+        if job.settings.recover == "none" and not job.trains_while_searching:
+            return {}
+        if job.settings.recover == "train":
+            teacher = None if job.settings.adapt else job.model  # a transfer's head has learnt nothing yet
+            encode, label = encoder_of(slim, teacher, recovery), "Asking the full model once"
+            train = encode_split(job, job.data.train, encode, self.checkpoint, self.progress, label)
+            training = RecoveryTraining(slim, job.task, train, recovery)
+            with self.checkpoint.running(Stage.RECOVER, training):
+                training.run(self.checkpoint.after_step, self.progress)
+        return updated_parameters(slim, recovery_groups(slim, recovery))

@@ -1,0 +1,244 @@
+"""Which settings are possible together: a table of rules, all checked at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compressor.errors import Problem, UsageError
+from compressor.search.budgets import DROP, KINDS, QUANTILES, parse_budget
+from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
+from compressor.settings import Settings
+from compressor.tasks import TASKS
+
+RECOVERIES = ("train", "closed-form", "none")
+TRAINING = tuple(name for name, strategy in STRATEGIES.items() if strategy.trains)
+ONE_SIZE = tuple(name for name, strategy in STRATEGIES.items() if not strategy.any_size)
+GOALS = ("--skip", "--layers", *(f"--max-{kind}" for kind in KINDS))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A combination of settings that is impossible.
+
+    Attributes:
+        code: of the problem.
+        breaks: tells whether settings are such a combination.
+        found, expected, fix: clauses of the problem; ``{s.name}`` stands for a setting.
+    """
+
+    code: str
+    breaks: Callable[[Settings], bool]
+    found: str
+    expected: str
+    fix: str
+
+    def problem(self, settings: Settings) -> Problem:
+        """Return the problem of settings that break the rule."""
+        return Problem(self.code, self.found.format(s=settings), self.expected, self.fix.format(s=settings))
+
+
+def _choices(names: tuple[str, ...]) -> str:
+    return f"one of {', '.join(names)}"
+
+
+def _is_positive(number: float) -> bool:
+    return 0 < number < math.inf
+
+
+def _needs_labels(option: str, breaks: Callable[[Settings], bool], fix: str) -> Rule:
+    return Rule(
+        "calibration-without-answers",
+        lambda s: s.calibration is not None and breaks(s),
+        f"--calibration with {option}: training needs answers",
+        "data with answers, or no training",
+        fix,
+    )
+
+
+RULES = (
+    Rule(
+        "goals-together",
+        lambda s: len(s.goals) > 1,
+        "{s.goals_text} together",
+        "one of them",
+        "drop all but {s.goals[0]}",
+    ),
+    Rule(
+        "goal-missing",
+        lambda s: not s.goals,
+        f"neither {' nor '.join(GOALS)}",
+        "what to skip, or a budget",
+        "--skip 8",
+    ),
+    Rule(
+        "budget-without-sizes",
+        lambda s: bool(s.limits) and not s.from_run and s.strategy in ONE_SIZE,
+        "--strategy {s.strategy} with {s.goals[0]}: it searches for one number of layers",
+        "a number of layers",
+        f"--skip 8, or --strategy {DEFAULT}",
+    ),
+    Rule(
+        "budget-without-sizes",
+        lambda s: bool(s.limits) and not s.from_run and s.adapt and s.strategy not in STRATEGIES,
+        f"--adapt with {{s.goals[0]}}: strategy {TRANSFER} searches for one number of layers",
+        "a number of layers",
+        "--skip 8",
+    ),
+    Rule(
+        "drop-with-adapt",
+        lambda s: s.adapt and DROP in s.limits,
+        "--max-drop with --adapt",
+        "a full model with a trained head",
+        "--skip 8",
+    ),
+    Rule(
+        "latency-budget-missing",
+        lambda s: s.at is not None and "latency" not in s.limits,
+        "--at without --max-latency",
+        "a latency budget",
+        "drop --at",
+    ),
+    Rule(
+        "latency-budget-missing",
+        lambda s: s.runtime is not None and "latency" not in s.limits,
+        "--runtime without --max-latency",
+        "a latency budget",
+        "drop --runtime",
+    ),
+    Rule(
+        "unknown-quantile",
+        lambda s: "latency" in s.limits and s.at not in (None, *QUANTILES),
+        "--at {s.at}",
+        _choices(QUANTILES),
+        f"--at {QUANTILES[0]}",
+    ),
+    Rule(
+        "skip-too-small",
+        lambda s: s.skip is not None and s.skip < 1,
+        "--skip {s.skip}",
+        "at least 1 layer to skip",
+        "--skip 8",
+    ),
+    Rule(
+        "unknown-strategy",
+        lambda s: s.strategy not in (None, *STRATEGIES),
+        "--strategy {s.strategy}",
+        _choices(tuple(STRATEGIES)),
+        f"--strategy {DEFAULT}",
+    ),
+    Rule(
+        "strategy-with-adapt",
+        lambda s: s.adapt and s.strategy in STRATEGIES and s.strategy not in TRAINING,
+        "--strategy {s.strategy} with --adapt: a head without training says nothing about layers",
+        f"--strategy {TRANSFER}",
+        "drop --strategy",
+    ),
+    Rule(
+        "unknown-recovery",
+        lambda s: s.recover not in RECOVERIES,
+        "--recover {s.recover}",
+        _choices(RECOVERIES),
+        f"--recover {RECOVERIES[0]}",
+    ),
+    Rule(
+        "adapt-without-training",
+        lambda s: s.adapt and s.recover == "closed-form",
+        "--adapt with --recover closed-form: what is adapted has to be trained",
+        "--recover train, or none",
+        "drop --recover",
+    ),
+    Rule(
+        "adapt-without-training",
+        lambda s: s.adapt and s.recover not in ("train", "closed-form") and bool(s.layers or s.from_run),
+        "--adapt with --recover {s.recover} and no search: its head would stay untrained",
+        "--recover train",
+        "drop --recover",
+    ),
+    Rule(
+        "train-head-without-training",
+        lambda s: s.train_head and s.recover != "train" and not s.calibration,
+        "--train-head with --recover {s.recover}",
+        "a recovery that trains",
+        "drop --train-head",
+    ),
+    Rule(
+        "data-beside-calibration",
+        lambda s: s.calibration is not None and s.data is not None,
+        "--data and --calibration together",
+        "one of them",
+        "drop one",
+    ),
+    _needs_labels("--recover train", lambda s: s.recover == "train", "--recover closed-form, or --data FOLDER"),
+    _needs_labels(
+        "--strategy {s.strategy}", lambda s: s.strategy in TRAINING, f"--strategy {DEFAULT}, or --data FOLDER"
+    ),
+    _needs_labels("--adapt", lambda s: s.adapt, "--data FOLDER"),
+    _needs_labels("--train-head", lambda s: s.train_head, "drop --train-head, or --data FOLDER"),
+    Rule(
+        "unknown-task",
+        lambda s: s.task not in (None, *TASKS),
+        "--task {s.task}",
+        _choices(tuple(TASKS)),
+        f"--task {next(iter(TASKS))}",
+    ),
+    Rule(
+        "search-beside-layers",
+        lambda s: bool(s.layers) and (s.scope is not None or s.strategy is not None),
+        "--scope or --strategy beside --layers",
+        "no search",
+        "drop --scope and --strategy",
+    ),
+    Rule(
+        "batch-size-too-small",
+        lambda s: s.batch_size < 1,
+        "--batch-size {s.batch_size}",
+        "at least 1 sample",
+        "--batch-size 64",
+    ),
+    Rule("seed-negative", lambda s: s.seed < 0, "--seed {s.seed}", "0 or more", "--seed 0"),
+    Rule(
+        "learning-rate-not-positive",
+        lambda s: s.learning_rate is not None and not _is_positive(s.learning_rate),
+        "--learning-rate {s.learning_rate:g}",
+        "a positive number",
+        "leave it out",
+    ),
+    Rule(
+        "epochs-not-positive",
+        lambda s: not _is_positive(s.search_epochs),
+        "--search-epochs {s.search_epochs:g}",
+        "a positive number of passes over the data",
+        "--search-epochs 3",
+    ),
+    Rule(
+        "epochs-not-positive",
+        lambda s: not _is_positive(s.recover_epochs),
+        "--recover-epochs {s.recover_epochs:g}",
+        "a positive number of passes over the data",
+        "--recover-epochs 3",
+    ),
+)
+
+
+def check_options(settings: Settings) -> None:
+    """Refuse impossible options.
+
+    Raises:
+        UsageError: all of them at once.
+    """
+    problems = [rule.problem(settings) for rule in RULES if rule.breaks(settings)] + _limit_problems(settings)
+    if problems:
+        raise UsageError(*problems)
+
+
+def _limit_problems(settings: Settings) -> list[Problem]:
+    """Return the problems of limits that cannot be parsed."""
+    problems: list[Problem] = []
+    for kind, limit in settings.limits.items():
+        try:
+            parse_budget(kind, limit)
+        except UsageError as error:
+            problems += error.problems
+    return problems
