@@ -203,7 +203,10 @@ def test_killed_while_the_state_is_written_the_older_state_is_kept(workshop, mon
     assert in_a_process(lambda: compress(settings("das", "broken"))) == -signal.SIGKILL
     monkeypatch.undo()
     monkeypatch.chdir(workshop)
-    assert torch.load("runs/broken.partial/state.pt", weights_only=True)["progress"]["optimiser"]["schedule"]["last_epoch"] > 0
+    assert (
+        torch.load("runs/broken.partial/state.pt", weights_only=True)["progress"]["optimiser"]["schedule"]["last_epoch"]
+        > 0
+    )
     assert_same(compress(settings("das", "broken"), resume=True), whole)
 
 
