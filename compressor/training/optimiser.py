@@ -87,7 +87,10 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def batch_of_step(step: int, size: int, samples: int, seed: int) -> np.ndarray:
-    """Return the sample indices (size,) of training step ``step``: epochs are shuffled by (seed, epoch), so any step can be resumed at."""
+    """Return the sample indices (size,) of training step ``step``.
+
+    Epochs are shuffled by (seed, epoch), so that training can be resumed at any step.
+    """
     size = min(size, samples)
     per_epoch = samples // size
     epoch, at = divmod(step, per_epoch)
