@@ -77,7 +77,6 @@ def test_additive_layers_have_their_own_effects_whatever_the_size():
 
 def test_nothing_to_compare_with():
     assert contrast(comparable([entry("AB", 1.0)]), "A", "value") is None
-    assert contrast(comparable([{"layers": ["A"], "reward": 0.5}]), "A", "value") is None  # of an earlier das
 
 
 def test_the_planted_interactions_are_found():
