@@ -331,6 +331,6 @@ def _parity_samples(job: Job) -> dict[str, torch.Tensor]:
 def _answers(job: Job, full: Evaluations | None, slim: Evaluations) -> dict[str, torch.Tensor]:
     """Return logits and targets of the samples that exports are compared on, and all answers of full and slim."""
     numbers = compared(len(job.data.evaluation))
-    found = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
-    found |= {"full": full[0].logits, **every_tensor(EveryAnswer.of(full[0], slim[0]))} if full else {}
-    return found if job.task.ranked else {**found, "targets": job.data.evaluation.targets(numbers)}
+    tensors = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
+    tensors |= {"full": full[0].logits, **every_tensor(EveryAnswer.of(full[0], slim[0]))} if full else {}
+    return tensors if job.task.ranked else {**tensors, "targets": job.data.evaluation.targets(numbers)}

@@ -61,32 +61,32 @@ class Job:
 
     @property
     def task(self) -> Task:
-        """What the model is for, and who says what is right: the data, or the full model."""
+        """The model's task, judged by the data's labels or by the full model's answers."""
         return _task(self.settings, self.model.task)
 
     @property
     def skip(self) -> int:
-        """How many layers will go."""
+        """Number of layers to skip."""
         return self.settings.skip or len(self.candidates)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many layers may go: the number asked for, or with a budget any."""
+        """Numbers of layers that may be skipped: the one asked for, or with a budget any."""
         return tuple(range(1, len(self.candidates) + 1)) if self.settings.limits else (self.skip,)
 
     @property
     def strategy(self) -> str:
-        """How they are found."""
+        """Name of the search strategy."""
         return self.settings.strategy or (TRANSFER if self.settings.adapt else DEFAULT)
 
     @property
     def searches(self) -> bool:
-        """Whether there is anything to find: not where the layers are named, or an earlier search is used again."""
+        """True where there is a search: the layers are not named, and no earlier search is used again."""
         return not (self.settings.layers or self.settings.from_run)
 
     @property
     def trains_while_searching(self) -> bool:
-        """Whether the search leaves trained adapters in the model."""
+        """True where the search leaves trained adapters in the model."""
         return self.searches and STRATEGIES[self.strategy].trains
 
     @property
@@ -111,7 +111,7 @@ class Job:
         return {name: value.to(self.device) for name, value in self.data.evaluation.inputs([0]).items()}
 
     def learning_rate(self, steps: int) -> float:
-        """Peak rate of the skip adapters over a training of ``steps``."""
+        """Return the peak rate of the skip adapters over a training of ``steps``."""
         if self.settings.learning_rate is not None:
             return self.settings.learning_rate
         return scaled_learning_rate(stream_width(self.model, self.candidates[0]), steps)
@@ -135,8 +135,8 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     task = choose_task(checkpoint, settings.task, settings.adapt)
     check_task(task)
     check_sizes(checkpoint, task, settings.image_size, settings.text_length)
-    root, found = _find(settings, checkpoint, task, progress)
-    transfer = Transfer(checkpoint.family.heads[task].classes or len(found.labels)) if settings.adapt else None
+    root, dataset = _read_dataset(settings, checkpoint, task, progress)
+    transfer = Transfer(checkpoint.family.heads[task].classes or len(dataset.labels)) if settings.adapt else None
     loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer, settings.text_length)
     candidates = _candidates(settings, loaded.model)
     tokenizer = find_tokenizer(
@@ -144,7 +144,7 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     )
     transforms, classes = checkpoint.family.transforms(loaded.model.dims, tokenizer), loaded.model.dims.classes
     make = make_splits if settings.calibration is None else make_unlabelled_splits
-    data = make(found, root, _task(settings, task), transforms, classes)
+    data = make(dataset, root, _task(settings, task), transforms, classes)
     for split in data.splits:
         if bad := split.records.unreadable:
             progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
@@ -158,6 +158,13 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
     loaded.model.to(device)
     limit_threads(loaded.model)
     job = Job(settings, loaded, data, tokenizer, root, candidates, device, source)
+    _check_work(job)
+    return job
+
+
+def _check_work(job: Job) -> None:
+    """Refuse a search of too few steps or too many subsets, and more processes than samples of a step."""
+    settings = job.settings
     if job.trains_while_searching and job.search_steps <= job.warm_up_steps:
         raise usage_error(
             "search-too-short",
@@ -165,28 +172,35 @@ def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
             "a search of some steps",
             "--search-epochs 3, or a smaller --batch-size",
         )
-    _check_number_of_subsets(job)
-    if min(settings.batch_size, len(data.train)) < world_size():
+    subsets = sum(math.comb(len(job.candidates), size) for size in job.sizes)
+    if job.searches and job.strategy == "exhaustive" and subsets > MOST_SUBSETS:
+        raise usage_error(
+            "too-many-subsets",
+            f"--strategy exhaustive: {subsets:,} subsets of {len(job.candidates)} layers",
+            f"at most {MOST_SUBSETS:,}",
+            f"--strategy {DEFAULT}, or a narrower --scope",
+        )
+    samples = min(settings.batch_size, len(job.data.train))
+    if samples < world_size():
         raise usage_error(
             "too-many-processes",
-            f"{world_size()} processes for steps of {min(settings.batch_size, len(data.train))} samples",
+            f"{world_size()} processes for steps of {samples} samples",
             "at least one sample for each",
             "fewer processes, or a larger --batch-size",
         )
-    return job
 
 
 def _task(settings: Settings, name: str) -> Task:
     return TASKS[name] if settings.calibration is None else teacher_agreement(TASKS[name])
 
 
-def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progress) -> tuple[Path, RawDataset]:
-    """The folder of the data and what is in it, with classes as the checkpoint numbers them."""
+def _read_dataset(settings: Settings, checkpoint: Recognised, task: str, progress: Progress) -> tuple[Path, RawDataset]:
+    """Return the folder of the data and its content, with classes as the checkpoint numbers them."""
     if settings.calibration is None:
         root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-        found = read_data(root, task, progress)
-        own_head = has_own_head(checkpoint, task, len(found.labels), settings.adapt)
-        return root, align_labels(found, checkpoint.labels, TASKS[task], own_head)
+        dataset = read_data(root, task, progress)
+        own_head = has_own_head(checkpoint, task, len(dataset.labels), settings.adapt)
+        return root, align_labels(dataset, checkpoint.labels, TASKS[task], own_head)
     if not TASKS[task].unlabelled:
         raise usage_error(
             "task-needs-answers",
@@ -205,19 +219,8 @@ def _find(settings: Settings, checkpoint: Recognised, task: str, progress: Progr
     return root, replace(read_unlabelled(root, TASKS[task], progress), labels=checkpoint.labels)
 
 
-def _check_number_of_subsets(job: Job) -> None:
-    number = sum(math.comb(len(job.candidates), size) for size in job.sizes)
-    if job.searches and job.strategy == "exhaustive" and number > MOST_SUBSETS:
-        raise usage_error(
-            "too-many-subsets",
-            f"--strategy exhaustive: {number:,} subsets of {len(job.candidates)} layers",
-            f"at most {MOST_SUBSETS:,}",
-            f"--strategy {DEFAULT}, or a narrower --scope",
-        )
-
-
 def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:
-    """Layers that may go: those named by hand, or the scope's."""
+    """Return the layers that may be skipped: those named by hand, or the scope's."""
     family = FAMILIES[model.family]
     known = family.layer_order(model.layers)
     if settings.layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +14,39 @@ from compressor.settings import Settings, make_settings
 
 GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
 OWN = GOALS | {"device", "out", "from_run"}  # settings that a new run does not take over
-DECIDED = ("layers", "scope", "strategy")  # by the search that is used again
+FIXED = ("layers", "scope", "strategy")  # by the search that is used again
 
 
-def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
-    """What a user asks for: of a checkpoint, or of the search of an earlier run.
+def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
+    """Return the settings of a compression of a checkpoint, or of one that uses the search of an earlier run.
 
-    Checkpoint, task, data, tokenizer, seed and recipe are the run's then; what is ``given`` goes first.
+    Checkpoint, task, data, tokenizer, seed and recipe are the run's then; ``options`` take precedence.
 
     Raises:
         UsageError: neither, unknown options, all of them at once, or a number that the search did not choose.
         InputError: no run there, one without a search, or its checkpoint is gone or has changed.
     """
     if from_run is None:
-        if given.get("checkpoint") is None:
+        if options.get("checkpoint") is None:
             expected = "a fine-tuned checkpoint, or --from RUN"
             raise usage_error(
                 "checkpoint-not-given", "no checkpoint", expected, "das compress meter.ckpt --task vqa --skip 8"
             )
-        return make_settings(**given)
-    if decided := [name for name in DECIDED if given.get(name)]:
+        return make_settings(**options)
+    if fixed := [name for name in FIXED if options.get(name)]:
         expected = "the search that was made"
         raise UsageError(
             *(
                 Problem("option-decided-by-search", f"--{name} with --from", expected, f"drop --{name} or --from")
-                for name in decided
+                for name in fixed
             )
         )
     run = open_run(from_run)
     search = search_of(run)
-    kept = {name: value for name, value in run.manifest.settings.items() if name in Settings.model_fields.keys() - OWN}
-    kept["calibration" if kept.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
-    if given.keys() & {"data", "calibration"}:
-        kept |= {"data": None, "calibration": None}
-    kept["tokenizer"] = str(run.path / TOKENIZER_FILE)
-    kept["task"] = run.manifest.task
-    checkpoint = run.checkpoint(given.get("checkpoint"))
-    settings = make_settings(**{**kept, **given, "checkpoint": str(checkpoint), "from_run": str(run.path)})
+    checkpoint = run.checkpoint(options.get("checkpoint"))
+    settings = make_settings(
+        **{**_run_settings(run, options), **options, "checkpoint": str(checkpoint), "from_run": str(run.path)}
+    )
     if settings.skip is not None and settings.skip not in search.chosen and settings.skip > 0:
         sizes = ", ".join(str(size) for size in sorted(search.chosen))
         raise usage_error(
@@ -59,6 +56,16 @@ def settings_of(from_run: str | Path | None = None, **given: Any) -> Settings:
             f"--skip {max(search.chosen)}, or search again: das compress {checkpoint} --task {settings.task}",
         )
     return settings
+
+
+def _run_settings(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a run hands on to another one with these ``options``."""
+    taken = Settings.model_fields.keys() - OWN
+    settings = {name: value for name, value in run.manifest.settings.items() if name in taken}
+    settings["calibration" if settings.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
+    if options.keys() & {"data", "calibration"}:
+        settings |= {"data": None, "calibration": None}
+    return {**settings, "tokenizer": str(run.path / TOKENIZER_FILE), "task": run.manifest.task}
 
 
 def search_of(run: Run) -> SearchResult:

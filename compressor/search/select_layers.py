@@ -48,10 +48,10 @@ def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Pr
     """Search the job's candidates by its strategy. What a strategy trains stays in the job's model.
 
     Raises:
-        Interrupted: on Ctrl-C; the state is kept.
+        Interrupted: on Ctrl-C or SIGTERM; the state is saved.
     """
     settings, model, trains = job.settings, job.model, STRATEGIES[job.strategy].trains
-    own = frozenset(model.skips)
+    own_adapters = frozenset(model.skips)
     supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
     if saved := checkpoint.result(Stage.SEARCH):
         model.load_state_dict(saved["parameters"], strict=False)
@@ -63,7 +63,7 @@ def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Pr
     if not trains:
         with stages.timed("fit"):
             batches = calibration(job, supernet, progress)
-            explained = fit(supernet, batches, keep=own)
+            explained = fit(supernet, batches, keep=own_adapters)
             copy_from_main(supernet.adapters())
         spent.add("fitting", _fitting(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
 
@@ -100,17 +100,17 @@ def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Pr
 
 
 def calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:
-    """Some training samples in front of the first candidate, for :func:`compressor.search.least_squares.fit`."""
+    """Encode some training samples up to the first candidate, for :func:`compressor.search.least_squares.fit`."""
     part = _some(job.data.train, CALIBRATION_SAMPLES, job.settings.seed)
     size = max(1, CALIBRATION_CHUNK // part.rows_per_sample)
     starts = range(0, len(part), size)
     with torch.inference_mode():
-        found = [
+        batches = [
             supernet.encode(_on_device(job, part.batch(range(start, min(start + size, len(part))))))
             for start in progress.track(starts, "Encoding calibration samples", len(starts))
         ]
     # Inference tensors cannot be used in training: hand out ordinary copies.
-    return [{name: value.clone() for name, value in streams.items()} for streams in found]
+    return [{name: value.clone() for name, value in streams.items()} for streams in batches]
 
 
 def encode_split(
@@ -124,7 +124,7 @@ def encode_split(
 
 
 def scored_part(job: Job) -> Split:
-    """The held-out samples that subsets are scored on."""
+    """Return the held-out samples that subsets are scored on."""
     return _some(job.data.held_out, HELD_OUT_SAMPLES, job.settings.seed)
 
 
@@ -133,12 +133,12 @@ def _on_device(job: Job, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _some(split: Split, most: int, seed: int) -> Split:
-    """At most so many samples of a split, drawn evenly."""
+    """Draw at most so many samples of a split, uniformly."""
     return split.subset(np.random.default_rng(seed).permutation(len(split))[:most])
 
 
 def _training(job: Job, supernet: Supernet, spent: Spent, checkpoint: Checkpoint, progress: Progress) -> Training:
-    """What a strategy needs to train the adapters, and with ``--adapt`` parallel adapters and head."""
+    """Prepare the training of the adapters, and with ``--adapt`` of parallel adapters and head."""
     steps = job.search_steps
     rate = job.learning_rate(steps)
     groups = [(supernet.adapters(), rate), *(transfer_groups(job.model, rate) if job.settings.adapt else [])]
@@ -149,7 +149,7 @@ def _training(job: Job, supernet: Supernet, spent: Spent, checkpoint: Checkpoint
 
 
 def _fitting(supernet: Supernet, costs: Costs) -> float:
-    """MACs of fitting all candidates on one sample: the full model, and two squares of its width for every row."""
+    """Return MACs of fitting all candidates on one sample: the full model, and two squares of its width a row."""
     regressions = 0.0
     for name, macs in costs.adapters.items():
         adapter = supernet.model.skips[name]
@@ -169,7 +169,7 @@ def _price(search: Search) -> str:
 
 
 def _metric(job: Job) -> str:
-    """What held-out scores are: of retrieval no recall, for which everything would have to be ranked."""
+    """Name the held-out score: of retrieval no recall, for which everything would have to be ranked."""
     captions = job.data.held_out.rows_per_sample
     return f"right caption of {captions}" if job.task.ranked else job.task.metric
 
