@@ -1,4 +1,4 @@
-"""Budgets in the user's words: how small, how fast or how good the slim model has to be."""
+"""Budgets: limits on MACs, parameters, latency or lost score, and the points of a search that keep to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ MACS, DROP = "macs", "drop"
 
 
 class Prices(Value):
-    """What the full model costs, and what skipping each layer saves, its adapter counted in; in the kind's unit."""
+    """Costs in the unit of a budget's kind: MACs, parameters or milliseconds.
+
+    Attributes:
+        full: of the full model.
+        saved: by skipping each layer, its adapter counted in.
+    """
 
     full: float
     saved: Mapping[str, float]
@@ -35,7 +40,7 @@ class Prices(Value):
 
 
 @dataclass(frozen=True)
-class Kind:
+class BudgetKind:
     """A kind of budget.
 
     Attributes:
@@ -43,7 +48,7 @@ class Kind:
         example: as a user would type the limit.
         units: suffixes of an absolute limit, the largest first.
         prices: what a search says of the full model and its layers; None where that is measured.
-        relative: whether the limit may be a share of the full model's.
+        relative: True where the limit may be a share of the full model's.
     """
 
     noun: str
@@ -61,11 +66,11 @@ def _parameters(search: SearchResult) -> Prices:
     return Prices(full=search.parameters, saved=search.parameters_saved)
 
 
-KINDS: dict[str, Kind] = {
-    MACS: Kind("MACs", "0.8x", COUNTS, _macs),
-    "params": Kind("parameters", "0.75x", COUNTS, _parameters),
-    "latency": Kind("latency", "0.7x", MILLISECONDS, None),
-    DROP: Kind("points lost", "0.5", {"": 1.0}, _macs, relative=False),
+KINDS: dict[str, BudgetKind] = {
+    MACS: BudgetKind("MACs", "0.8x", COUNTS, _macs),
+    "params": BudgetKind("parameters", "0.75x", COUNTS, _parameters),
+    "latency": BudgetKind("latency", "0.7x", MILLISECONDS, None),
+    DROP: BudgetKind("points lost", "0.5", {"": 1.0}, _macs, relative=False),
 }
 """Every kind by the name that ``--max-<name>`` gives it; ``drop`` looks for the fewest MACs that lose no more."""
 
@@ -78,7 +83,7 @@ class Amount(Value):
 
 
 class Budget(Value):
-    """What the slim model may cost at most, or lose.
+    """A limit on what the slim model costs, or loses.
 
     Attributes:
         kind: a key of :data:`KINDS`.
@@ -95,29 +100,29 @@ class Budget(Value):
     runtime: str | None = None
 
     def used(self, amount: Amount) -> float:
-        """What of the limit a slim model uses, to be compared with it."""
+        """Return the slim model's usage, in the units of ``limit``."""
         if self.kind == DROP:
             return amount.full - amount.slim
         return amount.slim / amount.full if self.relative else amount.slim
 
     def holds(self, amount: Amount) -> bool:
-        """Whether a slim model keeps to the limit; sums of savings are rounded differently from a typed limit."""
+        """Return True where a slim model keeps to the limit; sums of savings are rounded differently from a typed limit."""
         return self.used(amount) <= self.limit * (1 + 1e-9) + 1e-9
 
     def text(self, value: float) -> str:
-        """A value in the words of the limit: 0.8x, 40G, 12.5ms."""
+        """Format a value as a user types a limit: 0.8x, 40G, 12.5ms."""
         units = SHARE if self.relative else KINDS[self.kind].units
         suffix = next((unit for unit, factor in units.items() if abs(value) >= factor), list(units)[-1])
         return f"{value / units[suffix]:.3f}".rstrip("0").rstrip(".") + suffix
 
     def reaching(self, value: float) -> Budget:
-        """The tightest budget of this kind that :meth:`text` can write and ``value`` keeps to."""
+        """Return the tightest budget of this kind that :meth:`text` can write and ``value`` keeps to."""
         units = SHARE if self.relative else KINDS[self.kind].units
         step = next((factor for factor in units.values() if value >= factor), min(units.values())) / 1000
         return self.model_copy(update={"limit": math.ceil(value / step) * step})
 
     def __str__(self) -> str:
-        """As a user types it."""
+        """Return the options as a user types them."""
         words = [f"--max-{self.kind} {self.text(self.limit)}"]
         words += [f"--at {self.at}"] if self.at else []
         words += [f"--runtime {self.runtime}"] if self.runtime else []
@@ -139,7 +144,7 @@ class Try(Value):
 
 
 class BudgetResult(Value):
-    """What came of a budget.
+    """The result of a budget.
 
     ``measured`` is the held-out score after recovery for a drop; costs are measured on the finished run by its report.
     ``prices`` are what the prediction was made from, for a drop the MACs.
@@ -153,7 +158,7 @@ class BudgetResult(Value):
 
 
 def parse_budget(kind: str, limit: str | float, at: str | None = None, runtime: str | None = None) -> Budget:
-    """A budget from what the user typed.
+    """Parse a budget as the user typed it.
 
     Args:
         kind: a key of :data:`KINDS`.
