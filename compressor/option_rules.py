@@ -57,7 +57,7 @@ def _needs_labels(option: str, breaks: Callable[[Settings], bool], fix: str) -> 
     )
 
 
-RULES = (
+GOAL_RULES = (
     Rule(
         "goals-together",
         lambda s: len(s.goals) > 1,
@@ -72,6 +72,8 @@ RULES = (
         "what to skip, or a budget",
         "--skip 8",
     ),
+)
+RULES = (
     Rule(
         "budget-without-sizes",
         lambda s: bool(s.limits) and not s.from_run and s.strategy in ONE_SIZE,
@@ -228,9 +230,13 @@ def check_options(settings: Settings) -> None:
     Raises:
         UsageError: all of them at once.
     """
-    problems = [rule.problem(settings) for rule in RULES if rule.breaks(settings)] + _limit_problems(settings)
+    problems = [*_apply(GOAL_RULES, settings), *_limit_problems(settings), *_apply(RULES, settings)]
     if problems:
         raise UsageError(*problems)
+
+
+def _apply(rules: tuple[Rule, ...], settings: Settings) -> list[Problem]:
+    return [rule.problem(settings) for rule in rules if rule.breaks(settings)]
 
 
 def _limit_problems(settings: Settings) -> list[Problem]:

@@ -106,7 +106,7 @@ class Budget(Value):
         return amount.slim / amount.full if self.relative else amount.slim
 
     def holds(self, amount: Amount) -> bool:
-        """Return True if a slim model keeps to the limit; sums of savings are rounded differently from a typed limit."""
+        """Return True if a slim model keeps to the limit; sums of savings are not rounded as a typed limit is."""
         return self.used(amount) <= self.limit * (1 + 1e-9) + 1e-9
 
     def text(self, value: float) -> str:
