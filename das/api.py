@@ -331,6 +331,7 @@ def flops(
     parallel_adapters: bool = False,
     parallel_width: int | None = None,
     skip_width: int | None = None,
+    check: bool = False,
 ) -> FlopsReport:
     """Count the MACs of a family's published model, from its sizes alone.
 
@@ -342,6 +343,7 @@ def flops(
         parallel_adapters: whether kept layers carry the paper's parallel adapters.
         parallel_width: their bottleneck; None is the family's own.
         skip_width: bottleneck of the skip adapters; None is the pool's own.
+        check: count again on the traced graph and by formula.
 
     Raises:
         UsageError: an unknown family or layer, or a size the family cannot have.
@@ -356,6 +358,7 @@ def flops(
         parallel_adapters=parallel_adapters,
         parallel_width=parallel_width,
         skip_width=skip_width,
+        check=check,
     )
 
 

@@ -75,7 +75,7 @@ class EveryAnswer:
 
     @classmethod
     def of(cls, full: Evaluation, slim: Evaluation) -> EveryAnswer:
-        """Two models' answers to the same samples, in few bytes."""
+        """Return two models' answers to the same samples, in few bytes."""
         return cls(
             expected=slim.expected.int(),
             full=full.answers.int(),
@@ -86,7 +86,7 @@ class EveryAnswer:
 
 
 def compared(samples: int) -> np.ndarray:
-    """Numbers of up to 200 samples, spread evenly, that exports are compared on."""
+    """Return the indices of up to 200 samples, spread evenly, that exports are compared on, (m,)."""
     return np.unique(np.linspace(0, samples - 1, min(samples, COMPARED)).astype(int))
 
 
@@ -100,7 +100,7 @@ def evaluate(
     progress: Progress = QUIET,
     label: str = "Evaluating",
 ) -> Evaluation:
-    """Score ``model`` in eval mode on every sample of ``split``, on the model's own device.
+    """Return the score of ``model`` in eval mode on every sample of ``split``, on the model's own device.
 
     Args:
         model: full or slim.
@@ -126,7 +126,7 @@ def evaluate_samples(
     progress: Progress = QUIET,
     label: str = "Evaluating",
 ) -> Evaluation:
-    """Score sample by sample, as :func:`evaluate` does where nothing is ranked.
+    """Return a score sample by sample, as :func:`evaluate` does where nothing is ranked.
 
     Of retrieval the score is how often the right caption is told from those it is trained against, as a search has it.
     """
@@ -162,7 +162,7 @@ def evaluate_samples(
 def _ranked(
     model: StepModel, split: RankedSplit, task: Task, batch_size: int, progress: Progress, label: str
 ) -> Evaluation:
-    """Mean of image and text retrieval's R@1; the loss is on the captions that training would draw."""
+    """Return the mean of image and text retrieval's R@1; the loss is on the captions that training would draw."""
     matches, owners = match_scores(model, split, batch_size, progress, label), torch.from_numpy(split.owners)
     by_image, by_caption = (found[1].double() for found in hits(matches, owners))
     drawn = torch.tensor([split.captions_of(number) for number in range(len(split))])

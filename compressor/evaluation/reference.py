@@ -48,7 +48,7 @@ class Reference:
 
 
 def open_reference(run: Run, data: str | None = None) -> Reference:
-    """The samples that ``run`` was judged on: from its data, or, where that is gone, the few in the run's folder.
+    """Return the samples that ``run`` was judged on: of its data, or, where that is gone, the few in the run's folder.
 
     Raises:
         InputError: the data folder ``data`` was named and is unusable.
@@ -60,7 +60,6 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         if data is not None:
             raise
         return _from_folder(run, answers, f"the data is not at hand ({error.problems[0].found})")
-    print_ = split.describe()["fingerprint"]
     if answers and data is None and not same_data(run, split):
         return _from_folder(run, answers, "the data has changed since the run was made")
     # Answers belong to the data they were given on; on other data, as of runs without any, they are asked for again.
@@ -75,12 +74,12 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         targets=None if task.ranked else known.get("targets", split.targets(numbers)),
         task=task,
         family=FAMILIES[run.manifest.family],
-        fingerprint=digest(print_, numbers),
+        fingerprint=digest(split.describe()["fingerprint"], numbers),
     )
 
 
 def same_data(run: Run, split: Split) -> bool:
-    """Whether ``split`` is read from the very files that the run was made with."""
+    """Return whether ``split`` is read from the very files that the run was made with."""
     return split.describe()["fingerprint"] in {part.get("fingerprint") for part in run.manifest.data}
 
 
@@ -130,10 +129,10 @@ def _from_folder(run: Run, answers: Mapping[str, Tensor], why: str) -> Reference
 
 
 def _of_a_cpu(run: Run, answers: Mapping[str, Tensor]) -> Tensor | None:
-    """Logits made on a GPU differ in more digits than an export may."""
+    """Return slim's logits; None of those made on a GPU, which differ in more digits than an export may."""
     return answers.get("slim") if run.manifest.device == "cpu" else None
 
 
 def digest(*parts: object) -> str:
-    """Short digest of what the parts print as."""
+    """Return a short digest of what the parts print as."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

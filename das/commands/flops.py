@@ -27,11 +27,14 @@ def flops(
     skip_width: Annotated[
         int | None, typer.Option(help="Bottleneck of the skip adapters. Default: the family's own.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Count again on the traced graph and by formula, and compare.")
+    ] = False,
     json: o.Json = False,
 ) -> None:
     """Count the MACs of a model, and the difference to the plain full one; no checkpoint, no weights.
 
-    They are counted three times: on the traced graph, on the operators that PyTorch executes, and by formula.
+    They are counted on the operators that PyTorch executes; --check counts again on the traced graph and by formula.
 
     Example: [bold]das flops meter --image-size 384 --text-length 40 --skip-layers FV0,FV4 --parallel-adapters[/]
 
@@ -49,5 +52,6 @@ def flops(
         parallel_adapters=parallel_adapters,
         parallel_width=parallel_width,
         skip_width=skip_width,
+        check=check,
     )
     print_json(report) if json else print_flops(report)

@@ -15,10 +15,11 @@ from profiles.reports.profile_tables import flops_table, uncounted
 
 
 def print_flops(report: FlopsReport) -> None:
-    """MACs by part, the total, the difference, what was not counted, and how far three counts agree."""
+    """Print MACs by part, the total, the difference, what was not counted, and how far checked counts agree."""
     console.print(draw(flops_table(report)))
     console.print(Text(uncounted(entry.operator for entry in report.uncounted), style="dim"))
-    print_agreement(report.agreement)
+    if report.agreement:
+        print_agreement(report.agreement)
 
 
 def print_agreement(found: Agreement) -> None:

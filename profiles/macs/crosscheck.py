@@ -12,7 +12,6 @@ from compressor.models.parts import HEAD, PROLOGUE
 from compressor.models.steps import StepModel
 from compressor.values import Value
 from profiles.macs.formula import formula, sums
-from profiles.macs.traced import count_traced
 
 TOLERANCE = 0.01  # of the largest count
 
@@ -74,6 +73,8 @@ def agreement(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) ->
         inputs: of one forward pass.
         executed: what :func:`compressor.models.macs.count_macs` returned for these.
     """
+    from profiles.macs.traced import count_traced  # fvcore takes a second to import
+
     traced, terms = count_traced(model, inputs), formula(model, inputs)
 
     def side_by_side(first: Mapping[str, int], second: Mapping[str, int], third: str) -> tuple[Counts, ...]:

@@ -149,7 +149,7 @@ def test_the_full_model_by_pool():
 
 def test_das_flops_prints_one_json_document():
     sizes = ("--image-size", "384", "--text-length", "40")
-    done = das("flops", "meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--json")
+    done = das("flops", "meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--check", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     keys = ["schema_version", "family", "settings", "macs", "additional_macs", "by_pool", "uncounted", "agreement"]
