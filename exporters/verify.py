@@ -118,7 +118,8 @@ def verify(
         raise input_error("export-missing", f"no export ({names}) in {folder.path}", "an export with its record", fix)
     for export in exports:
         export.require_files()
-    subjects = [_Subject(export, *export.runtime.takes(export.path)) for export in exports]
+    family = FAMILIES[model.family]
+    subjects = [_Subject(export, *export.runtime.takes(export.path, family)) for export in exports]
     found = [_verify(model, samples, reference, subject, device, progress) for subject in subjects]
     return VerifyReport(folder=str(folder.path), device=device, exports=tuple(found))
 

@@ -167,7 +167,7 @@ def valid_tokens(streams: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def steps_of(rounds: Rounds) -> tuple[Step, ...]:
-    """All steps of all rounds in order."""
+    """Return all steps of all rounds in order."""
     return tuple(step for round_ in rounds for step in round_)
 
 

@@ -30,13 +30,20 @@ class Supernet:
             model.skips[name] = new_skip_adapter(model, name)
 
     def encode(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Streams in front of the first candidate, the same for every subset, and whatever else the batch holds."""
+        """Return the streams in front of the first candidate, the same for every subset, and the rest of the batch.
+
+        Args:
+            batch: the family's inputs, (B, ...) by name, and whatever else; what is no input is passed on.
+        """
         names = FAMILIES[self.model.family].input_names
         streams = self.model.advance(self.model.prologue(**{name: batch[name] for name in names}), self.fixed)
         return {**{name: value for name, value in batch.items() if name not in names}, **streams}
 
     def logits(self, streams: Mapping[str, Tensor], skipped: Collection[str]) -> Tensor:
-        """Logits (B, classes) with the layers ``skipped`` routed through their adapters."""
+        """Return the logits, (B, classes), with the layers ``skipped`` routed through their adapters.
+
+        ``streams`` are those of :meth:`encode`: most (B, N, D), masks (B, N) or (B, 1, 1, N).
+        """
         routed = {name: self.model.skips[name] for name in skipped}
         return self.model.epilogue(self.model.advance(dict(streams), self.varying, routed))
 
@@ -44,7 +51,7 @@ class Supernet:
     def logits_of_all(
         self, streams: Mapping[str, Tensor], subsets: Collection[frozenset[str]]
     ) -> Iterator[tuple[frozenset[str], Tensor]]:
-        """Each subset with its logits (B, classes); what subsets have in common from the start runs once.
+        """Yield each subset with its logits, (B, classes); what subsets have in common from the start runs once.
 
         The rounds are walked depth first, so that no more streams are kept than there are rounds. On a GPU they run in
         bfloat16: this is for scoring, not for training.
@@ -86,15 +93,15 @@ class Supernet:
         return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 
     def adapters(self) -> list[nn.Parameter]:
-        """Parameters of the skip adapters of all candidates."""
+        """Return the parameters of the skip adapters of all candidates."""
         return [parameter for name in self.candidates for parameter in self.model.skips[name].parameters()]
 
 
 def parallel_adapters(model: StepModel) -> dict[str, list[nn.Parameter]]:
-    """Parameters of the parallel adapters by the step they sit in; empty for an ordinary fine-tuned model."""
-    found: dict[str, list[nn.Parameter]] = {}
+    """Return the parameters of the parallel adapters by the step they sit in; none in an ordinary fine-tuned model."""
+    adapters: dict[str, list[nn.Parameter]] = {}
     for step in steps_of(model.rounds):
         beside = [module for module in model.blocks[step.name].modules() if isinstance(module, Adapter)]
         if beside and not step.skipped:
-            found[step.name] = [parameter for module in beside for parameter in module.parameters()]
-    return found
+            adapters[step.name] = [parameter for module in beside for parameter in module.parameters()]
+    return adapters

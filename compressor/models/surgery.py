@@ -31,7 +31,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def adapter_width(model: StepModel, layer: str) -> int:
-    """Bottleneck of the skip adapter for ``layer``: the checkpoint's own, or the paper's fraction of the width."""
+    """Return the bottleneck of ``layer``'s skip adapter: the checkpoint's own, or the paper's fraction of the width."""
     if layer in model.skips:
         return model.skips[layer].width  # type: ignore[return-value]
     pool = next(step.pool for step in steps_of(model.rounds) if step.name == layer)
@@ -39,7 +39,7 @@ def adapter_width(model: StepModel, layer: str) -> int:
 
 
 def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
-    """The plan that skips ``layers`` (names or patterns) of ``model``.
+    """Return the plan that skips ``layers`` (names or patterns) of ``model``.
 
     Raises:
         UsageError: no layer named, or a name that is not in the model.
@@ -56,12 +56,8 @@ def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
     return Plan(skip=tuple(Skip(layer=name, adapter_width=adapter_width(model, name)) for name in names))
 
 
-def _same(module: nn.Module) -> nn.Module:
-    return module
-
-
 def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> SkipAdapter:
-    """A copy of the model's own skip adapter for ``layer``, or a fresh one that passes its stream through."""
+    """Return a copy of the model's own skip adapter for ``layer``, or a fresh one that passes its stream through."""
     if layer in model.skips:
         return copy.deepcopy(model.skips[layer])  # type: ignore[return-value]
     adapter = SkipAdapter(stream_width(model, layer), width or adapter_width(model, layer))
@@ -69,7 +65,7 @@ def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> 
 
 
 def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepModel:
-    """A slim copy of ``model``: planned layers gone, their adapters in place, nothing unused kept.
+    """Return a slim copy of ``model``: planned layers gone, their adapters in place, nothing unused kept.
 
     The model itself is not changed, and shares nothing with the copy unless ``copy_kept`` is False, which saves memory
     when the model is thrown away anyway. Without training, a fresh adapter passes its stream through unchanged.
@@ -80,7 +76,10 @@ def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepM
     """
     match_layers(plan.layers, model.layers)
     width = {entry.layer: entry.adapter_width for entry in plan.skip}
-    keep = copy.deepcopy if copy_kept else _same
+
+    def keep(module: nn.Module) -> nn.Module:
+        return copy.deepcopy(module) if copy_kept else module
+
     rounds = tuple(
         tuple(step.as_skipped() if step.name in width else step for step in round_) for round_ in model.rounds
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from compressor.families.family import Family
     from compressor.models.steps import StepModel
     from exporters.checks.divergence import Located
     from exporters.graph.inputs import Fixed
@@ -66,14 +67,14 @@ class OnnxRuntime(Runtime):
             return (graph(request),)
         return graph(request.in_float, reuse=True), rounded_graph(request, calibrated=False)
 
-    def takes(self, path: Path) -> tuple[tuple[int, ...], Fixed]:
+    def takes(self, path: Path, family: Family) -> tuple[tuple[int, ...], Fixed]:
         """As the inputs of the graph are declared."""
         from exporters.checks.validate import CHECKED_SIZES
         from exporters.graph.inputs import Fixed
         from exporters.graph.onnx import load_graph
 
         inputs = load_graph(path).graph.input
-        (shape,) = (value.type.tensor_type.shape.dim for value in inputs if value.name == "input_ids")
+        (shape,) = (value.type.tensor_type.shape.dim for value in inputs if value.name == family.names_of("text")[0])
         batch, length = (axis.dim_value or None for axis in shape)
         return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)
 

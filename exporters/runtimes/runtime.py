@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from compressor.families.family import Family
     from compressor.models.steps import StepModel
     from exporters.checks.divergence import Located
     from exporters.graph.inputs import Fixed
@@ -180,8 +181,10 @@ class Runtime(ABC):
         form = read_record(path).attention or self.attention
         return Making(form, {"attention": form})
 
-    def takes(self, path: Path) -> tuple[tuple[int, ...], Fixed]:
-        """Batch sizes to try the export ``path`` with, the largest last, and the axes it takes one size of.
+    def takes(self, path: Path, family: Family) -> tuple[tuple[int, ...], Fixed]:
+        """Return batch sizes to try the export ``path`` with, the largest last, and the axes it takes one size of.
+
+        ``family`` is that of the model.
 
         Raises:
             InputError: it cannot be read.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from compressor.families.family import Family
     from compressor.models.steps import StepModel
     from exporters.checks.divergence import Located
     from exporters.graph.inputs import Fixed
@@ -112,12 +113,12 @@ class TensorRT(Runtime):
             {"batch": batch, "workspace": built.workspace, "attention": form},
         )
 
-    def takes(self, path: Path) -> tuple[tuple[int, ...], Fixed]:
+    def takes(self, path: Path, family: Family) -> tuple[tuple[int, ...], Fixed]:
         """As the profile in the engine's metadata has them."""
         from exporters.graph.inputs import Fixed
         from exporters.runtimes.tensorrt_engine import read_metadata
 
-        shapes = read_metadata(path).profile["input_ids"]
+        shapes = read_metadata(path).profile[family.names_of("text")[0]]
         sizes, lengths = (tuple(dict.fromkeys(shape[axis] for shape in shapes)) for axis in (0, 1))
         return sizes, Fixed(*(axis[0] if len(axis) == 1 else None for axis in (sizes, lengths)))
 
