@@ -59,7 +59,7 @@ def test_two_processes_end_where_one_does(workshop):
 @pytest.mark.slow
 def test_two_processes_train_in_the_search_as_one_does_and_stop_together(workshop):
     asked = Settings(**ASKED, strategy="das", out="runs/broken")
-    launch(ROOT / "tests" / "support" / "processes.py", asked.model_dump_json())
+    launch("-m", "tests.support.processes", asked.model_dump_json())
     single = compress(asked.model_copy(update={"out": "runs/one"}))
     whole, resumed = open_run("runs/whole"), open_run("runs/broken")
     assert_alike(whole, single)

@@ -170,6 +170,20 @@ def test_killed_in_every_stage_in_turn(workshop, monkeypatch, strategy, stages, 
     assert sorted(path.name for path in (workshop / "runs").iterdir()) == ["broken", "latest", "whole"]
 
 
+@pytest.mark.parametrize(("strategy", "stage"), [
+    ("auto", "Scoring"),
+    ("greedy", "Scoring"),
+    *(pytest.param(name, "Recovering", marks=pytest.mark.slow) for name in ("exhaustive", "influence", "random")),
+])  # fmt: skip
+def test_killed_once(workshop, monkeypatch, strategy, stage):
+    whole = compress(settings(strategy, "whole"))
+    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
+    kill = SignalAt(signal.SIGKILL, 4, stage)
+    assert in_a_process(lambda: compress(settings(strategy, "broken"), progress=kill)) == -signal.SIGKILL
+    assert started(workshop)
+    assert_same(compress(settings(strategy, "broken"), resume=True), whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "seed"), [("auto", 0), ("das", 1)])
 def test_killed_at_moments_drawn_by_lot(workshop, monkeypatch, strategy, seed):
@@ -224,6 +238,7 @@ def test_killed_after_the_last_step_nothing_is_done_again(workshop, monkeypatch)
         compress(settings("auto", "broken", seed=1), resume=True)
 
 
+@pytest.mark.slow
 def test_the_state_of_a_search_is_small(workshop, monkeypatch):
     monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
     stop = SignalAt(signal.SIGTERM, 500, "Scoring")  # the 495 subsets once, and some of them again
@@ -233,8 +248,9 @@ def test_the_state_of_a_search_is_small(workshop, monkeypatch):
 
 
 def test_sigterm_ends_the_command_as_ctrl_c_does(workshop):
+    das = "import compressor.resume, das.main; compressor.resume.SAVE_EVERY_SECONDS = 0; das.main.run()"
     command = ["compress", "meter.ckpt", "--task", "vqa", "--skip", "3", "--recover-epochs", "500", "--out", "runs/r"]
-    running = subprocess.Popen([sys.executable, "-m", "das", *command], stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen([sys.executable, "-c", das, *command], stderr=subprocess.PIPE, text=True)
     try:
         while not (workshop / "runs" / "r.partial" / "state.pt").exists():
             assert running.poll() is None, running.stderr.read()

@@ -204,8 +204,10 @@ def test_no_silent_fallback_to_the_cpu():
         pass
 
 
-def test_a_provider_that_is_there():
+def test_a_provider_that_is_there_is_used_alone():
     require_provider("CPUExecutionProvider")
+    with OnnxRunner(full_onnx().path, "CPUExecutionProvider") as runner:
+        assert runner.session.get_providers() == ["CPUExecutionProvider"]
 
 
 def test_a_missing_file(tmp_path):

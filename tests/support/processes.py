@@ -1,4 +1,4 @@
-"""What ``torchrun`` starts for tests/test_parallel.py: a run, and one that is interrupted and resumed."""
+"""What ``torchrun`` starts for tests/compressor/test_distributed.py: a run, and one that is interrupted and resumed."""
 
 import sys
 

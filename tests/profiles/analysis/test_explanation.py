@@ -14,6 +14,7 @@ from profiles.analysis.effects import comparable, contrast, interactions
 from profiles.analysis.explanation import enumerate_all, explain_layers
 from profiles.reports.build import candidates_of
 from tests.support.command_line import das, stopped
+from tests.support.marks import slow_but
 from tests.support.progress import StepProgress
 from tests.support.search_logs import log_entry
 
@@ -195,7 +196,7 @@ def test_the_gates_of_das(workshop):
     assert "das explain --regret" in result.stdout
 
 
-@pytest.mark.parametrize("strategy", ["random", "influence"])
+@pytest.mark.parametrize("strategy", slow_but(["random"], ["random", "influence"]))
 def test_strategies_that_score_nothing_else(workshop, strategy):
     found = explain_layers(small(strategy))
     assert all(layer.value is None for layer in found.layers)
