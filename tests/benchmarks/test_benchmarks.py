@@ -14,7 +14,7 @@ from compressor.search.strategies import STRATEGIES
 from exporters.runtimes import RUNTIMES
 from exporters.runtimes.runtime import Source
 from exporters.runtimes.sessions import OnnxRunner
-from profiles.timing.latency import cuda_clock
+from profiles.timing.latency import cuda_clock, summarise
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import full, full_onnx, samples
 
@@ -83,6 +83,32 @@ def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
     assert regret_of_best_kept(values, 0, samples=2) == pytest.approx(100 * (1 - scores[KEPT - 1]))
 
 
+def timed(way, subjects, samples, device, seconds):
+    """Stand for the measurement: full takes 4 ms, slim 2."""
+    assert set(subjects) == {"full", "slim"} and all(subject.path.name for subject in subjects.values())
+    assert (device, seconds) == ("cpu", 0.01)
+    return {"full": summarise([4.0] * 20), "slim": summarise([2.0] * 20)}
+
+
+def test_the_gpu_scripts_table_has_a_row_for_every_way_and_batch(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "timed", timed)
+    monkeypatch.setattr(gpu, "export_onnx", lambda model, path, *inputs, **form: path.touch())
+    monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers("meter", gpu.TINY))
+    monkeypatch.setattr(gpu, "LAYERS", ("FL0",))
+    monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
+    gpu.main()
+    page = capsys.readouterr().out
+    for way in gpu.WAYS:
+        for batch in gpu.BATCHES:
+            row = f"| {way.name}, {way.precision} | {batch} | 4.00 | 2.00 | x2.00 (2.00-2.00) | 0.0% | 500 |"
+            assert row in page or f"- {way.name}, {way.precision}: " in page
+    assert "| PyTorch eager, fp32 | 32 |" in page and "| ONNX Runtime, fp16 | 8 |" in page
+    files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.onnx")}  # apart from those of the real size
+    forms = ("fused", "fused.fp16", "composed.fp16")
+    assert files == {Path("tiny", f"{which}.{form}.onnx") for which in ("full", "slim") for form in forms}
+
+
+@pytest.mark.slow
 def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "BATCHES", (1, 2))
     monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers(gpu.TINY))

@@ -1,5 +1,6 @@
 """The README's commands and code run as written; the tutorial's commands exist."""
 
+import json
 import re
 import shlex
 import shutil
@@ -11,9 +12,11 @@ import pytest
 
 from das.demo.models import SHIPPED, meter_dims, prepare_demo
 from tests.support.command_line import das
+from tests.support.once import once
 from tests.support.workers import in_threads
 
 ROOT = Path(__file__).parents[2]
+READING = ("doctor", "pareto", "explain", "predict", "eval", "flops")
 
 
 def blocks(name, language):
@@ -29,16 +32,14 @@ def commands(name):
 def shallow(workshop, monkeypatch):
     """What a user has, with a model that is hardly trained and has 10 layers, not 16: tracing takes seconds."""
     small = replace(SHIPPED, images=100, steps=5, shipped=0, dims=partial(meter_dims, layers=1, fusion_layers=4))
-    prepare_demo(small, workshop / "demo")
+    demo = once("readme", lambda folder: prepare_demo(small, folder / "demo")) / "demo"
     for name in ("meter.ckpt", "tokenizer.json"):
-        shutil.copy(workshop / "demo" / name, workshop / name)
+        shutil.copy(demo / name, workshop / name)
     in_threads(monkeypatch)
 
 
-def test_the_commands_of_the_readme_run_in_order(shallow):
-    found = commands("README.md")
-    assert len(found) > 8
-    for arguments in found:
+def run(lines):
+    for arguments in lines:
         if arguments[:2] == ["export", "--trt"]:
             pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: no engine can be built here")
         if arguments[0] == "profile":
@@ -48,9 +49,29 @@ def test_the_commands_of_the_readme_run_in_order(shallow):
         assert max((len(line) for line in result.stdout.splitlines()), default=0) <= 80 or "/" in result.stdout
 
 
+def test_the_first_commands_of_the_readme_and_those_that_read(shallow):
+    found = commands("README.md")
+    first, others = found[:4], found[4:]
+    assert [name for name, *_ in first] == ["inspect", "compress", "export", "profile"]
+    reading = [arguments for arguments in others if arguments[0] in READING]
+    assert {name for name, *_ in reading} >= {"pareto", "explain", "predict", "eval", "flops"}
+    run([*first, *reading])
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_in_order(shallow):
+    run(commands("README.md"))
+
+
 def test_the_python_of_the_readme_runs(shallow):
     (code,) = blocks("README.md", "python")
-    exec(compile(code, "README.md", "exec"), {})
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    model, slim, run = names["model"], names["slim"], names["run"]
+    assert set(model.layers) - set(slim.layers) == {"FL1", "FV0"}
+    assert len(run.manifest.plan.skip) == 8
+    assert (run.path / "exports" / "model.onnx").exists()
+    assert json.loads((run.path / "profile.json").read_text())["runtimes"]
 
 
 def test_every_command_of_the_tutorial_is_one(workshop):

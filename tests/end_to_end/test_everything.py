@@ -17,6 +17,7 @@ from compressor.tasks import TASKS
 from das.demo.models import DEMOS, prepare_demo
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
+from tests.support.marks import slow_but
 from tests.support.once import once
 from tests.support.workers import in_threads
 
@@ -90,9 +91,7 @@ def test_a_run_is_made_and_used(cell, family, task):
     assert ("IR R@1" in page) == TASKS[task].ranked
 
 
-@pytest.mark.parametrize(
-    ("family", "task"), [pytest.param(*each, marks=() if each in DIFFERENT else pytest.mark.slow) for each in DEMOS]
-)
+@pytest.mark.parametrize(("family", "task"), slow_but(DIFFERENT, DEMOS))
 def test_a_run_is_exported_in_every_precision(cell, family, task, tmp_path, monkeypatch):
     shutil.copytree(cell / "demo", tmp_path / "demo", symlinks=True)
     monkeypatch.chdir(tmp_path / "demo")

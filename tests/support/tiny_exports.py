@@ -1,6 +1,7 @@
-"""Tiny models and one ONNX file of them that several tests share: tracing takes seconds."""
+"""Tiny models and ONNX files of them that several tests share: tracing takes seconds."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,9 +11,14 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.files import bytes_of
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
+from exporters.graph.attention import FORMS
+from exporters.graph.inputs import VARYING
 from exporters.graph.onnx import OnnxExport, export_onnx, opset_of
+from exporters.graph.precision import PRECISIONS
+from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN
 from tests.support.once import once
+from tests.support.traces import digest
 
 SKIPPED = ["FL1", "FV0"]
 
@@ -48,6 +54,29 @@ def exported(name, make) -> OnnxExport:
     """The ONNX file of a model, traced once for all processes that run tests."""
     path = once(f"onnx-{name}", lambda folder: export_onnx(make(), folder / "model.onnx", samples())) / "model.onnx"
     return OnnxExport(path, opset_of(path), bytes_of(path), seconds=0.0)
+
+
+@cache
+def shallow(family, task):
+    """Return the shallow tiny model of a family for a task."""
+    return tiny.model(family, task, shallow=True)
+
+
+def inputs_of(model):
+    """Return what a tiny model reads of its batch."""
+    return {name: value for name, value in tiny.batch(model).items() if name != "targets"}
+
+
+@cache
+def shallow_onnx(family, task, form="composed", precision="fp32", fixed=VARYING) -> Path:
+    """Return the graph of a shallow model in a form, a precision and with these axes fixed."""
+    model, name = shallow(family, task), digest(family, task, form, precision, fixed)
+
+    def make(folder):
+        options = {"form": FORMS[form], "precision": PRECISIONS[precision], "fixed": fixed}
+        export_onnx(model, folder / "model.onnx", inputs_of(model), **options)
+
+    return once(f"graph-{name}", make) / "model.onnx"
 
 
 def facts_in(path):

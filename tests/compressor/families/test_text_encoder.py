@@ -22,6 +22,7 @@ from compressor.models.plan import Plan, Skip
 from compressor.models.steps import split_at_candidates
 from compressor.models.surgery import remove_layers
 from tests.support.command_line import refused
+from tests.support.marks import slow_but
 
 
 class DistilBertDims(TextDims):
@@ -323,7 +324,7 @@ class Positional(nn.Module):
         return self.model(**dict(zip(self.names, inputs, strict=True)))
 
 
-@every_family
+@pytest.mark.parametrize("name", slow_but(["roberta"], DECLARED))
 def test_the_onnx_graph_answers_alike_at_any_batch_and_length(name, saved, tmp_path):
     model, family = load_checkpoint(saved(tiny(name))).model, DECLARED[name]
     rows, length = torch.export.Dim("batch"), torch.export.Dim("length")

@@ -210,6 +210,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 def test_the_slim_model_reloads_in_a_new_process(shared_run, tmp_path):
     out = tmp_path / "logits.pt"
     subprocess.run([sys.executable, "-c", RELOAD, str(shared_run.path), str(out)], check=True)

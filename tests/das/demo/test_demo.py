@@ -99,6 +99,7 @@ def test_the_whole_story(folder, monkeypatch):
     assert answer.exit_code == 0, answer.stderr
 
 
+@pytest.mark.slow
 def test_the_story_of_another_family_and_task_ends_with_commands_that_work(folder, monkeypatch):
     small = replace(DEMOS["vilt", "nlvr2"], images=40, steps=3)
     monkeypatch.setitem(DEMOS, ("vilt", "nlvr2"), small)

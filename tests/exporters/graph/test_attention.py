@@ -1,7 +1,6 @@
 """Forms of a graph: how attention is written, in which precision, and which axes are fixed."""
 
 from collections import Counter
-from functools import cache
 
 import numpy as np
 import onnx
@@ -13,39 +12,30 @@ from onnx import TensorProto
 from compressor.errors import UsageError
 from exporters.export import export
 from exporters.graph.attention import FORMS, Numerics
-from exporters.graph.inputs import VARYING, Fixed
-from exporters.graph.onnx import export_onnx, trace
-from exporters.graph.precision import PRECISIONS, in_precision
+from exporters.graph.inputs import Fixed
+from exporters.graph.onnx import trace
+from exporters.graph.precision import in_precision
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
 from tests.support import tiny_models as tiny
 from tests.support.command_line import refused
+from tests.support.marks import slow_but
+from tests.support.tiny_exports import inputs_of, shallow, shallow_onnx
 
-TASK = {"meter": "nlvr2", "vilt": "vqa", "bert": "text-classification"}
+TASK = {"meter": "vqa", "vilt": "vqa", "bert": "text-classification"}
 OPERATOR = {"composed": None, "operator": "Attention", "fused": "MultiHeadAttention"}
 
 
-@cache
 def model(family):
-    return tiny.model(family, TASK[family], shallow=True)
+    return shallow(family, TASK[family])
 
 
 def inputs(family):
-    given = tiny.batch(model(family))
-    return {name: value for name, value in given.items() if name != "targets"}
+    return inputs_of(model(family))
 
 
-@pytest.fixture(scope="module")
-def graph_of(tmp_path_factory):
-    """The graph of a family's model in a form, traced once."""
-
-    @cache
-    def made(family, form="composed", precision="fp32", fixed=VARYING):
-        path = tmp_path_factory.mktemp(family) / "model.onnx"
-        export_onnx(model(family), path, inputs(family), form=FORMS[form], precision=PRECISIONS[precision], fixed=fixed)
-        return path
-
-    return made
+def graph_of(family, **form):
+    return shallow_onnx(family, TASK[family], **form)
 
 
 def counts(path):
@@ -59,10 +49,15 @@ def types(path):
     return graph, known | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("family", ["meter", "vilt", "bert"])
-def test_every_form_of_attention_answers_as_pytorch_does(graph_of, family, form):
-    given, path = inputs(family), graph_of(family, form)
+@pytest.mark.parametrize(
+    ("family", "form"),
+    slow_but(
+        [*(("meter", form) for form in FORMS), ("vilt", "composed"), ("bert", "fused")],
+        [(family, form) for family in TASK for form in FORMS],
+    ),
+)
+def test_every_form_of_attention_answers_as_pytorch_does(family, form):
+    given, path = inputs(family), graph_of(family, form=form)
     with OnnxRunner(path, threads=1) as theirs, TorchRunner(model(family), "cpu") as ours:
         torch.testing.assert_close(theirs.run(given), ours.run(given), atol=1e-5, rtol=0)
         few = {name: value[:1] for name, value in given.items()}
@@ -72,8 +67,8 @@ def test_every_form_of_attention_answers_as_pytorch_does(graph_of, family, form)
         assert bool(found[operator]) == (name == form and operator is not None)
 
 
-@pytest.mark.parametrize("family", ["meter", "vilt", "bert"])
-def test_half_precision_keeps_norms_and_softmax_in_float32(graph_of, family):
+@pytest.mark.parametrize("family", slow_but(["bert"], TASK))
+def test_half_precision_keeps_norms_and_softmax_in_float32(family):
     given, path = inputs(family), graph_of(family, precision="fp16")
     graph, known = types(path)
     for node in graph.node:
@@ -109,8 +104,8 @@ def test_a_model_in_half_precision_is_a_copy():
         assert parameter.dtype == (torch.float32 if name.rpartition(".")[0] in norms else torch.float16)
 
 
-@pytest.mark.parametrize("family", ["meter", "bert"])
-def test_fixed_axes_leave_no_shape_arithmetic(graph_of, family):
+@pytest.mark.parametrize("family", slow_but(["bert"], ["meter", "bert"]))
+def test_fixed_axes_leave_no_shape_arithmetic(family):
     given, path = inputs(family), graph_of(family, fixed=Fixed(batch=3, text_length=tiny.LENGTH))
     assert counts(graph_of(family))["Shape"] > 0
     assert counts(path)["Shape"] == 0

@@ -28,6 +28,7 @@ from exporters.runtimes.torch_runner import TorchRunner
 from tests.support import tiny_exports as exported
 from tests.support import tiny_models as tiny
 from tests.support.command_line import refused
+from tests.support.marks import slow_but
 
 CLOSE = 0.06  # norm of the error of the logits, in norms of the logits; two layers of width 48
 WAYS = ("dynamic", "static")
@@ -91,7 +92,7 @@ def values_of(graph):
     return {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
 
 
-@pytest.mark.parametrize("family", ["meter", "vilt", "roberta", "bert"])
+@pytest.mark.parametrize("family", slow_but(["meter", "roberta"], ["meter", "vilt", "roberta", "bert"]))
 @pytest.mark.parametrize("way", WAYS)
 def test_the_answers_stay_close_at_every_size(case_of, family, way):
     case = case_of(family)
@@ -108,7 +109,7 @@ def test_the_answers_stay_close_at_every_size(case_of, family, way):
         assert (theirs.run(smaller) - expected).norm() < 2 * CLOSE * expected.norm()
 
 
-@pytest.mark.parametrize("family", ["meter", "vilt", "roberta", "bert"])
+@pytest.mark.parametrize("family", slow_but(["meter", "roberta"], ["meter", "vilt", "roberta", "bert"]))
 def test_every_linear_layer_is_found_by_name(case_of, family):
     case = case_of(family)
     linear = {name for name, module in case.model.named_modules() if isinstance(module, nn.Linear)}
@@ -278,7 +279,7 @@ def test_static_ranges_of_a_graph_with_a_fixed_batch(case_of, tmp_path):
 
 
 @needs_rtx
-@pytest.mark.parametrize("family", ["meter", "vilt", "roberta"])
+@pytest.mark.parametrize("family", slow_but(["roberta"], ["meter", "vilt", "roberta"]))
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
 def test_tensorrt_builds_the_static_graph(case_of, tmp_path, family):
     case = case_of(family)

@@ -1,0 +1,14 @@
+"""Parameters of which ``make test`` runs some and ``make test-all`` all."""
+
+import pytest
+
+
+def slow_but(fast, cases):
+    """Return the cases as parameters; all are slow but those of ``fast``, which cover the lines of the others."""
+    assert set(fast) <= set(cases)
+    return [case if case in fast else slow(case) for case in cases]
+
+
+def slow(case):
+    """Return a case as a parameter that is slow."""
+    return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
