@@ -93,7 +93,7 @@ def timed(way, subjects, samples, device, seconds):
 def test_the_gpu_scripts_table_has_a_row_for_every_way_and_batch(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "timed", timed)
     monkeypatch.setattr(gpu, "export_onnx", lambda model, path, *inputs, **form: path.touch())
-    monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers("meter", gpu.TINY))
+    monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers(gpu.TINY))
     monkeypatch.setattr(gpu, "LAYERS", ("FL0",))
     monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
     gpu.main()
