@@ -1,14 +1,55 @@
 """A tiny model of every family with every task, drawn wide enough for each layer to matter, and inputs with padding."""
 
+from functools import partial
+
 import torch
 
 from compressor.families import FAMILIES
+from compressor.families.meter.meter_model import MeterDims
+from compressor.families.text_encoder import BertDims, RobertaDims
+from compressor.families.vilt.vilt_model import ViltDims
 from compressor.models.steps import steps_of
 from compressor.models.supernet import Supernet
-from das.demo.models import DEMOS, Sizes
 
-EVERY = tuple(DEMOS)
-CLASSES, LENGTH, CAPTIONS = 5, 9, 3
+CLASSES, LENGTH, CAPTIONS, VOCABULARY = 5, 9, 3, 40
+
+
+def meter(images, classes, layers=1, fusion_layers=3):
+    """Sizes of a METER of 3 x 3 patches."""
+    return MeterDims(
+        hidden=40, heads=4, fusion_layers=fusion_layers, fusion_ffn=80, text_vocabulary=VOCABULARY,
+        text_positions=LENGTH + 2, text_hidden=40, text_layers=layers, text_heads=4, text_ffn=80, vision_width=64,
+        vision_layers=layers, vision_ffn=128, patch=12, image_size=36, images=images, image_types=images,
+        classes=classes, text_length=LENGTH, dropout=0.0,
+    )  # fmt: skip
+
+
+def vilt(images, classes):
+    """Sizes of a ViLT of 3 x 3 patches."""
+    return ViltDims(
+        hidden=48, heads=4, layers=6, ffn=96, position_grid=3, image_size=96, images=images, image_types=images,
+        text_vocabulary=VOCABULARY, text_positions=LENGTH, text_length=LENGTH, classes=classes, dropout=0.0,
+    )  # fmt: skip
+
+
+def text_encoder(kind, model_type, types, reserved, pad):
+    """Sizes of a text encoder, which embeds ``reserved`` positions that no token has."""
+    config = {
+        "model_type": model_type, "vocab_size": VOCABULARY, "hidden_size": 48, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": LENGTH + reserved,
+        "type_vocab_size": types, "pad_token_id": pad, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+    }  # fmt: skip
+    return lambda images, classes: kind(config=config, classes=classes, text_length=LENGTH)
+
+
+SIZES = {
+    ("meter", "vqa"): partial(meter, layers=2, fusion_layers=6),
+    **{("meter", task): meter for task in ("nlvr2", "irtr", "snli-ve")},
+    **{("vilt", task): vilt for task in ("vqa", "nlvr2", "irtr", "snli-ve")},
+    ("roberta", "text-classification"): text_encoder(RobertaDims, "roberta", types=1, reserved=2, pad=1),
+    ("bert", "text-classification"): text_encoder(BertDims, "bert", types=2, reserved=0, pad=0),
+}
+EVERY = tuple(SIZES)
 
 
 def of_few_layers(dims):
@@ -20,10 +61,10 @@ def of_few_layers(dims):
 
 
 def model(family, task, seed=0, shallow=False):
-    """A random model of the demo's sizes; a shallow one has a layer or two of each kind, for what traces it."""
+    """A random model; a shallow one has a layer or two of each kind, for what traces it."""
     images = FAMILIES[family].heads[task].images
     classes = FAMILIES[family].heads[task].classes or CLASSES
-    dims = DEMOS[family, task].dims(Sizes(vocabulary=40, text_length=LENGTH, classes=classes, images=images))
+    dims = SIZES[family, task](images, classes)
     if shallow:
         dims = of_few_layers(dims)
     torch.manual_seed(seed)
@@ -41,7 +82,7 @@ def batch(model, samples=3, seed=1):
     texts = samples * (CAPTIONS if ranked else 1)
     mask = torch.ones(texts, LENGTH, dtype=torch.long)
     mask[-1, LENGTH // 2 :] = 0
-    ids = torch.randint(5, 40, (texts, LENGTH), generator=generator)
+    ids = torch.randint(5, VOCABULARY, (texts, LENGTH), generator=generator)
     family, known = FAMILIES[model.family], {"input_ids": torch.where(mask.bool(), ids, 1), "attention_mask": mask}
 
     def images(entry):
