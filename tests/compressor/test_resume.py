@@ -177,9 +177,10 @@ def test_killed_in_every_stage_in_turn(workshop, monkeypatch, strategy, stages, 
 ])  # fmt: skip
 def test_killed_once(workshop, monkeypatch, strategy, stage):
     whole = compress(settings(strategy, "whole"))
-    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
     kill = SignalAt(signal.SIGKILL, 4, stage)
-    assert in_a_process(lambda: compress(settings(strategy, "broken"), progress=kill)) == -signal.SIGKILL
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
+        assert in_a_process(lambda: compress(settings(strategy, "broken"), progress=kill)) == -signal.SIGKILL
     assert started(workshop)
     assert_same(compress(settings(strategy, "broken"), resume=True), whole)
 
