@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from compressor.data.baselines import chance_score, majority_score
 from compressor.data.splits import Split
 from compressor.data.types import Records, Sample, Transforms
 from compressor.evaluation.evaluate import evaluate
@@ -53,9 +52,3 @@ def test_an_evaluation_reports_the_metrics_of_the_dataset():
     found = evaluate(Parrot(), split(), TASKS["text-classification"], metrics=tuple(METRICS), batch_size=4).score
     assert found.value == pytest.approx(4 / 6)
     assert found.parts == {"F1": f1(ANSWERS, TRUTH), "Matthews correlation": matthews(ANSWERS, TRUTH)}
-
-
-def test_floors():
-    assert majority_score(split(), split()) == 0.5
-    assert TASKS["text-classification"].baseline.score is majority_score
-    assert TASKS["irtr"].baseline.score is chance_score

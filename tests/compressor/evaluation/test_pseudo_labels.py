@@ -1,4 +1,4 @@
-"""Compressing from inputs without answers: what is read, who judges, and that answers in the data play no part."""
+"""Compressing from inputs without answers: who judges, and that answers in the data play no part."""
 
 import csv
 import json
@@ -6,24 +6,23 @@ import shutil
 import signal
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from compressor.compression import compress
 from compressor.data.arrow_files import read_table, write_table
 from compressor.data.generated.captions import write_retrieval
-from compressor.data.labels import align_labels
 from compressor.data.read import read_data
-from compressor.data.read_unlabelled import INPUTS, read_unlabelled
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
 from compressor.search.reuse import settings_of
 from compressor.settings import Settings
 from compressor.tasks import TASKS
-from tests.compressor.data.layouts.test_layouts import png, put
 from tests.support.command_line import GOLDEN, das, refused, stopped
+from tests.support.data_files import (
+    png,
+)
 from tests.support.progress import StepProgress
 
 
@@ -41,132 +40,12 @@ def asked(checkpoint, **changes):
     )
 
 
-def inputs(root, task):
-    return read_unlabelled(root, TASKS[task]).splits[INPUTS]
-
-
-def told(rows):
-    return [(sample.text, sample.second) for sample in rows.samples]
-
-
 def weights(run):
     return run.load_slim().state_dict()
 
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-# what is read
-
-
-def test_any_file_with_the_columns_is_read_and_answers_are_not(tmp_path):
-    put(tmp_path / "mine.csv", 'text\n"good, really"\nbad\n')
-    put(tmp_path / "train.tsv", "sentence\tlabel\nfine\tno such class\nbad\t1\n")
-    put(tmp_path / "more.jsonl", [{"text": "dull"}, {"text": "good, really"}])
-    put(tmp_path / "notes.json", {"about": "this folder"})
-    put(tmp_path / "labels.csv", "number,label\n0,1\n")
-    rows = inputs(tmp_path, "text-classification")
-    assert told(rows) == [("good, really", None), ("bad", None), ("dull", None), ("fine", None)]
-    assert [path.name for path in rows.files] == ["mine.csv", "more.jsonl", "train.tsv"]
-    assert all(sample.labels == () for sample in rows.samples)
-
-
-@pytest.mark.parametrize(
-    ("header", "pair"),
-    [
-        ("index\tsentence", ("a", None)),
-        ("index\tsentence1\tsentence2", ("a", "b")),
-        ("id\tquestion1\tquestion2", ("a", "b")),
-        ("index\tquestion\tsentence", ("a", "b")),
-        ("index\t#1 ID\t#2 ID\t#1 String\t#2 String", ("a", "b")),
-    ],
-)
-def test_the_test_files_of_glue(tmp_path, header, pair):
-    columns = header.split("\t")
-    texts = iter("ab")
-    row = [next(texts) if name.startswith(("sentence", "question")) or "String" in name else "7" for name in columns]
-    put(tmp_path / "test.tsv", header + "\n" + "\t".join(row) + "\n")
-    assert told(inputs(tmp_path, "text-classification")) == [pair]
-
-
-def test_questions_of_vqa_v2_without_annotations(tmp_path):
-    for part, number in (("val2014", 42), ("test2015", 7)):
-        put(tmp_path / "images" / f"COCO_{part}_{number:012d}.jpg", png(number, "JPEG"))
-    asked_of = [{"image_id": 42, "question": "why?", "question_id": 1}, {"image_id": 42, "question": "how?"}]
-    put(tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json", {"questions": asked_of})
-    later = {
-        "questions": [
-            {"image_id": 7, "question": "who?"},
-            {"image_id": 8, "question": "gone"},
-            {"question": "of what?"},
-        ]
-    }
-    put(tmp_path / "questions" / "v2_OpenEnded_mscoco_test-dev2015_questions.json", later)
-    rows = inputs(tmp_path, "vqa")
-    assert sorted(told(rows)) == [("how?", None), ("who?", None), ("why?", None)]
-    by_text = {sample.text: sample.images[0] for sample in rows.samples}
-    assert by_text["why?"] is by_text["how?"]
-    assert by_text["who?"].read() == png(7, "JPEG")
-    assert len(rows.unreadable) == 2
-
-
-def test_tables_whose_answers_are_not_public(tmp_path):
-    empty = {"answers": [[], []], "answer_labels": [[], []], "answer_scores": [[], []]}
-    write_table(
-        tmp_path / "vqav2_test.arrow", {"image": [png(1), png(2)], "questions": [["a?", "b?"], ["a?"]], **empty}
-    )
-    write_table(tmp_path / "vqav2_val.arrow", {"image": [png(2)], "questions": [["a?", "c?"]]})
-    rows = inputs(tmp_path, "vqa")
-    assert told(rows) == [("a?", None), ("b?", None), ("a?", None), ("c?", None)]
-    assert rows.samples[2].images[0] is rows.samples[3].images[0]
-
-
-def test_pairs_of_sentences_in_tables_give_the_second(tmp_path):
-    write_table(
-        tmp_path / "snli_test.arrow", {"image": [png()], "sentences": [[["a man", "a person"], ["a man", "a dog"]]]}
-    )
-    assert told(inputs(tmp_path, "snli-ve")) == [("a person", None), ("a dog", None)]
-
-
-def test_repositories_of_snli_ve_and_nlvr2(tmp_path):
-    put(tmp_path / "ve" / "snli_ve_test.jsonl", [{"Flickr30K_ID": "30", "sentence1": "x", "sentence2": "a dog"}])
-    put(tmp_path / "ve" / "flickr30k_images" / "30.jpg", png(3, "JPEG"))
-    assert told(inputs(tmp_path / "ve", "snli-ve")) == [("a dog", None)]
-    put(tmp_path / "two" / "test2.json", [{"identifier": "test2-0-1-0", "sentence": "two dogs"}])
-    for side in (0, 1):
-        put(tmp_path / "two" / "images" / f"test2-0-1-img{side}.png", png(side))
-    (sample,) = inputs(tmp_path / "two", "nlvr2").samples
-    assert [picture.read() for picture in sample.images] == [png(0), png(1)]
-
-
-def test_named_columns_with_images(tmp_path):
-    put(tmp_path / "images" / "a.png", png(5))
-    put(tmp_path / "ask.jsonl", [{"question": "what?", "image": "a.png"}])
-    (sample,) = inputs(tmp_path, "vqa").samples
-    assert sample.images[0].read() == png(5)
-
-
-@pytest.mark.parametrize("place", ["data-00000-of-00001.arrow", "train/data-00000-of-00001.arrow"])
-def test_what_datasets_saves(tmp_path, place):
-    table = pa.table({"text": ["a", "b"]})
-    (tmp_path / place).parent.mkdir(exist_ok=True)
-    with pa.OSFile(str(tmp_path / place), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    put(tmp_path / "dataset_info.json", {"features": {}})
-    assert told(inputs(tmp_path, "text-classification")) == [("a", None), ("b", None)]
-
-
-def test_a_folder_without_inputs_says_what_it_has(tmp_path):
-    put(tmp_path / "reviews.csv", "review,stars\nnice,3\n")
-    with refused(InputError, "no-inputs-for-task", "reviews.csv (columns: review, stars)", "sentence1, sentence2"):
-        read_unlabelled(tmp_path, TASKS["text-classification"])
-    (tmp_path / "empty").mkdir()
-    with refused(InputError, "no-inputs-for-task", "vqa: no table"):
-        read_unlabelled(tmp_path / "empty", TASKS["vqa"])
-
-
-# text classification
 
 
 def write_sentences(folder, rows, name="inputs.csv"):
@@ -288,9 +167,6 @@ def test_other_inputs_are_no_resume(unlabelled):
         compress(asked("roberta", out="runs/broken"), resume=True)
 
 
-# vqa
-
-
 @pytest.fixture
 def questions(workshop):
     """The workshop with a folder ``inputs`` of images and questions alone."""
@@ -327,9 +203,6 @@ def test_fitting_on_inputs_alone_brings_answers_back(questions):
         run = compress(asked("meter.ckpt", task="vqa", skip=None, layers=("FL0-3", "FV0-2"), recover=recover))
         scores.append(evaluate(run.load_slim(), data.evaluation, TASKS["vqa"]).score.value)
     assert scores[1] > scores[0] + 0.05
-
-
-# what is refused
 
 
 @pytest.mark.parametrize(
@@ -369,11 +242,3 @@ def test_few_images_are_few_inputs_however_many_questions(workshop):
     write_table(workshop / "inputs" / "a.arrow", {"image": [png(1), png(2)], "questions": [list("abcdefghij")] * 2})
     with refused(InputError, "too-few-inputs", "20 different", "2 of them without an image in common"):
         prepare(asked("meter.ckpt", task="vqa"))
-
-
-def test_classes_without_names_do_not_stand_in_the_way_of_names(tmp_path):
-    put(tmp_path / "train.jsonl", [{"question": "a?", "image": "a.png", "answer": "red"}])
-    put(tmp_path / "answers.txt", "red\nblue\n")
-    put(tmp_path / "a.png", png())
-    found = read_data(tmp_path, "vqa")
-    assert align_labels(found, ("<class 0>", "<class 1>"), TASKS["vqa"]) is found

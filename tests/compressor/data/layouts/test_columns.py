@@ -1,0 +1,144 @@
+"""Files with named columns: CSV, TSV, JSON, Parquet, and what datasets saves."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from compressor.data.read import read_data
+from compressor.errors import InputError
+from tests.support.command_line import refused
+from tests.support.data_files import first_images, png, put, save_like_datasets, tell, write_columns
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_files_with_named_columns(tmp_path, suffix):
+    rows = [{"text": "one, or so", "label": "pos"}, {"text": "two", "label": "neg"}]
+    for name in ("train", "validation", "test"):
+        write_columns(tmp_path, f"{name}.{suffix}", rows)
+    found = read_data(tmp_path, "text-classification")
+    assert found.labels == ("neg", "pos")
+    assert list(found.splits) == ["train", "val", "test"]
+    assert tell(found.splits["val"]) == [("one, or so", None, (1,)), ("two", None, (0,))]
+
+
+@pytest.mark.parametrize("pair", [("premise", "hypothesis"), ("sentence1", "sentence2"), ("question", "sentence")])
+def test_pairs_of_sentences_in_columns(tmp_path, pair):
+    rows = [{pair[0]: "a", pair[1]: "b", "label": n} for n in (0, 1, 2)]
+    write_columns(tmp_path, "train.jsonl", rows)
+    found = read_data(tmp_path, "text-classification")
+    assert found.labels == ("0", "1", "2")
+    assert tell(found.splits["train"])[2] == ("a", "b", (2,))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_vqa_in_columns(tmp_path, suffix):
+    put(tmp_path / "images" / "0.png", png(0))
+    put(tmp_path / "1.png", png(1))
+    rows = [
+        {"image": "0.png", "question": "what?", "answer": "red"},
+        {"image": "images/0.png", "question": "how?", "answer": "well"},
+        {"image": "1.png", "question": "why?", "answer": "red"},
+    ]
+    write_columns(tmp_path, f"train.{suffix}", rows)
+    write_columns(
+        tmp_path, f"val.{suffix}", [rows[0] | {"answer": "unheard of"}, rows[1], rows[2] | {"image": "2.png"}]
+    )
+    found = read_data(tmp_path, "vqa")
+    assert found.labels == ("red", "well")
+    assert tell(found.splits["train"]) == [("what?", None, (0,)), ("how?", None, (1,)), ("why?", None, (0,))]
+    assert first_images(found.splits["train"]) == [png(0), png(0), png(1)]
+    val = found.splits["val"]
+    assert (tell(val), val.dropped) == ([("how?", None, (1,))], 1)
+    assert val.unreadable[0].endswith("no image 2.png")
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "scores"),
+    [
+        (["red"], (0,), (1.0,)),
+        (["red", "blue", "red"], (0, 1), (1.0, 1.0)),
+        (["red"] * 2 + ["blue"] * 8, (0, 1), (0.6, 1.0)),
+        ([{"answer": "red", "answer_id": 1}] * 10, (0,), (1.0,)),
+    ],
+)
+def test_lists_of_answers(tmp_path, answers, labels, scores):
+    put(tmp_path / "0.png", png())
+    write_columns(tmp_path, "train.jsonl", [{"image": "0.png", "question": "what?", "answers": answers}])
+    sample = read_data(tmp_path, "vqa").splits["train"].samples[0]
+    assert (sample.labels, sample.scores) == (labels, scores)
+
+
+def test_the_other_tasks_in_columns(tmp_path):
+    put(tmp_path / "0.png", png(0))
+    put(tmp_path / "1.png", png(1))
+    write_columns(
+        tmp_path / "a",
+        "train.csv",
+        [{"left_image": "../0.png", "right_image": "../1.png", "sentence": "s", "label": "true"}],
+    )
+    pair = read_data(tmp_path / "a", "nlvr2").splits["train"].samples[0]
+    assert (pair.labels, [picture.read() for picture in pair.images]) == ((1,), [png(0), png(1)])
+    write_columns(
+        tmp_path, "train.jsonl", [{"image": "0.png", "captions": ["a", "b"]}, {"image": "1.png", "captions": "c"}]
+    )
+    assert [text for text, *_ in tell(read_data(tmp_path, "irtr").splits["train"])] == ["a", "b", "c"]
+    write_columns(
+        tmp_path / "b",
+        "train.csv",
+        [{"image": "../0.png", "hypothesis": "h", "label": name} for name in ("neutral", "2")],
+    )
+    rows = read_data(tmp_path / "b", "snli-ve").splits["train"]
+    assert tell(rows) == [("h", None, (1,))]
+    assert "label '2' is none of" in rows.unreadable[0]
+
+
+def test_a_hugging_face_data_set_with_images(tmp_path):
+    rows = [{"image": {"bytes": png(n), "path": None}, "hypothesis": f"h{n}", "label": n} for n in range(3)]
+    save_like_datasets(tmp_path, {"train": rows, "validation": rows}, ("entailment", "neutral", "contradiction"))
+    found = read_data(tmp_path, "snli-ve")
+    assert found.labels == ("contradiction", "neutral", "entailment")
+    assert tell(found.splits["train"]) == [("h0", None, (2,)), ("h1", None, (1,)), ("h2", None, (0,))]
+    assert first_images(found.splits["val"]) == [png(0), png(1), png(2)]
+
+
+def test_a_hugging_face_data_set_without_test_labels(tmp_path):
+    rows = [{"sentence": "good", "label": 1}, {"sentence": "bad", "label": 0}]
+    hidden = [row | {"label": -1} for row in rows]
+    splits = {"train": rows, "validation_matched": rows, "validation_mismatched": rows, "test": hidden}
+    save_like_datasets(tmp_path, splits, ("negative", "positive"))
+    found = read_data(tmp_path, "text-classification")
+    assert found.labels == ("negative", "positive")
+    assert list(found.splits) == ["train", "val", "val mismatched"]
+    assert tell(found.splits["val mismatched"]) == [("good", None, (1,)), ("bad", None, (0,))]
+
+
+def test_files_of_a_split_with_other_columns(tmp_path):
+    write_columns(tmp_path, "train.csv", [{"text": "a", "label": "x"}])
+    write_columns(tmp_path, "val.csv", [{"body": "a", "label": "x"}])
+    with refused(InputError, "column-missing", "val.csv", "column text (it has: body, label)"):
+        read_data(tmp_path, "text-classification")
+
+
+def test_vqa_in_columns_takes_the_order_of_answers_txt(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(png(1))
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text("image,question,answer\na.png,what?,red\na.png,which?,no\n")
+    given = read_data(tmp_path, "vqa")
+    assert (given.labels, given.numbered_here) == (("red", "no"), True)
+    (tmp_path / "answers.txt").write_text("yes\nno\nred\n")
+    given = read_data(tmp_path, "vqa")
+    assert (given.labels, given.numbered_here) == (("yes", "no", "red"), False)
+    assert [sample.labels for sample in given.splits["train"].samples] == [(2,), (1,)]
+
+
+def test_named_datasets_keep_their_metric(tmp_path):
+    rows = [{"sentence": f"s{i}", "label": i % 2} for i in range(20)]
+    features = {"label": {"names": ["unacceptable", "acceptable"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    for split in ("train", "validation"):
+        table = pa.Table.from_pylist(rows).replace_schema_metadata(metadata)
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    assert read_data(tmp_path, "text-classification").metrics == ("matthews",)

@@ -1,0 +1,68 @@
+"""What the numbers of classes mean."""
+
+import pytest
+
+from compressor.data.labels import align_labels
+from compressor.data.read import read_data
+from compressor.data.types import RawDataset, Records, Sample
+from compressor.errors import InputError
+from compressor.tasks import TASKS
+from tests.support.data_files import png, put
+
+TEXT, VQA, NLVR2 = TASKS["text-classification"], TASKS["vqa"], TASKS["nlvr2"]
+
+
+def labelled(*labels):
+    return Records((), tuple(Sample(str(i), labels=(label,), scores=(1.0,)) for i, label in enumerate(labels)))
+
+
+def found(names, *labels, **more):
+    return RawDataset("x", {"train": labelled(*labels)}, names, **more)
+
+
+def numbers(of):
+    return [sample.labels for sample in of.splits["train"].samples]
+
+
+def test_classes_are_numbered_as_the_model_numbers_them():
+    moved = align_labels(found(("negative", "positive"), 0, 1), ("POSITIVE", "NEGATIVE"), TEXT)
+    assert (numbers(moved), moved.labels) == ([(1,), (0,)], ("POSITIVE", "NEGATIVE"))
+
+
+def test_numbers_stay_numbers():
+    for names in (("0", "1"), ("<class 0>", "<class 1>")):
+        given = found(names, 0, 1)
+        assert align_labels(given, ("POSITIVE", "NEGATIVE"), TEXT) is given
+
+
+@pytest.mark.parametrize("names", [("negative", "positive"), ("negative", "neutral", "positive")])
+@pytest.mark.parametrize("own", [("aneg", "zpos"), ("neg", "positive")])
+def test_a_class_that_the_model_has_no_name_for_is_an_error(names, own):
+    with pytest.raises(InputError, match="the model names its classes negative"):
+        align_labels(found(own, 0, 1), names, TEXT)
+
+
+def test_answers_that_the_model_does_not_know_are_dropped_and_counted():
+    moved = align_labels(found(("yes", "purple"), 0, 1, 1), ("no", "yes"), VQA)
+    assert (numbers(moved), moved.splits["train"].dropped) == ([(1,)], 2)
+
+
+def test_names_in_an_order_of_their_own_need_a_checkpoint_that_names_its_classes():
+    given = found(("bad", "good"), 0, 1, numbered_here=True)
+    with pytest.raises(InputError, match="does not say what its classes are called"):
+        align_labels(given, (), TEXT)
+    assert align_labels(given, ("good", "bad"), TEXT).labels == ("good", "bad")
+    assert align_labels(given, (), TEXT, own_head=False) is given
+
+
+def test_a_new_head_takes_the_numbers_of_the_data():
+    given = found(("x", "y"), 0, 1)
+    assert align_labels(given, ("O", "x", "b", "c", "y"), TEXT, own_head=False) is given
+
+
+def test_classes_without_names_do_not_stand_in_the_way_of_names(tmp_path):
+    put(tmp_path / "train.jsonl", [{"question": "a?", "image": "a.png", "answer": "red"}])
+    put(tmp_path / "answers.txt", "red\nblue\n")
+    put(tmp_path / "a.png", png())
+    found = read_data(tmp_path, "vqa")
+    assert align_labels(found, ("<class 0>", "<class 1>"), TASKS["vqa"]) is found

@@ -1,0 +1,135 @@
+"""Which samples take which role."""
+
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from compressor.data.arrow_files import write_table
+from compressor.data.read import read_data
+from compressor.data.roles import make_splits
+from compressor.data.types import ImageRef, RawDataset, Records, Sample, Transforms
+from compressor.errors import InputError
+from compressor.tasks import TASKS
+from tests.support.command_line import refused
+from tests.support.data_files import png, splits_of, table, write_tables
+
+TEXT, VQA, NLVR2 = TASKS["text-classification"], TASKS["vqa"], TASKS["nlvr2"]
+
+
+def labelled(*labels):
+    return Records((), tuple(Sample(str(i), labels=(label,), scores=(1.0,)) for i, label in enumerate(labels)))
+
+
+def roles(given, task=TEXT, classes=2):
+    return make_splits(given, "folder", task, Transforms(lambda texts, seconds=None: {}, None), classes)
+
+
+def test_every_class_of_the_head_has_a_name():
+    given = RawDataset("x", {"train": labelled(*[0, 1] * 10), "val": labelled(0)}, ("bad", "good"))
+    assert roles(given, classes=4).labels == ("bad", "good", "<class 2>", "<class 3>")
+
+
+def test_a_tenth_of_a_sorted_file_has_every_class():
+    data = roles(RawDataset("x", {"train": labelled(*[0] * 100, *[1] * 100), "val": labelled(0)}, ("a", "b")))
+    assert {sample.labels for sample in data.held_out.samples} == {(0,), (1,)}
+    assert (len(data.train), len(data.held_out)) == (180, 20)
+    again = roles(RawDataset("x", {"train": labelled(*[0] * 100, *[1] * 100), "val": labelled(0)}, ("a", "b")))
+    assert again.held_out.samples == data.held_out.samples
+
+
+def picture(number):
+    return ImageRef(str(number), bytes)
+
+
+def test_no_image_of_a_pair_is_on_both_sides():
+    pictures = [picture(i) for i in range(60)]
+    chains = [pair for start in range(0, 60, 3) for pair in pairwise(pictures[start : start + 3])]
+    samples = tuple(Sample("s", images=pair, labels=(0,), scores=(1.0,)) for pair in (*chains[::2], *chains[1::2]))
+    data = roles(RawDataset("x", {"train": Records((), samples), "val": labelled(0)}, ("a", "b")), NLVR2)
+    sides = [{p for s in split.samples for p in s.images} for split in (data.train, data.held_out)]
+    assert len(data.held_out) == 4
+    assert not sides[0] & sides[1]
+
+
+def test_rows_without_use_are_counted_once():
+    rows = Records((), (*labelled(*([0, 1] * 20)).samples, Sample("no answer")), ("bad row",), dropped=3)
+    data = roles(
+        RawDataset("x", {"train": Records(rows.files, rows.samples * 3, rows.unreadable, 3), "val": labelled(0)}, ())
+    )
+    described = [split.describe() for split in (data.train, data.held_out)]
+    assert [entry["dropped"] for entry in described] == [6, 0]
+    assert [entry["unreadable"] for entry in described] == [["bad row"], []]
+
+
+def test_captions_of_one_image_share_its_picture_wherever_the_bytes_stand(tmp_path):
+    for split, images in (("train", 6), ("val", 3), ("test", 3)):
+        rows = [
+            {"image": {"bytes": png(i), "path": None}, "caption": f"{i} {n}"} for n in range(5) for i in range(images)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{split}.parquet")
+    data = roles(read_data(tmp_path, "irtr"), TASKS["irtr"], 1)
+    assert (len(data.train.gallery), len(data.evaluation.gallery)) == (6, 3)
+    assert torch.bincount(torch.from_numpy(data.evaluation.owners)).tolist() == [5, 5, 5]
+
+
+def test_captions_of_one_image_cannot_be_told_apart():
+    one = picture(0)
+    samples = tuple(Sample(str(i), images=(one,)) for i in range(4))
+    with pytest.raises(InputError, match="captions of one image"):
+        roles(
+            RawDataset("x", {name: Records((), samples) for name in ("train", "val", "test")}, ("match",)),
+            TASKS["irtr"],
+            1,
+        )
+
+
+def images_of(split):
+    return {sample.images for sample in split.samples}
+
+
+def test_with_a_test_split_the_layers_are_chosen_on_val(tmp_path):
+    data = splits_of(write_tables(tmp_path, train=20, val=4, test=5))
+    assert [split.name for split in (data.train, data.held_out, data.evaluation)] == ["train", "val", "test"]
+    assert [len(split) for split in (data.train, data.held_out, data.evaluation)] == [40, 8, 10]
+
+
+def test_without_a_test_split_a_tenth_of_the_images_is_held_out(tmp_path):
+    data = splits_of(write_tables(tmp_path, train=20, val=4))
+    assert data.evaluation.name == "val"
+    assert (len(data.train), len(data.held_out)) == (36, 4)
+    assert not images_of(data.train) & images_of(data.held_out)
+
+
+def test_labels_that_the_head_does_not_have(tmp_path):
+    folder = write_tables(tmp_path, train=20)
+    write_table(folder / "vqav2_val.arrow", table(3, first_label=3))
+    with refused(InputError, "label-beyond-head", "vqav2_val.arrow", "label 3,", "3 classes"):
+        splits_of(folder)
+
+
+def test_too_few_images_to_hold_some_out(tmp_path):
+    with refused(InputError, "nothing-to-train-on"):
+        splits_of(write_tables(tmp_path, train=1, val=3))
+
+
+@pytest.mark.parametrize(("bad", "fails"), [(1, False), (3, True)])
+def test_more_than_a_hundredth_of_unreadable_rows_fails(tmp_path, bad, fails):
+    columns = table(100)
+    columns["image"][:bad] = [b"nothing"] * bad
+    write_table(tmp_path / "vqav2_train.arrow", columns)
+    write_tables(tmp_path, val=3)
+    if fails:
+        with refused(InputError, "too-many-unusable-rows", "vqav2_train.arrow, row 0: the image does not decode"):
+            splits_of(tmp_path)
+    else:
+        assert splits_of(tmp_path).train.describe()["unreadable"] == [
+            "vqav2_train.arrow, row 0: the image does not decode"
+        ]
+
+
+def test_a_training_split_alone_is_not_enough(tmp_path):
+    with refused(InputError, "split-missing", "splits: train"):
+        splits_of(write_tables(tmp_path, train=5))
