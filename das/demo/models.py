@@ -227,9 +227,9 @@ MODELS: Mapping[str, Callable[..., Demo]] = {  # small models of a family, which
             learning_rate=1e-3,
             dims=dims,
             config=hugging_face_config,
-            tokenizer=family,
+            tokenizer=first_token,
         )
-        for family, dims in (("roberta", roberta_dims), ("bert", bert_dims))
+        for family, dims, first_token in (("roberta", roberta_dims, "<s>"), ("bert", bert_dims, "[CLS]"))
     },
 }
 DEMOS: dict[tuple[str, str], Demo] = {
