@@ -106,10 +106,10 @@ def export(
     check_request(formats, precision=precision, opset=opset, attention=attention, batch=batch, fixed=fixed, split=split)
     if split:
         check_splittable(model.family, model.rounds)
-    given = {name: samples[name] for name in FAMILIES[model.family].input_names if name in samples}
+    inputs = {name: samples[name] for name in FAMILIES[model.family].input_names if name in samples}
     request = Request(
         model,
-        with_text_length(FAMILIES[model.family], given, fixed.text_length),
+        with_text_length(FAMILIES[model.family], inputs, fixed.text_length),
         ExportsFolder(folder),
         reference,
         PRECISIONS[precision],
@@ -244,29 +244,29 @@ def _make(artifact: Artifact) -> Exported:
             return _Attempt(_parity(artifact, temporary, artifact.request.reference), notes, seconds)
 
         if artifact.sensitivities is None:
-            made, in_float = attempt(), tuple[str, ...]()
+            last, in_float = attempt(), tuple[str, ...]()
         else:
-            made, in_float = quantised(attempt, lambda one: one.parity.status != "failed", artifact.sensitivities)
-        parity = _settle(artifact, temporary, made.parity.model_copy(update={"held_back": in_float}))
+            last, in_float = quantised(attempt, lambda one: one.parity.status != "failed", artifact.sensitivities)
+        parity = _settle(artifact, temporary, last.parity.model_copy(update={"held_back": in_float}))
     if parity.status == "failed":
         raise parity_failure(parity, artifact.path.name)
-    return _exported(artifact, parity, made.seconds, made.notes)
+    return _exported(artifact, parity, last.seconds, last.notes)
 
 
 def _reused(artifact: Artifact) -> Exported | None:
     """The file that is there already, if it is this model's, of the wanted opset and as it was recorded."""
     request, path = artifact.request, artifact.path
     try:
-        found = read_record(path)
-        same = path.exists() and request.opset in (None, opset_of(path)) and found.sha256 == hashes_of(path)
+        earlier = read_record(path)
+        same = path.exists() and request.opset in (None, opset_of(path)) and earlier.sha256 == hashes_of(path)
     except InputError:  # none, or a damaged one
         return None
-    certified = found.certificate is not None or request.reference is None or artifact.unable
-    if not (same and certified) or found.status == "failed" or found.attention != request.form.name:
+    certified = earlier.certificate is not None or request.reference is None or artifact.unable
+    if not (same and certified) or earlier.status == "failed" or earlier.attention != request.form.name:
         return None
     if _parity(artifact, path, None).status == "failed":
         return None
-    return _exported(artifact, found, 0.0, ("exported before; compared again on a few samples",))
+    return _exported(artifact, earlier, 0.0, ("exported before; compared again on a few samples",))
 
 
 def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Parity:

@@ -1,4 +1,4 @@
-"""Finishing on the machine an export is for what could not be done where it was made: run it, compare it, audit it."""
+"""Validate existing exports on the machine they are for: run, compare, audit."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ class _Subject:
         return PRECISIONS[self.export.record.precision]
 
 
-def runtime_device(asked: str | None = None) -> str:
-    """Where ONNX Runtime is to run: as asked, else "cuda" where its CUDA provider really works, else "cpu".
+def runtime_device(name: str | None = None) -> str:
+    """Return where ONNX Runtime is to run: ``name``, else "cuda" where its CUDA provider really works, else "cpu".
 
     Raises:
         UsageError: neither "cpu" nor "cuda".
         EnvironmentProblem: CUDA was asked for and does not work here.
     """
-    device = choose_device(asked).type
+    device = choose_device(name).type
     try:
         require_provider(PROVIDERS[device])
     except EnvironmentProblem:
-        if asked:
+        if name:
             raise
         return "cpu"
     return device
@@ -120,8 +120,8 @@ def verify(
         export.require_files()
     family = FAMILIES[model.family]
     subjects = [_Subject(export, *export.runtime.takes(export.path, family)) for export in exports]
-    found = [_verify(model, samples, reference, subject, device, progress) for subject in subjects]
-    return VerifyReport(folder=str(folder.path), device=device, exports=tuple(found))
+    verified = tuple(_verify(model, samples, reference, subject, device, progress) for subject in subjects)
+    return VerifyReport(folder=str(folder.path), device=device, exports=verified)
 
 
 def require_verified(report: VerifyReport) -> None:
@@ -157,28 +157,28 @@ def _verify(
     progress: Progress,
 ) -> Verified:
     path, earlier, runtime = subject.export.path, subject.export.record, subject.export.runtime
-    given = with_text_length(FAMILIES[model.family], samples, subject.fixed.text_length)
+    inputs = with_text_length(FAMILIES[model.family], samples, subject.fixed.text_length)
     with progress.stage(f"running {path.name}"):
-        found, made = _compare(model, given, reference, subject, device, progress)
-    outcome = {name: getattr(found, name) for name in type(found).model_fields}
-    if found.status == "not verified":
+        comparison, certificate = _compare(model, inputs, reference, subject, device, progress)
+    outcome = {name: getattr(comparison, name) for name in type(comparison).model_fields}
+    if comparison.status == "not verified":
         parity = earlier.model_copy(update=outcome)
         audit = runtime.audit(path, subject.precision, passed=False)
         return Verified(file=path.name, parity=parity, certificate=None, audit=audit)
     hashes = {name: sha256(path.with_name(name)) for name in earlier.sha256}
     same = hashes == earlier.sha256
-    kept = _better(earlier, made) if same else None
+    longer = _longer_certificate(earlier, certificate) if same else None
     changes = {
-        "certificate": kept or made,
+        "certificate": longer or certificate,
         "runtime": runtime.runs_on(path, device) or earlier.runtime,
         "versions": versions_of(tuple(earlier.versions)),
         "sha256": hashes,
         "graph_sha256": earlier.graph_sha256 if same else None,
         "starts_at": "",
     }
-    if found.status == "failed" and found.samples:  # it ran, and its answers are off
+    if comparison.status == "failed" and comparison.samples:  # it ran, and its answers are off
         tolerance, rows = FAMILIES[model.family].tolerances[earlier.precision], subject.fixed.batch or 1
-        changes["starts_at"] = starts_at(model, path, given, rows, tolerance, progress, runtime.locate)
+        changes["starts_at"] = starts_at(model, path, inputs, rows, tolerance, progress, runtime.locate)
     parity = earlier.model_copy(update=outcome | changes)
     with staged(record_of(path)) as temporary:
         temporary.write_text(parity.model_dump_json(indent=2))
@@ -186,8 +186,8 @@ def _verify(
     if parity.status == "failed":
         remove_export(path, parity)
     notes = [] if same else [f"not what was exported: {record_of(path).name} named another SHA-256"]
-    notes += [_keeping(kept, made)] if kept and made else []
-    return Verified(file=path.name, parity=parity, certificate=made, audit=audit, notes=tuple(notes))
+    notes += [_describe_longer(longer, certificate)] if longer and certificate else []
+    return Verified(file=path.name, parity=parity, certificate=certificate, audit=audit, notes=tuple(notes))
 
 
 def _compare(
@@ -218,14 +218,20 @@ def _compare(
     return Comparison(status="not verified", reason=reason, tolerance=tolerance), None
 
 
-def _better(earlier: Parity, made: Certificate | None) -> Certificate | None:
+def _longer_certificate(earlier: Parity, certificate: Certificate | None) -> Certificate | None:
     """The certificate that stays: one on more samples, marked with the runtime it was made in; None when none does."""
     before = earlier.certificate
-    if before is None or made is None or not made.passed or not before.passed or made.samples >= before.samples:
+    if (
+        before is None
+        or certificate is None
+        or not certificate.passed
+        or not before.passed
+        or certificate.samples >= before.samples
+    ):
         return None
     return before.model_copy(update={"note": before.note or f"made earlier, in {earlier.runtime}"})
 
 
-def _keeping(kept: Certificate, made: Certificate) -> str:
-    why = f" ({made.note})" if made.note else ""
-    return f"ran here on {made.samples} samples{why}; its record keeps the certificate on {kept.samples}"
+def _describe_longer(longer: Certificate, certificate: Certificate) -> str:
+    why = f" ({certificate.note})" if certificate.note else ""
+    return f"ran here on {certificate.samples} samples{why}; its record keeps the certificate on {longer.samples}"

@@ -38,6 +38,8 @@ def predict(
     from das.predict import predict as answer
     from das.render.print_report import print_answers
     from das.terminal import print_json
+    from exporters.runtimes import find_runtime
 
-    answers = answer(open_run(run), image or (), text or (), runtime, top, precision)
+    name = find_runtime(runtime).name  # a wrong one is better told of before the run is opened
+    answers = answer(open_run(run), image or (), text or (), name, top, precision)
     print_json(answers) if json else print_answers(answers)
