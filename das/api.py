@@ -190,12 +190,13 @@ def compress_and_report(
 
     prices = partial(layer_prices, progress=progress)
     compression = Compression(settings, command=command, resume=resume, progress=progress, measure_prices=prices)
-    run = compression.run().run
+    compressed = compression.run()
+    run, data = compressed.run, compressed.data
     if not is_main():
         return run, None
     measure_budget(run, progress)
-    with progress.stage("Counting MACs"):
-        return run, save_report(run)
+    with progress.stage("Writing the report"):
+        return run, save_report(run, data.evaluation if data else None)
 
 
 def export(

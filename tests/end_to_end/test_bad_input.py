@@ -720,7 +720,7 @@ def test_checkpoint_that_changed_since_it_was_compressed(run_here, monkeypatch):
 
 
 def test_internal_errors_are_called_bugs_and_write_a_log(workshop, monkeypatch):
-    monkeypatch.setattr("compressor.job.sha256", lambda path: 1 / 0)
+    monkeypatch.setattr("compressor.job.checkpoint_sha256", lambda path: 1 / 0)
     result = compress()
     assert result.exit_code == 1
     assert "a bug in das" in result.stderr
