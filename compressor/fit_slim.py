@@ -13,8 +13,8 @@ from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
 from compressor.resume import Checkpoint, Stage
-from compressor.search.least_squares import fit
-from compressor.search.select_layers import calibration, encode_split
+from compressor.search.least_squares import fit_adapters
+from compressor.search.select_layers import encode_calibration, encode_split
 from compressor.training.recovery import RecoveryTraining, encoder_of, recovery_groups, updated_parameters
 
 
@@ -62,7 +62,9 @@ class Fitter:
         elif job.settings.recover != "none" and not job.settings.adapt:
             with self.stages.timed("fit"):
                 supernet = Supernet(job.model, plan.layers)
-                fit(supernet, calibration(job, supernet, self.progress), plan.layers, self._own_adapters)
+                fit_adapters(
+                    supernet, encode_calibration(job, supernet, self.progress), plan.layers, self._own_adapters
+                )
                 copy_from_main(supernet.adapters())
 
     def _recover(self, slim: StepModel) -> dict[str, int]:

@@ -24,9 +24,9 @@ from benchmarks.search.strategies import SETTINGS, WORK
 from compressor.job import prepare
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET
-from compressor.search.least_squares import fit
+from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import with_teacher
-from compressor.search.select_layers import HELD_OUT_SAMPLES, calibration
+from compressor.search.select_layers import HELD_OUT_SAMPLES, encode_calibration
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from profiles.reports.markdown import markdown_table
@@ -40,7 +40,7 @@ def measure_all(work: Path, source: Path) -> dict[frozenset[str], np.ndarray]:
     """For every subset its divergence, loss and badness (1 - score) on each sample, (3, samples)."""
     job = prepare(SETTINGS["easyvqa"].settings(work, source, 0).model_copy(update={"skip": SIZES[0]}))
     supernet = Supernet(job.model, job.candidates)
-    fit(supernet, calibration(job, supernet, QUIET))
+    fit_adapters(supernet, encode_calibration(job, supernet, QUIET))
     drawn = np.random.default_rng(0).permutation(len(job.data.held_out))[:HELD_OUT_SAMPLES]
     held_out = Encoded(job.data.held_out.subset(drawn), with_teacher(supernet), job.device)
     subsets = [frozenset(chosen) for size in SIZES for chosen in combinations(job.candidates, size)]

@@ -42,9 +42,9 @@ from compressor.job import Job, prepare
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress, Stages
 from compressor.resume import Checkpoint
-from compressor.search.least_squares import fit
+from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import with_teacher
-from compressor.search.select_layers import calibration, select_layers
+from compressor.search.select_layers import encode_calibration, select_layers
 from compressor.search.strategies import STRATEGIES
 from compressor.settings import Settings
 from compressor.tasks import TASKS
@@ -169,7 +169,7 @@ class Judge:
                 model.skips[name].up_proj.weight.data.zero_()  # type: ignore[union-attr,operator]
                 model.skips[name].up_proj.bias.data.zero_()  # type: ignore[union-attr,operator]
             removed = self.score(layers)
-            fit(self.supernet, calibration(self.job, self.supernet, QUIET), layers)
+            fit_adapters(self.supernet, encode_calibration(self.job, self.supernet, QUIET), layers)
             fitted = self.score(layers)
             self.recover(layers)
             self.rated[layers] = removed, fitted, self.score(layers)

@@ -77,13 +77,13 @@ class Regression:
         return float(explained) / max(variance, 1e-12)
 
 
-def fit(
+def fit_adapters(
     supernet: Supernet,
     batches: Sequence[Streams],
     skipped: Collection[str] | None = None,
     keep: Collection[str] = (),
 ) -> dict[str, float]:
-    """Fit skip adapters in place; returns the share of its layer's update that each explains.
+    """Fit skip adapters in place; return the share of its layer's update that each explains.
 
     With ``skipped`` each adapter is fitted on the streams of the model that is already slim in front of it, and to the
     full model's streams behind its layer: it makes up for what the earlier ones lost. Without, every candidate is

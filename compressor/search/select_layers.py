@@ -19,7 +19,7 @@ from compressor.progress import Progress, Stages
 from compressor.resume import Checkpoint, Stage
 from compressor.search.block_influence import block_influence
 from compressor.search.cost import Costs, measure_costs
-from compressor.search.least_squares import fit
+from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import Search, Spent, Training, with_teacher
 from compressor.search.result import LogEntry, Point, SearchResult
 from compressor.search.strategies import STRATEGIES
@@ -62,8 +62,8 @@ def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Pr
     explained: dict[str, float] = {}
     if not trains:
         with stages.timed("fit"):
-            batches = calibration(job, supernet, progress)
-            explained = fit(supernet, batches, keep=own_adapters)
+            batches = encode_calibration(job, supernet, progress)
+            explained = fit_adapters(supernet, batches, keep=own_adapters)
             copy_from_main(supernet.adapters())
         spent.add("fitting", _fitting(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
 
@@ -99,8 +99,8 @@ def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Pr
     return FinishedSearch(result, log)
 
 
-def calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:
-    """Encode some training samples up to the first candidate, for :func:`compressor.search.least_squares.fit`."""
+def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:
+    """Encode the samples that adapters are fitted on: streams (B, tokens, width) in front of the first candidate."""
     part = _some(job.data.train, CALIBRATION_SAMPLES, job.settings.seed)
     size = max(1, CALIBRATION_CHUNK // part.rows_per_sample)
     starts = range(0, len(part), size)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from compressor.models.adapters import SkipAdapter
 from compressor.models.steps import valid_tokens
 from compressor.search.block_influence import block_influence
-from compressor.search.least_squares import Regression, fit
+from compressor.search.least_squares import Regression, fit_adapters
 from tests.support import tiny_models as tiny
 
 every = pytest.mark.parametrize(("family", "task"), tiny.EVERY)
@@ -128,9 +128,9 @@ def test_padding_does_not_matter(family, task):
             padded += int((~real).sum())
             batch[name] = torch.where(real[..., None], batch[name], torch.full_like(batch[name], 7.0))
     assert padded
-    explained = fit(supernet, clean)
+    explained = fit_adapters(supernet, clean)
     expected = states(model)
-    assert fit(supernet, dirty) == pytest.approx(explained, abs=1e-4)
+    assert fit_adapters(supernet, dirty) == pytest.approx(explained, abs=1e-4)
     for name, state in states(model).items():
         product, wanted = (s["up_proj.weight"] @ s["down_proj.weight"] for s in (state, expected[name]))
         torch.testing.assert_close(product, wanted, atol=1e-3, rtol=1e-2)
@@ -164,9 +164,9 @@ def test_adapters_fitted_one_behind_the_other_make_up_for_each_other(family, tas
         torch.nn.init.zeros_(model.skips[name].up_proj.weight)
         torch.nn.init.zeros_(model.skips[name].up_proj.bias)
     removed = error_behind(supernet, batches, skipped)
-    fit(supernet, batches)
+    fit_adapters(supernet, batches)
     alone = error_behind(supernet, batches, skipped)
-    explained = fit(supernet, batches, skipped)
+    explained = fit_adapters(supernet, batches, skipped)
     together = error_behind(supernet, batches, skipped)
     assert set(explained) == set(skipped)
     assert together < alone
@@ -178,11 +178,11 @@ def test_what_is_fitted_and_what_stays():
     supernet = tiny.supernet(model)
     batches, before = calibration(model, supernet), states(model)
     blocks = {name: value.clone() for name, value in model.blocks.state_dict().items()}
-    explained = fit(supernet, batches, skipped=("FL0", "FL1", "FV2"), keep={"FL1"})
+    explained = fit_adapters(supernet, batches, skipped=("FL0", "FL1", "FV2"), keep={"FL1"})
     moved = {name for name, state in states(model).items() if not torch.equal(*both(state, before[name]))}
     assert moved == set(explained) == {"FL0", "FV2"}
     assert all(torch.equal(value, blocks[name]) for name, value in model.blocks.state_dict().items())
-    fit(supernet, batches, keep={"FV0"})
+    fit_adapters(supernet, batches, keep={"FV0"})
     moved = {name for name, state in states(model).items() if not torch.equal(*both(state, before[name]))}
     assert moved == set(supernet.candidates) - {"FV0"}
 
@@ -196,9 +196,9 @@ def test_the_first_of_a_chain_is_fitted_as_by_itself():
     model = tiny.model("bert", "text-classification")
     supernet = tiny.supernet(model)
     batches = calibration(model, supernet)
-    fit(supernet, batches)
+    fit_adapters(supernet, batches)
     alone = states(model)
-    fit(supernet, batches, ("En1", "En3"))
+    fit_adapters(supernet, batches, ("En1", "En3"))
     chained = states(model)
     assert torch.equal(*both(chained["En1"], alone["En1"]))
     assert not torch.equal(*both(chained["En3"], alone["En3"]))
@@ -209,9 +209,9 @@ def test_fitting_twice_gives_the_same():
     model = tiny.model("vilt", "nlvr2")
     supernet = tiny.supernet(model)
     batches = calibration(model, supernet)
-    fit(supernet, batches)
+    fit_adapters(supernet, batches)
     first = states(model)
-    fit(supernet, batches)
+    fit_adapters(supernet, batches)
     assert all(torch.equal(state[k], first[name][k]) for name, state in states(model).items() for k in state)
 
 

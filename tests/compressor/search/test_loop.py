@@ -17,9 +17,9 @@ from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
 from compressor.search.cost import measure_costs
-from compressor.search.least_squares import fit
+from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import Search, Spent, Training, with_teacher
-from compressor.search.select_layers import calibration
+from compressor.search.select_layers import encode_calibration
 from compressor.search.strategies.das_bandit import Bandit, DasBandit
 from compressor.search.strategies.strategy import Result, SearchSpace, Strategy, Trial
 from compressor.settings import Settings
@@ -155,7 +155,7 @@ class Bench:
         self.job, self.task, self.split = job, TASKS[job.model.task], job.data.held_out
         self.supernet = Supernet(job.model, job.candidates)
         self.costs = measure_costs(self.supernet, self.split.batch([0]))
-        fit(self.supernet, calibration(job, self.supernet, QUIET))
+        fit_adapters(self.supernet, encode_calibration(job, self.supernet, QUIET))
         self.held_out = Encoded(self.split, with_teacher(self.supernet), torch.device("cpu"))
 
     def search(self, *trials, seed=1):
