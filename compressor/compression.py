@@ -15,7 +15,7 @@ from compressor.data.splits import TaskData
 from compressor.device import choose_device
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError
-from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, compared, evaluate
+from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, evaluate, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.fit_slim import Fitter, SlimModel
 from compressor.job import Job, prepare
@@ -325,12 +325,12 @@ def _parity_samples(job: Job) -> dict[str, torch.Tensor]:
     """Return the first evaluation inputs that exports are compared on: up to 32 samples or 32 MB, at least one."""
     split = job.data.evaluation
     size = sum(value.nbytes for value in split.inputs([0]).values())
-    return split.inputs(compared(len(split))[: min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size))])
+    return split.inputs(parity_indices(len(split))[: min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size))])
 
 
 def _answers(job: Job, full: Evaluations | None, slim: Evaluations) -> dict[str, torch.Tensor]:
     """Return logits and targets of the samples that exports are compared on, and all answers of full and slim."""
-    numbers = compared(len(job.data.evaluation))
+    numbers = parity_indices(len(job.data.evaluation))
     tensors = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
     tensors |= {"full": full[0].logits, **every_tensor(EveryAnswer.of(full[0], slim[0]))} if full else {}
     return tensors if job.task.ranked else {**tensors, "targets": job.data.evaluation.targets(numbers)}

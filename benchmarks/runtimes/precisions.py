@@ -17,7 +17,7 @@ import torch
 import das
 from benchmarks.results import LogProgress, write_section
 from compressor.data.splits import Split
-from compressor.evaluation.evaluate import compared
+from compressor.evaluation.evaluate import parity_indices
 from compressor.evaluation.open_data import open_evaluation
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
@@ -77,7 +77,8 @@ def main() -> None:
     body = (
         f"The small METER of the easy-VQA section, k of 12 fusion layers removed, on {len(split):,} test questions. "
         f"Changes are against the slim model in PyTorch, question by question; an export's own certificate is on "
-        f"{len(compared(len(split)))} of these.\n\n{markdown_table(header, [row for run in runs for row in rows(run)])}"
+        f"{len(parity_indices(len(split)))} of these.\n\n"
+        f"{markdown_table(header, [row for run in runs for row in rows(run)])}"
     )
     write_section("precisions", "What a precision costs, easy-VQA", body)
 

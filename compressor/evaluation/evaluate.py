@@ -20,7 +20,7 @@ from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
 from compressor.values import Value
 
-COMPARED = 200
+PARITY_SAMPLES = 200
 
 
 class Score(Value):
@@ -50,8 +50,8 @@ class Evaluation:
     Attributes:
         score: the task's.
         answers: to each sample, (n,): a class number, or for retrieval the number of the best image.
-        logits: of the samples that :func:`compared` names, (m, classes); for retrieval how well each of these captions
-            matches its own image, (m, 1).
+        logits: of the samples that :func:`parity_indices` names, (m, classes); for retrieval how well each of these
+            captions matches its own image, (m, 1).
         expected: the best answer to each sample, numbered as ``answers``, (n,).
         scores: how right each answer is, (n,), in [0, 1]; for retrieval 1 where a caption finds its image.
     """
@@ -85,9 +85,9 @@ class EveryAnswer:
         )
 
 
-def compared(samples: int) -> np.ndarray:
+def parity_indices(samples: int) -> np.ndarray:
     """Return the indices of up to 200 samples, spread evenly, that exports are compared on, (m,)."""
-    return np.unique(np.linspace(0, samples - 1, min(samples, COMPARED)).astype(int))
+    return np.unique(np.linspace(0, samples - 1, min(samples, PARITY_SAMPLES)).astype(int))
 
 
 def evaluate(
@@ -133,7 +133,7 @@ def evaluate_samples(
     model.eval()
     device, names = next(model.parameters()).device, FAMILIES[model.family].input_names
     scores, answers, truth, losses, kept = [], [], [], [], []
-    wanted = compared(len(split))
+    wanted = parity_indices(len(split))
     size = max(1, batch_size // split.rows_per_sample)
     starts = share(range(0, len(split), size))
     with torch.inference_mode():
@@ -176,7 +176,7 @@ def _ranked(
         loss=float(task.loss(logits, {"targets": targets})),
         parts=recalls(matches, owners),
     )
-    own = matches[owners, torch.arange(len(owners))][compared(len(split)), None]
+    own = matches[owners, torch.arange(len(owners))][parity_indices(len(split)), None]
     return Evaluation(score, matches.argmax(0), own, owners, by_caption)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compressor.data.splits import Split
 from compressor.errors import InputError, input_error
-from compressor.evaluation.evaluate import EveryAnswer, compared, evaluate
+from compressor.evaluation.evaluate import EveryAnswer, evaluate, parity_indices
 from compressor.evaluation.open_data import open_evaluation
 from compressor.families import FAMILIES
 from compressor.families.family import Family
@@ -64,7 +64,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         return _from_folder(run, answers, "the data has changed since the run was made")
     # Answers belong to the data they were given on; on other data, as of runs without any, they are asked for again.
     known = answers if data is None else {}
-    numbers = [int(number) for number in known.get("numbers", torch.from_numpy(compared(len(split))))]
+    numbers = [int(number) for number in known.get("numbers", torch.from_numpy(parity_indices(len(split))))]
     task = TASKS[run.manifest.task]
     return Reference(
         samples=len(numbers),

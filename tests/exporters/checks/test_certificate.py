@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from compressor.errors import UsageError
-from compressor.evaluation.evaluate import compared, evaluate
+from compressor.evaluation.evaluate import evaluate, parity_indices
 from compressor.evaluation.open_data import open_data
 from compressor.evaluation.reference import Reference, open_reference
 from compressor.families import FAMILIES
@@ -191,7 +191,7 @@ def test_the_digest_of_a_graph_covers_the_weights_beside_it(tmp_path):
 
 def test_a_run_keeps_what_both_models_answered(shared_run, shared_workshop):
     known, split = shared_run.answers(), open_data(shared_run, str(shared_workshop / "data")).evaluation
-    numbers = compared(len(split))
+    numbers = parity_indices(len(split))
     assert known["numbers"].tolist() == numbers.tolist()
     assert len(numbers) == min(200, len(split))
     part = split.subset(numbers)
