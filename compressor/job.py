@@ -15,7 +15,7 @@ from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head
 from compressor.data.labels import align_labels
-from compressor.data.read import find_data, read_data
+from compressor.data.read_data import find_data, read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import make_splits, make_unlabelled_splits
 from compressor.data.splits import TaskData

@@ -25,7 +25,7 @@ from benchmarks.results import LogProgress, write_section
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.text import FILE_NAME
 from compressor.families.meter.meter_family import METER

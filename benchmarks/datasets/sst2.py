@@ -31,7 +31,7 @@ from torch import Tensor
 from benchmarks.results import LogProgress
 from compressor.checkpoints.build import load_backbone
 from compressor.checkpoints.write import save_public_checkpoint
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.splits import TaskData
 from compressor.data.text import FILE_NAME, find_tokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.recognise import choose_task, recognise
 from compressor.data.labels import align_labels
-from compressor.data.read import find_data, read_data
+from compressor.data.read_data import find_data, read_data
 from compressor.data.roles import make_split, make_splits
 from compressor.data.splits import Split, TaskData
 from compressor.data.text import find_tokenizer

@@ -14,7 +14,7 @@ import torch
 
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.text import FILE_NAME
 from compressor.data.types import RawDataset

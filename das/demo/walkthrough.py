@@ -8,7 +8,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 
 from compressor.data.images import decode_image
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.errors import EnvironmentProblem
 from compressor.run_folder import Run, cannot_write
 from compressor.settings import Settings

@@ -14,7 +14,7 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.sizes import Transfer
 from compressor.checkpoints.write import save_public_checkpoint
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.families import FAMILIES
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS

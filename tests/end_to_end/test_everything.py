@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compressor.data.images import decode_image
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from das.demo.models import DEMOS, prepare_demo

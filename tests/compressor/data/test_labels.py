@@ -3,7 +3,7 @@
 import pytest
 
 from compressor.data.labels import align_labels
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.data.types import RawDataset, Records, Sample
 from compressor.errors import InputError
 from compressor.tasks import TASKS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compressor.data.arrow_files import write_table
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.types import ImageRef, RawDataset, Records, Sample, Transforms
 from compressor.errors import InputError

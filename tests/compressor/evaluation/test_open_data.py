@@ -11,7 +11,7 @@ from PIL import Image
 
 from compressor.compression import compress
 from compressor.data.arrow_files import read_table, write_table
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.data.roles import make_split
 from compressor.data.types import Reading, Transforms
 from compressor.evaluation.open_data import open_data, open_evaluation

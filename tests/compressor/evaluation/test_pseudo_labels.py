@@ -12,7 +12,7 @@ import torch
 from compressor.compression import compress
 from compressor.data.arrow_files import read_table, write_table
 from compressor.data.generated.captions import write_retrieval
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare

@@ -12,7 +12,7 @@ from compressor.data.generated.questions import ANSWERS, ask_questions, write_sc
 from compressor.data.generated.scenes import COLOURS, SHAPES, Thing, draw_scene, render
 from compressor.data.generated.statements import list_true_statements
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.tasks import TASKS
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.errors import InputError
 from tests.support.command_line import refused
 from tests.support.data_files import put, tell

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from tests.support.data_files import png, put, tell, write_nlvr2_json
 
 

@@ -1,6 +1,6 @@
 """SNLI-VE's JSON lines."""
 
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from tests.support.data_files import png, put, tell
 
 

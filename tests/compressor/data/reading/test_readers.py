@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from compressor.data.read import read_data
+from compressor.data.read_data import read_data
 from compressor.errors import InputError
 from tests.support.command_line import refused
 from tests.support.data_files import first_images, png, put

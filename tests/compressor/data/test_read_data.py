@@ -3,7 +3,7 @@
 import pytest
 
 from compressor.data.arrow_files import write_table
-from compressor.data.read import find_data, read_data
+from compressor.data.read_data import find_data, read_data
 from compressor.errors import InputError
 from compressor.tasks import TASKS
 from tests.support.command_line import refused
