@@ -684,7 +684,7 @@ def test_run_that_is_none(workshop):
 
 
 def test_damaged_manifest(run_here):
-    (run_here / "manifest.json").write_text('{"schema_version": 1}')
+    (run_here / "manifest.json").write_text('{"schema_version": 2}')
     result = das("eval", run_here)
     stopped(result, 3, "manifest-damaged", "manifest.json")
 
