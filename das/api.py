@@ -344,7 +344,7 @@ def flops(
         parallel_adapters: whether kept layers carry the paper's parallel adapters.
         parallel_width: their bottleneck; None is the family's own.
         skip_width: bottleneck of the skip adapters; None is the pool's own.
-        check: count again on the traced graph and by formula.
+        check: also count on the executed operators and on the traced graph, which takes a while.
 
     Raises:
         UsageError: an unknown family or layer, or a size the family cannot have.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 Row = tuple[str, ...]
@@ -32,3 +33,8 @@ def format_count(value: int, unit: str = "", like: int | None = None) -> str:
 def format_bytes(value: int) -> str:
     """Bytes with a decimal prefix: 1.30 GB."""
     return format_count(value, "B")
+
+
+def uncounted_sentence(operators: Iterable[str]) -> str:
+    """Name the operators that no MACs were counted for, in one sentence."""
+    return f"Not counted: {', '.join(sorted(operators))}."

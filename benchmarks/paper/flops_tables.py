@@ -164,6 +164,7 @@ def encoder_by_trace(row: EncoderRow) -> float:
         parallel_adapters=True,
         parallel_width=row.parallel_width,
         skip_width=row.skip_width,
+        check=True,
     )
     return counted.additional_macs / 1e9
 
@@ -220,7 +221,12 @@ def by_trace(row: Row) -> float:
     """The same from the traced graph, as ``das flops`` prints it."""
     size = IMAGE_SIZE[row.dataset]
     counted = count_published(
-        "meter", image_size=size, text_length=TEXT_LENGTH, skip_layers=row.layers.split(), parallel_adapters=True
+        "meter",
+        image_size=size,
+        text_length=TEXT_LENGTH,
+        skip_layers=row.layers.split(),
+        parallel_adapters=True,
+        check=True,
     )
     return counted.additional_macs / 1e9
 
@@ -240,7 +246,7 @@ def compared(row: Row) -> list[str]:
 
 
 def totals(size: int) -> list[list[str]]:
-    counted = count_published("meter", image_size=size, text_length=TEXT_LENGTH)
+    counted = count_published("meter", image_size=size, text_length=TEXT_LENGTH, check=True)
     formula = macs_by_part(METER, MeterDims(image_size=size, text_length=TEXT_LENGTH), "vqa")
     parts = [
         [part, f"{macs / 1e9:.3f}", f"{formula[part] / 1e9:.3f}"] for part, macs in counted.by_pool.items() if macs

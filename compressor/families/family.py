@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from compressor.architectures.architecture import Pool
 from compressor.data.text import TextTransform
 from compressor.data.types import ImageTransform, Transforms
 from compressor.families.key_mapping import Format, State
@@ -21,18 +22,6 @@ from compressor.tasks.task import OutputKind
 
 CHANNELS = 3
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 1e-1, "int8": 3e-1}
-
-
-@dataclass(frozen=True)
-class Pool:
-    """An ordered set of skippable layers of one kind.
-
-    ``skip_fraction`` sizes the skip adapter: its bottleneck as a fraction of the width of the layer's stream.
-    """
-
-    name: str
-    prefix: str
-    skip_fraction: float
 
 
 Modality = Literal["text", "image"]

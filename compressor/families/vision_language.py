@@ -9,13 +9,12 @@ from torch import nn
 
 from compressor.families.family import LOGITS, MATCH, Head, Output
 from compressor.families.key_mapping import HEAD, State
-from compressor.models.layer_macs import NORMS, PRODUCTS, ByKind, norm_macs
+from compressor.models.layer_macs import LINEAR_HEADS
 from compressor.tasks import TASKS
 from compressor.tasks.task import OutputKind
 
 OUTPUTS: Mapping[OutputKind, tuple[Output, ...]] = {"classes": (LOGITS,), "score": (MATCH,)}
 OTHER_HEADS = {"itm": Head(classes=2)}
-LINEAR = ("irtr", "itm")  # tasks whose head is one projection; the others' are two with a norm between
 PREFIXES = {
     "vqa": "vqa_classifier.",
     "nlvr2": "nlvr2_classifier.",
@@ -38,16 +37,9 @@ def build_head(task: str, joined: int, inner: int, classes: int) -> nn.Module:
 
     ``inner`` is the width of the hidden layer, where it has one.
     """
-    if task in LINEAR:
+    if task in LINEAR_HEADS:
         return nn.Linear(joined, classes)
     return nn.Sequential(nn.Linear(joined, inner), nn.LayerNorm(inner, eps=1e-5), nn.GELU(), nn.Linear(inner, classes))
-
-
-def classifier_macs(task: str, joined: int, inner: int, classes: int) -> ByKind:
-    """Return the MACs of :func:`build_head`, for one sample."""
-    if task in LINEAR:
-        return {PRODUCTS: joined * classes}
-    return {PRODUCTS: joined * inner + inner * classes, NORMS: norm_macs(1, inner)}
 
 
 def for_another_task(ours: State, state: State, task: str | None, types: str, count: int, matching: str) -> State:

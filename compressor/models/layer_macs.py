@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 PRODUCTS, ATTENTION, CONVOLUTION, NORMS = "matrix products", "attention", "convolution", "LayerNorm"
 
+LINEAR_HEADS = ("irtr", "itm")  # tasks whose head is one projection; the others' are two with a norm between
+
 ByKind = Mapping[str, int]
 """MACs by kind of operator."""
 
@@ -93,3 +95,10 @@ def add_macs(*all_macs: ByKind) -> ByKind:
 def multiply_macs(factor: int, macs: ByKind) -> ByKind:
     """Return ``factor`` times as many of each kind."""
     return {kind: factor * value for kind, value in macs.items()}
+
+
+def classifier_macs(task: str, joined: int, inner: int, classes: int) -> ByKind:
+    """Return the MACs of METER's or ViLT's head on ``joined`` numbers, those pooled of all images of a sample."""
+    if task in LINEAR_HEADS:
+        return {PRODUCTS: joined * classes}
+    return {PRODUCTS: joined * inner + inner * classes, NORMS: norm_macs(1, inner)}

@@ -8,10 +8,8 @@ from torch import nn
 
 from compressor.families import FAMILIES
 from compressor.models.adapters import Adapter
+from compressor.models.part_names import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
 from compressor.models.steps import StepModel, steps_of
-
-PROLOGUE, BRIDGES, HEAD = "prologue", "bridges", "head"
-PARALLEL, SKIP = "parallel-adapters", "skip-adapters"
 
 
 def by_part(model: StepModel, amount: Callable[[str], int]) -> dict[str, int]:

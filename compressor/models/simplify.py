@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from compressor.families import FAMILIES
 from compressor.models.readout import Readout, read_tokens
-from compressor.models.steps import Round, StepModel, TokenWise, masks_of
+from compressor.models.rounds import Round
+from compressor.models.steps import StepModel, TokenWise, masks_of
 
 Needs = dict[str, Readout]
 """Which tokens of each stream are read behind some round, ``first``, ``last`` or ``all``; of streams left out none."""

@@ -7,50 +7,16 @@ surgery edits the list, MACs and latency are taken per step, and the picture in 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from compressor.models.rounds import Rounds, Step, steps_of
+
 Streams = dict[str, Tensor]
 Pick = Callable[[Tensor], Tensor]
 """Takes one token, (B, 1, D), of a stream, (B, N, D)."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One place in the network: reads some streams, rewrites one or several.
-
-    A block returns one tensor for each of ``writes``, in order, and the tensor itself where there is one. The first is
-    the step's own stream: a skip adapter works on it, and leaves the others as they were.
-
-    ``pool`` names the pool of skippable layers it belongs to; None for steps that always stay (projections between
-    encoders). A stream in ``reads`` that the prologue never made is passed as None (METER has no image mask).
-    ``skipped`` is True once surgery has put a skip adapter here. A ``light`` step only moves rows about: doing it again
-    is cheaper than keeping what it returns.
-    """
-
-    name: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    pool: str | None = None
-    skipped: bool = False
-    light: bool = False
-
-    @property
-    def stream(self) -> str:
-        """The step's own stream, (B, N, D)."""
-        return self.writes[0]
-
-    def as_skipped(self) -> Step:
-        """Return the same place with a skip adapter in it: it reads and writes the step's own stream alone."""
-        return replace(self, reads=(self.stream,), writes=(self.stream,), skipped=True)
-
-    def named(self, output: Tensor | tuple[Tensor, ...]) -> Streams:
-        """Return what the block returned as streams, by name."""
-        tensors = output if isinstance(output, tuple) else (output,)
-        return dict(zip(self.writes, tensors, strict=True))
 
 
 class TokenWise(nn.Module):
@@ -59,12 +25,6 @@ class TokenWise(nn.Module):
     def one_token(self, pick: Pick, x: Tensor, *others: Tensor | None) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes of ``x``, (B, N, D)."""
         return self(pick(x), *others)
-
-
-Round = tuple[Step, ...]
-"""Steps that all read the streams as they were before the round."""
-
-Rounds = tuple[Round, ...]
 
 
 class StepModel(nn.Module):
@@ -164,11 +124,6 @@ def valid_tokens(streams: Mapping[str, Tensor], name: str) -> Tensor:
     if mask is None:
         return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     return (mask if mask.dtype == torch.bool else mask == 0).reshape(x.shape[:2])
-
-
-def steps_of(rounds: Rounds) -> tuple[Step, ...]:
-    """Return all steps of all rounds in order."""
-    return tuple(step for round_ in rounds for step in round_)
 
 
 def split_at_candidates(rounds: Rounds, candidates: Collection[str]) -> tuple[Rounds, Rounds]:

@@ -28,13 +28,13 @@ def flops(
         int | None, typer.Option(help="Bottleneck of the skip adapters. Default: the family's own.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Count again on the traced graph and by formula, and compare.")
+        bool, typer.Option("--check", help="Also count on the traced graph and on the operators that PyTorch executes.")
     ] = False,
     json: o.Json = False,
 ) -> None:
     """Count the MACs of a model, and the difference to the plain full one; no checkpoint, no weights.
 
-    They are counted on the operators that PyTorch executes; --check counts again on the traced graph and by formula.
+    The formula answers at once; --check puts two other counts beside it.
 
     Example: [bold]das flops meter --image-size 384 --text-length 40 --skip-layers FV0,FV4 --parallel-adapters[/]
 

@@ -8,18 +8,28 @@ from rich.text import Text
 
 from das.render.rich_tables import draw
 from das.terminal import console
-from profiles.formatting import Table, format_count
-from profiles.macs.crosscheck import Agreement, Counts, sentence
+from profiles.formatting import HEADER, Table, format_count, uncounted_sentence
+from profiles.macs.agreement import Agreement, Counts, sentence
 from profiles.macs.published import FlopsReport
-from profiles.reports.profile_tables import flops_table, uncounted
 
 
 def print_flops(report: FlopsReport) -> None:
-    """Print MACs by part, the total, the difference, what was not counted, and how far checked counts agree."""
+    """Draw MACs by part, the total, the difference, what was not counted, and with a check how far the counts agree."""
     console.print(draw(flops_table(report)))
-    console.print(Text(uncounted(entry.operator for entry in report.uncounted), style="dim"))
+    console.print(Text(uncounted_sentence(entry.operator for entry in report.uncounted), style="dim"))
     if report.agreement:
         print_agreement(report.agreement)
+
+
+def flops_table(report: FlopsReport) -> Table:
+    """Return the total, its parts, and the difference to the plain full model."""
+    show, settings = partial(format_count, like=report.macs), report.settings
+    parts = [(f"  {part}", show(macs), f"{macs / report.macs:.1%}") for part, macs in report.by_pool.items() if macs]
+    sign = "+" if report.additional_macs > 0 else ""
+    difference = ("additional to the plain full model", sign + show(report.additional_macs), "")
+    image = f"{settings.image_size[0]} x {settings.image_size[1]} px, " if settings.image_size else ""
+    title = f"{report.family}, {image}{settings.text_length} tokens"
+    return Table(title, ("", HEADER, "share"), (("one forward pass", show(report.macs), ""), *parts, difference))
 
 
 def print_agreement(found: Agreement) -> None:

@@ -8,7 +8,7 @@ from profiles.machine.conditions import Conditions
 from profiles.machine.energy import EnergyPair
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
-from profiles.macs.crosscheck import Agreement
+from profiles.macs.agreement import Agreement
 from profiles.timing.latency import SEED, Latency, Speedup
 from profiles.timing.layers_in_situ import LayerTimes
 from profiles.timing.roofline import Peaks

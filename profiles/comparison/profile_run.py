@@ -39,7 +39,8 @@ from profiles.comparison.full_vs_slim import (
 )
 from profiles.comparison.matching_exports import make_full, make_slim
 from profiles.machine.environment import environment
-from profiles.macs.crosscheck import Agreement, agreement
+from profiles.macs.agreement import Agreement
+from profiles.macs.crosscheck import agreement
 from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_in_situ import LayerTimes, layer_times, unseen, work_of
 from profiles.timing.paired import time_pair, time_sweep

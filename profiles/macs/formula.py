@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from compressor.families import FAMILIES
-from compressor.families.family import Family
 from compressor.models.layer_macs import (
     ByKind,
     ModelMacs,
@@ -33,14 +31,18 @@ from compressor.models.layer_macs import (
     fusion_layer_macs,
     multiply_macs,
 )
-from compressor.models.parts import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
-from compressor.models.simplify import OneToken
-from compressor.models.steps import Rounds, StepModel, steps_of
+from compressor.models.part_names import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
+from compressor.models.rounds import Rounds, steps_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from compressor.architectures.architecture import Architecture
+    from compressor.families.family import Family
+    from compressor.models.steps import StepModel
+
 NO_SKIPS: Mapping[str, int] = {}
+LEFT_OUT = ("activations", "additions", "biases", "embedding lookups", "softmax")  # by the formulas
 
 
 @dataclass(frozen=True)
@@ -118,24 +120,29 @@ def formula(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Term, ...] 
 
     None for families without a formula, and for samples with more texts than images.
     """
+    from compressor.families import FAMILIES
+    from compressor.models.simplify import OneToken
+
     family = FAMILIES[model.family]
     text, image = family.sizes_of("text", inputs), family.sizes_of("image", inputs)
     if family.formula is None or (image and text["batch"] != image["batch"]):
         return None
     patches = (image["height"] // model.dims.patch, image["width"] // model.dims.patch) if image else (0, 0)
     dims = model.dims.model_copy(update={"text_length": text["length"]})
-    skip = {name: _unwrapped(model.blocks[name]).width for name in model.skipped}
-    one_token = {name for name, block in model.blocks.items() if isinstance(block, OneToken)}
+    one_token = {name: block.block for name, block in model.blocks.items() if isinstance(block, OneToken)}
+    skip: dict[str, Any] = {name: one_token.get(name, model.blocks[name]).width for name in model.skipped}
     sizes = family.formula(dims, model.task, patches)
     one = terms(sizes, model.rounds, dims.parallel_width, skip, one_token)
     return tuple(Term(term.part, term.step, term.kind, text["batch"] * term.macs) for term in one)
 
 
-def _unwrapped(block: Any) -> Any:
-    return block.block if isinstance(block, OneToken) else block
-
-
-def macs_by_part(family: Family, dims: Any, task: str, skip: Mapping[str, int] = NO_SKIPS) -> dict[str, int]:
+def macs_by_part(
+    family: Family | Architecture,
+    dims: Any,
+    task: str,
+    skip: Mapping[str, int] = NO_SKIPS,
+    patches: tuple[int, int] | None = None,
+) -> dict[str, int]:
     """Return the MACs of a model of a family with a formula, under the names of ``compressor.models.parts``.
 
     Args:
@@ -144,10 +151,11 @@ def macs_by_part(family: Family, dims: Any, task: str, skip: Mapping[str, int] =
             as ``parallel_width`` says.
         task: whose head it has.
         skip: skipped layers, each with the bottleneck of its skip adapter.
+        patches: rows and columns of an image's patches; None is those of a square of ``image_size``.
     """
     assert family.formula
-    side = dims.image_size // dims.patch
-    one = terms(family.formula(dims, task, (side, side)), family.rounds(dims), dims.parallel_width, skip)
+    side = 0 if patches else dims.image_size // dims.patch
+    one = terms(family.formula(dims, task, patches or (side, side)), family.rounds(dims), dims.parallel_width, skip)
     parts = (PROLOGUE, *(pool.name for pool in family.pools), BRIDGES, PARALLEL, SKIP, HEAD)
     return dict.fromkeys(parts, 0) | sums(one, "part")
 

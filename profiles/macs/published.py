@@ -1,22 +1,18 @@
-"""What a model of a family costs, from its sizes alone: no checkpoint, no weights."""
+"""What the published model of a family costs, from its sizes alone: no checkpoint, no weights, without PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from compressor.errors import Problem, UsageError, usage_error
-from compressor.families import FAMILIES
-from compressor.families.family import Family
-from compressor.models.macs import Uncounted, count_macs
-from compressor.models.plan import Plan
-from compressor.models.steps import StepModel
-from compressor.models.surgery import make_plan, remove_layers
+from compressor.architectures import ARCHITECTURES
+from compressor.architectures.architecture import Architecture
+from compressor.errors import Problem, UsageError
+from compressor.models.plan import match_layers
+from compressor.models.rounds import steps_of
 from compressor.values import Value
-from profiles.macs.crosscheck import Agreement, agreement
+from profiles.macs.agreement import Agreement
+from profiles.macs.formula import LEFT_OUT, macs_by_part
 
 
 class FlopsSettings(Value):
@@ -33,10 +29,17 @@ class FlopsSettings(Value):
     skip_widths: dict[str, int]
 
 
+class UncountedOperator(Value):
+    """An operator that adds nothing to the total, and how often it is called; ``calls`` is null without ``--check``."""
+
+    operator: str
+    calls: int | None = None
+
+
 class FlopsReport(Value):
     """MACs of one forward pass (1 MAC = 2 FLOPs) and the difference to the plain full model without adapters.
 
-    ``agreement`` holds the same counted in two other ways; None where that was not asked for.
+    ``agreement`` holds the same counted in two other ways, null without ``--check``.
     """
 
     schema_version: int = 1
@@ -45,7 +48,7 @@ class FlopsReport(Value):
     macs: int
     additional_macs: int
     by_pool: dict[str, int]
-    uncounted: tuple[Uncounted, ...]
+    uncounted: tuple[UncountedOperator, ...]
     agreement: Agreement | None
 
 
@@ -62,6 +65,9 @@ def count_published(
 ) -> FlopsReport:
     """Count a model of ``family`` at its published sizes with ``skip_layers`` replaced by their skip adapters.
 
+    The formula answers at once where the family has one. Else, and with ``check``, the model is built without weights
+    and the operators it executes are counted.
+
     Args:
         family: a key of ``compressor.families.FAMILIES``.
         image_size: pixels, or height and width where the family reads images of any shape; its own when left out.
@@ -70,57 +76,64 @@ def count_published(
         parallel_adapters: whether kept layers carry the paper's parallel adapters.
         parallel_width: their bottleneck; the family's own when left out.
         skip_width: bottleneck of the skip adapters; the pool's own when left out.
-        check: count again on the traced graph and by formula.
+        check: count on the executed operators and on the traced graph, too, and put the three counts side by side.
 
     Raises:
         UsageError: unknown family or layer, or a size the family cannot have.
     """
-    if family not in FAMILIES:
-        raise usage_error(
-            "unknown-family",
-            f"no family {family!r}",
-            f"one of: {', '.join(FAMILIES)}",
-            f"das flops {next(iter(FAMILIES))}",
-        )
-    kind = FAMILIES[family]
-    shape = image_size if isinstance(image_size, tuple) else None
+    architecture = None if check else ARCHITECTURES.get(family)
+    if architecture is None:
+        from profiles.macs import built
+
+        kind = built.find_family(family)
+        dims_type, any_shape, fraction = kind.dims_type, kind.mask_of("image") is not None, kind.parallel_fraction
+    else:
+        dims_type, any_shape = architecture.dims_type, architecture.any_shape
+        fraction = architecture.parallel_fraction
     _check_widths(parallel_adapters, parallel_width, skip_width)
-    plain = _dims(kind, image_size, text_length)
-    own = max(1, round(plain.hidden * kind.parallel_fraction))
+    plain = _dims(family, dims_type, any_shape, image_size, text_length)
+    own = max(1, round(plain.hidden * fraction))
     dims = plain.model_copy(update={"parallel_width": (parallel_width or own) if parallel_adapters else 0})
-    task = next(iter(kind.heads))
-    with torch.device("meta"):
-        model = kind.build(dims, task)
-        plan = make_plan(model, skip_layers) if skip_layers else Plan(skip=())
-        if skip_width:
-            plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
-        model, full = remove_layers(model, plan), kind.build(plain, task)
-    inputs = _in_shape(kind, kind.example_inputs(dims), shape)
-    counted = count_macs(traceable(model), inputs)
-    images = kind.sizes_of("image", inputs)
+    shape = image_size if isinstance(image_size, tuple) else None
+    if architecture is None:
+        return built.count_built(kind, dims, plain, shape, skip_layers, skip_width, check)
+    return _count(architecture, dims, plain, shape, skip_layers, skip_width)
+
+
+def _count(
+    architecture: Architecture,
+    dims: Any,
+    plain: Any,
+    shape: tuple[int, int] | None,
+    skip_layers: Sequence[str],
+    skip_width: int | None,
+) -> FlopsReport:
+    height, width = shape or architecture.image_size(dims)
+    patches = height // dims.patch, width // dims.patch
+    places = architecture.formula(dims, architecture.task, patches).places
+    steps = steps_of(architecture.rounds(dims))
+    layers = {step.name: pool for pool in architecture.pools for step in steps if step.pool == pool.name}
+    skip = {
+        name: skip_width or max(1, round(layers[name].skip_fraction * places[layers[name].name].width))
+        for name in match_layers(skip_layers, tuple(layers))
+    }
+    by_pool = macs_by_part(architecture, dims, architecture.task, skip, patches)
+    macs = sum(by_pool.values())
     return FlopsReport(
-        family=family,
+        family=architecture.name,
         settings=FlopsSettings(
-            image_size=(images["height"], images["width"]) if images else None,
+            image_size=(height, width),
             text_length=dims.text_length,
-            skip_layers=plan.layers,
+            skip_layers=tuple(skip),
             parallel_width=dims.parallel_width,
-            skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
+            skip_widths=skip,
         ),
-        macs=counted.total,
-        additional_macs=counted.total - count_macs(traceable(full), inputs).total,
-        by_pool=counted.by_pool,
-        uncounted=counted.uncounted,
-        agreement=agreement(model, inputs, counted) if check else None,
+        macs=macs,
+        additional_macs=macs - sum(macs_by_part(architecture, plain, architecture.task, patches=patches).values()),
+        by_pool=by_pool,
+        uncounted=tuple(UncountedOperator(operator=name) for name in LEFT_OUT),
+        agreement=None,
     )
-
-
-def _in_shape(family: Family, inputs: dict[str, Tensor], shape: tuple[int, int] | None) -> dict[str, Tensor]:
-    """The same inputs with images of another height and width."""
-    if shape is None:
-        return inputs
-    one_pixel = {name: inputs[name][..., :1, :1] for name in family.names_of("image")}
-    return inputs | {name: x.expand(*x.shape[:-2], *shape) for name, x in one_pixel.items()}
 
 
 def _check_widths(parallel_adapters: bool, parallel_width: int | None, skip_width: int | None) -> None:
@@ -139,22 +152,28 @@ def _check_widths(parallel_adapters: bool, parallel_width: int | None, skip_widt
         raise UsageError(*problems)
 
 
-def _dims(family: Family, image_size: int | tuple[int, int] | None, text_length: int | None) -> Any:
-    """The family's published sizes with these two changed."""
-    dims, problems = family.dims_type(), []
+def _dims(
+    family: str, dims_type: type, any_shape: bool, image_size: int | tuple[int, int] | None, text_length: int | None
+) -> Any:
+    """Return the family's published dims with these two changed.
+
+    Raises:
+        UsageError: sizes the family cannot have.
+    """
+    dims: Any = dims_type()
+    problems = []
     sides = image_size if isinstance(image_size, tuple) else () if image_size is None else (image_size,)
-    any_shape = family.mask_of("image") is not None
     if sides and not hasattr(dims, "image_size"):
         problems.append(
             Problem(
                 "image-size-without-images",
-                f"an image size for {family.name}",
+                f"an image size for {family}",
                 "none: it reads no images",
                 "drop --image-size",
             )
         )
     elif len(sides) == 2 and not any_shape:
-        found = f"image size {sides[0]}x{sides[1]} for {family.name}"
+        found = f"image size {sides[0]}x{sides[1]} for {family}"
         problems.append(
             Problem("image-not-square", found, "one number: its images are square", f"--image-size {dims.image_size}")
         )
@@ -174,12 +193,3 @@ def _dims(family: Family, image_size: int | tuple[int, int] | None, text_length:
         raise UsageError(*problems)
     changed = {"image_size": image_size if len(sides) == 1 else None, "text_length": text_length}
     return dims.model_copy(update={name: size for name, size in changed.items() if size is not None})
-
-
-def traceable(model: StepModel) -> StepModel:
-    """Give the prologue of a model on the meta device real zeros: convolutions there cannot be traced."""
-    model.prologue.to_empty(device="cpu")
-    with torch.no_grad():
-        for tensor in (*model.prologue.parameters(), *model.prologue.buffers()):
-            tensor.zero_()
-    return model

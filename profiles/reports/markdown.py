@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.formatting import Table
+from profiles.formatting import Table, uncounted_sentence
 from profiles.gates.baseline import BaselineChanges, changes_table, notes
 from profiles.reports.compression import KEPT, REPLACED, CompressionReport
 from profiles.reports.compression_tables import tables
@@ -15,7 +15,6 @@ from profiles.reports.profile_tables import (
     counts_sentences,
     latency_tables,
     not_measured,
-    uncounted,
     verdicts,
 )
 from profiles.reports.sentences import mac_sentences, sentences, split_lines
@@ -42,7 +41,7 @@ def to_markdown(report: ProfileReport, changes: BaselineChanges | None = None) -
         f"## Profile of {report.run}",
         f"{report.family}, {report.task}; skipped: {', '.join(report.skipped)}.",
         *_section(cost_table(report)),
-        uncounted(report.uncounted),
+        uncounted_sentence(report.uncounted),
         *((bullets(counts_sentences(report.counts)),) if report.counts else ()),
         *(part for latency in latency_tables(report) for part in _section(latency)),
         *(part for table in layer_tables(report) for part in _section(table)),

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from compressor.models.costs import Pair, Trims
 from profiles.comparison.full_vs_slim import AgreementPair, ProfileReport, RuntimeProfile
 from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
-from profiles.macs.crosscheck import sentence
-from profiles.macs.published import FlopsReport
+from profiles.macs.agreement import sentence
 from profiles.timing.latency import Latency
 from profiles.timing.shared_image import Questions
 from profiles.timing.sweeps import UNITS, SweepPoint
 
 TRIMS = "  exact trims, no accuracy cost"
-
-
-def flops_table(report: FlopsReport) -> Table:
-    """What ``das flops`` counted: the total, its parts, and the difference to the plain full model."""
-    show, settings = partial(format_count, like=report.macs), report.settings
-    parts = [(f"  {part}", show(macs), f"{macs / report.macs:.1%}") for part, macs in report.by_pool.items() if macs]
-    sign = "+" if report.additional_macs > 0 else ""
-    difference = ("additional to the plain full model", sign + show(report.additional_macs), "")
-    image = f"{settings.image_size[0]} x {settings.image_size[1]} px, " if settings.image_size else ""
-    title = f"{report.family}, {image}{settings.text_length} tokens"
-    return Table(title, ("", HEADER, "share"), (("one forward pass", show(report.macs), ""), *parts, difference))
 
 
 def cost_table(report: ProfileReport) -> Table:
@@ -161,11 +148,6 @@ def not_measured(report: ProfileReport) -> tuple[str, ...]:
 def counts_sentences(counts: AgreementPair) -> tuple[str, ...]:
     """How far the three counts of MACs of each model agree."""
     return tuple(f"MACs of the {which} model: {sentence(getattr(counts, which))}" for which in ("full", "slim"))
-
-
-def uncounted(operators: Iterable[str]) -> str:
-    """The operators no MACs were counted for, in one sentence."""
-    return f"Not counted: {', '.join(sorted(operators))}."
 
 
 def _row(name: str, pair: Pair, like: int | None = None, unit: str = "") -> Row:

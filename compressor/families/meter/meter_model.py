@@ -10,111 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
-from transformers.models.clip.configuration_clip import CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionEmbeddings
-from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
+from compressor.architectures.meter import MeterDims, rounds
 from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
 from compressor.families.meter.meter_fusion import FusionLayer, FusionSizes
 from compressor.families.vision_language import build_head
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.single_query import attend_one_token, one_token_of
-from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams, TokenWise, expand_batch
-from compressor.values import Value
+from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
 
 READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
 MASKED = -10000.0  # added to the scores of padding, as in the public code
-
-
-class MeterDims(Value):
-    """Sizes of a METER; the defaults are the published model at 384 pixels with a VQA v2 head.
-
-    ``text_positions`` includes RoBERTa's two reserved rows. ``image_size`` is in pixels. ``parallel_width`` is the
-    bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
-    questions are padded to, ``images`` the number of images that belong to one question.
-    """
-
-    hidden: PositiveInt = 768
-    heads: PositiveInt = 12
-    fusion_layers: PositiveInt = 6
-    fusion_ffn: PositiveInt = 3072
-    text_vocabulary: PositiveInt = 50265
-    text_positions: PositiveInt = 514
-    text_types: PositiveInt = 1
-    text_hidden: PositiveInt = 768
-    text_layers: PositiveInt = 12
-    text_heads: PositiveInt = 12
-    text_ffn: PositiveInt = 3072
-    vision_width: PositiveInt = 768
-    vision_layers: PositiveInt = 11
-    vision_ffn: PositiveInt = 3072
-    patch: PositiveInt = 16
-    image_size: PositiveInt = 384
-    images: PositiveInt = 1
-    image_types: PositiveInt = 1
-    classes: PositiveInt = 3129
-    text_length: PositiveInt = 50
-    class_token: bool = False
-    parallel_width: NonNegativeInt = 0
-    dropout: float = Field(default=0.1, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _heads_divide_widths(self) -> MeterDims:
-        streams = (self.hidden, self.heads), (self.text_hidden, self.text_heads), (self.vision_width, self.vision_heads)
-        for width, heads in streams:
-            if not heads or width % heads:
-                raise ValueError(f"{heads} attention heads do not divide a width of {width}")
-        return self
-
-    @property
-    def vision_heads(self) -> int:
-        """CLIP's rule, whatever the configuration says."""
-        return self.vision_width // 64
-
-    @property
-    def image_tokens(self) -> int:
-        """Patches and the class token."""
-        return (self.image_size // self.patch) ** 2 + 1
-
-    @property
-    def longest_text(self) -> int:
-        """Most tokens a text may have: the position rows without RoBERTa's two reserved ones."""
-        return self.text_positions - 2
-
-    @property
-    def text_config(self) -> RobertaConfig:
-        """RoBERTa's configuration for transformers."""
-        config = RobertaConfig(
-            vocab_size=self.text_vocabulary,
-            hidden_size=self.text_hidden,
-            num_attention_heads=self.text_heads,
-            intermediate_size=self.text_ffn,
-            max_position_embeddings=self.text_positions,
-            type_vocab_size=self.text_types,
-            layer_norm_eps=1e-5,
-            hidden_dropout_prob=self.dropout,
-            attention_probs_dropout_prob=self.dropout,
-        )
-        config._attn_implementation = "sdpa"
-        return config
-
-    @property
-    def vision_config(self) -> CLIPVisionConfig:
-        """CLIP's configuration for transformers."""
-        config = CLIPVisionConfig(
-            hidden_size=self.vision_width,
-            num_attention_heads=self.vision_heads,
-            intermediate_size=self.vision_ffn,
-            patch_size=self.patch,
-            image_size=self.image_size,
-            hidden_act="quick_gelu",
-            layer_norm_eps=1e-5,
-        )
-        config._attn_implementation = "sdpa"
-        return config
 
 
 class WordEmbeddings(RobertaEmbeddings):
@@ -260,26 +169,6 @@ class Epilogue(nn.Module):
         text, image = (read_tokens(streams, name, readout) for name, readout in READOUT.items())
         pooled = torch.cat([self.text_pooler(text), self.image_pooler(image)], dim=-1)
         return self.head(pooled if self.images == 1 else pooled.unflatten(0, (-1, self.images)).flatten(1))
-
-
-def rounds(dims: MeterDims) -> Rounds:
-    """The steps of a METER in the order they run."""
-    vision = [(Step(f"VEn{i}", ("image",), ("image",), "vision"),) for i in range(dims.vision_layers)]
-    language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
-    bridges = (Step("text_bridge", ("text",), ("text",)), Step("image_bridge", ("image",), ("image",)))
-    meeting = (
-        Step("match_text", ("text", "image"), ("text",), light=True),
-        Step("match_mask", ("text_mask", "image"), ("text_mask",), light=True),
-        Step("match_image", ("image", "text"), ("image",), light=True),
-    )
-    fusion = [
-        (
-            Step(f"FL{i}", ("text", "image", "text_mask", "image_mask"), ("text",), "fusion-language"),
-            Step(f"FV{i}", ("image", "text", "image_mask", "text_mask"), ("image",), "fusion-vision"),
-        )
-        for i in range(dims.fusion_layers)
-    ]
-    return (*language, *vision, bridges, meeting, *fusion)
 
 
 def build(dims: MeterDims, task: str) -> StepModel:

@@ -12,74 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.vilt.configuration_vilt import ViltConfig
 from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
+from compressor.architectures.vilt import ViltDims, rounds
 from compressor.families.embeddings import UntypedEmbeddings, from_the_start
 from compressor.families.vilt.vilt_patch_embedding import PatchEmbedding
 from compressor.families.vision_language import build_head
 from compressor.models.adapters import Adapter
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.single_query import attend_one_token
-from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams, expand_batch
-from compressor.values import Value
+from compressor.models.steps import Pick, StepModel, Streams, expand_batch
 
 READOUT: Mapping[str, Readout] = {"hidden": "first"}
-
-
-class ViltDims(Value):
-    """Sizes of a ViLT; the defaults are the published ViLT-B/32 with a VQA v2 head.
-
-    ``position_grid`` is the side of the stored grid of positions, which is interpolated to every image;
-    ``image_size`` is the shorter side that images are resized to, in pixels. ``images`` belong to one text;
-    ``image_types`` are the learned vectors that tell them apart. ``text_length`` is the length texts are padded to.
-    ``parallel_width`` is the bottleneck of the parallel adapters, 0 when there are none.
-    """
-
-    hidden: PositiveInt = 768
-    heads: PositiveInt = 12
-    layers: PositiveInt = 12
-    ffn: PositiveInt = 3072
-    patch: PositiveInt = 32
-    position_grid: PositiveInt = 12
-    image_size: PositiveInt = 384
-    images: PositiveInt = 1
-    image_types: PositiveInt = 1
-    text_vocabulary: PositiveInt = 30522
-    text_positions: PositiveInt = 40
-    text_types: PositiveInt = 2
-    text_length: PositiveInt = 40
-    classes: PositiveInt = 3129
-    parallel_width: NonNegativeInt = 0
-    norm_eps: PositiveFloat = 1e-6
-    text_norm_eps: PositiveFloat = 1e-12
-    dropout: float = Field(default=0.1, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> ViltDims:
-        if self.hidden % self.heads:
-            raise ValueError(f"{self.heads} attention heads do not divide a width of {self.hidden}")
-        return self
-
-    @property
-    def longest_text(self) -> int:
-        """Most tokens a text may have."""
-        return self.text_positions
-
-    @property
-    def text_config(self) -> ViltConfig:
-        """The configuration of the text embeddings for transformers."""
-        return ViltConfig(
-            vocab_size=self.text_vocabulary,
-            hidden_size=self.hidden,
-            max_position_embeddings=self.text_positions,
-            type_vocab_size=self.text_types,
-            layer_norm_eps=self.text_norm_eps,
-            hidden_dropout_prob=self.dropout,
-        )
 
 
 class WordEmbeddings(TextEmbeddings):
@@ -218,16 +164,6 @@ class Epilogue(nn.Module):
         token = read_tokens(streams, "hidden", READOUT["hidden"])[:, 0]
         pooled = torch.tanh(self.pooler(self.norm(token)))
         return self.head(pooled.unflatten(0, (-1, self.images)).flatten(1))
-
-
-def rounds(dims: ViltDims) -> Rounds:
-    """The steps of a ViLT in the order they run."""
-    meeting = (
-        Step("join", ("text", "image"), ("hidden",), light=True),
-        Step("join_mask", ("text_mask", "image_mask"), ("mask",), light=True),
-    )
-    encoder = [(Step(f"En{i}", ("hidden", "mask"), ("hidden",), "encoder"),) for i in range(dims.layers)]
-    return (meeting, *encoder)
 
 
 def build(dims: ViltDims, task: str) -> StepModel:

@@ -12,8 +12,10 @@ from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs import formula as closed_form
-from profiles.macs.crosscheck import Agreement, Counts, agreement, sentence
-from profiles.macs.published import count_published, traceable
+from profiles.macs.agreement import Agreement, Counts, sentence
+from profiles.macs.built import traceable
+from profiles.macs.crosscheck import agreement
+from profiles.macs.published import count_published
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 

@@ -1,6 +1,8 @@
 """MACs: the traced graph against the closed form, the closed form against the paper, and what is not counted."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -108,7 +110,7 @@ def test_the_command_counts_an_encoder_as_the_formula_does(row):
 
 @pytest.mark.parametrize(("family", "tokens"), [("vilt", 40 + 1 + 12 * 16), ("roberta", 40), ("bert", 40)])
 def test_the_encoders_by_pool(family, tokens):
-    counted = count_published(family, text_length=40)
+    counted = count_published(family, text_length=40, check=True)
     assert counted.additional_macs == 0
     assert counted.by_pool["encoder"] == encoder_macs(12, tokens, 768, 3072)
 
@@ -128,7 +130,7 @@ def test_adapters_are_as_wide_as_the_public_code_has_them(family, parallel, skip
 
 
 def test_the_full_model_by_pool():
-    counted = count_published("meter", image_size=384, text_length=40)
+    counted = count_published("meter", image_size=384, text_length=40, check=True)
     pools = counted.by_pool
     assert counted.additional_macs == 0
     assert counted.by_pool == {
@@ -149,7 +151,8 @@ def test_the_full_model_by_pool():
 
 def test_das_flops_prints_one_json_document():
     sizes = ("--image-size", "384", "--text-length", "40")
-    done = das("flops", "meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--check", "--json")
+    command = ("flops", "meter", *sizes, "--skip-layers", "FV0,FV4", "--parallel-adapters", "--json")
+    done = das(*command, "--check")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     keys = ["schema_version", "family", "settings", "macs", "additional_macs", "by_pool", "uncounted", "agreement"]
@@ -158,6 +161,22 @@ def test_das_flops_prints_one_json_document():
     assert found["additional_macs"] / G == pytest.approx(-9.06, abs=TOLERANCE)
     assert found["macs"] == sum(found["by_pool"].values())
     assert {"operator": "gelu", "calls": 23} in found["uncounted"]
+    at_once = json.loads(das(*command).stdout)
+    assert at_once["agreement"] is None
+    assert {"operator": "softmax", "calls": None} in at_once["uncounted"]
+    assert at_once == found | {name: at_once[name] for name in ("agreement", "uncounted")}
+
+
+def test_das_flops_answers_without_pytorch():
+    code = (
+        "import sys; from das.main import app\n"
+        "try: app(['flops', 'meter'])\n"
+        "except SystemExit: pass\n"
+        "print('HEAVY', sorted({'torch', 'transformers', 'onnx', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "one forward pass" in done.stdout
+    assert "HEAVY []" in done.stdout
 
 
 def test_das_flops_takes_images_that_are_not_square():

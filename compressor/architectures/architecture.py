@@ -1,0 +1,49 @@
+"""What the layers of a family of models are, from its sizes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from compressor.models.layer_macs import ModelMacs
+from compressor.models.rounds import Rounds
+
+
+@dataclass(frozen=True)
+class Pool:
+    """An ordered set of skippable layers of one kind.
+
+    ``skip_fraction`` sizes the skip adapter: its bottleneck as a fraction of the width of the layer's stream.
+    """
+
+    name: str
+    prefix: str
+    skip_fraction: float
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of models without its modules.
+
+    Attributes:
+        name: of the family, as users type it.
+        task: whose head the published model has.
+        dims_type: the pydantic class of the dims; its defaults are the published model.
+        pools: the skippable layers by kind, in report order.
+        rounds: the ordered steps of a model of these dims.
+        formula: dims, task, and rows and columns of an image's patches to the MACs of a full model.
+        image_size: height and width of an example image of these dims, in pixels.
+        any_shape: images may have any height and width in whole patches; else they are square.
+        parallel_fraction: bottleneck of the parallel adapters over the hidden size.
+    """
+
+    name: str
+    task: str
+    dims_type: type
+    pools: tuple[Pool, ...]
+    rounds: Callable[[Any], Rounds]
+    formula: Callable[[Any, str, tuple[int, int]], ModelMacs]
+    image_size: Callable[[Any], tuple[int, int]]
+    any_shape: bool = False
+    parallel_fraction: float = 1 / 8

@@ -1,0 +1,195 @@
+"""The sizes and layers of METER (Dou et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from compressor.architectures.architecture import Architecture, Pool
+from compressor.models.layer_macs import (
+    CONVOLUTION,
+    NORMS,
+    PRODUCTS,
+    ModelMacs,
+    Place,
+    add_macs,
+    classifier_macs,
+    encoder_layer_macs,
+    encoder_token_macs,
+    fusion_layer_macs,
+    fusion_token_macs,
+    multiply_macs,
+    norm_macs,
+    projection_macs,
+)
+from compressor.models.rounds import Rounds, Step
+from compressor.values import Value
+
+if TYPE_CHECKING:
+    from transformers.models.clip.configuration_clip import CLIPVisionConfig
+    from transformers.models.roberta.configuration_roberta import RobertaConfig
+
+POOLS = (
+    Pool("language", "LEn", 1 / 4),
+    Pool("vision", "VEn", 1 / 4),
+    Pool("fusion-language", "FL", 3 / 8),
+    Pool("fusion-vision", "FV", 3 / 8),
+)
+
+
+class MeterDims(Value):
+    """Sizes of a METER; the defaults are the published model at 384 pixels with a VQA v2 head.
+
+    ``text_positions`` includes RoBERTa's two reserved rows. ``image_size`` is in pixels. ``parallel_width`` is the
+    bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
+    questions are padded to, ``images`` the number of images that belong to one question.
+    """
+
+    hidden: PositiveInt = 768
+    heads: PositiveInt = 12
+    fusion_layers: PositiveInt = 6
+    fusion_ffn: PositiveInt = 3072
+    text_vocabulary: PositiveInt = 50265
+    text_positions: PositiveInt = 514
+    text_types: PositiveInt = 1
+    text_hidden: PositiveInt = 768
+    text_layers: PositiveInt = 12
+    text_heads: PositiveInt = 12
+    text_ffn: PositiveInt = 3072
+    vision_width: PositiveInt = 768
+    vision_layers: PositiveInt = 11
+    vision_ffn: PositiveInt = 3072
+    patch: PositiveInt = 16
+    image_size: PositiveInt = 384
+    images: PositiveInt = 1
+    image_types: PositiveInt = 1
+    classes: PositiveInt = 3129
+    text_length: PositiveInt = 50
+    class_token: bool = False
+    parallel_width: NonNegativeInt = 0
+    dropout: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_widths(self) -> MeterDims:
+        streams = (self.hidden, self.heads), (self.text_hidden, self.text_heads), (self.vision_width, self.vision_heads)
+        for width, heads in streams:
+            if not heads or width % heads:
+                raise ValueError(f"{heads} attention heads do not divide a width of {width}")
+        return self
+
+    @property
+    def vision_heads(self) -> int:
+        """CLIP's rule, whatever the configuration says."""
+        return self.vision_width // 64
+
+    @property
+    def image_tokens(self) -> int:
+        """Patches and the class token."""
+        return (self.image_size // self.patch) ** 2 + 1
+
+    @property
+    def longest_text(self) -> int:
+        """Most tokens a text may have: the position rows without RoBERTa's two reserved ones."""
+        return self.text_positions - 2
+
+    @property
+    def text_config(self) -> RobertaConfig:
+        """RoBERTa's configuration for transformers."""
+        from transformers.models.roberta.configuration_roberta import RobertaConfig
+
+        config = RobertaConfig(
+            vocab_size=self.text_vocabulary,
+            hidden_size=self.text_hidden,
+            num_attention_heads=self.text_heads,
+            intermediate_size=self.text_ffn,
+            max_position_embeddings=self.text_positions,
+            type_vocab_size=self.text_types,
+            layer_norm_eps=1e-5,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.dropout,
+        )
+        config._attn_implementation = "sdpa"
+        return config
+
+    @property
+    def vision_config(self) -> CLIPVisionConfig:
+        """CLIP's configuration for transformers."""
+        from transformers.models.clip.configuration_clip import CLIPVisionConfig
+
+        config = CLIPVisionConfig(
+            hidden_size=self.vision_width,
+            num_attention_heads=self.vision_heads,
+            intermediate_size=self.vision_ffn,
+            patch_size=self.patch,
+            image_size=self.image_size,
+            hidden_act="quick_gelu",
+            layer_norm_eps=1e-5,
+        )
+        config._attn_implementation = "sdpa"
+        return config
+
+
+def rounds(dims: MeterDims) -> Rounds:
+    """The steps of a METER in the order they run."""
+    vision = [(Step(f"VEn{i}", ("image",), ("image",), "vision"),) for i in range(dims.vision_layers)]
+    language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
+    bridges = (Step("text_bridge", ("text",), ("text",)), Step("image_bridge", ("image",), ("image",)))
+    meeting = (
+        Step("match_text", ("text", "image"), ("text",), light=True),
+        Step("match_mask", ("text_mask", "image"), ("text_mask",), light=True),
+        Step("match_image", ("image", "text"), ("image",), light=True),
+    )
+    fusion = [
+        (
+            Step(f"FL{i}", ("text", "image", "text_mask", "image_mask"), ("text",), "fusion-language"),
+            Step(f"FV{i}", ("image", "text", "image_mask", "text_mask"), ("image",), "fusion-vision"),
+        )
+        for i in range(dims.fusion_layers)
+    ]
+    return (*language, *vision, bridges, meeting, *fusion)
+
+
+def formula(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMacs:
+    """Return the MACs of a METER: an encoder for each modality, a projection behind it, fusion layers on both sides."""
+    d, text, image, images = dims.hidden, dims.text_length, patches[0] * patches[1] + 1, dims.images
+    words, pixels = dims.text_hidden, dims.vision_width
+
+    def fusion(tokens: int, others: int) -> Place:
+        whole = fusion_layer_macs(tokens, others, d, dims.fusion_ffn)
+        return Place(images, tokens, d, whole, fusion_token_macs(tokens, others, d, dims.fusion_ffn, dims.heads), 3)
+
+    language = encoder_layer_macs(text, words, dims.text_ffn)
+    language_first = encoder_token_macs(text, words, dims.text_ffn, dims.text_heads, normed=1)
+    vision = encoder_layer_macs(image, pixels, dims.vision_ffn)
+    vision_first = encoder_token_macs(image, pixels, dims.vision_ffn, dims.vision_heads, normed=image)
+    embedded = {CONVOLUTION: (image - 1) * 3 * dims.patch**2 * pixels, NORMS: norm_macs(image, pixels)}
+    return ModelMacs(
+        prologue=add_macs(multiply_macs(images, embedded), {NORMS: norm_macs(text, words)}),
+        places={
+            "language": Place(1, text, words, language, language_first),
+            "vision": Place(images, image, pixels, vision, vision_first),
+            "text_bridge": Place(1, text, d, projection_macs(text, words, d), projection_macs(1, words, d)),
+            "image_bridge": Place(
+                images,
+                image,
+                d,
+                projection_macs(image, pixels, d, normed=True),
+                projection_macs(1, pixels, d, normed=True),
+            ),
+            "fusion-language": fusion(text, image),
+            "fusion-vision": fusion(image, text),
+        },
+        head=add_macs({PRODUCTS: images * 2 * d**2}, classifier_macs(task, images * 2 * d, 2 * d, dims.classes)),
+    )
+
+
+ARCHITECTURE = Architecture(
+    name="meter",
+    task="vqa",
+    dims_type=MeterDims,
+    pools=POOLS,
+    rounds=rounds,
+    formula=formula,
+    image_size=lambda dims: (dims.image_size, dims.image_size),
+)

@@ -1,0 +1,104 @@
+"""Count the published model of a family on the operators it executes, built without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compressor.errors import usage_error
+from compressor.families import FAMILIES
+from compressor.families.family import Family
+from compressor.models.macs import count_macs
+from compressor.models.plan import Plan
+from compressor.models.steps import StepModel
+from compressor.models.surgery import make_plan, remove_layers
+from profiles.macs.published import FlopsReport, FlopsSettings, UncountedOperator
+
+
+def find_family(name: str) -> Family:
+    """Return the family of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in FAMILIES:
+        raise usage_error(
+            "unknown-family",
+            f"no family {name!r}",
+            f"one of: {', '.join(FAMILIES)}",
+            f"das flops {next(iter(FAMILIES))}",
+        )
+    return FAMILIES[name]
+
+
+def count_built(
+    kind: Family,
+    dims: Any,
+    plain: Any,
+    shape: tuple[int, int] | None,
+    skip_layers: Sequence[str],
+    skip_width: int | None,
+    check: bool,
+) -> FlopsReport:
+    """Count a model of ``dims`` with skipped layers, and the ``plain`` full one, on one sample.
+
+    Args:
+        kind: the family.
+        dims: of the model.
+        plain: of the full model without adapters.
+        shape: height and width of its images in pixels; None is the family's own.
+        skip_layers: names or patterns of layers.
+        skip_width: bottleneck of their adapters; None is the pool's own.
+        check: count on the traced graph and by formula, too.
+
+    Raises:
+        UsageError: a layer that the model does not have.
+    """
+    if check:
+        from profiles.macs.crosscheck import agreement
+
+    task = next(iter(kind.heads))
+    with torch.device("meta"):
+        model = kind.build(dims, task)
+        plan = make_plan(model, skip_layers) if skip_layers else Plan(skip=())
+        if skip_width:
+            plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
+        model, full = remove_layers(model, plan), kind.build(plain, task)
+    inputs = _in_shape(kind, kind.example_inputs(dims), shape)
+    counted = count_macs(traceable(model), inputs)
+    images = kind.sizes_of("image", inputs)
+    return FlopsReport(
+        family=kind.name,
+        settings=FlopsSettings(
+            image_size=(images["height"], images["width"]) if images else None,
+            text_length=dims.text_length,
+            skip_layers=plan.layers,
+            parallel_width=dims.parallel_width,
+            skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
+        ),
+        macs=counted.total,
+        additional_macs=counted.total - count_macs(traceable(full), inputs).total,
+        by_pool=counted.by_pool,
+        uncounted=tuple(UncountedOperator(operator=entry.operator, calls=entry.calls) for entry in counted.uncounted),
+        agreement=agreement(model, inputs, counted) if check else None,
+    )
+
+
+def _in_shape(family: Family, inputs: dict[str, Tensor], shape: tuple[int, int] | None) -> dict[str, Tensor]:
+    """Return the same inputs with images of another height and width."""
+    if shape is None:
+        return inputs
+    one_pixel = {name: inputs[name][..., :1, :1] for name in family.names_of("image")}
+    return inputs | {name: x.expand(*x.shape[:-2], *shape) for name, x in one_pixel.items()}
+
+
+def traceable(model: StepModel) -> StepModel:
+    """Give the prologue of a model on the meta device real zeros: convolutions there cannot be traced."""
+    model.prologue.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*model.prologue.parameters(), *model.prologue.buffers()):
+            tensor.zero_()
+    return model
