@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressor.data.generated.sentences import write_sentences
+from compressor.data.generated.sentiments import write_sentences
 from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.glue import GlueTsv
 from compressor.data.layouts.input_forms import InputForm

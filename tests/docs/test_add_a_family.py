@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 import das
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.sizes import Transfer
-from compressor.data.generated.sentences import write_sentences
+from compressor.data.generated.sentiments import write_sentences
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.errors import InputError
 from compressor.families import FAMILIES
