@@ -211,11 +211,11 @@ class Family:
         return self.heads.get(task, Head()).outputs
 
     def pool(self, name: str) -> Pool:
-        """The pool called ``name``."""
+        """Return the pool called ``name``."""
         return next(pool for pool in self.pools if pool.name == name)
 
     def transforms(self, dims: Any, tokenizer: Tokenizer) -> Transforms:
-        """What turns texts and images into the inputs of a model of these dims.
+        """Return what turns texts and images into the inputs of a model of these dims.
 
         Raises:
             InputError: a tokenizer of another model.
@@ -224,7 +224,7 @@ class Family:
         return Transforms(text, self.image_transform(dims) if self.image_transform else None)
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """``names`` in report order: pool by pool, then by number."""
+        """Return ``names`` in report order: pool by pool, then by number."""
         prefixes = [pool.prefix for pool in self.pools]
 
         def rank(name: str) -> tuple[int, int]:

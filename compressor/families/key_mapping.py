@@ -46,7 +46,7 @@ class KeyTable:
     splits: tuple[tuple[str, tuple[Part, ...]], ...] = ()
 
     def to_ours(self, state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
-        """Rename and split. Returns our tensors, and for each of our names the checkpoint key it came from.
+        """Rename and split; return our tensors, and for each of our names the checkpoint key it came from.
 
         Raises:
             ValueError: a tensor that does not split into its parts.
@@ -68,7 +68,7 @@ class KeyTable:
         return []
 
     def to_checkpoint(self, ours: Mapping[str, Tensor]) -> State:
-        """The inverse of :meth:`to_ours`, for writing a checkpoint in the public format."""
+        """Return checkpoint tensors, the inverse of :meth:`to_ours`, for writing a checkpoint in the public format."""
         state: State = {}
         merged: dict[str, dict[int, Tensor]] = {}
         for name, tensor in ours.items():
@@ -83,7 +83,7 @@ class KeyTable:
         return state | {key: torch.cat([parts[start] for start in sorted(parts)]) for key, parts in merged.items()}
 
     def checkpoint_name(self, name: str) -> str:
-        """The checkpoint key that our parameter ``name`` is read from."""
+        """Return the checkpoint key that our parameter ``name`` is read from."""
         for source, parts in self.splits:
             for part in parts:
                 if (number := _match(part.target, name, whole=True)) is not None:

@@ -42,7 +42,7 @@ class Adapter(TokenWise):
 
 
 class SkipAdapter(Adapter):
-    """What stands in place of a skipped layer: x + A(x), on the layer's own output stream."""
+    """A skipped layer's replacement: x + A(x), on the layer's own output stream, (B, N, hidden)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus the adapter's output."""

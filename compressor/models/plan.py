@@ -30,7 +30,7 @@ class Plan(Value):
 
 
 def match_layers(patterns: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Layers of ``known`` that the patterns name, in ``known``'s order.
+    """Return the layers of ``known`` that the patterns name, in ``known``'s order.
 
     A pattern is a layer name, a shell pattern (``FL*``) or a range (``LEn6-11``).
 
@@ -67,7 +67,7 @@ def _range(pattern: str, known: Sequence[str]) -> list[str]:
 
 
 def summarise(names: Sequence[str]) -> str:
-    """Layer names with runs folded: ``LEn0-11, FL0-5``."""
+    """Return layer names with runs folded: ``LEn0-11, FL0-5``."""
     folded: list[tuple[str, int, int]] = []
     for name in names:
         match = re.fullmatch(r"([A-Za-z_]+)(\d+)", name)

@@ -71,7 +71,7 @@ def trim(model: StepModel) -> StepModel:
         needs = _before_new_masks(needs, round_)
         live = [step for step in round_ if needs.keys() & {*step.writes}]
         before: Needs = {name: need for name, need in needs.items() if not any(name in step.writes for step in live)}
-        kept = []
+        steps = []
         for step in live:
             block, need = trimmed.blocks[step.name], needs.get(step.stream, "all")
             if need in ONE and hasattr(block, "one_token") and len(step.writes) == 1:
@@ -82,9 +82,9 @@ def trim(model: StepModel) -> StepModel:
             else:
                 _need(before, step.reads, "all")
             blocks[step.name] = block
-            kept.append(step)
+            steps.append(step)
         needs = before
-        rounds += [tuple(kept)] if kept else []
+        rounds += [tuple(steps)] if steps else []
     return StepModel(
         model.family, model.task, model.dims, trimmed.prologue, tuple(reversed(rounds)), blocks, trimmed.epilogue
     ).train(model.training)

@@ -1,8 +1,8 @@
 """Attention of one query token, and the layers it makes cheap.
 
-One row needs no keys and values of its own: with q_h the query of head h and x_n the rows attended to, the scores are
+One token needs no keys and values of its own: with q_h the query of head h and x_n the tokens attended to, the scores are
 q_h . (W_K,h x_n + b_K) = (W_K,h^T q_h) . x_n + const, and softmax drops the constant; the values are summed before they
-are projected, sum_n p_n (W_V x_n + b_V) = W_V (sum_n p_n x_n) + b_V, for the p_n sum to 1. With N rows of width D this
+are projected, sum_n p_n (W_V x_n + b_V) = W_V (sum_n p_n x_n) + b_V, for the p_n sum to 1. With N tokens of width D this
 is 2 D^2 N multiply-adds less, and the same result.
 """
 
@@ -35,8 +35,8 @@ def attend_one_token(
     """
     width = query.out_features // heads
     per_head = query(token).reshape(-1, heads, width).transpose(0, 1)  # (heads, B, D / heads)
-    asked = (per_head * width**-0.5) @ key.weight.unflatten(0, (heads, width))  # (heads, B, D)
-    scores = asked.transpose(0, 1) @ context.transpose(1, 2)  # (B, heads, N)
+    queries = (per_head * width**-0.5) @ key.weight.unflatten(0, (heads, width))  # (heads, B, D)
+    scores = queries.transpose(0, 1) @ context.transpose(1, 2)  # (B, heads, N)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is not None and mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask[:, 0], torch.finfo(scores.dtype).min)

@@ -144,8 +144,8 @@ def split_at_candidates(rounds: Rounds, candidates: Collection[str]) -> tuple[Ro
             return step.name in candidates or bool(touched & (reads | writes) or awaited & writes)
 
         late: tuple[Step, ...] = ()
-        while (found := tuple(step for step in round_ if step in late or waits(step))) != late:
-            late = found
+        while (waiting := tuple(step for step in round_ if step in late or waits(step))) != late:
+            late = waiting
             awaited.update(name for step in late for name in step.reads)
         early = tuple(step for step in round_ if step not in late)
         touched.update(name for step in late for name in step.writes)

@@ -172,8 +172,8 @@ def _rows(family: Family, samples: Mapping[str, Tensor], fixed: Fixed) -> dict[s
             f"the model's inputs: {', '.join(names)}",
             "give one row of each",
         )
-    given = with_text_length(family, samples, fixed.text_length)
-    return {name: given[name][torch.arange(fixed.batch or TRACED_ROWS) % len(given[name])] for name in names}
+    fitting = with_text_length(family, samples, fixed.text_length)
+    return {name: fitting[name][torch.arange(fixed.batch or TRACED_ROWS) % len(fitting[name])] for name in names}
 
 
 def _axes(model: StepModel, rows: Mapping[str, Tensor], fixed: Fixed) -> dict[str, dict[int, Any]]:
@@ -243,10 +243,10 @@ class _Positional(nn.Module):
         self.model, self.names, self.form, self.dtype = model, names, form, dtype
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        given = (x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
+        cast = (x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
         with Numerics(self.form):
-            found = self.model(**dict(zip(self.names, given, strict=True)))
-        return tuple(x.float() for x in found) if isinstance(found, tuple) else found.float()
+            outputs = self.model(**dict(zip(self.names, cast, strict=True)))
+        return tuple(x.float() for x in outputs) if isinstance(outputs, tuple) else outputs.float()
 
 
 @contextmanager
@@ -262,7 +262,7 @@ def _own_errors() -> Iterator[None]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep the exporter's remarks on its own inner workings from the user."""
+    """Silence the warnings of torch.onnx."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

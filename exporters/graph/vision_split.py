@@ -74,9 +74,9 @@ def rest(model: StepModel) -> StepModel:
 
 @torch.no_grad()
 def image_streams(model: StepModel) -> tuple[str, ...]:
-    """Names of the streams that the image becomes."""
-    made = model.prologue(**_empty_sample(model))
-    return tuple(name for name in FAMILIES[model.family].streams["image"] if name in made)
+    """Return the names of the streams that the image becomes."""
+    streams = model.prologue(**_empty_sample(model))
+    return tuple(name for name in FAMILIES[model.family].streams["image"] if name in streams)
 
 
 def _cut(family: str, rounds: Rounds) -> tuple[Rounds, Rounds]:
@@ -115,10 +115,10 @@ class _OneModality(nn.Module):
             if name not in self.inputs:
                 self.register_buffer(name, value, persistent=False)
 
-    def forward(self, **given: Tensor) -> Streams:
-        inputs = {name: given.pop(name) for name in self.inputs}
-        made = self.prologue(**inputs, **dict(self.named_buffers(recurse=False)))
-        return {name: made[name] for name in self.streams if name in made} | given
+    def forward(self, **tensors: Tensor) -> Streams:
+        inputs = {name: tensors.pop(name) for name in self.inputs}
+        streams = self.prologue(**inputs, **dict(self.named_buffers(recurse=False)))
+        return {name: streams[name] for name in self.streams if name in streams} | tensors
 
 
 class _Pick(nn.Module):
@@ -208,21 +208,21 @@ class _Batch:
 
     @classmethod
     def of(cls, inputs: Mapping[str, Tensor], of_images: Collection[str]) -> _Batch:
-        images, texts = _shared(inputs, of_images)
-        given, asked = (len(next(iter(side.values()))) for side in (images, texts))
-        if asked % given:
+        images, texts = _separate(inputs, of_images)
+        image_count, text_count = (len(next(iter(side.values()))) for side in (images, texts))
+        if text_count % image_count:
             raise input_error(
                 "texts-do-not-divide",
-                f"{asked} texts on {given} images",
+                f"{text_count} texts on {image_count} images",
                 "as many texts on each image",
                 "one image, or one each",
             )
-        digests = [_digest([x[row] for x in images.values()]) for row in range(given)]
+        digests = [_digest([x[row] for x in images.values()]) for row in range(image_count)]
         contents = tuple(dict.fromkeys(digests))
         first = [digests.index(digest) for digest in contents]
         numbers = torch.tensor([contents.index(digest) for digest in digests])
         one_each = {name: x[first] for name, x in images.items()}
-        return cls(texts, one_each, contents, numbers.repeat_interleave(asked // given))
+        return cls(texts, one_each, contents, numbers.repeat_interleave(text_count // image_count))
 
     def with_streams(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The texts, and for each the streams, (I * images of a sample, N, D), of its image."""
@@ -230,7 +230,7 @@ class _Batch:
         return self.texts | {name: x[self.image_of.to(x.device)].flatten(0, 1) for name, x in by_image.items()}
 
 
-def _shared(inputs: Mapping[str, Tensor], of_images: Collection[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _separate(inputs: Mapping[str, Tensor], of_images: Collection[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the inputs ``of_images``, and the others."""
     images = {name: x for name, x in inputs.items() if name in of_images}
     return images, {name: x for name, x in inputs.items() if name not in of_images}
@@ -241,7 +241,7 @@ def _digest(tensors: Sequence[Tensor]) -> bytes:
 
 
 def split_runner(folder: Path, provider: str = "CPUExecutionProvider", threads: int | None = None) -> SplitRunner:
-    """The split export in ``folder`` in ONNX Runtime."""
+    """Return the split export in ``folder``, in ONNX Runtime."""
     return SplitRunner(OnnxRunner(folder / VISION, provider, threads), OnnxRunner(folder / REST, provider, threads))
 
 
@@ -264,7 +264,7 @@ def write_split(
     """
     parts, names = (vision_part(model), rest(model)), FAMILIES[model.family].input_names
     rows = {name: samples[name][torch.arange(TRACED_ROWS) % len(samples[name])] for name in names}
-    images, texts = _shared(rows, FAMILIES[model.family].names_of("image"))
+    images, texts = _separate(rows, FAMILIES[model.family].names_of("image"))
     passed_on = image_streams(model)
     with torch.no_grad():
         streams = dict(zip(passed_on, parts[0](**images), strict=True))
@@ -285,10 +285,10 @@ def write_split(
 def locate_in_parts(model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
     """As :func:`exporters.checks.divergence.locate`: first in the vision tower beside ``path``, then in the rest."""
     tower = vision_part(model)
-    images, texts = _shared(inputs, FAMILIES[model.family].names_of("image"))
-    found = locate(tower, path.with_name(VISION), images, tolerance)
-    if found.divergence:
-        return found
+    images, texts = _separate(inputs, FAMILIES[model.family].names_of("image"))
+    located = locate(tower, path.with_name(VISION), images, tolerance)
+    if located.divergence:
+        return located
     device = next(model.parameters()).device
     streams = tower(**{name: x.to(device) for name, x in images.items()})
     return locate(rest(model), path, texts | dict(zip(image_streams(model), streams, strict=True)), tolerance)
