@@ -1,9 +1,9 @@
 """Attention of one query token, and the layers it makes cheap.
 
-One token needs no keys and values of its own: with q_h the query of head h and x_n the tokens attended to, the scores are
-q_h . (W_K,h x_n + b_K) = (W_K,h^T q_h) . x_n + const, and softmax drops the constant; the values are summed before they
-are projected, sum_n p_n (W_V x_n + b_V) = W_V (sum_n p_n x_n) + b_V, for the p_n sum to 1. With N tokens of width D this
-is 2 D^2 N multiply-adds less, and the same result.
+One token needs no keys and values of its own: with q_h the query of head h and x_n the tokens attended to, the scores
+are q_h . (W_K,h x_n + b_K) = (W_K,h^T q_h) . x_n + const, and softmax drops the constant; the values are summed before
+they are projected, sum_n p_n (W_V x_n + b_V) = W_V (sum_n p_n x_n) + b_V, for the p_n sum to 1. With N tokens of width
+D this is 2 D^2 N multiply-adds less, and the same result.
 """
 
 from __future__ import annotations
