@@ -1,6 +1,7 @@
 """Forms of a graph: how attention is written, in which precision, and which axes are fixed."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,6 +11,8 @@ import torch
 from onnx import TensorProto
 
 from compressor.errors import UsageError
+from compressor.families import FAMILIES
+from compressor.models.simplify import trim
 from exporters.export import export
 from exporters.graph.attention import FORMS, Numerics
 from exporters.graph.inputs import Fixed
@@ -193,3 +196,14 @@ def test_rms_norms_compute_in_float32_too():
         found = norm(x.half())
     assert found.dtype == torch.float16
     torch.testing.assert_close(found, norm(x.half().float()).half(), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("readout", ["last", "mean"])
+def test_graphs_of_any_length_read_the_last_token_or_the_mean(readout, tmp_path, monkeypatch):
+    monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], readout={"hidden": readout}))
+    whole = tiny.model("bert", TASK["bert"], shallow=True)
+    whole.epilogue.readout = readout
+    export_onnx(trim(whole), tmp_path / "model.onnx", inputs("bert"))
+    with OnnxRunner(tmp_path / "model.onnx", threads=1) as runner, torch.no_grad():
+        for given in (inputs("bert"), {name: x[:1, :1] for name, x in inputs("bert").items()}):
+            torch.testing.assert_close(runner.run(given), whole(**given), atol=1e-5, rtol=0)
