@@ -16,7 +16,7 @@ from compressor.models.simplify import trim
 from exporters.export import export
 from exporters.graph.attention import FORMS, Numerics
 from exporters.graph.inputs import Fixed
-from exporters.graph.onnx import trace
+from exporters.graph.onnx import export_onnx, trace
 from exporters.graph.precision import in_precision
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
