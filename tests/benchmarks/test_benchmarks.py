@@ -85,7 +85,7 @@ def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
 
 def timed(way, subjects, samples, device, seconds):
     """Stand for the measurement: full takes 4 ms, slim 2."""
-    assert set(subjects) == {"full", "slim"} and all(subject.path.name for subject in subjects.values())
+    assert set(subjects) == {"full", "slim"} and all(source.file.name for source in subjects.values())
     assert (device, seconds) == ("cpu", 0.01)
     return {"full": summarise([4.0] * 20), "slim": summarise([2.0] * 20)}
 

@@ -25,3 +25,8 @@ def once(name, make):
             make(folder)
             made.touch()
     return folder
+
+
+def begun(name):
+    """Return whether a folder whose name begins so was made, or is being made."""
+    return any(FOLDER[0].glob(f"shared-{name}*"))

@@ -2,38 +2,39 @@
 
 import shutil
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType
 
 import torch
 
-from tests.support.once import once
+from tests.support.once import begun, once
 
 EXPORT = torch.onnx.export
 
 
 class Program:
-    """What the exporter makes of a module, as far as it is used: it can be saved.
+    """What the exporter makes of a module, as far as it is used: it can be saved, or an earlier file of it copied."""
 
-    A module is traced when its program is saved, once for all processes that run tests; then the file is copied.
-    """
-
-    def __init__(self, trace, *contents):
-        self.trace, self.contents = trace, contents
+    def __init__(self, name, trace):
+        self.name, self.trace = name, trace
 
     def save(self, path, external_data=False):
         path = Path(path)
-        name = digest(*self.contents, path.name, external_data)
-        make = once(f"trace-{name}", lambda folder: self.trace().save(folder / path.name, external_data=external_data))
-        for file in make.iterdir():
+        name = f"{self.name}-{external_data}-{path.name}"
+        saved = once(name, lambda folder: self.trace().save(folder / path.name, external_data=external_data))
+        for file in saved.iterdir():
             shutil.copyfile(file, path.with_name(file.name))
 
 
 def export(module, inputs, path=None, **options):
     """Stand for :func:`torch.onnx.export`: the same module, with inputs of the same sizes, is traced once."""
-    program = Program(partial(EXPORT, module, inputs, **options), module, [(x.shape, x.dtype) for x in inputs], options)
+    name = f"trace-{digest(module, [(x.shape, x.dtype) for x in inputs], options)}"
+    trace = cache(partial(EXPORT, module, inputs, **options))
+    if not begun(name):
+        trace()  # here, not when it is saved, a module is refused that cannot be traced
+    program = Program(name, trace)
     if path is not None:
         program.save(path)
     return program
