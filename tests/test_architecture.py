@@ -83,6 +83,12 @@ def test_architecture_names_every_module(folder):
     assert not modules - named, f"not in the section of {folder}/ of docs/architecture.md"
 
 
+def test_tests_stand_where_the_code_is():
+    for level in (*LEVELS, "benchmarks"):
+        for path in (ROOT / "tests" / level).rglob("test_*.py"):
+            assert (ROOT / path.parent.relative_to(ROOT / "tests")).is_dir(), path
+
+
 def test_nothing_of_one_machine_is_committed():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
