@@ -39,17 +39,19 @@ def made_once(tmp_path_factory):
     use(tmp_path_factory.getbasetemp())
 
 
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def quickly(made_once):
     """Commands time what they made, build engines for four kinds of GPU, and trace one model again and again.
 
     No test looks at the times or the GPUs, or needs a second trace of a model.
     """
-    monkeypatch.setattr("profiles.comparison.recommend_export.SECONDS", 0.05)
-    monkeypatch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
-    monkeypatch.setattr("profiles.timing.latency.BLOCK_MS", 1.0)
-    monkeypatch.setattr("exporters.runtimes.tensorrt_engine.AHEAD_OF_TIME", ("SM86",))
-    monkeypatch.setattr("torch.onnx.export", traces.export)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("profiles.comparison.recommend_export.SECONDS", 0.05)
+        patch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
+        patch.setattr("profiles.timing.latency.BLOCK_MS", 1.0)
+        patch.setattr("exporters.runtimes.tensorrt_engine.AHEAD_OF_TIME", ("SM86",))
+        patch.setattr("torch.onnx.export", traces.export)
+        yield
 
 
 def make_workshop(folder):
