@@ -10,11 +10,8 @@ from onnx import numpy_helper
 
 from compressor.models.simplify import trim
 from exporters.checks.divergence import locate
-from exporters.graph.onnx import export_onnx
-from exporters.graph.precision import PRECISIONS
 from exporters.graph.quantise import quantise_dynamic
-from tests.support import tiny_models as tiny
-from tests.support.tiny_exports import full, full_onnx, samples, slim, slim_onnx
+from tests.support.tiny_exports import full, full_onnx, inputs_of, samples, shallow, shallow_onnx, slim, slim_onnx
 
 FINE, HALF, COARSE = 1e-4, 2e-2, 0.1  # of a module's largest value: fp32, fp16, int8
 
@@ -33,17 +30,9 @@ def case_of(tmp_path_factory):
     """Each case by its name, traced once."""
     folder = tmp_path_factory.mktemp("exports")
 
-    def exported(name, model, inputs, precision):
-        path = folder / f"{name}.onnx"
-        export_onnx(model, path, inputs, precision=PRECISIONS[precision])
-        return Case(model, path, inputs)
-
     def of_family(family, task, precision="fp32"):
-        model = tiny.model(family, task, shallow=True)
-        for bias in (parameter for parameter in model.parameters() if parameter.ndim == 1):
-            torch.nn.init.normal_(bias, 1, 0.1)  # equal ones would be stored once, under one name
-        inputs = {name: rows for name, rows in tiny.batch(model).items() if name != "targets"}
-        return exported(f"{family}.{precision}", model, inputs, precision)
+        model = shallow(family, task)
+        return Case(model, shallow_onnx(family, task, precision=precision), inputs_of(model))
 
     def quantised():
         quantise_dynamic(full_onnx().path, folder / "int8.onnx", [])

@@ -34,9 +34,8 @@ from exporters.runtimes.tensorrt_engine import (
     use_timing_cache,
 )
 from exporters.runtimes.tensorrt_runner import TensorRTRunner
-from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN, refused
-from tests.support.tiny_exports import full, full_onnx, samples, slim
+from tests.support.tiny_exports import full, full_onnx, inputs_of, samples, shallow, slim
 
 AHEAD = Target("tensorrt_rtx", ("SM86",), None)
 NOWHERE = EngineMetadata(
@@ -174,9 +173,8 @@ def test_an_engine_is_built_ahead_of_time_and_said_to_be_unverified(tmp_path, mo
 @without_gpu
 @pytest.mark.parametrize(("precision", "read"), [("fp16", "model.fp16.onnx"), ("int8", "model.int8.qdq.onnx")])
 def test_an_engine_of_a_precision_from_model_to_metadata(tmp_path, precision, read):
-    model = tiny.model("meter", "vqa", shallow=True)
-    given = {name: rows for name, rows in tiny.batch(model).items() if name != "targets"}
-    report = export(model, given, tmp_path, ["trt"], precision=precision)
+    model = shallow("meter", "vqa")
+    report = export(model, inputs_of(model), tmp_path, ["trt"], precision=precision)
     plan, source = f"model.{precision}.rtx.plan", ["model.onnx"] * (precision == "int8")
     made = [name for file in (*source, read, plan) for name in (file, f"{file}.parity.json")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*made, f"{plan}.json"])
