@@ -51,7 +51,9 @@ def compress(
         Path | None, typer.Option(help="Folder of the run. Default: runs/<name>.", rich_help_panel=o.OUTPUT)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Validate inputs and print the plan; train and write nothing.")
+    ] = False,
     details: o.Details = False,
     json: o.Json = False,
 ) -> None:

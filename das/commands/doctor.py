@@ -13,7 +13,7 @@ from das.commands import options as o
 def doctor(
     subject: Annotated[
         Path | None,
-        typer.Argument(metavar="[CKPT]", help="A checkpoint or run: what it takes, and whether it is there."),
+        typer.Argument(metavar="[CKPT]", help="Estimate memory and disk for this checkpoint or run."),
     ] = None,
     json: o.Json = False,
 ) -> None:
@@ -29,6 +29,6 @@ def doctor(
     from das.render.print_inspect import print_health
     from das.terminal import print_json, progress
 
-    with progress().stage("Looking around"):
+    with progress().stage("Checking the environment"):
         found = check_health(subject)
     print_json(found) if json else print_health(found)

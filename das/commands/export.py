@@ -18,15 +18,13 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnxruntime.")] = False,
     trt: Annotated[bool, typer.Option("--trt", help="The same as --to tensorrt; the ONNX file is made, too.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
-    split: Annotated[bool, typer.Option("--split", help="The vision tower apart, for many questions on an image.")] = (
+    split: Annotated[bool, typer.Option("--split", help="Also export the vision encoder as a separate graph.")] = (
         False
     ),
     batch: Annotated[
         str, typer.Option(help="Batches that an engine takes, MIN:OPT:MAX; one number fixes it in the graph.")
     ] = "1:8:32",
-    text_length: Annotated[
-        int | None, typer.Option(help="Tokens; fixed in the graph. Default: any up to the model's own.")
-    ] = None,
+    text_length: Annotated[int | None, typer.Option(help="Static text length in tokens. Default: dynamic.")] = None,
     attention: Annotated[
         str | None,
         typer.Option(help="composed (the default), operator (opset 23 on) or fused (ONNX Runtime only)."),

@@ -1,4 +1,4 @@
-"""``das inspect``: what a checkpoint is and what could go."""
+"""``das inspect``: a checkpoint's layers and costs."""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ TextLength = Annotated[
 ImageSize = Annotated[int | None, typer.Option(help="Pixels; positions are resized.", rich_help_panel=DATA)]
 Scope = Annotated[
     str | None,
-    typer.Option(help="What may go: a scope of the family (METER: fusion, global, all), or patterns like FL*,LEn6-11."),
+    typer.Option(
+        help="Layers the search may skip: a scope (METER: fusion, global, all), or patterns like FL*,LEn6-11."
+    ),
 ]
 Strategy = Annotated[
     str | None,
@@ -87,7 +89,7 @@ def _budget(help_: str, **more: Any) -> Any:
 MaxMacs = Annotated[str | None, _budget("MACs at most: 0.8x of the full model's, or 40G.")]
 MaxParams = Annotated[str | None, _budget("Parameters at most: 0.75x, or 200M.")]
 MaxLatency = Annotated[str | None, _budget("Latency of one sample at most: 0.7x, or 40ms.")]
-MaxDrop = Annotated[str | None, _budget("Fewest MACs that lose so many points on held-out data after recovery.")]
+MaxDrop = Annotated[str | None, _budget("Smallest model that loses at most N points on held-out data after recovery.")]
 At = Annotated[str | None, _budget("Quantile of --max-latency: p50 (the default), p90, p99.")]
 Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnxruntime (the default), torch.")]
 

@@ -1,4 +1,4 @@
-"""``das pareto``: every budget that a run's search answers."""
+"""``das pareto``: the accuracy/cost trade-off that a search found."""
 
 from __future__ import annotations
 

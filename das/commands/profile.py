@@ -27,7 +27,7 @@ def profile(
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
     questions_per_image: Annotated[
         int | None,
-        typer.Option(help="Time so many questions on one image, too: whole graph against vision tower once."),
+        typer.Option(help="Also time N questions on one image: single graph against split export."),
     ] = None,
     sweep: Annotated[
         list[str] | None,
@@ -38,7 +38,7 @@ def profile(
     ] = None,
     layers: Annotated[
         bool,
-        typer.Option("--layers", help="Time every layer, too: where the milliseconds go, and what each cut gains."),
+        typer.Option("--layers", help="Also time every layer, and estimate the gain of each removed one."),
     ] = False,
     claims: Annotated[
         str | None,
