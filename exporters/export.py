@@ -19,7 +19,7 @@ from compressor.values import Value
 from exporters.checks.divergence import starts_at
 from exporters.checks.parity import Comparison, Parity, parity_failure, read_record, record, record_of
 from exporters.checks.validate import judge
-from exporters.folder import ExportsFolder, remove_export
+from exporters.folder import remove_export
 from exporters.graph.artifacts import split_graphs
 from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING, Fixed, with_text_length
@@ -28,9 +28,9 @@ from exporters.graph.onnx import check_opset, opset_of
 from exporters.graph.precision import PRECISIONS
 from exporters.graph.quantise import quantised
 from exporters.graph.vision_split import check_splittable
-from exporters.request import Artifact, Request
+from exporters.request import Request
 from exporters.runtimes import RUNTIMES, find_runtimes
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import Artifact, Runtime, Source
 
 
 class Exported(Value):
@@ -110,7 +110,7 @@ def export(
     request = Request(
         model,
         with_text_length(FAMILIES[model.family], inputs, fixed.text_length),
-        ExportsFolder(folder),
+        folder,
         reference,
         PRECISIONS[precision],
         opset,
@@ -138,7 +138,7 @@ def export_split(model: StepModel, samples: Mapping[str, Tensor], folder: Path, 
         EnvironmentProblem: ONNX Runtime is missing, or the folder cannot be written.
     """
     check_splittable(model.family, model.rounds)
-    (exported,) = make_all([split_graphs(Request(model, samples, ExportsFolder(folder), progress=progress))])
+    (exported,) = make_all([split_graphs(Request(model, samples, folder, progress=progress))])
     return exported
 
 

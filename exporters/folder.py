@@ -80,16 +80,13 @@ class ExportsFolder:
         """The exports of the full model, of which this is the folder of the slim one's."""
         return ExportsFolder(self.path / FULL)
 
-    def path_for(
-        self, runtime: Runtime, precision: Precision = PRECISIONS["fp32"], fixed: Fixed = VARYING, infix: str = ""
-    ) -> Path:
-        """Where the file is that ``runtime`` executes, or would be: ``model.onnx``, ``model.fp16.b1.sm90.plan``.
+    def path_for(self, runtime: Runtime, precision: Precision = PRECISIONS["fp32"], fixed: Fixed = VARYING) -> Path:
+        """Return where the file is that ``runtime`` executes, or would be.
 
         Raises:
-            EnvironmentProblem: what the name depends on is not here: engines are named after what they are for.
+            EnvironmentProblem: as :meth:`exporters.runtimes.runtime.Runtime.ending`.
         """
-        named = f".{precision.name}" if runtime.names_fp32 else precision.suffix
-        return self.path / f"model{named}{infix}{fixed.suffix}{runtime.ending()}"
+        return self.path / runtime.file_name(precision, fixed)
 
     def split(self) -> tuple[Path, Path] | None:
         """Vision tower and rest; None where they are not both there, which they are only when they passed."""

@@ -1,8 +1,8 @@
-"""What an export is asked for, and the files that a runtime answers with."""
+"""What a runtime makes the files of an export from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +12,9 @@ from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from exporters.folder import ExportsFolder
 from exporters.graph.attention import FORMS, AttentionForm
 from exporters.graph.inputs import VARYING, Fixed
 from exporters.graph.precision import PRECISIONS, Precision
-from exporters.runtimes.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Request:
 
     model: StepModel
     samples: Mapping[str, Tensor]
-    folder: ExportsFolder
+    folder: Path
     reference: Reference | None = None
     precision: Precision = PRECISIONS["fp32"]
     opset: int | None = None
@@ -55,38 +53,3 @@ class Request:
     def tolerance(self) -> float:
         """Largest difference of logits that passes, of the model's family in this precision."""
         return FAMILIES[self.model.family].tolerances[self.precision.name]
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A file that a runtime needs, still to be written; it is called done when it answers as the model does.
-
-    Attributes:
-        request: what it is made from.
-        path: of the file.
-        runtime: what executes it for the comparison.
-        write: writes it, and files that belong to it beside it, to a path. Modules of the model that are to stay in
-            float are given to it, too; it returns remarks for the user.
-        runs_on: what the comparison is made in, for people: "ONNX Runtime, CPU".
-        packages: distributions whose versions the record names.
-        batches: sizes it is tried with, the largest last.
-        unable: why it cannot be executed here; empty where it can.
-        graph: the ONNX file whose opset is reported; None where there is none.
-        companions: names of files beside it that are part of it and are not named after it.
-        reuse: whether a file that is there, and is what is asked for, need not be made anew.
-        sensitivities: of a quantised file, what rounding does to each layer, by module; the worst ones stay in float
-            where the file fails otherwise.
-    """
-
-    request: Request
-    path: Path
-    runtime: Runtime
-    write: Callable[[Path, Collection[str]], tuple[str, ...]]
-    runs_on: str
-    packages: tuple[str, ...]
-    batches: tuple[int, ...]
-    unable: str = ""
-    graph: Path | None = None
-    companions: tuple[str, ...] = ()
-    reuse: bool = False
-    sensitivities: Callable[[], Mapping[str, float]] | None = None

@@ -15,6 +15,7 @@ from compressor.files import sha256, staged
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
+from exporters.checks.audit import Audit
 from exporters.checks.certificate import Certificate
 from exporters.checks.divergence import starts_at
 from exporters.checks.parity import Comparison, Parity, parity_failure, record_of, versions_of
@@ -24,7 +25,6 @@ from exporters.graph.inputs import Fixed, with_text_length
 from exporters.graph.precision import PRECISIONS, Precision
 from exporters.runtimes.runtime import Runtime, Source
 from exporters.runtimes.sessions import PROVIDERS, require_provider
-from exporters.runtimes.tensorrt_audit import Audit
 
 
 class Verified(Value):

@@ -27,7 +27,8 @@ from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import Run, open_run
 from exporters.export import export
-from exporters.folder import EXPORTS
+from exporters.folder import exports_of
+from exporters.runtimes import find_runtime
 from profiles.reports.markdown import markdown_table
 from profiles.timing.paired import Timed, time_pair
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
@@ -74,16 +75,21 @@ def make_run(work: Path) -> Run:
     return open_run(made.path)
 
 
+def onnx_files(run: Run) -> dict[str, Path]:
+    """Return where the ONNX files of the full and of the slim model are, or would be."""
+    exports, runtime = exports_of(run), find_runtime("onnxruntime")
+    return {FULL: exports.full().path_for(runtime), SLIM: exports.path_for(runtime)}
+
+
 def compared(run: Run, runtime: str, others: str, seconds: float, threads: int) -> Timed:
     """The full model against ``others``, "full" or "slim", in one runtime."""
-    folder = run.path / EXPORTS
-    onnx = {FULL: folder / FULL / "model.onnx", SLIM: folder / "model.onnx"}
+    files = onnx_files(run)
     requests = {
         place: WorkerRequest(
             run=run.path,
             which=which,
             runtime=runtime,
-            file=onnx[which],
+            file=files[which],
             threads=threads,
             device="cpu",
             setting=Setting(),
@@ -104,9 +110,9 @@ def main() -> None:
     run, threads = make_run(arguments.work), torch.get_num_threads()
     loaders: dict[str, Callable[[], torch.nn.Module]] = {FULL: run.load_full, SLIM: run.load_slim}
     for which, load in loaders.items():
-        folder = run.path / EXPORTS / ("" if which == SLIM else FULL)
-        if not (folder / "model.onnx").exists():
-            export(load(), run.samples(), folder, ["onnx"])  # type: ignore[arg-type]
+        file = onnx_files(run)[which]
+        if not file.exists():
+            export(load(), run.samples(), file.parent, ["onnx"])  # type: ignore[arg-type]
     sample = {name: rows[:1] for name, rows in run.samples().items()}
     macs = {which: count_macs(load(), sample).total for which, load in loaders.items()}  # type: ignore[arg-type]
     rows, counts = [], []

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from das.render.rich_tables import draw
 from das.terminal import console, shown
-from exporters.runtimes.tensorrt_audit import Audit
+from exporters.checks.audit import Audit
 from exporters.verify import VerifyReport
 from profiles.formatting import Table
 

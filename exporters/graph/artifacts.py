@@ -11,8 +11,9 @@ from exporters.folder import QDQ, REST, VISION
 from exporters.graph import onnx
 from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static, sensitivities
 from exporters.graph.vision_split import write_split
-from exporters.request import Artifact, Request
+from exporters.request import Request
 from exporters.runtimes import find_runtime
+from exporters.runtimes.runtime import Artifact
 from exporters.runtimes.sessions import import_onnxruntime
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -41,7 +42,7 @@ def graph(request: Request, reuse: bool = False) -> Artifact:
 
     import_onnxruntime()
     runtime = find_runtime("onnxruntime")
-    path = request.folder.path_for(runtime, request.precision, request.fixed)
+    path = request.folder / runtime.file_name(request.precision, request.fixed)
     return Artifact(
         request,
         path,
@@ -59,8 +60,8 @@ def graph(request: Request, reuse: bool = False) -> Artifact:
 def rounded_graph(request: Request, calibrated: bool) -> Artifact:
     """The int8 graph, made from the one in fp32: scales found as it runs for ONNX Runtime, calibrated for TensorRT."""
     runtime = find_runtime("onnxruntime")
-    source = request.folder.path_for(runtime, request.in_float.precision, request.fixed)
-    path = request.folder.path_for(runtime, request.precision, request.fixed, QDQ if calibrated else "")
+    source = request.folder / runtime.file_name(request.in_float.precision, request.fixed)
+    path = request.folder / runtime.file_name(request.precision, request.fixed, QDQ if calibrated else "")
 
     def write(target: Path, in_float: Collection[str]) -> tuple[str, ...]:
         excluded = [node for node, module in nodes_of(source).items() if module in in_float]
@@ -87,7 +88,7 @@ def rounded_graph(request: Request, calibrated: bool) -> Artifact:
 
 def split_graphs(request: Request) -> Artifact:
     """Vision tower and rest, which are compared together."""
-    path = request.folder.path / REST
+    path = request.folder / REST
 
     def write(target: Path, in_float: Collection[str]) -> tuple[str, ...]:
         with request.progress.stage("exporting the vision tower and the rest to ONNX"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Probe, Runtime, Source, Watched
+from exporters.runtimes.runtime import Artifact, Probe, Runtime, Source, Watched, first_line, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from exporters.checks.divergence import Located
     from exporters.graph.inputs import Fixed
     from exporters.graph.precision import Precision
-    from exporters.request import Artifact, Request
+    from exporters.request import Request
     from exporters.runtimes.runner import Runner
+
+ELSEWHERE = ("AzureExecutionProvider",)  # providers that run nothing on this machine
 
 
 class OnnxRuntime(Runtime):
@@ -128,9 +130,60 @@ class OnnxRuntime(Runtime):
 
     def probe(self) -> Iterator[Probe]:
         """Which build is installed, and whether its providers run a graph."""
-        from exporters.runtimes.sessions import probe
+        import torch
 
-        return probe()
+        cpu, gpu = version_of("onnxruntime"), version_of("onnxruntime-gpu")
+        if cpu and gpu:  # both own the folder onnxruntime/; the CPU one wins, silently
+            fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'das-toolkit[gpu]'"
+            yield Probe(name="onnxruntime", ok=False, found=f"{cpu} and onnxruntime-gpu {gpu} over each other", fix=fix)
+            return
+        if not cpu and not gpu:
+            yield Probe(name="onnxruntime", ok=False, found="not installed", fix="pip install 'das-toolkit[cpu]'")
+            return
+        try:
+            import onnxruntime
+        except (ImportError, OSError) as error:
+            fix = f"pip install --force-reinstall 'das-toolkit[{'gpu' if gpu else 'cpu'}]'"
+            yield Probe(name="onnxruntime", ok=False, found=f"installed, but: {error}", fix=fix)
+            return
+        yield Probe(name="onnxruntime", ok=True, found=f"{'GPU' if gpu else 'CPU'} build {gpu or cpu}")
+        yield from cuda_conflict(torch.version.cuda, getattr(onnxruntime, "cuda_version", None))
+        yield from (probe_provider(name) for name in onnxruntime.get_available_providers() if name not in ELSEWHERE)
+
+
+def cuda_conflict(torch_cuda: str | None, wanted: str | None) -> Iterator[Probe]:
+    """PyTorch and ONNX Runtime built for different major versions of CUDA, whose libraries do not do for each other.
+
+    Args:
+        torch_cuda: what PyTorch was built for, None for a CPU build.
+        wanted: what onnxruntime-gpu was built for, None or empty for a CPU build.
+    """
+    if not torch_cuda or not wanted or torch_cuda.split(".")[0] == wanted.split(".")[0]:
+        return
+    found = f"PyTorch brings CUDA {torch_cuda}, onnxruntime-gpu needs CUDA {wanted.split('.')[0]}"
+    fix = f"pip install 'onnxruntime-gpu[cuda,cudnn]', or a PyTorch for CUDA {wanted.split('.')[0]}"
+    yield Probe(name="CUDA libraries", ok=False, found=found, fix=fix)
+
+
+def probe_provider(name: str) -> Probe:
+    """Run the smallest sum there is: a provider whose libraries are missing is listed all the same."""
+    from compressor.errors import DasError
+    from exporters.runtimes.sessions import doubles
+
+    try:
+        works = doubles(name)
+    except DasError as error:
+        problem = error.problems[0]
+        return Probe(name=name, ok=False, found=f"listed, but {problem.found}", fix=problem.fix)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        return Probe(
+            name=name,
+            ok=False,
+            found=f"listed, but {first_line(error)}",
+            fix="pip install 'das-toolkit[gpu]', nvidia-smi",
+        )
+    found = "ran a graph" if works else "ran a graph and gave a wrong answer"
+    return Probe(name=name, ok=works, found=found, fix=None if works else "pip install --force-reinstall onnxruntime")
 
 
 RUNTIME = OnnxRuntime()

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from compressor.families.family import Family
     from compressor.models.steps import StepModel
+    from exporters.checks.audit import Audit
     from exporters.checks.divergence import Located
     from exporters.graph.inputs import Fixed
     from exporters.graph.precision import Precision
-    from exporters.request import Artifact, Request
+    from exporters.request import Request
     from exporters.runtimes.runner import Runner
-    from exporters.runtimes.tensorrt_audit import Audit
 
 SHARED = "shared"  # what several layers read from and belongs to none of them
 
@@ -69,6 +69,41 @@ class Making:
 
     traits: Hashable
     options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that a runtime needs, still to be written; it is called done when it answers as the model does.
+
+    Attributes:
+        request: what it is made from.
+        path: of the file.
+        runtime: what executes it for the comparison.
+        write: writes it, and files that belong to it beside it, to a path. Modules of the model that are to stay in
+            float are given to it, too; it returns remarks for the user.
+        runs_on: what the comparison is made in, for people: "ONNX Runtime, CPU".
+        packages: distributions whose versions the record names.
+        batches: sizes it is tried with, the largest last.
+        unable: why it cannot be executed here; empty where it can.
+        graph: the ONNX file whose opset is reported; None where there is none.
+        companions: names of files beside it that are part of it and are not named after it.
+        reuse: whether a file that is there, and is what is asked for, need not be made anew.
+        sensitivities: of a quantised file, what rounding does to each layer, by module; the worst ones stay in float
+            where the file fails otherwise.
+    """
+
+    request: Request
+    path: Path
+    runtime: Runtime
+    write: Callable[[Path, Collection[str]], tuple[str, ...]]
+    runs_on: str
+    packages: tuple[str, ...]
+    batches: tuple[int, ...]
+    unable: str = ""
+    graph: Path | None = None
+    companions: tuple[str, ...] = ()
+    reuse: bool = False
+    sensitivities: Callable[[], Mapping[str, float]] | None = None
 
 
 class Runtime(ABC):
@@ -137,6 +172,15 @@ class Runtime(ABC):
         """
         return self.suffix
 
+    def file_name(self, precision: Precision, fixed: Fixed, infix: str = "") -> str:
+        """Return the name of the file that it executes: ``model.onnx``, ``model.fp16.b1.sm90.plan``.
+
+        Raises:
+            EnvironmentProblem: as :meth:`ending`.
+        """
+        name = f".{precision.name}" if self.names_fp32 else precision.suffix
+        return f"model{name}{infix}{fixed.suffix}{self.ending()}"
+
     def refuses(self, precision: Precision, device: str) -> str:
         """Why it cannot execute a file of ``precision`` on ``device``; empty where it can."""
         return ""
@@ -154,12 +198,11 @@ class Runtime(ABC):
 
         Args:
             request: what the file is made from.
-            write: writes the file to a path; see :class:`exporters.request.Artifact`.
+            write: writes the file to a path; see :class:`Artifact`.
         """
         from exporters.checks.validate import CHECKED_SIZES
-        from exporters.request import Artifact
 
-        path = request.folder.path_for(self, request.precision, request.fixed)
+        path = request.folder / self.file_name(request.precision, request.fixed)
         return Artifact(
             request,
             path,

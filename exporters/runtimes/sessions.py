@@ -13,11 +13,9 @@ from torch import Tensor
 
 from compressor.errors import DasError, environment_problem, input_error
 from exporters.runtimes.runner import Bound, Runner, refused
-from exporters.runtimes.runtime import Probe, first_line, version_of
 
 CPU = "CPUExecutionProvider"
 OPTIMISED = "optimised.onnx"
-ELSEWHERE = ("AzureExecutionProvider",)  # providers that run nothing on this machine
 DEVICES: Mapping[str, str] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 """Where ONNX Runtime's execution providers read and write."""
 PROVIDERS = {device: provider for provider, device in DEVICES.items()}
@@ -186,8 +184,21 @@ def require_provider(provider: str) -> None:
     open_session(model.SerializeToString(), provider)
 
 
-def _numpy_type(value: Tensor) -> np.dtype[Any]:
-    return torch.empty(0, dtype=value.dtype).numpy().dtype
+def doubles(provider: str) -> bool:
+    """Return whether ``provider`` computes the smallest sum there is correctly.
+
+    Raises:
+        EnvironmentProblem: as :func:`open_session`.
+    """
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "double", [x], [y])
+    # Old versions, which every ONNX Runtime reads.
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
+    given = np.array([1.0, -2.0], dtype=np.float32)
+    (found,) = open_session(model.SerializeToString(), provider).run(None, {"x": given})
+    return bool((found == 2 * given).all())
 
 
 def product(side: int) -> bytes:
@@ -203,66 +214,5 @@ def product(side: int) -> bytes:
     return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString()
 
 
-def probe() -> Iterator[Probe]:
-    """Which build is installed, and whether its providers run a graph."""
-    cpu, gpu = version_of("onnxruntime"), version_of("onnxruntime-gpu")
-    if cpu and gpu:  # both own the folder onnxruntime/; the CPU one wins, silently
-        fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'das-toolkit[gpu]'"
-        yield Probe(name="onnxruntime", ok=False, found=f"{cpu} and onnxruntime-gpu {gpu} over each other", fix=fix)
-        return
-    if not cpu and not gpu:
-        yield Probe(name="onnxruntime", ok=False, found="not installed", fix="pip install 'das-toolkit[cpu]'")
-        return
-    try:
-        import onnxruntime
-    except (ImportError, OSError) as error:
-        fix = f"pip install --force-reinstall 'das-toolkit[{'gpu' if gpu else 'cpu'}]'"
-        yield Probe(name="onnxruntime", ok=False, found=f"installed, but: {error}", fix=fix)
-        return
-    yield Probe(name="onnxruntime", ok=True, found=f"{'GPU' if gpu else 'CPU'} build {gpu or cpu}")
-    yield from cuda_conflict(torch.version.cuda, getattr(onnxruntime, "cuda_version", None))
-    yield from (probe_provider(name) for name in onnxruntime.get_available_providers() if name not in ELSEWHERE)
-
-
-def cuda_conflict(torch_cuda: str | None, wanted: str | None) -> Iterator[Probe]:
-    """PyTorch and ONNX Runtime built for different major versions of CUDA, whose libraries do not do for each other.
-
-    Args:
-        torch_cuda: what PyTorch was built for, None for a CPU build.
-        wanted: what onnxruntime-gpu was built for, None or empty for a CPU build.
-    """
-    if not torch_cuda or not wanted or torch_cuda.split(".")[0] == wanted.split(".")[0]:
-        return
-    found = f"PyTorch brings CUDA {torch_cuda}, onnxruntime-gpu needs CUDA {wanted.split('.')[0]}"
-    fix = f"pip install 'onnxruntime-gpu[cuda,cudnn]', or a PyTorch for CUDA {wanted.split('.')[0]}"
-    yield Probe(name="CUDA libraries", ok=False, found=found, fix=fix)
-
-
-def probe_provider(name: str) -> Probe:
-    """Run the smallest sum there is: a provider whose libraries are missing is listed all the same."""
-    try:
-        works = _doubles(name)
-    except DasError as error:
-        problem = error.problems[0]
-        return Probe(name=name, ok=False, found=f"listed, but {problem.found}", fix=problem.fix)
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
-        return Probe(
-            name=name,
-            ok=False,
-            found=f"listed, but {first_line(error)}",
-            fix="pip install 'das-toolkit[gpu]', nvidia-smi",
-        )
-    found = "ran a graph" if works else "ran a graph and gave a wrong answer"
-    return Probe(name=name, ok=works, found=found, fix=None if works else "pip install --force-reinstall onnxruntime")
-
-
-def _doubles(provider: str) -> bool:
-    from onnx import TensorProto, helper
-
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "double", [x], [y])
-    # Old versions, which every ONNX Runtime reads.
-    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
-    given = np.array([1.0, -2.0], dtype=np.float32)
-    (found,) = open_session(model.SerializeToString(), provider).run(None, {"x": given})
-    return bool((found == 2 * given).all())
+def _numpy_type(value: Tensor) -> np.dtype[Any]:
+    return torch.empty(0, dtype=value.dtype).numpy().dtype

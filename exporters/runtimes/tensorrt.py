@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import environment_problem
-from exporters.runtimes.runtime import Making, Probe, Runtime, Source, first_line, version_of
+from exporters.runtimes.runtime import Artifact, Making, Probe, Runtime, Source, first_line, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from compressor.families.family import Family
     from compressor.models.steps import StepModel
+    from exporters.checks.audit import Audit
     from exporters.checks.divergence import Located
     from exporters.graph.inputs import Fixed
     from exporters.graph.precision import Precision
-    from exporters.request import Artifact, Request
+    from exporters.request import Request
     from exporters.runtimes.runner import Runner
-    from exporters.runtimes.tensorrt_audit import Audit
     from exporters.runtimes.tensorrt_engine import Target
 
 
@@ -73,9 +73,8 @@ class TensorRT(Runtime):
         return *graphs, self._engine(request, graphs[-1].path, target)
 
     def _engine(self, request: Request, onnx: Path, target: Target) -> Artifact:
+        from exporters.checks.audit import audit_sentences
         from exporters.graph.inputs import shape_ranges
-        from exporters.request import Artifact
-        from exporters.runtimes.tensorrt_audit import audit_sentences
         from exporters.runtimes.tensorrt_engine import build_engine
 
         def write(path: Path, in_float: Collection[str]) -> tuple[str, ...]:
@@ -92,7 +91,7 @@ class TensorRT(Runtime):
 
         return Artifact(
             request,
-            request.folder.path_for(self, request.precision, request.fixed),
+            request.folder / self.file_name(request.precision, request.fixed),
             self,
             write,
             runs_on=str(target),

@@ -22,7 +22,7 @@ from compressor.errors import DasError, environment_problem, input_error
 from compressor.files import hashes_of, staged
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
-from exporters.runtimes.tensorrt_audit import Audit, audit_engine, audit_network
+from exporters.checks.audit import Audit, audit_engine, audit_network
 
 TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
 INSTALL = {TENSORRT: "pip install tensorrt", RTX: "pip install tensorrt-rtx"}

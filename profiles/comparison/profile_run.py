@@ -335,9 +335,11 @@ def _layers(
 
 def _questions(bench: _Bench) -> Questions:
     assert bench.questions
+    runtime = find_runtime(QUESTIONED)
     return measure_questions(
         FAMILIES[bench.run.manifest.family],
-        {which: model.exports.path_for(find_runtime(QUESTIONED)) for which, model in bench.models.items()},
+        runtime,
+        {which: model.in_runtime(runtime) for which, model in bench.models.items()},
         inputs_of(bench.run, bench.questions),
         device=bench.device,
         threads=bench.threads,

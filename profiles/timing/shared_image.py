@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import replace
 
 from torch import Tensor
 
 from compressor.families.family import Family
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
-from exporters.graph.vision_split import split_runner
-from exporters.runtimes.sessions import PROVIDERS, OnnxRunner
+from exporters.folder import REST
+from exporters.runtimes.runtime import Runtime, Source
 from profiles.timing.latency import Call, Latency, Speedup, measure, speedup
 
 
@@ -38,7 +38,8 @@ class Questions(Value):
 
 def measure_questions(
     family: Family,
-    graphs: Mapping[str, Path],
+    runtime: Runtime,
+    subjects: Mapping[str, Source],
     inputs: Mapping[str, Tensor],
     *,
     device: str,
@@ -50,7 +51,8 @@ def measure_questions(
 
     Args:
         family: of the models.
-        graphs: the whole graph of the full and of the slim model, "full" and "slim", each with its split export beside.
+        runtime: executes both; it has to run split exports.
+        subjects: the models "full" and "slim", each with the file of its whole graph and the split export beside that.
         inputs: one row for each question, (N, ...) by name.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads of every session.
@@ -58,16 +60,18 @@ def measure_questions(
         progress: told about it.
 
     Raises:
-        EnvironmentProblem: ONNX Runtime cannot run on the device.
+        EnvironmentProblem: the runtime cannot run on the device.
     """
     count = family.sizes_of("text", inputs)["batch"]
     one = {**inputs} | {name: inputs[name][:1] for name in family.names_of("image")}
     repeated = {name: x.expand(count, *x.shape[1:]) for name, x in one.items()}
     with ExitStack() as stack:
         calls: dict[str, Call] = {}
-        for which, graph in graphs.items():
-            whole = stack.enter_context(OnnxRunner(graph, PROVIDERS[device], threads))
-            split = stack.enter_context(split_runner(graph.parent, PROVIDERS[device], threads))
+        for which, source in subjects.items():
+            assert source.file
+            apart = replace(source, file=source.file.with_name(REST))
+            whole = stack.enter_context(runtime.open(source, device, threads))
+            split = stack.enter_context(runtime.open(apart, device, threads))
             calls |= {f"{which}, whole": whole.bind(repeated), f"{which}, split": split.bind(one)}
         times = measure(
             calls, seconds=seconds, batch=count, progress=progress, label=f"timing {count} questions on one image"
@@ -77,4 +81,4 @@ def measure_questions(
         whole, split = times[f"{which}, whole"], times[f"{which}, split"]
         return WholeAndSplit(whole=whole, split=split, speedup=speedup(whole, split))
 
-    return Questions(count=count, **{which: both(which) for which in graphs})
+    return Questions(count=count, **{which: both(which) for which in subjects})

@@ -23,7 +23,7 @@ from das.doctor.estimates import (
     training_inputs,
 )
 from exporters.gpu import gpus_of
-from exporters.runtimes.sessions import cuda_conflict, probe_provider
+from exporters.runtimes.onnxruntime import cuda_conflict, probe_provider
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 

@@ -13,15 +13,15 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import exporters.checks.audit
 import exporters.graph.onnx
-import exporters.runtimes.tensorrt_audit
 import exporters.runtimes.tensorrt_engine
 import exporters.runtimes.tensorrt_runner
 from compressor.errors import EnvironmentProblem, InputError
 from compressor.files import hashes_of
+from exporters.checks.audit import audit_engine, audit_network
 from exporters.checks.parity import Parity, read_record
 from exporters.export import export
-from exporters.runtimes.tensorrt_audit import audit_engine, audit_network
 from exporters.runtimes.tensorrt_engine import (
     EngineMetadata,
     Target,
@@ -90,7 +90,7 @@ def used_names():
     """Class and name of every attribute of TensorRT's that the modules touch."""
     for module in (
         exporters.runtimes.tensorrt_engine,
-        exporters.runtimes.tensorrt_audit,
+        exporters.checks.audit,
         exporters.runtimes.tensorrt_runner,
     ):
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
