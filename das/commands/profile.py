@@ -85,6 +85,6 @@ def profile(
         command=o.command_line(),
         progress=progress(),
     )
-    compared = gates.compare(report)
-    print_profile(opened, compared, details=details, html=html, markdown=markdown, json=json)
-    gates.check(compared)
+    changes = gates.compare(report)
+    print_profile(opened, report, changes, details=details, html=html, markdown=markdown, json=json)
+    gates.check(report, changes)

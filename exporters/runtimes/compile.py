@@ -34,7 +34,7 @@ class Compile(Torch):
         """The CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
-        return TorchRunner(own_weights(source.load()), device, compiled=True)
+        return TorchRunner(own_weights(source.load()), device, compiled=True, inputs=source.inputs)
 
     def probe(self) -> Iterator[Probe]:
         """What torch.compile calls."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from compressor.families.family import Family
     from compressor.models.steps import StepModel
@@ -31,10 +31,17 @@ SHARED = "shared"  # what several layers read from and belongs to none of them
 
 @dataclass(frozen=True)
 class Source:
-    """A model to be run: how to load it, and the file that was exported from it, where the runtime executes one."""
+    """A model to be run.
 
-    load: Callable[[], StepModel]
+    Attributes:
+        load: returns the step model, or a module that is called by the names of its inputs and returns one tensor.
+        file: exported from it, where the runtime executes one.
+        inputs: names of the module's inputs; those of a step model are declared by its family.
+    """
+
+    load: Callable[[], nn.Module]
     file: Path | None = None
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from compressor.models.steps import StepModel
     from exporters.runtimes.runner import Runner
 
 
@@ -39,20 +38,23 @@ class Torch(Runtime):
         """The CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
-        return TorchRunner(own_weights(source.load()), device)
+        return TorchRunner(own_weights(source.load()), device, inputs=source.inputs)
 
     def watch(
         self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
         """A layer takes from before its block to behind it, between CUDA events on a GPU."""
         from compressor.models.parts import blocks_of
+        from compressor.models.steps import StepModel
         from exporters.runtimes.torch_runner import TorchRunner, time_blocks
 
-        runner = stack.enter_context(TorchRunner(own_weights(source.load()), device))
-        call, taken = runner.bind(inputs), {name: list[float]() for name in blocks_of(runner.model)}
+        model = own_weights(source.load())
+        assert isinstance(model, StepModel), "modules without steps have no layers to watch"
+        runner = stack.enter_context(TorchRunner(model, device))
+        call, taken = runner.bind(inputs), {name: list[float]() for name in blocks_of(model)}
 
         def watched() -> None:
-            for name, ms in time_blocks(runner.model, call, device).items():
+            for name, ms in time_blocks(model, call, device).items():
                 taken[name].append(ms)
 
         return Watched(call, watched, lambda _: taken)
@@ -83,7 +85,7 @@ class Torch(Runtime):
             yield Probe("CUDA", False, f"PyTorch's CUDA {built} finds no device, or no driver", fix)
 
 
-def own_weights(model: StepModel) -> StepModel:
+def own_weights(model: nn.Module) -> nn.Module:
     """Copy every weight: full and slim come from different files, and one of them may be mapped instead of read."""
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()

@@ -6,12 +6,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compressor.errors import DasError, environment_problem
 from compressor.families import FAMILIES
@@ -21,19 +21,26 @@ from exporters.runtimes.runner import Bound, Runner, require_cuda
 
 
 class TorchRunner(Runner):
-    """PyTorch; moves the model to ``device`` ("cpu", "cuda"). With ``compiled``, as torch.compile makes it."""
+    """PyTorch by itself, or as torch.compile makes it.
 
-    def __init__(self, model: StepModel, device: str | torch.device, compiled: bool = False) -> None:
+    Args:
+        model: called with its inputs by name; returns one tensor. It is moved to the device.
+        device: "cpu" or "cuda".
+        compiled: whether torch.compile compiles it.
+        inputs: names of its inputs, of a module that is no step model: those are declared by their families.
+    """
+
+    def __init__(
+        self, model: nn.Module, device: str | torch.device, compiled: bool = False, inputs: Sequence[str] = ()
+    ) -> None:
         self.model, self.device, self.compiled = model, torch.device(device), compiled
         self.called: Callable[..., Tensor] = torch.compile(model) if compiled else model
         self.name = f"{'torch.compile' if compiled else 'PyTorch'} on {self.device.type}"
-        (output,) = FAMILIES[model.family].outputs_of(model.task)
-        self.output_names = (output.name,)
-
-    @property
-    def input_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The inputs of the model's family."""
-        return FAMILIES[self.model.family].input_names
+        self.input_names, self.output_names = tuple(inputs), ("output",)
+        if isinstance(model, StepModel):
+            family = FAMILIES[model.family]
+            (output,) = family.outputs_of(model.task)
+            self.input_names, self.output_names = family.input_names, (output.name,)
 
     def open(self) -> None:
         """Put the model on the device, in eval mode.

@@ -15,7 +15,7 @@ from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.comparison.profile_run import read_parities
 from profiles.gates import assertions
 from profiles.gates.assertions import Claim
-from profiles.gates.baseline import ComparedProfile, Profiled, compare_profiles, open_baseline, profiled, regressions
+from profiles.gates.baseline import BaselineChanges, Profiled, compare_profiles, open_baseline, profiled, regressions
 from profiles.machine.environment import environment
 
 
@@ -27,19 +27,18 @@ class Gates:
     claims: tuple[Claim, ...]
     baseline: Profiled | None
 
-    def compare(self, report: ProfileReport) -> ComparedProfile:
-        """Return the profile with what changed since the baseline."""
-        changes = compare_profiles(self.baseline, profiled(self.run, report)) if self.baseline else None
-        return ComparedProfile(**dict(report), baseline=changes)
+    def compare(self, report: ProfileReport) -> BaselineChanges | None:
+        """Return what changed since the baseline; None without one."""
+        return compare_profiles(self.baseline, profiled(self.run, report)) if self.baseline else None
 
-    def check(self, report: ComparedProfile) -> None:
-        """Hold a compared profile against the claims and the baseline.
+    def check(self, report: ProfileReport, changes: BaselineChanges | None) -> None:
+        """Hold a profile against the claims, and what changed against the baseline's tolerances.
 
         Raises:
             CheckFailed: with every claim that does not hold and everything that got worse.
         """
         values = (*assertions.measured(report, read_parities(self.run)), *assertions.scored(self.run.manifest))
-        worse = regressions(report.baseline) if report.baseline else ()
+        worse = regressions(changes) if changes else ()
         if problems := (*assertions.failures(self.claims, values), *worse):
             raise CheckFailed(*problems)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +39,10 @@ class _Part:
         """Modules and sizes: parts of one form are the same graph with other weights, and take the same time."""
         sizes = {name: tuple(value.shape) for name, value in self.inputs.items()}
         return f"{self.module} {sizes}"
+
+    def load(self) -> nn.Module:
+        """Return the module, as runtimes ask for it."""
+        return self.module
 
 
 class _Layer(nn.Module):
@@ -81,8 +83,8 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
             path = Path(folder) / f"{len(calls)}.onnx"
             if runtime.format == "onnx":
                 _export(part, path)
-            subject = Source(partial(_module, part), path)
-            runner = stack.enter_context(runtime.open(subject, job.device.type, torch.get_num_threads()))
+            source = Source(part.load, path, tuple(part.inputs))
+            runner = stack.enter_context(runtime.open(source, job.device.type, torch.get_num_threads()))
             calls[form] = runner.bind({name: value.cpu() for name, value in part.inputs.items()})
         times = measure(
             calls,
@@ -128,7 +130,3 @@ def _export(part: _Part, path: Path) -> None:
         export_onnx(part.module, path, part.inputs)
     else:
         export_part(part.module, part.inputs, path)
-
-
-def _module(part: _Part) -> StepModel:
-    return cast(StepModel, part.module)  # runners call it by the names of its inputs, as they do any model

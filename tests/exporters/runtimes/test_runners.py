@@ -78,11 +78,21 @@ class Doubled(nn.Module):
         return torch.tanh(x) * 2
 
 
+def doubled(**options):
+    return TorchRunner(Doubled(), "cpu", inputs=("x",), **options)
+
+
+def test_a_module_without_a_family_declares_its_inputs():
+    with doubled() as runner:
+        assert (runner.input_names, runner.output_names) == (("x",), ("output",))
+        assert runner.run({"x": torch.zeros(2)}).tolist() == [0, 0]
+
+
 @pytest.mark.slow
 def test_a_compiled_model_answers_as_it_does_without(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     inputs = {"x": torch.randn(4, 3)}
-    with TorchRunner(Doubled(), "cpu", compiled=True) as compiled, TorchRunner(Doubled(), "cpu") as eager:
+    with doubled(compiled=True) as compiled, doubled() as eager:
         assert compiled.name == "torch.compile on cpu"
         torch.testing.assert_close(compiled.run(inputs), eager.run(inputs))
 
@@ -91,7 +101,7 @@ def test_without_a_compiler_torch_compile_is_refused(monkeypatch):
     monkeypatch.setenv("CXX", "/no/such/compiler")
     with refused(EnvironmentProblem, "compiler-missing", "/no/such/compiler"):
         require_compiler()
-    with refused(EnvironmentProblem, "compiler-missing", "CXX"), TorchRunner(Doubled(), "cpu", compiled=True):
+    with refused(EnvironmentProblem, "compiler-missing", "CXX"), doubled(compiled=True):
         pass
     with pytest.raises(EnvironmentProblem):
         choose_runtimes(["compile"], "cpu")
@@ -105,7 +115,7 @@ def test_a_compiler_that_fails_is_an_environment_problem(monkeypatch, tmp_path):
     with (
         config.patch({"cpp.cxx": ("false",)}),  # a program that is there and always fails
         refused(EnvironmentProblem, "compiler-fails"),
-        TorchRunner(Doubled(), "cpu", compiled=True) as runner,
+        doubled(compiled=True) as runner,
     ):
         runner.bind({"x": torch.ones(2)})
 
