@@ -1,10 +1,8 @@
 """The house: imports point one way, help is instant, and docs/architecture.md agrees with the folders."""
 
 import ast
-import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
