@@ -11,15 +11,14 @@ from typing import Any
 
 import torch
 
+from compressor.costs.model_costs import count_costs
 from compressor.data.splits import TaskData
 from compressor.device import choose_device
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, evaluate, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
-from compressor.fit_slim import Fitter, SlimModel
 from compressor.job import Job, prepare
-from compressor.models.costs import count_costs
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan
@@ -45,6 +44,7 @@ from compressor.search.fit_budget import fit_request
 from compressor.search.reuse import open_search
 from compressor.search.select_layers import FinishedSearch, select_layers
 from compressor.settings import Settings
+from compressor.training.fit_slim import Fitter, SlimModel
 
 SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
 PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed

@@ -20,13 +20,13 @@ from torch import Tensor
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.sizes import Transfer
+from compressor.costs.model_costs import ModelCosts
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
 from compressor.data.types import Transforms
 from compressor.errors import DasError, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.families import FAMILIES
 from compressor.files import atomic_file, atomic_folder, cannot_write, link_to, write_json
-from compressor.models.costs import ModelCosts
 from compressor.models.plan import Plan
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel

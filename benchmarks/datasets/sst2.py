@@ -31,6 +31,7 @@ from torch import Tensor
 from benchmarks.results import LogProgress
 from compressor.checkpoints.build import load_backbone
 from compressor.checkpoints.write import save_public_checkpoint
+from compressor.costs.macs import count_macs
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.splits import TaskData
@@ -39,7 +40,6 @@ from compressor.errors import environment_problem
 from compressor.evaluation.evaluate import Score, evaluate
 from compressor.families import FAMILIES
 from compressor.job import Job, prepare
-from compressor.models.macs import count_macs
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages

@@ -23,11 +23,11 @@ import torch
 
 from benchmarks.results import write_section
 from compressor.checkpoints.write import save_public_checkpoint
+from compressor.costs.model_costs import Pair
 from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_scenes
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families.meter.meter_model import MeterDims, build
-from compressor.models.costs import Pair
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.reports.markdown import markdown_table
 

@@ -24,10 +24,10 @@ from torch import Tensor
 from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
 from benchmarks.runtimes.graphs import LAYERS
+from compressor.costs.macs import count_macs
 from compressor.errors import DasError
 from compressor.families.meter.meter_family import METER
 from compressor.families.meter.meter_model import MeterDims, build
-from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
@@ -37,8 +37,8 @@ from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import Runtime, Source
 from profiles.reports.markdown import markdown_table
-from profiles.timing.inputs import batch_of
 from profiles.timing.latency import Clock, Latency, cuda_clock, measure, speedup, wall_clock
+from profiles.timing.sample_batches import batch_of
 
 TINY = MeterDims(
     hidden=64,

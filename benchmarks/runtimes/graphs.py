@@ -23,9 +23,9 @@ import torch
 
 from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
+from compressor.costs.macs import count_macs
 from compressor.families.meter.meter_family import METER
 from compressor.families.meter.meter_model import build
-from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers

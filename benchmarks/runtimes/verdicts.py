@@ -20,9 +20,9 @@ import das
 from benchmarks.paper.meter_full_size import prepare_data
 from benchmarks.results import LogProgress, write_section
 from compressor.checkpoints.write import save_public_checkpoint
+from compressor.costs.macs import count_macs
 from compressor.families.meter.meter_family import METER
 from compressor.families.meter.meter_model import MeterDims, build
-from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import Run, open_run

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from compressor.models.layer_macs import ModelMacs
+from compressor.costs.layer_macs import ModelMacs
 from compressor.models.rounds import Rounds
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from compressor.architectures.architecture import Architecture, Pool
-from compressor.models.layer_macs import (
+from compressor.costs.layer_macs import (
     CONVOLUTION,
     NORMS,
     PRODUCTS,

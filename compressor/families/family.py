@@ -11,10 +11,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from compressor.architectures.architecture import Pool
+from compressor.costs.layer_macs import ModelMacs
 from compressor.data.text import TextTransform
 from compressor.data.types import ImageTransform, Transforms
 from compressor.families.key_mapping import Format, State
-from compressor.models.layer_macs import ModelMacs
 from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, StepModel
 from compressor.tasks import TASKS

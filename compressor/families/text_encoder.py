@@ -22,11 +22,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
-from compressor.families.embeddings import untyped_roberta
-from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, State
-from compressor.models.adapters import Adapter
-from compressor.models.layer_macs import (
+from compressor.costs.layer_macs import (
     NORMS,
     PRODUCTS,
     ModelMacs,
@@ -35,6 +31,10 @@ from compressor.models.layer_macs import (
     encoder_token_macs,
     norm_macs,
 )
+from compressor.families.embeddings import untyped_roberta
+from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
+from compressor.families.key_mapping import Format, KeyTable, Leftover, State
+from compressor.models.adapters import Adapter
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.single_query import one_token_of
 from compressor.models.steps import Pick, Rounds, Step, StepModel, Streams

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from compressor.costs.layer_macs import LINEAR_HEADS
 from compressor.families.family import LOGITS, MATCH, Head, Output
 from compressor.families.key_mapping import HEAD, State
-from compressor.models.layer_macs import LINEAR_HEADS
 from compressor.tasks import TASKS
 from compressor.tasks.task import OutputKind
 

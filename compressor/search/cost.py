@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.models.macs import count_call, count_macs
+from compressor.costs.macs import count_call, count_macs
 from compressor.models.simplify import trim
 from compressor.models.steps import Rounds, StepModel
 from compressor.models.supernet import Supernet

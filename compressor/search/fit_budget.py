@@ -7,7 +7,6 @@ from typing import Any
 
 from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import evaluate_samples
-from compressor.fit_slim import Fitter, SlimModel
 from compressor.job import Job
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
@@ -32,6 +31,7 @@ from compressor.search.cost import count_slim
 from compressor.search.result import Point, SearchResult
 from compressor.search.select_layers import scored_part
 from compressor.settings import Settings
+from compressor.training.fit_slim import Fitter, SlimModel
 from compressor.training.recovery import freeze_all_but, recovery_groups, trained_parameters
 
 SEARCH_OPTIONS = ("data", "calibration", "tokenizer", "scope", "strategy", "seed", "image_size", "text_length")

@@ -21,9 +21,9 @@ from torch.overrides import TorchFunctionMode
 from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.sizes import check_sizes
 from compressor.compression import SAMPLE_BYTES
+from compressor.costs.parts import weight_bytes
 from compressor.data.splits import FALSE_TEXTS
 from compressor.families import FAMILIES
-from compressor.models.parts import weight_bytes
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.models.surgery import new_skip_adapter, remove_layers
 from compressor.run_folder import LATEST, MANIFEST, ROOT, open_run

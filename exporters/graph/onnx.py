@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressor.costs.parts import weight_bytes
 from compressor.errors import DasError, input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import bytes_of, staged
-from compressor.models.parts import weight_bytes
 from compressor.models.steps import StepModel
 from exporters.graph.attention import FORMS, AttentionForm, Numerics
 from exporters.graph.inputs import VARYING, Fixed, any_size, with_text_length

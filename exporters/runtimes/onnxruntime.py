@@ -105,7 +105,7 @@ class OnnxRuntime(Runtime):
         self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
         """A layer takes what its kernels take, by the runtime's own profiler."""
-        from compressor.models.parts import HEAD
+        from compressor.costs.parts import HEAD
         from exporters.runtimes.ort_profiler import KernelRunner
         from exporters.runtimes.sessions import OnnxRunner
 

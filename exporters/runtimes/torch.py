@@ -44,7 +44,7 @@ class Torch(Runtime):
         self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
         """A layer takes from before its block to behind it, between CUDA events on a GPU."""
-        from compressor.models.parts import blocks_of
+        from compressor.costs.parts import blocks_of
         from compressor.models.steps import StepModel
         from exporters.runtimes.torch_runner import TorchRunner, time_blocks
 

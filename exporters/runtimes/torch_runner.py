@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressor.costs.parts import blocks_of
 from compressor.errors import DasError, environment_problem
 from compressor.families import FAMILIES
-from compressor.models.parts import blocks_of
 from compressor.models.steps import StepModel
 from exporters.runtimes.runner import Bound, Runner, require_cuda
 

@@ -9,7 +9,7 @@ import torch
 
 from compressor.checkpoints.build import outline_checkpoint
 from compressor.checkpoints.recognise import recognise
-from compressor.models.macs import count_macs
+from compressor.costs.macs import count_macs
 from compressor.models.plan import summarise
 from compressor.models.steps import steps_of
 from compressor.values import Value

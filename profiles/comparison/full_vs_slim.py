@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressor.models.costs import Pair, Trims
+from compressor.costs.model_costs import Pair, Trims
 from compressor.values import Value
 from profiles.machine.conditions import Conditions
 from profiles.machine.energy import EnergyPair

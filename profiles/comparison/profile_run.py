@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
+from compressor.costs.macs import Macs, count_macs
+from compressor.costs.model_costs import Pair, Trims
+from compressor.costs.parts import parameters, weight_bytes, without_idle
 from compressor.device import choose_device
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.files import bytes_of, write_json
-from compressor.models.costs import Pair, Trims
-from compressor.models.macs import Macs, count_macs
-from compressor.models.parts import parameters, weight_bytes, without_idle
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
@@ -41,10 +41,10 @@ from profiles.comparison.matching_exports import make_full, make_slim
 from profiles.machine.environment import environment
 from profiles.macs.agreement import Agreement
 from profiles.macs.crosscheck import agreement
-from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_in_situ import LayerTimes, layer_times, unseen, work_of
 from profiles.timing.paired import time_pair, time_sweep
 from profiles.timing.roofline import Peaks, measure_peaks
+from profiles.timing.sample_batches import inputs_of
 from profiles.timing.shared_image import Questions, measure_questions
 from profiles.timing.sweeps import Sweep
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from compressor.costs.model_costs import ModelCosts, Pair
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.evaluation.reference import answer_again
-from compressor.models.costs import ModelCosts, Pair
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.values import Value

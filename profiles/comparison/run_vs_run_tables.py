@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compressor.models.costs import Pair
+from compressor.costs.model_costs import Pair
 from compressor.models.plan import summarise
 from profiles.comparison.run_vs_run import RunsReport, RunSummary, RuntimeSummary
 from profiles.formatting import PREFIXES, Table

@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from compressor.costs.model_costs import Pair
 from compressor.errors import Problem, UsageError
-from compressor.models.costs import Pair
 from compressor.run_folder import Manifest
 from profiles.comparison.full_vs_slim import ProfileReport, RuntimeProfile
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from compressor.costs.model_costs import Pair
 from compressor.errors import CheckFailed, Problem, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
-from compressor.models.costs import Pair
 from compressor.models.plan import summarise
 from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress

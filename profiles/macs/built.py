@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressor.costs.macs import count_macs
 from compressor.errors import usage_error
 from compressor.families import FAMILIES
 from compressor.families.family import Family
-from compressor.models.macs import count_macs
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from compressor.models.macs import Macs
-from compressor.models.parts import HEAD, PROLOGUE
+from compressor.costs.macs import Macs
+from compressor.costs.parts import HEAD, PROLOGUE
 from compressor.models.steps import StepModel
 from profiles.macs.agreement import Agreement, Counts
 from profiles.macs.formula import formula, sums
@@ -19,7 +19,7 @@ def agreement(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) ->
     Args:
         model: on any device; on the meta device but for its prologue, too.
         inputs: of one forward pass.
-        executed: what :func:`compressor.models.macs.count_macs` returned for these.
+        executed: what :func:`compressor.costs.macs.count_macs` returned for these.
     """
     from profiles.macs.traced import count_traced  # fvcore takes a second to import
 

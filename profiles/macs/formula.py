@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from compressor.models.layer_macs import (
+from compressor.costs.layer_macs import (
     ByKind,
     ModelMacs,
     adapter_macs,
@@ -31,7 +31,7 @@ from compressor.models.layer_macs import (
     fusion_layer_macs,
     multiply_macs,
 )
-from compressor.models.part_names import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
+from compressor.costs.part_names import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
 from compressor.models.rounds import Rounds, steps_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ LEFT_OUT = ("activations", "additions", "biases", "embedding lookups", "softmax"
 
 @dataclass(frozen=True)
 class Term:
-    """MACs of one kind of operator in one step of a model, and the part they count to (``compressor.models.parts``).
+    """MACs of one kind of operator in one step of a model, and the part they count to (``compressor.costs.parts``).
 
     The prologue and the head are steps here, too.
     """
@@ -143,7 +143,7 @@ def macs_by_part(
     skip: Mapping[str, int] = NO_SKIPS,
     patches: tuple[int, int] | None = None,
 ) -> dict[str, int]:
-    """Return the MACs of a model of a family with a formula, under the names of ``compressor.models.parts``.
+    """Return the MACs of a model of a family with a formula, under the names of ``compressor.costs.parts``.
 
     Args:
         family: of the model.

@@ -16,7 +16,7 @@ from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import conv_flop_jit, get_shape, linear_flop_jit
 from torch import Tensor
 
-from compressor.models.macs import (
+from compressor.costs.macs import (
     ATTENTION,
     CONVOLUTION,
     NORMS,
@@ -26,7 +26,7 @@ from compressor.models.macs import (
     Uncounted,
     sum_by_kind,
 )
-from compressor.models.parts import by_part
+from compressor.costs.parts import by_part
 from compressor.models.steps import StepModel, steps_of
 
 Handle = Callable[[list[Any], list[Any]], int]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compressor.costs.model_costs import ModelCosts
 from compressor.evaluation.evaluate import Score
-from compressor.models.costs import ModelCosts
 from compressor.run_folder import ScorePair
 from compressor.search.budgets import BudgetResult
 from compressor.values import Value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compressor.models.costs import Pair, Trims
+from compressor.costs.model_costs import Pair, Trims
 from profiles.comparison.full_vs_slim import AgreementPair, ProfileReport, RuntimeProfile
 from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
 from profiles.macs.agreement import sentence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compressor.models.costs import Pair
+from compressor.costs.model_costs import Pair
 from compressor.values import Value
 from profiles.formatting import format_count
 from profiles.reports.compression import CompressionReport

@@ -12,9 +12,9 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from compressor.costs.macs import count_macs
+from compressor.costs.parts import BRIDGES, HEAD, PROLOGUE, SKIP, blocks_of
 from compressor.families import FAMILIES
-from compressor.models.macs import count_macs
-from compressor.models.parts import BRIDGES, HEAD, PROLOGUE, SKIP, blocks_of
 from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.progress import QUIET, Progress
 from compressor.values import Value

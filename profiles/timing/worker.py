@@ -24,17 +24,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from compressor.costs.parts import without_idle
 from compressor.errors import DasError, EnvironmentProblem, Problem, environment_problem
 from compressor.families import FAMILIES
-from compressor.models.parts import without_idle
 from compressor.run_folder import Run, open_run
 from compressor.values import Value
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
 from exporters.runtimes.runtime import Source
 from profiles.machine.memory import Memory, resident, watch_calls
-from profiles.timing.inputs import inputs_of
 from profiles.timing.latency import Clock, Sample, block, cuda_clock, wall_clock, warm_up
+from profiles.timing.sample_batches import inputs_of
 
 FULL, SLIM = "full", "slim"
 

@@ -12,10 +12,10 @@ import torch
 
 import exporters.checks.validate
 import exporters.graph.onnx
+from compressor.costs.parts import weight_bytes
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
 from compressor.families.meter.meter_model import MeterDims, build
 from compressor.files import PARTIAL, staged
-from compressor.models.parts import weight_bytes
 from compressor.models.steps import StepModel
 from exporters.checks.parity import Parity
 from exporters.export import ExportReport, export

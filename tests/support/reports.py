@@ -1,6 +1,6 @@
 """Profiles of made-up figures, for what reads profiles."""
 
-from compressor.models.costs import ModelCosts, Pair, Trims
+from compressor.costs.model_costs import ModelCosts, Pair, Trims
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, MemoryPair, ProfileReport, RuntimeProfile
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory

@@ -8,8 +8,8 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from compressor.checkpoints.build import load_checkpoint, outline_checkpoint
 from compressor.checkpoints.recognise import recognise
+from compressor.costs.macs import count_macs
 from compressor.families import FAMILIES
-from compressor.models.macs import count_macs
 from tests.support.command_line import GOLDEN
 
 TINY = ("meter_tiny_vqa.ckpt", "vqa"), ("vilt_tiny_nlvr2.ckpt", "nlvr2"), ("das_meter_tiny_vqa.ckpt", "vqa")

@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from compressor.checkpoints.build import load_checkpoint
+from compressor.costs.macs import count_macs
+from compressor.costs.model_costs import Pair
+from compressor.costs.parts import parameters
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_model import MeterDims, build
-from compressor.models.costs import Pair
-from compressor.models.macs import count_macs
-from compressor.models.parts import parameters
 from compressor.models.simplify import OneToken, trim
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Step, StepModel, split_where_modalities_meet, steps_of

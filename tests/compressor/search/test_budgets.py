@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import das as api
 from compressor.compression import compress
+from compressor.costs.macs import count_macs
 from compressor.errors import CheckFailed, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
-from compressor.models.macs import count_macs
 from compressor.run_folder import open_run
 from compressor.search.budgets import (
     KINDS,
@@ -33,8 +33,8 @@ from compressor.settings import Settings
 from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
 from profiles.reports.save import save_report
-from profiles.timing.inputs import inputs_of
 from profiles.timing.layers_isolated import layer_prices
+from profiles.timing.sample_batches import inputs_of
 from tests.support.command_line import das, stopped
 from tests.support.progress import StepProgress
 from tests.support.workers import in_threads

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from compressor.models.macs import count_macs
+from compressor.costs.macs import count_macs
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.search.cost import measure_costs

@@ -18,11 +18,11 @@ import profiles.comparison.profile_run
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.write import save_public_checkpoint
+from compressor.costs.model_costs import count_costs
+from compressor.costs.parts import weight_bytes
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
 from compressor.families.meter.meter_model import build
-from compressor.models.costs import count_costs
-from compressor.models.parts import weight_bytes
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Manifest, Results, Source, open_run, save_run
@@ -47,7 +47,7 @@ from profiles.reports.save import save_report
 from profiles.reports.sentences import sentences
 from profiles.timing import latency
 from profiles.timing import paired as timing
-from profiles.timing.inputs import batch_of
+from profiles.timing.sample_batches import batch_of
 from profiles.timing.sweeps import Sweep, parse_sweeps
 from profiles.timing.worker import Setting, Worker, WorkerRequest, inputs_for
 from tests.support.command_line import GOLDEN, refused

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from compressor.models.costs import Pair
+from compressor.costs.model_costs import Pair
 from compressor.run_folder import ANSWERS, open_run
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport, RuntimeProfile
 from profiles.comparison.run_vs_run import compare_runs, short_names

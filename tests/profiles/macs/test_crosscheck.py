@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from compressor.costs.layer_macs import ATTENTION
+from compressor.costs.macs import count_macs
 from compressor.families import FAMILIES
-from compressor.models.layer_macs import ATTENTION
-from compressor.models.macs import count_macs
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs import formula as closed_form

@@ -17,11 +17,11 @@ from benchmarks.paper.flops_tables import (
 )
 from benchmarks.results import command
 from compressor.checkpoints.build import load_checkpoint
+from compressor.costs.macs import count_macs
+from compressor.costs.parts import parameters
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_model import MeterDims
-from compressor.models.macs import count_macs
-from compressor.models.parts import parameters
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs.formula import encoder_macs, macs_by_part
 from profiles.macs.published import count_published

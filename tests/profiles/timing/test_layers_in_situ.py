@@ -9,8 +9,8 @@ from rich.console import Console
 from torch import nn
 
 from benchmarks.runtimes import layers as benchmark
-from compressor.models.macs import count_macs
-from compressor.models.parts import BRIDGES, HEAD, PROLOGUE, SKIP
+from compressor.costs.macs import count_macs
+from compressor.costs.parts import BRIDGES, HEAD, PROLOGUE, SKIP
 from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
@@ -21,9 +21,9 @@ from exporters.runtimes.runtime import SHARED, Source
 from exporters.runtimes.torch_runner import time_blocks
 from profiles.reports.layer_tables import gains, gains_table, layer_table, sums_table
 from profiles.timing import layers_in_situ as layers
-from profiles.timing.inputs import batch_of
 from profiles.timing.layers_in_situ import OVERHEAD, LayerTime, LayerTimes, layer_times, unseen, work_of
 from profiles.timing.roofline import Peaks
+from profiles.timing.sample_batches import batch_of
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import SKIPPED, full, full_onnx, samples, slim, slim_onnx
 

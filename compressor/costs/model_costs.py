@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pydantic import Field, computed_field
 from torch import Tensor
 
-from compressor.models.macs import count_macs
-from compressor.models.parts import parameters, weight_bytes, without_idle
+from compressor.costs.macs import count_macs
+from compressor.costs.parts import parameters, weight_bytes, without_idle
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.values import Value

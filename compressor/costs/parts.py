@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import nn
 
+from compressor.costs.part_names import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
 from compressor.families import FAMILIES
 from compressor.models.adapters import Adapter
-from compressor.models.part_names import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
 from compressor.models.steps import StepModel, steps_of
 
 

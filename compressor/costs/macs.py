@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from compressor.models.layer_macs import ATTENTION, CONVOLUTION, NORMS, PRODUCTS
-from compressor.models.parts import by_part
+from compressor.costs.layer_macs import ATTENTION, CONVOLUTION, NORMS, PRODUCTS
+from compressor.costs.parts import by_part
 from compressor.models.steps import StepModel, steps_of
 from compressor.values import Value
 
