@@ -152,10 +152,10 @@ def staged(path: Path, companions: Iterable[str] = ()) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for left in folder.glob(f"{PARTIAL}*"):
-        process = left.name.removeprefix(PARTIAL).partition("-")[0]
+    for partial in folder.glob(f"{PARTIAL}*"):
+        process = partial.name.removeprefix(PARTIAL).partition("-")[0]
         if not (process.isdigit() and psutil.pid_exists(int(process))):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _order(file: Path) -> tuple[bool, bool]:

@@ -222,20 +222,20 @@ def _read_dataset(settings: Settings, checkpoint: Recognised, task: str, progres
 def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:
     """Return the layers that may be skipped: those named by hand, or the scope's."""
     family = FAMILIES[model.family]
-    known = family.layer_order(model.layers)
+    layers = family.layer_order(model.layers)
     if settings.layers:
-        return match_layers(settings.layers, known)
+        return match_layers(settings.layers, layers)
     scope = settings.scope or next(iter(family.scopes))
     pools = family.scopes.get(scope)
     in_pools = {step.name for step in steps_of(model.rounds) if step.pool in (pools or ())}
-    chosen = tuple(name for name in known if name in in_pools) if pools else match_layers(scope.split(","), known)
-    if settings.skip is not None and settings.skip > len(chosen):
+    candidates = tuple(name for name in layers if name in in_pools) if pools else match_layers(scope.split(","), layers)
+    if settings.skip is not None and settings.skip > len(candidates):
         raise UsageError(
             Problem(
                 "skip-too-large",
-                f"--skip {settings.skip} of {len(chosen)} layers in scope {scope} ({summarise(chosen)})",
-                f"at most {len(chosen)}",
-                f"--skip {min(8, len(chosen))}, or a wider --scope: {', '.join(family.scopes)}",
+                f"--skip {settings.skip} of {len(candidates)} layers in scope {scope} ({summarise(candidates)})",
+                f"at most {len(candidates)}",
+                f"--skip {min(8, len(candidates))}, or a wider --scope: {', '.join(family.scopes)}",
             )
         )
-    return chosen
+    return candidates

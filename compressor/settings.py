@@ -108,8 +108,8 @@ def make_settings(**options: Any) -> Settings:
     try:
         return Settings(**plain)
     except ValidationError as error:
-        known = ", ".join(Settings.model_fields)
+        names = ", ".join(Settings.model_fields)
         wrong = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
         raise UsageError(
-            *(Problem("unknown-setting", entry, f"one of: {known}", "help(das.compress)") for entry in wrong)
+            *(Problem("unknown-setting", entry, f"one of: {names}", "help(das.compress)") for entry in wrong)
         ) from None

@@ -190,12 +190,12 @@ def check_request(
     problems += _unknown("unknown-attention", "attention", attention or "composed", FORMS, "leave --attention out")
     for runtime in runtimes:
         if precision in PRECISIONS and precision not in runtime.precisions:
-            known = ", ".join(runtime.precisions)
+            precisions = ", ".join(runtime.precisions)
             problems.append(
                 Problem(
                     "precision-not-supported",
                     f"precision {precision!r} for {runtime.title}",
-                    f"one of: {known}",
+                    f"one of: {precisions}",
                     "--precision fp32",
                 )
             )
@@ -210,8 +210,8 @@ def check_request(
     for option, size in (("--batch", fixed.batch), ("--text-length", fixed.text_length)):
         if size is not None and size < 1:
             problems.append(Problem("size-too-small", f"{option} {size}", "at least 1", f"{option} 1"))
-    others = [runtime.name for runtime in runtimes if not runtime.runs_split]
-    if split and (precision != "fp32" or fixed != VARYING or opset is not None or others):
+    unsplittable = [runtime.name for runtime in runtimes if not runtime.runs_split]
+    if split and (precision != "fp32" or fixed != VARYING or opset is not None or unsplittable):
         found = "--split with another runtime, a precision, a fixed size or an opset"
         expected = "--split alone: ONNX in fp32, any batch and text length, the exporter's opset"
         problems.append(Problem("split-not-alone", found, expected, "two commands, one of them with --split"))

@@ -68,15 +68,15 @@ def load_checkpoint(
         UsageError: several heads and no ``task``, or an impossible image size or text length.
 
     """
-    found = source if isinstance(source, Recognised) else recognise(source)
-    task = choose_task(found, task, transfer is not None)
-    own_head = has_own_head(found, task, transfer.classes if transfer else None, transfer is not None)
-    with sizes_that_fit(found):
-        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
-        dims = change_dims(found, dims, image_size, transfer, text_length, own_head)
-        if dims.classes == 1 and found.family.heads[task].classes is None:
+    recognised = source if isinstance(source, Recognised) else recognise(source)
+    task = choose_task(recognised, task, transfer is not None)
+    own_head = has_own_head(recognised, task, transfer.classes if transfer else None, transfer is not None)
+    with sizes_that_fit(recognised):
+        dims = recognised.format.read_dims(recognised.state, recognised.checkpoint.config, task)
+        dims = change_dims(recognised, dims, image_size, transfer, text_length, own_head)
+        if dims.classes == 1 and recognised.family.heads[task].classes is None:
             raise ValueError("the head has one output: regression, not classification")
-    return _load(found, task, dims, own_head, transfer is not None)
+    return _load(recognised, task, dims, own_head, transfer is not None)
 
 
 def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
@@ -86,10 +86,10 @@ def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
         InputError: as :func:`load_checkpoint`, but for the head.
 
     """
-    found = source if isinstance(source, Recognised) else recognise(source)
-    with sizes_that_fit(found):
-        dims = found.format.read_dims(found.state, found.checkpoint.config, None)
-    return _load(found, None, dims, False, False)
+    recognised = source if isinstance(source, Recognised) else recognise(source)
+    with sizes_that_fit(recognised):
+        dims = recognised.format.read_dims(recognised.state, recognised.checkpoint.config, None)
+    return _load(recognised, None, dims, False, False)
 
 
 def outline_checkpoint(source: Recognised | Checkpoint | str | Path, task: str | None) -> Loaded:
@@ -103,45 +103,45 @@ def outline_checkpoint(source: Recognised | Checkpoint | str | Path, task: str |
         InputError: as :func:`load_checkpoint`.
 
     """
-    found = source if isinstance(source, Recognised) else recognise(source)
-    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in found.state.items()}
-    outline = replace(found, state=shapes)
+    recognised = source if isinstance(source, Recognised) else recognise(source)
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in recognised.state.items()}
+    outline = replace(recognised, state=shapes)
     with torch.device("meta"):
         return load_checkpoint(outline, task) if task else load_backbone(outline)
 
 
-def _load(found: Recognised, task: str | None, dims: Any, own_head: bool, adapt: bool) -> Loaded:
-    family, table = found.family, found.format.table(task if own_head else None)
-    with sizes_that_fit(found):
+def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt: bool) -> Loaded:
+    family, table = source.family, source.format.table(task if own_head else None)
+    with sizes_that_fit(source):
         model = family.build(dims, task or "")
         if task is None:
             model.epilogue.head = nn.Identity()
-        ours, origin = table.to_ours(found.state)
-        ours = family.prepare(ours, dims, found.state, task)
+        ours, origin = table.to_ours(source.state)
+        ours = family.prepare(ours, dims, source.state, task)
         _attach_skips(model, ours)
-        own = model.state_dict()
-        read = {name: value for name, value in ours.items() if name in own}
+        parameters = model.state_dict()
+        read = {name: value for name, value in ours.items() if name in parameters}
         fresh = _fresh_names(model, read, adapt)
-        _check_complete(own, read, found, task, fresh)
-        model.load_state_dict(own | {name: value.float() for name, value in read.items()})
+        _check_complete(parameters, read, source, task, fresh)
+        model.load_state_dict(parameters | {name: value.float() for name, value in read.items()})
     used = {origin[name] for name in read if name in origin}
-    leftovers = _leftovers(found, task, own_head, used, set(origin.values()))
-    return Loaded(model.eval(), found.checkpoint.config, leftovers, _notes(model, found.checkpoint))
+    leftovers = _leftovers(source, task, own_head, used, set(origin.values()))
+    return Loaded(model.eval(), source.checkpoint.config, leftovers, _notes(model, source.checkpoint))
 
 
-def _leftovers(found: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:
+def _leftovers(source: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:
     """Every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
-    format = found.format
-    own = format.prefix(task) if task else ""
-    replaced = None if own_head else own
-    heads = {name: format.prefix(name) for name in (*found.family.heads, *format.heads)} | {**format.heads_by_name}
-    unread = {head: name for name, head in heads.items() if head not in ("", own)}
+    format = source.format
+    own_prefix = format.prefix(task) if task else ""
+    replaced = None if own_head else own_prefix
+    heads = {name: format.prefix(name) for name in (*source.family.heads, *format.heads)} | {**format.heads_by_name}
+    unread = {head: name for name, head in heads.items() if head not in ("", own_prefix)}
     leftovers = {}
-    for key in (key for key in found.state if key not in used):
+    for key in (key for key in source.state if key not in used):
         reasons = [entry.reason for entry in format.leftovers if re.match(entry.pattern, key)]
         reasons += [f"head of another task ({name})" for head, name in unread.items() if key.startswith(head)]
         reasons += ["a head for other classes; a new one is trained"] * bool(replaced and key.startswith(replaced))
-        unknown = "no such part in this model" if key in known else f"not part of a {found.family.name}"
+        unknown = "no such part in this model" if key in known else f"not part of a {source.family.name}"
         leftovers[key] = reasons[0] if reasons else unknown
     return leftovers
 
@@ -172,10 +172,10 @@ def _fresh_names(model: StepModel, read: State, adapt: bool) -> set[str]:
 
 
 def _check_complete(
-    own: Mapping[str, Tensor], ours: Mapping[str, Tensor], found: Recognised, task: str | None, fresh: set[str]
+    parameters: Mapping[str, Tensor], ours: Mapping[str, Tensor], source: Recognised, task: str | None, fresh: set[str]
 ) -> None:
-    path, table = found.checkpoint.path, found.format.table(task)
-    expected = {name: value.shape for name, value in own.items()}
+    path, table = source.checkpoint.path, source.format.table(task)
+    expected = {name: value.shape for name, value in parameters.items()}
     problems = []
     missing = sorted({table.checkpoint_name(name) for name in expected if name not in ours and name not in fresh})
     if missing:
@@ -184,7 +184,7 @@ def _check_complete(
             Problem(
                 "tensors-missing",
                 f"{path} lacks {len(missing)} keys: {shown}",
-                f"every tensor of a {found.family.name} checkpoint",
+                f"every tensor of a {source.family.name} checkpoint",
                 "save the whole state dict, or copy the file again",
             )
         )

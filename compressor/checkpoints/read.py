@@ -89,8 +89,8 @@ def _locate(source: str | Path) -> Path:
 
 def _near(path: Path) -> str:
     """The checkpoints in the folder of a path that is not there, as a hint; '' without any."""
-    found = sorted(str(each) for each in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
-    return f"there is {', '.join(found)}" if found else ""
+    files = sorted(str(file) for file in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
+    return f"there is {', '.join(files)}" if files else ""
 
 
 def _download(name: str) -> Path:
@@ -119,15 +119,15 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
             _EXPECTED,
             "give the checkpoint that the run names",
         )
-    found = next((folder / name for name in (*SAFE, *PICKLED) if (folder / name).exists()), None)
-    if found is None:
+    weights = next((folder / name for name in (*SAFE, *PICKLED) if (folder / name).exists()), None)
+    if weights is None:
         raise input_error(
             "weights-missing",
             f"{folder} is a folder without weights (none of {', '.join((*SAFE, *PICKLED))})",
             _EXPECTED,
             _near(folder / CONFIG) or "give the checkpoint itself, or download the model's files again",
         )
-    return _shards(found) if found.suffix == ".json" else (found,)
+    return _shards(weights) if weights.suffix == ".json" else (weights,)
 
 
 def _shards(index: Path) -> tuple[Path, ...]:

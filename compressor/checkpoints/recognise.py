@@ -64,18 +64,18 @@ def recognise(source: Checkpoint | str | Path) -> Recognised:
 
     """
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
-    known = [(family, format) for family in FAMILIES.values() for format in family.formats]
-    found = [
+    formats = [(family, format) for family in FAMILIES.values() for format in family.formats]
+    matches = [
         Recognised(checkpoint, family, format, state)
-        for family, format in known
+        for family, format in formats
         if (state := _as_written(checkpoint, format)) is not None
     ]
-    if len(found) == 1:
-        return found[0]
+    if len(matches) == 1:
+        return matches[0]
     declared = checkpoint.config.get("model_type")
-    what = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
-    if found:
-        names = ", ".join(f"{entry.family.name} ({entry.format.name})" for entry in found)
+    signature = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
+    if matches:
+        names = ", ".join(f"{entry.family.name} ({entry.format.name})" for entry in matches)
         raise input_error(
             "family-ambiguous",
             f"{checkpoint.path} looks like {names} at once",
@@ -85,11 +85,11 @@ def recognise(source: Checkpoint | str | Path) -> Recognised:
     looked_for = "; ".join(
         f"{family.name}: "
         + (f"config.json with model_type {format.model_type}" if format.model_type else ", ".join(format.signature))
-        for family, format in known
+        for family, format in formats
     )
     raise input_error(
         "unknown-model",
-        f"{checkpoint.path} is of no family das knows ({what})",
+        f"{checkpoint.path} is of no family das knows ({signature})",
         f"one of {looked_for}",
         "give a checkpoint of one of these; docs/add-a-family.md adds another",
     )
@@ -105,37 +105,37 @@ def _as_written(checkpoint: Checkpoint, format: Format) -> State | None:
     return state if all(key in state for key in format.signature) else None
 
 
-def choose_task(found: Recognised, task: str | None, adapt: bool = False) -> str:
+def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> str:
     """Return ``task``, or the only one that the checkpoint has a head for.
 
     Raises:
         InputError: it has no such head.
         UsageError: it has several heads and none is named, or the family knows no such task.
     """
-    family, path = found.family, found.checkpoint.path
-    heads = tuple(head for head in found.heads if head in family.heads)
+    family, path = source.family, source.checkpoint.path
+    heads = tuple(head for head in source.heads if head in family.heads)
     if task is not None and task not in family.heads:
-        known = ", ".join(family.heads)
+        names = ", ".join(family.heads)
         raise usage_error(
             "unknown-task",
             f"no task {task!r} for {family.name}",
-            f"one of: {known}",
+            f"one of: {names}",
             f"--task {next(iter(family.heads))}",
         )
-    compressible = found.tasks or heads
+    compressible = source.tasks or heads
     if task is None and len(compressible) == 1:
         return compressible[0]
     if task is None and compressible:
         raise usage_error(
             "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"
         )
-    if task is not None and (found.has_head(task) or adapt):
+    if task is not None and (source.has_head(task) or adapt):
         return task
-    wanted = task or next(iter(family.heads))
+    target = task or next(iter(family.heads))
     raise input_error(
         "head-missing",
-        f"{path} has no head for {wanted} (no key starts with {found.format.prefix(wanted) or 'one'})",
-        f"a checkpoint fine-tuned on {wanted}"
-        + (f"; this one has heads for: {', '.join(found.heads)}" if found.heads else ""),
+        f"{path} has no head for {target} (no key starts with {source.format.prefix(target) or 'one'})",
+        f"a checkpoint fine-tuned on {target}"
+        + (f"; this one has heads for: {', '.join(source.heads)}" if source.heads else ""),
         "give a fine-tuned checkpoint, or train a new head with --adapt",
     )

@@ -25,35 +25,35 @@ class Transfer:
     classes: int
 
 
-def check_sizes(found: Recognised, task: str, image_size: int | None, text_length: int | None) -> None:
+def check_sizes(source: Recognised, task: str, image_size: int | None, text_length: int | None) -> None:
     """Refuse sizes that a model of the checkpoint cannot have, before anything is loaded.
 
     Raises:
         InputError: the checkpoint's own sizes fit nothing.
         UsageError: an impossible image size or text length.
     """
-    with sizes_that_fit(found):
-        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
-    change_dims(found, dims, image_size, None, text_length, own_head=True)
+    with sizes_that_fit(source):
+        dims = source.format.read_dims(source.state, source.checkpoint.config, task)
+    change_dims(source, dims, image_size, None, text_length, own_head=True)
 
 
-def has_own_head(found: Recognised, task: str, classes: int | None, adapt: bool) -> bool:
+def has_own_head(source: Recognised, task: str, classes: int | None, adapt: bool) -> bool:
     """Return whether the checkpoint's head for ``task`` is used: ``--adapt`` replaces one for other classes.
 
     Raises:
         InputError: its sizes cannot be read.
     """
-    if not found.has_head(task):
+    if not source.has_head(task):
         return False
     if not adapt:
         return True
-    with sizes_that_fit(found):
-        dims = found.format.read_dims(found.state, found.checkpoint.config, task)
-    return bool(dims.classes == (found.family.heads[task].classes or classes))
+    with sizes_that_fit(source):
+        dims = source.format.read_dims(source.state, source.checkpoint.config, task)
+    return bool(dims.classes == (source.family.heads[task].classes or classes))
 
 
 def change_dims(
-    found: Recognised,
+    source: Recognised,
     dims: Any,
     image_size: int | None,
     transfer: Transfer | None,
@@ -71,7 +71,7 @@ def change_dims(
             problems.append(
                 Problem(
                     "image-size-without-images",
-                    f"an image size for {found.family.name}",
+                    f"an image size for {source.family.name}",
                     "none: it reads no images",
                     "leave it out",
                 )
@@ -101,20 +101,20 @@ def change_dims(
     if transfer is not None and not own_head:
         changes["classes"] = transfer.classes
     if transfer is not None and not dims.parallel_width:
-        changes["parallel_width"] = max(1, round(dims.hidden * found.family.parallel_fraction))
+        changes["parallel_width"] = max(1, round(dims.hidden * source.family.parallel_fraction))
     return dims.model_copy(update=changes)
 
 
 @contextmanager
-def sizes_that_fit(found: Recognised) -> Iterator[None]:
+def sizes_that_fit(source: Recognised) -> Iterator[None]:
     """Turn what tensors and settings of impossible sizes raise into input errors."""
-    path, family = found.checkpoint.path, found.family.name
+    path, family = source.checkpoint.path, source.family.name
     try:
         yield
     except KeyError as missing:
         raise input_error(
             "tensors-missing",
-            f"{path} lacks the key {found.format.keys.checkpoint_name(str(missing.args[0]))}",
+            f"{path} lacks the key {source.format.keys.checkpoint_name(str(missing.args[0]))}",
             f"every tensor of a {family} checkpoint",
             "save the whole state dict, or copy the file again",
         ) from None

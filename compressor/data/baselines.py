@@ -33,8 +33,8 @@ def text_only_score(train: Split, evaluation: Split) -> float:
     anything = overall.most_common(1)[0][0]
     total = 0.0
     for sample in evaluation.samples:
-        seen = votes.get((sample.text, sample.second))
-        guess = seen.most_common(1)[0][0] if seen else anything
+        counts = votes.get((sample.text, sample.second))
+        guess = counts.most_common(1)[0][0] if counts else anything
         total += dict(zip(sample.labels, sample.scores, strict=True)).get(guess, 0.0)
     return total / len(evaluation)
 

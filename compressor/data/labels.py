@@ -77,5 +77,5 @@ def _renumber(records: Records, places: Mapping[int, int]) -> Records:
 
 def _renumber_sample(sample: Sample, places: Mapping[int, int]) -> Sample:
     pairs = zip(sample.labels, sample.scores, strict=True)
-    known = [(places[label], score) for label, score in pairs if label in places]
-    return replace(sample, labels=tuple(label for label, _ in known), scores=tuple(score for _, score in known))
+    mapped = [(places[label], score) for label, score in pairs if label in places]
+    return replace(sample, labels=tuple(label for label, _ in mapped), scores=tuple(score for _, score in mapped))

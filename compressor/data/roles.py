@@ -172,9 +172,9 @@ def random_partition(samples: Sequence[Sample], shares: Sequence[float]) -> list
     """
     keys = _image_groups(samples)
     distinct = list(dict.fromkeys(keys))
-    drawn = np.random.default_rng(0).permutation(len(distinct))
+    order = np.random.default_rng(0).permutation(len(distinct))
     counts = [max(1, int(len(distinct) * share)) for share in shares]
-    part_of = {distinct[i]: part for part, some in enumerate(np.split(drawn, np.cumsum(counts))) for i in some}
+    part_of = {distinct[i]: part for part, some in enumerate(np.split(order, np.cumsum(counts))) for i in some}
     return [
         tuple(sample for sample, key in zip(samples, keys, strict=True) if part_of[key] == part)
         for part in range(len(shares) + 1)

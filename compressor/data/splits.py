@@ -64,11 +64,11 @@ class Split:
 
     def inputs(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """Return the model's inputs of these samples."""
-        chosen = [self.samples[int(index)] for index in indices]
-        pairs = [sample.second for sample in chosen if sample.second is not None]
+        samples = [self.samples[int(index)] for index in indices]
+        pairs = [sample.second for sample in samples if sample.second is not None]
         return {
-            **self.transforms.text([sample.text for sample in chosen], pairs or None),
-            **self.pixels([image for sample in chosen for image in sample.images]),
+            **self.transforms.text([sample.text for sample in samples], pairs or None),
+            **self.pixels([image for sample in samples for image in sample.images]),
         }
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
@@ -87,8 +87,8 @@ class Split:
         """Return the model's image inputs; those of one sample lie side by side, or are paired, (B, 2, ...)."""
         if self.transforms.image is None:
             return {}
-        found = self.transforms.image.collate([self._decoded(image) for image in images])
-        return found if self.images == 1 else {name: x.unflatten(0, (-1, self.images)) for name, x in found.items()}
+        pixels = self.transforms.image.collate([self._decoded(image) for image in images])
+        return pixels if self.images == 1 else {name: x.unflatten(0, (-1, self.images)) for name, x in pixels.items()}
 
     def _decoded(self, image: ImageRef) -> Tensor:
         cached = self._pixels.get(image)
@@ -156,9 +156,9 @@ class RankedSplit(Split):
     def captions_of(self, index: int) -> list[int]:
         """Return the sample's own caption, then captions of other images, drawn by its index."""
         draws = np.random.default_rng((len(self), index)).integers(len(self), size=8 * FALSE_TEXTS)
-        own = self.samples[index].images[0]
-        others = [i for i in dict.fromkeys(draws.tolist()) if self.samples[i].images[0] is not own]
-        return [index, *(others * FALSE_TEXTS)[: self._false_texts]]
+        image = self.samples[index].images[0]
+        candidates = [i for i in dict.fromkeys(draws.tolist()) if self.samples[i].images[0] is not image]
+        return [index, *(candidates * FALSE_TEXTS)[: self._false_texts]]
 
 
 class UnlabelledSplit(Split):

@@ -60,9 +60,9 @@ class TextTransform:
 
     def __call__(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the model's text inputs, (B, length) int64 each; ``seconds`` are the second texts of pairs."""
-        given = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
+        inputs = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
         self._check_room(pairs=seconds is not None)
-        encoded = self.tokenizer.encode_batch(given)
+        encoded = self.tokenizer.encode_batch(inputs)
         return {name: torch.tensor([getattr(entry, INPUTS[name]) for entry in encoded]) for name in self.inputs}
 
     def _check_room(self, pairs: bool) -> None:

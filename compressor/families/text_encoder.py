@@ -74,14 +74,14 @@ class TextDims(Value):
         """The settings that the library's class declares, all of them; labels, versions and the like left out."""
         kind = CONFIG_MAPPING[config["model_type"]]
         try:
-            known = kind(**{name: value for name, value in config.items() if name in kind.__annotations__})
+            settings = kind(**{name: value for name, value in config.items() if name in kind.__annotations__})
         except StrictDataclassError as error:
             raise ValueError(" ".join(str(error).split())) from None
-        if known.hidden_size % known.num_attention_heads:
+        if settings.hidden_size % settings.num_attention_heads:
             raise ValueError(
-                f"{known.num_attention_heads} attention heads do not divide a width of {known.hidden_size}"
+                f"{settings.num_attention_heads} attention heads do not divide a width of {settings.hidden_size}"
             )
-        return {"model_type": config["model_type"]} | {name: getattr(known, name) for name in kind.__annotations__}
+        return {"model_type": config["model_type"]} | {name: getattr(settings, name) for name in kind.__annotations__}
 
     @property
     def library(self) -> PretrainedConfig:

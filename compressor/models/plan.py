@@ -29,8 +29,8 @@ class Plan(Value):
         return tuple(entry.layer for entry in self.skip)
 
 
-def match_layers(patterns: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Return the layers of ``known`` that the patterns name, in ``known``'s order.
+def match_layers(patterns: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
+    """Return the layers of ``layers`` that the patterns name, in ``layers``'s order.
 
     A pattern is a layer name, a shell pattern (``FL*``) or a range (``LEn6-11``).
 
@@ -38,32 +38,32 @@ def match_layers(patterns: Sequence[str], known: Sequence[str]) -> tuple[str, ..
         UsageError: naming every pattern that matches nothing, with the nearest layer name for each.
 
     """
-    chosen: set[str] = set()
+    matches: set[str] = set()
     problems = []
     for pattern in patterns:
-        hits = [name for name in known if fnmatchcase(name, pattern)] or _range(pattern, known)
-        chosen.update(hits)
+        hits = [name for name in layers if fnmatchcase(name, pattern)] or _range(pattern, layers)
+        matches.update(hits)
         if not hits:
-            near = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)
+            near = difflib.get_close_matches(pattern, layers, n=1, cutoff=0.0)
             problems.append(
                 Problem(
                     "unknown-layer",
                     f"no layer is named {pattern!r}",
-                    f"names or patterns of: {summarise(known)}",
+                    f"names or patterns of: {summarise(layers)}",
                     f"did you mean {near[0]}?" if near else "run das inspect on the checkpoint for the layer names",
                 )
             )
     if problems:
         raise UsageError(*problems)
-    return tuple(name for name in known if name in chosen)
+    return tuple(name for name in layers if name in matches)
 
 
-def _range(pattern: str, known: Sequence[str]) -> list[str]:
+def _range(pattern: str, layers: Sequence[str]) -> list[str]:
     match = re.fullmatch(r"([A-Za-z]+)(\d+)-(\d+)", pattern)
     if not match:
         return []
     prefix, first, last = match[1], int(match[2]), int(match[3])
-    return [name for name in known if name in {f"{prefix}{i}" for i in range(first, last + 1)}]
+    return [name for name in layers if name in {f"{prefix}{i}" for i in range(first, last + 1)}]
 
 
 def summarise(names: Sequence[str]) -> str:

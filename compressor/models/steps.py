@@ -102,10 +102,10 @@ def expand_batch(x: Tensor, other: Tensor) -> Tensor:
     A sample may have several rows: the two images of a pair, or the captions an image is matched with. Rows of one
     sample lie side by side, so (B, ...) becomes (B * n, ...) with each row n times in a row.
     """
-    rows, wanted = x.shape[0], other.shape[0]  # len() would fix the number of rows in an exported graph
-    if rows >= wanted:
+    rows, target = x.shape[0], other.shape[0]  # len() would fix the number of rows in an exported graph
+    if rows >= target:
         return x
-    return x[:, None].expand(-1, wanted // rows, *x.shape[1:]).flatten(0, 1)
+    return x[:, None].expand(-1, target // rows, *x.shape[1:]).flatten(0, 1)
 
 
 def masks_of(stream: str) -> tuple[str, ...]:

@@ -38,8 +38,8 @@ class Costs:
 
     def subset(self, skipped: Collection[str]) -> int:
         """Behind the fixed part, of the model without the layers ``skipped``."""
-        kept = sum(macs for name, macs in self.steps.items() if name not in skipped)
-        return kept + sum(self.adapters[name] for name in skipped) + self.epilogue
+        layers = sum(macs for name, macs in self.steps.items() if name not in skipped)
+        return layers + sum(self.adapters[name] for name in skipped) + self.epilogue
 
     def together(self, rounds: Rounds, subsets: Collection[frozenset[str]]) -> int:
         """Of scoring all ``subsets`` at once, where what they have in common from the start of ``rounds`` runs once."""

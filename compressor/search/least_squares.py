@@ -95,13 +95,13 @@ def fit_adapters(
         skipped: the layers that will go together; None fits all candidates, each for itself.
         keep: layers whose adapters stay as they are.
     """
-    model, chosen = supernet.model, supernet.candidates if skipped is None else skipped
+    model, names = supernet.model, supernet.candidates if skipped is None else skipped
     explained = {}
     full = slim = list(batches)
     with torch.no_grad():
         for round_ in supernet.varying:
             after = [model.advance(streams, (round_,)) for streams in full]
-            here = [step for step in round_ if step.name in chosen]
+            here = [step for step in round_ if step.name in names]
             for step in (step for step in here if step.name not in keep):
                 adapter = cast(SkipAdapter, model.skips[step.name])
                 regression = Regression(adapter.up_proj.out_features)

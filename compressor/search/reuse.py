@@ -60,8 +60,8 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
 
 def _run_settings(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run hands on to another one with these ``options``."""
-    taken = Settings.model_fields.keys() - OWN
-    settings = {name: value for name, value in run.manifest.settings.items() if name in taken}
+    names = Settings.model_fields.keys() - OWN
+    settings = {name: value for name, value in run.manifest.settings.items() if name in names}
     settings["calibration" if settings.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
     if options.keys() & {"data", "calibration"}:
         settings |= {"data": None, "calibration": None}
@@ -74,13 +74,13 @@ def search_of(run: Run) -> SearchResult:
     Raises:
         InputError: it had none.
     """
-    result, made = run.search_result(), run.manifest
+    result, manifest = run.search_result(), run.manifest
     if result is None:
         raise input_error(
             "run-without-search",
             f"{run.path.name} has no {SEARCH}: its layers were named by hand, or an older das made it",
             "a run that searched",
-            f"das compress {made.source.path} --task {made.task} --skip {len(made.plan.layers)}",
+            f"das compress {manifest.source.path} --task {manifest.task} --skip {len(manifest.plan.layers)}",
         )
     return result
 

@@ -90,8 +90,8 @@ def join_rows(rows: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(rows))
     largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
 
-    def padded(row: Tensor) -> Tensor:
-        missing = [size - own for size, own in zip(largest, row.shape[1:], strict=True)]
+    def pad(row: Tensor) -> Tensor:
+        missing = [size - length for size, length in zip(largest, row.shape[1:], strict=True)]
         return F.pad(row, [amount for size in reversed(missing) for amount in (0, size)])
 
-    return torch.cat([padded(row) for row in rows])
+    return torch.cat([pad(row) for row in rows])

@@ -108,8 +108,8 @@ def certify(
     left_out = f"{dropped} texts of more than {fixed.text_length} tokens left out" if dropped else ""
     theirs = _logits(candidate, reference, rows, batch, fixed, progress, f"Certifying {candidate.name}")
     if broken := int((~theirs.isfinite()).any(1).sum()):
-        what = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
-        raise refused("logits-not-finite", what, "finite logits", "another --precision")
+        found = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
+        raise refused("logits-not-finite", found, "finite logits", "another --precision")
     ours = (
         _logits(slim, reference, rows, BATCH, VARYING, progress, f"Asking {slim.name}")
         if reference.slim is None
@@ -117,7 +117,7 @@ def certify(
     )
     allowed = tolerance * max(1.0, float(ours.abs().max())) if precision.relative else tolerance
     full = None if reference.full is None else reference.full[rows]
-    found = Certificate(
+    certificate = Certificate(
         samples=len(rows),
         fingerprint=digest(reference.fingerprint, rows) if left_out else reference.fingerprint,
         tolerance=allowed,
@@ -128,7 +128,7 @@ def certify(
         metric_against_full=None if full is None else _change(reference, rows, full, theirs),
         note="; ".join(filter(None, (reference.note, left_out))),
     )
-    return found.model_copy(update={"reason": _reason(found, precision)})
+    return certificate.model_copy(update={"reason": _reason(certificate, precision)})
 
 
 def difference(reference: Tensor, candidate: Tensor) -> Difference:
@@ -173,11 +173,11 @@ def _logits(
 ) -> Tensor:
     """Logits of the samples ``rows``, in batches of ``size``; the last one is filled up with the first samples."""
     starts = range(0, len(rows), size)
-    found = []
+    logits = []
     for start in progress.track(starts, label, len(starts)):
-        given = reference.inputs([rows[number % len(rows)] for number in range(start, start + size)])
-        found.append(runner.run(with_text_length(reference.family, given, fixed.text_length)))
-    return torch.cat(found)[: len(rows)].float()
+        inputs = reference.inputs([rows[number % len(rows)] for number in range(start, start + size)])
+        logits.append(runner.run(with_text_length(reference.family, inputs, fixed.text_length)))
+    return torch.cat(logits)[: len(rows)].float()
 
 
 def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor) -> MetricChange | None:
@@ -192,11 +192,11 @@ def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor
     )
 
 
-def _reason(found: Certificate, precision: Precision) -> str:
+def _reason(certificate: Certificate, precision: Precision) -> str:
     """Why it does not pass; a quantised export's score may fall by half a point, or by what chance explains."""
-    errors, metric = found.against_slim, found.metric
-    if not found.within_tolerance:
-        return f"a logit is {errors.max_abs_error:.1e} off, more than {found.tolerance:.1e}"
+    errors, metric = certificate.against_slim, certificate.metric
+    if not certificate.within_tolerance:
+        return f"a logit is {errors.max_abs_error:.1e} off, more than {certificate.tolerance:.1e}"
     if precision.quantised and metric and -metric.change > max(MAX_DROP, metric.margin):
         return f"{metric.metric} falls by {-100 * metric.change:.2f} points, more than {100 * MAX_DROP:.1f}"
     return ""

@@ -106,20 +106,20 @@ def check(
     family: Family,
     reference: Runner,
     candidate: Runner,
-    given: Sequence[dict[str, Tensor]],
+    batches: Sequence[dict[str, Tensor]],
     tolerance: float,
     relative: bool = False,
 ) -> Comparison:
-    """Run both on all of the ``given`` batches, see :func:`tried`, and compare their logits as :func:`compare` does."""
-    logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in given]
+    """Run both on all ``batches``, see :func:`tried`, and compare their logits as :func:`compare` does."""
+    logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in batches]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
-    images = [family.sizes_of("image", inputs) for inputs in given if family.names_of("image")]
+    images = [family.sizes_of("image", inputs) for inputs in batches if family.names_of("image")]
     return compare(ours, theirs, tolerance, relative).model_copy(
         update={
-            "samples": sum(_rows(inputs) for inputs in given),
-            "batch_sizes": tuple(sorted({_rows(inputs) for inputs in given})),
-            "text_lengths": tuple(sorted({family.sizes_of("text", inputs)["length"] for inputs in given})),
+            "samples": sum(_rows(inputs) for inputs in batches),
+            "batch_sizes": tuple(sorted({_rows(inputs) for inputs in batches})),
+            "text_lengths": tuple(sorted({family.sizes_of("text", inputs)["length"] for inputs in batches})),
             "image_sizes": tuple(sorted({(sizes["height"], sizes["width"]) for sizes in images})),
         }
     )
@@ -133,29 +133,29 @@ def tried(
     Rows are taken in turn, from the first again when they run out. The last batches are the shortest texts without
     their padding, where a text may have ``any_length``, and, where images have any size, single images without theirs.
     """
-    rows, start, given = _rows(samples), 0, []
+    rows, start, batches = _rows(samples), 0, []
 
     def batch(start: int, size: int) -> dict[str, Tensor]:
-        chosen = (start + torch.arange(size)) % rows
-        return {name: value[chosen] for name, value in samples.items()}
+        indices = (start + torch.arange(size)) % rows
+        return {name: value[indices] for name, value in samples.items()}
 
     for number, size in enumerate(chain(sizes, repeat(sizes[-1]))):
         if number >= len(sizes) and start >= rows:
             break
-        given.append(batch(start, size))
+        batches.append(batch(start, size))
         start += size
     if any_length:
-        given.append(shortest_texts(FAMILIES[model.family], samples, min(sizes)))
+        batches.append(shortest_texts(FAMILIES[model.family], samples, min(sizes)))
     if any_size(model):
         singles = [batch(at, min(sizes)) for at in range(min(SINGLE_IMAGES, rows))]
-        given += [trim_images(FAMILIES[model.family], single, model.dims.patch) for single in singles]
-    return given
+        batches += [trim_images(FAMILIES[model.family], single, model.dims.patch) for single in singles]
+    return batches
 
 
-def record(path: Path, runtime: str, precision: str, found: Comparison, packages: Sequence[str]) -> Parity:
+def record(path: Path, runtime: str, precision: str, comparison: Comparison, packages: Sequence[str]) -> Parity:
     """The record of the export ``path``: what was found, of which files, with which versions of ``packages``."""
     return Parity(
-        **found.model_dump(),
+        **comparison.model_dump(),
         runtime=runtime,
         precision=precision,
         versions=versions_of(packages),

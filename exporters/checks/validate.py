@@ -55,20 +55,21 @@ def judge(
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
     try:
         with TorchRunner(model, next(model.parameters()).device) as ours, candidate:
-            given = tried(model, few, first, any_length=not fixed.text_length)
-            found = check(FAMILIES[model.family], ours, candidate, given, tolerance, precision.relative)
-            found = found.model_copy(update={"samples": min(found.samples, len(next(iter(few.values()))))})
-            if reference is None or found.status == "failed":
-                return found, None
+            batches = tried(model, few, first, any_length=not fixed.text_length)
+            comparison = check(FAMILIES[model.family], ours, candidate, batches, tolerance, precision.relative)
+            samples_run = min(comparison.samples, len(next(iter(few.values()))))
+            comparison = comparison.model_copy(update={"samples": samples_run})
+            if reference is None or comparison.status == "failed":
+                return comparison, None
             try:
                 certificate = certify(candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress)
             except Refused as error:
-                return found.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
+                return comparison.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
     except Refused as error:  # the runtime takes neither the file nor a batch that the model takes
         return Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance), None
-    found = found.model_copy(update={"batch_sizes": tuple(sorted({*found.batch_sizes, sizes[-1]}))})
+    comparison = comparison.model_copy(update={"batch_sizes": tuple(sorted({*comparison.batch_sizes, sizes[-1]}))})
     if not certificate.passed:
         wider = None if certificate.within_tolerance else certificate.tightest_tolerance
         limits = {"tolerance": certificate.tolerance, "tightest_tolerance": wider}
-        found = found.model_copy(update={"status": "failed", "reason": certificate.reason, **limits})
-    return found, certificate
+        comparison = comparison.model_copy(update={"status": "failed", "reason": certificate.reason, **limits})
+    return comparison, certificate

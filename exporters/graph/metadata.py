@@ -41,9 +41,9 @@ def embed(path: Path, facts: Mapping[str, str]) -> str:
     digest = hashlib.sha256(graph)
     digest.update(weights.encode())
     facts = {**facts, "graph": digest.hexdigest()}
-    said = onnx.ModelProto()
-    onnx.helper.set_model_props(said, {PREFIX + name: text for name, text in facts.items()})
+    props = onnx.ModelProto()
+    onnx.helper.set_model_props(props, {PREFIX + name: text for name, text in facts.items()})
     with path.open("wb") as file:
         file.write(graph)
-        file.write(said.SerializeToString())  # two messages in a row are one: the weights are made into bytes once
+        file.write(props.SerializeToString())  # two messages in a row are one: the weights are made into bytes once
     return digest.hexdigest()

@@ -117,9 +117,9 @@ def check_opset(
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and not 1 <= opset <= newest:
         raise _wrong_opset(opset, f"onnx {onnx.__version__} knows 1 to {newest}")
-    for what, needed in ((f"the {form.name} form of attention", form.opset), (precision.name, precision.opset)):
+    for user, needed in ((f"the {form.name} form of attention", form.opset), (precision.name, precision.opset)):
         if opset and needed and opset < needed:
-            raise _wrong_opset(opset, f"{what} needs opset {needed}")
+            raise _wrong_opset(opset, f"{user} needs opset {needed}")
 
 
 def load_graph(path: Path, weights: bool = False) -> Any:

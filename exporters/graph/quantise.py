@@ -31,13 +31,13 @@ ROWS = 4  # samples that are run at a time
 SHARES = (0.05, 0.1, 0.2)  # of the layers, left in float when rounding all of them costs too much
 
 
-def quantise_dynamic(source: Path, target: Path, kept: Collection[str] = ()) -> None:
+def quantise_dynamic(source: Path, target: Path, excluded: Collection[str] = ()) -> None:
     """Write ``source`` with int8 products for ONNX Runtime on the CPU; activations get their scales as it runs.
 
     Args:
         source: a float32 ONNX file, its data beside it.
         target: the int8 one; weights above 1 GiB go to ``<target>.data`` beside it.
-        kept: names of nodes that stay float.
+        excluded: names of nodes that stay float.
 
     Raises:
         InputError: ``source`` cannot be read, or has no linear layer to quantise.
@@ -50,7 +50,7 @@ def quantise_dynamic(source: Path, target: Path, kept: Collection[str] = ()) -> 
     from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata
 
     model = load_graph(source, weights=True)
-    names = {name + ("_MatMul" if node.op_type == "Gemm" else "") for name, node in _products(model, kept).items()}
+    names = {name + ("_MatMul" if node.op_type == "Gemm" else "") for name, node in _products(model, excluded).items()}
     with _quiet():
         ONNXModel(model).replace_gemm_with_matmul()  # the library has no other int8 Gemm; "_MatMul" is its suffix
         del model.graph.value_info[:]  # it has the shapes of weights that Gemm had transposed
@@ -80,7 +80,7 @@ def quantise_static(
     source: Path,
     target: Path,
     samples: Mapping[str, Tensor],
-    kept: Collection[str] = (),
+    excluded: Collection[str] = (),
     progress: Progress = QUIET,
 ) -> None:
     """Write ``source`` with Q/DQ pairs as TensorRT reads them: int8 with zero points of 0, scales fixed beforehand.
@@ -89,7 +89,7 @@ def quantise_static(
         source: a float32 ONNX file, its data beside it.
         target: the int8 one; weights above 1 GiB go to ``<target>.data`` beside it.
         samples: real inputs, (N, ...) by name; the largest magnitude of each activation on them becomes 127.
-        kept: names of nodes that stay float.
+        excluded: names of nodes that stay float.
         progress: told about the samples.
 
     Raises:
@@ -98,14 +98,14 @@ def quantise_static(
     import numpy as np
     from onnx import TensorProto, helper
 
-    largest = _largest(source, samples, kept, progress)
+    largest = _largest(source, samples, excluded, progress)
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
     model = load_graph(source, weights=True)
-    names = set(_products(model, kept))
+    names = set(_products(model, excluded))
     ranges = {name: TensorData(lowest=np.float32(-x), highest=np.float32(x)) for name, x in largest.items()}
     del model.graph.value_info[:]
     model.graph.value_info.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ranges)
@@ -194,58 +194,58 @@ def quantised(
         What was made last, whether it passes or not, and the layers that were held back for it.
     """
     held: tuple[str, ...] = ()
-    made = make(held)
-    if passes(made):
-        return made, held
+    result = make(held)
+    if passes(result):
+        return result, held
     errors = measure()
     for share in SHARES:
         held = hold_back(errors, share)
-        made = make(held)
-        if passes(made):
+        result = make(held)
+        if passes(result):
             break
-    return made, held
+    return result, held
 
 
-def _products(model: Any, kept: Collection[str] = ()) -> dict[str, Any]:
-    """Nodes by name: the product of a linear layer, none of ``kept``."""
+def _products(model: Any, excluded: Collection[str] = ()) -> dict[str, Any]:
+    """Nodes by name: the product of a linear layer, none of ``excluded``."""
     from onnx import TensorProto
 
     weights = {x.name for x in model.graph.initializer if x.data_type == TensorProto.FLOAT}
     nodes = [node for node in model.graph.node if node.op_type in PRODUCTS and node.input[1] in weights]
     linear = [node for node in nodes if scopes_of(node, CLASSES)[-1:] == ("aten.linear.default",)]
-    found = {node.name: node for node in linear if node.name not in kept}
-    if not found:
+    products = {node.name: node for node in linear if node.name not in excluded}
+    if not products:
         raise input_error(
             "nothing-to-quantise",
             f"none of the graph's {len(linear)} linear layers in float32 is to be quantised",
             "a float32 graph with at least one that is",
             "das export --onnx, then quantise what it wrote",
         )
-    return found
+    return products
 
 
 def _largest(
-    source: Path, samples: Mapping[str, Tensor], kept: Collection[str], progress: Progress
+    source: Path, samples: Mapping[str, Tensor], excluded: Collection[str], progress: Progress
 ) -> dict[str, float]:
     """The largest magnitude of every activation that is to be rounded."""
     from onnx import TensorProto, helper
 
     model = load_graph(source)
-    names = sorted({node.input[0] for node in _products(model, kept).values()})
+    names = sorted({node.input[0] for node in _products(model, excluded).values()})
     outputs = [(f"{name}_smallest", f"{name}_largest") for name in names]
     for name, ends in zip(names, outputs, strict=True):  # not the maximum of Abs, which is as large as the activation
         for operator, output in zip(("ReduceMin", "ReduceMax"), ends, strict=True):
             model.graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
             model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    found = torch.zeros(len(names))
+    largest = torch.zeros(len(names))
     try:
         session = open_session(model.SerializeToString(), weights_in=source.parent)
         fixed = session.get_inputs()[0].shape[0]
         batches = _batches(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
         for batch in progress.track(batches, "measuring activations"):
-            measured = session.run(sum(outputs, ()), {name: value.numpy() for name, value in batch.items()})
-            pairs = torch.tensor([float(end) for end in measured]).view(-1, 2)
-            found = torch.maximum(found, pairs.abs().amax(1))
+            values = session.run(sum(outputs, ()), {name: value.numpy() for name, value in batch.items()})
+            pairs = torch.tensor([float(end) for end in values]).view(-1, 2)
+            largest = torch.maximum(largest, pairs.abs().amax(1))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise input_error(
             "runtime-refused",
@@ -253,14 +253,14 @@ def _largest(
             "an ONNX file and samples that fit it",
             "das export --onnx again",
         ) from error
-    return dict(zip(names, found.tolist(), strict=True))
+    return dict(zip(names, largest.tolist(), strict=True))
 
 
 def _batches(samples: Mapping[str, Tensor], fixed: int | None = None) -> list[dict[str, Tensor]]:
     """All samples, a few at a time; batches of a ``fixed`` size are filled up from the first samples."""
     count = len(next(iter(samples.values())))
     rows = torch.arange(math.ceil(count / fixed) * fixed) % count if fixed else torch.arange(count)
-    return [{name: x[chosen] for name, x in samples.items()} for chosen in rows.split(fixed or ROWS)]
+    return [{name: x[indices] for name, x in samples.items()} for indices in rows.split(fixed or ROWS)]
 
 
 def _rounded_weight(weight: Tensor) -> Tensor:

@@ -37,10 +37,11 @@ def check_splittable(family: str, rounds: Rounds) -> None:
     """
     vision, _ = _cut(family, rounds)
     if not vision:
-        seen = "the image meets the text before any layer" if "image" in FAMILIES[family].streams else "it has no image"
+        images = "image" in FAMILIES[family].streams
+        reason = "the image meets the text before any layer" if images else "it has no image"
         raise usage_error(
             "nothing-to-split",
-            f"nothing to split in {family}: {seen}",
+            f"nothing to split in {family}: {reason}",
             "a model whose image passes layers of its own before it meets the text",
             "leave --split and --questions-per-image out",
         )
@@ -68,8 +69,8 @@ def rest(model: StepModel) -> StepModel:
         UsageError: as :func:`check_splittable`.
     """
     check_splittable(model.family, model.rounds)
-    _, others = _cut(model.family, model.rounds)
-    return _part(model, _OneModality(model, "text"), others, model.epilogue)
+    _, rounds = _cut(model.family, model.rounds)
+    return _part(model, _OneModality(model, "text"), rounds, model.epilogue)
 
 
 @torch.no_grad()
@@ -246,7 +247,7 @@ def split_runner(folder: Path, provider: str = "CPUExecutionProvider", threads: 
 
 
 def write_split(
-    model: StepModel, samples: Mapping[str, Tensor], vision: Path, others: Path, form: AttentionForm
+    model: StepModel, samples: Mapping[str, Tensor], vision_path: Path, rest_path: Path, form: AttentionForm
 ) -> None:
     """Write the two graphs, weights above 1 GiB beside each.
 
@@ -255,8 +256,8 @@ def write_split(
     Args:
         model: full or slim, in eval mode.
         samples: real inputs, (N, ...) by name; the text at the length it is padded to.
-        vision: file of the vision tower.
-        others: file of everything else.
+        vision_path: file of the vision tower.
+        rest_path: file of everything else.
         form: how attention is written.
 
     Raises:
@@ -274,8 +275,8 @@ def write_split(
     axes |= {name: {0: batch} for name in images} | {name: {0: all_images} for name in streams}
     logits = tuple(output.name for output in FAMILIES[model.family].outputs_of(model.task))
     for part, inputs, outputs, path in (
-        (parts[0], images, passed_on, vision),
-        (parts[1], texts | streams, logits, others),
+        (parts[0], images, passed_on, vision_path),
+        (parts[1], texts | streams, logits, rest_path),
     ):
         program = trace(part, inputs, outputs, axes, opset=form.opset, form=form)
         save(program, part, path)

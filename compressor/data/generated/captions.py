@@ -33,8 +33,8 @@ def write_retrieval(root: Path, images: int, seed: int) -> None:
             ]
             name = f"{split}_{number}.png"
             (folder / name).write_bytes(render(things, SIZE, rng))
-            said = [things[i] for i in rng.permutation(len(things))]
-            captions = [_listed(said), f"there is {_listed(said[::-1])}"]
+            shuffled = [things[i] for i in rng.permutation(len(things))]
+            captions = [_listed(shuffled), f"there is {_listed(shuffled[::-1])}"]
             rows.append({"filename": name, "split": split, "sentences": [{"raw": caption} for caption in captions]})
     (root / "dataset.json").write_text(json.dumps({"images": rows, "dataset": "scenes"}))
 

@@ -29,15 +29,15 @@ def write_snli_ve(root: Path, images: int, seed: int) -> None:
             things = draw_scene(rng)
             name, true = f"{part + 1}{number:06d}", list_attributes(things)
             (folder / f"{name}.jpg").write_bytes(render(things, SIZE, rng, "JPEG"))
-            for what in choose(ATTRIBUTES, EACH, rng):
+            for attribute in choose(ATTRIBUTES, EACH, rng):
                 visible = bool(rng.random() < 0.5)
-                label = "contradiction" if what not in true else "entailment" if visible else "neutral"
-                hypothesis = _hypothesis(what, visible, rng)
+                label = "contradiction" if attribute not in true else "entailment" if visible else "neutral"
+                hypothesis = _hypothesis(attribute, visible, rng)
                 lines.append({"Flickr30K_ID": name, "sentence2": hypothesis, "gold_label": label})
         (root / f"snli_ve_{FILES[split]}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _hypothesis(what: str, visible: bool, rng: np.random.Generator) -> str:
+def _hypothesis(attribute: str, visible: bool, rng: np.random.Generator) -> str:
     if visible:
-        return f"there is {what}"
-    return f"there is {what.replace('a ', f'a {INVISIBLE[rng.integers(len(INVISIBLE))]} ', 1)}"
+        return f"there is {attribute}"
+    return f"there is {attribute.replace('a ', f'a {INVISIBLE[rng.integers(len(INVISIBLE))]} ', 1)}"

@@ -49,8 +49,8 @@ def ask_questions(things: list[Thing], rng: np.random.Generator) -> Iterator[tup
     shape, colour = SHAPES[rng.integers(len(SHAPES))], list(COLOURS)[rng.integers(len(COLOURS))]
     yield f"how many {shape}s are there?", NUMBERS[by_shape[shape]]
     if rng.random() < 0.5:  # as often yes as no
-        seen = things[rng.integers(len(things))]
-        yield f"is there a {seen.colour} {seen.shape}?", "yes"
+        sample = things[rng.integers(len(things))]
+        yield f"is there a {sample.colour} {sample.shape}?", "yes"
     elif not any(t.shape == shape and t.colour == colour for t in things):
         yield f"is there a {colour} {shape}?", "no"
     if len(things) > 1:
@@ -74,15 +74,15 @@ def write_scenes(path: Path, images: int, size: int, seed: int, per_image: int =
     columns: dict[str, list[object]] = defaultdict(list)
     for number in range(images):
         things = draw_scene(rng)
-        asked = list(ask_questions(things, rng))
-        kept = [asked[i] for i in rng.permutation(len(asked))[:per_image]]
+        questions = list(ask_questions(things, rng))
+        selection = [questions[i] for i in rng.permutation(len(questions))[:per_image]]
         columns["image"].append(render(things, size, rng))
-        columns["questions"].append([question for question, _ in kept])
-        columns["answers"].append([[answer] for _, answer in kept])
-        columns["answer_labels"].append([[ANSWERS.index(answer)] for _, answer in kept])
-        columns["answer_scores"].append([[1.0] for _ in kept])
+        columns["questions"].append([question for question, _ in selection])
+        columns["answers"].append([[answer] for _, answer in selection])
+        columns["answer_labels"].append([[ANSWERS.index(answer)] for _, answer in selection])
+        columns["answer_scores"].append([[1.0] for _ in selection])
         columns["image_id"].append(number)
-        columns["question_id"].append([number * 100 + i for i in range(len(kept))])
+        columns["question_id"].append([number * 100 + i for i in range(len(selection))])
         columns["split"].append(split)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_table(path, dict(columns))

@@ -22,14 +22,14 @@ def write_sentences(root: Path, images: int, seed: int) -> None:
     """
     rng = np.random.default_rng((seed, 5))
     sizes = split_sizes(images)
-    wanted = {"train.tsv": sizes["train"], "dev.tsv": sizes["val"]}
-    drawn: dict[str, int] = {}
-    while len(drawn) < sum(wanted.values()):
+    counts = {"train.tsv": sizes["train"], "dev.tsv": sizes["val"]}
+    labels: dict[str, int] = {}
+    while len(labels) < sum(counts.values()):
         sentence, label = _sentence(rng)
-        drawn[sentence] = label
-    rows = iter(drawn.items())
+        labels[sentence] = label
+    rows = iter(labels.items())
     root.mkdir(parents=True, exist_ok=True)
-    for name, count in wanted.items():
+    for name, count in counts.items():
         lines = [f"{sentence}\t{label}\n" for sentence, label in islice(rows, count)]
         (root / name).write_text("".join(["sentence\tlabel\n", *lines]))
 

@@ -48,5 +48,5 @@ def write_nlvr2(root: Path, images: int, seed: int) -> None:
 def list_true_statements(left: list[Thing], right: list[Thing]) -> set[str]:
     """Return every statement that is true of two scenes."""
     sides = {"left": list_attributes(left), "right": list_attributes(right)}
-    true = {f"the {side} image contains {what}" for side, there in sides.items() for what in there}
-    return true | {f"both images contain {what}" for what in sides["left"] & sides["right"]}
+    true = {f"the {side} image contains {attribute}" for side, there in sides.items() for attribute in there}
+    return true | {f"both images contain {attribute}" for attribute in sides["left"] & sides["right"]}

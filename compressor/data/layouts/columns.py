@@ -126,8 +126,8 @@ def _read_split(
             "the columns of the training split",
             "give every split the same columns",
         )
-    wanted = list(dict.fromkeys(columns.values()))
-    return read_rows(source.files, source.rows(wanted), samples, reading, source.total)
+    names = list(dict.fromkeys(columns.values()))
+    return read_rows(source.files, source.rows(names), samples, reading, source.total)
 
 
 def _has_labels(source: Source, columns: Mapping[str, str]) -> bool:
@@ -147,7 +147,7 @@ def _samples(
     second = text(row, columns["second"]) if "second" in columns else None
     name = columns["text"]
     cell = row.get(name)
-    texts = [text({name: one}, name) for one in (cell if isinstance(cell, list) and cell else [cell])]
+    texts = [text({name: caption}, name) for caption in (cell if isinstance(cell, list) and cell else [cell])]
     if "label" in columns and not labels:
         return []
-    return [Sample(one, second, images, labels, scores) for one in texts]
+    return [Sample(caption, second, images, labels, scores) for caption in texts]

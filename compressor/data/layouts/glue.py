@@ -119,17 +119,17 @@ def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
 
 
 def _find_dataset(root: Path) -> _Dataset | None:
-    first, *others = [*islice(_cells(root / FILES["train"][0]), LOOKED_AT)] or [[]]
+    first, *rows = [*islice(_cells(root / FILES["train"][0]), LOOKED_AT)] or [[]]
     for dataset in DATASETS:
         if {*dataset.texts, dataset.label} <= set(first):
             at = first.index(dataset.label)
-            known = [cells[at] in dataset.values for cells in others if len(cells) == len(first)]
-            if sum(known) > len(known) / 2:
+            matches = [cells[at] in dataset.values for cells in rows if len(cells) == len(first)]
+            if sum(matches) > len(matches) / 2:
                 return dataset
     if len(first) == len(COLA.header or ()) and first[1] in BINARY:
         return COLA
     # The first line is no header when its label comes again.
-    if len(first) == 2 and any(cells[1:] == first[1:] for cells in others):
+    if len(first) == 2 and any(cells[1:] == first[1:] for cells in rows):
         return PLAIN
     return None
 

@@ -83,12 +83,12 @@ class ImageFiles:
         Raises:
             Unreadable: no such file, or several of them.
         """
-        found = self._places.get(name, [])
-        if len(found) > 1:
-            raise Unreadable(f"{len(found)} files are called {name}: {', '.join(found[:2])}")
-        if not found:
+        places = self._places.get(name, [])
+        if len(places) > 1:
+            raise Unreadable(f"{len(places)} files are called {name}: {', '.join(places[:2])}")
+        if not places:
             raise Unreadable(f"no image {name}")
-        return self._open(self.root / found[0])
+        return self._open(self.root / places[0])
 
     def at(self, place: str) -> ImageRef:
         """Return the image at a path relative to the folder, or to its ``images``.

@@ -219,10 +219,10 @@ def _source(parts: Sequence[_Part]) -> Source:
             )
     images = {column.name for column in schema if _holds_images(column.type)}
 
-    def rows(wanted: Sequence[str]) -> Placed:
+    def rows(names: Sequence[str]) -> Placed:
         for part in parts:
-            columns = {name: part.column(name) for name in wanted if name in images}
-            plain = part.rows([name for name in wanted if name not in images])
+            columns = {name: part.column(name) for name in names if name in images}
+            plain = part.rows([name for name in names if name not in images])
             for number, row in enumerate(plain):
                 origin = f"the image in row {number} of {part.path}"
                 cells = {name: Cell(column, number, origin) for name, column in columns.items()}

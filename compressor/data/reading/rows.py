@@ -35,7 +35,7 @@ def read_rows(
     Records for which ``samples`` raises :class:`Unreadable`, or whose image does not decode, are listed; those that it
     makes nothing of are counted.
     """
-    known = _known_reasons(files, reading)
+    reasons = _known_reasons(files, reading)
     readable: list[Sample] = []
     unreadable: list[str] = []
     dropped = 0
@@ -44,16 +44,16 @@ def read_rows(
         try:
             if isinstance(row, Unreadable):
                 raise row
-            if known and place in known:
-                raise Unreadable(known[place])
-            made = samples(row)
-            if known is None:
-                _check_images(made, checks)
+            if reasons and place in reasons:
+                raise Unreadable(reasons[place])
+            new = samples(row)
+            if reasons is None:
+                _check_images(new, checks)
         except Unreadable as reason:
             unreadable.append(f"{place}: {reason}")
         else:
-            readable += made
-            dropped += not made
+            readable += new
+            dropped += not new
     return Records(tuple(files), tuple(readable), tuple(unreadable), dropped)
 
 

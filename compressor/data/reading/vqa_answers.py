@@ -67,11 +67,11 @@ def frequent_answers(answers: Iterable[str]) -> tuple[str, ...]:
     return tuple(answer for answer, count in counts.items() if count >= LEAST_COUNT)
 
 
-def soft_answers(given: Sequence[str], classes: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def soft_answers(answers: Sequence[str], classes: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return labels and soft scores of what the annotators of one question gave, as they wrote it.
 
     Answers outside ``classes`` count for nothing, as in METER's and ViLT's converter.
     """
-    counts = {answer: count for answer, count in Counter(given).items() if answer in classes}
+    counts = {answer: count for answer, count in Counter(answers).items() if answer in classes}
     scores = (SOFT_SCORES[min(count, len(SOFT_SCORES) - 1)] for count in counts.values())
     return tuple(classes[answer] for answer in counts), tuple(scores)

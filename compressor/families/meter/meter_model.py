@@ -174,7 +174,7 @@ class Epilogue(nn.Module):
 def build(dims: MeterDims, task: str) -> StepModel:
     """A randomly initialised METER."""
     blocks: dict[str, nn.Module] = {"text_bridge": TextBridge(dims), "image_bridge": ImageBridge(dims)}
-    blocks |= {f"match_{what}": Match() for what in ("text", "mask", "image")}
+    blocks |= {f"match_{entry}": Match() for entry in ("text", "mask", "image")}
     blocks |= {f"VEn{i}": VisionLayer(dims.vision_config) for i in range(dims.vision_layers)}
     blocks |= {f"LEn{i}": LanguageLayer(dims.text_config) for i in range(dims.text_layers)}
     sizes = FusionSizes(dims.hidden, dims.heads, dims.fusion_ffn, dims.parallel_width, dims.dropout)

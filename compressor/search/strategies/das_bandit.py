@@ -44,9 +44,9 @@ class Bandit:
         """Draw distinct subsets for the next update."""
         proposed: list[Subset] = []
         while len(proposed) < self.subsets:
-            drawn = self.draw()
-            if drawn not in proposed:
-                proposed.append(drawn)
+            subset = self.draw()
+            if subset not in proposed:
+                proposed.append(subset)
         return proposed
 
     def update(self, subsets: Sequence[Subset], losses: Sequence[float]) -> list[float]:
