@@ -76,7 +76,9 @@ def environment() -> str:
 def command(typed: Sequence[str]) -> str:
     """The command that runs this benchmark again, with the last part of every path."""
     arguments = (re.sub("[^=]*/", "", argument.rstrip("/")) for argument in typed[1:])
-    return " ".join(["python", "-m", f"benchmarks.{Path(typed[0]).stem}", *arguments])
+    parts = Path(typed[0]).with_suffix("").parts
+    module = ".".join(parts[parts.index("benchmarks") :])
+    return " ".join(["python", "-m", module, *arguments])
 
 
 def write_section(name: str, title: str, body: str) -> None:

@@ -106,6 +106,7 @@ def report(run):
     sweeps = (Sweep("batch", (2,)), Sweep("threads", (1,)))
     with pytest.MonkeyPatch.context() as patch:
         in_threads(patch)
+        patch.setattr(latency, "BLOCK_MS", 20.0)  # several calls in a turn
         return measure_run(run, seconds=0.05, threads=1, device="cpu", sweeps=sweeps, command="das profile")
 
 

@@ -228,5 +228,5 @@ def test_all_wrong_sizes_are_reported_at_once():
 
 
 def test_benchmarks_record_a_command_that_works_without_paths_of_a_machine():
-    typed = ["/a/benchmarks/easyvqa.py", "/data/easy_vqa/", "--work=/tmp/work", "--steps", "5"]
+    typed = ["/a/benchmarks/datasets/easyvqa.py", "/data/easy_vqa/", "--work=/tmp/work", "--steps", "5"]
     assert command(typed) == "python -m benchmarks.datasets.easyvqa easy_vqa --work=work --steps 5"
