@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +24,7 @@ from compressor.evaluation.evaluate import Score
 from compressor.families.meter.meter_model import build
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import Manifest, Results, Source, open_run, save_run
+from compressor.run_folder import Manifest, Results, Source, save_run
 from exporters.checks.parity import Comparison, record, record_of
 from exporters.export import export
 from exporters.folder import ExportsFolder
@@ -431,11 +430,6 @@ def test_a_gpu_machine_with_the_cpu_build_of_onnxruntime_measures_torch(monkeypa
         choose_runtimes(["torch", "onnxruntime"])
 
 
-def copied(run, folder):
-    shutil.copytree(run.path, folder / "run")
-    return open_run(folder / "run")
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_engines_are_timed_on_a_gpu_only(run):
     with refused(EnvironmentProblem, "tensorrt-without-gpu", "cpu"):
@@ -444,10 +438,10 @@ def test_engines_are_timed_on_a_gpu_only(run):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there: the engine would be of another kind")
-def test_the_full_models_engine_is_built_like_the_slim_one(run, tmp_path, threads, monkeypatch):
+def test_the_full_models_engine_is_built_like_the_slim_one(tmp_path, threads, monkeypatch):
     """Real engines, of TensorRT-RTX; ONNX Runtime takes the place of the GPU that would run them."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: no engine can be built here")
-    run, opened = copied(run, tmp_path), []
+    run, opened = run_of(tmp_path, {"text_layers": 1, "vision_layers": 1, "fusion_layers": 2}), []
 
     def open_graph(subject, device, threads):
         opened.append(subject.file)
@@ -541,18 +535,23 @@ def test_progress_counts_seconds():
 @pytest.mark.slow
 def test_memory_shrinks_by_what_the_removed_layers_weighed(tmp_path):
     # Wide layers and few tokens: activations, and what allocators keep of them, are small beside the weights.
-    sizes = {"hidden": 512, "heads": 8, "fusion_ffn": 6144, "fusion_layers": 2}
-    wide = build(load_checkpoint(CHECKPOINT).model.dims.model_copy(update=sizes), "vqa")
-    removed = weight_bytes(wide) - weight_bytes(remove_layers(wide, make_plan(wide, LAYERS)))
+    made = run_of(tmp_path, {"hidden": 512, "heads": 8, "fusion_ffn": 6144, "fusion_layers": 2})
+    removed = weight_bytes(made.load_full()) - weight_bytes(made.load_saved())
     assert removed > 50e6
-    save_public_checkpoint(wide, tmp_path / "wide.ckpt", {"num_heads": 8, "max_text_len": wide.dims.text_length})
-    made = make_run(tmp_path / "wide", checkpoint=tmp_path / "wide.ckpt")
     peaks = {}
     for which in ("full", "slim"):
         with Worker(request(made, which)) as worker:
             peaks[which] = worker.memory().peak
     # Two processes differ by a few MB in libraries and what allocators keep.
     assert peaks["full"] - peaks["slim"] == pytest.approx(removed, rel=0.15)
+
+
+def run_of(folder, sizes):
+    """A run of the tiny METER of other sizes."""
+    model = build(load_checkpoint(CHECKPOINT).model.dims.model_copy(update=sizes), "vqa")
+    config = {"num_heads": model.dims.heads, "max_text_len": model.dims.text_length}
+    save_public_checkpoint(model, folder / "other.ckpt", config)
+    return make_run(folder / "run", checkpoint=folder / "other.ckpt")
 
 
 def request(run, which="slim", file=None, runtime="torch"):
