@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from compressor.settings import Settings
     from das.results import Exports
     from profiles.comparison.full_vs_slim import ProfileReport
-    from profiles.macs.published import FlopsReport
-    from profiles.reports.compression import CompressionReport
+    from profiles.macs.flops_report import FlopsReport
+    from profiles.reports.compression_report import CompressionReport
 
 ENGINE_BATCHES = (1, 8, 32)  # smallest, usual and largest batch of a TensorRT engine
 

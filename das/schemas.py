@@ -25,8 +25,8 @@ from profiles.analysis.inspection import Inspection
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.run_vs_run import RunsReport
 from profiles.gates.baseline import ComparedProfile
-from profiles.macs.published import FlopsReport
-from profiles.reports.compression import CompressionReport
+from profiles.macs.flops_report import FlopsReport
+from profiles.reports.compression_report import CompressionReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ENDING = ".schema.json"

@@ -23,7 +23,8 @@ from compressor.data.generated.scenes import draw_scene, render
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.run_folder import LATEST, ROOT, open_run, point_latest_at
 from compressor.settings import Settings
-from das.demo.models import ASSETS, DEMOS, SHIPPED, prepare_demo
+from das.demo.checkpoints import ASSETS, prepare_demo
+from das.demo.demos import DEMOS, SHIPPED
 from tests.support import traces
 from tests.support.once import once, use
 

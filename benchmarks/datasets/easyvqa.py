@@ -35,7 +35,7 @@ from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from compressor.training.finetune import finetune
 from profiles.gates.budget_check import tries_table
-from profiles.reports.compression import CompressionReport
+from profiles.reports.compression_report import CompressionReport
 from profiles.reports.markdown import markdown_table
 
 MAX_DROP, SKIPS, RECOVER_EPOCHS = 1.0, (2, 4, 6, 8), 1.0

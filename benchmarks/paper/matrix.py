@@ -19,8 +19,9 @@ from compressor.errors import DasError
 from compressor.progress import Progress
 from compressor.run_folder import Run, open_run
 from compressor.settings import Settings
-from das.demo.models import DEMOS, Demo, prepare_demo
-from profiles.reports.compression import CompressionReport
+from das.demo.checkpoints import prepare_demo
+from das.demo.demos import DEMOS, Demo
+from profiles.reports.compression_report import CompressionReport
 from profiles.reports.markdown import markdown_table
 from profiles.reports.save import save_report
 

@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from compressor.run_folder import open_run
-from profiles.reports.build import build_report
+from profiles.reports.build_report import build_report
 from profiles.reports.html import PAGE, run_html
 
 PICTURE = Path(__file__).parents[2] / "docs" / "report.png"

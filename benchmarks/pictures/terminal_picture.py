@@ -8,7 +8,7 @@ from pathlib import Path
 from compressor.run_folder import open_run
 from das.render import print_report as render_report
 from das.terminal import console
-from profiles.reports.build import build_report
+from profiles.reports.build_report import build_report
 
 PICTURE = Path(__file__).parents[2] / "docs" / "demo.svg"
 

@@ -51,7 +51,8 @@ from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.optimiser import Optimiser, batch_of_step
 from compressor.training.recovery import DISTILLATION_SHARE, freeze_all_but
-from das.demo.models import SHIPPED, TRAINING_SEED, prepare_demo
+from das.demo.checkpoints import TRAINING_SEED, prepare_demo
+from das.demo.demos import SHIPPED
 
 WORK = Path("work-strategies")
 SEEDS = (0, 1, 2, 3, 4)

@@ -28,7 +28,7 @@ def demo(
 
     Next, in the folder it made: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
-    from das.demo.models import find_demo
+    from das.demo.demos import find_demo
     from das.demo.walkthrough import tell
 
     chosen = find_demo(family, task)

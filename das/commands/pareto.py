@@ -27,12 +27,12 @@ def pareto(
     Next: [bold]das compress --from runs/latest --skip 4[/]
     """
     from compressor.run_folder import open_run
-    from das.render.print_pareto import print_pareto, save_svg
+    from das.render.print_pareto import print_pareto, save_pareto_svg
     from das.terminal import print_json, shown
     from profiles.analysis.pareto import build_pareto
 
     opened = open_run(run)
     report = build_pareto(opened, cost)
     if svg:
-        save_svg(report, svg)
+        save_pareto_svg(report, svg)
     print_json(report) if json else print_pareto(report, shown(opened.path))

@@ -13,10 +13,11 @@ from compressor.errors import EnvironmentProblem
 from compressor.run_folder import Run, cannot_write
 from compressor.settings import Settings
 from das import api
-from das.demo.models import Demo, check_skip, prepare_demo
+from das.demo.checkpoints import prepare_demo
+from das.demo.demos import Demo, check_skip
 from das.render.print_report import print_report
 from das.terminal import console, err_console, progress
-from profiles.reports.compression import CompressionReport
+from profiles.reports.compression_report import CompressionReport
 from profiles.reports.save import save_report
 
 

@@ -41,7 +41,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelOutline:
     """A model on the meta device, of a run or of a checkpoint, and whether das could compress it for its task."""
 
     path: Path
@@ -64,7 +64,7 @@ def estimate(path: Path) -> Needs:
     Raises:
         InputError: neither of them, or one that cannot be read.
     """
-    subject = open_subject(path)
+    subject = outline_model(path)
     model, free = subject.model, free_here(subject.path if subject.is_run else Path())
     stages = export_needs(subject, free)
     if not subject.is_run and model.task in TASKS:
@@ -79,7 +79,7 @@ def estimate(path: Path) -> Needs:
     )
 
 
-def open_subject(path: Path) -> Subject:
+def outline_model(path: Path) -> ModelOutline:
     """The model of a run folder or a checkpoint, without its weights.
 
     Raises:
@@ -90,14 +90,14 @@ def open_subject(path: Path) -> Subject:
         family, manifest = FAMILIES[run.manifest.family], run.manifest
         with torch.device("meta"):
             full = family.build(family.dims_type(**manifest.dims), manifest.task)
-            return Subject(run.path, remove_layers(full, manifest.plan, copy_kept=False), True)
+            return ModelOutline(run.path, remove_layers(full, manifest.plan, copy_kept=False), True)
     found = recognise(path)
     task = next(iter((*found.tasks, *found.heads, *found.family.heads)))
     task = task if task in found.family.heads else next(iter(found.family.heads))
     check_sizes(found, task, None, None)
     dims = found.format.read_dims(found.state, found.checkpoint.config, task)
     with torch.device("meta"):
-        return Subject(path, found.family.build(dims, task), False)
+        return ModelOutline(path, found.family.build(dims, task), False)
 
 
 def free_here(folder: Path) -> Free:
@@ -115,10 +115,10 @@ def _container_free() -> float:
         return float("inf")
 
 
-def compress_needs(subject: Subject, free: Free) -> tuple[Need, ...]:
+def compress_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
     """Of ``das compress`` with its defaults: fitting adapters, training them, and the run folder."""
     model, weights = subject.model, weight_bytes(subject.model)
-    candidates, inputs = candidates_of(model), training_inputs(model)
+    candidates, inputs = default_candidates(model), training_inputs(model)
     adapters = sum(weight_bytes(new_skip_adapter(model, name)) for name in candidates)
     streams, kept = training_bytes(model, candidates, inputs)
     sample = round(OVERHEAD * kept)
@@ -148,7 +148,7 @@ def _smaller_inputs(model: StepModel) -> str:
     return f"--image-size {max(1, dims.image_size // (2 * dims.patch)) * dims.patch}"
 
 
-def export_needs(subject: Subject, free: Free) -> tuple[Need, ...]:
+def export_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
     """Of ``das export --onnx`` in fp32 of the model, or at most of any slim model made of it."""
     weights = weight_bytes(subject.model)
     memory = {f"{EXPORT_COPIES} copies of the weights": EXPORT_COPIES * weights}
@@ -165,7 +165,7 @@ def _need(stage: str, resource: str, parts: Mapping[str, int], free: int, fix: s
     return found if found.enough else found.model_copy(update={"fix": fix})
 
 
-def candidates_of(model: StepModel) -> tuple[str, ...]:
+def default_candidates(model: StepModel) -> tuple[str, ...]:
     """Layers of the family's first scope, which a search may skip unless told otherwise."""
     pools = next(iter(FAMILIES[model.family].scopes.values()))
     return tuple(step.name for step in steps_of(model.rounds) if step.pool in pools)

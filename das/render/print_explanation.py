@@ -13,7 +13,7 @@ from das.terminal import console
 from profiles.analysis.effects import Interactions
 from profiles.analysis.explanation import Explanation, LayerExplanation, Standing
 from profiles.formatting import Table, format_count
-from profiles.reports.compression import KEPT, REPLACED
+from profiles.reports.compression_report import KEPT, REPLACED
 
 BARS = "▁▂▃▄▅▆▇█"
 HISTORY = 40  # characters of a gate's history

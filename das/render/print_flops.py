@@ -10,7 +10,7 @@ from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.formatting import HEADER, Table, format_count, uncounted_sentence
 from profiles.macs.agreement import Agreement, Counts, sentence
-from profiles.macs.published import FlopsReport
+from profiles.macs.flops_report import FlopsReport
 
 
 def print_flops(report: FlopsReport) -> None:

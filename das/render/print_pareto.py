@@ -75,13 +75,13 @@ def _sentences(report: ParetoReport) -> list[str]:
     ]
 
 
-def save_svg(report: ParetoReport, path: Path) -> None:
+def save_pareto_svg(report: ParetoReport, path: Path) -> None:
     """Write the points, the front, the full model and the run's own result as a figure; the same bytes every time.
 
     Raises:
         EnvironmentProblem: the file cannot be written.
     """
-    from profiles.reports import plots as figures
+    from profiles.reports.plots import pareto_figure, save_svg
 
     title = f"{report.run}: every budget from one search ({report.strategy}); numbers: skipped layers"
-    figures.save_svg(figures.pareto_figure(report, title), path)
+    save_svg(pareto_figure(report, title), path)

@@ -10,7 +10,7 @@ from das.render.rich_tables import draw
 from das.terminal import console, print_json, shown
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.gates.baseline import BaselineChanges, ComparedProfile, changes_table, notes
-from profiles.reports.build import build_report
+from profiles.reports.build_report import build_report
 from profiles.reports.html import run_html
 from profiles.reports.markdown import to_markdown
 

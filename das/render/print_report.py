@@ -17,7 +17,7 @@ from das.render.rich_tables import draw
 from das.results import DryRun, Evaluated, Predicted, Searched
 from das.terminal import WIDTH, console
 from profiles.formatting import Table
-from profiles.reports.compression import KEPT, REPLACED, CompressionReport
+from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
 from profiles.reports.compression_tables import tables
 from profiles.reports.sentences import mac_sentences, sentences, split_lines
 from profiles.reports.summary import SummaryRow, summary

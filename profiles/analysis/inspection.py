@@ -27,7 +27,7 @@ class LayerCost(Value):
     macs: int
 
 
-class Head(Value):
+class TaskHead(Value):
     """A task that the checkpoint has a head for, and whether das can compress a model for it."""
 
     task: str
@@ -47,7 +47,7 @@ class Inspection(Value):
     family: str
     format: str
     tasks: tuple[str, ...]
-    heads: tuple[Head, ...]
+    heads: tuple[TaskHead, ...]
     counted_head: str | None
     dims: dict[str, Any]
     parameters: int
@@ -78,7 +78,7 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
         family=family.name,
         format=checkpoint.format.name,
         tasks=tasks,
-        heads=tuple(Head(task=name, compressible=name in tasks) for name in checkpoint.heads),
+        heads=tuple(TaskHead(task=name, compressible=name in tasks) for name in checkpoint.heads),
         counted_head=counted,
         dims=dims.model_dump(exclude=None if counted else {"classes"}),
         parameters=sum(p.numel() for p in model.parameters()),

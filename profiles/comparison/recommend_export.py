@@ -20,7 +20,7 @@ from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import Source
 from profiles.formatting import Row, Table, format_bytes
 from profiles.machine.environment import Environment, environment
-from profiles.timing.latency import Latency, Speedup, measure, speedup, summarise
+from profiles.timing.latency import Latency, Speedup, measure, speedup, summarise_times
 
 SECONDS = 4.0  # for each pair
 LEAST_TURNS = 3
@@ -79,7 +79,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
                 progress.say(f"{path.name} is not timed: {error.problems[0].found}")
     if not pairs:
         return None
-    together = summarise([taken for times in pairs.values() for taken in times[EAGER].samples_ms])
+    together = summarise_times([taken for times in pairs.values() for taken in times[EAGER].samples_ms])
     choices = [Choice(name=EAGER, bytes=None, parity=None, latency=together, speedup=None)]
     choices += [
         Choice(

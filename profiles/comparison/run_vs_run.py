@@ -24,7 +24,7 @@ from profiles.analysis.answer_flips import FlipCount, count_flips
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.comparison.profile_run import read_parities
 from profiles.machine.environment import Environment
-from profiles.reports.compression import REPORT
+from profiles.reports.compression_report import REPORT
 from profiles.timing.latency import Speedup
 
 SCHEMA_VERSION = 1

@@ -15,7 +15,7 @@ from compressor.families.family import Family
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
-from profiles.macs.published import FlopsReport, FlopsSettings, UncountedOperator
+from profiles.macs.flops_report import FlopsReport, FlopsSettings, UncountedOperator
 
 
 def find_family(name: str) -> Family:

@@ -6,7 +6,7 @@ from compressor.evaluation.evaluate import Score
 from profiles.analysis.answer_flips import flips_table
 from profiles.formatting import Table, format_bytes
 from profiles.gates.budget_check import tries_table
-from profiles.reports.compression import KEPT, REPLACED, CompressionReport
+from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
 from profiles.reports.layer_tables import layer_tables
 from profiles.reports.profile_tables import costs_of, latency_tables, peaks
 

@@ -14,7 +14,7 @@ from profiles.analysis.answer_flips import flips_sentence
 from profiles.analysis.pareto import ParetoReport, build_pareto
 from profiles.gates.budget_check import budget_sentence, tries_table
 from profiles.reports import page
-from profiles.reports.compression import REPORT, CompressionReport
+from profiles.reports.compression_report import REPORT, CompressionReport
 from profiles.reports.compression_tables import accuracy_table, costs_table, exports_table
 from profiles.reports.plots import DARK, LIGHT
 from profiles.reports.profile_tables import latency_tables, verdicts

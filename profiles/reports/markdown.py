@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import Table, uncounted_sentence
 from profiles.gates.baseline import BaselineChanges, changes_table, notes
-from profiles.reports.compression import KEPT, REPLACED, CompressionReport
+from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
 from profiles.reports.compression_tables import tables
 from profiles.reports.layer_tables import layer_tables
 from profiles.reports.profile_tables import (

@@ -14,7 +14,7 @@ from profiles.analysis.answer_flips import FlipCount, Flips
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import HEADER, Table, format_count, format_number
-from profiles.reports.compression import BY_HAND, CompressionReport
+from profiles.reports.compression_report import BY_HAND, CompressionReport
 from profiles.reports.compression_tables import gates_table, scores_table
 from profiles.reports.plots import gates_figure, inline_svg, latency_figure, pareto_figure, scores_figure
 from profiles.reports.sentences import split_lines

@@ -10,7 +10,7 @@ from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from profiles.analysis.answer_flips import flips_sentence
 from profiles.formatting import format_count
 from profiles.gates.budget_check import budget_sentence
-from profiles.reports.compression import BY_HAND, CompressionReport
+from profiles.reports.compression_report import BY_HAND, CompressionReport
 from profiles.reports.profile_tables import counts_sentences, verdicts
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from compressor.costs.model_costs import Pair
 from compressor.values import Value
 from profiles.formatting import format_count
-from profiles.reports.compression import CompressionReport
+from profiles.reports.compression_report import CompressionReport
 from profiles.timing.latency import Latency, Speedup
 
 MACS = "MACs"

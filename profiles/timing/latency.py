@@ -201,7 +201,7 @@ def warm_up(call: Call) -> None:
         call()
 
 
-def summarise(
+def summarise_times(
     samples_ms: Sequence[float], batch: int = 1, gpu_ms: Sequence[float] = (), turns: Sequence[int] = ()
 ) -> Latency:
     """Quantiles (linear between samples), mean and spread of raw times in milliseconds, so many of each turn."""
@@ -226,7 +226,7 @@ def summarise(
 def _of_turns(blocks: Sequence[Sequence[Sample]], batch: int) -> Latency:
     samples = list(itertools.chain.from_iterable(blocks))
     gpu = [gpu for _, gpu in samples if gpu is not None]
-    return summarise([wall for wall, _ in samples], batch, gpu, [len(block) for block in blocks])
+    return summarise_times([wall for wall, _ in samples], batch, gpu, [len(block) for block in blocks])
 
 
 def speedup(full: Latency, slim: Latency) -> Speedup:

@@ -185,7 +185,7 @@ def _scaled(images: Tensor, side: tuple[int, int]) -> Tensor:
     return interpolate(flat, size=side).reshape(*images.shape[:-2], *side).to(images.dtype)
 
 
-class _Subject:
+class _WorkerModel:
     """The model in this process, and what it can be told to do."""
 
     def __init__(self, request: WorkerRequest) -> None:
@@ -229,16 +229,16 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
         answers.write(json.dumps(found) + "\n")
         answers.flush()
 
-    subjects: list[_Subject] = []
+    models: list[_WorkerModel] = []
 
     def start() -> dict[str, float]:
-        subjects.append(_Subject(WorkerRequest.model_validate_json(commands.readline())))
-        return subjects[0].started.model_dump()
+        models.append(_WorkerModel(WorkerRequest.model_validate_json(commands.readline())))
+        return models[0].started.model_dump()
 
     answer(start)
     for line in commands:
         command, value = json.loads(line)
-        answer(lambda command=command, value=value: getattr(subjects[0], command)(value))  # type: ignore[misc]
+        answer(lambda command=command, value=value: getattr(models[0], command)(value))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from compressor.search.strategies import STRATEGIES
 from exporters.runtimes import RUNTIMES
 from exporters.runtimes.runtime import Source
 from exporters.runtimes.sessions import OnnxRunner
-from profiles.timing.latency import cuda_clock, summarise
+from profiles.timing.latency import cuda_clock, summarise_times
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import full, full_onnx, samples
 
@@ -87,7 +87,7 @@ def timed(way, subjects, samples, device, seconds):
     """Stand for the measurement: full takes 4 ms, slim 2."""
     assert set(subjects) == {"full", "slim"} and all(source.file.name for source in subjects.values())
     assert (device, seconds) == ("cpu", 0.01)
-    return {"full": summarise([4.0] * 20), "slim": summarise([2.0] * 20)}
+    return {"full": summarise_times([4.0] * 20), "slim": summarise_times([2.0] * 20)}
 
 
 def test_the_gpu_scripts_table_has_a_row_for_every_way_and_batch(tmp_path, monkeypatch, capsys):

@@ -18,7 +18,8 @@ from compressor.search.result import SearchResult
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scaled_learning_rate
-from das.demo.models import DEMOS, prepare_demo
+from das.demo.checkpoints import prepare_demo
+from das.demo.demos import DEMOS
 from tests.support.command_line import GOLDEN, das, stopped
 from tests.support.progress import StepProgress
 from tests.support.search_logs import without_seconds

@@ -141,7 +141,7 @@ def test_compress_prints_one_json_document(workshop):
 def drawn(run_here, details):
     from das.render.print_report import print_report
     from das.terminal import console
-    from profiles.reports.build import build_report
+    from profiles.reports.build_report import build_report
 
     with console.capture() as captured:
         print_report(build_report(open_run(run_here)), Path("runs/latest"), details)

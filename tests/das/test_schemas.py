@@ -9,7 +9,7 @@ import pytest
 from compressor.run_folder import MANIFEST, open_run
 from das.schemas import DOCUMENTS, ENDING, schema, text
 from profiles.gates.baseline import ComparedProfile
-from profiles.reports.build import build_report
+from profiles.reports.build_report import build_report
 from tests.support.command_line import das, follows_its_schema
 from tests.support.reports import profile_of
 

@@ -19,7 +19,8 @@ from compressor.families import FAMILIES
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from compressor.tasks.vqa import VQA
-from das.demo.models import DEMOS, MODELS, prepare_demo
+from das.demo.checkpoints import prepare_demo
+from das.demo.demos import DEMOS, MODELS
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from das.demo.models import SHIPPED, meter_dims, prepare_demo
+from das.demo.checkpoints import prepare_demo
+from das.demo.demos import SHIPPED
+from das.demo.small_models import meter_dims
 from tests.support.command_line import das
 from tests.support.once import once
 from tests.support.workers import in_threads

@@ -14,7 +14,8 @@ from compressor.data.images import decode_image
 from compressor.data.read_data import read_data
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
-from das.demo.models import DEMOS, prepare_demo
+from das.demo.checkpoints import prepare_demo
+from das.demo.demos import DEMOS
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
 from tests.support.marks import slow_but

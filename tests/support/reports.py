@@ -4,7 +4,7 @@ from compressor.costs.model_costs import ModelCosts, Pair, Trims
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, MemoryPair, ProfileReport, RuntimeProfile
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
-from profiles.timing.latency import speedup, summarise
+from profiles.timing.latency import speedup, summarise_times
 
 VERSIONS = {"python": "3.12.1", "torch": "2.9.0", "onnxruntime": "1.23.0", "das-toolkit": "0.1.0"}
 
@@ -21,7 +21,7 @@ def memory(peak):
 
 def runtime(name, full_ms, slim_ms, file=10**6, peak=10**8):
     """Full and slim in one runtime, from the times of their calls."""
-    full, slim = summarise(list(full_ms)), summarise(list(slim_ms))
+    full, slim = summarise_times(list(full_ms)), summarise_times(list(slim_ms))
     return RuntimeProfile(
         name=name,
         full=full,

@@ -19,7 +19,7 @@ from compressor.evaluation.reference import open_reference
 from compressor.run_folder import open_run
 from compressor.settings import Settings
 from compressor.tasks import TASKS
-from das.demo.models import SHIPPED
+from das.demo.demos import SHIPPED
 
 PER_IMAGE = 5  # questions in a row of the tables
 

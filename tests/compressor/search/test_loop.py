@@ -26,7 +26,8 @@ from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.optimiser import Optimiser, batch_of_step
-from das.demo.models import DEMOS, prepare_demo
+from das.demo.checkpoints import prepare_demo
+from das.demo.demos import DEMOS
 from tests.support.command_line import GOLDEN
 from tests.support.search_logs import without_seconds
 

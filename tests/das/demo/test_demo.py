@@ -15,8 +15,8 @@ from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare
 from compressor.settings import Settings
 from compressor.tasks import TASKS
-from das.demo import models as demo
-from das.demo.models import DEMOS, SHIPPED
+from das.demo import checkpoints
+from das.demo.demos import DEMOS, SHIPPED, find_demo
 from tests.support.command_line import das, refused
 from tests.support.workers import in_threads
 
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_shipped_checkpoint_is_small_and_far_above_the_floor(folder):
-    demo.prepare_demo(SHIPPED, folder / "demo")
+    checkpoints.prepare_demo(SHIPPED, folder / "demo")
     assert (folder / "demo" / "meter.ckpt").stat().st_size < 2_000_000
     job = prepare(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8))
     assert len(job.candidates) == 12
@@ -41,11 +41,11 @@ def test_the_shipped_checkpoint_is_small_and_far_above_the_floor(folder):
 def test_training_the_checkpoint_is_deterministic_and_in_the_public_format(folder):
     TASKS["vqa"].generated.write(folder / "data", 200, 0)
     for name in ("a.ckpt", "b.ckpt"):
-        demo.train_checkpoint(SHIPPED, folder / "data", folder / name, steps=3)
+        checkpoints.train_checkpoint(SHIPPED, folder / "data", folder / name, steps=3)
     first, second = (torch.load(name, weights_only=True)["state_dict"] for name in ("a.ckpt", "b.ckpt"))
     assert all(torch.equal(first[key], second[key]) for key in first)
     keys = set(first)
-    assert keys == set(torch.load(demo.ASSETS / SHIPPED.checkpoint, weights_only=True)["state_dict"])
+    assert keys == set(torch.load(checkpoints.ASSETS / SHIPPED.checkpoint, weights_only=True)["state_dict"])
     assert "vit_model.visual.transformer.resblocks.1.attn.in_proj_weight" in keys
 
 
@@ -53,7 +53,7 @@ def test_training_in_a_hugging_face_format_is_deterministic_and_names_the_classe
     TASKS["text-classification"].generated.write(folder / "data", 40, 0)
     found = DEMOS["bert", "text-classification"]
     for name in ("a", "b"):
-        demo.train_checkpoint(found, folder / "data", folder / name, steps=3)
+        checkpoints.train_checkpoint(found, folder / "data", folder / name, steps=3)
     first, second = ((folder / name / "model.safetensors").read_bytes() for name in ("a", "b"))
     assert first == second
     config = json.loads((folder / "a" / "config.json").read_text())
@@ -62,16 +62,16 @@ def test_training_in_a_hugging_face_format_is_deterministic_and_names_the_classe
 
 
 def test_a_retrained_checkpoint_fits_the_demos_data(folder):
-    demo.prepare_demo(replace(SHIPPED, images=60, shipped=80, steps=2), folder / "demo", retrain=True)
+    checkpoints.prepare_demo(replace(SHIPPED, images=60, shipped=80, steps=2), folder / "demo", retrain=True)
     assert prepare(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8)).candidates
 
 
 def test_a_demo_of_a_family_or_task_that_there_is_none_of():
-    assert demo.find_demo("vilt", None).task == "vqa"
+    assert find_demo("vilt", None).task == "vqa"
     with refused(UsageError, "unknown-family", "one of meter, vilt, roberta, bert"):
-        demo.find_demo("clip", None)
+        find_demo("clip", None)
     with refused(UsageError, "unknown-task", "--task vqa for bert"):
-        demo.find_demo("bert", "vqa")
+        find_demo("bert", "vqa")
 
 
 def test_the_whole_story(folder, monkeypatch):

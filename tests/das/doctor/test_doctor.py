@@ -8,17 +8,18 @@ import torch
 
 from compressor.checkpoints.build import load_checkpoint
 from compressor.families import FAMILIES
-from das.demo.models import ASSETS, SHIPPED
+from das.demo.checkpoints import ASSETS
+from das.demo.demos import SHIPPED
 from das.doctor import machine as health
 from das.doctor.check import check_health
 from das.doctor.estimates import (
     BATCH_SIZE,
     Free,
-    Subject,
-    candidates_of,
+    ModelOutline,
     compress_needs,
+    default_candidates,
     export_needs,
-    open_subject,
+    outline_model,
     training_bytes,
     training_inputs,
 )
@@ -86,14 +87,14 @@ def test_gpus_as_the_driver_lists_them():
 def subject(family, task):
     model = tiny.model(family, task)
     with torch.device("meta"):
-        return Subject(CHECKPOINT, FAMILIES[family].build(model.dims, task).eval(), False)
+        return ModelOutline(CHECKPOINT, FAMILIES[family].build(model.dims, task).eval(), False)
 
 
 @pytest.mark.parametrize(("family", "task"), [("meter", "nlvr2"), ("vilt", "irtr"), ("roberta", "text-classification")])
 def test_activations_are_what_pytorch_keeps(family, task):
     """The same bytes as a real pass on the CPU saves, with the kernels that it chooses itself."""
     on_meta = subject(family, task).model
-    names = candidates_of(on_meta)
+    names = default_candidates(on_meta)
     streams, kept = training_bytes(on_meta, names, training_inputs(on_meta))
     real = tiny.model(family, task).requires_grad_(False)
     inputs = {name: torch.ones(x.shape, dtype=x.dtype) for name, x in training_inputs(on_meta).items()}
@@ -119,13 +120,13 @@ def test_activations_are_what_pytorch_keeps(family, task):
 
 
 def test_the_estimates_follow_their_formulas():
-    found = open_subject(CHECKPOINT)
+    found = outline_model(CHECKPOINT)
     full = load_checkpoint(CHECKPOINT).model
     dims, layers = full.dims, 2 * full.dims.fusion_layers
     weights = sum(x.nbytes for x in (*full.parameters(), *full.buffers()))
     d, b = dims.hidden, round(dims.hidden * 3 / 8)
     adapters = 4 * layers * (2 * d + 2 * d * b + b + d)
-    streams, kept = training_bytes(found.model, candidates_of(found.model), training_inputs(found.model))
+    streams, kept = training_bytes(found.model, default_candidates(found.model), training_inputs(found.model))
     text_and_image = 4 * d * (dims.text_length + dims.image_tokens)
     assert text_and_image <= streams <= text_and_image + 4 * dims.text_length
     fitting, training, disk = compress_needs(found, PLENTY)
@@ -138,7 +139,7 @@ def test_the_estimates_follow_their_formulas():
 
 
 def test_a_batch_that_fits_is_named():
-    found = open_subject(CHECKPOINT)
+    found = outline_model(CHECKPOINT)
     _, training, _ = compress_needs(found, PLENTY)
     per_sample = training.parts[f"activations of {BATCH_SIZE} samples"] // BATCH_SIZE
     fixed = training.total - BATCH_SIZE * per_sample
@@ -157,7 +158,7 @@ def test_texts_are_shortened_where_there_are_no_images():
 
 
 def test_a_gpu_is_where_compressing_happens():
-    found = open_subject(CHECKPOINT)
+    found = outline_model(CHECKPOINT)
     fitting, training, disk = compress_needs(found, Free(1 << 60, 0, 1 << 60))
     assert (fitting.resource, training.resource, disk.resource) == ("GPU memory", "GPU memory", "disk")
     assert not training.enough and disk.enough

@@ -12,7 +12,7 @@ from compressor.run_folder import open_run
 from compressor.settings import Settings
 from profiles.analysis.effects import comparable, contrast, interactions
 from profiles.analysis.explanation import enumerate_all, explain_layers
-from profiles.reports.build import candidates_of
+from profiles.reports.build_report import describe_candidates
 from tests.support.command_line import das, stopped
 from tests.support.marks import slow_but
 from tests.support.progress import StepProgress
@@ -263,7 +263,7 @@ def test_ctrl_c_while_subsets_are_scored(workshop, monkeypatch):
 def test_the_report_compares_what_is_comparable(shared_run):
     """Its table of layers without gates."""
     manifest, log = shared_run.manifest, shared_run.search_log()
-    found = candidates_of(manifest.family, manifest.candidates, manifest.plan, log)
+    found = describe_candidates(manifest.family, manifest.candidates, manifest.plan, log)
     assert all(candidate.gate is None and candidate.reward_kept is None for candidate in found)
     expected = {layer.name: layer.value for layer in explain_layers(shared_run).layers}
     assert {candidate.name: candidate.score for candidate in found} == expected

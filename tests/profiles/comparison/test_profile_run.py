@@ -37,8 +37,8 @@ from profiles.comparison.profile_run import choose_runtimes, measure_run, read_p
 from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
-from profiles.reports.build import build_report
-from profiles.reports.compression import KEPT, REPLACED
+from profiles.reports.build_report import build_report
+from profiles.reports.compression_report import KEPT, REPLACED
 from profiles.reports.compression_tables import tables
 from profiles.reports.markdown import to_markdown
 from profiles.reports.profile_tables import TRIMS, cost_table, latency_table, latency_tables, verdicts
@@ -134,15 +134,15 @@ def test_calls_take_turns_and_none_of_the_warm_up_counts():
 
 
 def test_quantiles_and_spread():
-    found = latency.summarise(range(101))
+    found = latency.summarise_times(range(101))
     assert (found.p50_ms, found.p90_ms, found.p99_ms) == (50, 90, 99)
     assert (found.min_ms, found.max_ms, found.mean_ms, found.n) == (0, 100, 50, 101)
     assert found.spread == pytest.approx(np.std(range(101)) / 50)
-    assert latency.summarise([3.0]).p99_ms == 3.0
+    assert latency.summarise_times([3.0]).p99_ms == 3.0
 
 
 def times(median, noise, seed, n=200):
-    return latency.summarise(median * np.exp(np.random.default_rng(seed).normal(0, noise, n)))
+    return latency.summarise_times(median * np.exp(np.random.default_rng(seed).normal(0, noise, n)))
 
 
 def test_a_clear_speed_up_is_called_one():
@@ -169,7 +169,7 @@ def test_the_interval_is_the_same_every_time():
 
 def test_pairing_keeps_a_common_drift_out_of_the_interval():
     drift = np.linspace(1, 3, 100)
-    found = latency.speedup(latency.summarise(1.1 * drift), latency.summarise(drift))
+    found = latency.speedup(latency.summarise_times(1.1 * drift), latency.summarise_times(drift))
     assert found.low == pytest.approx(1.1, abs=1e-3)
     assert found.high == pytest.approx(1.1, abs=1e-3)
 
@@ -184,15 +184,15 @@ def test_a_clear_difference_of_less_than_a_percent_is_called_none():
 def test_turns_in_which_the_machine_was_busy_do_not_move_the_estimate():
     busy = np.ones(40)
     busy[::10] = 3
-    found = latency.speedup(latency.summarise(1.2 * busy), latency.summarise(np.ones(40)))
+    found = latency.speedup(latency.summarise_times(1.2 * busy), latency.summarise_times(np.ones(40)))
     assert found.ratio == pytest.approx(1.2)
 
 
 def test_of_a_turn_with_several_calls_the_median_counts():
-    found = latency.summarise([1, 2, 9, 5, 4], turns=[3, 2])
+    found = latency.summarise_times([1, 2, 9, 5, 4], turns=[3, 2])
     assert found.medians_ms().tolist() == [2, 4.5]
     assert latency.Latency.model_validate_json(found.model_dump_json()) == found
-    assert latency.summarise([1, 2], turns=[1, 1]).turns == ()
+    assert latency.summarise_times([1, 2], turns=[1, 1]).turns == ()
 
 
 def test_short_calls_share_a_turn_whose_first_is_not_counted(monkeypatch):

@@ -13,7 +13,7 @@ from profiles.comparison.run_vs_run import compare_runs, short_names
 from profiles.comparison.run_vs_run_tables import NOT_YET, compare_markdown, compare_tables, footnotes
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
-from profiles.timing.latency import speedup, summarise
+from profiles.timing.latency import speedup, summarise_times
 from tests.support.command_line import das, stopped
 
 
@@ -40,7 +40,7 @@ def change(folder, edit):
 def profiled(folder, full=10.0, slim=5.0, names=("torch",), **place):
     """Gives a run a profile in which every call took as long."""
     run = open_run(folder)
-    times = [summarise([each * factor for factor in (0.9, 1.0, 1.1) * 5]) for each in (full, slim)]
+    times = [summarise_times([each * factor for factor in (0.9, 1.0, 1.1) * 5]) for each in (full, slim)]
     megabytes = [Memory(before=1, peak=int(each * 10**7)) for each in (full, slim)]
     settings = {"processor": "a CPU", "cores": 2, "threads": 1, "versions": {"torch": "2.9"}} | place
     report = ProfileReport(

@@ -16,7 +16,7 @@ from profiles.analysis.answer_flips import Flip, FlipCount, Flips
 from profiles.analysis.effects import Contrast
 from profiles.analysis.pareto import build_pareto
 from profiles.reports import page
-from profiles.reports.build import build_report
+from profiles.reports.build_report import build_report
 from profiles.reports.html import MISSING, PAGE, report_html, run_html, save_html
 from profiles.reports.plots import (
     DARK,

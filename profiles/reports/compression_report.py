@@ -38,7 +38,7 @@ class Candidate(Value):
     score: Contrast | None
 
 
-class Export(Value):
+class ExportSummary(Value):
     """One exported file and whether it answers like the slim model; one that does not was removed and has 0 bytes."""
 
     file: str
@@ -66,7 +66,7 @@ class CompressionReport(Value):
     answer_agreement: float | None
     updated_parameters: Mapping[str, int]
     costs: ModelCosts
-    exports: tuple[Export, ...]
+    exports: tuple[ExportSummary, ...]
     profile: ProfileReport | None
     not_measured: tuple[NotMeasured, ...]
     data: tuple[Mapping[str, Any], ...]

@@ -18,7 +18,7 @@ from profiles.analysis.answer_flips import Flips, recorded_flips
 from profiles.analysis.effects import comparable, contrast
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.gates.budget_check import with_measured
-from profiles.reports.compression import KEPT, REPLACED, Candidate, CompressionReport, Export
+from profiles.reports.compression_report import KEPT, REPLACED, Candidate, CompressionReport, ExportSummary
 
 
 def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport:
@@ -44,7 +44,7 @@ def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport
         strategy=manifest.strategy,
         picture=picture(manifest.family, layers, manifest.plan.layers),
         skipped=manifest.plan.layers,
-        candidates=candidates_of(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
+        candidates=describe_candidates(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
         floor_name=(teacher_agreement(task) if not manifest.labelled else task).baseline.name,
         floor=manifest.results.floor,
         full=manifest.results.full,
@@ -66,7 +66,9 @@ def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport
     )
 
 
-def candidates_of(family: str, names: Sequence[str], plan: Plan, log: Sequence[LogEntry]) -> tuple[Candidate, ...]:
+def describe_candidates(
+    family: str, names: Sequence[str], plan: Plan, log: Sequence[LogEntry]
+) -> tuple[Candidate, ...]:
     """What the search's log says of each candidate."""
     pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
     updates, groups = [entry for entry in log if entry.gates], comparable(log)
@@ -100,10 +102,10 @@ def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tup
     return tuple(lines)
 
 
-def _exports(run: Run) -> tuple[Export, ...]:
+def _exports(run: Run) -> tuple[ExportSummary, ...]:
     """Every export that is there, and every one that was removed because it failed its comparison."""
     return tuple(
-        Export(file=entry.path.name, bytes=entry.bytes, parity=entry.record)
+        ExportSummary(file=entry.path.name, bytes=entry.bytes, parity=entry.record)
         for entry in exports_of(run).entries()
         if entry.exists or entry.record.status == "failed"
     )
@@ -115,7 +117,7 @@ def _profile(run: Run) -> ProfileReport | None:
 
 
 def _not_measured(
-    run: Run, exports: Sequence[Export], profile: ProfileReport | None, flips: Flips | NotMeasured
+    run: Run, exports: Sequence[ExportSummary], profile: ProfileReport | None, flips: Flips | NotMeasured
 ) -> tuple[NotMeasured, ...]:
     missing = [flips] if isinstance(flips, NotMeasured) else []
     if run.manifest.results.full is None:
