@@ -61,7 +61,7 @@ class Compressed:
 
     Attributes:
         run: its folder.
-        full: the full model, on the job's device.
+        full: the full model, on the CPU; None after a transfer, which has trained parts of it.
         slim: the slim model before its exact trims, on the CPU.
         data: opened and checked.
         full_scores: None after a transfer, whose head was untrained.
@@ -168,7 +168,8 @@ class Compression:
         )
         with self.progress.stage("Saving the run"):
             run = from_main(save)
-        return Compressed(run, job.model, slim.model, job.data, full, scores)
+        unchanged = None if job.settings.adapt else job.model.to("cpu").eval()
+        return Compressed(run, unchanged, slim.model, job.data, full, scores)
 
     def _measure_prices(self, job: Job, checkpoint: Checkpoint, stages: Stages) -> Prices | None:
         """Measure the prices of a budget that the search does not know, once for all resumed runs; None for others."""

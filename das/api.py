@@ -194,7 +194,7 @@ def compress_and_report(
     run, data = compressed.run, compressed.data
     if not is_main():
         return run, None
-    measure_budget(run, progress)
+    measure_budget(run, compressed.full, progress)
     with progress.stage("Writing the report"):
         return run, save_report(run, data.evaluation if data else None)
 

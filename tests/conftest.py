@@ -12,10 +12,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never look anything up
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads cost more than they bring, also in processes
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 import das
+from compressor.checkpoints import build, read
 from compressor.compression import compress
 from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_vqa
@@ -136,3 +138,25 @@ def run_here(shared_run, workshop):
     shutil.copytree(shared_run.path, folder)
     point_latest_at(folder)
     return folder
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Return how often a function was called from now on, wherever it was imported."""
+    import compressor.job
+    import compressor.run_folder
+
+    calls = {"hash": 0, "load": 0, "image": 0}
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    for module in (compressor.job, compressor.run_folder):
+        monkeypatch.setattr(module, "checkpoint_sha256", counted("hash", read.checkpoint_sha256))
+        monkeypatch.setattr(module, "load_checkpoint", counted("load", build.load_checkpoint))
+    monkeypatch.setattr(PIL.Image, "open", counted("image", PIL.Image.open))
+    return calls

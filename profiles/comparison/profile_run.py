@@ -95,6 +95,7 @@ class _Counted:
 def measure_run(
     run: Run,
     *,
+    full_model: StepModel | None = None,
     runtimes: Sequence[str] = (),
     batch: int = 1,
     threads: int | None = None,
@@ -117,6 +118,7 @@ def measure_run(
 
     Args:
         run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
+        full_model: the full model, on the CPU, where it is in memory; None loads it.
         runtimes: names or aliases of ``RUNTIMES``; those used by default that can run on the device when empty.
         batch: samples in one call.
         threads: CPU threads of every runtime; PyTorch's own choice when left out.
@@ -142,13 +144,11 @@ def measure_run(
         family = FAMILIES[run.manifest.family]
         check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
         choose_runtimes([QUESTIONED], device)
-    run.checkpoint()  # one that has changed is better found out before slim is exported
     place, folder = choose_device(device).type, exports_of(run)
+    # Full comes first: that its checkpoint has changed is better found out before slim is exported.
+    full_model = without_idle(run.load_full() if full_model is None else full_model)
     saved = run.load_saved()
-    models = {
-        FULL: _Model(without_idle(run.load_full(checked=True)), folder.full()),
-        SLIM: _Model(trim(saved), folder),
-    }
+    models = {FULL: _Model(full_model, folder.full()), SLIM: _Model(trim(saved), folder)}
     with _cpu_threads(threads) as used:
         bench = _Bench(run, models, batch, used, seconds, place, progress, questions_per_image)
         measured_in = environment(place, used)

@@ -8,6 +8,7 @@ from compressor.costs.model_costs import Pair
 from compressor.errors import CheckFailed, Problem, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
 from compressor.models.plan import summarise
+from compressor.models.steps import StepModel
 from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
@@ -61,8 +62,13 @@ def with_runtime(settings: Settings) -> Settings:
     return settings.model_copy(update={"runtime": runtime.name})
 
 
-def measure_budget(run: Run, progress: Progress = QUIET) -> None:
+def measure_budget(run: Run, full_model: StepModel | None = None, progress: Progress = QUIET) -> None:
     """Time full and slim in turns on the runtime of a latency budget, and keep that as the run's profile.
+
+    Args:
+        run: of any budget or none; only latencies are still to be measured.
+        full_model: on the CPU; None loads it.
+        progress: told what is timed.
 
     Raises:
         CheckFailed: an ONNX file that was made on the way does not answer as its model does.
@@ -72,7 +78,10 @@ def measure_budget(run: Run, progress: Progress = QUIET) -> None:
     if result is None or result.budget.at is None:  # latencies alone have a quantile
         return
     device, runtime = run.manifest.device.partition(":")[0], runtime_of(result.budget).name
-    save_profile(run, measure_run(run, runtimes=[runtime], seconds=SECONDS, device=device, progress=progress))
+    profile = measure_run(
+        run, full_model=full_model, runtimes=[runtime], seconds=SECONDS, device=device, progress=progress
+    )
+    save_profile(run, profile)
 
 
 def with_measured(

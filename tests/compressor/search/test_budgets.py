@@ -318,12 +318,14 @@ def test_prices_of_layers_are_measured(workshop, runtime, scope):
     assert 0 < prices.saved["FV0"] < prices.full
 
 
-def test_a_latency_budget_from_measured_layers_to_a_measured_model(workshop, monkeypatch):
+def test_a_latency_budget_from_measured_layers_to_a_measured_model(workshop, monkeypatch, reads):
     monkeypatch.setattr("profiles.gates.budget_check.SECONDS", 0.2)
     in_threads(monkeypatch)
     asked = {"max_latency": "0.99x", "runtime": "torch", "at": "p90"}
     with suppress(CheckFailed):  # a busy machine may miss it; the run is kept
         api.compress("meter.ckpt", task="vqa", **asked, recover="none", scope="FL5,FV5")
+    loaded_by_workers = 1  # the full model in PyTorch, whose process is a thread here
+    assert (reads["hash"], reads["load"]) == (1, 1 + loaded_by_workers)
     run = open_run()
     report = json.loads((run.path / "report.json").read_text())
     times = report["profile"]["runtimes"][0]
