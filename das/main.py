@@ -1,4 +1,4 @@
-"""The ``das`` command: its sub-commands, and what happens when one of them fails."""
+"""The ``das`` command: its sub-commands, error messages and exit codes."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
 
 
 def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:
-    """What executes a run's slim model in ``runtime``, not open yet; and the sizes it is fixed to.
+    """Return a runner of a run's slim model in ``runtime``, not open yet, and the sizes it is fixed to.
 
     An export that takes any size comes first; of those of one text length the shortest that holds every text of
     ``inputs``, (N, ...) by name. Of fixed batches only those of one sample are taken.

@@ -1,4 +1,4 @@
-"""What the commands print with ``--json``, as values of the Python API."""
+"""Results of the Python API; the commands print them with ``--json``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from profiles.comparison.recommend_export import Choices
 
 
 class Exports(ExportReport):
-    """What was exported, and which export to run here; ``choices`` is null where there was nothing to time."""
+    """The exports, and which of them to run here; ``choices`` is null where there was nothing to time."""
 
     choices: Choices | None
 
 
 class Searched(Value):
-    """The layers that would be skipped, and what the search found."""
+    """The layers that would be skipped, and the search's result."""
 
     schema_version: int = 1
     plan: Plan
@@ -30,7 +30,7 @@ class Searched(Value):
 
 
 class SplitScore(Score):
-    """A score, and what it was taken on: files, rows and fingerprint."""
+    """A score, and the split it was taken on: files, rows and fingerprint."""
 
     split: Mapping[str, Any]
 
@@ -63,7 +63,7 @@ class Predicted(Value):
 
 
 class DryRun(Value):
-    """What a compression would do; ``skip`` is null with a ``budget``, ``leftovers`` are keys nothing reads."""
+    """The plan of a compression; ``skip`` is null with a ``budget``, ``leftovers`` are unread keys by reason."""
 
     schema_version: int = 1
     family: str
@@ -84,7 +84,7 @@ class DryRun(Value):
 
 
 def describe_job(job: Job, folder: Path) -> DryRun:
-    """Return what compressing ``job`` into ``folder`` would do."""
+    """Return the plan of compressing ``job`` into ``folder``."""
     settings, recovery, trains = job.settings, job.recovery, job.settings.recover == "train"
     return DryRun(
         family=job.model.family,

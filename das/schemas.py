@@ -1,4 +1,4 @@
-"""JSON schemas of what the commands print with ``--json`` and of a run's files, made from the values themselves.
+"""JSON schemas of the output of ``--json`` and of a run's files, made from the values themselves.
 
 ``python -m das.schemas docs/schemas`` writes them. Within a version of a document fields are only added, so a
 reader ignores those it does not know.
@@ -34,7 +34,7 @@ ENDING = ".schema.json"
 
 @dataclass(frozen=True)
 class Document:
-    """A JSON document: what it comes from, as a user would say it, and the value it holds."""
+    """A JSON document: its source, as a user would say it, and the value it holds."""
 
     title: str
     value: type[BaseModel]
@@ -61,7 +61,7 @@ DOCUMENTS: Mapping[str, Document] = {
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON schema of one of ``DOCUMENTS``, as the document is written: with the fields that are computed."""
+    """Return the JSON schema of one of ``DOCUMENTS`` as it is written, with computed fields."""
     document = DOCUMENTS[name]
     version = document.value.model_fields["schema_version"].default
     made = document.value.model_json_schema(mode="serialization")
@@ -72,7 +72,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def text(name: str) -> str:
-    """The file that :func:`write` makes of a schema."""
+    """Return the schema as the text of its file."""
     return json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"
 
 

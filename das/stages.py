@@ -1,4 +1,4 @@
-"""What single commands do beside the public API: plan, search, evaluate, verify."""
+"""Commands beside the public API: plan, search, evaluate, verify."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def dry_run(settings: Settings, resume: bool = False) -> DryRun:
-    """Open and check everything a compression needs; return what it would do.
+    """Open and check everything a compression needs; return its plan.
 
     Raises:
         DasError: as :func:`compressor.job.prepare` says.
@@ -106,7 +106,7 @@ def verify(
         progress: told about each export.
 
     Returns:
-        What was found, of failures, too: :func:`exporters.verify.require_verified` raises for them.
+        The report, also of failures: :func:`exporters.verify.require_verified` raises for them.
 
     Raises:
         InputError: there are no exports.

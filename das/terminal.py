@@ -95,7 +95,7 @@ class TerminalProgress(Progress):
 
 
 def progress() -> Progress:
-    """The progress that commands hand down."""
+    """Return the progress that commands pass on."""
     return TerminalProgress()
 
 
@@ -108,5 +108,5 @@ def print_json(value: Any) -> None:
 
 
 def shown(path: Path) -> Path:
-    """``path`` as a user would type it here: relative to the current folder where it lies below it."""
+    """Return ``path`` as a user would type it: relative to the current folder where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

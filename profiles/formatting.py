@@ -25,13 +25,13 @@ def format_number(value: float) -> str:
 
 
 def format_count(value: int, unit: str = "", like: int | None = None) -> str:
-    """A count with a decimal prefix (93.23 G), the one that suits ``like`` where figures stand in one column."""
+    """Format a count with a decimal prefix (93.23 G), that of ``like`` where figures share a column."""
     one, prefix = next((entry for entry in PREFIXES if abs(value if like is None else like) >= entry[0]), (1, ""))
     return f"{value / one:.{2 if prefix else 0}f} {prefix}{unit}".rstrip()
 
 
 def format_bytes(value: int) -> str:
-    """Bytes with a decimal prefix: 1.30 GB."""
+    """Format bytes with a decimal prefix: 1.30 GB."""
     return format_count(value, "B")
 
 

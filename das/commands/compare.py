@@ -18,13 +18,13 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown on stdout.", rich_help_panel=o.OUTPUT)] = False,
     json: o.Json = False,
 ) -> None:
-    """Put runs side by side: layers, scores, MACs, latency, memory and exports, from what their folders hold.
+    """Put runs side by side: layers, scores, MACs, latency, memory and exports, read from their folders.
 
-    Says where runs are not comparable: another task, checkpoint, data, machine or version.
+    Warns where runs are not comparable: another task, checkpoint, data, machine or version.
 
     Example: [bold]das compare runs/skip4 runs/skip8[/]
 
-    Next: [bold]das profile RUN[/] for what is not measured yet
+    Next: [bold]das profile RUN[/] for quantities not measured yet
     """
     from das.render.print_compare import print_compare
     from das.terminal import print_json, progress

@@ -1,4 +1,4 @@
-"""``das compress``: the whole job on one checkpoint."""
+"""``das compress``: search, cut and recover one checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``das demo``: the whole story on generated data."""
+"""``das demo``: every stage on generated data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``das doctor``: what this machine can do, and what would make it do more."""
+"""``das doctor``: this machine's packages and devices, and how to fix them."""
 
 from __future__ import annotations
 

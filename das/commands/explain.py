@@ -1,4 +1,4 @@
-"""``das explain``: why a run's layers were cut, and the others kept."""
+"""``das explain``: the reasons that a run's layers were cut or kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``das flops``: what a model costs, from its sizes alone."""
+"""``das flops``: the MACs of a model, from its sizes alone."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnxru
 
 
 def typed(context: typer.Context, without: Collection[str]) -> dict[str, Any]:
-    """Return the options that were typed, by name; those left at their defaults and those ``without`` are not in it."""
+    """Return the options that were typed, by name; without defaults, and without those in ``without``."""
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in without}
     return {name: context.params[name] for name, source in sources.items() if source and source.name != "DEFAULT"}
 
@@ -111,7 +111,7 @@ def names(text: str | None) -> tuple[str, ...]:
 
 
 def formats(names_: Sequence[str] | None, onnx: bool, trt: bool) -> list[str]:
-    """Return what ``--to`` or ``--runtime``, ``--onnx`` and ``--trt`` ask for together."""
+    """Return the runtimes of ``--to`` or ``--runtime``, ``--onnx`` and ``--trt`` together."""
     return [*(names_ or ()), *(["onnxruntime"] if onnx else []), *(["tensorrt"] if trt else [])]
 
 

@@ -13,7 +13,7 @@ from das.commands import options as o
 def pareto(
     run: o.RunFolder = None,
     cost: Annotated[
-        str, typer.Option(help="What the points cost: macs, params, or latency after a budget on it.")
+        str, typer.Option(help="Cost of the points: macs, params, or latency after a budget on it.")
     ] = "macs",
     svg: Annotated[
         Path | None, typer.Option(help="Also write the plot to this file.", rich_help_panel=o.OUTPUT)

@@ -1,4 +1,4 @@
-"""``das predict``: answer questions with what a run folder holds."""
+"""``das predict``: answer questions with a run folder's model."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def predict(
     top: Annotated[int, typer.Option(help="How many answers to each question.")] = 3,
     json: o.Json = False,
 ) -> None:
-    """Answer as the task has it, offline, with any runtime the run was exported to.
+    """Predict for one sample from the run folder, offline, with any runtime the run was exported to.
 
     vqa, snli-ve: an image and texts; nlvr2: two images and texts; text-classification: one or two texts; irtr: an image
     and captions, whose scores compare with those of other captions and images. Several texts are several questions on
-    the same image; where the run has a split export ([bold]das export --split[/]), it is looked at once.
+    the same image; where the run has a split export ([bold]das export --split[/]), it is encoded once.
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
     """

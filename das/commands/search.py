@@ -1,4 +1,4 @@
-"""``das search``: which layers would go, without cutting anything."""
+"""``das search``: the layers that would be skipped; nothing is cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``das verify``: what was exported, run and compared on this machine."""
+"""``das verify``: run a run's exports on this machine and compare them with PyTorch."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Demo:
 
     @property
     def folder(self) -> str:
-        """Where it is made unless told otherwise."""
+        """Return the default folder."""
         return "demo" if self.shipped else f"demo-{self.family}-{self.task}"
 
 
@@ -122,7 +122,7 @@ DEMOS: dict[tuple[str, str], Demo] = {
 
 
 def find_demo(family: str, task: str | None) -> Demo:
-    """The demo of a family and a task; None takes the family's first task.
+    """Return the demo of a family and a task; None takes the family's first task.
 
     Raises:
         UsageError: there is no such demo.

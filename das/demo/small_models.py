@@ -13,7 +13,7 @@ from compressor.families.vilt.vilt_model import ViltDims
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the sizes of a demo's model depend on."""
+    """The counts that the sizes of a demo's model depend on."""
 
     vocabulary: int
     text_length: int
@@ -22,7 +22,7 @@ class Sizes:
 
 
 def meter_dims(sizes: Sizes, layers: int = 1, fusion_layers: int = 3) -> MeterDims:
-    """A METER with square patches as large as the cells of a scene."""
+    """Return the sizes of a METER with square patches as large as the cells of a scene."""
     return MeterDims(
         hidden=40,
         heads=4,
@@ -48,7 +48,7 @@ def meter_dims(sizes: Sizes, layers: int = 1, fusion_layers: int = 3) -> MeterDi
 
 
 def vilt_dims(sizes: Sizes) -> ViltDims:
-    """A ViLT whose 3 x 3 patches are the cells of a scene."""
+    """Return the sizes of a ViLT whose 3 x 3 patches are the cells of a scene."""
     return ViltDims(
         hidden=48,
         heads=4,
@@ -67,7 +67,7 @@ def vilt_dims(sizes: Sizes) -> ViltDims:
 
 
 def text_config(sizes: Sizes, model_type: str, types: int, reserved: int, pad: int) -> dict[str, Any]:
-    """The config.json of a small text encoder, which embeds ``reserved`` positions that no token has."""
+    """Return the config.json of a small text encoder, which embeds ``reserved`` positions that no token has."""
     return {
         "model_type": model_type,
         "vocab_size": sizes.vocabulary,
@@ -84,7 +84,7 @@ def text_config(sizes: Sizes, model_type: str, types: int, reserved: int, pad: i
 
 
 def bert_dims(sizes: Sizes) -> BertDims:
-    """A small BERT."""
+    """Return the sizes of a small BERT."""
     return BertDims(
         config=text_config(sizes, "bert", types=2, reserved=0, pad=0),
         classes=sizes.classes,
@@ -93,7 +93,7 @@ def bert_dims(sizes: Sizes) -> BertDims:
 
 
 def roberta_dims(sizes: Sizes) -> RobertaDims:
-    """A small RoBERTa, whose positions are counted from 2."""
+    """Return the sizes of a small RoBERTa, whose positions are counted from 2."""
     return RobertaDims(
         config=text_config(sizes, "roberta", types=1, reserved=2, pad=1),
         classes=sizes.classes,
@@ -102,7 +102,7 @@ def roberta_dims(sizes: Sizes) -> RobertaDims:
 
 
 def public_config(dims: Any, found: RawDataset) -> dict[str, object]:
-    """What the public code of METER and ViLT keeps beside the tensors, as far as no shape shows it."""
+    """Return the settings that the public code of METER and ViLT saves and no tensor's shape shows."""
     return {
         "num_heads": dims.heads,
         "max_text_len": dims.text_length,
@@ -112,7 +112,7 @@ def public_config(dims: Any, found: RawDataset) -> dict[str, object]:
 
 
 def hugging_face_config(dims: Any, found: RawDataset) -> dict[str, object]:
-    """The config.json of a sequence classifier."""
+    """Return the config.json of a sequence classifier."""
     names = dict(enumerate(found.labels))
     named = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
     kind = type(dims.library).__name__.removesuffix("Config")

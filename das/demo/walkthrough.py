@@ -65,7 +65,7 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
 
 
 def _example(demo: Demo, folder: Path) -> str:
-    """Write the pictures of one sample beside the checkpoint; the command that asks about them."""
+    """Write the images of one sample beside the checkpoint; return the command that asks about them."""
     splits = read_data(folder / "data", demo.task).splits
     sample = splits.get("test", splits["val"]).samples[0]
     names = [f"scene{number or ''}.png" for number in range(len(sample.images))]
@@ -75,7 +75,7 @@ def _example(demo: Demo, folder: Path) -> str:
 
 
 def _searched(run: Run) -> str:
-    """What the search did, and how its time compares with the recovery's."""
+    """Describe the search's work, and compare its time with the recovery's."""
     record, seconds = run.search_result(), run.manifest.results.seconds
     assert record is not None
     subsets = len({entry.layers for entry in run.search_log()})

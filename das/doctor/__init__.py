@@ -1,1 +1,1 @@
-"""What this machine has, and what a model will take."""
+"""Check this machine, and estimate what a model takes."""

@@ -1,4 +1,4 @@
-"""What compressing and exporting a model will take of memory and disk: estimates from its sizes, before anything runs.
+"""Estimates of the memory and disk that compressing and exporting a model takes, from its sizes alone.
 
 They are upper bounds in what they count: as if every layer that may go went, and nothing became smaller. Not in them
 are samples kept in memory, of which das keeps no more than fit, and what Python and its libraries take.
@@ -80,7 +80,7 @@ def estimate(path: Path) -> Needs:
 
 
 def outline_model(path: Path) -> ModelOutline:
-    """The model of a run folder or a checkpoint, without its weights.
+    """Build the model of a run folder or a checkpoint on the meta device, without its weights.
 
     Raises:
         InputError: neither of them, or one that cannot be read.
@@ -101,7 +101,7 @@ def outline_model(path: Path) -> ModelOutline:
 
 
 def free_here(folder: Path) -> Free:
-    """What is free now, with the libraries already loaded; a container's limit counts where there is one."""
+    """Return the free memory and disk, with the libraries already loaded and within a container's limit."""
     gpu = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
     memory = int(min(psutil.virtual_memory().available, _container_free()))
     return Free(memory, gpu, shutil.disk_usage(folder).free)
@@ -116,7 +116,7 @@ def _container_free() -> float:
 
 
 def compress_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
-    """Of ``das compress`` with its defaults: fitting adapters, training them, and the run folder."""
+    """Estimate ``das compress`` with its defaults: fitting adapters, training them, and the run folder."""
     model, weights = subject.model, weight_bytes(subject.model)
     candidates, inputs = default_candidates(model), training_inputs(model)
     adapters = sum(weight_bytes(new_skip_adapter(model, name)) for name in candidates)
@@ -141,7 +141,7 @@ def compress_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
 
 
 def _smaller_inputs(model: StepModel) -> str:
-    """The option that makes images, or texts where there are none, half as large."""
+    """Return the option that halves images, or texts where there are none."""
     dims = model.dims
     if not FAMILIES[model.family].names_of("image"):
         return f"--text-length {max(1, dims.text_length // 2)}"
@@ -149,7 +149,7 @@ def _smaller_inputs(model: StepModel) -> str:
 
 
 def export_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
-    """Of ``das export --onnx`` in fp32 of the model, or at most of any slim model made of it."""
+    """Estimate ``das export --onnx`` in fp32 of the model: an upper bound for any slim model made of it."""
     weights = weight_bytes(subject.model)
     memory = {f"{EXPORT_COPIES} copies of the weights": EXPORT_COPIES * weights}
     disk = {"ONNX file, old and new": 2 * weights}
@@ -166,13 +166,13 @@ def _need(stage: str, resource: str, parts: Mapping[str, int], free: int, fix: s
 
 
 def default_candidates(model: StepModel) -> tuple[str, ...]:
-    """Layers of the family's first scope, which a search may skip unless told otherwise."""
+    """Return the layers of the family's first scope, the default candidates of a search."""
     pools = next(iter(FAMILIES[model.family].scopes.values()))
     return tuple(step.name for step in steps_of(model.rounds) if step.pool in pools)
 
 
 def training_inputs(model: StepModel) -> dict[str, Tensor]:
-    """One training sample on the meta device; in retrieval a caption and those that it is told from."""
+    """Return one training sample on the meta device; in retrieval a caption with its negatives."""
     family = FAMILIES[model.family]
     inputs = family.example_inputs(model.dims)
     texts = 1 + FALSE_TEXTS if TASKS[model.task].ranked else 1
@@ -181,7 +181,7 @@ def training_inputs(model: StepModel) -> dict[str, Tensor]:
 
 
 class _OneKernel(TorchFunctionMode):
-    """Attention by the kernel that keeps no scores, as it runs on CPUs and GPUs; the meta device would take another."""
+    """Attention by the kernel that stores no scores, as on CPUs and GPUs; the meta device would choose another."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         kwargs = kwargs or {}
@@ -193,7 +193,7 @@ class _OneKernel(TorchFunctionMode):
 
 
 def training_bytes(model: StepModel, candidates: tuple[str, ...], inputs: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Bytes of one sample: its streams in front of the first candidate, and what a backward pass up to there needs.
+    """Return the bytes of one sample: its streams before the first candidate, and the activations of a backward pass.
 
     Nothing but adapters is trained: weights stay as they are, and are not counted.
 

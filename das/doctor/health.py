@@ -1,4 +1,4 @@
-"""What ``das doctor`` prints, as values."""
+"""The results of ``das doctor`` as values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Item(Value):
 
 
 class Need(Value):
-    """What one stage of a command takes of one resource, in bytes, and what is free of it; ``parts`` by what for.
+    """Bytes that one stage of a command needs of one resource, by purpose in ``parts``, and bytes that are free.
 
     ``fix`` is a command that needs less, or what to do; None where there is enough.
     """
@@ -35,13 +35,13 @@ class Need(Value):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def total(self) -> int:
-        """Everything together."""
+        """Return the sum of all parts."""
         return sum(self.parts.values())
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def enough(self) -> bool:
-        """Whether as much is free."""
+        """Return whether the total is free."""
         return self.total <= self.free
 
 
@@ -57,7 +57,7 @@ class Needs(Value):
 
 
 class Health(Value):
-    """What ``das doctor`` prints; ``needs`` are estimates for the model it was asked about, None without one."""
+    """The result of ``das doctor``; ``needs`` are estimates for a checkpoint or run, None without one."""
 
     schema_version: int = SCHEMA_VERSION
     items: tuple[Item, ...]

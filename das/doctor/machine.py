@@ -1,4 +1,4 @@
-"""What this machine has of what das can use, what stands in its way, and the commands that mend it."""
+"""Check installed packages and devices, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _python() -> Item:
 
 
 def _packages() -> Iterator[Item]:
-    """The packages das stands on, and of the others those of versions that it does not declare to work with."""
+    """Yield the main packages, and of the others those whose version das does not support."""
     declared = (requires(OURS) if _version(OURS) else None) or ()  # none where das runs from its sources
     ranges = {wanted.name: wanted.specifier for wanted in map(Requirement, declared)}
     for name in (*SHOWN, *(name for name in ranges if name not in SHOWN)):

@@ -45,7 +45,7 @@ def print_explanation(found: Explanation, folder: Path) -> None:
 
 
 def _layers(found: Explanation) -> Table:
-    """What each layer costs, and what skipping it does; what does least harm first."""
+    """Return each layer's cost and the effect of skipping it, least harmful first."""
     rows = []
     for entry in sorted(found.layers, key=lambda entry: entry.divergence.effect if entry.divergence else 0.0):
         value, divergence = entry.value, entry.divergence
@@ -65,7 +65,7 @@ def _layers(found: Explanation) -> Table:
 
 
 def _figures(found: Explanation, entry: LayerExplanation) -> Table:
-    """What skipping one layer does to each figure."""
+    """Return the effect of skipping one layer on each figure."""
     measured = ((found.metric + ", %", 100, entry.value), ("loss", 1, entry.loss), ("divergence", 1, entry.divergence))
     rows = tuple(
         (name, f"{scale * means.skipped:.3f}", f"{scale * means.kept:.3f}", f"{scale * means.effect:+.3f}")
@@ -76,7 +76,7 @@ def _figures(found: Explanation, entry: LayerExplanation) -> Table:
 
 
 def _history(found: Explanation, entry: LayerExplanation) -> Table:
-    """One layer's scores as the search went on; of many updates the last ones."""
+    """Return one layer's scores as the search went on; of many updates the last ones."""
     rows = tuple(
         (
             f"{moment.subsets:,}",
@@ -92,7 +92,7 @@ def _history(found: Explanation, entry: LayerExplanation) -> Table:
 
 
 def _caption(found: Explanation, alone: LayerExplanation | None) -> str:
-    """What the figures are."""
+    """Describe the figures."""
     compared = (
         "Means over scored subsets, before any recovery; compared are only those of one size, on the same held-out "
         "samples and with the same adapters."
@@ -116,7 +116,7 @@ def _caption(found: Explanation, alone: LayerExplanation | None) -> str:
 
 
 def _gates(found: Explanation) -> Table:
-    """The gates over the updates, all on one scale."""
+    """Return the gates over the updates, all on one scale."""
     every = [gate for entry in found.layers for gate in entry.gates]
     low, high = min(every), max(every)
     order = sorted(found.layers, key=lambda entry: -entry.gates[-1])
@@ -127,7 +127,7 @@ def _gates(found: Explanation) -> Table:
 
 
 def _sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """A bar for each of at most 40 even steps through ``values``."""
+    """Draw a bar for each of at most 40 even steps through ``values``."""
     steps = np.linspace(0, len(values) - 1, min(HISTORY, len(values))).round().astype(int)
     scale = (len(BARS) - 1) / ((high - low) or 1)
     return "".join(BARS[round((values[step] - low) * scale)] for step in steps)
@@ -171,7 +171,7 @@ def _standings(found: Explanation) -> Table:
 
 
 def _verdict(found: Explanation) -> str:
-    """On what the rank of the choice rests."""
+    """Describe the rank of the choice and the scores it rests on."""
     ask = "das explain --regret scores them all."
     if not found.standings:
         return f"No other subset of this size was scored on the same samples as the choice: no rank. {ask}"

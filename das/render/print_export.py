@@ -16,7 +16,7 @@ from profiles.formatting import Table, format_bytes
 
 
 def print_export(report: Exports) -> None:
-    """A line for each export: what it is, and how far it is from PyTorch; then what each costs and gains here."""
+    """Draw each export with its error against PyTorch, then the accuracy and latency of each here."""
     rows = []
     for entry in report.exports:
         error = entry.parity.max_abs_error
@@ -47,7 +47,7 @@ def _notes(entry: Exported) -> list[str]:
 
 
 def _certificate(found: Certificate) -> str:
-    """What a certificate says, in a sentence or three."""
+    """Summarise a certificate in one to three sentences."""
     errors = found.against_slim
     same = "" if errors.answer_agreement is None else f", {errors.answer_agreement:.1%} the same answers"
     text = (

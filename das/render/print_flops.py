@@ -14,7 +14,7 @@ from profiles.macs.flops_report import FlopsReport
 
 
 def print_flops(report: FlopsReport) -> None:
-    """Draw MACs by part, the total, the difference, what was not counted, and with a check how far the counts agree."""
+    """Draw MACs by part, the uncounted operators, and with a check the agreement of the counts."""
     console.print(draw(flops_table(report)))
     console.print(Text(uncounted_sentence(entry.operator for entry in report.uncounted), style="dim"))
     if report.agreement:
@@ -33,14 +33,14 @@ def flops_table(report: FlopsReport) -> Table:
 
 
 def print_agreement(found: Agreement) -> None:
-    """The counts side by side, and in a sentence how far they agree."""
+    """Draw the counts side by side, and a sentence about their agreement."""
     console.print(draw(agreement_table(found)))
     said = sentence(found)
     console.print(Text(f"{said[0].upper()}{said[1:]}.", style="yellow" if found.off else "bold"))
 
 
 def agreement_table(found: Agreement) -> Table:
-    """The counts of the total, of parts and kinds of operators, and of the steps that they differ on."""
+    """Return the counts of the total, of parts and kinds of operators, and of the steps that they differ on."""
     show = partial(format_count, like=found.total.fvcore)
 
     def row(counts: Counts, indent: str = "  ") -> tuple[str, ...]:

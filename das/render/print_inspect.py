@@ -17,7 +17,7 @@ from profiles.formatting import Table, format_bytes, format_count
 
 
 def print_inspection(found: Inspection) -> None:
-    """Draw what a checkpoint is."""
+    """Draw a checkpoint's heads, sizes and layers."""
     heads = ", ".join(head.task if head.compressible else f"{head.task} (not for das yet)" for head in found.heads)
     console.print(f"{found.checkpoint}: {found.family} ({found.format}), heads: {heads or 'none'}", style="bold")
     counted = "" if found.counted_head else ", no head counted"
@@ -36,7 +36,7 @@ def print_inspection(found: Inspection) -> None:
 
 
 def _flat(dims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Sizes by name, those of a library's own configuration among them."""
+    """Yield sizes by name, those of a library's own configuration among them."""
     for name, value in dims.items():
         if isinstance(value, Mapping):
             yield from _flat(value)
@@ -45,7 +45,7 @@ def _flat(dims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def print_health(found: Health) -> None:
-    """Draw what is there and what is missing, and what the model asked about takes."""
+    """Draw the checked items with their fixes, and the estimates for a model."""
     table = RichTable(box=rich.box.SIMPLE_HEAD)
     for header in ("", "", "found", "fix"):
         table.add_column(header, overflow="fold")

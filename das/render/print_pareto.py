@@ -43,7 +43,7 @@ def print_pareto(report: ParetoReport, folder: Path) -> None:
 
 
 def _plot(report: ParetoReport) -> list[str]:
-    """Score over cost in plain characters; what the table lists is marked with its number of layers."""
+    """Plot score over cost in plain characters; points of the table are marked with their number of layers."""
     shares, values = [point.share for point in report.points], [point.value for point in report.points]
     left, right, bottom, top = min(shares), max(shares), min(values), max(values)
     grid = [[" "] * WIDTH for _ in range(HEIGHT)]
@@ -60,7 +60,7 @@ def _plot(report: ParetoReport) -> list[str]:
 
 
 def _sentences(report: ParetoReport) -> list[str]:
-    """How the numbers were measured, and what the run itself came to."""
+    """Describe how the scores were measured, and the run's own result."""
     own = report.own
     before = f", the full model {100 * own.full.value:.2f}" if own.full else ""
     return [

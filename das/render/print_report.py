@@ -26,7 +26,7 @@ BAR = 20  # characters of a bar that stands for the full model
 
 
 def print_report(report: CompressionReport, folder: Path, details: bool = False) -> None:
-    """Draw the report of the run in ``folder`` within 80 columns: one screen, or everything there is."""
+    """Draw the report of the run in ``folder`` within 80 columns: one screen, or with ``details`` every table."""
     console.print(Panel("\n".join(sentences(report)), title=f"{report.checkpoint}, {report.task}", width=WIDTH))
     for line in report.picture:
         console.print(f"  {line}")
@@ -46,7 +46,7 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
 
 
 def _bars(rows: Sequence[SummaryRow]) -> RichTable:
-    """Full and slim beside each other, and slim as a share of full: the whole width is the full model's."""
+    """Return full and slim side by side, and bars of slim as a share of full."""
     drawn = RichTable(box=rich.box.SIMPLE_HEAD)
     drawn.add_column("", no_wrap=True)
     for header in ("full", "slim", ""):
@@ -77,7 +77,7 @@ def print_search(checkpoint: Path, found: Searched) -> None:
 
 
 def print_dry_run(outlook: DryRun) -> None:
-    """Say what a compression would do."""
+    """Print the plan of a compression."""
     samples = TASKS[outlook.task].samples
     console.print(f"{outlook.family} for {outlook.task}, on {outlook.device}")
     goal = f"as many as {outlook.budget} needs" if outlook.budget else outlook.skip

@@ -1,4 +1,4 @@
-"""What was verified, in the terminal."""
+"""Verified exports in the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from profiles.formatting import Table
 
 
 def print_verified(report: VerifyReport) -> None:
-    """A line for each export, then why one is not verified or failed, what to know of it, and what the audits found."""
+    """Draw each export, then reasons of failures, notes, and the results of audits."""
     rows = []
     for entry in report.exports:
         parity, certificate = entry.parity, entry.certificate

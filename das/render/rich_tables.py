@@ -9,7 +9,7 @@ from profiles.formatting import Table
 
 
 def draw(table: Table) -> RichTable:
-    """A table as rich draws it: names to the left, figures to the right, indented rows and units quiet."""
+    """Return ``table`` for rich: names to the left, figures to the right, indented rows dim."""
     drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
     for place, header in enumerate(table.header):
         drawn.add_column(header, justify="right" if place else "left", no_wrap=True)

@@ -1,1 +1,1 @@
-"""What a search, its answers and its costs say."""
+"""Analyses of a search, of its answers and of its costs."""

@@ -1,4 +1,4 @@
-"""What the scores of many subsets of layers say of one layer, and of two together.
+"""Effects of single layers and of pairs, estimated from the scores of many subsets.
 
 Scores of subsets are comparable where the subsets are of one size and were scored on the same held-out samples with the
 same adapters: a group. Everything here compares within groups, and weighs what each group says as least squares with a
@@ -29,7 +29,7 @@ class Contrast(Value):
 
     @property
     def effect(self) -> float:
-        """What skipping the layer changes on average."""
+        """Return the mean change from skipping the layer."""
         return self.skipped - self.kept
 
 
@@ -59,7 +59,7 @@ class Interactions(Value):
 
 
 def comparable(log: Iterable[LogEntry]) -> list[list[LogEntry]]:
-    """The log in groups: subsets of one size, the same number of samples, and while adapters train one update.
+    """Split the log into groups: subsets of one size, on as many samples, and while adapters train of one update.
 
     Samples are nested: the same number of them are the same ones, except while adapters train.
     """

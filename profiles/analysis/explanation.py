@@ -32,7 +32,7 @@ class Moment(Value):
 
 
 class LayerExplanation(Value):
-    """What the search knows of one candidate.
+    """The search's results for one candidate.
 
     Attributes:
         name: of the layer.
@@ -65,7 +65,7 @@ class LayerExplanation(Value):
 
 
 class Standing(Value):
-    """How the pick stands among subsets of its size that were scored on the same samples.
+    """The pick's rank and regret among subsets of its size that were scored on the same samples.
 
     Attributes:
         samples: held-out samples.
@@ -99,7 +99,7 @@ class Enumeration(Value):
 
 
 class Explanation(Value):
-    """What a run's search says of its choice.
+    """The reasons for a search's choice.
 
     Attributes:
         run: name of its folder.
@@ -126,7 +126,7 @@ class Explanation(Value):
     enumeration: Enumeration | None = None
 
     def of(self, layer: str) -> Explanation:
-        """The same of one layer and its pairs alone.
+        """Return the explanation of one layer and its pairs alone.
 
         Raises:
             UsageError: it was not a candidate.
@@ -217,12 +217,12 @@ def enumerate_all(run: Run, progress: Progress = QUIET) -> Enumeration:
 
 
 def _gates(log: Sequence[LogEntry]) -> list[Mapping[str, float]]:
-    """The gates after each update."""
+    """Return the gates after each update."""
     return list({entry.proposal: entry.gates for entry in log if entry.gates}.values())
 
 
 def _standings(log: Sequence[LogEntry], pick: Sequence[str], candidates: int) -> tuple[Standing, ...]:
-    """How the pick stands, for each number of samples that it was scored on together with others."""
+    """Rank the pick, for each number of samples that it was scored on together with others."""
     found, subsets = [], math.comb(candidates, len(pick))
     for group in comparable(entry for entry in log if not entry.trained):
         mine = [entry for entry in group if set(entry.layers) == set(pick)]
@@ -244,7 +244,7 @@ def _standings(log: Sequence[LogEntry], pick: Sequence[str], candidates: int) ->
 
 
 def _history(groups: Sequence[Sequence[LogEntry]], name: str, size: int) -> tuple[Moment, ...]:
-    """What each group of subsets of one size says of a layer, in the order of the search."""
+    """Contrast a layer in each group of subsets of one size, in the order of the search."""
     same = sorted((group for group in groups if len(group[0].layers) == size), key=lambda g: g[0].proposal)
     found = ((group, contrast([group], name, "value")) for group in same)
     return tuple(Moment(samples=group[0].samples, subsets=len(group), value=value) for group, value in found if value)
@@ -269,7 +269,7 @@ def _by_lot(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[
 
 
 def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
-    """How the best subset of the other kind compares with the pick, on the most samples that both were scored on."""
+    """Compare the best subset of the other kind with the pick, on the most samples that both were scored on."""
     kind = "keeps it" if name in pick else "skips it"
     for group in sorted(comparable(log), key=lambda group: -group[0].samples):
         mine = [entry for entry in group if set(entry.layers) == set(pick)]
@@ -283,7 +283,7 @@ def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: 
 
 
 def _compared(others: Sequence[LogEntry], pick: LogEntry) -> str:
-    """By the score where the pick's is the best, else by the divergence, which subsets are sifted by first."""
+    """Compare scores where the pick's is the best, else divergences, which subsets are filtered by first."""
     best = min(others, key=lambda entry: entry.rank_key)
     if best.value < pick.value:
         return f"scores {100 * best.value:.2f}, the pick {100 * pick.value:.2f}"

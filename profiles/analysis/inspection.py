@@ -1,4 +1,4 @@
-"""What a checkpoint is: family, heads, sizes, and every layer with its costs."""
+"""Inspection of a checkpoint: family, heads, sizes, and every layer with its costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TaskHead(Value):
 
 
 class Inspection(Value):
-    """What ``das inspect`` prints.
+    """The result of ``das inspect``.
 
     ``tasks`` are the compressible ones of ``heads``. ``parameters`` and ``macs`` include the head of ``counted_head``
     and no other; None when das can compress for none of the heads, and no head is counted. ``leftovers`` are keys that
@@ -59,7 +59,7 @@ class Inspection(Value):
 
 
 def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
-    """Count what a checkpoint holds, on one sample of its own sizes, by the shapes of its tensors alone.
+    """Count a checkpoint's parameters and MACs, on one sample of its own sizes, from the shapes of its tensors.
 
     Raises:
         InputError: as loading does.

@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 
 
 def known_prices(run: Run, record: SearchResult) -> dict[str, Prices]:
-    """What each layer costs, by the name that ``--cost`` takes: what a search counts, and what a budget measured."""
+    """Return the prices of layers by the name that ``--cost`` takes: those counted, and those measured for a budget."""
     found = {name: kind.prices(record) for name, kind in KINDS.items() if kind.prices and name != DROP}
     result = run.manifest.budget
     if result and result.budget.kind not in (*found, DROP):
@@ -49,7 +49,7 @@ class ParetoPoint(Value):
 
 
 class OwnResult(Value):
-    """What the run itself measured, after its recovery and on the evaluation split: not comparable with the points."""
+    """The run's own result, after recovery and on the evaluation split: not comparable with the points."""
 
     layers: tuple[str, ...]
     recover: str
@@ -60,7 +60,7 @@ class OwnResult(Value):
 
 
 class ParetoReport(Value):
-    """The points of a run's search, the dearest first, which is the full model.
+    """The points of a run's search, sorted by cost, descending; the full model comes first.
 
     Attributes:
         run: name of its folder.
@@ -82,7 +82,7 @@ class ParetoReport(Value):
 
     @property
     def rows(self) -> tuple[ParetoPoint, ...]:
-        """The full model, the choice for each number of layers, and what else is on the front, by that number."""
+        """Return the full model, the choice for each number of layers, and the rest of the front, by that number."""
         found = [point for point in self.points if point.chosen or point.front or not point.layers]
         return tuple(sorted(found, key=lambda point: (len(point.layers), -point.cost)))
 
@@ -123,7 +123,7 @@ def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
 
 
 def _points(record: SearchResult, prices: Prices) -> tuple[ParetoPoint, ...]:
-    """Every point and the full model, the dearest first."""
+    """Return every point and the full model, sorted by cost, descending."""
     with_full = record.model_copy(update={"points": (record.full, *record.points)})
     front, chosen = set(pareto_front(with_full, prices)), {frozenset(layers) for layers in record.chosen.values()}
     found = [

@@ -1,4 +1,4 @@
-"""What a profile found: full against slim, as one JSON document."""
+"""The profile of full against slim, as one JSON document."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class MemoryPair(Value):
 
     @property
     def gpu(self) -> Pair | None:
-        """Peaks of what PyTorch allocated on the GPU; None where that was not measured."""
+        """Return the peaks that PyTorch allocated on the GPU; None where that was not measured."""
         if self.full.gpu_allocated is None or self.slim.gpu_allocated is None:
             return None
         return Pair(full=self.full.gpu_allocated, slim=self.slim.gpu_allocated)
 
     @property
     def peak(self) -> Pair:
-        """Peaks on the GPU where the models ran there, else of the two processes."""
+        """Return the peaks on the GPU where the models ran there, else of the two processes."""
         return self.gpu or Pair(full=self.full.peak, slim=self.slim.peak)
 
     @property
     def own(self) -> Pair:
-        """The same, of processes without what the interpreter and its libraries take before a model is loaded."""
+        """Return the peaks less the memory of the interpreter and its libraries before a model is loaded."""
         full, slim = (max(1, memory.peak - memory.before) for memory in (self.full, self.slim))
         return self.gpu or Pair(full=full, slim=slim)
 
 
 class StartedPair(Value):
-    """How long the full and the slim model take to be ready."""
+    """Seconds until the full and the slim model are ready."""
 
     full: Started
     slim: Started
@@ -56,7 +56,7 @@ class RuntimeProfile(Value):
     """Full against slim in one runtime, each in a process of its own.
 
     ``file_bytes`` are the exported files where it executes those, else the weights. ``conditions`` are those of the
-    machine during the timing, ``remark`` what is to be known of them. What an older das did not measure is None.
+    machine during the timing, ``remark`` their caveats. Quantities that were not measured are None.
     """
 
     name: str

@@ -64,13 +64,13 @@ class _Model:
         return Source(lambda: copy.deepcopy(self.model), self.file(runtime))
 
     def file(self, runtime: Runtime) -> Path | None:
-        """What ``runtime`` executes, whether it is there or not; None for the model itself."""
+        """Return the file that ``runtime`` executes, existing or not; None for the model itself."""
         return self.exports.path_for(runtime) if runtime.suffix else None
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """What stays the same while one runtime after the other is measured."""
+    """The settings shared by all runtimes of a profile."""
 
     run: Run
     models: Mapping[str, _Model]
@@ -84,7 +84,7 @@ class _Bench:
 
 @dataclass(frozen=True)
 class _Counted:
-    """What one model costs before anything is timed."""
+    """The static costs of one model."""
 
     macs: Macs
     agreement: Agreement
@@ -107,7 +107,7 @@ def measure_run(
     command: str = "",
     progress: Progress = QUIET,
 ) -> ProfileReport:
-    """Measure what skipping gained: MACs, parameters, files, latency, throughput, memory, energy.
+    """Measure the gains of skipping: MACs, parameters, files, latency, throughput, memory, energy.
 
     Full and slim are loaded into a process of their own each and take turns. A machine so noisy that the speed-up's
     interval stays wide is measured up to three times as long, and the report says so.
@@ -194,7 +194,7 @@ def measure_run(
 
 
 def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Runtime, ...]:
-    """The runtimes called ``names``; when there are none, those used by default that can run on ``device``.
+    """Find the runtimes called ``names``; without names, those used by default that can run on ``device``.
 
     Raises:
         UsageError: a runtime or kind of device that das does not know.
@@ -218,7 +218,7 @@ def save_profile(run: Run, report: ProfileReport) -> Path:
 
 
 def read_parities(run: Run) -> dict[str, str]:
-    """The status of each export of the run, by the file name of its record.
+    """Read the status of each export of the run, by the file name of its record.
 
     Raises:
         InputError: a record cannot be read.
@@ -269,7 +269,7 @@ def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
 def _compare(
     runtime: Runtime, bench: _Bench, counted: Mapping[str, _Counted]
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
-    """Full and slim in one runtime, and what could not be measured there."""
+    """Measure full and slim in one runtime, and list the quantities that could not be measured there."""
     timed = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
     files = {which: model.file(runtime) for which, model in bench.models.items()}
     found = RuntimeProfile(
@@ -309,7 +309,7 @@ def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
 def _layers(
     chosen: Sequence[Runtime], bench: _Bench
 ) -> tuple[tuple[Peaks, ...], tuple[LayerTimes, ...], list[NotMeasured]]:
-    """The machine's peaks and the layers of full and slim in every runtime that shows them."""
+    """Measure the machine's peaks and the layers of full and slim in every runtime that shows them."""
     inputs = inputs_of(bench.run, 1)
     work = {which: work_of(model.model, inputs) for which, model in bench.models.items()}
     peaks: list[Peaks] = []
@@ -349,7 +349,7 @@ def _questions(bench: _Bench) -> Questions:
 
 
 def _left_out(chosen: Sequence[Runtime], device: str) -> list[NotMeasured]:
-    """What a reader may look for in the report, and why it is not there."""
+    """List the runtimes and devices that were not measured, with reasons."""
     blocked = obstacles(device)
     others = [runtime.name for runtime in RUNTIMES if runtime not in chosen]
     reasons = dict.fromkeys(others, "not asked for")

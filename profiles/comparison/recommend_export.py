@@ -1,4 +1,4 @@
-"""Which export to deploy on this machine: what each form costs in accuracy and gains in latency."""
+"""The export to deploy on this machine, by accuracy and latency."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Choice(Value):
 
 
 class Choices(Value):
-    """What was timed on this machine's CPU at batch 1, each in turns with PyTorch.
+    """Exports timed on this machine's CPU at batch 1, each in turns with PyTorch.
 
     ``recommended`` is the fastest that takes every text of the run's samples, PyTorch where none is clearly faster.
     """
@@ -104,7 +104,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
 
 
 def choices_table(choices: Choices) -> Table:
-    """What each form costs and gains, the recommended one marked."""
+    """Return the size, errors, score and speed of each export."""
     rows = [(*_costs(choice), *_gains(choice)) for choice in choices.choices]
     threads = choices.environment.threads
     title = f"Which one to run here (batch 1, {threads} CPU thread{'s' * (threads > 1)})"
@@ -112,7 +112,7 @@ def choices_table(choices: Choices) -> Table:
 
 
 def recommendation(choices: Choices) -> str:
-    """One sentence."""
+    """Return the recommendation as one sentence."""
     best = next(choice for choice in choices.choices if choice.name == choices.recommended)
     if best.speedup is None:
         return f"Recommended on this machine's CPU: {EAGER}; no export that takes every text is clearly faster."
@@ -120,7 +120,7 @@ def recommendation(choices: Choices) -> str:
 
 
 def _comparable(run: Run, progress: Progress) -> dict[Path, Export]:
-    """The ONNX files that passed and take one of the run's samples by itself."""
+    """Return the ONNX files that passed and take one of the run's samples by itself."""
 
     def skip(name: str, error: InputError) -> None:
         progress.say(f"{name} is not timed: {error.problems[0].found}")
@@ -143,7 +143,7 @@ def _fitting(run: Run, parity: Parity) -> Tensor:
 
 
 def _one(run: Run, parity: Parity) -> dict[str, Tensor]:
-    """The first sample whose text fits."""
+    """Return the first sample whose text fits."""
     number = int(_fitting(run, parity).int().argmax())
     one = {name: rows[number : number + 1] for name, rows in run.samples().items()}
     family = FAMILIES[run.manifest.family]
@@ -152,7 +152,7 @@ def _one(run: Run, parity: Parity) -> dict[str, Tensor]:
 
 
 def _only_length(parity: Parity) -> int | None:
-    """Tokens of the texts that a graph of one text length takes; None of the others, tried with several."""
+    """Return the text length, in tokens, of a graph that takes only one; None of the others."""
     return parity.text_lengths[0] if len(parity.text_lengths) == 1 else None
 
 

@@ -39,7 +39,7 @@ class _Line:
     missing: str = NONE
 
     def cells(self, runs: Sequence[RunSummary], marked: bool) -> list[str]:
-        """The row's text for each run; the best of several is marked."""
+        """Return the row's text for each run; the best of several is marked."""
         values = [self.value(run) for run in runs]
         there = [value for value in values if value is not None]
         best = self.best(there) if self.best and marked and len(set(there)) > 1 else None
@@ -50,7 +50,7 @@ class _Line:
 
 
 def compare_tables(report: RunsReport) -> tuple[Table, ...]:
-    """Answers, costs, latency in each runtime and exports, a column for each run, at most five in one table.
+    """Return answers, costs, latency in each runtime and exports; a column for each run, at most five in one table.
 
     The first column is the full model, where all runs have the same.
     """
@@ -86,7 +86,7 @@ def _tables(title: str, lines: Sequence[_Line], marked: bool, report: RunsReport
 
 
 def _answer_lines(first: RunSummary) -> list[_Line]:
-    """Scores in per cent; the full model's are those of any run."""
+    """Return scores in per cent; the full model's are those of any run."""
 
     def percent(value: float) -> str:
         return f"{100 * value:.2f}"
@@ -133,7 +133,7 @@ def _cost_lines(runs: Sequence[RunSummary]) -> list[_Line]:
 
 
 def _time_lines(runs: Sequence[RunSummary], runtime: str) -> list[_Line]:
-    """Medians; full was timed in turns with each slim model, so its column says from where to where."""
+    """Return medians; full was timed in turns with each slim model, so its column is a range."""
 
     def of(run: RunSummary) -> RuntimeSummary | None:
         return run.runtimes.get(runtime)
@@ -186,7 +186,7 @@ def _export_lines(runs: Sequence[RunSummary]) -> list[_Line]:
 
 
 def legend(report: RunsReport) -> tuple[str, ...]:
-    """Each run in a line: its folder, what was skipped and how."""
+    """Describe each run in a line: its folder, its skipped layers, strategy and recovery."""
     return tuple(
         f"{run.name}: {run.folder}, without {summarise(run.skipped)} ({run.strategy}, recover {run.recover})"
         for run in report.runs
@@ -194,7 +194,7 @@ def legend(report: RunsReport) -> tuple[str, ...]:
 
 
 def footnotes(report: RunsReport) -> tuple[str, ...]:
-    """What makes the runs hard to compare, what marks mean, and what is missing."""
+    """Return warnings, the meaning of marks, and missing quantities with their reasons."""
     marks = any(cell.endswith(BEST) for table in compare_tables(report) for row in table.rows for cell in row[1:])
     return (
         *report.warnings,
@@ -204,7 +204,7 @@ def footnotes(report: RunsReport) -> tuple[str, ...]:
 
 
 def compare_markdown(report: RunsReport) -> str:
-    """Everything as a Markdown section."""
+    """Return legend, tables and footnotes as a Markdown section."""
     parts = [f"## {len(report.runs)} runs side by side", bullets(legend(report))]
     for table in compare_tables(report):
         parts += [f"### {table.title}", markdown_table(table.header, table.rows)]

@@ -76,7 +76,7 @@ def parse(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
 
 
 def measured(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured, ...]:
-    """What claims about costs and exports are held against; a quantity of several runtimes once for each.
+    """Return the values for claims about costs and exports; one for each runtime that measured it.
 
     Args:
         report: the profile.
@@ -87,7 +87,7 @@ def measured(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured
 
 
 def scored(run: Manifest) -> tuple[Measured, ...]:
-    """What claims about the answers of a run's slim model are held against, as the compression measured them."""
+    """Return the values for claims about the slim model's answers, as the compression measured them."""
     results, same = run.results, run.results.answer_agreement
     agreement = Measured("agreement", None, "not measured: the full model had no trained head")
     if same is not None:
@@ -105,7 +105,7 @@ def scored(run: Manifest) -> tuple[Measured, ...]:
 
 
 def failures(claims: Iterable[Claim], found: Sequence[Measured]) -> tuple[Problem, ...]:
-    """Hold every claim against everything of its name: all that do not hold, or were not measured."""
+    """Compare every claim with the values of its name; return those that do not hold or were not measured."""
     return tuple(
         Problem(
             "claim-failed",

@@ -1,4 +1,4 @@
-"""``das profile --baseline``: what became worse since an earlier profile of this model on this machine.
+"""``das profile --baseline``: regressions since an earlier profile of this model on this machine.
 
 Two profiles are taken at different moments, and a machine is not equally fast at both. Where both have the same full
 model, slim is therefore judged by its time over that of full, taken in turns with it; what slowed down both of them is
@@ -48,7 +48,7 @@ class Profiled(Value):
 
     @property
     def drop(self) -> float | None:
-        """Points of the task's score that slim loses against full; None where that was not measured."""
+        """Return the points of the task's score that slim loses; None where that was not measured."""
         if self.full is None or self.slim is None or self.settings.get("calibration"):
             return None
         return 100 * (self.full.value - self.slim.value)
@@ -96,7 +96,7 @@ class _Estimate:
 
 
 class ComparedProfile(ProfileReport):
-    """What ``das profile --json`` prints: the profile, and what changed since the baseline where one was given."""
+    """The profile of ``das profile --json``, with changes since the baseline where there is one."""
 
     baseline: BaselineChanges | None = None
 
@@ -146,7 +146,7 @@ def open_baseline(path: Path, run: Run, *, batch: int, runtimes: Collection[str]
 
 
 def profiled(run: Run, report: ProfileReport) -> Profiled:
-    """What a baseline is held against: the run's new profile and its scores."""
+    """Return the run's new profile with its scores, to compare with a baseline."""
     results = run.manifest.results
     return Profiled(profile=report, full=results.full, slim=results.slim, settings=run.manifest.settings)
 
@@ -154,7 +154,7 @@ def profiled(run: Run, report: ProfileReport) -> Profiled:
 def check_comparable(
     before: ProfileReport, *, family: str, task: str, batch: int, runtimes: Collection[str], environment: Environment
 ) -> None:
-    """Hold what is about to be profiled against the baseline.
+    """Check that a profile with these settings can be compared with the baseline.
 
     Raises:
         InputError: naming all that differs: model, batch, machine, threads, the packages that run the models, or the
@@ -177,7 +177,7 @@ def check_comparable(
 
 
 def compare_profiles(before: Profiled, now: Profiled) -> BaselineChanges:
-    """Hold everything that both profiles measured against each other.
+    """Compare every quantity that both profiles measured.
 
     Raises:
         InputError: as :func:`check_comparable`.
@@ -205,7 +205,7 @@ def compare_profiles(before: Profiled, now: Profiled) -> BaselineChanges:
 
 
 def changes_table(changes: BaselineChanges) -> Table:
-    """Every quantity then and now."""
+    """Return every quantity in the baseline and now."""
     rows = tuple(
         (row.quantity, _figure(row.before, row.unit), _figure(row.now, row.unit), _change(row), row.verdict)
         for row in changes.rows
@@ -214,12 +214,12 @@ def changes_table(changes: BaselineChanges) -> Table:
 
 
 def notes(changes: BaselineChanges) -> tuple[str, ...]:
-    """What the times are, and what was not compared, each with its reason."""
+    """Describe the times, and list the quantities that were not compared with their reasons."""
     return changes.how, *(f"Not compared, {entry.what}: {entry.why}." for entry in changes.not_compared)
 
 
 def regressions(changes: BaselineChanges) -> tuple[Problem, ...]:
-    """Everything that became worse."""
+    """Return a problem for every quantity that became worse."""
     return tuple(
         Problem(
             "worse-than-baseline",
@@ -235,7 +235,7 @@ def regressions(changes: BaselineChanges) -> tuple[Problem, ...]:
 def _facts(
     version: int, family: str, task: str, batch: int, place: Environment, runtimes: Collection[str]
 ) -> dict[str, str]:
-    """What must be the same in two profiles for their times to be compared."""
+    """Return the facts that must agree before the times of two profiles are compared."""
     own = {name: str(getattr(place, name)) for name in ("device", "machine", "processor", "cores", "threads")}
     timed_in = [runtime for runtime in RUNTIMES if runtime.by_default or runtime.name in runtimes]
     timed_by = ("python", *(package for runtime in timed_in for package in runtime.packages))
@@ -244,7 +244,7 @@ def _facts(
 
 
 def _same_full(before: ProfileReport, now: ProfileReport) -> bool:
-    """Whether both full models compute the same; their weights need not be the same."""
+    """Return whether both full models compute the same; their weights may differ."""
     costs = [
         (report.macs.full, report.parameters.full, {part: pair.full for part, pair in report.macs_by_pool.items()})
         for report in (before, now)
@@ -254,7 +254,7 @@ def _same_full(before: ProfileReport, now: ProfileReport) -> bool:
 
 def _how(relative: bool) -> str:
     if relative:
-        return "Times are slim's over those of the full model, which is the same: the machine's slower hours drop out."
+        return "Times are slim's over those of the full model, which is the same: the machine's slowdowns cancel."
     return "Times are slim's own, as the full models differ: a slower hour of the machine counts as slower."
 
 
@@ -282,13 +282,13 @@ def _time(before: RuntimeProfile, now: RuntimeProfile, relative: bool) -> Quanti
 
 
 def _over_full(runtime: RuntimeProfile) -> _Estimate:
-    """Slim's time over full's, as the profile found it."""
+    """Return slim's time over full's with its interval."""
     found = runtime.speedup
     return _Estimate(1 / found.ratio, 1 / found.high, 1 / found.low)
 
 
 def _alone(runtime: RuntimeProfile) -> _Estimate:
-    """Slim's median in ms, and what it is when its turns are drawn with replacement."""
+    """Return slim's median in ms with its bootstrap interval over turns."""
     times, tail = runtime.slim.medians_ms(), (1 - CONFIDENCE) / 2
     drawn = np.random.default_rng(SEED).choice(times, size=(BOOTSTRAP_DRAWS, len(times)))
     low, high = np.quantile(np.median(drawn, axis=1), (tail, 1 - tail)).tolist()
@@ -296,7 +296,7 @@ def _alone(runtime: RuntimeProfile) -> _Estimate:
 
 
 def _interval_of_change(before: _Estimate, now: _Estimate) -> tuple[float, float]:
-    """Of ``now`` over ``before``, less 1, from the intervals of both.
+    """Return the interval of ``now`` over ``before``, less 1, from the intervals of both.
 
     On logarithms the distances to the near ends add as independent errors do (Zou and Donner 2008, MOVER).
     """
@@ -307,7 +307,7 @@ def _interval_of_change(before: _Estimate, now: _Estimate) -> tuple[float, float
 
 
 def _drop(before: Profiled, now: Profiled) -> QuantityChange | None:
-    """A loss of the score that grew by more than two samples of that size differ by."""
+    """Compare the losses of the score; the tolerance is the sampling margin of their difference."""
     if before.drop is None or now.drop is None or before.slim is None or now.slim is None:
         return None
     if (before.slim.metric, before.slim.samples) != (now.slim.metric, now.slim.samples):

@@ -1,4 +1,4 @@
-"""What else the machine did while something was timed: other load, stolen time, clocks, temperature."""
+"""Conditions of the machine during a measurement: other load, stolen time, clocks, temperature."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Conditions(Value):
 
     @property
     def remark(self) -> str:
-        """What a reader of the times must know; empty on a quiet machine."""
+        """Return the caveats of times; empty on a quiet machine."""
         found = {"other processes used": self.others, "the host took": self.stolen}
         busy = [f"{what} {share:.0%} of the CPU time" for what, share in found.items() if share > BUSY]
         return " and ".join(busy)
@@ -44,7 +44,7 @@ class Conditions(Value):
 
 @contextmanager
 def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditions]]:
-    """Look at the machine before and after a block; the list that is given holds the conditions when it is over.
+    """Observe the machine before and after a block; afterwards the yielded list holds its conditions.
 
     Args:
         processes: the numbers of those that are measured: their CPU time is not that of others.
@@ -73,7 +73,7 @@ def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditio
 
 
 def _seconds_of(processes: Iterable[psutil.Process]) -> float:
-    """CPU time of processes that are there; one that died counts for nothing."""
+    """Sum the CPU time of processes in seconds; one that ended counts as 0."""
     total = 0.0
     for process in processes:
         with suppress(psutil.Error):
@@ -83,7 +83,7 @@ def _seconds_of(processes: Iterable[psutil.Process]) -> float:
 
 
 def _total(times: object) -> float:
-    """All time there was; guests' time is part of users'."""
+    """Sum all kinds of time; guests' time is part of users'."""
     fields = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
     return float(sum(getattr(times, name, 0.0) for name in fields))
 

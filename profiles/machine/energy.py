@@ -29,12 +29,12 @@ class Meter:
 
 
 def find_meter(device: str, powercap: Path = POWERCAP) -> Meter | str:
-    """The energy counter of ``device`` ("cpu" or "cuda"), or why there is none."""
+    """Return the energy counter of ``device`` ("cpu" or "cuda"), or the reason that there is none."""
     return _nvml() if device == "cuda" else _rapl(powercap)
 
 
 def _rapl(powercap: Path) -> Meter | str:
-    """The CPU packages; the counter of each begins again at its range, which is added then."""
+    """Return a counter of the CPU packages, whose registers wrap around at their range."""
     packages = sorted(powercap.glob("intel-rapl:?"))
     if not packages:
         return f"no RAPL counters in {powercap} (a virtual machine has none)"

@@ -1,4 +1,4 @@
-"""Where a profile was measured."""
+"""The machine and the software of a profile."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def environment(device: str, threads: int) -> Environment:
 
 
 def _processor() -> str:
-    """The CPU's name, which Linux tells in /proc alone."""
+    """Return the CPU's name, which Linux tells in /proc alone."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

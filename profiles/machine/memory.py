@@ -35,12 +35,12 @@ class Memory(Value):
 
     @property
     def activations(self) -> int | None:
-        """What running takes on top of what is loaded."""
+        """Return the peak less the loaded size."""
         return None if self.loaded is None else max(0, self.peak - self.loaded)
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory, each page once, mapped files included."""
+    """Return the resident bytes of this process, each page once, mapped files included."""
     return psutil.Process().memory_info().rss
 
 
@@ -96,7 +96,7 @@ def _gpu() -> dict[str, int | None]:
 
 
 def _of_this_process() -> int | None:
-    """What NVML says this process holds on the first GPU."""
+    """Return the bytes that this process holds on the first GPU, by NVML."""
     try:
         nvml, gpu = first_gpu()
         running = nvml.nvmlDeviceGetComputeRunningProcesses(gpu)

@@ -25,7 +25,7 @@ class Counts(Value):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def apart(self) -> float:
-        """Largest difference between two of the counts, as a share of the largest count."""
+        """Return the largest difference between two of the counts, as a share of the largest count."""
         known = [count for count in (self.fvcore, self.torch, self.formula) if count is not None]
         return (max(known) - min(known)) / max(known) if max(known) else 0.0
 
@@ -45,23 +45,23 @@ class Agreement(Value):
 
     @property
     def everything(self) -> tuple[Counts, ...]:
-        """All counts."""
+        """Return all counts."""
         return (self.total, *self.parts, *self.kinds, *self.steps)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def apart(self) -> float:
-        """The largest disagreement, wherever it is."""
+        """Return the largest difference among all counts."""
         return max(counts.apart for counts in self.everything)
 
     @property
     def off(self) -> tuple[Counts, ...]:
-        """What the counts differ on by more than 1 %."""
+        """Return the entries whose counts differ by more than 1 %."""
         return tuple(counts for counts in self.everything if counts.apart > TOLERANCE)
 
 
 def sentence(found: Agreement) -> str:
-    """How far the counts agree, or on what they do not."""
+    """Return the largest difference of the counts as a sentence, and where they differ."""
     if found.off:
         names = ", ".join(counts.name for counts in found.off)
         return f"the counts differ by more than {TOLERANCE:.0%}, by up to {found.apart:.1%}: {names}"

@@ -7,7 +7,7 @@ from profiles.macs.agreement import Agreement
 
 
 class FlopsSettings(Value):
-    """What was counted: one sample, ``image_size`` (height, width) in pixels, ``text_length`` in tokens.
+    """The counted model: one sample, ``image_size`` (height, width) in pixels, ``text_length`` in tokens.
 
     ``parallel_width`` is the bottleneck of the parallel adapters (0 without them), ``skip_widths`` those of the skip
     adapters by layer.

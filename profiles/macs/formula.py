@@ -59,24 +59,24 @@ class Term:
 
 
 def adapter(tokens: int, width: int, bottleneck: int) -> int:
-    """LayerNorm, down, up."""
+    """Return the MACs of LayerNorm, down and up projection."""
     return sum(adapter_macs(tokens, width, bottleneck).values())
 
 
 def encoder_layer(tokens: int, width: int, ffn: int) -> int:
-    """Self-attention and feed-forward with a norm each."""
+    """Return the MACs of self-attention and feed-forward with a norm each."""
     return sum(encoder_layer_macs(tokens, width, ffn).values())
 
 
 def fusion_layer(tokens: int, others: int, width: int, ffn: int) -> int:
-    """Self-attention, cross-attention to the other stream's tokens, feed-forward, with a norm each."""
+    """Return the MACs of self-attention, cross-attention to the other stream, feed-forward, with a norm each."""
     return sum(fusion_layer_macs(tokens, others, width, ffn).values())
 
 
 def terms(
     sizes: ModelMacs, rounds: Rounds, parallel: int, skip: Mapping[str, int], one_token: Collection[str] = ()
 ) -> Iterator[Term]:
-    """MACs of one sample, piece by piece.
+    """Yield the MACs of one sample, term by term.
 
     Args:
         sizes: of the full model.
@@ -108,7 +108,7 @@ def terms(
 
 
 def sums(found: Iterable[Term], of: str) -> dict[str, int]:
-    """MACs by one of the fields of :class:`Term`: ``part``, ``step`` or ``kind``."""
+    """Sum MACs by one of the fields of :class:`Term`: ``part``, ``step`` or ``kind``."""
     totals: Counter[str] = Counter()
     for term in found:
         totals[attrgetter(of)(term)] += term.macs
@@ -168,7 +168,7 @@ def encoder_macs(
     parallel: tuple[int, int] = (0, 0),
     skip: Mapping[str, int] = NO_SKIPS,
 ) -> int:
-    """MACs of the layers of an encoder with one stream (ViLT, RoBERTa, BERT).
+    """Return the MACs of the layers of an encoder with one stream (ViLT, RoBERTa, BERT).
 
     Args:
         layers: of the full model.

@@ -1,4 +1,4 @@
-"""What the published model of a family costs, from its sizes alone: no checkpoint, no weights, without PyTorch."""
+"""Count the MACs of a family's published model from its sizes alone: no checkpoint, no weights, no PyTorch."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ KINDS: Mapping[str, str] = {
 
 
 def count_traced(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
-    """MACs of one forward pass of ``model`` on ``inputs``, whatever their batch size.
+    """Count the MACs of one forward pass of ``model`` on ``inputs``, of any batch size.
 
     The graph is traced by fvcore. Counted: matrix products, convolutions, both products of attention, LayerNorm at 5
     per element. Not counted, and listed: everything else, also what hides inside a counted operator.
@@ -63,16 +63,16 @@ def count_traced(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
 
 
 def _handles(hidden: Counter[str]) -> dict[str, Handle]:
-    """Rules for the operators fvcore leaves out, or counts only in part; ``hidden`` gathers what they leave out."""
+    """Return rules for operators that fvcore counts in part or not; ``hidden`` collects what the rules leave out."""
 
     def attention(inputs: list[Any], outputs: list[Any]) -> int:
-        """Q K^T and its product with V: q (..., Lq, D), k (..., Lk, D), v (..., Lk, Dv)."""
+        """Count Q K^T and its product with V: q (..., Lq, D), k (..., Lk, D), v (..., Lk, Dv)."""
         query, key, value = (get_shape(x) for x in inputs[:3])
         hidden["softmax (in attention)"] += 1
         return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
     def matmul(inputs: list[Any], outputs: list[Any]) -> int:
-        """(..., n, k) and (..., k, m), whose batches are repeated where one of them has fewer."""
+        """Count a product of (..., n, k) and (..., k, m), whose batches are repeated where one of them has fewer."""
         return prod(get_shape(outputs[0])) * get_shape(inputs[0])[-1]  # fvcore counts the first batch alone
 
     def with_bias(rule: Handle, operator: str) -> Handle:

@@ -22,7 +22,7 @@ from profiles.reports.compression_report import KEPT, REPLACED, Candidate, Compr
 
 
 def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport:
-    """Return what the run folder holds as one value.
+    """Return the contents of the run folder as one value.
 
     Args:
         run: a finished run.
@@ -69,7 +69,7 @@ def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport
 def describe_candidates(
     family: str, names: Sequence[str], plan: Plan, log: Sequence[LogEntry]
 ) -> tuple[Candidate, ...]:
-    """What the search's log says of each candidate."""
+    """Summarise the search's log for each candidate."""
     pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
     updates, groups = [entry for entry in log if entry.gates], comparable(log)
     gates = (updates[-1].gates if updates else None) or {}
@@ -93,7 +93,7 @@ def describe_candidates(
 
 
 def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tuple[str, ...]:
-    """A full model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
+    """Draw a full model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
     lines = []
     for pool in FAMILIES[family].pools:
         names = FAMILIES[family].layer_order(tuple(n for n in layers if n.rstrip("0123456789") == pool.prefix))
@@ -103,7 +103,7 @@ def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tup
 
 
 def _exports(run: Run) -> tuple[ExportSummary, ...]:
-    """Every export that is there, and every one that was removed because it failed its comparison."""
+    """Return every export that exists, and those that were removed because they failed their comparison."""
     return tuple(
         ExportSummary(file=entry.path.name, bytes=entry.bytes, parity=entry.record)
         for entry in exports_of(run).entries()

@@ -79,5 +79,5 @@ class CompressionReport(Value):
 
     @property
     def labelled(self) -> bool:
-        """Whether the data says what is right; else the full model does (``--calibration``)."""
+        """Return whether the data is labelled; else labels are the full model's predictions (``--calibration``)."""
         return not self.settings.get("calibration")

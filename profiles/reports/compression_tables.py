@@ -12,7 +12,7 @@ from profiles.reports.profile_tables import costs_of, latency_tables, peaks
 
 
 def tables(report: CompressionReport) -> tuple[Table, ...]:
-    """Every table of the report, in order."""
+    """Return every table of the report, in order."""
     found = [accuracy_table(report), costs_table(report)]
     if report.flips and report.flips.total.changed:
         found.append(flips_table(report.flips))
@@ -30,7 +30,7 @@ def tables(report: CompressionReport) -> tuple[Table, ...]:
 
 
 def accuracy_table(report: CompressionReport) -> Table:
-    """Full, slim and floor."""
+    """Return the scores of full, slim and the trivial baseline."""
 
     def row(name: str, score: Score) -> tuple[str, ...]:
         return name, f"{100 * score.value:.2f} ± {100 * score.margin:.2f}", f"{score.loss:.3f}", str(score.samples)
@@ -49,7 +49,7 @@ def accuracy_table(report: CompressionReport) -> Table:
 
 
 def _parts(full: Score | None, slim: Score) -> list[tuple[str, ...]]:
-    """A row for each further metric: full, then slim."""
+    """Return a row for each further metric: full, then slim."""
     before = {} if full is None else full.parts
     return [
         (
@@ -63,14 +63,14 @@ def _parts(full: Score | None, slim: Score) -> list[tuple[str, ...]]:
 
 
 def costs_table(report: CompressionReport) -> Table:
-    """MACs, parameters, weights and, once it was measured, memory of full and slim."""
+    """Return MACs, parameters, weights and, once it was measured, memory of full and slim."""
     costs, memory = report.costs, peaks(report.profile) if report.profile else {}
     sizes = {"weights, float32": costs.weight_bytes, **memory}
     return costs_of(costs.macs, costs.macs_by_pool, costs.trims, costs.parameters, sizes)
 
 
 def gates_table(report: CompressionReport) -> Table:
-    """Why each layer stayed or went: the highest gates are the redundant layers."""
+    """Return the gates of candidates, highest first: those are the redundant layers."""
 
     def figure(value: float | None, signed: bool = False) -> str:
         return "" if value is None else f"{value:{'+' if signed else ''}.3f}"
@@ -91,7 +91,7 @@ def gates_table(report: CompressionReport) -> Table:
 
 
 def scores_table(report: CompressionReport) -> Table:
-    """What skipping each layer did to the scores of the search: what does least harm first."""
+    """Return the effect of skipping each layer on the scores of the search, least harmful first."""
     compared = [(entry, entry.score) for entry in report.candidates if entry.score]
     rows = [
         (
@@ -107,7 +107,7 @@ def scores_table(report: CompressionReport) -> Table:
 
 
 def exports_table(report: CompressionReport) -> Table:
-    """Each exported file and its parity."""
+    """Return each exported file and its parity."""
     rows = []
     for entry in report.exports:
         parity = entry.parity

@@ -39,7 +39,7 @@ MISSING: Mapping[str, tuple[str, str]] = {
 
 
 def report_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: ParetoReport | None = None) -> str:
-    """The report as one page of HTML; what is missing is named with the command that makes it.
+    """Render the report as one page of HTML; missing parts name the command that makes them.
 
     Args:
         report: of the run.
@@ -83,7 +83,7 @@ def report_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: 
 
 
 def run_html(run: Run, report: CompressionReport) -> str:
-    """The page of a run, with what its folder says of the search.
+    """Render the page of a run, with the search of its folder.
 
     Raises:
         InputError: a file of the search is damaged.

@@ -1,4 +1,4 @@
-"""Where a model's time goes, layer by layer, and what each skipped layer should bring by that, as tables."""
+"""Times of single layers, and the predicted gain of each skipped layer, as tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Gains:
-    """What each skipped layer should bring, and what the whole slim model brought, ``measured`` ms.
+    """The predicted gain of each skipped layer, and the ``measured`` gain of the whole slim model in ms.
 
     ``together`` are these layers, ``rest`` all other parts with the overhead: exact trims show there. By time, both sum
     to what was measured.
@@ -40,7 +40,7 @@ class Gains:
 
 
 def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
-    """What skipping ``skipped`` should bring in a runtime, and what it did bring.
+    """Predict the gain of skipping ``skipped`` in a runtime, beside the measured one.
 
     Args:
         full: of the full model.
@@ -62,7 +62,7 @@ def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
 
 
 def layer_tables(profile: ProfileReport) -> list[Table]:
-    """Where the time goes and what each cut brings, in every runtime whose layers were timed."""
+    """Return times of layers and gains of cuts, in every runtime whose layers were timed."""
     found = [sums_table(profile.layers)] if profile.layers else []
     for peak in profile.peaks:
         timed = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
@@ -72,7 +72,7 @@ def layer_tables(profile: ProfileReport) -> list[Table]:
 
 
 def layer_table(times: LayerTimes, peaks: Peaks) -> Table:
-    """Milliseconds, shares, and the roofline of every layer, under the sum of its pool."""
+    """Return milliseconds, shares, and the roofline of every layer, under the sum of its pool."""
     rows: list[Row] = []
     for pool in dict.fromkeys(layer.pool for layer in times.layers):
         layers = [layer for layer in times.layers if layer.pool == pool]
@@ -86,7 +86,7 @@ def layer_table(times: LayerTimes, peaks: Peaks) -> Table:
 
 
 def sums_table(measured: Iterable[LayerTimes]) -> Table:
-    """Whether the layers sum to the whole, for every model and runtime."""
+    """Compare the sum of layers with the whole, for every model and runtime."""
     rows = []
     for times in measured:
         share = times.seen_ms / times.whole_ms
@@ -98,7 +98,7 @@ def sums_table(measured: Iterable[LayerTimes]) -> Table:
 
 
 def gains_table(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Table:
-    """What each skipped layer should bring, by MACs and by time, and what all of it brought."""
+    """Return the predicted gain of each skipped layer, by MACs and by time, and the measured gain."""
     found = gains(full, slim, skipped)
 
     def row(gain: Gain, indent: str = "") -> Row:

@@ -21,7 +21,7 @@ from profiles.reports.sentences import mac_sentences, sentences, split_lines
 
 
 def report_markdown(report: CompressionReport) -> str:
-    """The report as a Markdown page."""
+    """Return the report as a Markdown page."""
     parts = [f"# {report.checkpoint}: {len(report.skipped)} layers skipped", bullets(sentences(report))]
     parts.append("```text\n" + "\n".join(report.picture) + f"\n\n{KEPT} kept   {REPLACED} skip adapter\n```")
     for table in tables(report):
@@ -34,7 +34,7 @@ def report_markdown(report: CompressionReport) -> str:
 
 
 def to_markdown(report: ProfileReport, changes: BaselineChanges | None = None) -> str:
-    """The whole profile as a Markdown section, with what changed since a baseline."""
+    """Return the whole profile as a Markdown section, with changes since a baseline."""
     place = report.environment
     versions = ", ".join(f"{package} {version}" for package, version in place.versions.items())
     parts = (
@@ -60,12 +60,12 @@ def _section(table: Table) -> tuple[str, str]:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text, which keeps its indentation, and the others are figures."""
+    """Format a table: its first column is text, which keeps its indentation, the others are figures."""
     ruler = ["---", *["---:"] * (len(header) - 1)]
     lines = (f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows))
     return "\n".join(line.replace("|   ", "| &emsp;", 1) for line in lines)
 
 
 def bullets(sentences: Sequence[str]) -> str:
-    """One sentence a line."""
+    """Format one bullet for each sentence."""
     return "\n".join(f"- {sentence}" for sentence in sentences)

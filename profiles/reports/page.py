@@ -1,4 +1,4 @@
-"""What the page of a run shows, as values: :mod:`profiles.reports.html` puts them into its template."""
+"""The contents of a run's page as values: :mod:`profiles.reports.html` puts them into its template."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from profiles.timing.layers_in_situ import LayerTimes
 
 BOTH = ("full", "slim")
 STATES = {"kept": "kept", "cut": "skipped, an adapter in its place", "fixed": "kept, outside the search"}
-"""What the boxes of the picture say."""
+"""States of the picture's boxes, in words."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """A quantity and what became of it; the lengths of both bars in percent, None where full is unknown."""
+    """A quantity of full and slim; the lengths of both bars in percent, None where full is unknown."""
 
     row: SummaryRow
     full: float | None
@@ -45,7 +45,7 @@ class Box:
 
 @dataclass(frozen=True)
 class CostBar:
-    """What a layer or another part costs in full and slim, in words and as percent of the dearest; None for no bar."""
+    """The cost of a part in full and slim, in words and as percent of the most expensive; None for no bar."""
 
     name: str
     cut: bool
@@ -57,7 +57,7 @@ class CostBar:
 
 @dataclass(frozen=True)
 class CostChart:
-    """The same of all parts of a model, under what was counted or timed."""
+    """The costs of all parts of a model, under the name of the quantity."""
 
     title: str
     total: str
@@ -66,7 +66,7 @@ class CostChart:
 
 @dataclass(frozen=True)
 class FlipBar:
-    """How many answers to samples of one type changed, and what ``share`` of the samples that is, in percent."""
+    """The changed answers to samples of one type, and their ``share`` of the samples in percent."""
 
     name: str
     count: FlipCount
@@ -85,13 +85,13 @@ class Plot:
 
 
 def heading(report: CompressionReport) -> str:
-    """The page's first line."""
+    """Return the page's first line."""
     count = len(report.skipped)
     return f"{report.checkpoint}: {count} layer{'s' * (count != 1)} skipped"
 
 
 def headlines(report: CompressionReport) -> tuple[Headline, ...]:
-    """The rows of the summary, each with its bars."""
+    """Return the rows of the summary, each with its bars."""
 
     def headline(row: SummaryRow) -> Headline:
         if row.share is None:
@@ -103,7 +103,7 @@ def headlines(report: CompressionReport) -> tuple[Headline, ...]:
 
 
 def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
-    """The layers of the full model by the name of their pool, in the order they run."""
+    """Return the layers of the full model by the name of their pool, in the order they run."""
     searched = {entry.name for entry in report.candidates}
     other = "kept" if report.strategy == BY_HAND else "fixed"
     names = {pool.prefix: pool.name for pool in FAMILIES[report.family].pools}
@@ -118,7 +118,7 @@ def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
 
 
 def flip_types(flips: Flips) -> dict[str, tuple[FlipBar, ...]]:
-    """The changes by type of answer and by type of question."""
+    """Return the changes by type of answer and by type of question."""
     kinds = {"type of answer": flips.by_answer_type, "type of question": flips.by_question_type}
     return {
         kind: tuple(_changes(name, count) for name, count in counts.items()) for kind, counts in kinds.items() if counts
@@ -126,7 +126,7 @@ def flip_types(flips: Flips) -> dict[str, tuple[FlipBar, ...]]:
 
 
 def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
-    """The times of all calls, a figure for each runtime."""
+    """Plot the times of all calls, a figure for each runtime."""
     return tuple(
         Plot(
             inline_svg(
@@ -144,7 +144,7 @@ def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
 
 
 def layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
-    """MACs by layer, by pool where that is all that is known, and milliseconds in every runtime that was timed so."""
+    """Return MACs by layer or else by pool, and milliseconds in every runtime whose layers were timed."""
     timed: dict[str, dict[str, LayerTimes]] = {}
     for times in report.profile.layers if report.profile else ():
         timed.setdefault(times.runtime, {})[times.which] = times
@@ -157,7 +157,7 @@ def layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
 
 
 def choice_plot(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | None:
-    """The gates after every update, else the scores of subsets with and without each layer; None without either."""
+    """Plot the gates after every update, else the scores with and without each layer; None without either."""
     gates = [after for after, _ in groupby(entry.gates for entry in log if entry.gates)]
     if gates:
         says = f"Gates of {len(gates[-1])} layers over {len(gates):,} updates; their final values are in the table"
@@ -173,14 +173,14 @@ def choice_plot(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | No
 
 
 def choice_table(report: CompressionReport) -> Table | None:
-    """The figures beside :func:`choice_plot`."""
+    """Return the figures beside :func:`choice_plot`."""
     if any(entry.gate is not None for entry in report.candidates):
         return gates_table(report)
     return scores_table(report) if any(entry.score for entry in report.candidates) else None
 
 
 def front_plot(front: ParetoReport) -> Plot:
-    """Score over cost of everything that the search scored."""
+    """Plot score over cost of every subset that the search scored."""
     says = f"Score over {front.cost} of {len(front.points):,} subsets; those that nothing beats are in the table"
     caption = (
         "Numbers are numbers of skipped layers. Points are scored with the search's adapters, before any recovery; "
@@ -190,7 +190,7 @@ def front_plot(front: ParetoReport) -> Plot:
 
 
 def front_table(front: ParetoReport) -> Table:
-    """The best subset for every number of layers, and what else is on the front."""
+    """Return the best subset for every number of layers, and the rest of the front."""
     rows = tuple(
         (
             str(len(point.layers)),
@@ -207,7 +207,7 @@ def front_table(front: ParetoReport) -> Table:
 
 
 def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
-    """How the run was made and where it was measured."""
+    """Return the run's provenance: command, data, versions, and the machine of the profile."""
     found = {
         "command": (report.command or "Python API",),
         "run": (report.run,),
@@ -231,13 +231,13 @@ def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
 
 
 def settings_table(report: CompressionReport) -> Table:
-    """What was asked for, and with it steps and rates of the recipe."""
+    """Return the run's settings, with steps and rates of the recipe."""
     given = {name: value for name, value in report.settings.items() if value is not None}
     return Table("Settings", ("setting", "value"), tuple((name, str(value)) for name, value in given.items()))
 
 
 def _macs(report: CompressionReport, timed: Mapping[str, LayerTimes]) -> CostChart:
-    """Of each layer, as they were counted when it was timed or for the report, else of each pool."""
+    """Return the MACs of each layer as they were counted for its timing or for the report, else of each pool."""
     costs = report.costs
     by_name = costs.macs_by_layer or costs.macs_by_pool
     full, slim = (

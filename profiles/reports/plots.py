@@ -80,7 +80,7 @@ _QUANTILES = 201  # points of a distribution, whatever the number of calls
 
 @rc_context(_STYLE)
 def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, float] = (6.4, 4.2)) -> Figure:
-    """The points of a search, score over cost: the front, the full model and the run's own result."""
+    """Plot the points of a search, score over cost: the front, the full model and the run's own result."""
     height = inches[1]
     figure, axes = _axes(*inches, top=0.75 if title else 0.5)
     figure.suptitle(title, x=0.02, y=0.98, ha="left", va="top", fontsize=9)
@@ -117,7 +117,7 @@ def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, fl
 
 @rc_context(_STYLE)
 def latency_figure(runtime: RuntimeProfile) -> Figure:
-    """How many calls of full and slim took at most so long; the slowest 1 % may be beyond the right edge."""
+    """Plot the cumulative distribution of times of full and slim; the slowest 1 % may be beyond the right edge."""
     figure, axes = _axes(4.4, 2.4)
     shares = np.linspace(0, 1, _QUANTILES)
     both = {"full": runtime.full, "slim": runtime.slim}
@@ -135,7 +135,7 @@ def latency_figure(runtime: RuntimeProfile) -> Figure:
 
 @rc_context(_STYLE)
 def gates_figure(history: Sequence[Mapping[str, float]], cut: Collection[str]) -> Figure:
-    """The gate of each layer after every update; the ``cut`` ones in colour.
+    """Plot the gate of each layer after every update; the ``cut`` ones in colour.
 
     Args:
         history: gates by layer name, an entry for each update; at least one.
@@ -161,7 +161,7 @@ def gates_figure(history: Sequence[Mapping[str, float]], cut: Collection[str]) -
 
 @rc_context(_STYLE)
 def scores_figure(scores: Mapping[str, Contrast], cut: Collection[str], metric: str) -> Figure:
-    """The mean score of subsets that skip a layer, and of those that keep it, what does least harm first.
+    """Plot the mean score of subsets that skip a layer, and of those that keep it, least harmful first.
 
     Args:
         scores: by layer name, in [0, 1]; at least one.
@@ -210,7 +210,7 @@ def save_svg(figure: Figure, path: Path) -> None:
 
 @rc_context(_STYLE)
 def inline_svg(figure: Figure, name: str, says: str) -> str:
-    """A figure as an element of a page, in the colours that the page calls as :data:`LIGHT` does.
+    """Return a figure as an SVG element, in the page's colours, which have the names of :data:`LIGHT`.
 
     Args:
         figure: to draw, without a background.
@@ -232,7 +232,7 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
 
 
 def _axes(width: float, height: float, top: float = 0.1, right: float = 0.1, left: float = 0.62) -> tuple[Figure, Axes]:
-    """A figure of so many inches, its margins wide enough for the labels: finding them out takes another drawing."""
+    """Return a figure of this size in inches with fixed margins: fitting them to the labels takes another drawing."""
     figure, bottom = Figure(figsize=(width, height)), 0.46
     inside = width - left - right, height - bottom - top
     return figure, figure.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))

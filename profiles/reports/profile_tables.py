@@ -16,7 +16,7 @@ TRIMS = "  exact trims, no accuracy cost"
 
 
 def cost_table(report: ProfileReport) -> Table:
-    """MACs, parameters, weights as each runtime reads them, and memory of full and slim."""
+    """Return MACs, parameters, weights as each runtime reads them, and memory of full and slim."""
     files = {f"weights, {runtime.name}": runtime.file_bytes for runtime in report.runtimes}
     return costs_of(report.macs, report.macs_by_pool, report.trims, report.parameters, files | peaks(report))
 
@@ -28,7 +28,7 @@ def costs_of(
     parameters: Pair,
     sizes: Mapping[str, Pair],
 ) -> Table:
-    """MACs, their parts and what of the saving is trims, parameters, and ``sizes`` in bytes of full and slim."""
+    """Return MACs by part, the saving of trims, parameters, and ``sizes`` in bytes, of full and slim."""
     parts = {part: pair for part, pair in macs_by_pool.items() if pair.full or pair.slim}
     rows = [_row(HEADER, macs), *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items())]
     if trims:
@@ -39,7 +39,7 @@ def costs_of(
 
 
 def peaks(report: ProfileReport) -> dict[str, Pair]:
-    """Peak memory of full and slim in bytes, by the name of its row; on the GPU where it was measured there."""
+    """Return peak memory of full and slim in bytes, by the name of its row; on the GPU where it was measured there."""
     return {
         f"peak {'GPU ' if runtime.memory.gpu else ''}memory, {runtime.name}": runtime.memory.peak
         for runtime in report.runtimes
@@ -48,7 +48,7 @@ def peaks(report: ProfileReport) -> dict[str, Pair]:
 
 
 def latency_table(report: ProfileReport) -> Table:
-    """Quantiles and throughput of full and slim in every runtime; the GPU's own median where CUDA events saw it."""
+    """Return quantiles and throughput of full and slim in every runtime; the GPU's own median from CUDA events."""
     timed = [
         (f"{runtime.name}, {which}", latency)
         for runtime in report.runtimes
@@ -62,7 +62,7 @@ def latency_table(report: ProfileReport) -> Table:
 
 
 def latency_tables(report: ProfileReport) -> tuple[Table, ...]:
-    """Every table of times that the report has."""
+    """Return every table of times that the report has."""
     asked, ready = report.questions, [entry for entry in report.runtimes if entry.started]
     found = [latency_table(report)]
     found += [starting_table(ready)] if ready else []
@@ -73,7 +73,7 @@ def latency_tables(report: ProfileReport) -> tuple[Table, ...]:
 
 
 def starting_table(runtimes: Sequence[RuntimeProfile]) -> Table:
-    """How long each model takes to be ready, and the energy of a call where it was read."""
+    """Return the seconds until each model is ready, and the energy of a call where it was read."""
     rows = [
         (
             f"{runtime.name}, {which}",
@@ -88,7 +88,7 @@ def starting_table(runtimes: Sequence[RuntimeProfile]) -> Table:
 
 
 def memory_table(runtimes: Sequence[RuntimeProfile]) -> Table:
-    """Resident memory of each process: with its libraries, with the model loaded, and at the peak of a call."""
+    """Return the resident memory of each process: with its libraries, with the model loaded, at the peak."""
     rows = []
     for runtime in runtimes:
         for which in ("full", "slim"):
@@ -99,7 +99,7 @@ def memory_table(runtimes: Sequence[RuntimeProfile]) -> Table:
 
 
 def sweep_table(points: Sequence[SweepPoint]) -> Table:
-    """Full and slim at every value of one setting, in every runtime."""
+    """Return full and slim at every value of one setting, in every runtime."""
     rows = [
         (
             f"{point.runtime}, {point.value}",
@@ -117,7 +117,7 @@ def sweep_table(points: Sequence[SweepPoint]) -> Table:
 
 
 def questions_table(asked: Questions) -> Table:
-    """All questions on one image: in one batch of the whole graph, and with the vision tower apart."""
+    """Return the times of all questions on one image: in one batch of the whole graph, and by the split export."""
     timed = [
         (f"{which}, {how}", latency)
         for which, found in (("full", asked.full), ("slim", asked.slim))
@@ -129,7 +129,7 @@ def questions_table(asked: Questions) -> Table:
 
 
 def verdicts(report: ProfileReport) -> tuple[str, ...]:
-    """One sentence for each runtime, and for questions on one image one for each model."""
+    """Return one sentence for each runtime, and for questions on one image one for each model."""
     found = tuple(
         f"{runtime.name}: {runtime.speedup.verdict}{f'; {runtime.remark}' if runtime.remark else ''}"
         for runtime in report.runtimes
@@ -141,12 +141,12 @@ def verdicts(report: ProfileReport) -> tuple[str, ...]:
 
 
 def not_measured(report: ProfileReport) -> tuple[str, ...]:
-    """What is missing from the report, each with its reason."""
+    """Return the quantities missing from the report with their reasons."""
     return tuple(f"{entry.what}: {entry.why}" for entry in report.not_measured)
 
 
 def counts_sentences(counts: AgreementPair) -> tuple[str, ...]:
-    """How far the three counts of MACs of each model agree."""
+    """Describe the agreement of the three counts of MACs of each model."""
     return tuple(f"MACs of the {which} model: {sentence(getattr(counts, which))}" for which in ("full", "slim"))
 
 

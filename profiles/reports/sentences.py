@@ -15,7 +15,7 @@ from profiles.reports.profile_tables import counts_sentences, verdicts
 
 
 def sentences(report: CompressionReport) -> tuple[str, ...]:
-    """The result in words."""
+    """Return the result in words."""
     pair, saved = report.costs.macs, 100 * -report.costs.macs.difference / report.costs.macs.full
     by_hand = report.strategy == BY_HAND
     what = "layers removed, named by hand" if by_hand else f"of {len(report.candidates)} candidate layers removed"
@@ -35,7 +35,7 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
 
 
 def _agreement(report: CompressionReport) -> list[str]:
-    """How far the slim model follows the full one, where nothing else says what is right."""
+    """Describe the agreement with the full model, where the data has no labels."""
     score = report.slim
     return [
         f"The slim model gives the full model's answer to {score.value:.1%} ± {100 * score.margin:.1f} "
@@ -45,7 +45,7 @@ def _agreement(report: CompressionReport) -> list[str]:
 
 
 def _scores(report: CompressionReport) -> list[str]:
-    """What the score lost, and how many answers changed."""
+    """Describe the change of the score and of the answers."""
     lines = []
     if report.full:
         drop = 100 * (report.full.value - report.slim.value)
@@ -66,7 +66,7 @@ def _scores(report: CompressionReport) -> list[str]:
 
 
 def _updated(counts: Mapping[str, int]) -> str:
-    """Trained parameters, and how many of them papers would count: the projections of the adapters."""
+    """Describe the trained parameters; papers count only the projections of the adapters."""
     paper = counts.get(SKIP_ADAPTERS, 0) + counts.get(PARALLEL_ADAPTERS, 0)
     others = {name: n for name, n in counts.items() if name not in (SKIP_ADAPTERS, PARALLEL_ADAPTERS)}
     beside = ", ".join(f"{name} {format_count(n)}" for name, n in others.items())
@@ -74,19 +74,19 @@ def _updated(counts: Mapping[str, int]) -> str:
 
 
 def mac_sentences(report: CompressionReport) -> tuple[str, ...]:
-    """What the MACs leave out, and how far the three counts of them agree."""
+    """Name the uncounted operators, and describe the agreement of the three counts."""
     counts = report.profile.counts if report.profile else None
     left_out = "Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."
     return (left_out, *(counts_sentences(counts) if counts else ()))
 
 
 def split_lines(report: CompressionReport) -> tuple[str, ...]:
-    """Each split in a line: files, size, fingerprint, and what was left out of it."""
+    """Describe each split in a line: files, size, fingerprint, and rows that were left out."""
     return tuple(_split(split, TASKS[report.task].samples) for split in report.data)
 
 
 def _split(split: Mapping[str, Any], samples: str) -> str:
-    """One split in a line, with the first of its rows that could not be used."""
+    """Describe one split in a line, with the first of its rows that could not be used."""
     bad = split["unreadable"]
     left_out = [f"{split['dropped']} that no answer of the vocabulary fits"] if split["dropped"] else []
     left_out += [f"{len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})"] if bad else []

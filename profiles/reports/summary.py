@@ -1,4 +1,4 @@
-"""The story of a run in a few rows: what full and slim score, cost and take, and how long a bar that makes."""
+"""Summary rows of a run (score, MACs, latency, memory) with the lengths of bars."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SummaryRow(Value):
 
 
 def summary(report: CompressionReport) -> tuple[SummaryRow, ...]:
-    """Score, MACs, parameters, weights, and of each runtime that was profiled latency and memory without libraries."""
+    """Return score, MACs, parameters, weights, and of each profiled runtime latency and memory without libraries."""
     return tuple(_rows(report))
 
 

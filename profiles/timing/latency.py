@@ -1,4 +1,4 @@
-"""Latency of several ways to do the same thing, measured in turns, and how sure one may be of the difference."""
+"""Latency of several calls, measured in interleaved turns, and the confidence of their ratio."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Latency(Value):
     turns: tuple[int, ...] = ()
 
     def medians_ms(self) -> np.ndarray:
-        """Median of each turn, (turns,)."""
+        """Return the median of each turn, (turns,)."""
         times = np.asarray(self.samples_ms)
         if not self.turns:
             return times
@@ -62,7 +62,7 @@ class Latency(Value):
 class Speedup(Value):
     """Time of the full model over time of the slim one, with a 95 % bootstrap interval, and what to make of it.
 
-    It is significant when the whole interval is more than 1 % away from 1: less than that is no difference to anyone.
+    It is significant when the whole interval is more than 1 % away from 1: smaller differences are treated as equal.
     """
 
     ratio: float
@@ -72,13 +72,13 @@ class Speedup(Value):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def significant(self) -> bool:
-        """Whether one of the two is faster by more than chance and by more than 1 %."""
+        """Return whether one of the two is faster by more than chance and by more than 1 %."""
         return self.low > 1 + EQUAL or self.high < 1 - EQUAL
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> str:
-        """In words."""
+        """Return the ratio and its interval in words."""
         interval = f"(95 % interval {self.low:.2f} to {self.high:.2f})"
         if not self.significant:
             return f"no significant speed-up: {self.ratio:.2f}x {interval}"
@@ -88,19 +88,19 @@ class Speedup(Value):
 
     @property
     def width(self) -> float:
-        """Of the interval, as a share of the ratio."""
+        """Return the interval's width as a share of the ratio."""
         return (self.high - self.low) / self.ratio
 
 
 def wall_clock(call: Call) -> tuple[float, None]:
-    """Milliseconds of ``call`` on a device that works synchronously."""
+    """Return the milliseconds of ``call`` on a device that works synchronously."""
     start = time.perf_counter()
     call()
     return (time.perf_counter() - start) * 1e3, None
 
 
 def cuda_clock(call: Call) -> tuple[float, float]:
-    """Milliseconds of ``call`` until the GPU is done: by the wall clock, and between two CUDA events."""
+    """Return the milliseconds of ``call`` until the GPU is done: by the wall clock, and between two CUDA events."""
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     start = time.perf_counter()
@@ -179,9 +179,9 @@ def take_turns(
 
 
 def block(call: Call, clock: Clock) -> tuple[Sample, ...]:
-    """One turn of a process of its own: a call, or as many as fit into 20 ms.
+    """Time one burst of calls: a single one, or as many as fit into 20 ms.
 
-    In front of several goes one that is not counted, which finds the caches as another process left them.
+    Before several, one call is not counted: it finds the caches as another process left them.
     """
     first = clock(call)
     if first[0] >= BLOCK_MS:
@@ -204,7 +204,7 @@ def warm_up(call: Call) -> None:
 def summarise_times(
     samples_ms: Sequence[float], batch: int = 1, gpu_ms: Sequence[float] = (), turns: Sequence[int] = ()
 ) -> Latency:
-    """Quantiles (linear between samples), mean and spread of raw times in milliseconds, so many of each turn."""
+    """Return quantiles (linear between samples), mean and spread of times in ms; ``turns`` are counts of each turn."""
     times = np.asarray(samples_ms)
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     return Latency(
@@ -230,7 +230,7 @@ def _of_turns(blocks: Sequence[Sequence[Sample]], batch: int) -> Latency:
 
 
 def speedup(full: Latency, slim: Latency) -> Speedup:
-    """How much faster ``slim`` is than ``full``, both from one :func:`take_turns`.
+    """Return the speed-up of ``slim`` over ``full``, both from one :func:`take_turns`.
 
     Of each turn the median counts. Two turns, A B and B A, make a pair of ratios whose geometric mean knows neither a
     steady drift nor which of the two came first; the estimate is the mean of the middle half of these, so that a turn
@@ -246,6 +246,6 @@ def speedup(full: Latency, slim: Latency) -> Speedup:
 
 
 def _middle_mean(values: np.ndarray) -> np.ndarray:
-    """Mean of the middle half along the last axis."""
+    """Return the mean of the middle half along the last axis."""
     ordered, cut = np.sort(values, axis=-1), values.shape[-1] // 4
     return ordered[..., cut : values.shape[-1] - cut].mean(-1)

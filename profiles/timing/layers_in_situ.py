@@ -1,4 +1,4 @@
-"""What each layer takes in a runtime, seen while the whole model runs."""
+"""Times of single layers in a runtime, taken while the whole model runs."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class LayerTimes(Value):
 
     @property
     def macs(self) -> int:
-        """Of the whole model."""
+        """Return the MACs of the whole model."""
         return sum(layer.macs for layer in self.layers)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a part of a model has to do in one call, whatever runs it; the fields are those of :class:`LayerTime`."""
+    """The work of a part of a model in one call, in any runtime; the fields are those of :class:`LayerTime`."""
 
     name: str
     pool: str
@@ -76,7 +76,7 @@ class Work:
 
 
 def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
-    """MACs and bytes of the prologue, every step and the head, in the order they run.
+    """Count MACs and bytes of the prologue, every step and the head, in the order they run.
 
     Args:
         model: in eval mode, on the CPU.
@@ -105,7 +105,7 @@ def layer_times(
     what its kernels take by the runtime's own profiler.
 
     Args:
-        runtime: one that :func:`unseen` has nothing against.
+        runtime: one that supports per-layer timing (see :func:`unseen`).
         subjects: the models by name, "full", "slim".
         work: of each, from :func:`work_of` on the same inputs.
         inputs: (B, ...) by name.
@@ -156,7 +156,7 @@ def _take_turns(calls: Sequence[Call], seconds: float, progress: Progress, label
 def _times(
     runtime: Runtime, which: str, whole_ms: float, work: Iterable[Work], taken: Mapping[str, float]
 ) -> LayerTimes:
-    """All of a model's entries; a part that was not seen (rows that are only passed on) took no time."""
+    """Return all of a model's entries; a part without kernels (rows that are only passed on) took no time."""
     entries = [
         LayerTime(name=part.name, pool=part.pool, ms=taken.get(part.name, 0.0), macs=part.macs, bytes=part.bytes)
         for part in work
@@ -174,7 +174,7 @@ def _medians(taken: Mapping[str, Sequence[float]], turns: int) -> dict[str, floa
 
 @torch.inference_mode()
 def _traffic(model: StepModel, inputs: Mapping[str, Tensor]) -> dict[str, int]:
-    """Bytes of the weights, the inputs and the outputs of every block in one call, each once.
+    """Count the bytes of the weights, the inputs and the outputs of every block in one call, each once.
 
     Of an embedding's table only the rows that are looked up are read: as much as it writes. The head reads one token
     of a stream, or all of them where it reads their mean.

@@ -1,4 +1,4 @@
-"""Two models in one runtime, each in a process of its own, timed in turns: what a profile believes."""
+"""Two models in one runtime, each in a process of its own, timed in interleaved turns."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FIELDS = {BATCH: "batch", TEXT: "text_length", IMAGE: "image_size"}
 
 @dataclass(frozen=True)
 class Timed:
-    """What "full" and "slim" took; ``memory`` is None where nothing here sees it, ``energy`` says why there is none.
+    """Measurements of "full" and "slim"; ``memory`` is None where it is hidden, ``energy`` may be a reason for none.
 
-    ``remark`` is what to know before believing the times.
+    ``remark`` holds caveats of the times.
     """
 
     times: Mapping[str, Latency]
@@ -70,7 +70,7 @@ def time_pair(requests: Requests, seconds: float, progress: Progress) -> Timed:
 
 
 def time_sweep(requests: Requests, sweep: Sweep, seconds: float, progress: Progress) -> Iterator[SweepPoint]:
-    """The same at every value of ``sweep``: threads belong to a process, all else can be changed in one.
+    """Time the models at every value of ``sweep``: threads belong to a process, all else can be changed in one.
 
     Raises:
         EnvironmentProblem: as :func:`time_pair`.
@@ -119,13 +119,13 @@ class _Metered:
 
 
 def _joules(turns: Mapping[str, _Metered]) -> dict[str, float]:
-    """Of one call."""
+    """Return the joules of one call."""
     return {which: turn.joules / turn.calls for which, turn in turns.items()}
 
 
 @contextmanager
 def _workers(requests: Requests, progress: Progress) -> Iterator[dict[str, Worker]]:
-    """A process for each request, loaded one after the other so that the seconds of each are its own."""
+    """Start a process for each request, one after the other so that the seconds of each are its own."""
     with ExitStack() as stack:
         workers = {}
         for which, request in requests.items():

@@ -1,4 +1,4 @@
-"""How close layers come to what the machine can do (the roofline of Williams, Waterman and Patterson, CACM 2009).
+"""Layers against the machine's peaks (the roofline of Williams, Waterman and Patterson, CACM 2009).
 
 A layer that does few operations for each byte it moves cannot be faster than memory is; any other is bound by
 arithmetic. Both peaks are measured: the product of two large squares by the runtime itself, and a large copy.
@@ -24,7 +24,7 @@ MEMORY, ARITHMETIC = "memory", "arithmetic"
 
 
 class Peaks(Value):
-    """What the machine reaches in a runtime: GFLOP/s in a float32 product, and GB/s read and written in a copy."""
+    """The machine's peaks in a runtime: GFLOP/s of a float32 product, and GB/s read and written by a copy."""
 
     runtime: str
     gflops: float
@@ -32,7 +32,7 @@ class Peaks(Value):
 
     @property
     def ridge(self) -> float:
-        """Operations for each byte from which on arithmetic is the bound."""
+        """Return the operations per byte above which arithmetic is the bound."""
         return self.gflops / self.gbs
 
 
@@ -54,7 +54,7 @@ class Roofline(Value):
 
 
 def roofline(layer: LayerTime, peaks: Peaks) -> Roofline | None:
-    """Where ``layer`` stands under ``peaks``; None for what computes nothing or took no time."""
+    """Return the roofline of ``layer``; None where it computes nothing or took no time."""
     if not (layer.macs and layer.bytes and layer.ms > 0):
         return None
     gflops, intensity = 2 * layer.macs / layer.ms / 1e6, 2 * layer.macs / layer.bytes
@@ -63,7 +63,7 @@ def roofline(layer: LayerTime, peaks: Peaks) -> Roofline | None:
 
 
 def measure_peaks(runtime: str, device: str, threads: int) -> Peaks:
-    """Both peaks, in about a second.
+    """Measure both peaks, in about a second.
 
     Args:
         runtime: ``torch`` or ``onnxruntime``, whose own product is timed.
@@ -75,12 +75,12 @@ def measure_peaks(runtime: str, device: str, threads: int) -> Peaks:
 
 
 def product_gflops(runtime: str, device: str, threads: int, side: int) -> float:
-    """10^9 floating point operations a second of a float32 product of two squares of ``side``, at its best."""
+    """Return the best GFLOP/s of a float32 product of two squares of ``side``."""
     return 2 * side**3 / _best_ms(find_runtime(runtime).product(side, device, threads), device) / 1e6
 
 
 def copy_gbs(device: str) -> float:
-    """10^9 bytes a second, read and written, of PyTorch's copy of a large tensor, at its best."""
+    """Return the best GB/s, read and written, of PyTorch's copy of a large tensor."""
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     return 2 * COPIED / _best_ms(lambda: target.copy_(source), device) / 1e6

@@ -25,7 +25,7 @@ class WholeAndSplit(Value):
 
 
 class Questions(Value):
-    """What ``count`` questions on one image take in ONNX Runtime, asked together; both models measured in turns.
+    """Times of ``count`` questions on one image in ONNX Runtime, asked together; both models measured in turns.
 
     The whole graph repeats the image for each question. Split, it goes through the vision tower once in every call:
     the streams of an image that is asked about again would be remembered, and are not here.

@@ -59,7 +59,7 @@ def parse_sweeps(texts: Sequence[str], run: Run) -> tuple[Sweep, ...]:
 
 
 def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
-    """Values that the model of the run has no inputs for."""
+    """Return problems for values that the run's model cannot take."""
     family = FAMILIES[run.manifest.family]
     dims = family.dims_type(**run.manifest.dims)
     what = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"

@@ -40,7 +40,7 @@ FULL, SLIM = "full", "slim"
 
 
 class Setting(Value):
-    """What a model is given: so many samples, texts of ``text_length`` tokens, square images of ``image_size`` pixels.
+    """Sizes of a model's inputs: samples, texts of ``text_length`` tokens, square images of ``image_size`` pixels.
 
     None leaves texts and images as the samples of the run have them.
     """
@@ -51,7 +51,7 @@ class Setting(Value):
 
 
 class WorkerRequest(Value):
-    """Which model of which run, "full" or "slim", where and how it is run; ``file`` if it is an exported one."""
+    """The model of a run, "full" or "slim", and how to run it; ``file`` if it is an exported one."""
 
     run: Path
     which: str
@@ -111,7 +111,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """Return the number of the process."""
         return self._process.pid
 
     def turn(self) -> tuple[Sample, ...]:
@@ -127,7 +127,7 @@ class Worker:
         self._do("bind", setting.model_dump())
 
     def memory(self) -> Memory:
-        """What it takes to run."""
+        """Measure the memory of a call."""
         return Memory.model_validate(self._do("memory"))
 
     def _do(self, command: str, value: Any = None) -> Any:
@@ -166,7 +166,7 @@ class Worker:
 
 
 def inputs_for(run: Run, setting: Setting) -> dict[str, Tensor]:
-    """Samples of the run in other sizes: texts cut, or begun again, images scaled."""
+    """Return samples of the run in other sizes: texts cut or repeated, images scaled."""
     family, given = FAMILIES[run.manifest.family], inputs_of(run, setting.batch)
     if setting.text_length:
         columns = torch.arange(setting.text_length) % family.sizes_of("text", given)["length"]
@@ -180,13 +180,13 @@ def inputs_for(run: Run, setting: Setting) -> dict[str, Tensor]:
 
 
 def _scaled(images: Tensor, side: tuple[int, int]) -> Tensor:
-    """(..., H, W) to another height and width, of the same type."""
+    """Scale (..., H, W) to another height and width, of the same type."""
     flat = images.reshape(-1, 1, *images.shape[-2:]).float()
     return interpolate(flat, size=side).reshape(*images.shape[:-2], *side).to(images.dtype)
 
 
 class _WorkerModel:
-    """The model in this process, and what it can be told to do."""
+    """The model in this process, and its commands."""
 
     def __init__(self, request: WorkerRequest) -> None:
         torch.set_num_threads(request.threads)
