@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,23 @@ LEVELS = ("compressor", "exporters", "profiles", "das")
 TERMINAL = {"typer", "rich", "click"}
 
 
+def files():
+    """Every file of the packages."""
+    return [path for level in LEVELS for path in (ROOT / level).rglob("*.py")]
+
+
 def imported(path):
-    """Top-level packages that a file imports, anywhere in it."""
+    """What a file imports, anywhere in it, by its full name: ``torch``, ``torch.nn``, ``torch.nn.Linear``."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield (node.module or "").split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_packages(path):
+    """Top-level packages that a file imports, anywhere in it."""
+    return {name.split(".")[0] for name in imported(path)}
 
 
 @pytest.mark.parametrize("level", range(len(LEVELS)))
@@ -28,14 +40,34 @@ def test_imports_point_one_way(level):
     above = set(LEVELS[level + 1 :]) | {"tests", "benchmarks"}
     below_the_face = LEVELS[level] != "das"
     for path in (ROOT / LEVELS[level]).rglob("*.py"):
-        found = set(imported(path))
+        found = imported_packages(path)
         assert not found & above, path
         assert not (below_the_face and found & TERMINAL), path
 
 
 def test_nothing_in_the_compressor_knows_onnx():
     for path in (ROOT / "compressor").rglob("*.py"):
-        assert not {"onnx", "onnxruntime", "tensorrt", "tensorrt_rtx"} & set(imported(path)), path
+        assert not {"onnx", "onnxruntime", "tensorrt", "tensorrt_rtx"} & imported_packages(path), path
+
+
+def test_no_modules_import_each_other():
+    """Not in a longer circle either, and not inside a function or for type checking alone."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files()
+    }
+    graph = {}
+    for module, path in modules.items():
+        imports = {name if name in modules else name.rpartition(".")[0] for name in imported(path)}
+        graph[module] = imports & set(modules) - {module}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_one_name_one_file_and_a_dozen_files_a_folder():
+    """But for the commands, which are named after what users type."""
+    paths = [path for path in files() if path.name != "__init__.py" and path.parent.name != "commands"]
+    names, folders = Counter(path.name for path in paths), Counter(path.parent for path in paths)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert [folder for folder, count in folders.items() if count > 12] == []
 
 
 def names_of_families(path):
@@ -53,10 +85,9 @@ def test_no_code_outside_the_families_names_one():
     """But for their sizes and layers, kept apart to be read without PyTorch, and the demo, which lists its models."""
     own = (ROOT / "compressor" / "families", ROOT / "compressor" / "architectures")
     demo = (ROOT / "das" / "demo", ROOT / "das" / "commands" / "demo.py")
-    for folder in LEVELS:
-        for path in (ROOT / folder).rglob("*.py"):
-            if not any(path.is_relative_to(place) for place in (*own, *demo)):
-                assert list(names_of_families(path)) == [], path
+    for path in files():
+        if not any(path.is_relative_to(place) for place in (*own, *demo)):
+            assert list(names_of_families(path)) == [], path
 
 
 def test_help_imports_nothing_heavy():
@@ -73,7 +104,7 @@ def test_help_imports_nothing_heavy():
 
 def test_architecture_names_every_module_in_the_row_of_its_folder():
     lines = (ROOT / "docs" / "architecture.md").read_text().splitlines()
-    for path in (path for folder in LEVELS for path in (ROOT / folder).rglob("*.py")):
+    for path in files():
         folder = path.parent.relative_to(ROOT)
         rows = [line for line in lines if line.startswith(f"| `{folder}/` |")]
         assert len(rows) == 1, f"{folder}/ is not in docs/architecture.md"
