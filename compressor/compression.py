@@ -18,7 +18,7 @@ from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, evaluate, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
-from compressor.job import Job, prepare
+from compressor.job import Job, prepare_job
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan
@@ -113,13 +113,13 @@ class Compression:
         folder = from_main(lambda: destination(settings, self.resume))
         if run := from_main(lambda: _open_finished(folder, settings)):
             return Compressed(run)
-        job = prepare(settings, self.progress)
+        job = prepare_job(settings, self.progress)
         for note in job.loaded.notes:
             self.progress.say(note)
         checkpoint = Checkpoint(folder if is_main() else None, _identity(job))
         checkpoint.load() if self.resume else checkpoint.reserve()
         try:
-            with checkpoint.saved_on_interrupt():
+            with checkpoint.save_on_interrupt():
                 compressed = self._compress(job, folder, checkpoint)
         except (CheckFailed, UsageError):
             checkpoint.remove()
@@ -134,7 +134,7 @@ class Compression:
             DasError: as :func:`prepare`.
             Interrupted: on Ctrl-C or SIGTERM; nothing is kept.
         """
-        job, checkpoint = prepare(self.settings, self.progress), Checkpoint(None, {})
+        job, checkpoint = prepare_job(self.settings, self.progress), Checkpoint(None, {})
         if self.settings.calibration is not None:
             job = label_with_full(job, checkpoint, self.progress)
         search = select_layers(job, checkpoint, Stages(), self.progress)

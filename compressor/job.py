@@ -35,7 +35,7 @@ from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings
 from compressor.tasks import TASKS, check_task
 from compressor.tasks.task import Task, teacher_agreement
-from compressor.training.optimiser import scaled_learning_rate, steps_per_epoch
+from compressor.training.optimiser import scale_learning_rate, steps_per_epoch
 from compressor.training.recovery import Recovery
 
 MOST_SUBSETS = 100_000  # that an exhaustive search takes on
@@ -114,13 +114,13 @@ class Job:
         """Return the peak rate of the skip adapters over a training of ``steps``."""
         if self.settings.learning_rate is not None:
             return self.settings.learning_rate
-        return scaled_learning_rate(stream_width(self.model, self.candidates[0]), steps)
+        return scale_learning_rate(stream_width(self.model, self.candidates[0]), steps)
 
     def _steps(self, epochs: float) -> int:
         return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))
 
 
-def prepare(settings: Settings, progress: Progress = QUIET) -> Job:
+def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
     """Open and check everything a compression needs, cheapest first, before any long work.
 
     Raises:

@@ -204,7 +204,7 @@ class Checkpoint:
             raise Interrupted(f"stopped after step {step}; {kept}", signals[0])
 
     @contextmanager
-    def saved_on_interrupt(self) -> Iterator[None]:
+    def save_on_interrupt(self) -> Iterator[None]:
         """Wrap the whole compression: on Ctrl-C the results of finished stages are saved; without any nothing stays.
 
         Raises:

@@ -37,7 +37,7 @@ class Settings(Value):
         text_length: tokens that texts are padded to; None is the checkpoint's own.
         batch_size: samples of a training step.
         search_epochs, recover_epochs: passes over the training data (paper: 3 and 10).
-        learning_rate: of the skip adapters; None scales the paper's (:func:`scaled_learning_rate`).
+        learning_rate: of the skip adapters; None scales the paper's (:func:`scale_learning_rate`).
         train_head: train poolers and head while recovering.
         adapt: the checkpoint is pre-trained only: add parallel adapters and train them and a head, too.
     """

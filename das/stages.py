@@ -21,21 +21,21 @@ def dry_run(settings: Settings, resume: bool = False) -> DryRun:
     """Open and check everything a compression needs; return its plan.
 
     Raises:
-        DasError: as :func:`compressor.job.prepare` says.
+        DasError: as :func:`compressor.job.prepare_job` says.
     """
     from compressor.compression import destination
-    from compressor.job import prepare
+    from compressor.job import prepare_job
     from das.results import describe_job
 
     folder = destination(settings, resume)
-    return describe_job(prepare(settings), folder)
+    return describe_job(prepare_job(settings), folder)
 
 
 def search(settings: Settings, progress: Progress = QUIET) -> Searched:
     """Search the layers to skip, and change nothing.
 
     Raises:
-        DasError: as :func:`compressor.job.prepare` says.
+        DasError: as :func:`compressor.job.prepare_job` says.
     """
     from compressor.compression import Compression
     from das.results import Searched

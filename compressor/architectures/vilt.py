@@ -84,7 +84,7 @@ class ViltDims(Value):
         )
 
 
-def rounds(dims: ViltDims) -> Rounds:
+def vilt_rounds(dims: ViltDims) -> Rounds:
     """The steps of a ViLT in the order they run."""
     meeting = (
         Step("join", ("text", "image"), ("hidden",), light=True),
@@ -99,7 +99,7 @@ def example_image(dims: ViltDims) -> tuple[int, int]:
     return dims.image_size, max(1, dims.image_size * 4 // 3 // dims.patch) * dims.patch
 
 
-def formula(dims: ViltDims, task: str, patches: tuple[int, int]) -> ModelMacs:
+def vilt_macs(dims: ViltDims, task: str, patches: tuple[int, int]) -> ModelMacs:
     """Return the MACs of a ViLT; the stored grid of positions is interpolated to each image's own size."""
     d, (rows, columns), images = dims.hidden, patches, dims.images
     tokens = dims.text_length + 1 + rows * columns
@@ -122,8 +122,8 @@ ARCHITECTURE = Architecture(
     task="vqa",
     dims_type=ViltDims,
     pools=POOLS,
-    rounds=rounds,
-    formula=formula,
+    rounds=vilt_rounds,
+    formula=vilt_macs,
     image_size=example_image,
     any_shape=True,
 )

@@ -77,12 +77,12 @@ class PixelbertTransform:
         """
         height, width = (max(image.shape[side] for image in pixels) for side in (1, 2))
 
-        def padded(image: Tensor) -> Tensor:
+        def pad(image: Tensor) -> Tensor:
             return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]))
 
         return {
-            "pixel_values": torch.stack([padded(image) for image in pixels]),
-            "pixel_mask": torch.stack([padded(torch.ones_like(image[0], dtype=torch.int64)) for image in pixels]),
+            "pixel_values": torch.stack([pad(image) for image in pixels]),
+            "pixel_mask": torch.stack([pad(torch.ones_like(image[0], dtype=torch.int64)) for image in pixels]),
         }
 
     def describe(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from compressor.data.reading.readers import (
     table_source,
     text_source,
 )
-from compressor.data.reading.rows import FOLDERS, Row, join, numbered, read_rows, text
+from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
@@ -41,7 +41,7 @@ def _questions_source(paths: Sequence[Path]) -> Source:
         return {**node, COCO_NAME: f"COCO_{part}_{number:012d}.jpg"} if isinstance(number, int) else node
 
     rows = json_list(path, "questions", with_name)
-    return Source((path,), ("question", COCO_NAME), lambda columns: numbered(path, rows), total=len(rows))
+    return Source((path,), ("question", COCO_NAME), lambda columns: number_rows(path, rows), total=len(rows))
 
 
 FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], Source]], ...] = (
@@ -74,7 +74,7 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
         parts = [
             read_rows(source.files, source.rows(list(columns.values())), samples, Reading(progress), source.total)
             for source in sources
-            for columns, samples in _fitting(task, source, images)
+            for columns, samples in _bind_form(task, source, images)
         ]
         if parts:
             rows = join(parts)
@@ -97,7 +97,7 @@ def _files(root: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for folder in FOLDERS for pattern in patterns for path in (root / folder).glob(pattern)})
 
 
-def _fitting(
+def _bind_form(
     task: Task, source: Source, images: ImageFiles
 ) -> Sequence[tuple[Mapping[str, str], Callable[[Row], list[Sample]]]]:
     """Return the columns of a source that inputs of the task are made of, and what makes them; none without a form."""
@@ -114,10 +114,10 @@ def _samples(
     """Return the inputs in a row: one, or one for each text of a list."""
     cells = [row.get(columns[role]) for role in IMAGES if role in columns]
     images = tuple(image for cell in cells for image in form.images(files, cell))
-    second, name = text(row, columns["second"]) if "second" in columns else None, columns["text"]
+    second, name = text_cell(row, columns["second"]) if "second" in columns else None, columns["text"]
     cell = row.get(name)
     texts = [_last(one) for one in cell] if isinstance(cell, list) and cell else [cell]
-    return [Sample(text({name: one}, name), second, images) for one in texts]
+    return [Sample(text_cell({name: one}, name), second, images) for one in texts]
 
 
 def _last(cell: Any) -> Any:

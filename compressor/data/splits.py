@@ -87,10 +87,10 @@ class Split:
         """Return the model's image inputs; those of one sample lie side by side, or are paired, (B, 2, ...)."""
         if self.transforms.image is None:
             return {}
-        pixels = self.transforms.image.collate([self._decoded(image) for image in images])
+        pixels = self.transforms.image.collate([self._decode(image) for image in images])
         return pixels if self.images == 1 else {name: x.unflatten(0, (-1, self.images)) for name, x in pixels.items()}
 
-    def _decoded(self, image: ImageRef) -> Tensor:
+    def _decode(self, image: ImageRef) -> Tensor:
         cached = self._pixels.get(image)
         if cached is not None:
             return cached

@@ -178,12 +178,12 @@ def _layer(layer: nn.Module, dims: TextDims) -> EncoderLayer:
     return kind(layer, dims)
 
 
-def rounds(dims: TextDims) -> Rounds:
+def text_rounds(dims: TextDims) -> Rounds:
     """The steps in the order they run."""
     return tuple((Step(f"En{i}", ("hidden", "mask"), ("hidden",), "encoder"),) for i in range(dims.layers))
 
 
-def formula(dims: TextDims, task: str, patches: tuple[int, int]) -> ModelMacs:
+def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> ModelMacs:
     """Return the MACs of a RoBERTa or BERT: an encoder, a dense layer on token 0, a classifier."""
     d, tokens = dims.hidden, dims.text_length
     whole = encoder_layer_macs(tokens, d, dims.ffn)
@@ -236,7 +236,7 @@ def encoder_family(
         parts = enumerate(model.base_model.get_submodule(layers))
         blocks = {f"En{i}": _layer(part, dims) for i, part in parts}
         epilogue = Epilogue(pooler(model), model.classifier, readout)
-        return StepModel(name, task, dims, Prologue(model.base_model), rounds(dims), blocks, epilogue)
+        return StepModel(name, task, dims, Prologue(model.base_model), text_rounds(dims), blocks, epilogue)
 
     def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
         """Sizes from config.json, classes from the head's tensor.
@@ -295,7 +295,7 @@ def encoder_family(
         streams={"text": ("hidden", "mask")},
         readout={"hidden": readout},
         dims_type=dims_type,
-        rounds=rounds,
+        rounds=text_rounds,
         build=build,
         formula=formula,
         parallel_fraction=BOTTLENECK,
@@ -329,7 +329,7 @@ BERT = encoder_family(
     BertDims,
     pooler=lambda model: nn.Sequential(model.bert.pooler, model.dropout),
     pooler_keys=(("bert.pooler.", "epilogue.pooler.0."),),
-    formula=formula,
+    formula=text_encoder_macs,
     class_rows="classifier.weight",
     other_heads={
         "mlm": "cls.predictions.",
@@ -343,7 +343,7 @@ ROBERTA = encoder_family(
     RobertaDims,
     pooler=lambda model: nn.Identity(),
     class_rows="classifier.out_proj.weight",
-    formula=formula,
+    formula=text_encoder_macs,
     inputs=(INPUT_IDS, ATTENTION_MASK),
     other_heads={"mlm": "lm_head.", "question-answering": "qa_outputs."},
 )

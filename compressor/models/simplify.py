@@ -58,7 +58,7 @@ def trim(model: StepModel) -> StepModel:
     ``model`` is not changed. Weights are shared with it, but for those that a constant was folded into. Skip adapters
     that stand by (``model.skips``) are left behind. Streams of which one token is read may become (B, 1, D).
     """
-    trimmed = _sharing_tensors(model)
+    trimmed = _copy_modules(model)
     for module in list(trimmed.modules()):
         if hasattr(module, "fold_constants"):
             module.fold_constants()  # type: ignore[operator]
@@ -107,7 +107,7 @@ def _before_new_masks(needs: Needs, round_: Round) -> Needs:
     return {name: "all" if need == "last" and masks & {*masks_of(name)} else need for name, need in needs.items()}
 
 
-def _sharing_tensors(model: StepModel) -> StepModel:
+def _copy_modules(model: StepModel) -> StepModel:
     """Return a copy of the modules around the very same tensors."""
     tensors = (*model.parameters(), *model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

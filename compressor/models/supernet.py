@@ -62,7 +62,7 @@ class Supernet:
         self, streams: Streams, depth: int, subsets: frozenset[frozenset[str]]
     ) -> Iterator[tuple[frozenset[str], Tensor]]:
         if depth == len(self.varying):
-            with self._reduced_precision():
+            with self._autocast():
                 logits = self.model.epilogue(streams).float()
             yield from ((subset, logits) for subset in subsets)
             return
@@ -73,7 +73,7 @@ class Supernet:
         def output(step: Step, skipped: bool) -> Streams:
             if (step.name, skipped) not in written:
                 routed = {step.name: self.model.skips[step.name]} if skipped else {}
-                with self._reduced_precision():
+                with self._autocast():
                     after = self.model.advance(streams, ((step,),), routed)
                 changed = (step.stream,) if skipped else step.writes
                 written[step.name, skipped] = {name: after[name] for name in changed}
@@ -88,7 +88,7 @@ class Supernet:
                 after |= output(step, step.name in skipped)
             yield from self._descend(after, depth + 1, frozenset(members))
 
-    def _reduced_precision(self) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         device = next(self.model.parameters()).device.type
         return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 

@@ -245,7 +245,7 @@ def pareto_front(search: SearchResult, prices: Prices) -> tuple[Point, ...]:
     return tuple(reversed(front))
 
 
-def predicted_start(front: Sequence[Point], least: float) -> int:
+def predict_start(front: Sequence[Point], least: float) -> int:
     """Return the index of the smallest model that the search scored at ``least`` or more; 0 where there is none."""
     return max((index for index, point in enumerate(front) if point.value >= least), default=0)
 

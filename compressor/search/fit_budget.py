@@ -24,12 +24,12 @@ from compressor.search.budgets import (
     Try,
     best_within,
     pareto_front,
-    predicted_start,
+    predict_start,
     smallest_that_holds,
 )
 from compressor.search.cost import count_slim
 from compressor.search.result import Point, SearchResult
-from compressor.search.select_layers import scored_part
+from compressor.search.select_layers import draw_scored_samples
 from compressor.settings import Settings
 from compressor.training.fit_slim import Fitter, SlimModel
 from compressor.training.recovery import freeze_all_but, recovery_groups, trained_parameters
@@ -81,7 +81,7 @@ def fit_within_drop(
         Interrupted: on Ctrl-C or SIGTERM while training; the state is saved.
     """
     front, tries = pareto_front(search, prices), DropTries(fitter, budget, search, prices)
-    start = predicted_start(front, search.full.value - budget.limit / 100)
+    start = predict_start(front, search.full.value - budget.limit / 100)
     point = smallest_that_holds(front, start, tries.holds)
     if point is None:
         nearest = min(tries.by_layers.values(), key=lambda entry: entry.measured)
@@ -176,7 +176,7 @@ def _describe(entry: Try, budget: Budget) -> str:
 
 def score_held_out(job: Job, model: StepModel, progress: Progress, label: str) -> float:
     """Return the mean score, in [0, 1], on the samples that a search scores its subsets on."""
-    return evaluate_samples(model, scored_part(job), job.task, progress=progress, label=label).score.value
+    return evaluate_samples(model, draw_scored_samples(job), job.task, progress=progress, label=label).score.value
 
 
 def _command(job: Job) -> str:

@@ -65,7 +65,7 @@ def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Pr
             batches = encode_calibration(job, supernet, progress)
             explained = fit_adapters(supernet, batches, keep=own_adapters)
             copy_from_main(supernet.adapters())
-        spent.add("fitting", _fitting(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
+        spent.add("fitting", _fitting_macs(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
 
     def measure_influence() -> list[float]:
         spent.add("influence", sum(spent.costs.steps.values()), min(CALIBRATION_SAMPLES, len(job.data.train)))
@@ -81,11 +81,11 @@ def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Pr
         every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
     )
     with stages.timed("encode"):
-        part = scored_part(job)
+        part = draw_scored_samples(job)
         label = "Encoding the held-out data once"
         held_out = encode_split(job, part, with_teacher(supernet), checkpoint, progress, label)
         spent.add("encoding", spent.costs.full, len(held_out))
-        training = _training(job, supernet, spent, checkpoint, progress) if trains else None
+        training = _prepare_training(job, supernet, spent, checkpoint, progress) if trains else None
     strategy = WithFinalScores(STRATEGIES[job.strategy](space))
     search = Search(supernet, job.task, strategy, held_out, spent, settings.seed + 1, training)
     if job.strategy == "exhaustive":
@@ -123,7 +123,7 @@ def encode_split(
     return samples
 
 
-def scored_part(job: Job) -> Split:
+def draw_scored_samples(job: Job) -> Split:
     """Return the held-out samples that subsets are scored on."""
     return _some(job.data.held_out, HELD_OUT_SAMPLES, job.settings.seed)
 
@@ -137,7 +137,9 @@ def _some(split: Split, most: int, seed: int) -> Split:
     return split.subset(np.random.default_rng(seed).permutation(len(split))[:most])
 
 
-def _training(job: Job, supernet: Supernet, spent: Spent, checkpoint: Checkpoint, progress: Progress) -> Training:
+def _prepare_training(
+    job: Job, supernet: Supernet, spent: Spent, checkpoint: Checkpoint, progress: Progress
+) -> Training:
     """Prepare the training of the adapters, and with ``--adapt`` of parallel adapters and head."""
     steps = job.search_steps
     rate = job.learning_rate(steps)
@@ -148,7 +150,7 @@ def _training(job: Job, supernet: Supernet, spent: Spent, checkpoint: Checkpoint
     return Training(train, Optimiser(groups, steps), job.settings.batch_size, job.settings.seed)
 
 
-def _fitting(supernet: Supernet, costs: Costs) -> float:
+def _fitting_macs(supernet: Supernet, costs: Costs) -> float:
     """Return MACs of fitting all candidates on one sample: the full model, and two squares of its width a row."""
     regressions = 0.0
     for name, macs in costs.adapters.items():

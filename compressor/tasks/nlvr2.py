@@ -9,7 +9,7 @@ from compressor.data.generated.statements import write_nlvr2
 from compressor.data.layouts import arrow_tables
 from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.input_forms import InputForm, image_pair
-from compressor.data.layouts.label_columns import fixed_classes
+from compressor.data.layouts.label_columns import task_classes
 from compressor.data.layouts.nlvr2_json import Nlvr2Json
 from compressor.tasks.task import GeneratedData, Task
 
@@ -22,7 +22,7 @@ COLUMNS = NamedColumns(
             "right image": ("image_1", "right_image", "image_right", "image2"),
         },
     ),
-    classes=partial(fixed_classes, arrow_tables.NLVR2_LABELS, {"false": 0, "true": 1, "0": 0, "1": 1}),
+    classes=partial(task_classes, arrow_tables.NLVR2_LABELS, {"false": 0, "true": 1, "0": 0, "1": 1}),
 )
 NLVR2 = Task(
     name="nlvr2",

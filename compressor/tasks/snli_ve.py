@@ -9,14 +9,14 @@ from compressor.data.generated.hypotheses import write_snli_ve
 from compressor.data.layouts import arrow_tables
 from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.input_forms import IMAGE, InputForm, image_by_number
-from compressor.data.layouts.label_columns import LABEL, fixed_classes
+from compressor.data.layouts.label_columns import LABEL, task_classes
 from compressor.data.layouts.snli_ve_jsonl import SnliVeJsonl
 from compressor.tasks.task import GeneratedData, Task
 
 LABELS = arrow_tables.SNLI_VE_LABELS
 COLUMNS = NamedColumns(
     forms=({"text": ("hypothesis", "sentence2", "sentence", "text"), "label": LABEL, "image": IMAGE},),
-    classes=partial(fixed_classes, LABELS, {name: number for number, name in enumerate(LABELS)}),
+    classes=partial(task_classes, LABELS, {name: number for number, name in enumerate(LABELS)}),
 )
 SNLI_VE = Task(
     name="snli-ve",

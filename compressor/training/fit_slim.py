@@ -15,7 +15,7 @@ from compressor.progress import Progress, Stages
 from compressor.resume import Checkpoint, Stage
 from compressor.search.least_squares import fit_adapters
 from compressor.search.select_layers import encode_calibration, encode_split
-from compressor.training.recovery import RecoveryTraining, encoder_of, recovery_groups, updated_parameters
+from compressor.training.recovery import RecoveryTraining, count_updated_parameters, encoder_of, recovery_groups
 
 
 @dataclass(frozen=True)
@@ -79,4 +79,4 @@ class Fitter:
             training = RecoveryTraining(slim, job.task, train, recovery)
             with self.checkpoint.running(Stage.RECOVER, training):
                 training.run(self.checkpoint.after_step, self.progress)
-        return updated_parameters(slim, recovery_groups(slim, recovery))
+        return count_updated_parameters(slim, recovery_groups(slim, recovery))

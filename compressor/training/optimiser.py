@@ -21,7 +21,7 @@ HEAD_FACTOR = 50
 PARALLEL_FACTOR = POOLER_FACTOR = 5
 
 
-def scaled_learning_rate(hidden: int, steps: int) -> float:
+def scale_learning_rate(hidden: int, steps: int) -> float:
     """Return the paper's base learning rate scaled to another width and amount of training.
 
     Proportional to 1/width and to 1/sqrt(steps), so that the paper's own model and data give the paper's own 2.5e-5;

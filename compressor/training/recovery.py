@@ -77,7 +77,7 @@ def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
     return groups + (head_groups(slim, recovery.learning_rate) if recovery.head else [])
 
 
-def updated_parameters(slim: StepModel, groups: Groups) -> dict[str, int]:
+def count_updated_parameters(slim: StepModel, groups: Groups) -> dict[str, int]:
     """Count the parameters of ``groups`` by what they belong to.
 
     Papers count the projections of the adapters alone; their LayerNorms, the poolers and the head are named apart.

@@ -110,7 +110,7 @@ def check(
     tolerance: float,
     relative: bool = False,
 ) -> Comparison:
-    """Run both on all ``batches``, see :func:`tried`, and compare their logits as :func:`compare` does."""
+    """Run both on all ``batches``, see :func:`parity_batches`, and compare their logits as :func:`compare` does."""
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in batches]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
@@ -125,7 +125,7 @@ def check(
     )
 
 
-def tried(
+def parity_batches(
     model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int], any_length: bool = True
 ) -> list[dict[str, Tensor]]:
     """Batches of the given sizes, then of the last one, until every row was in one; then one for every varying axis.
@@ -186,13 +186,13 @@ def read_record(path: Path) -> Parity:
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
     """Installed version of each distribution, "not installed" without one."""
 
-    def installed(package: str) -> str:
+    def find_version(package: str) -> str:
         try:
             return version(package)
         except PackageNotFoundError:
             return "not installed"
 
-    return {package: installed(package) for package in packages}
+    return {package: find_version(package) for package in packages}
 
 
 def parity_failure(parity: Parity, name: str) -> CheckFailed:

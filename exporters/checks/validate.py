@@ -11,7 +11,7 @@ from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from exporters.checks.certificate import Certificate, certify
-from exporters.checks.parity import Comparison, check, tried
+from exporters.checks.parity import Comparison, check, parity_batches
 from exporters.graph.inputs import Fixed
 from exporters.graph.precision import Precision
 from exporters.runtimes.runner import Refused, Runner
@@ -55,7 +55,7 @@ def judge(
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
     try:
         with TorchRunner(model, next(model.parameters()).device) as ours, candidate:
-            batches = tried(model, few, first, any_length=not fixed.text_length)
+            batches = parity_batches(model, few, first, any_length=not fixed.text_length)
             comparison = check(FAMILIES[model.family], ours, candidate, batches, tolerance, precision.relative)
             samples_run = min(comparison.samples, len(next(iter(few.values()))))
             comparison = comparison.model_copy(update={"samples": samples_run})

@@ -40,20 +40,20 @@ class AttentionForm:
     standard: bool = True
 
 
-def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _attend_decomposed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     scores = ((query * scale) @ key.transpose(-2, -1)).float()
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1).to(value.dtype) @ value
 
 
-def _operator(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _attend_by_operator(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     if mask is not None:  # ONNX Runtime's kernel does not broadcast masks over the queries
         mask = mask.expand(-1, -1, query.shape[-2], -1)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
-def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _attend_fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     heads = query.shape[1]
     rows = [x.transpose(1, 2).flatten(2) for x in (query, key, value)]
     inputs: list[Tensor | None] = list(rows)
@@ -74,9 +74,9 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale
 FORMS: Mapping[str, AttentionForm] = {
     form.name: form
     for form in (
-        AttentionForm("composed", _composed),
-        AttentionForm("operator", _operator, opset=23),
-        AttentionForm("fused", _fused, standard=False),
+        AttentionForm("composed", _attend_decomposed),
+        AttentionForm("operator", _attend_by_operator, opset=23),
+        AttentionForm("fused", _attend_fused, standard=False),
     )
 }
 

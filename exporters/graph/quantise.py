@@ -161,7 +161,7 @@ def sensitivities(
     sums: dict[str, Tensor] = {}
 
     def add(name: str, layer: nn.Linear, inputs: tuple[Tensor], y: Tensor) -> None:
-        y_q = F.linear(_rounded_activation(inputs[0], symmetric), _rounded_weight(layer.weight), layer.bias)
+        y_q = F.linear(_round_activation(inputs[0], symmetric), _round_weight(layer.weight), layer.bias)
         sums[name] = sums.get(name, torch.zeros(2)) + torch.stack([(y_q - y).square().sum(), y.square().sum()])
 
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
@@ -180,7 +180,7 @@ def hold_back(errors: Mapping[str, float], share: float) -> tuple[str, ...]:
     return tuple(sorted(errors, key=lambda name: -errors[name])[: math.ceil(share * len(errors))])
 
 
-def quantised(
+def quantise_until_passing(
     make: Callable[[tuple[str, ...]], T], passes: Callable[[T], bool], measure: Callable[[], Mapping[str, float]]
 ) -> tuple[T, tuple[str, ...]]:
     """Quantise everything; while the result does not pass, leave more of the most sensitive layers in float.
@@ -263,7 +263,7 @@ def _batches(samples: Mapping[str, Tensor], fixed: int | None = None) -> list[di
     return [{name: x[indices] for name, x in samples.items()} for indices in rows.split(fixed or ROWS)]
 
 
-def _rounded_weight(weight: Tensor) -> Tensor:
+def _round_weight(weight: Tensor) -> Tensor:
     """(out, in) as int8 holds it, symmetric, with a scale for each output channel."""
     scale = _scale(weight.abs().amax(1), 127)
     return torch.fake_quantize_per_channel_affine(
@@ -271,7 +271,7 @@ def _rounded_weight(weight: Tensor) -> Tensor:
     )
 
 
-def _rounded_activation(x: Tensor, symmetric: bool) -> Tensor:
+def _round_activation(x: Tensor, symmetric: bool) -> Tensor:
     """The same shape, as int8 with zero point 0 holds it, or uint8 with one of its own; one scale."""
     low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
     if symmetric:

@@ -12,12 +12,12 @@ from compressor.compression import compress
 from compressor.data.generated.questions import write_scenes
 from compressor.errors import CheckFailed, Interrupted
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import prepare
+from compressor.job import prepare_job
 from compressor.run_folder import open_run
 from compressor.search.result import SearchResult
 from compressor.settings import Settings
 from compressor.tasks import TASKS
-from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scaled_learning_rate
+from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scale_learning_rate
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS
 from tests.support.command_line import GOLDEN, das, stopped
@@ -305,11 +305,15 @@ def test_nothing_to_resume(workshop):
 
 
 def test_scopes(workshop):
-    model = prepare(settings(scope="global"))
+    model = prepare_job(settings(scope="global"))
     assert model.candidates[:2] == ("LEn0", "LEn1")
     assert len(model.candidates) == 14
-    assert len(prepare(settings(scope="all")).candidates) == 16
-    assert prepare(settings(scope="FL*,LEn0-1", skip=2)).candidates == ("LEn0", "LEn1", *(f"FL{i}" for i in range(6)))
+    assert len(prepare_job(settings(scope="all")).candidates) == 16
+    assert prepare_job(settings(scope="FL*,LEn0-1", skip=2)).candidates == (
+        "LEn0",
+        "LEn1",
+        *(f"FL{i}" for i in range(6)),
+    )
 
 
 def test_a_global_search_skips_encoder_layers_too(workshop):
@@ -348,7 +352,7 @@ def test_the_report_command_and_evaluation_agree(run_here, shared_run):
 
 
 def test_vqa_score_and_loss_follow_their_definitions(shared_workshop):
-    job = prepare(settings(checkpoint=str(shared_workshop / "meter.ckpt"), data=str(shared_workshop / "data")))
+    job = prepare_job(settings(checkpoint=str(shared_workshop / "meter.ckpt"), data=str(shared_workshop / "data")))
     result = evaluate(job.model, job.data.evaluation, TASKS["vqa"])
     batch = job.data.evaluation.batch(range(len(job.data.evaluation)))
     with torch.no_grad():
@@ -361,8 +365,8 @@ def test_vqa_score_and_loss_follow_their_definitions(shared_workshop):
 
 
 def test_learning_rate_is_the_papers_at_the_papers_size():
-    assert scaled_learning_rate(768, PAPER_STEPS) == pytest.approx(PAPER_LEARNING_RATE)
-    assert scaled_learning_rate(64, 500) > scaled_learning_rate(768, 500)
+    assert scale_learning_rate(768, PAPER_STEPS) == pytest.approx(PAPER_LEARNING_RATE)
+    assert scale_learning_rate(64, 500) > scale_learning_rate(768, 500)
 
 
 def test_data_that_do_not_fit_into_memory_give_the_same_result(workshop, monkeypatch):

@@ -34,10 +34,10 @@ def write_retrieval(root: Path, images: int, seed: int) -> None:
             name = f"{split}_{number}.png"
             (folder / name).write_bytes(render(things, SIZE, rng))
             shuffled = [things[i] for i in rng.permutation(len(things))]
-            captions = [_listed(shuffled), f"there is {_listed(shuffled[::-1])}"]
+            captions = [_list_things(shuffled), f"there is {_list_things(shuffled[::-1])}"]
             rows.append({"filename": name, "split": split, "sentences": [{"raw": caption} for caption in captions]})
     (root / "dataset.json").write_text(json.dumps({"images": rows, "dataset": "scenes"}))
 
 
-def _listed(things: list[Thing]) -> str:
+def _list_things(things: list[Thing]) -> str:
     return " and ".join(f"a {thing.colour} {thing.shape}" for thing in things)

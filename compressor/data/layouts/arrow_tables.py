@@ -83,7 +83,7 @@ class ArrowTables:
         table = read_table(path, (*self.images, *self.columns))
         images = [table.column(name) for name in self.images]
 
-        def placed() -> Iterator[tuple[str, tuple[int, Row]]]:
+        def number_rows() -> Iterator[tuple[str, tuple[int, Row]]]:
             for number, row in enumerate(table_rows(path, table, self.columns)):
                 yield f"{path.name}, row {number}", (number, row)
 
@@ -92,7 +92,7 @@ class ArrowTables:
             origin = f"the image in row {number} of {path}"
             return samples(row, tuple(Cell(column, number, origin).image_ref() for column in images))
 
-        return read_rows([path], placed(), read, reading, table.num_rows)
+        return read_rows([path], number_rows(), read, reading, table.num_rows)
 
 
 def _captions(row: Row, images: tuple[ImageRef, ...]) -> list[Sample]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from compressor.data.layouts.glue import METRICS
 from compressor.data.layouts.input_forms import IMAGES, Form, InputForm, bind
-from compressor.data.layouts.label_columns import Classes, Labels, given_labels
+from compressor.data.layouts.label_columns import Classes, Labels, present_labels
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import Source, parquet_source, stream_source, text_source
-from compressor.data.reading.rows import Row, read_rows, text
+from compressor.data.reading.rows import Row, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Records, Sample
 from compressor.errors import input_error
 
@@ -135,7 +135,7 @@ def _has_labels(source: Source, columns: Mapping[str, str]) -> bool:
     column = columns.get("label")
     if column is None or column not in source.columns:
         return column is None
-    return any(label not in NOT_PUBLIC for label in given_labels(source, column))
+    return any(label not in NOT_PUBLIC for label in present_labels(source, column))
 
 
 def _samples(
@@ -144,10 +144,10 @@ def _samples(
     """Return the samples of one row: one, or one for each caption; none when no answer is in the vocabulary."""
     labels, scores = parse(row.get(columns["label"])) if "label" in columns else ((), ())
     images = tuple(files.of(row.get(columns[role])) for role in IMAGES if role in columns)
-    second = text(row, columns["second"]) if "second" in columns else None
+    second = text_cell(row, columns["second"]) if "second" in columns else None
     name = columns["text"]
     cell = row.get(name)
-    texts = [text({name: caption}, name) for caption in (cell if isinstance(cell, list) and cell else [cell])]
+    texts = [text_cell({name: caption}, name) for caption in (cell if isinstance(cell, list) and cell else [cell])]
     if "label" in columns and not labels:
         return []
     return [Sample(caption, second, images, labels, scores) for caption in texts]

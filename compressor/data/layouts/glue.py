@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from compressor.data.reading.readers import csv_rows, lines
-from compressor.data.reading.rows import Row, Unreadable, class_names, class_of, read_rows, text
+from compressor.data.reading.rows import Row, Unreadable, class_names, class_of, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 
@@ -113,8 +113,8 @@ class GlueTsv:
 
 
 def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
-    texts = [text(row, name) for name in dataset.texts]
-    label = class_of(text(row, dataset.label), dataset.values)
+    texts = [text_cell(row, name) for name in dataset.texts]
+    label = class_of(text_cell(row, dataset.label), dataset.values)
     return [Sample(texts[0], texts[1] if len(texts) > 1 else None, labels=(label,), scores=(1.0,))]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
-from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.data.reading.rows import Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = ("dataset_flickr30k.json", "dataset_coco.json", "dataset.json")
@@ -34,7 +34,7 @@ class KarpathyJson:
         path = next(path for name in FILES if (path := find_file(root, name)))
         samples = partial(_samples, ImageFiles(root))
         by_split: dict[str, list[tuple[str, Row]]] = {}
-        for place, row in numbered(path, json_list(path, "images")):
+        for place, row in number_rows(path, json_list(path, "images")):
             split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
             by_split.setdefault(split, []).append((place, row))
         splits = {
@@ -46,11 +46,11 @@ class KarpathyJson:
 
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:
-    if text(row, "split") not in SPLITS:
+    if text_cell(row, "split") not in SPLITS:
         raise Unreadable(f"split {row['split']!r} is none of {', '.join(SPLITS)}")
     sentences = field(row, "sentences", list)
     if not sentences or not all(isinstance(sentence, dict) for sentence in sentences):
         raise Unreadable("no captions")
-    captions = [text(sentence, "raw") for sentence in sentences]
-    image = images.named(text(row, "filename"))
+    captions = [text_cell(sentence, "raw") for sentence in sentences]
+    image = images.named(text_cell(row, "filename"))
     return [Sample(caption, images=(image,)) for caption in captions]

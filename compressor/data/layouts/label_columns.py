@@ -35,7 +35,7 @@ class Classes:
     numbered_here: bool = False
 
 
-def given_labels(source: Source, column: str) -> Iterator[Any]:
+def present_labels(source: Source, column: str) -> Iterator[Any]:
     """Return the labels of a split that are given."""
     rows = (row for _, row in source.rows([column]) if not isinstance(row, Unreadable))
     return (row[column] for row in rows if row.get(column) not in MISSING)
@@ -46,7 +46,7 @@ def no_classes(names: tuple[str, ...], train: Source, column: str) -> Classes:
     return Classes(names, lambda cell: ((), ()))
 
 
-def fixed_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: Source, column: str) -> Classes:
+def task_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: Source, column: str) -> Classes:
     """Return the classes of a task that has its own.
 
     Args:
@@ -63,7 +63,7 @@ def fixed_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: Sou
 def own_classes(train: Source, column: str) -> Classes:
     """Return the classes that the training split has: those that its file names, else the labels that occur."""
     named = train.class_names.get(column, ())
-    names = named or class_names(given_labels(train, column))
+    names = named or class_names(present_labels(train, column))
     by_number = {str(number): number for number in range(len(named))}
     by_name = {name.lower(): number for number, name in enumerate(names)}
     numbered_here = not named and not all(name.isdecimal() for name in names)
@@ -77,7 +77,7 @@ def answer_vocabulary(train: Source, column: str) -> Classes:
     if listed:
         names = tuple(line.strip() for line in lines(file) if line.strip())
     else:
-        names = tuple(dict.fromkeys(answer for cell in given_labels(train, column) for answer in _answers(cell)))
+        names = tuple(dict.fromkeys(answer for cell in present_labels(train, column) for answer in _answers(cell)))
     numbers = {answer: number for number, answer in enumerate(names)}
     return Classes(names, partial(_parse_answers, numbers), numbered_here=not listed)
 

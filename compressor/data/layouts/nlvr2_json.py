@@ -8,7 +8,7 @@ from pathlib import Path
 from compressor.data.layouts.arrow_tables import NLVR2_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import first_row, json_rows
-from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text
+from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = {"train": "train.json", "val": "dev.json", "test": "test1.json"}
@@ -42,7 +42,7 @@ class Nlvr2Json:
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:
     """Return one statement; its images are named after the identifier without the number of the statement."""
-    pair = text(row, "identifier").rpartition("-")[0]
+    pair = text_cell(row, "identifier").rpartition("-")[0]
     label = class_of(field(row, "label", object), NLVR2_LABELS)
     sides = tuple(images.named(f"{pair}-img{side}.png") for side in (0, 1))
-    return [Sample(text(row, "sentence"), images=sides, labels=(label,), scores=(1.0,))]
+    return [Sample(text_cell(row, "sentence"), images=sides, labels=(label,), scores=(1.0,))]

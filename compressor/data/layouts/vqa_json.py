@@ -11,7 +11,7 @@ from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
-from compressor.data.reading.rows import Row, Unreadable, field, find_file, numbered, read_rows, text
+from compressor.data.reading.rows import Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
 from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, soft_answers
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
@@ -66,7 +66,7 @@ class VqaJson:
             questions = json_list(files[0], "questions")
             annotated = {row["question_id"]: row for row in annotations[split]}
             samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, images)
-            splits[split] = read_rows(files, numbered(files[0], questions), samples, reading, len(questions))
+            splits[split] = read_rows(files, number_rows(files[0], questions), samples, reading, len(questions))
         return RawDataset(self.name, splits, labels)
 
 
@@ -94,11 +94,11 @@ def _samples(
     number = field(row, "question_id", int)
     if number not in annotated:
         raise Unreadable(f"no annotation of question {number}")
-    question, image = text(row, "question"), images.named(image_name.format(field(row, "image_id", int)))
+    question, image = text_cell(row, "question"), images.named(image_name.format(field(row, "image_id", int)))
     labels, scores = soft_answers(annotated[number]["answers"], classes)
 
-    def noted(name: str) -> str:
+    def read_note(name: str) -> str:
         return sys.intern(str(annotated[number].get(name) or ""))
 
-    kinds = noted("answer_type"), noted("question_type")
+    kinds = read_note("answer_type"), read_note("question_type")
     return [Sample(question, None, (image,), labels, scores, *kinds)] if labels else []

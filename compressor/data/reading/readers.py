@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from compressor.data.arrow_files import BATCH, read_table, table_rows
 from compressor.data.reading.image_refs import Cell
-from compressor.data.reading.rows import Placed, Unreadable, numbered
+from compressor.data.reading.rows import Placed, Unreadable, number_rows
 from compressor.errors import input_error
 
 LONGEST_CELL = 1 << 27  # characters
@@ -77,8 +77,8 @@ def json_rows(path: Path) -> Placed:
     """
     first = next(lines(path), "").lstrip()
     if first.startswith("["):
-        return numbered(path, [_object(row) for row in load_json(path)])
-    return ((f"{path.name}, line {n}", _parsed(line)) for n, line in enumerate(lines(path), 1) if line.strip())
+        return number_rows(path, [_object(row) for row in load_json(path)])
+    return ((f"{path.name}, line {n}", _parse_line(line)) for n, line in enumerate(lines(path), 1) if line.strip())
 
 
 def first_row(rows: Placed) -> Mapping[str, Any]:
@@ -86,7 +86,7 @@ def first_row(rows: Placed) -> Mapping[str, Any]:
     return next((row for _, row in rows if not isinstance(row, Unreadable)), {})
 
 
-def _parsed(line: str) -> Any:
+def _parse_line(line: str) -> Any:
     try:
         return _object(json.loads(line))
     except (ValueError, RecursionError):

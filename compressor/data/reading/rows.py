@@ -91,7 +91,7 @@ def join(parts: Sequence[Records]) -> Records:
     )
 
 
-def numbered(path: Path, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def number_rows(path: Path, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     """Return rows with their places, counted from 0 as tables and JSON lists are."""
     return ((f"{path.name}, row {number}", row) for number, row in enumerate(rows))
 
@@ -120,7 +120,7 @@ def field(row: Row, name: str, kind: type) -> Any:
     return value
 
 
-def text(row: Row, name: str) -> str:
+def text_cell(row: Row, name: str) -> str:
     """Return a cell of a row that holds some text.
 
     Raises:

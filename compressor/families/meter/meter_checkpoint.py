@@ -89,7 +89,7 @@ def resize_positions(positions: Tensor, grid: int) -> Tensor:
     return torch.cat([positions[:1], resized.permute(0, 2, 3, 1).flatten(1, 2)[0]])
 
 
-def prepare(ours: State, dims: MeterDims, state: State, task: str | None) -> State:
+def prepare_meter(ours: State, dims: MeterDims, state: State, task: str | None) -> State:
     """Positions at the model's image size; types and head of a checkpoint that is fine-tuned for another task."""
     ours = for_another_task(ours, state, task, "blocks.image_bridge.token_types", dims.image_types, PREFIXES["itm"])
     positions = "prologue.image.position_embedding.weight"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from compressor.architectures.meter import POOLS, MeterDims, formula, rounds
+from compressor.architectures.meter import POOLS, MeterDims, meter_macs, meter_rounds
 from compressor.data.images import ClipTransform
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES, Family
-from compressor.families.meter.meter_checkpoint import PUBLIC, prepare
+from compressor.families.meter.meter_checkpoint import PUBLIC, prepare_meter
 from compressor.families.meter.meter_model import READOUT, build
 from compressor.families.vision_language import OTHER_HEADS, OUTPUTS
 
@@ -24,9 +24,9 @@ METER = Family(
     outputs=OUTPUTS,
     other_heads=OTHER_HEADS,
     dims_type=MeterDims,
-    rounds=rounds,
+    rounds=meter_rounds,
     build=build,
     image_transform=lambda dims: ClipTransform(dims.image_size),
-    formula=formula,
-    prepare=prepare,
+    formula=meter_macs,
+    prepare=prepare_meter,
 )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
-from compressor.architectures.meter import MeterDims, rounds
+from compressor.architectures.meter import MeterDims, meter_rounds
 from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
 from compressor.families.meter.meter_fusion import FusionLayer, FusionSizes
 from compressor.families.vision_language import build_head
@@ -179,4 +179,4 @@ def build(dims: MeterDims, task: str) -> StepModel:
     blocks |= {f"LEn{i}": LanguageLayer(dims.text_config) for i in range(dims.text_layers)}
     sizes = FusionSizes(dims.hidden, dims.heads, dims.fusion_ffn, dims.parallel_width, dims.dropout)
     blocks |= {f"{side}{i}": FusionLayer(sizes) for side in ("FL", "FV") for i in range(dims.fusion_layers)}
-    return StepModel("meter", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims, task))
+    return StepModel("meter", task, dims, Prologue(dims), meter_rounds(dims), blocks, Epilogue(dims, task))

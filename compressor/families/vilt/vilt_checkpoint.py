@@ -98,7 +98,7 @@ def read_hugging_face_dims(state: Mapping[str, Tensor], config: Mapping[str, Any
     )
 
 
-def prepare(ours: State, dims: ViltDims, state: State, task: str | None) -> State:
+def prepare_vilt(ours: State, dims: ViltDims, state: State, task: str | None) -> State:
     """Types and ranking head of a checkpoint that is fine-tuned for another task."""
     return for_another_task(ours, state, task, "prologue.image_types", dims.image_types, PREFIXES["itm"])
 

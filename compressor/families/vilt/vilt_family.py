@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from compressor.architectures.vilt import POOLS, ViltDims, example_image, formula, rounds
+from compressor.architectures.vilt import POOLS, ViltDims, example_image, vilt_macs, vilt_rounds
 from compressor.data.images import PixelbertTransform
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_MASK, PIXEL_VALUES, Family
-from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC, prepare
+from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC, prepare_vilt
 from compressor.families.vilt.vilt_model import READOUT, build
 from compressor.families.vision_language import OTHER_HEADS, OUTPUTS
 
@@ -20,10 +20,10 @@ VILT = Family(
     outputs=OUTPUTS,
     other_heads=OTHER_HEADS,
     dims_type=ViltDims,
-    rounds=rounds,
+    rounds=vilt_rounds,
     build=build,
     example_image=example_image,
     image_transform=lambda dims: PixelbertTransform(dims.image_size),
-    formula=formula,
-    prepare=prepare,
+    formula=vilt_macs,
+    prepare=prepare_vilt,
 )

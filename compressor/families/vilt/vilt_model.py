@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
-from compressor.architectures.vilt import ViltDims, rounds
+from compressor.architectures.vilt import ViltDims, vilt_rounds
 from compressor.families.embeddings import UntypedEmbeddings, from_the_start
 from compressor.families.vilt.vilt_patch_embedding import PatchEmbedding
 from compressor.families.vision_language import build_head
@@ -170,4 +170,4 @@ def build(dims: ViltDims, task: str) -> StepModel:
     """A randomly initialised ViLT."""
     blocks: dict[str, nn.Module] = {"join": Join(), "join_mask": Join()}
     blocks |= {f"En{i}": EncoderLayer(dims) for i in range(dims.layers)}
-    return StepModel("vilt", task, dims, Prologue(dims), rounds(dims), blocks, Epilogue(dims, task))
+    return StepModel("vilt", task, dims, Prologue(dims), vilt_rounds(dims), blocks, Epilogue(dims, task))

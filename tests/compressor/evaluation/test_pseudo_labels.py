@@ -15,7 +15,7 @@ from compressor.data.generated.captions import write_retrieval
 from compressor.data.read_data import read_data
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import prepare
+from compressor.job import prepare_job
 from compressor.search.reuse import settings_of
 from compressor.settings import Settings
 from compressor.tasks import TASKS
@@ -69,7 +69,7 @@ def logits(model, split):
 
 def test_the_score_is_agreement_with_the_full_model(unlabelled):
     run = compress(asked("roberta"))
-    results, data = run.manifest.results, prepare(asked("roberta")).data
+    results, data = run.manifest.results, prepare_job(asked("roberta")).data
     full, slim = logits(run.load_full(), data.evaluation), logits(run.load_slim(), data.evaluation)
     agreed = (full.argmax(-1) == slim.argmax(-1)).double().mean()
     assert results.slim.value == pytest.approx(float(agreed))
@@ -178,7 +178,7 @@ def questions(workshop):
 
 
 def test_no_image_is_in_two_parts(questions):
-    data = prepare(asked("meter.ckpt", task="vqa", skip=8)).data
+    data = prepare_job(asked("meter.ckpt", task="vqa", skip=8)).data
     images = [{picture for sample in split.samples for picture in sample.images} for split in data.splits]
     assert [len(part) for part in images] == [30, 15, 15]
     assert len(set().union(*images)) == 60
@@ -186,7 +186,7 @@ def test_no_image_is_in_two_parts(questions):
 
 def test_vqa_without_answers(questions):
     run = compress(asked("meter.ckpt", task="vqa", skip=8))
-    data = prepare(asked("meter.ckpt", task="vqa", skip=8)).data
+    data = prepare_job(asked("meter.ckpt", task="vqa", skip=8)).data
     full, slim = logits(run.load_full(), data.evaluation), logits(run.load_slim(), data.evaluation)
     agreed = (full.argmax(-1) == slim.argmax(-1)).double().mean()
     results = run.manifest.results
@@ -197,7 +197,7 @@ def test_vqa_without_answers(questions):
 
 
 def test_fitting_on_inputs_alone_brings_answers_back(questions):
-    data = prepare(asked("meter.ckpt", task="vqa", calibration=None, data="data")).data
+    data = prepare_job(asked("meter.ckpt", task="vqa", calibration=None, data="data")).data
     scores = []
     for recover in ("none", "closed-form"):
         run = compress(asked("meter.ckpt", task="vqa", skip=None, layers=("FL0-3", "FV0-2"), recover=recover))
@@ -217,13 +217,13 @@ def test_fitting_on_inputs_alone_brings_answers_back(questions):
 )
 def test_what_needs_answers_is_refused(changes, codes, values):
     with refused(UsageError, codes, *values):
-        prepare(asked("meter.ckpt", **changes))
+        prepare_job(asked("meter.ckpt", **changes))
 
 
 def test_retrieval_has_no_inputs_without_answers(workshop):
     write_retrieval(workshop / "inputs", 20, 0)
     with refused(UsageError, "task-needs-answers", "irtr"):
-        prepare(asked(str(GOLDEN / "meter_tiny_irtr.ckpt"), task="irtr", tokenizer="tokenizer.json"))
+        prepare_job(asked(str(GOLDEN / "meter_tiny_irtr.ckpt"), task="irtr", tokenizer="tokenizer.json"))
 
 
 def test_unusable_folders_of_inputs(unlabelled):
@@ -241,4 +241,4 @@ def test_few_images_are_few_inputs_however_many_questions(workshop):
     (workshop / "inputs").mkdir()
     write_table(workshop / "inputs" / "a.arrow", {"image": [png(1), png(2)], "questions": [list("abcdefghij")] * 2})
     with refused(InputError, "too-few-inputs", "20 different", "2 of them without an image in common"):
-        prepare(asked("meter.ckpt", task="vqa"))
+        prepare_job(asked("meter.ckpt", task="vqa"))

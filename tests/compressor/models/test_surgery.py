@@ -13,7 +13,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
-from compressor.families.meter.meter_model import MeterDims, build, rounds
+from compressor.families.meter.meter_model import MeterDims, build, meter_rounds
 from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import split_at_candidates, steps_of
 from compressor.models.supernet import Supernet
@@ -41,7 +41,7 @@ DIMS = MeterDims(
     text_length=6,
     dropout=0.0,
 )
-LAYERS = tuple(step.name for step in steps_of(rounds(DIMS)) if step.pool)
+LAYERS = tuple(step.name for step in steps_of(meter_rounds(DIMS)) if step.pool)
 
 
 def tiny(seed=0):
@@ -82,9 +82,9 @@ def test_slim_and_routed_supernet_give_the_same_logits(candidates, data):
 @given(st.sets(st.sampled_from(LAYERS), min_size=1))
 @settings(max_examples=60, deadline=None)
 def test_the_fixed_part_reads_nothing_that_a_candidate_wrote(candidates):
-    fixed, varying = split_at_candidates(rounds(DIMS), candidates)
+    fixed, varying = split_at_candidates(meter_rounds(DIMS), candidates)
     assert not candidates & {step.name for step in steps_of(fixed)}
-    assert sorted(s.name for s in steps_of(fixed + varying)) == sorted(s.name for s in steps_of(rounds(DIMS)))
+    assert sorted(s.name for s in steps_of(fixed + varying)) == sorted(s.name for s in steps_of(meter_rounds(DIMS)))
     model = tiny()
     with torch.no_grad():
         streams = model.advance(model.advance(model.prologue(**batch()), fixed), varying)
@@ -92,12 +92,12 @@ def test_the_fixed_part_reads_nothing_that_a_candidate_wrote(candidates):
 
 
 def test_frozen_encoders_are_outside_the_search_of_the_fusion_layers():
-    fixed, _ = split_at_candidates(rounds(DIMS), [f"F{side}{i}" for side in "LV" for i in range(3)])
+    fixed, _ = split_at_candidates(meter_rounds(DIMS), [f"F{side}{i}" for side in "LV" for i in range(3)])
     assert {s.name for s in steps_of(fixed)} == {"LEn0", "LEn1", "VEn0", "VEn1", "text_bridge", "image_bridge"}
 
 
 def test_the_vision_encoder_stays_outside_a_global_search():
-    fixed, _ = split_at_candidates(rounds(DIMS), ["LEn0", "FL1"])
+    fixed, _ = split_at_candidates(meter_rounds(DIMS), ["LEn0", "FL1"])
     assert {step.name for step in steps_of(fixed)} == {"VEn0", "VEn1", "image_bridge"}
 
 

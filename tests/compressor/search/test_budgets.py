@@ -14,7 +14,7 @@ from compressor.compression import compress
 from compressor.costs.macs import count_macs
 from compressor.errors import CheckFailed, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import prepare
+from compressor.job import prepare_job
 from compressor.run_folder import open_run
 from compressor.search.budgets import (
     KINDS,
@@ -25,7 +25,7 @@ from compressor.search.budgets import (
     best_within,
     pareto_front,
     parse_budget,
-    predicted_start,
+    predict_start,
     smallest_that_holds,
 )
 from compressor.search.result import Point, SearchResult
@@ -159,7 +159,7 @@ def test_a_front_goes_from_large_and_good_to_small_and_bad(found):
             prices.without(better.layers) <= prices.without(point.layers) and better.rank_key <= point.rank_key
             for better in front
         )
-    start = predicted_start(front, 0.5)
+    start = predict_start(front, 0.5)
     assert start == 0 or front[start].value >= 0.5
     assert all(point.value < 0.5 for point in front[start + 1 :])
 
@@ -234,7 +234,7 @@ def test_a_budget_that_cannot_be_reached_names_the_nearest_and_leaves_nothing(wo
 
 def held_out_drop(run):
     """Points lost on the held-out samples, scored anew."""
-    job = prepare(Settings(**{n: v for n, v in run.manifest.settings.items() if n in Settings.model_fields}))
+    job = prepare_job(Settings(**{n: v for n, v in run.manifest.settings.items() if n in Settings.model_fields}))
     scores = [
         evaluate(model, job.data.held_out, TASKS["vqa"]).score.value for model in (run.load_full(), run.load_slim())
     ]
@@ -310,7 +310,7 @@ def test_a_resumed_drop_ends_where_an_uninterrupted_one_does(workshop, ctrl_c_ar
 
 @pytest.mark.parametrize(("runtime", "scope"), [("torch", "all"), ("onnx", "FL0,FL5,FV0")])
 def test_prices_of_layers_are_measured(workshop, runtime, scope):
-    job = prepare(settings(max_latency="0.9x", runtime=runtime, scope=scope))
+    job = prepare_job(settings(max_latency="0.9x", runtime=runtime, scope=scope))
     prices = layer_prices(job, seconds=0.1)
     assert prices.saved.keys() == set(job.candidates)
     assert prices.full > 0

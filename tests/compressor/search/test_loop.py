@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
-from compressor.job import prepare
+from compressor.job import prepare_job
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
@@ -182,7 +182,7 @@ class Bench:
 def bench(shared_workshop):
     """The shipped METER, whose fusion layers matter."""
     checkpoint, data = str(shared_workshop / "meter.ckpt"), str(shared_workshop / "data")
-    return Bench(prepare(Settings(checkpoint=checkpoint, data=data, skip=2)))
+    return Bench(prepare_job(Settings(checkpoint=checkpoint, data=data, skip=2)))
 
 
 def measures(outcome):
@@ -215,7 +215,9 @@ def test_pairs_and_captions_are_scored_as_the_slim_model_scores_them(family, tas
     demo = replace(DEMOS[family, task], images=60, steps=20, shipped=0)
     prepare_demo(demo, tmp_path / "demo")
     bench = Bench(
-        prepare(Settings(checkpoint=str(tmp_path / "demo" / demo.checkpoint), data=str(tmp_path / "demo/data"), skip=1))
+        prepare_job(
+            Settings(checkpoint=str(tmp_path / "demo" / demo.checkpoint), data=str(tmp_path / "demo/data"), skip=1)
+        )
     )
     samples = len(bench.split) // 2
     numbers = batch_of_step(0, samples, len(bench.split), 1)

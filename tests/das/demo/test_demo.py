@@ -12,7 +12,7 @@ import torch
 import das as api
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import prepare
+from compressor.job import prepare_job
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das.demo import checkpoints
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
 def test_the_shipped_checkpoint_is_small_and_far_above_the_floor(folder):
     checkpoints.prepare_demo(SHIPPED, folder / "demo")
     assert (folder / "demo" / "meter.ckpt").stat().st_size < 2_000_000
-    job = prepare(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8))
+    job = prepare_job(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8))
     assert len(job.candidates) == 12
     score = evaluate(job.model, job.data.evaluation, TASKS["vqa"]).score
     floor = TASKS["vqa"].baseline.score(job.data.train, job.data.evaluation)
@@ -63,7 +63,7 @@ def test_training_in_a_hugging_face_format_is_deterministic_and_names_the_classe
 
 def test_a_retrained_checkpoint_fits_the_demos_data(folder):
     checkpoints.prepare_demo(replace(SHIPPED, images=60, shipped=80, steps=2), folder / "demo", retrain=True)
-    assert prepare(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8)).candidates
+    assert prepare_job(Settings(checkpoint="demo/meter.ckpt", data="demo/data", skip=8)).candidates
 
 
 def test_a_demo_of_a_family_or_task_that_there_is_none_of():

@@ -7,7 +7,7 @@ import torch
 
 from compressor.errors import CheckFailed
 from compressor.families import FAMILIES
-from exporters.checks.parity import check, compare, parity_failure, record, tried
+from exporters.checks.parity import check, compare, parity_batches, parity_failure, record
 from exporters.runtimes.runner import Bound, Runner
 from tests.support.tiny_exports import full, samples
 
@@ -83,7 +83,7 @@ def test_answers_differ_inside_the_tolerance_only_where_the_reference_is_nearly_
 
 
 def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
-    made = tried(full(), samples(), (1, 2, 8))
+    made = parity_batches(full(), samples(), (1, 2, 8))
     assert [tuple(batch["input_ids"].shape) for batch in made] == [(1, 12), (2, 12), (8, 12), (1, 4)]
     assert made[-1]["attention_mask"].all()
     assert torch.equal(made[-1]["pixel_values"][0], samples()["pixel_values"][2])
@@ -91,7 +91,7 @@ def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
         "input_ids": torch.arange(20)[:, None].expand(-1, 6),
         "attention_mask": torch.ones(20, 6, dtype=torch.int64),
     }
-    made = tried(full(), many, (1, 2, 8))
+    made = parity_batches(full(), many, (1, 2, 8))
     assert [len(batch["input_ids"]) for batch in made] == [1, 2, 8, 8, 8, 1]
     assert {int(row) for batch in made for row in batch["input_ids"][:, 0]} == set(range(20))
     assert made[-1]["input_ids"].shape[1] == 3  # nothing to trim: cut in half
@@ -99,7 +99,7 @@ def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
 
 def test_check_runs_both_on_the_same_batches():
     logits = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:, :5])
-    found = check(FAMILIES["meter"], logits, logits, tried(full(), samples(), (1, 2, 3)), 1e-4)
+    found = check(FAMILIES["meter"], logits, logits, parity_batches(full(), samples(), (1, 2, 3)), 1e-4)
     assert (found.status, found.samples) == ("passed", 1 + 2 + 3 + 1)
     assert (found.batch_sizes, found.text_lengths, found.image_sizes) == ((1, 2, 3), (4, 12), ((64, 64),))
 
@@ -107,7 +107,7 @@ def test_check_runs_both_on_the_same_batches():
 def test_check_fails_a_runtime_that_forgets_rows():
     whole = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:, :5])
     first = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:1, :5])
-    assert check(FAMILIES["meter"], whole, first, tried(full(), samples(), (1, 2, 3)), 1e-4).status == "failed"
+    assert check(FAMILIES["meter"], whole, first, parity_batches(full(), samples(), (1, 2, 3)), 1e-4).status == "failed"
 
 
 def test_the_record_says_what_was_compared_and_how_to_go_on(tmp_path):

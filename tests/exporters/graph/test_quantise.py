@@ -21,7 +21,14 @@ from compressor.files import hashes_of
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from exporters.graph.onnx import export_onnx
-from exporters.graph.quantise import hold_back, nodes_of, quantise_dynamic, quantise_static, quantised, sensitivities
+from exporters.graph.quantise import (
+    hold_back,
+    nodes_of,
+    quantise_dynamic,
+    quantise_static,
+    quantise_until_passing,
+    sensitivities,
+)
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import Target, build_engine
 from exporters.runtimes.torch_runner import TorchRunner
@@ -236,15 +243,15 @@ def test_the_worst_share_is_held_back():
 
 def test_more_is_held_back_until_it_passes():
     errors = {f"layer{number}": float(number) for number in range(20)}
-    made, held = quantised(lambda held: len(held), lambda made: made >= 2, lambda: errors)
+    made, held = quantise_until_passing(lambda held: len(held), lambda made: made >= 2, lambda: errors)
     assert (made, held) == (2, ("layer19", "layer18"))
-    made, held = quantised(lambda held: len(held), lambda made: False, lambda: errors)
+    made, held = quantise_until_passing(lambda held: len(held), lambda made: False, lambda: errors)
     assert (made, len(held)) == (4, 4)
 
     def never():
         raise AssertionError("nothing has to be held back")
 
-    assert quantised(lambda held: "made", lambda made: True, never) == ("made", ())
+    assert quantise_until_passing(lambda held: "made", lambda made: True, never) == ("made", ())
 
 
 @pytest.mark.parametrize("way", WAYS)
