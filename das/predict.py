@@ -50,8 +50,8 @@ def predict(
     task = TASKS[run.manifest.task]
     _check(task, images, texts, runtime, top, precision)
     pictures = tuple(ImageRef(str(image), image.read_bytes) for image in images)
-    asked = [(text,) for text in texts] if task.images else [tuple(texts)]
-    samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in asked)
+    questions = [(text,) for text in texts] if task.images else [tuple(texts)]
+    samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in questions)
     split = Split("asked", Records((), samples), run.transforms(), len(run.labels()), task.images)
     inputs = split.inputs(range(len(samples)))
     runner, fixed = runner_of(run, runtime, precision, inputs)
@@ -64,7 +64,7 @@ def predict(
         logits = torch.cat([runner.run(batch) for batch in batches])
     answers = (
         answer
-        for sample_texts, row in zip(asked, logits, strict=True)
+        for sample_texts, row in zip(questions, logits, strict=True)
         for answer in _best(sample_texts, run.labels(), task, row, top)
     )
     return Predicted(

@@ -64,11 +64,11 @@ def schema(name: str) -> dict[str, Any]:
     """Return the JSON schema of one of ``DOCUMENTS`` as it is written, with computed fields."""
     document = DOCUMENTS[name]
     version = document.value.model_fields["schema_version"].default
-    made = document.value.model_json_schema(mode="serialization")
-    made["properties"]["schema_version"] = {"const": version, "type": "integer"}
-    made["required"] = ["schema_version", *made["required"]]
+    body = document.value.model_json_schema(mode="serialization")
+    body["properties"]["schema_version"] = {"const": version, "type": "integer"}
+    body["required"] = ["schema_version", *body["required"]]
     identity = {"$schema": DIALECT, "$id": f"urn:das-toolkit:{name}:{version}"}
-    return {**identity, **made, "title": document.title, "version": version}
+    return {**identity, **body, "title": document.title, "version": version}
 
 
 def text(name: str) -> str:

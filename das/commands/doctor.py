@@ -30,5 +30,5 @@ def doctor(
     from das.terminal import print_json, progress
 
     with progress().stage("Checking the environment"):
-        found = check_health(subject)
-    print_json(found) if json else print_health(found)
+        health = check_health(subject)
+    print_json(health) if json else print_health(health)

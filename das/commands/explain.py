@@ -29,9 +29,9 @@ def explain(
     from profiles.analysis.explanation import enumerate_all, explain_layers
 
     opened = open_run(run)
-    found = explain_layers(opened)
+    explanation = explain_layers(opened)
     if layer:
-        found = found.of(layer)
+        explanation = explanation.of(layer)
     if regret:
-        found = found.model_copy(update={"enumeration": enumerate_all(opened, progress())})
-    print_json(found) if json else print_explanation(found, shown(opened.path))
+        explanation = explanation.model_copy(update={"enumeration": enumerate_all(opened, progress())})
+    print_json(explanation) if json else print_explanation(explanation, shown(opened.path))

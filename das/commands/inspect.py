@@ -17,5 +17,5 @@ def inspect(checkpoint: o.Checkpoint, task: o.Task = None, json: o.Json = False)
     from profiles.analysis.inspection import inspect_checkpoint
 
     with progress().stage("Opening and counting"):
-        found = inspect_checkpoint(checkpoint, task)
-    print_json(found) if json else print_inspection(found)
+        inspection = inspect_checkpoint(checkpoint, task)
+    print_json(inspection) if json else print_inspection(inspection)

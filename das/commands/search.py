@@ -39,5 +39,5 @@ def search(
 
     if skip is None:
         raise usage_error("goal-missing", "no --skip", "how many layers to skip", "--skip 8")
-    found = stages.search(make_settings(**o.typed(context, without=("json",))), progress())
-    print_json(found) if json else print_search(checkpoint, found)
+    result = stages.search(make_settings(**o.typed(context, without=("json",))), progress())
+    print_json(result) if json else print_search(checkpoint, result)

@@ -72,14 +72,14 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
     """Train the demo's model from scratch on its data and write it in the family's public format."""
     torch.manual_seed(MODEL_SEED)
     family, task = FAMILIES[demo.family], TASKS[demo.task]
-    found = read_data(data, demo.task)
-    tokenizer = word_tokenizer(_texts(found), demo.tokenizer)
-    length = max(len(tokenizer.encode(text).ids) for text in _texts(found))
-    classes = family.heads[demo.task].classes or len(found.labels)
+    dataset = read_data(data, demo.task)
+    tokenizer = word_tokenizer(_texts(dataset), demo.tokenizer)
+    length = max(len(tokenizer.encode(text).ids) for text in _texts(dataset))
+    classes = family.heads[demo.task].classes or len(dataset.labels)
     dims = demo.dims(Sizes(tokenizer.get_vocab_size(), length, classes, task.images))
     model = family.build(dims, demo.task)
     limit_threads(model)  # the same result everywhere
-    splits = make_splits(found, data, task, family.transforms(dims, tokenizer), dims.classes)
+    splits = make_splits(dataset, data, task, family.transforms(dims, tokenizer), dims.classes)
     finetune(
         model,
         splits.train,
@@ -90,7 +90,7 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
         seed=MODEL_SEED,
         progress=progress,
     )
-    save_public_checkpoint(model, path, demo.config(dims, found))
+    save_public_checkpoint(model, path, demo.config(dims, dataset))
 
 
 def _write_data(demo: Demo, folder: Path, images: int, seed: int) -> None:
@@ -99,8 +99,8 @@ def _write_data(demo: Demo, folder: Path, images: int, seed: int) -> None:
     generated.write(folder, images, seed)
 
 
-def _texts(found: RawDataset) -> list[str]:
-    return [sample.text for sample in found.splits["train"].samples]
+def _texts(dataset: RawDataset) -> list[str]:
+    return [sample.text for sample in dataset.splits["train"].samples]
 
 
 if __name__ == "__main__":

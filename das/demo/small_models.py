@@ -101,7 +101,7 @@ def roberta_dims(sizes: Sizes) -> RobertaDims:
     )
 
 
-def public_config(dims: Any, found: RawDataset) -> dict[str, object]:
+def public_config(dims: Any, dataset: RawDataset) -> dict[str, object]:
     """Return the settings that the public code of METER and ViLT saves and no tensor's shape shows."""
     return {
         "num_heads": dims.heads,
@@ -111,9 +111,9 @@ def public_config(dims: Any, found: RawDataset) -> dict[str, object]:
     }
 
 
-def hugging_face_config(dims: Any, found: RawDataset) -> dict[str, object]:
+def hugging_face_config(dims: Any, dataset: RawDataset) -> dict[str, object]:
     """Return the config.json of a sequence classifier."""
-    names = dict(enumerate(found.labels))
-    named = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    names = dict(enumerate(dataset.labels))
+    label_maps = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
     kind = type(dims.library).__name__.removesuffix("Config")
-    return {**dims.config, "architectures": [f"{kind}ForSequenceClassification"], **named}
+    return {**dims.config, "architectures": [f"{kind}ForSequenceClassification"], **label_maps}

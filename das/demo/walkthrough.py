@@ -36,10 +36,12 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
     started = time.monotonic()
     with _stage(f"preparing {folder}/{demo.checkpoint} and {folder}/data"):
         prepare_demo(demo, folder, retrain=retrain, progress=progress())
-        predict = _example(demo, folder)
-    typed = f"das compress {demo.checkpoint} --task {demo.task} --skip {skip} --recover-epochs {demo.recover_epochs:g}"
+        predict_command = _example(demo, folder)
+    compress_command = (
+        f"das compress {demo.checkpoint} --task {demo.task} --skip {skip} --recover-epochs {demo.recover_epochs:g}"
+    )
     with chdir(folder):
-        with _stage(typed):
+        with _stage(compress_command):
             settings = Settings(
                 checkpoint=demo.checkpoint,
                 task=demo.task,
@@ -48,18 +50,25 @@ def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int
                 seed=seed,
                 data="data",
             )
-            run, _ = api.compress_and_report(settings, command=typed, progress=progress())
+            run, _ = api.compress_and_report(settings, command=compress_command, progress=progress())
             err_console.print(f"  {_searched(run)}", soft_wrap=True)
         with _stage("das export --onnx"):
             api.export(run, "onnx", progress=progress())
         _try_tensorrt(run)
-        measure = f"das profile --seconds {demo.seconds:g}"
-        with _stage(measure):
+        profile_command = f"das profile --seconds {demo.seconds:g}"
+        with _stage(profile_command):
             api.profile(run, seconds=demo.seconds, progress=progress())
         report = save_report(run)
     print_report(report, folder / run.path.relative_to(folder.resolve()))
     console.print(f"\nDone in {time.monotonic() - started:.0f} s. Try it yourself, in the folder {folder}:")
-    for command in (typed, "das pareto", "das explain", "das export --trt", measure, predict):
+    for command in (
+        compress_command,
+        "das pareto",
+        "das explain",
+        "das export --trt",
+        profile_command,
+        predict_command,
+    ):
         console.print(f"  {command}", soft_wrap=True)
     return report
 
@@ -79,9 +88,9 @@ def _searched(run: Run) -> str:
     record, seconds = run.search_result(), run.manifest.results.seconds
     assert record is not None
     subsets = len({entry.layers for entry in run.search_log()})
-    taken = sum(seconds[stage] for stage in ("fit", "encode", "search"))
+    search_seconds = sum(seconds[stage] for stage in ("fit", "encode", "search"))
     return (
-        f"strategy {record.strategy}: {subsets:,} subsets of layers scored in {taken:.0f} s, as much work as "
+        f"strategy {record.strategy}: {subsets:,} subsets of layers scored in {search_seconds:.0f} s, as much work as "
         f"{sum(record.forwards.values()):,.0f} forward passes of the full model; the recovery's training took "
         f"{seconds['recover']:.0f} s"
     )

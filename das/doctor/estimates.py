@@ -91,13 +91,13 @@ def outline_model(path: Path) -> ModelOutline:
         with torch.device("meta"):
             full = family.build(family.dims_type(**manifest.dims), manifest.task)
             return ModelOutline(run.path, remove_layers(full, manifest.plan, copy_kept=False), True)
-    found = recognise(path)
-    task = next(iter((*found.tasks, *found.heads, *found.family.heads)))
-    task = task if task in found.family.heads else next(iter(found.family.heads))
-    check_sizes(found, task, None, None)
-    dims = found.format.read_dims(found.state, found.checkpoint.config, task)
+    recognised = recognise(path)
+    task = next(iter((*recognised.tasks, *recognised.heads, *recognised.family.heads)))
+    task = task if task in recognised.family.heads else next(iter(recognised.family.heads))
+    check_sizes(recognised, task, None, None)
+    dims = recognised.format.read_dims(recognised.state, recognised.checkpoint.config, task)
     with torch.device("meta"):
-        return ModelOutline(path, found.family.build(dims, task), False)
+        return ModelOutline(path, recognised.family.build(dims, task), False)
 
 
 def free_here(folder: Path) -> Free:
@@ -109,8 +109,8 @@ def free_here(folder: Path) -> Free:
 
 def _container_free() -> float:
     try:
-        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return float(limit) - float(used)  # "max" where there is no limit
+        limit, usage = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return float(limit) - float(usage)  # "max" where there is no limit
     except (OSError, ValueError):
         return float("inf")
 
@@ -120,8 +120,8 @@ def compress_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
     model, weights = subject.model, weight_bytes(subject.model)
     candidates, inputs = default_candidates(model), training_inputs(model)
     adapters = sum(weight_bytes(new_skip_adapter(model, name)) for name in candidates)
-    streams, kept = training_bytes(model, candidates, inputs)
-    sample = round(OVERHEAD * kept)
+    streams, activations = training_bytes(model, candidates, inputs)
+    sample = round(OVERHEAD * activations)
     device, memory = ("memory", free.memory) if free.gpu is None else ("GPU memory", free.gpu)
     command = f"das compress {subject.path} --task {model.task} --skip {min(8, max(1, len(candidates) - 1))}"
     state = GRADIENT_AND_MOMENTS * adapters
@@ -161,8 +161,8 @@ def export_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
 
 
 def _need(stage: str, resource: str, parts: Mapping[str, int], free: int, fix: str) -> Need:
-    found = Need(stage=stage, resource=resource, parts=parts, free=free)
-    return found if found.enough else found.model_copy(update={"fix": fix})
+    need = Need(stage=stage, resource=resource, parts=parts, free=free)
+    return need if need.enough else need.model_copy(update={"fix": fix})
 
 
 def default_candidates(model: StepModel) -> tuple[str, ...]:
@@ -205,11 +205,11 @@ def training_bytes(model: StepModel, candidates: tuple[str, ...], inputs: Mappin
     weights = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     model.eval().requires_grad_(False)
     fixed, varying = split_at_candidates(model.rounds, candidates)
-    kept: dict[int, Tensor] = {}
+    saved: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         if _storage(tensor) not in weights:
-            kept[_storage(tensor)] = tensor
+            saved[_storage(tensor)] = tensor
         return tensor
 
     light = tuple(takewhile(lambda round_: not any(step.name in candidates for step in round_), varying))
@@ -220,7 +220,7 @@ def training_bytes(model: StepModel, candidates: tuple[str, ...], inputs: Mappin
     live = {name: x.detach().requires_grad_(name in changing) for name, x in met.items()}
     with _OneKernel(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.epilogue(model.advance(live, varying[len(light) :]))
-    return sum(x.nbytes for x in streams.values()), sum(x.untyped_storage().nbytes() for x in kept.values())
+    return sum(x.nbytes for x in streams.values()), sum(x.untyped_storage().nbytes() for x in saved.values())
 
 
 def _storage(tensor: Tensor) -> int:

@@ -36,11 +36,11 @@ def can_look_further() -> bool:
 
 def _machine() -> Item:
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(".")
-    found = (
+    description = (
         f"{platform.machine()}, {os.cpu_count()} cores, {memory.available >> 30} of {memory.total >> 30} GiB of memory "
         f"free, {disk.free >> 30} of {disk.total >> 30} GiB of this disk"
     )
-    return Item(name="machine", ok=True, found=found)
+    return Item(name="machine", ok=True, found=description)
 
 
 def _python() -> Item:
@@ -50,15 +50,17 @@ def _python() -> Item:
 def _packages() -> Iterator[Item]:
     """Yield the main packages, and of the others those whose version das does not support."""
     declared = (requires(OURS) if _version(OURS) else None) or ()  # none where das runs from its sources
-    ranges = {wanted.name: wanted.specifier for wanted in map(Requirement, declared)}
+    ranges = {requirement.name: requirement.specifier for requirement in map(Requirement, declared)}
     for name in (*SHOWN, *(name for name in ranges if name not in SHOWN)):
-        found, wanted = _version(name), ranges.get(name, SpecifierSet())
-        fits = found is not None and wanted.contains(found, prereleases=True)
-        if found is not None and not fits:
-            yield Item(name=name, ok=False, found=f"{found}, not {wanted}", fix=f"pip install '{name}{wanted}'")
+        installed, specifier = _version(name), ranges.get(name, SpecifierSet())
+        fits = installed is not None and specifier.contains(installed, prereleases=True)
+        if installed is not None and not fits:
+            yield Item(
+                name=name, ok=False, found=f"{installed}, not {specifier}", fix=f"pip install '{name}{specifier}'"
+            )
         elif name in SHOWN:
             fix = None if fits else f"pip install {OURS}"
-            yield Item(name=name, ok=fits, found=found or "not installed", fix=fix)
+            yield Item(name=name, ok=fits, found=installed or "not installed", fix=fix)
 
 
 def _version(name: str) -> str | None:

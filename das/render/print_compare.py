@@ -15,9 +15,9 @@ def print_compare(report: RunsReport) -> None:
     for line in legend(report):
         console.print(Text(line))
     for table in compare_tables(report):
-        drawn = draw(table)
-        drawn.padding = (0, 0)  # seven columns have to fit
-        console.print(drawn)
+        rich_table = draw(table)
+        rich_table.padding = (0, 0)  # seven columns have to fit
+        console.print(rich_table)
     for line in report.warnings:
         console.print(Text(line, style="bold"))
     for line in footnotes(report)[len(report.warnings) :]:

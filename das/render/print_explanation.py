@@ -21,33 +21,33 @@ MOMENTS = 10  # of a layer's history that are shown
 PAIRS = 8  # interactions that are shown
 
 
-def print_explanation(found: Explanation, folder: Path) -> None:
+def print_explanation(explanation: Explanation, folder: Path) -> None:
     """Draw what is known of each layer and of the choice of the run in ``folder``."""
-    alone = found.layers[0] if len(found.layers) == 1 else None
-    console.print(draw(_figures(found, alone) if alone else _layers(found)))
-    console.print(Text(_caption(found, alone), style="dim"))
-    if alone and alone.history:
-        console.print(draw(_history(found, alone)))
-    if any(entry.gates for entry in found.layers):
-        console.print(draw(_gates(found)))
-    if found.interactions.pairs:
-        console.print(draw(_pairs(found.interactions)))
-    console.print(Text(_fit(found.interactions), style="dim"))
-    if found.standings:
-        console.print(draw(_standings(found)))
-    console.print(_verdict(found))
-    if found.enumeration:
-        console.print(_enumerated(found))
+    single = explanation.layers[0] if len(explanation.layers) == 1 else None
+    console.print(draw(_figures(explanation, single) if single else _layers(explanation)))
+    console.print(Text(_caption(explanation, single), style="dim"))
+    if single and single.history:
+        console.print(draw(_history(explanation, single)))
+    if any(entry.gates for entry in explanation.layers):
+        console.print(draw(_gates(explanation)))
+    if explanation.interactions.pairs:
+        console.print(draw(_pairs(explanation.interactions)))
+    console.print(Text(_fit(explanation.interactions), style="dim"))
+    if explanation.standings:
+        console.print(draw(_standings(explanation)))
+    console.print(_verdict(explanation))
+    if explanation.enumeration:
+        console.print(_enumerated(explanation))
     console.print()
-    for entry in found.layers:
+    for entry in explanation.layers:
         console.print(Text(f"{entry.name} {entry.why}"))
     console.print(f"\ndas pareto {folder}", soft_wrap=True)
 
 
-def _layers(found: Explanation) -> Table:
+def _layers(explanation: Explanation) -> Table:
     """Return each layer's cost and the effect of skipping it, least harmful first."""
     rows = []
-    for entry in sorted(found.layers, key=lambda entry: entry.divergence.effect if entry.divergence else 0.0):
+    for entry in sorted(explanation.layers, key=lambda entry: entry.divergence.effect if entry.divergence else 0.0):
         value, divergence = entry.value, entry.divergence
         rows.append(
             (
@@ -61,21 +61,25 @@ def _layers(found: Explanation) -> Table:
             )
         )
     header = ("layer", "MACs", "params", "times", "score", "kept", "diverges", "effect", "")
-    return Table(f"What skipping each layer does ({found.strategy})", header, tuple(rows))
+    return Table(f"What skipping each layer does ({explanation.strategy})", header, tuple(rows))
 
 
-def _figures(found: Explanation, entry: LayerExplanation) -> Table:
+def _figures(explanation: Explanation, entry: LayerExplanation) -> Table:
     """Return the effect of skipping one layer on each figure."""
-    measured = ((found.metric + ", %", 100, entry.value), ("loss", 1, entry.loss), ("divergence", 1, entry.divergence))
+    contrasts = (
+        (explanation.metric + ", %", 100, entry.value),
+        ("loss", 1, entry.loss),
+        ("divergence", 1, entry.divergence),
+    )
     rows = tuple(
         (name, f"{scale * means.skipped:.3f}", f"{scale * means.kept:.3f}", f"{scale * means.effect:+.3f}")
-        for name, scale, means in measured
+        for name, scale, means in contrasts
         if means
     )
-    return Table(f"What skipping {entry.name} does ({found.strategy})", ("", "skipped", "kept", "effect"), rows)
+    return Table(f"What skipping {entry.name} does ({explanation.strategy})", ("", "skipped", "kept", "effect"), rows)
 
 
-def _history(found: Explanation, entry: LayerExplanation) -> Table:
+def _history(explanation: Explanation, entry: LayerExplanation) -> Table:
     """Return one layer's scores as the search went on; of many updates the last ones."""
     rows = tuple(
         (
@@ -88,40 +92,43 @@ def _history(found: Explanation, entry: LayerExplanation) -> Table:
         for moment in entry.history[-MOMENTS:]
     )
     header = ("subsets", "samples", "skipped", "kept", "effect")
-    return Table(f"{found.metric}, %, of {len(found.pick)} layers less, as the search went on", header, rows)
+    return Table(
+        f"{explanation.metric}, %, of {len(explanation.pick)} layers less, as the search went on", header, rows
+    )
 
 
-def _caption(found: Explanation, alone: LayerExplanation | None) -> str:
+def _caption(explanation: Explanation, single: LayerExplanation | None) -> str:
     """Describe the figures."""
-    compared = (
+    comparison = (
         "Means over scored subsets, before any recovery; compared are only those of one size, on the same held-out "
         "samples and with the same adapters."
     )
-    if alone:
+    if single:
         return (
-            f"{compared} {alone.name} saves {format_count(alone.macs_saved)} MACs ({alone.macs_share:.1%}) and "
-            f"{format_count(alone.parameters_saved)} parameters ({alone.parameters_share:.1%}), its adapter "
-            f"counted in; {alone.times:,} of the {found.scored:,} scores in the log are of subsets that skip it."
+            f"{comparison} {single.name} saves {format_count(single.macs_saved)} MACs ({single.macs_share:.1%}) and "
+            f"{format_count(single.parameters_saved)} parameters ({single.parameters_share:.1%}), its adapter "
+            f"counted in; {single.times:,} of the {explanation.scored:,} scores in the log are of subsets that skip it."
             + (
-                f" Its adapter in closed form explains {alone.explained:.0%} of what it does."
-                if alone.explained
+                f" Its adapter in closed form explains {single.explained:.0%} of what it does."
+                if single.explained
                 else ""
             )
         )
     return (
-        f"MACs, params: what skipping saves of the full model. times: how many of the {found.scored:,} scores in the "
-        f"log are of subsets that skip the layer. score, diverges: their {found.metric} in % and divergence from the "
-        f"full model; kept: the score of those that keep it; effect: what skipping adds to the divergence. {compared}"
+        f"MACs, params: what skipping saves of the full model. times: how many of the {explanation.scored:,} scores in "
+        f"the log are of subsets that skip the layer. score, diverges: their {explanation.metric} in % and divergence "
+        f"from the full model; kept: the score of those that keep it; effect: what skipping adds to the divergence. "
+        f"{comparison}"
     )
 
 
-def _gates(found: Explanation) -> Table:
+def _gates(explanation: Explanation) -> Table:
     """Return the gates over the updates, all on one scale."""
-    every = [gate for entry in found.layers for gate in entry.gates]
-    low, high = min(every), max(every)
-    order = sorted(found.layers, key=lambda entry: -entry.gates[-1])
+    gates = [gate for entry in explanation.layers for gate in entry.gates]
+    low, high = min(gates), max(gates)
+    order = sorted(explanation.layers, key=lambda entry: -entry.gates[-1])
     rows = tuple((entry.name, f"{entry.gates[-1]:+.3f}", _sparkline(entry.gates, low, high)) for entry in order)
-    updates = len(found.layers[0].gates)
+    updates = len(explanation.layers[0].gates)
     title = f"Gates over {updates} updates, from {low:+.3f} to {high:+.3f}: the highest go"
     return Table(title, ("layer", "gate", "history"), rows)
 
@@ -133,28 +140,28 @@ def _sparkline(values: Sequence[float], low: float, high: float) -> str:
     return "".join(BARS[round((values[step] - low) * scale)] for step in steps)
 
 
-def _pairs(found: Interactions) -> Table:
+def _pairs(interactions: Interactions) -> Table:
     rows = tuple(
         (" + ".join(pair.layers), f"{pair.effect:+.3f}", "worse together" if pair.effect > 0 else "less bad together")
-        for pair in found.pairs[:PAIRS]
+        for pair in interactions.pairs[:PAIRS]
     )
     return Table("Strongest interactions", ("layers", "divergence", ""), rows)
 
 
-def _fit(found: Interactions) -> str:
-    if found.r2 is None:
+def _fit(interactions: Interactions) -> str:
+    if interactions.r2 is None:
         return (
-            f"Interactions: {found.subsets} comparable subsets are too few to tell, {found.needed} effects would have "
-            "to be fitted."
+            f"Interactions: {interactions.subsets} comparable subsets are too few to tell, {interactions.needed} "
+            "effects would have to be fitted."
         )
     return (
-        f"Interactions: least squares on {found.subsets:,} comparable subsets; the layers by themselves explain "
-        f"{found.r2_layers:.0%} of the divergence's variance (R²), with their pairs {found.r2:.0%}. A pair's effect "
-        "is what both together add, compared with what they add in an average pair."
+        f"Interactions: least squares on {interactions.subsets:,} comparable subsets; the layers by themselves explain "
+        f"{interactions.r2_layers:.0%} of the divergence's variance (R²), with their pairs {interactions.r2:.0%}. "
+        "A pair's effect is what both together add, compared with what they add in an average pair."
     )
 
 
-def _standings(found: Explanation) -> Table:
+def _standings(explanation: Explanation) -> Table:
     rows = tuple(
         (
             f"{entry.samples:,}",
@@ -164,21 +171,23 @@ def _standings(found: Explanation) -> Table:
             str(entry.rank_by_divergence),
             f"{entry.regret_in_divergence:.3f}",
         )
-        for entry in found.standings
+        for entry in explanation.standings
     )
     header = ("samples", "subsets scored", "rank", "regret", "divergence: rank", "regret")
-    return Table(f"The choice among all of {len(found.pick)} layers ({found.metric} in points)", header, rows)
+    return Table(
+        f"The choice among all of {len(explanation.pick)} layers ({explanation.metric} in points)", header, rows
+    )
 
 
-def _verdict(found: Explanation) -> str:
+def _verdict(explanation: Explanation) -> str:
     """Describe the rank of the choice and the scores it rests on."""
     ask = "das explain --regret scores them all."
-    if not found.standings:
+    if not explanation.standings:
         return f"No other subset of this size was scored on the same samples as the choice: no rank. {ask}"
-    last = found.standings[-1]
+    last = explanation.standings[-1]
     if last.scored == last.subsets:
         return f"{_exact(last)} on {last.samples:,} held-out samples, by the search's adapters."
-    widest = max(found.standings, key=lambda entry: (entry.scored, entry.samples))
+    widest = max(explanation.standings, key=lambda entry: (entry.scored, entry.samples))
     earlier = (
         f" Of the {widest.scored:,} scored on {widest.samples:,} samples it is number {widest.rank_by_divergence} by "
         "divergence."
@@ -198,11 +207,11 @@ def _exact(standing: Standing) -> str:
     )
 
 
-def _enumerated(found: Explanation) -> str:
-    assert found.enumeration
-    standing = found.enumeration.standing
+def _enumerated(explanation: Explanation) -> str:
+    assert explanation.enumeration
+    standing = explanation.enumeration.standing
     best = "" if standing.rank == 1 else f" The best is {', '.join(standing.best)}."
     return (
         f"--regret: {_exact(standing)} on {standing.samples:,} held-out samples, by adapters fitted in closed form; "
-        f"as much work as {found.enumeration.forwards:,.0f} forward passes of the full model.{best}"
+        f"as much work as {explanation.enumeration.forwards:,.0f} forward passes of the full model.{best}"
     )

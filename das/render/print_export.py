@@ -41,25 +41,25 @@ def print_export(report: Exports) -> None:
 
 
 def _notes(entry: Exported) -> list[str]:
-    found = [f"{entry.parity.status}: {entry.parity.reason}"] if entry.parity.reason else []
-    found += [_certificate(entry.parity.certificate)] if entry.parity.certificate else []
-    return [*found, *entry.notes]
+    notes = [f"{entry.parity.status}: {entry.parity.reason}"] if entry.parity.reason else []
+    notes += [_certificate(entry.parity.certificate)] if entry.parity.certificate else []
+    return [*notes, *entry.notes]
 
 
-def _certificate(found: Certificate) -> str:
+def _certificate(certificate: Certificate) -> str:
     """Summarise a certificate in one to three sentences."""
-    errors = found.against_slim
+    errors = certificate.against_slim
     same = "" if errors.answer_agreement is None else f", {errors.answer_agreement:.1%} the same answers"
     text = (
-        f"certified on {found.samples} samples: logits (up to {errors.scale:.1f}) off by {errors.max_abs_error:.1e} at "
-        f"most, 99 % within {errors.p99_abs_error:.1e}{same}"
+        f"certified on {certificate.samples} samples: logits (up to {errors.scale:.1f}) off by "
+        f"{errors.max_abs_error:.1e} at most, 99 % within {errors.p99_abs_error:.1e}{same}"
     )
     changes = [
         f"{_change(change)} against {whom}"
-        for change, whom in ((found.metric, "the slim model"), (found.metric_against_full, "the full one"))
+        for change, whom in ((certificate.metric, "the slim model"), (certificate.metric_against_full, "the full one"))
         if change
     ]
-    return f"{text}. {'; '.join(changes)}".rstrip(". ") + (f" ({found.note})" if found.note else "")
+    return f"{text}. {'; '.join(changes)}".rstrip(". ") + (f" ({certificate.note})" if certificate.note else "")
 
 
 def _change(change: MetricChange) -> str:

@@ -32,22 +32,22 @@ def flops_table(report: FlopsReport) -> Table:
     return Table(title, ("", HEADER, "share"), (("one forward pass", show(report.macs), ""), *parts, difference))
 
 
-def print_agreement(found: Agreement) -> None:
+def print_agreement(agreement: Agreement) -> None:
     """Draw the counts side by side, and a sentence about their agreement."""
-    console.print(draw(agreement_table(found)))
-    said = sentence(found)
-    console.print(Text(f"{said[0].upper()}{said[1:]}.", style="yellow" if found.off else "bold"))
+    console.print(draw(agreement_table(agreement)))
+    text = sentence(agreement)
+    console.print(Text(f"{text[0].upper()}{text[1:]}.", style="yellow" if agreement.off else "bold"))
 
 
-def agreement_table(found: Agreement) -> Table:
+def agreement_table(agreement: Agreement) -> Table:
     """Return the counts of the total, of parts and kinds of operators, and of the steps that they differ on."""
-    show = partial(format_count, like=found.total.fvcore)
+    show = partial(format_count, like=agreement.total.fvcore)
 
     def row(counts: Counts, indent: str = "  ") -> tuple[str, ...]:
         by_formula = "" if counts.formula is None else show(counts.formula)
         apart = f"{counts.apart:.2%}" if counts.apart else ""
         return (indent + counts.name, show(counts.fvcore), show(counts.torch), by_formula, apart)
 
-    steps = (counts for counts in found.steps if counts in found.off)
-    rows = (row(found.total, ""), *map(row, (*found.parts, *found.kinds, *steps)))
+    steps = (counts for counts in agreement.steps if counts in agreement.off)
+    rows = (row(agreement.total, ""), *map(row, (*agreement.parts, *agreement.kinds, *steps)))
     return Table("MACs, counted three ways", ("", "fvcore", "PyTorch", "formula", "apart"), rows)

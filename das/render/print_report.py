@@ -47,14 +47,14 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
 
 def _bars(rows: Sequence[SummaryRow]) -> RichTable:
     """Return full and slim side by side, and bars of slim as a share of full."""
-    drawn = RichTable(box=rich.box.SIMPLE_HEAD)
-    drawn.add_column("", no_wrap=True)
+    table = RichTable(box=rich.box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
     for header in ("full", "slim", ""):
-        drawn.add_column(header, justify="right", no_wrap=True)
-    drawn.add_column("slim of full", no_wrap=True)
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("slim of full", no_wrap=True)
     for row in rows:
-        drawn.add_row(row.name, row.full, row.slim, row.change, "" if row.share is None else _bar(row.share))
-    return drawn
+        table.add_row(row.name, row.full, row.slim, row.change, "" if row.share is None else _bar(row.share))
+    return table
 
 
 def _bar(share: float) -> str:
@@ -62,9 +62,9 @@ def _bar(share: float) -> str:
     return "█" * filled + "░" * (BAR - filled)
 
 
-def print_search(checkpoint: Path, found: Searched) -> None:
+def print_search(checkpoint: Path, result: Searched) -> None:
     """Draw the choice for every number of layers, what the search cost, and the command that acts on it."""
-    record, rows = found.search, []
+    record, rows = result.search, []
     for size, layers in sorted(record.chosen.items()):
         saved = sum(record.macs_saved[name] for name in layers)
         score = f"{100 * record.point(layers).value:.2f}"
@@ -73,7 +73,7 @@ def print_search(checkpoint: Path, found: Searched) -> None:
     console.print(draw(Table(title, ("k", record.metric, "MACs", "skipped"), tuple(rows))))
     forwards = sum(record.forwards.values())
     console.print(f"Strategy {record.strategy}: as much work as {forwards:,.0f} forward passes of the full model.")
-    console.print(f"\ndas compress {checkpoint} --layers {','.join(found.plan.layers)}", soft_wrap=True)
+    console.print(f"\ndas compress {checkpoint} --layers {','.join(result.plan.layers)}", soft_wrap=True)
 
 
 def print_dry_run(outlook: DryRun) -> None:
@@ -90,8 +90,8 @@ def print_dry_run(outlook: DryRun) -> None:
     for split in outlook.data:
         console.print(f"{split['name']}: {split['rows']} {samples} of {', '.join(split['files'])}")
     for reason, keys in outlook.leftovers.items():
-        shown = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
-        console.print(f"left over, {reason}: {len(keys)} keys ({shown})", style="dim")
+        examples = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
+        console.print(f"left over, {reason}: {len(keys)} keys ({examples})", style="dim")
     console.print(f"would write {outlook.out}; nothing was trained or written", soft_wrap=True)
 
 

@@ -34,8 +34,8 @@ def print_verified(report: VerifyReport) -> None:
 
 
 def _sentence(audit: Audit) -> str:
-    counted = {"layers": audit.layer_share, "weights": audit.weight_share}
-    shares = [f"{share:.1%} of the {what}" for what, share in counted.items() if share is not None]
+    shares_by_unit = {"layers": audit.layer_share, "weights": audit.weight_share}
+    shares = [f"{share:.1%} of the {unit}" for unit, share in shares_by_unit.items() if share is not None]
     if not shares:
         return f"the {audit.counted_on} does not say in which precision its layers are"
     return f"{' and '.join(shares)} in {audit.asked}, counted on the {audit.counted_on}"

@@ -10,9 +10,9 @@ from profiles.formatting import Table
 
 def draw(table: Table) -> RichTable:
     """Return ``table`` for rich: names to the left, figures to the right, indented rows dim."""
-    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    rich_table = RichTable(title=table.title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
     for place, header in enumerate(table.header):
-        drawn.add_column(header, justify="right" if place else "left", no_wrap=True)
+        rich_table.add_column(header, justify="right" if place else "left", no_wrap=True)
     for row in table.rows:
-        drawn.add_row(*row, style="dim" if row[0].startswith(" ") else "")
-    return drawn
+        rich_table.add_row(*row, style="dim" if row[0].startswith(" ") else "")
+    return rich_table

@@ -84,16 +84,16 @@ def contrast(groups: Groups, layer: str, metric: Metric) -> Contrast | None:
     Returns:
         None where no group has both kinds.
     """
-    found = []
+    contrasts = []
     for group in groups:
         skipped = [getattr(entry, metric) for entry in group if layer in entry.layers]
         kept = [getattr(entry, metric) for entry in group if layer not in entry.layers]
         if skipped and kept:
             weight = len(skipped) * len(kept) / len(group)
-            found.append((np.mean(skipped), np.mean(kept), weight))
-    if not found:
+            contrasts.append((np.mean(skipped), np.mean(kept), weight))
+    if not contrasts:
         return None
-    skips, keeps, weights = zip(*found, strict=True)
+    skips, keeps, weights = zip(*contrasts, strict=True)
     return Contrast(skipped=np.average(skips, weights=weights), kept=np.average(keeps, weights=weights))
 
 
@@ -114,21 +114,23 @@ def interactions(groups: Groups, layers: Sequence[str]) -> Interactions:
     needed = len(layers) + len(pairs) + len(several)
     if subsets < needed:
         return Interactions(subsets=subsets, needed=needed)
-    own, divergence = [], []
+    designs, divergence = [], []
     for group in several:
         members = np.array([[layer in entry.layers for layer in layers] for entry in group], dtype=float)
         both = np.stack([members[:, i] * members[:, j] for i, j in pairs], axis=1)
         design = np.concatenate([members, both], axis=1)
-        own.append(design - design.mean(0))
-        found = np.array([entry.divergence for entry in group])
-        divergence.append(found - found.mean())
-    x, y = np.concatenate(own), np.concatenate(divergence)
-    alone, together = x[:, : len(layers)], x[:, len(layers) :]
-    left, unexplained = (part - alone @ np.linalg.lstsq(alone, part, rcond=None)[0] for part in (together, y))
-    covariance = left.T @ left
+        designs.append(design - design.mean(0))
+        values = np.array([entry.divergence for entry in group])
+        divergence.append(values - values.mean())
+    x, y = np.concatenate(designs), np.concatenate(divergence)
+    single, together = x[:, : len(layers)], x[:, len(layers) :]
+    residual_pairs, unexplained = (
+        part - single @ np.linalg.lstsq(single, part, rcond=None)[0] for part in (together, y)
+    )
+    covariance = residual_pairs.T @ residual_pairs
     ridge = RIDGE * covariance.diagonal().mean() * np.eye(len(pairs))
-    effects = np.linalg.solve(covariance + ridge, left.T @ unexplained)
-    total, rest = float(y @ y) or 1.0, unexplained - left @ effects
+    effects = np.linalg.solve(covariance + ridge, residual_pairs.T @ unexplained)
+    total, rest = float(y @ y) or 1.0, unexplained - residual_pairs @ effects
     strongest = sorted(zip(pairs, effects.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
     return Interactions(
         subsets=subsets,

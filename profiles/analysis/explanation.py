@@ -210,8 +210,8 @@ def enumerate_all(run: Run, progress: Progress = QUIET) -> Enumeration:
         found = "--regret of a run with --adapt: before the search its head had learnt nothing to score subsets by"
         raise input_error("head-not-trained", found, "a run of a fine-tuned checkpoint", "leave it out")
     progress.say(f"--regret scores all {subsets:,} subsets of {len(pick)} layers on all held-out samples")
-    every = {"from_run": None, "strategy": "exhaustive", "skip": len(pick)}
-    _, search = Compression(settings.model_copy(update=every), progress=progress).search()
+    overrides = {"from_run": None, "strategy": "exhaustive", "skip": len(pick)}
+    _, search = Compression(settings.model_copy(update=overrides), progress=progress).search()
     (standing,) = _standings(search.log, pick, candidates)
     return Enumeration(standing=standing, forwards=sum(search.result.forwards.values()))
 
@@ -223,31 +223,33 @@ def _gates(log: Sequence[LogEntry]) -> list[Mapping[str, float]]:
 
 def _standings(log: Sequence[LogEntry], pick: Sequence[str], candidates: int) -> tuple[Standing, ...]:
     """Rank the pick, for each number of samples that it was scored on together with others."""
-    found, subsets = [], math.comb(candidates, len(pick))
+    standings, subsets = [], math.comb(candidates, len(pick))
     for group in comparable(entry for entry in log if not entry.trained):
-        mine = [entry for entry in group if set(entry.layers) == set(pick)]
-        if mine and (len(group) > 1 or subsets == 1):
+        picks = [entry for entry in group if set(entry.layers) == set(pick)]
+        if picks and (len(group) > 1 or subsets == 1):
             best, least = min(group, key=lambda entry: entry.rank_key), min(entry.divergence for entry in group)
-            found.append(
+            standings.append(
                 Standing(
-                    samples=mine[0].samples,
+                    samples=picks[0].samples,
                     scored=len(group),
                     subsets=subsets,
-                    rank=1 + sum(entry.rank_key < mine[0].rank_key for entry in group),
-                    rank_by_divergence=1 + sum(entry.divergence < mine[0].divergence for entry in group),
-                    regret=best.value - mine[0].value,
-                    regret_in_divergence=mine[0].divergence - least,
+                    rank=1 + sum(entry.rank_key < picks[0].rank_key for entry in group),
+                    rank_by_divergence=1 + sum(entry.divergence < picks[0].divergence for entry in group),
+                    regret=best.value - picks[0].value,
+                    regret_in_divergence=picks[0].divergence - least,
                     best=tuple(best.layers),
                 )
             )
-    return tuple(found)
+    return tuple(standings)
 
 
 def _history(groups: Sequence[Sequence[LogEntry]], name: str, size: int) -> tuple[Moment, ...]:
     """Contrast a layer in each group of subsets of one size, in the order of the search."""
-    same = sorted((group for group in groups if len(group[0].layers) == size), key=lambda g: g[0].proposal)
-    found = ((group, contrast([group], name, "value")) for group in same)
-    return tuple(Moment(samples=group[0].samples, subsets=len(group), value=value) for group, value in found if value)
+    groups_of_size = sorted((group for group in groups if len(group[0].layers) == size), key=lambda g: g[0].proposal)
+    contrasts = ((group, contrast([group], name, "value")) for group in groups_of_size)
+    return tuple(
+        Moment(samples=group[0].samples, subsets=len(group), value=value) for group, value in contrasts if value
+    )
 
 
 Reason = Callable[[str, Sequence[str], SearchResult, Sequence[LogEntry]], str]
@@ -272,11 +274,11 @@ def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: 
     """Compare the best subset of the other kind with the pick, on the most samples that both were scored on."""
     kind = "keeps it" if name in pick else "skips it"
     for group in sorted(comparable(log), key=lambda group: -group[0].samples):
-        mine = [entry for entry in group if set(entry.layers) == set(pick)]
+        picks = [entry for entry in group if set(entry.layers) == set(pick)]
         others = [entry for entry in group if (name in entry.layers) != (name in pick)]
-        if mine and others:
-            samples = mine[0].samples
-            return f"the best subset that {kind} {_compared(others, mine[0])} ({samples:,} samples)"
+        if picks and others:
+            samples = picks[0].samples
+            return f"the best subset that {kind} {_compared(others, picks[0])} ({samples:,} samples)"
     origin = min(record.sizes, key=lambda size: abs(size - len(pick)))
     reached = "" if origin == len(pick) else f": the choice was reached from that of {origin}"
     return f"no subset of {len(pick)} layers that {kind} was scored{reached}"

@@ -66,8 +66,8 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     """
     checkpoint = recognise(path)
     family, tasks = checkpoint.family, checkpoint.tasks
-    counted = task or next(iter(tasks), None)
-    loaded = outline_checkpoint(checkpoint, counted)
+    head = task or next(iter(tasks), None)
+    loaded = outline_checkpoint(checkpoint, head)
     model, dims = loaded.model, loaded.model.dims
     with torch.device("meta"):
         macs = count_macs(model, family.example_inputs(dims))
@@ -79,8 +79,8 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
         format=checkpoint.format.name,
         tasks=tasks,
         heads=tuple(TaskHead(task=name, compressible=name in tasks) for name in checkpoint.heads),
-        counted_head=counted,
-        dims=dims.model_dump(exclude=None if counted else {"classes"}),
+        counted_head=head,
+        dims=dims.model_dump(exclude=None if head else {"classes"}),
         parameters=sum(p.numel() for p in model.parameters()),
         macs=macs.total,
         layers=tuple(
@@ -97,5 +97,5 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
             for scope, members in family.scopes.items()
         },
         leftovers=loaded.leftovers_by_reason,
-        notes=loaded.notes if counted else (*loaded.notes, WITHOUT_HEAD),
+        notes=loaded.notes if head else (*loaded.notes, WITHOUT_HEAD),
     )

@@ -15,11 +15,11 @@ SCHEMA_VERSION = 1
 
 def known_prices(run: Run, record: SearchResult) -> dict[str, Prices]:
     """Return the prices of layers by the name that ``--cost`` takes: those counted, and those measured for a budget."""
-    found = {name: kind.prices(record) for name, kind in KINDS.items() if kind.prices and name != DROP}
+    prices = {name: kind.prices(record) for name, kind in KINDS.items() if kind.prices and name != DROP}
     result = run.manifest.budget
-    if result and result.budget.kind not in (*found, DROP):
-        found[result.budget.kind] = result.prices
-    return found
+    if result and result.budget.kind not in (*prices, DROP):
+        prices[result.budget.kind] = result.prices
+    return prices
 
 
 class ParetoPoint(Value):
@@ -83,8 +83,8 @@ class ParetoReport(Value):
     @property
     def rows(self) -> tuple[ParetoPoint, ...]:
         """Return the full model, the choice for each number of layers, and the rest of the front, by that number."""
-        found = [point for point in self.points if point.chosen or point.front or not point.layers]
-        return tuple(sorted(found, key=lambda point: (len(point.layers), -point.cost)))
+        points = [point for point in self.points if point.chosen or point.front or not point.layers]
+        return tuple(sorted(points, key=lambda point: (len(point.layers), -point.cost)))
 
 
 def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
@@ -99,10 +99,15 @@ def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
         UsageError: no such cost.
     """
     record, manifest = search_of(run), run.manifest
-    known = known_prices(run, record)
-    if cost not in known:
-        raise usage_error("unknown-cost", f"--cost {cost}", f"one of {', '.join(known)}", f"--cost {next(iter(known))}")
-    prices, plan = known[cost], manifest.plan.layers
+    prices_by_kind = known_prices(run, record)
+    if cost not in prices_by_kind:
+        raise usage_error(
+            "unknown-cost",
+            f"--cost {cost}",
+            f"one of {', '.join(prices_by_kind)}",
+            f"--cost {next(iter(prices_by_kind))}",
+        )
+    prices, plan = prices_by_kind[cost], manifest.plan.layers
     return ParetoReport(
         run=run.path.name,
         task=manifest.task,
@@ -126,7 +131,7 @@ def _points(record: SearchResult, prices: Prices) -> tuple[ParetoPoint, ...]:
     """Return every point and the full model, sorted by cost, descending."""
     with_full = record.model_copy(update={"points": (record.full, *record.points)})
     front, chosen = set(pareto_front(with_full, prices)), {frozenset(layers) for layers in record.chosen.values()}
-    found = [
+    points = [
         ParetoPoint(
             layers=point.layers,
             value=point.value,
@@ -140,4 +145,4 @@ def _points(record: SearchResult, prices: Prices) -> tuple[ParetoPoint, ...]:
         )
         for point in with_full.points
     ]
-    return tuple(sorted(found, key=lambda point: (-point.cost, -point.value)))
+    return tuple(sorted(points, key=lambda point: (-point.cost, -point.value)))

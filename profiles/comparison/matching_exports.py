@@ -62,11 +62,11 @@ def make_full(
     Raises:
         InputError: how slim was exported is not known.
     """
-    path, wanted = folder.path_for(runtime), runtime.making(slim.path_for(runtime))
-    if path.exists() and _traits(runtime, path) == wanted.traits:
+    path, making = folder.path_for(runtime), runtime.making(slim.path_for(runtime))
+    if path.exists() and _traits(runtime, path) == making.traits:
         return
     progress.say(f"exporting the full model to {path.name}, to time it")
-    export(model, samples, folder.path, [runtime.name], **wanted.options, progress=progress)
+    export(model, samples, folder.path, [runtime.name], **making.options, progress=progress)
 
 
 def _traits(runtime: Runtime, path: Path) -> Hashable:

@@ -149,23 +149,23 @@ def measure_run(
     full_model = without_idle(run.load_full() if full_model is None else full_model)
     saved = run.load_saved()
     models = {FULL: _Model(full_model, folder.full()), SLIM: _Model(trim(saved), folder)}
-    with _cpu_threads(threads) as used:
-        bench = _Bench(run, models, batch, used, seconds, place, progress, questions_per_image)
-        measured_in = environment(place, used)
-        questioned = (find_runtime(QUESTIONED),) if questions_per_image else ()
-        counted = {which: _count(which, bench, (*questioned, *chosen)) for which in (SLIM, FULL)}
+    with _cpu_threads(threads) as cpu_threads:
+        bench = _Bench(run, models, batch, cpu_threads, seconds, place, progress, questions_per_image)
+        place_of_measurement = environment(place, cpu_threads)
+        question_runtimes = (find_runtime(QUESTIONED),) if questions_per_image else ()
+        static_costs = {which: _count(which, bench, (*question_runtimes, *chosen)) for which in (SLIM, FULL)}
         with progress.stage("counting MACs of the slim model without its trims"):
             untrimmed = count_macs(saved, inputs_of(run, 1)).total
-        compared = [_compare(runtime, bench, counted) for runtime in chosen]
-        swept = [
+        profiles = [_compare(runtime, bench, static_costs) for runtime in chosen]
+        sweep_points = [
             point
             for runtime in chosen
             for sweep in sweeps
             for point in time_sweep(_requests(runtime, bench), sweep, seconds * SWEEP_SHARE, progress)
         ]
-        peaks, timed, hidden = _layers(chosen, bench) if layers else ((), (), [])
+        peaks, layer_profiles, hidden_layers = _layers(chosen, bench) if layers else ((), (), [])
         questions = _questions(bench) if questions_per_image else None
-    full, slim = counted[FULL], counted[SLIM]
+    full, slim = static_costs[FULL], static_costs[SLIM]
     return ProfileReport(
         run=run.path.name,
         family=run.manifest.family,
@@ -178,18 +178,22 @@ def measure_run(
         uncounted=_pairs(*({entry.operator: entry.calls for entry in model.macs.uncounted} for model in (full, slim))),
         parameters=Pair(full=sum(full.parameters.values()), slim=sum(slim.parameters.values())),
         parameters_by_pool=_pairs(full.parameters, slim.parameters),
-        runtimes=tuple(found for found, _ in compared),
-        environment=measured_in,
+        runtimes=tuple(profile for profile, _ in profiles),
+        environment=place_of_measurement,
         trims=Trims(before=untrimmed, after=slim.macs.total),
         questions=questions,
-        sweeps=tuple(swept),
-        layers=timed,
+        sweeps=tuple(sweep_points),
+        layers=layer_profiles,
         peaks=peaks,
         counts=AgreementPair(full=full.agreement, slim=slim.agreement),
         command=command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         checkpoint_sha256=run.manifest.source.sha256,
-        not_measured=(*(entry for _, missing in compared for entry in missing), *hidden, *_left_out(chosen, place)),
+        not_measured=(
+            *(entry for _, missing in profiles for entry in missing),
+            *hidden_layers,
+            *_left_out(chosen, place),
+        ),
     )
 
 
@@ -200,11 +204,11 @@ def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Ru
         UsageError: a runtime or kind of device that das does not know.
         EnvironmentProblem: no such device, or a runtime that was named and cannot run on it.
     """
-    wanted = find_runtimes(names)
+    requested = find_runtimes(names)
     blocked = obstacles(choose_device(device).type)
-    if missing := [blocked[runtime.name] for runtime in wanted if runtime.name in blocked]:
+    if missing := [blocked[runtime.name] for runtime in requested if runtime.name in blocked]:
         raise EnvironmentProblem(*missing)
-    return wanted or tuple(runtime for runtime in RUNTIMES if runtime.by_default and runtime.name not in blocked)
+    return requested or tuple(runtime for runtime in RUNTIMES if runtime.by_default and runtime.name not in blocked)
 
 
 def save_profile(run: Run, report: ProfileReport) -> Path:
@@ -267,28 +271,28 @@ def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
 
 
 def _compare(
-    runtime: Runtime, bench: _Bench, counted: Mapping[str, _Counted]
+    runtime: Runtime, bench: _Bench, static_costs: Mapping[str, _Counted]
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
     """Measure full and slim in one runtime, and list the quantities that could not be measured there."""
-    timed = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
+    measurement = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
     files = {which: model.file(runtime) for which, model in bench.models.items()}
-    found = RuntimeProfile(
+    profile = RuntimeProfile(
         name=runtime.name,
-        full=timed.times[FULL],
-        slim=timed.times[SLIM],
-        speedup=timed.speedup,
+        full=measurement.times[FULL],
+        slim=measurement.times[SLIM],
+        speedup=measurement.speedup,
         file_bytes=Pair(
-            **{which: bytes_of(file) if file else counted[which].weight_bytes for which, file in files.items()}
+            **{which: bytes_of(file) if file else static_costs[which].weight_bytes for which, file in files.items()}
         ),
-        memory=MemoryPair(**timed.memory) if timed.memory else None,
-        started=StartedPair(**timed.started),
-        energy=None if isinstance(timed.energy, str) else timed.energy,
-        conditions=timed.conditions,
-        remark=timed.remark,
+        memory=MemoryPair(**measurement.memory) if measurement.memory else None,
+        started=StartedPair(**measurement.started),
+        energy=None if isinstance(measurement.energy, str) else measurement.energy,
+        conditions=measurement.conditions,
+        remark=measurement.remark,
     )
-    missing = {} if timed.memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
-    missing |= {"energy": timed.energy} if isinstance(timed.energy, str) else {}
-    return found, [NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()]
+    missing = {} if measurement.memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
+    missing |= {"energy": measurement.energy} if isinstance(measurement.energy, str) else {}
+    return profile, [NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()]
 
 
 def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
@@ -313,14 +317,14 @@ def _layers(
     inputs = inputs_of(bench.run, 1)
     work = {which: work_of(model.model, inputs) for which, model in bench.models.items()}
     peaks: list[Peaks] = []
-    found: list[LayerTimes] = []
+    times: list[LayerTimes] = []
     missing: list[NotMeasured] = []
     for runtime in chosen:
         if why := unseen(runtime, bench.device):
             missing.append(NotMeasured(what=f"layers in {runtime.name}", why=why))
             continue
         peaks.append(measure_peaks(runtime.name, bench.device, bench.threads))
-        found += layer_times(
+        times += layer_times(
             runtime.name,
             {which: model.in_runtime(runtime) for which, model in bench.models.items()},
             work,
@@ -330,7 +334,7 @@ def _layers(
             seconds=bench.seconds,
             progress=bench.progress,
         )
-    return tuple(peaks), tuple(found), missing
+    return tuple(peaks), tuple(times), missing
 
 
 def _questions(bench: _Bench) -> Questions:

@@ -59,12 +59,12 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
     Returns:
         None where there is no export to compare.
     """
-    found = _comparable(run, progress)
-    if not found:
+    exports = _comparable(run, progress)
+    if not exports:
         return None
     pairs = {}
     with find_runtime("torch").open(Source(run.load_slim), "cpu") as eager:
-        for path, export in found.items():  # one session at a time: all of them together may not fit
+        for path, export in exports.items():  # one session at a time: all of them together may not fit
             sample = _one(run, export.record)
             try:
                 with export.runtime.open(Source(run.load_slim, path), "cpu") as runner:
@@ -79,13 +79,13 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
                 progress.say(f"{path.name} is not timed: {error.problems[0].found}")
     if not pairs:
         return None
-    together = summarise_times([taken for times in pairs.values() for taken in times[EAGER].samples_ms])
-    choices = [Choice(name=EAGER, bytes=None, parity=None, latency=together, speedup=None)]
+    eager_times = summarise_times([ms for times in pairs.values() for ms in times[EAGER].samples_ms])
+    choices = [Choice(name=EAGER, bytes=None, parity=None, latency=eager_times, speedup=None)]
     choices += [
         Choice(
             name=path.name,
             bytes=bytes_of(path),
-            parity=found[path].record,
+            parity=exports[path].record,
             latency=times[path.name],
             speedup=speedup(times[EAGER], times[path.name]),
         )
@@ -160,9 +160,9 @@ def _costs(choice: Choice) -> Row:
     if choice.parity is None or choice.bytes is None:
         return choice.name, "", "", "", ""
     certificate = choice.parity.certificate
-    found = certificate.against_slim if certificate else choice.parity
-    error = "" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
-    agreement = "" if found.answer_agreement is None else f"{found.answer_agreement:.1%}"
+    errors = certificate.against_slim if certificate else choice.parity
+    error = "" if errors.max_abs_error is None else f"{errors.max_abs_error:.1e}"
+    agreement = "" if errors.answer_agreement is None else f"{errors.answer_agreement:.1%}"
     change = f"{100 * certificate.metric.change:+.2f}" if certificate and certificate.metric else ""
     return choice.name, format_bytes(choice.bytes), error, agreement, change
 

@@ -41,8 +41,8 @@ class _Line:
     def cells(self, runs: Sequence[RunSummary], marked: bool) -> list[str]:
         """Return the row's text for each run; the best of several is marked."""
         values = [self.value(run) for run in runs]
-        there = [value for value in values if value is not None]
-        best = self.best(there) if self.best and marked and len(set(there)) > 1 else None
+        known = [value for value in values if value is not None]
+        best = self.best(known) if self.best and marked and len(set(known)) > 1 else None
         return [
             self.missing if value is None else self.show(value) + BEST * (best is not None and value == best)
             for value in values
@@ -55,14 +55,14 @@ def compare_tables(report: RunsReport) -> tuple[Table, ...]:
     The first column is the full model, where all runs have the same.
     """
     runs, metric = report.runs, report.runs[0].slim.metric
-    timed = dict.fromkeys(name for run in runs for name in run.runtimes)
+    runtimes = dict.fromkeys(name for run in runs for name in run.runtimes)
     batch = next((run.batch for run in runs if run.batch), 1)
     sections = [
         (metric if report.one_full else "Score", _answer_lines(runs[0]), report.one_full),
         ("What it costs (1 MAC = 2 FLOPs)", _cost_lines(runs), report.one_full),
         *(
             (f"Latency in {name}, batch {batch}", _time_lines(runs, name), report.one_full and report.one_machine)
-            for name in timed
+            for name in runtimes
         ),
         ("Exports", _export_lines(runs), False),
     ]
@@ -73,14 +73,14 @@ def compare_tables(report: RunsReport) -> tuple[Table, ...]:
 
 def _tables(title: str, lines: Sequence[_Line], marked: bool, report: RunsReport) -> Iterable[Table]:
     runs = report.runs
-    measured = [line for line in lines if any(line.value(run) is not None for run in runs)]
-    cells = [line.cells(runs, marked) for line in measured]
+    nonempty_lines = [line for line in lines if any(line.value(run) is not None for run in runs)]
+    cells = [line.cells(runs, marked) for line in nonempty_lines]
     for start in range(0, len(runs), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         header = ("", *(("full",) if report.one_full else ()), *(run.name for run in runs[part]))
         rows = (
             (line.name, *((line.full,) if report.one_full else ()), *row[part])
-            for line, row in zip(measured, cells, strict=True)
+            for line, row in zip(nonempty_lines, cells, strict=True)
         )
         yield Table(title, header, tuple(rows))
 
@@ -109,20 +109,20 @@ def _answer_lines(first: RunSummary) -> list[_Line]:
 
 def _cost_lines(runs: Sequence[RunSummary]) -> list[_Line]:
     def lines(noun: str, unit: str, pair: Callable[[RunSummary], Pair | None], best: Any) -> list[_Line]:
-        found = [each for run in runs if (each := pair(run))]
-        largest = max((each.full for each in found), default=0)
+        pairs = [costs for run in runs if (costs := pair(run))]
+        largest = max((costs.full for costs in pairs), default=0)
         one, prefix = next((entry for entry in PREFIXES if largest >= entry[0]), (1, ""))
 
         def show(value: int) -> str:
             return f"{value / one:.2f}"
 
         def share(run: RunSummary) -> float | None:
-            each = pair(run)
-            return each.slim / each.full if each else None
+            costs = pair(run)
+            return costs.slim / costs.full if costs else None
 
-        full = show(found[0].full) if found else ""
-        named = f"{noun}, {prefix}{unit}" if prefix or unit else noun
-        slim = _Line(named, lambda run: getattr(pair(run), "slim", None), show, full, best, NOT_YET)
+        full = show(pairs[0].full) if pairs else ""
+        title = f"{noun}, {prefix}{unit}" if prefix or unit else noun
+        slim = _Line(title, lambda run: getattr(pair(run), "slim", None), show, full, best, NOT_YET)
         return [slim, _Line("  of full, %", share, lambda value: f"{100 * value:.1f}", missing=NOT_YET)]
 
     return [
@@ -139,21 +139,21 @@ def _time_lines(runs: Sequence[RunSummary], runtime: str) -> list[_Line]:
         return run.runtimes.get(runtime)
 
     def speedup(run: RunSummary, bound: str) -> float | None:
-        timed = of(run)
-        return getattr(timed.speedup, bound) if timed else None
+        summary = of(run)
+        return getattr(summary.speedup, bound) if summary else None
 
     def memory(run: RunSummary) -> int | None:
-        timed = of(run)
-        return timed.memory.slim if timed and timed.memory else None
+        summary = of(run)
+        return summary.memory.slim if summary and summary.memory else None
 
-    timed = [each for run in runs if (each := of(run))]
-    peaks = [each.memory.full for each in timed if each.memory]
+    summaries = [summary for run in runs if (summary := of(run))]
+    peaks = [summary.memory.full for summary in summaries if summary.memory]
     return [
         _Line(
             "median, ms",
             lambda run: getattr(of(run), "slim_ms", None),
             _figure,
-            _range([each.full_ms for each in timed], _figure),
+            _range([summary.full_ms for summary in summaries], _figure),
             missing=NOT_YET,
         ),
         _Line("speed-up", partial(speedup, bound="ratio"), "{:.2f}x".format, best=max, missing=NOT_YET),

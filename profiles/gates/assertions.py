@@ -82,8 +82,8 @@ def measured(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured
         report: the profile.
         parity: status of each export's parity record, by file name.
     """
-    found = [_share("macs", report.macs), _share("parameters", report.parameters), _parity(parity)]
-    return (*found, *(entry for runtime in report.runtimes for entry in _in_runtime(runtime)))
+    values = [_share("macs", report.macs), _share("parameters", report.parameters), _parity(parity)]
+    return (*values, *(entry for runtime in report.runtimes for entry in _in_runtime(runtime)))
 
 
 def scored(run: Manifest) -> tuple[Measured, ...]:
@@ -104,7 +104,7 @@ def scored(run: Manifest) -> tuple[Measured, ...]:
     return Measured("drop", drop, words), agreement
 
 
-def failures(claims: Iterable[Claim], found: Sequence[Measured]) -> tuple[Problem, ...]:
+def failures(claims: Iterable[Claim], values: Sequence[Measured]) -> tuple[Problem, ...]:
     """Compare every claim with the values of its name; return those that do not hold or were not measured."""
     return tuple(
         Problem(
@@ -114,7 +114,7 @@ def failures(claims: Iterable[Claim], found: Sequence[Measured]) -> tuple[Proble
             "see the report; skip other layers, or claim less",
         )
         for claim in claims
-        for entry in found
+        for entry in values
         if claim.name in (entry.name, entry.name.partition(":")[0])
         and (entry.value is None or not COMPARISONS[claim.comparison](entry.value, claim.bound))
     )

@@ -109,7 +109,7 @@ def read_baseline(path: Path) -> Profiled:
     """
     try:
         document = json.loads(path.read_bytes())
-        found = Profiled.model_validate(document if "profile" in document else {"profile": document})
+        baseline = Profiled.model_validate(document if "profile" in document else {"profile": document})
     except (OSError, ValueError, TypeError) as error:
         raise input_error(
             "profile-unreadable",
@@ -117,14 +117,14 @@ def read_baseline(path: Path) -> Profiled:
             "a profile.json, or the report.json of a run that was profiled",
             "das profile, and keep the profile.json of the run",
         ) from None
-    if found.profile.schema_version > SCHEMA_VERSION:
+    if baseline.profile.schema_version > SCHEMA_VERSION:
         raise input_error(
             "schema-too-new",
-            f"{path} has schema version {found.profile.schema_version}",
+            f"{path} has schema version {baseline.profile.schema_version}",
             f"at most {SCHEMA_VERSION}",
             "a newer das wrote it: pip install --upgrade das-toolkit",
         )
-    return found
+    return baseline
 
 
 def open_baseline(path: Path, run: Run, *, batch: int, runtimes: Collection[str], environment: Environment) -> Profiled:
@@ -133,16 +133,16 @@ def open_baseline(path: Path, run: Run, *, batch: int, runtimes: Collection[str]
     Raises:
         InputError: it holds no profile, or one whose numbers cannot be compared.
     """
-    found, made = read_baseline(path), run.manifest
+    baseline, manifest = read_baseline(path), run.manifest
     check_comparable(
-        found.profile,
-        family=made.family,
-        task=made.task,
+        baseline.profile,
+        family=manifest.family,
+        task=manifest.task,
         batch=batch,
         runtimes=runtimes,
         environment=environment,
     )
-    return found
+    return baseline
 
 
 def profiled(run: Run, report: ProfileReport) -> Profiled:
@@ -160,8 +160,8 @@ def check_comparable(
         InputError: naming all that differs: model, batch, machine, threads, the packages that run the models, or the
             version of the report, on which depends how it was measured.
     """
-    timed = [runtime.name for runtime in before.runtimes]
-    shared = set(timed) & set(runtimes)
+    baseline_runtimes = [runtime.name for runtime in before.runtimes]
+    shared = set(baseline_runtimes) & set(runtimes)
     then = _facts(before.schema_version, before.family, before.task, before.batch, before.environment, shared)
     here = _facts(SCHEMA_VERSION, family, task, batch, environment, shared)
     problems = [
@@ -170,7 +170,7 @@ def check_comparable(
         if then[name] != value
     ]
     if not shared:
-        found = f"the baseline was measured in {' and '.join(timed) or 'no runtime'}"
+        found = f"the baseline was measured in {' and '.join(baseline_runtimes) or 'no runtime'}"
         problems.append(Problem("baseline-not-comparable", found, f"one of: {', '.join(runtimes)}", FIX))
     if problems:
         raise InputError(*problems)
@@ -183,9 +183,9 @@ def compare_profiles(before: Profiled, now: Profiled) -> BaselineChanges:
         InputError: as :func:`check_comparable`.
     """
     then, here = before.profile, now.profile
-    measured = {runtime.name: runtime for runtime in here.runtimes}
+    runtimes = {runtime.name: runtime for runtime in here.runtimes}
     check_comparable(
-        then, family=here.family, task=here.task, batch=here.batch, runtimes=measured, environment=here.environment
+        then, family=here.family, task=here.task, batch=here.batch, runtimes=runtimes, environment=here.environment
     )
     relative = _same_full(then, here)
     rows = [
@@ -194,9 +194,9 @@ def compare_profiles(before: Profiled, now: Profiled) -> BaselineChanges:
     ]
     missing = []
     for runtime in then.runtimes:
-        if runtime.name in measured:
-            rows += _in_runtime(runtime, measured[runtime.name], relative)
-        missing += _missing_in(runtime, measured.get(runtime.name))
+        if runtime.name in runtimes:
+            rows += _in_runtime(runtime, runtimes[runtime.name], relative)
+        missing += _missing_in(runtime, runtimes.get(runtime.name))
     if drop := _drop(before, now):
         rows.append(drop)
     else:
@@ -236,11 +236,11 @@ def _facts(
     version: int, family: str, task: str, batch: int, place: Environment, runtimes: Collection[str]
 ) -> dict[str, str]:
     """Return the facts that must agree before the times of two profiles are compared."""
-    own = {name: str(getattr(place, name)) for name in ("device", "machine", "processor", "cores", "threads")}
-    timed_in = [runtime for runtime in RUNTIMES if runtime.by_default or runtime.name in runtimes]
-    timed_by = ("python", *(package for runtime in timed_in for package in runtime.packages))
-    packages = {package: place.versions.get(package, "not installed") for package in timed_by}
-    return {"schema version": str(version), "family": family, "task": task, "batch": str(batch), **own, **packages}
+    machine = {name: str(getattr(place, name)) for name in ("device", "machine", "processor", "cores", "threads")}
+    measured_runtimes = [runtime for runtime in RUNTIMES if runtime.by_default or runtime.name in runtimes]
+    packages_compared = ("python", *(package for runtime in measured_runtimes for package in runtime.packages))
+    packages = {package: place.versions.get(package, "not installed") for package in packages_compared}
+    return {"schema version": str(version), "family": family, "task": task, "batch": str(batch), **machine, **packages}
 
 
 def _same_full(before: ProfileReport, now: ProfileReport) -> bool:
@@ -283,15 +283,15 @@ def _time(before: RuntimeProfile, now: RuntimeProfile, relative: bool) -> Quanti
 
 def _over_full(runtime: RuntimeProfile) -> _Estimate:
     """Return slim's time over full's with its interval."""
-    found = runtime.speedup
-    return _Estimate(1 / found.ratio, 1 / found.high, 1 / found.low)
+    speedup = runtime.speedup
+    return _Estimate(1 / speedup.ratio, 1 / speedup.high, 1 / speedup.low)
 
 
 def _alone(runtime: RuntimeProfile) -> _Estimate:
     """Return slim's median in ms with its bootstrap interval over turns."""
     times, tail = runtime.slim.medians_ms(), (1 - CONFIDENCE) / 2
-    drawn = np.random.default_rng(SEED).choice(times, size=(BOOTSTRAP_DRAWS, len(times)))
-    low, high = np.quantile(np.median(drawn, axis=1), (tail, 1 - tail)).tolist()
+    draws = np.random.default_rng(SEED).choice(times, size=(BOOTSTRAP_DRAWS, len(times)))
+    low, high = np.quantile(np.median(draws, axis=1), (tail, 1 - tail)).tolist()
     return _Estimate(float(np.median(times)), low, high)
 
 
@@ -350,11 +350,11 @@ def _exactly(value: float, unit: Unit) -> str:
 
 
 def _change(row: QuantityChange) -> str:
-    found = _signed(row.change, row.unit)
+    change = _signed(row.change, row.unit)
     if row.interval is None:
-        return found
+        return change
     low, high = (f"{100 * end:+.1f}" for end in row.interval)
-    return f"{found} ({low} to {high})"
+    return f"{change} ({low} to {high})"
 
 
 def _signed(change: float, unit: Unit) -> str:

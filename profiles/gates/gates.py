@@ -59,8 +59,8 @@ def open_gates(
         UsageError: a claim that cannot be read, or of a runtime that is not measured.
         InputError: the baseline holds no profile, or one whose numbers cannot be compared.
     """
-    parsed, before = assertions.parse(claims, list(runtimes)), None
+    conditions, earlier = assertions.parse(claims, list(runtimes)), None
     if baseline:
         place = environment(choose_device(device).type, threads or torch.get_num_threads())
-        before = open_baseline(baseline, run, batch=batch, runtimes=runtimes, environment=place)
-    return Gates(run, parsed, before)
+        earlier = open_baseline(baseline, run, batch=batch, runtimes=runtimes, environment=place)
+    return Gates(run, conditions, earlier)

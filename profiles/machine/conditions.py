@@ -37,8 +37,8 @@ class Conditions(Value):
     @property
     def remark(self) -> str:
         """Return the caveats of times; empty on a quiet machine."""
-        found = {"other processes used": self.others, "the host took": self.stolen}
-        busy = [f"{what} {share:.0%} of the CPU time" for what, share in found.items() if share > BUSY]
+        shares = {"other processes used": self.others, "the host took": self.stolen}
+        busy = [f"{what} {share:.0%} of the CPU time" for what, share in shares.items() if share > BUSY]
         return " and ".join(busy)
 
 
@@ -50,19 +50,19 @@ def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditio
         processes: the numbers of those that are measured: their CPU time is not that of others.
         gpu: whether to ask nvidia-smi, too.
     """
-    measured = [psutil.Process(number) for number in (*processes, psutil.Process().pid)]
-    found: list[Conditions] = []
-    started, before, own = time.monotonic(), psutil.cpu_times(), _seconds_of(measured)
+    watched = [psutil.Process(number) for number in (*processes, psutil.Process().pid)]
+    conditions: list[Conditions] = []
+    started, before, cpu_seconds = time.monotonic(), psutil.cpu_times(), _seconds_of(watched)
     clock, temperature = _clock(), _temperature()
-    yield found
-    after, own = psutil.cpu_times(), _seconds_of(measured) - own
+    yield conditions
+    after, cpu_seconds = psutil.cpu_times(), _seconds_of(watched) - cpu_seconds
     idle = sum(getattr(after, name, 0.0) - getattr(before, name, 0.0) for name in ("idle", "iowait"))
     stolen = getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)
     total = max(_total(after) - _total(before), 1e-9)
-    found.append(
+    conditions.append(
         Conditions(
             seconds=time.monotonic() - started,
-            others=max(0.0, (total - idle - stolen - own) / total),
+            others=max(0.0, (total - idle - stolen - cpu_seconds) / total),
             stolen=max(0.0, stolen / total),
             clock_mhz=_both(clock, _clock()),
             temperature_c=_both(temperature, _temperature()),
@@ -90,8 +90,8 @@ def _total(times: object) -> float:
 
 def _clock() -> float | None:
     with suppress(Exception):  # psutil raises what the platform's files raise
-        found = psutil.cpu_freq()
-        return float(found.current) if found and found.current else None
+        frequency = psutil.cpu_freq()
+        return float(frequency.current) if frequency and frequency.current else None
     return None
 
 

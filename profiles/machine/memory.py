@@ -55,10 +55,10 @@ def watch_calls(call: Callable[[], object], before: int, gpu: bool) -> Memory:
     _give_back_what_loading_took()
     if gpu:
         torch.cuda.reset_peak_memory_stats()
-    with _watch() as seen:
+    with _watch() as sizes:
         for _ in range(CALLS):
             call()
-    return Memory(before=before, loaded=seen[0], peak=max(seen), **(_gpu() if gpu else {}))
+    return Memory(before=before, loaded=sizes[0], peak=max(sizes), **(_gpu() if gpu else {}))
 
 
 def _give_back_what_loading_took() -> None:
@@ -71,20 +71,20 @@ def _give_back_what_loading_took() -> None:
 @contextlib.contextmanager
 def _watch() -> Iterator[list[int]]:
     """Sample the resident size while the block runs; the list has at least the sizes at its start and its end."""
-    seen, done = [resident()], threading.Event()
+    sizes, stop = [resident()], threading.Event()
 
     def sample() -> None:
-        while not done.wait(INTERVAL_SECONDS):
-            seen.append(resident())
+        while not stop.wait(INTERVAL_SECONDS):
+            sizes.append(resident())
 
     thread = threading.Thread(target=sample)
     thread.start()
     try:
-        yield seen
+        yield sizes
     finally:
-        done.set()
+        stop.set()
         thread.join()
-        seen.append(resident())
+        sizes.append(resident())
 
 
 def _gpu() -> dict[str, int | None]:
@@ -102,5 +102,5 @@ def _of_this_process() -> int | None:
         running = nvml.nvmlDeviceGetComputeRunningProcesses(gpu)
     except Exception:  # not installed, or one of NVML's own errors
         return None
-    own = psutil.Process().pid
-    return next((int(entry.usedGpuMemory) for entry in running if entry.pid == own and entry.usedGpuMemory), None)
+    pid = psutil.Process().pid
+    return next((int(entry.usedGpuMemory) for entry in running if entry.pid == pid and entry.usedGpuMemory), None)

@@ -60,11 +60,11 @@ class Agreement(Value):
         return tuple(counts for counts in self.everything if counts.apart > TOLERANCE)
 
 
-def sentence(found: Agreement) -> str:
+def sentence(agreement: Agreement) -> str:
     """Return the largest difference of the counts as a sentence, and where they differ."""
-    if found.off:
-        names = ", ".join(counts.name for counts in found.off)
-        return f"the counts differ by more than {TOLERANCE:.0%}, by up to {found.apart:.1%}: {names}"
-    how_many = "two counts" if found.total.formula is None else "three counts"
-    how_far = f"within {found.apart:.2%}" if found.apart else "exactly"
-    return f"{how_many} agree {how_far}" + ("; there is no formula" if found.total.formula is None else "")
+    if agreement.off:
+        names = ", ".join(counts.name for counts in agreement.off)
+        return f"the counts differ by more than {TOLERANCE:.0%}, by up to {agreement.apart:.1%}: {names}"
+    how_many = "two counts" if agreement.total.formula is None else "three counts"
+    how_far = f"within {agreement.apart:.2%}" if agreement.apart else "exactly"
+    return f"{how_many} agree {how_far}" + ("; there is no formula" if agreement.total.formula is None else "")

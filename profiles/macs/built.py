@@ -68,7 +68,7 @@ def count_built(
             plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
         model, full = remove_layers(model, plan), kind.build(plain, task)
     inputs = _in_shape(kind, kind.example_inputs(dims), shape)
-    counted = count_macs(traceable(model), inputs)
+    macs = count_macs(traceable(model), inputs)
     images = kind.sizes_of("image", inputs)
     return FlopsReport(
         family=kind.name,
@@ -79,11 +79,11 @@ def count_built(
             parallel_width=dims.parallel_width,
             skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
         ),
-        macs=counted.total,
-        additional_macs=counted.total - count_macs(traceable(full), inputs).total,
-        by_pool=counted.by_pool,
-        uncounted=tuple(UncountedOperator(operator=entry.operator, calls=entry.calls) for entry in counted.uncounted),
-        agreement=agreement(model, inputs, counted) if check else None,
+        macs=macs.total,
+        additional_macs=macs.total - count_macs(traceable(full), inputs).total,
+        by_pool=macs.by_pool,
+        uncounted=tuple(UncountedOperator(operator=entry.operator, calls=entry.calls) for entry in macs.uncounted),
+        agreement=agreement(model, inputs, macs) if check else None,
     )
 
 

@@ -26,18 +26,18 @@ def agreement(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) ->
     traced, terms = count_traced(model, inputs), formula(model, inputs)
 
     def side_by_side(first: Mapping[str, int], second: Mapping[str, int], third: str) -> tuple[Counts, ...]:
-        known = None if terms is None else sums(terms, third)
-        names = dict.fromkeys((*first, *second, *(known or ())))
-        every = (
+        by_formula = None if terms is None else sums(terms, third)
+        names = dict.fromkeys((*first, *second, *(by_formula or ())))
+        counts_by_name = (
             Counts(
                 name=name,
                 fvcore=first.get(name, 0),
                 torch=second.get(name, 0),
-                formula=None if known is None else known.get(name, 0),
+                formula=None if by_formula is None else by_formula.get(name, 0),
             )
             for name in names
         )
-        return tuple(counts for counts in every if counts.fvcore or counts.torch or counts.formula)
+        return tuple(counts for counts in counts_by_name if counts.fvcore or counts.torch or counts.formula)
 
     return Agreement(
         total=Counts(
@@ -53,9 +53,9 @@ def agreement(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) ->
     )
 
 
-def _steps(found: Macs) -> dict[str, int]:
-    return {PROLOGUE: found.by_pool[PROLOGUE], **found.by_step, HEAD: found.by_pool[HEAD]}
+def _steps(macs: Macs) -> dict[str, int]:
+    return {PROLOGUE: macs.by_pool[PROLOGUE], **macs.by_step, HEAD: macs.by_pool[HEAD]}
 
 
-def _operators(found: Macs) -> tuple[str, ...]:
-    return tuple(entry.operator for entry in found.uncounted)
+def _operators(macs: Macs) -> tuple[str, ...]:
+    return tuple(entry.operator for entry in macs.uncounted)

@@ -96,21 +96,21 @@ def terms(
             continue
         tokens = 1 if step.name in one_token else place.tokens
         if step.name in skip:
-            instead = adapter_macs(tokens, place.width, skip[step.name])
-            yield from spread(SKIP, step.name, multiply_macs(place.rows, instead))
+            replacement = adapter_macs(tokens, place.width, skip[step.name])
+            yield from spread(SKIP, step.name, multiply_macs(place.rows, replacement))
             continue
-        own = place.one_token if step.name in one_token else place.whole
-        yield from spread(step.pool or BRIDGES, step.name, multiply_macs(place.rows, own))
+        layer_macs = place.one_token if step.name in one_token else place.whole
+        yield from spread(step.pool or BRIDGES, step.name, multiply_macs(place.rows, layer_macs))
         if parallel:
-            beside = multiply_macs(place.rows * place.parallel, adapter_macs(tokens, place.width, parallel))
-            yield from spread(PARALLEL, step.name, beside)
+            adapters = multiply_macs(place.rows * place.parallel, adapter_macs(tokens, place.width, parallel))
+            yield from spread(PARALLEL, step.name, adapters)
     yield from spread(HEAD, HEAD, sizes.head)
 
 
-def sums(found: Iterable[Term], of: str) -> dict[str, int]:
+def sums(entries: Iterable[Term], of: str) -> dict[str, int]:
     """Sum MACs by one of the fields of :class:`Term`: ``part``, ``step`` or ``kind``."""
     totals: Counter[str] = Counter()
-    for term in found:
+    for term in entries:
         totals[attrgetter(of)(term)] += term.macs
     return dict(totals)
 
@@ -178,9 +178,9 @@ def encoder_macs(
         parallel: how many parallel adapters a kept layer carries, and their bottleneck.
         skip: skipped layers, each with the bottleneck of its skip adapter.
     """
-    beside, bottleneck = parallel
-    kept = encoder_layer(tokens, width, ffn) + (beside * adapter(tokens, width, bottleneck) if beside else 0)
-    return (layers - len(skip)) * kept + sum(adapter(tokens, width, size) for size in skip.values())
+    adapters, bottleneck = parallel
+    layer_macs = encoder_layer(tokens, width, ffn) + (adapters * adapter(tokens, width, bottleneck) if adapters else 0)
+    return (layers - len(skip)) * layer_macs + sum(adapter(tokens, width, size) for size in skip.values())
 
 
 def additional_macs(family: Family, dims: Any, task: str, skip: Mapping[str, int] = NO_SKIPS) -> int:

@@ -54,8 +54,8 @@ def count_published(
         fraction = architecture.parallel_fraction
     _check_widths(parallel_adapters, parallel_width, skip_width)
     plain = _dims(family, dims_type, any_shape, image_size, text_length)
-    own = max(1, round(plain.hidden * fraction))
-    dims = plain.model_copy(update={"parallel_width": (parallel_width or own) if parallel_adapters else 0})
+    family_width = max(1, round(plain.hidden * fraction))
+    dims = plain.model_copy(update={"parallel_width": (parallel_width or family_width) if parallel_adapters else 0})
     shape = image_size if isinstance(image_size, tuple) else None
     if architecture is None:
         return built.count_built(kind, dims, plain, shape, skip_layers, skip_width, check)

@@ -13,20 +13,20 @@ from profiles.reports.profile_tables import costs_of, latency_tables, peaks
 
 def tables(report: CompressionReport) -> tuple[Table, ...]:
     """Return every table of the report, in order."""
-    found = [accuracy_table(report), costs_table(report)]
+    report_tables = [accuracy_table(report), costs_table(report)]
     if report.flips and report.flips.total.changed:
-        found.append(flips_table(report.flips))
+        report_tables.append(flips_table(report.flips))
     if report.budget and report.budget.tries:
-        found.append(tries_table(report.budget))
+        report_tables.append(tries_table(report.budget))
     if report.profile:
-        found += [*latency_tables(report.profile), *layer_tables(report.profile)]
+        report_tables += [*latency_tables(report.profile), *layer_tables(report.profile)]
     if report.exports:
-        found.append(exports_table(report))
+        report_tables.append(exports_table(report))
     if any(entry.gate is not None for entry in report.candidates):
-        found.append(gates_table(report))
+        report_tables.append(gates_table(report))
     elif any(entry.score for entry in report.candidates):
-        found.append(scores_table(report))
-    return tuple(found)
+        report_tables.append(scores_table(report))
+    return tuple(report_tables)
 
 
 def accuracy_table(report: CompressionReport) -> Table:
@@ -50,11 +50,11 @@ def accuracy_table(report: CompressionReport) -> Table:
 
 def _parts(full: Score | None, slim: Score) -> list[tuple[str, ...]]:
     """Return a row for each further metric: full, then slim."""
-    before = {} if full is None else full.parts
+    full_parts = {} if full is None else full.parts
     return [
         (
             f"  {name}",
-            " -> ".join(f"{100 * found[name]:.2f}" for found in (before, slim.parts) if name in found),
+            " -> ".join(f"{100 * parts[name]:.2f}" for parts in (full_parts, slim.parts) if name in parts),
             "",
             "",
         )
@@ -92,7 +92,7 @@ def gates_table(report: CompressionReport) -> Table:
 
 def scores_table(report: CompressionReport) -> Table:
     """Return the effect of skipping each layer on the scores of the search, least harmful first."""
-    compared = [(entry, entry.score) for entry in report.candidates if entry.score]
+    scores = [(entry, entry.score) for entry in report.candidates if entry.score]
     rows = [
         (
             entry.name,
@@ -100,7 +100,7 @@ def scores_table(report: CompressionReport) -> Table:
             f"{100 * score.kept:.2f}",
             f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
         )
-        for entry, score in sorted(compared, key=lambda pair: -pair[1].effect)
+        for entry, score in sorted(scores, key=lambda pair: -pair[1].effect)
     ]
     header = ("layer", "score when skipped", "when kept", "")
     return Table("Why these layers (mean held-out score in %)", header, tuple(rows))

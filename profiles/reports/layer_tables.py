@@ -48,7 +48,7 @@ def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
         skipped: names of the layers.
     """
     before, after = ({layer.name: layer for layer in times.layers} for times in (full, slim))
-    ms_per_mac, measured = full.whole_ms / full.macs, full.whole_ms - slim.whole_ms
+    ms_per_mac, measured_ms = full.whole_ms / full.macs, full.whole_ms - slim.whole_ms
     nothing = LayerTime(name="", pool="", ms=0, macs=0)  # where trims leave out a stream, its adapters are gone, too
 
     def gain(name: str) -> Gain:
@@ -56,19 +56,23 @@ def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
         return Gain(name, ms_per_mac * (layer.macs - adapter.macs), layer.ms - adapter.ms)
 
     layers = tuple(map(gain, skipped))
-    together = Gain("these layers", sum(each.by_macs for each in layers), sum(each.by_time for each in layers))
+    together = Gain(
+        "these layers",
+        sum(layer.by_macs for layer in layers),
+        sum(layer.by_time for layer in layers),
+    )
     by_macs = ms_per_mac * (full.macs - slim.macs) - together.by_macs
-    return Gains(layers, together, Gain("all else", by_macs, measured - together.by_time), measured)
+    return Gains(layers, together, Gain("all else", by_macs, measured_ms - together.by_time), measured_ms)
 
 
 def layer_tables(profile: ProfileReport) -> list[Table]:
     """Return times of layers and gains of cuts, in every runtime whose layers were timed."""
-    found = [sums_table(profile.layers)] if profile.layers else []
+    tables = [sums_table(profile.layers)] if profile.layers else []
     for peak in profile.peaks:
-        timed = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
-        found += [gains_table(timed["full"], timed["slim"], profile.skipped)]
-        found += [layer_table(times, peak) for times in timed.values()]
-    return found
+        times_by_model = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
+        tables += [gains_table(times_by_model["full"], times_by_model["slim"], profile.skipped)]
+        tables += [layer_table(times, peak) for times in times_by_model.values()]
+    return tables
 
 
 def layer_table(times: LayerTimes, peaks: Peaks) -> Table:
@@ -99,14 +103,14 @@ def sums_table(measured: Iterable[LayerTimes]) -> Table:
 
 def gains_table(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Table:
     """Return the predicted gain of each skipped layer, by MACs and by time, and the measured gain."""
-    found = gains(full, slim, skipped)
+    predicted = gains(full, slim, skipped)
 
     def row(gain: Gain, indent: str = "") -> Row:
         columns = ((f"{ms:.2f}", f"{ms / full.whole_ms:.1%}") for ms in (gain.by_macs, gain.by_time))
         return indent + gain.name, *(text for column in columns for text in column)
 
-    rows = [row(gain, "  ") for gain in found.layers] + [row(found.together), row(found.rest)]
-    rows.append(("measured", "", "", f"{found.measured:.2f}", f"{found.measured / full.whole_ms:.1%}"))
+    rows = [row(gain, "  ") for gain in predicted.layers] + [row(predicted.together), row(predicted.rest)]
+    rows.append(("measured", "", "", f"{predicted.measured:.2f}", f"{predicted.measured / full.whole_ms:.1%}"))
     title = f"What skipping brings in {full.runtime}, each layer less its adapter"
     return Table(title, ("", "by MACs, ms", "of full", "by time, ms", "of full"), tuple(rows))
 
@@ -122,7 +126,7 @@ def _sum(name: str, layers: Sequence[LayerTime]) -> LayerTime:
 
 
 def _row(layer: LayerTime, times: LayerTimes, peaks: Peaks, indent: str = "") -> Row:
-    found = roofline(layer, peaks)
-    reached = (f"{found.gflops:.1f}", f"{found.share:.0%}", found.bound) if found else ("", "", "")
+    placement = roofline(layer, peaks)
+    columns = (f"{placement.gflops:.1f}", f"{placement.share:.0%}", placement.bound) if placement else ("", "", "")
     share, macs = (f"{part:.1%}" for part in (layer.ms / times.whole_ms, layer.macs / times.macs))
-    return indent + layer.name, f"{layer.ms:.2f}", share, macs if layer.macs else "", *reached
+    return indent + layer.name, f"{layer.ms:.2f}", share, macs if layer.macs else "", *columns

@@ -104,17 +104,18 @@ def headlines(report: CompressionReport) -> tuple[Headline, ...]:
 
 def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
     """Return the layers of the full model by the name of their pool, in the order they run."""
-    searched = {entry.name for entry in report.candidates}
-    other = "kept" if report.strategy == BY_HAND else "fixed"
+    candidates = {entry.name for entry in report.candidates}
+    outside_search = "kept" if report.strategy == BY_HAND else "fixed"
     names = {pool.prefix: pool.name for pool in FAMILIES[report.family].pools}
-    found = {}
+    boxes_by_pool = {}
     for line in report.picture:
         prefix, *marks = line.split()
         layers = [f"{prefix}{number}" for number in range(len(marks))]
-        found[names[prefix]] = tuple(
-            Box(layer, "cut" if layer in report.skipped else "kept" if layer in searched else other) for layer in layers
+        boxes_by_pool[names[prefix]] = tuple(
+            Box(layer, "cut" if layer in report.skipped else "kept" if layer in candidates else outside_search)
+            for layer in layers
         )
-    return {name: boxes for name, boxes in found.items() if boxes}
+    return {name: boxes for name, boxes in boxes_by_pool.items() if boxes}
 
 
 def flip_types(flips: Flips) -> dict[str, tuple[FlipBar, ...]]:
@@ -145,31 +146,35 @@ def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
 
 def layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
     """Return MACs by layer or else by pool, and milliseconds in every runtime whose layers were timed."""
-    timed: dict[str, dict[str, LayerTimes]] = {}
+    times_by_runtime: dict[str, dict[str, LayerTimes]] = {}
     for times in report.profile.layers if report.profile else ():
-        timed.setdefault(times.runtime, {})[times.which] = times
-    found = [_macs(report, next(iter(timed.values()), {}))]
-    for runtime, both in timed.items():
-        full, slim = ({entry.name: entry.ms for entry in both[which].layers} for which in BOTH)
-        total = "a whole call: " + " -> ".join(f"{format_number(both[which].whole_ms)} ms" for which in BOTH)
-        found.append(_costs(report, f"ms in {runtime}", total, full, slim, format_number))
-    return tuple(found)
+        times_by_runtime.setdefault(times.runtime, {})[times.which] = times
+    charts = [_macs(report, next(iter(times_by_runtime.values()), {}))]
+    for runtime, times_by_model in times_by_runtime.items():
+        full, slim = ({entry.name: entry.ms for entry in times_by_model[which].layers} for which in BOTH)
+        total = "a whole call: " + " -> ".join(f"{format_number(times_by_model[which].whole_ms)} ms" for which in BOTH)
+        charts.append(_costs(report, f"ms in {runtime}", total, full, slim, format_number))
+    return tuple(charts)
 
 
 def choice_plot(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | None:
     """Plot the gates after every update, else the scores with and without each layer; None without either."""
     gates = [after for after, _ in groupby(entry.gates for entry in log if entry.gates)]
     if gates:
-        says = f"Gates of {len(gates[-1])} layers over {len(gates):,} updates; their final values are in the table"
+        description = (
+            f"Gates of {len(gates[-1])} layers over {len(gates):,} updates; their final values are in the table"
+        )
         caption = f"Gates over {len(gates):,} updates of the search. The highest are skipped, in colour."
-        return Plot(inline_svg(gates_figure(gates, report.skipped), "gates", says), caption)
+        return Plot(inline_svg(gates_figure(gates, report.skipped), "gates", description), caption)
     scores = {entry.name: entry.score for entry in report.candidates if entry.score}
     if not scores:
         return None
-    says = "Mean score of the search's subsets that skip each layer and that keep it; the values are in the table"
+    description = (
+        "Mean score of the search's subsets that skip each layer and that keep it; the values are in the table"
+    )
     caption = "Scores in the search, before any recovery. Names of skipped layers are in colour."
-    drawn = scores_figure(scores, report.skipped, report.slim.metric)
-    return Plot(inline_svg(drawn, "scores", says), caption)
+    figure = scores_figure(scores, report.skipped, report.slim.metric)
+    return Plot(inline_svg(figure, "scores", description), caption)
 
 
 def choice_table(report: CompressionReport) -> Table | None:
@@ -181,12 +186,12 @@ def choice_table(report: CompressionReport) -> Table | None:
 
 def front_plot(front: ParetoReport) -> Plot:
     """Plot score over cost of every subset that the search scored."""
-    says = f"Score over {front.cost} of {len(front.points):,} subsets; those that nothing beats are in the table"
+    description = f"Score over {front.cost} of {len(front.points):,} subsets; those that nothing beats are in the table"
     caption = (
         "Numbers are numbers of skipped layers. Points are scored with the search's adapters, before any recovery; "
         "the run itself after its recovery and on other samples, so it is not comparable with them."
     )
-    return Plot(inline_svg(pareto_figure(front, inches=(4.4, 3.4)), "front", says), caption)
+    return Plot(inline_svg(pareto_figure(front, inches=(4.4, 3.4)), "front", description), caption)
 
 
 def front_table(front: ParetoReport) -> Table:
@@ -208,7 +213,7 @@ def front_table(front: ParetoReport) -> Table:
 
 def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
     """Return the run's provenance: command, data, versions, and the machine of the profile."""
-    found = {
+    lines_by_name = {
         "command": (report.command or "Python API",),
         "run": (report.run,),
         "model": (f"{report.checkpoint} ({report.family}, {report.task})",),
@@ -216,33 +221,33 @@ def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
         "seed": (str(report.settings["seed"]),),
         "data": split_lines(report),
         "versions": (_list(report.versions),),
-        "seconds": (_list({stage: f"{taken:,.1f}" for stage, taken in report.seconds.items()}),),
+        "seconds": (_list({stage: f"{duration:,.1f}" for stage, duration in report.seconds.items()}),),
     }
     if report.profile:
         place = report.profile.environment
-        found["measured with"] = (report.profile.command,)
-        found["measured on"] = (
+        lines_by_name["measured with"] = (report.profile.command,)
+        lines_by_name["measured on"] = (
             report.profile.date,
             f"{place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}), {place.device}, "
             f"{place.threads} CPU thread{'s' * (place.threads > 1)}",
             _list(place.versions),
         )
-    return {name: tuple(filter(None, lines)) for name, lines in found.items() if any(lines)}
+    return {name: tuple(filter(None, lines)) for name, lines in lines_by_name.items() if any(lines)}
 
 
 def settings_table(report: CompressionReport) -> Table:
     """Return the run's settings, with steps and rates of the recipe."""
-    given = {name: value for name, value in report.settings.items() if value is not None}
-    return Table("Settings", ("setting", "value"), tuple((name, str(value)) for name, value in given.items()))
+    values = {name: value for name, value in report.settings.items() if value is not None}
+    return Table("Settings", ("setting", "value"), tuple((name, str(value)) for name, value in values.items()))
 
 
-def _macs(report: CompressionReport, timed: Mapping[str, LayerTimes]) -> CostChart:
+def _macs(report: CompressionReport, times_by_model: Mapping[str, LayerTimes]) -> CostChart:
     """Return the MACs of each layer as they were counted for its timing or for the report, else of each pool."""
     costs = report.costs
     by_name = costs.macs_by_layer or costs.macs_by_pool
     full, slim = (
-        {entry.name: entry.macs for entry in timed[which].layers}
-        if timed
+        {entry.name: entry.macs for entry in times_by_model[which].layers}
+        if times_by_model
         else {name: getattr(pair, which) for name, pair in by_name.items()}
         for which in BOTH
     )
@@ -282,5 +287,5 @@ def _percent(part: float, whole: float) -> float:
     return 100 * part / whole if whole else 0.0
 
 
-def _list(named: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in named.items())
+def _list(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

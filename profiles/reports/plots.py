@@ -217,15 +217,15 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
         name: of the figure on its page: identifiers begin with it, so that no two figures share one.
         says: the same in words, for those who cannot see it.
     """
-    drawn = StringIO()
-    figure.savefig(drawn, format="svg", metadata=_NO_METADATA, facecolor="none")
-    text = drawn.getvalue()
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", metadata=_NO_METADATA, facecolor="none")
+    text = buffer.getvalue()
     text = _PAGE_WIDE.sub("", text[text.index("<svg") :]).replace("xlink:href", "href")
     text = re.sub(r'(\bid="|url\(#|\bhref="#)', rf"\g<1>{name}-", text)
     roles = {colour: role for role, colour in LIGHT.items()}
     text = re.sub(
         r"\b(fill|stroke): (#[0-9a-f]{6})\b",
-        lambda found: f"{found[1]}: var(--{roles[found[2]]})" if found[2] in roles else found[0],
+        lambda match: f"{match[1]}: var(--{roles[match[2]]})" if match[2] in roles else match[0],
         text,
     )
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(says)}"', 1)

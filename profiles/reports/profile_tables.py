@@ -49,27 +49,29 @@ def peaks(report: ProfileReport) -> dict[str, Pair]:
 
 def latency_table(report: ProfileReport) -> Table:
     """Return quantiles and throughput of full and slim in every runtime; the GPU's own median from CUDA events."""
-    timed = [
+    latencies = [
         (f"{runtime.name}, {which}", latency)
         for runtime in report.runtimes
         for which, latency in (("full", runtime.full), ("slim", runtime.slim))
     ]
     threads = report.environment.threads
     settings = f"batch {report.batch}, {report.environment.device}, {threads} CPU thread{'s' * (threads > 1)}"
-    on_gpu = any(latency.gpu_p50_ms is not None for _, latency in timed)
+    on_gpu = any(latency.gpu_p50_ms is not None for _, latency in latencies)
     header = ("", "p50", "p90", "p99", *(("p50 GPU",) if on_gpu else ()), "spread", "n", "samples/s")
-    return Table(f"Latency in ms ({settings})", header, tuple((name, *_times(found, on_gpu)) for name, found in timed))
+    return Table(
+        f"Latency in ms ({settings})", header, tuple((name, *_times(latency, on_gpu)) for name, latency in latencies)
+    )
 
 
 def latency_tables(report: ProfileReport) -> tuple[Table, ...]:
     """Return every table of times that the report has."""
-    asked, ready = report.questions, [entry for entry in report.runtimes if entry.started]
-    found = [latency_table(report)]
-    found += [starting_table(ready)] if ready else []
-    found += [memory_table(entries)] if (entries := [entry for entry in report.runtimes if entry.memory]) else []
-    found += [questions_table(asked)] if asked else []
+    questions, started = report.questions, [entry for entry in report.runtimes if entry.started]
+    tables = [latency_table(report)]
+    tables += [starting_table(started)] if started else []
+    tables += [memory_table(entries)] if (entries := [entry for entry in report.runtimes if entry.memory]) else []
+    tables += [questions_table(questions)] if questions else []
     axes = dict.fromkeys(point.axis for point in report.sweeps)
-    return (*found, *(sweep_table([point for point in report.sweeps if point.axis == axis]) for axis in axes))
+    return (*tables, *(sweep_table([point for point in report.sweeps if point.axis == axis]) for axis in axes))
 
 
 def starting_table(runtimes: Sequence[RuntimeProfile]) -> Table:
@@ -116,28 +118,28 @@ def sweep_table(points: Sequence[SweepPoint]) -> Table:
     return Table(f"Latency in ms over {axis} ({UNITS[axis]}), throughput of slim", header, tuple(rows))
 
 
-def questions_table(asked: Questions) -> Table:
+def questions_table(questions: Questions) -> Table:
     """Return the times of all questions on one image: in one batch of the whole graph, and by the split export."""
-    timed = [
+    latencies = [
         (f"{which}, {how}", latency)
-        for which, found in (("full", asked.full), ("slim", asked.slim))
-        for how, latency in (("whole graph", found.whole), ("vision tower once", found.split))
+        for which, times in (("full", questions.full), ("slim", questions.slim))
+        for how, latency in (("whole graph", times.whole), ("vision tower once", times.split))
     ]
-    title = f"Latency in ms of {asked.count} question{'s' * (asked.count > 1)} on one image (ONNX Runtime)"
+    title = f"Latency in ms of {questions.count} question{'s' * (questions.count > 1)} on one image (ONNX Runtime)"
     header = ("", "p50", "p90", "p99", "spread", "n", "questions/s")
-    return Table(title, header, tuple((name, *_times(latency, on_gpu=False)) for name, latency in timed))
+    return Table(title, header, tuple((name, *_times(latency, on_gpu=False)) for name, latency in latencies))
 
 
 def verdicts(report: ProfileReport) -> tuple[str, ...]:
     """Return one sentence for each runtime, and for questions on one image one for each model."""
-    found = tuple(
+    sentences = tuple(
         f"{runtime.name}: {runtime.speedup.verdict}{f'; {runtime.remark}' if runtime.remark else ''}"
         for runtime in report.runtimes
     )
     if not report.questions:
-        return found
+        return sentences
     both = (("full", report.questions.full), ("slim", report.questions.slim))
-    return (*found, *(f"{which}, vision tower once: {pair.speedup.verdict}" for which, pair in both))
+    return (*sentences, *(f"{which}, vision tower once: {pair.speedup.verdict}" for which, pair in both))
 
 
 def not_measured(report: ProfileReport) -> tuple[str, ...]:

@@ -69,8 +69,8 @@ def _updated(counts: Mapping[str, int]) -> str:
     """Describe the trained parameters; papers count only the projections of the adapters."""
     paper = counts.get(SKIP_ADAPTERS, 0) + counts.get(PARALLEL_ADAPTERS, 0)
     others = {name: n for name, n in counts.items() if name not in (SKIP_ADAPTERS, PARALLEL_ADAPTERS)}
-    beside = ", ".join(f"{name} {format_count(n)}" for name, n in others.items())
-    return f"Updated parameters: {format_count(paper)} in adapters, as the paper counts them; besides {beside}."
+    rest = ", ".join(f"{name} {format_count(n)}" for name, n in others.items())
+    return f"Updated parameters: {format_count(paper)} in adapters, as the paper counts them; besides {rest}."
 
 
 def mac_sentences(report: CompressionReport) -> tuple[str, ...]:
@@ -91,6 +91,6 @@ def _split(split: Mapping[str, Any], samples: str) -> str:
     left_out = [f"{split['dropped']} that no answer of the vocabulary fits"] if split["dropped"] else []
     left_out += [f"{len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})"] if bad else []
     beside = f", left out: {', '.join(left_out)}" if left_out else ""
-    found = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"
-    found += f", answers: {split['answers']}" if "answers" in split else ""
-    return f"{found}, fingerprint {split['fingerprint']}{beside}"
+    line = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"
+    line += f", answers: {split['answers']}" if "answers" in split else ""
+    return f"{line}, fingerprint {split['fingerprint']}{beside}"

@@ -150,7 +150,7 @@ def take_turns(
     seconds: float,
     batch: int = 1,
     least_turns: int = LEAST_TURNS,
-    settled: Callable[[Mapping[str, Latency]], bool] = lambda found: True,
+    settled: Callable[[Mapping[str, Latency]], bool] = lambda latencies: True,
     progress: Progress = QUIET,
     label: str = "timing",
 ) -> dict[str, Latency]:
@@ -160,7 +160,7 @@ def take_turns(
     same time is spent again, ``MOST_ROUNDS`` times in all at most.
     """
     order = list(turns)
-    taken: dict[str, list[Sequence[Sample]]] = {name: [] for name in order}
+    samples: dict[str, list[Sequence[Sample]]] = {name: [] for name in order}
     numbers, parts = itertools.count(), max(1, math.ceil(seconds))
     for round_ in range(1, MOST_ROUNDS + 1):
         start = time.perf_counter()
@@ -169,13 +169,13 @@ def take_turns(
         ):
             share = part / parts
             wanted = (round_ - 1 + share) * least_turns
-            while time.perf_counter() - start < share * seconds or len(taken[order[0]]) < wanted:
+            while time.perf_counter() - start < share * seconds or len(samples[order[0]]) < wanted:
                 for name in order if next(numbers) % 2 == 0 else reversed(order):
-                    taken[name].append(turns[name]())
-        found = {name: _of_turns(blocks, batch) for name, blocks in taken.items()}
-        if settled(found):
+                    samples[name].append(turns[name]())
+        latencies = {name: _of_turns(blocks, batch) for name, blocks in samples.items()}
+        if settled(latencies):
             break
-    return found
+    return latencies
 
 
 def block(call: Call, clock: Clock) -> tuple[Sample, ...]:
@@ -186,10 +186,10 @@ def block(call: Call, clock: Clock) -> tuple[Sample, ...]:
     first = clock(call)
     if first[0] >= BLOCK_MS:
         return (first,)
-    taken = [clock(call)]
-    while sum(wall for wall, _ in taken) < BLOCK_MS:
-        taken.append(clock(call))
-    return tuple(taken)
+    samples = [clock(call)]
+    while sum(wall for wall, _ in samples) < BLOCK_MS:
+        samples.append(clock(call))
+    return tuple(samples)
 
 
 def warm_up(call: Call) -> None:
@@ -239,9 +239,9 @@ def speedup(full: Latency, slim: Latency) -> Speedup:
     """
     logs = np.log(full.medians_ms()) - np.log(slim.medians_ms())
     pairs = np.array([logs[at : at + 2].mean() for at in range(0, len(logs), 2)])
-    drawn = np.random.default_rng(SEED).choice(pairs, size=(BOOTSTRAP_DRAWS, len(pairs)))
+    draws = np.random.default_rng(SEED).choice(pairs, size=(BOOTSTRAP_DRAWS, len(pairs)))
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.exp(np.quantile(_middle_mean(drawn), (tail, 1 - tail))).tolist()
+    low, high = np.exp(np.quantile(_middle_mean(draws), (tail, 1 - tail))).tolist()
     return Speedup(ratio=float(np.exp(_middle_mean(pairs))), low=low, high=high)
 
 

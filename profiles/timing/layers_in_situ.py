@@ -117,19 +117,19 @@ def layer_times(
     Raises:
         InputError: an ONNX file that is missing or cannot be run.
     """
-    chosen, clock = find_runtime(runtime), cuda_clock if device == "cuda" else wall_clock
-    whole: dict[str, list[float]] = {which: [] for which in subjects}
+    backend, clock = find_runtime(runtime), cuda_clock if device == "cuda" else wall_clock
+    whole_ms: dict[str, list[float]] = {which: [] for which in subjects}
 
     def alone(which: str) -> None:
-        whole[which].append(clock(watched[which].alone)[0])
+        whole_ms[which].append(clock(watched[which].alone)[0])
 
     with ExitStack() as stack:
-        watched = {which: chosen.watch(source, inputs, device, threads, stack) for which, source in subjects.items()}
-        calls = [call for which, each in watched.items() for call in (partial(alone, which), each.watched)]
+        watched = {which: backend.watch(source, inputs, device, threads, stack) for which, source in subjects.items()}
+        calls = [call for which, watch in watched.items() for call in (partial(alone, which), watch.watched)]
         turns = _take_turns(calls, seconds, progress, f"timing layers in {runtime}")
-        alone_ms = {which: median(times[-turns:]) for which, times in whole.items()}
-        taken = {which: _medians(each.taken(alone_ms[which]), turns) for which, each in watched.items()}
-    return tuple(_times(chosen, which, alone_ms[which], work[which], taken[which]) for which in subjects)
+        alone_ms = {which: median(times[-turns:]) for which, times in whole_ms.items()}
+        layer_ms = {which: _medians(watch.taken(alone_ms[which]), turns) for which, watch in watched.items()}
+    return tuple(_times(backend, which, alone_ms[which], work[which], layer_ms[which]) for which in subjects)
 
 
 def unseen(runtime: Runtime, device: str) -> str | None:
@@ -154,22 +154,22 @@ def _take_turns(calls: Sequence[Call], seconds: float, progress: Progress, label
 
 
 def _times(
-    runtime: Runtime, which: str, whole_ms: float, work: Iterable[Work], taken: Mapping[str, float]
+    runtime: Runtime, which: str, whole_ms: float, work: Iterable[Work], layer_ms: Mapping[str, float]
 ) -> LayerTimes:
     """Return all of a model's entries; a part without kernels (rows that are only passed on) took no time."""
     entries = [
-        LayerTime(name=part.name, pool=part.pool, ms=taken.get(part.name, 0.0), macs=part.macs, bytes=part.bytes)
+        LayerTime(name=part.name, pool=part.pool, ms=layer_ms.get(part.name, 0.0), macs=part.macs, bytes=part.bytes)
         for part in work
     ]
-    if SHARED in taken:
-        entries.append(LayerTime(name=SHARED, pool=SHARED, ms=taken[SHARED], macs=0))
+    if SHARED in layer_ms:
+        entries.append(LayerTime(name=SHARED, pool=SHARED, ms=layer_ms[SHARED], macs=0))
     rest = whole_ms - sum(entry.ms for entry in entries)
     entries.append(LayerTime(name=runtime.between, pool=OVERHEAD, ms=rest, macs=0))
     return LayerTimes(runtime=runtime.name, which=which, whole_ms=whole_ms, layers=tuple(entries))
 
 
-def _medians(taken: Mapping[str, Sequence[float]], turns: int) -> dict[str, float]:
-    return {name: median(times[-turns:]) for name, times in taken.items()}
+def _medians(times_by_layer: Mapping[str, Sequence[float]], turns: int) -> dict[str, float]:
+    return {name: median(times[-turns:]) for name, times in times_by_layer.items()}
 
 
 @torch.inference_mode()

@@ -45,28 +45,28 @@ def time_pair(requests: Requests, seconds: float, progress: Progress) -> Timed:
     Raises:
         EnvironmentProblem: a process died or cannot run its model.
     """
-    asked = requests[FULL]
-    meter, on_gpu = find_meter(asked.device), asked.device == "cuda"
+    request = requests[FULL]
+    meter, on_gpu = find_meter(request.device), request.device == "cuda"
     with _workers(requests, progress) as workers:
         for worker in workers.values():
             worker.warm_up()
         turns = {which: _Metered(worker.turn, meter) for which, worker in workers.items()}
-        with watch([worker.pid for worker in workers.values()], on_gpu) as seen:
+        with watch([worker.pid for worker in workers.values()], on_gpu) as conditions:
             times = take_turns(
                 turns,
                 seconds=seconds,
-                batch=asked.setting.batch,
+                batch=request.setting.batch,
                 least_turns=LEAST_TURNS,
-                settled=lambda found: speedup(found[FULL], found[SLIM]).width <= PRECISE,
+                settled=lambda latencies: speedup(latencies[FULL], latencies[SLIM]).width <= PRECISE,
                 progress=progress,
-                label=f"timing full and slim in {asked.runtime}",
+                label=f"timing full and slim in {request.runtime}",
             )
-        visible = not on_gpu or find_runtime(asked.runtime).seen_by_torch
+        visible = not on_gpu or find_runtime(request.runtime).seen_by_torch
         memory = {which: worker.memory() for which, worker in workers.items()} if visible else None
         started = {which: worker.started for which, worker in workers.items()}
     ratio = speedup(times[FULL], times[SLIM])
     energy = meter if isinstance(meter, str) else EnergyPair(meter=meter.name, **_joules(turns))
-    return Timed(times, ratio, started, memory, energy, seen[0], _remark(ratio, seen[0]))
+    return Timed(times, ratio, started, memory, energy, conditions[0], _remark(ratio, conditions[0]))
 
 
 def time_sweep(requests: Requests, sweep: Sweep, seconds: float, progress: Progress) -> Iterator[SweepPoint]:
@@ -77,7 +77,7 @@ def time_sweep(requests: Requests, sweep: Sweep, seconds: float, progress: Progr
     """
     if sweep.axis == THREADS:
         for value in sweep.values:
-            others = {which: asked.model_copy(update={"threads": value}) for which, asked in requests.items()}
+            others = {which: request.model_copy(update={"threads": value}) for which, request in requests.items()}
             with _workers(others, progress) as workers:
                 yield _point(workers, sweep.axis, value, requests[FULL].setting, seconds, progress)
         return
@@ -112,10 +112,10 @@ class _Metered:
         if isinstance(self.meter, str):
             return self.turn()
         before = self.meter.read()
-        taken = self.turn()
+        samples = self.turn()
         self.joules += self.meter.read() - before
-        self.calls += len(taken) + (len(taken) > 1)  # several come with one that is not counted
-        return taken
+        self.calls += len(samples) + (len(samples) > 1)  # several come with one that is not counted
+        return samples
 
 
 def _joules(turns: Mapping[str, _Metered]) -> dict[str, float]:
@@ -134,7 +134,7 @@ def _workers(requests: Requests, progress: Progress) -> Iterator[dict[str, Worke
         yield workers
 
 
-def _remark(ratio: Speedup, seen: Conditions) -> str:
-    wide = f"the interval is still {ratio.width:.0%} of the ratio wide after {seen.seconds:.0f} s"
-    parts = ([wide] if ratio.width > PRECISE else []) + ([seen.remark] if seen.remark else [])
+def _remark(ratio: Speedup, conditions: Conditions) -> str:
+    wide = f"the interval is still {ratio.width:.0%} of the ratio wide after {conditions.seconds:.0f} s"
+    parts = ([wide] if ratio.width > PRECISE else []) + ([conditions.remark] if conditions.remark else [])
     return f"noisy machine: {'; '.join(parts)}" if parts else ""

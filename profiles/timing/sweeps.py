@@ -41,33 +41,33 @@ def parse_sweeps(texts: Sequence[str], run: Run) -> tuple[Sweep, ...]:
     Raises:
         UsageError: everything that cannot be read, or that this run's model cannot take.
     """
-    found: list[Sweep] = []
+    sweeps: list[Sweep] = []
     problems: list[Problem] = []
     for text in texts:
-        axis, _, listed = text.partition("=")
-        numbers = [part.strip() for part in listed.split(",")]
+        axis, _, values = text.partition("=")
+        numbers = [part.strip() for part in values.split(",")]
         if axis not in UNITS or not all(number.isdigit() and int(number) > 0 for number in numbers):
             expected = f"NAME=NUMBER,NUMBER with a NAME of: {', '.join(UNITS)}"
             problems.append(Problem("wrong-sweep", f"--sweep {text}", expected, EXAMPLE))
             continue
         sweep = Sweep(axis, tuple(dict.fromkeys(map(int, numbers))))
         problems += _impossible(sweep, run)
-        found.append(sweep)
+        sweeps.append(sweep)
     if problems:
         raise UsageError(*problems)
-    return tuple(found)
+    return tuple(sweeps)
 
 
 def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
     """Return problems for values that the run's model cannot take."""
     family = FAMILIES[run.manifest.family]
     dims = family.dims_type(**run.manifest.dims)
-    what = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"
+    option = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"
     if sweep.axis == TEXT and max(sweep.values) > dims.text_length:
         return [
             Problem(
                 "text-length-impossible",
-                what,
+                option,
                 f"at most {dims.text_length} tokens",
                 f"--sweep {TEXT}={dims.text_length}",
             )
@@ -76,11 +76,13 @@ def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
         return []
     sides = family.image_transform(dims).sides if family.image_transform else None
     if sides is None or sides[0] == sides[1]:
-        own = f"images of {sides[1]} pixels alone" if sides else "no images"
+        sizes = f"images of {sides[1]} pixels alone" if sides else "no images"
         return [
-            Problem("image-size-fixed", what, f"a model that takes images of any size; this one takes {own}", EXAMPLE)
+            Problem(
+                "image-size-fixed", option, f"a model that takes images of any size; this one takes {sizes}", EXAMPLE
+            )
         ]
     if any(side % dims.patch or not sides[0] <= side <= sides[1] for side in sweep.values):
         expected = f"multiples of {dims.patch} from {sides[0]} to {sides[1]}"
-        return [Problem("image-size-impossible", what, expected, f"--sweep {IMAGE}={sides[1]}")]
+        return [Problem("image-size-impossible", option, expected, f"--sweep {IMAGE}={sides[1]}")]
     return []

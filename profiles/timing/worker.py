@@ -147,11 +147,11 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             raise self._died()
-        found = json.loads(line)
-        if "problem" in found:
-            problem = Problem(**found["problem"])
+        reply = json.loads(line)
+        if "problem" in reply:
+            problem = Problem(**reply["problem"])
             raise EnvironmentProblem(replace(problem, found=self._what(problem.found)))
-        return found["answer"]
+        return reply["answer"]
 
     def _died(self) -> DasError:
         status = self._process.wait()
@@ -167,16 +167,16 @@ class Worker:
 
 def inputs_for(run: Run, setting: Setting) -> dict[str, Tensor]:
     """Return samples of the run in other sizes: texts cut or repeated, images scaled."""
-    family, given = FAMILIES[run.manifest.family], inputs_of(run, setting.batch)
+    family, inputs = FAMILIES[run.manifest.family], inputs_of(run, setting.batch)
     if setting.text_length:
-        columns = torch.arange(setting.text_length) % family.sizes_of("text", given)["length"]
-        given |= {name: given[name][:, columns] for name in family.names_of("text")}
+        columns = torch.arange(setting.text_length) % family.sizes_of("text", inputs)["length"]
+        inputs |= {name: inputs[name][:, columns] for name in family.names_of("text")}
         if (mask := family.mask_of("text")) is not None:  # that no runtime skips padding
-            given[mask] = torch.ones_like(given[mask])
+            inputs[mask] = torch.ones_like(inputs[mask])
     if setting.image_size:
         side = (setting.image_size, setting.image_size)
-        given |= {name: _scaled(given[name], side) for name in family.names_of("image")}
-    return given
+        inputs |= {name: _scaled(inputs[name], side) for name in family.names_of("image")}
+    return inputs
 
 
 def _scaled(images: Tensor, side: tuple[int, int]) -> Tensor:
@@ -223,10 +223,10 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
 
     def answer(make: Callable[[], Any]) -> None:
         try:
-            found = {"answer": make()}
+            reply = {"answer": make()}
         except DasError as error:
-            found = {"problem": asdict(error.problems[0])}
-        answers.write(json.dumps(found) + "\n")
+            reply = {"problem": asdict(error.problems[0])}
+        answers.write(json.dumps(reply) + "\n")
         answers.flush()
 
     models: list[_WorkerModel] = []
