@@ -107,7 +107,8 @@ def report(run):
     with pytest.MonkeyPatch.context() as patch:
         in_threads(patch)
         patch.setattr(latency, "BLOCK_MS", 20.0)  # several calls in a turn
-        return measure_run(run, seconds=0.05, threads=1, device="cpu", sweeps=sweeps, command="das profile")
+        asked = {"sweeps": sweeps, "layers": True, "command": "das profile"}
+        return measure_run(run, seconds=0.05, threads=1, device="cpu", **asked)
 
 
 class Clockwork:
@@ -286,6 +287,10 @@ def test_a_whole_profile(run, report):
         assert entry.memory.full.activations == entry.memory.full.peak - entry.memory.full.loaded
         assert min(entry.started.full.load_seconds, entry.started.slim.first_call_seconds) > 0
         assert 0 <= entry.conditions.others <= 1
+    seen = {(times.runtime, times.which): {layer.name for layer in times.layers} for times in report.layers}
+    assert seen.keys() == {(runtime, which) for runtime in ("torch", "onnxruntime") for which in ("full", "slim")}
+    assert all(set(run.load_full().layers) <= seen[runtime, "full"] for runtime in ("torch", "onnxruntime"))
+    assert {peaks.runtime for peaks in report.peaks} == {"torch", "onnxruntime"}
     missing = {entry.what for entry in report.not_measured}
     assert {"GPU", "tensorrt"} <= missing
     assert report.environment.threads == 1
