@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.errors import DasError, InputError, Problem, input_error
+from compressor.errors import CheckFailed, DasError, EnvironmentProblem, InputError, Problem, UsageError, input_error
 from tests.support.command_line import refused
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +71,8 @@ def test_refused_wants_the_code_and_the_values():
     for code, value in (("table-missing", "x.arrow"), ("table-empty", "y.arrow")):
         with pytest.raises(AssertionError), refused(InputError, code, value):
             raise input_error("table-empty", "x.arrow has no rows", "some", "write some")
+
+
+def test_exit_codes_are_those_of_the_contract():
+    codes = {UsageError: 2, InputError: 3, CheckFailed: 4, EnvironmentProblem: 5}
+    assert {kind: kind.exit_code for kind in codes} == codes

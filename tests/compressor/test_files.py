@@ -1,9 +1,12 @@
 """Files and folders appear whole, or not at all."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from compressor.errors import EnvironmentProblem
-from compressor.files import atomic_file, atomic_folder, write_json
+from compressor.files import atomic_file, atomic_folder, staged, write_json
 
 
 def names(folder):
@@ -36,3 +39,26 @@ def test_a_folder_is_not_overwritten(tmp_path):
     with pytest.raises(EnvironmentProblem), atomic_folder(tmp_path / "run") as temporary:
         (temporary / "manifest.json").write_text("other")
     assert (tmp_path / "run" / "manifest.json").read_text() == "{}"
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path, synced, fsync = tmp_path / "report.json", [], os.fsync
+
+    def note(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_json(path, {})
+    assert synced == [(path.stat().st_ino, False)]
+
+
+def test_weights_move_first_and_records_last(tmp_path, monkeypatch):
+    written = ("model.onnx", "model.onnx.data", "model.onnx.parity.json")
+    moved, replace = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, target: moved.append(self.name) or replace(self, target))
+    with staged(tmp_path / "model.onnx") as temporary:
+        for name in written:
+            temporary.with_name(name).write_text(name)
+    assert moved == ["model.onnx.data", "model.onnx", "model.onnx.parity.json"]
+    assert names(tmp_path) == sorted(written)

@@ -107,6 +107,13 @@ def test_limits_that_cannot_be(kind, typed):
     assert parse_budget(kind, problem.fix.removeprefix(f"--max-{kind} "))
 
 
+def test_a_drop_is_what_the_slim_model_loses():
+    budget = parse_budget("drop", "0.5")
+    assert budget.used(Amount(full=80, slim=79)) == 1
+    assert not budget.holds(Amount(full=80, slim=79))
+    assert budget.holds(Amount(full=80, slim=81))
+
+
 def test_a_latency_has_a_quantile_and_a_runtime():
     assert str(parse_budget("latency", "0.7x")) == "--max-latency 0.7x --at p50"
     assert str(parse_budget("latency", "0.7x", "p99", "torch")) == "--max-latency 0.7x --at p99 --runtime torch"

@@ -54,6 +54,12 @@ def test_one_logit_out_of_tolerance_fails():
     assert "5.0e-01" in found.reason
 
 
+def test_the_tolerance_grows_with_the_logits_where_it_is_relative():
+    assert compare(LOGITS, LOGITS, 0.1).tolerance == 0.1
+    assert compare(LOGITS, LOGITS, 0.1, relative=True).tolerance == pytest.approx(0.3)
+    assert compare(LOGITS / 10, LOGITS / 10, 0.1, relative=True).tolerance == 0.1
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("side", ["reference", "candidate", "both"])
 def test_what_is_not_finite_never_passes(value, side):
