@@ -11,7 +11,7 @@ from tests.support.command_line import refused
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("compressor", "exporters", "profiles", "das", "benchmarks")
-MAKERS = {"Problem", "input_error", "usage_error", "environment_problem"}
+MAKERS = {"Problem", "Rule", "input_error", "usage_error", "environment_problem"}
 KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -28,19 +28,23 @@ def functions(tree, inside=()):
 SOURCES = {
     path.relative_to(ROOT): ast.parse(path.read_text()) for name in FOLDERS for path in (ROOT / name).rglob("*.py")
 }
-FORWARDERS = {
-    node.name
-    for tree in SOURCES.values()
-    for node in ast.walk(tree)
-    if isinstance(node, ast.FunctionDef) and node.args.args and node.args.args[0].arg == "code"
-}
+
+
+def forwarders(tree):
+    """Names of the functions of a file that are given a code."""
+    defined = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.args.args)
+    return {node.name for node in defined if node.args.args[0].arg == "code"}
+
+
+SHARED = {name for tree in SOURCES.values() for name in forwarders(tree) if not name.startswith("_")}
 
 
 def calls():
     """File, line, what stands first, and whether a function around passes its own code on."""
     for path, tree in SOURCES.items():
+        makers = MAKERS | SHARED | forwarders(tree)
         for node, inside in functions(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in MAKERS | FORWARDERS:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in makers:
                 if not node.args and [keyword.arg for keyword in node.keywords] == [None]:
                     continue  # Problem(**found): one that another process made
                 first = node.args[0] if node.args else None
@@ -53,6 +57,8 @@ def test_every_problem_is_made_with_a_code():
     for place, first, forwards in found:
         if isinstance(first, ast.Name):
             assert first.id == "code" and forwards, f"{place}: a code has to be written out"
+        elif isinstance(first, ast.Attribute):
+            assert ast.unparse(first) == "self.code", f"{place}: a code has to be written out"  # a rule's own
         else:
             assert isinstance(first, ast.Constant) and isinstance(first.value, str), f"{place}: no code"
             assert KEBAB.fullmatch(first.value) and len(first.value) <= 32, f"{place}: {first.value}"
