@@ -32,7 +32,6 @@ def test_a_fault_changes_one_line_of_the_product(fault):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_the_tests_that_a_fault_names_are_there(fault):
-    for argument in fault.tests:
-        if argument.startswith("tests/"):
-            file, _, name = argument.partition("::")
-            assert f"def {name.partition('[')[0]}(" in (ROOT / file).read_text(), argument
+    for test in fault.tests:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(), test

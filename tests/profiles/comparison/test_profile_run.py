@@ -163,6 +163,15 @@ def test_a_slow_down_is_called_slower():
     assert latency.speedup(times(10.0, 0.01, 1), times(20.0, 0.01, 2)).verdict.startswith("slower: only 0.50x")
 
 
+def test_the_interval_holds_95_percent_of_the_draws():
+    full, slim = times(12.0, 0.5, 1), times(10.0, 0.5, 2)
+    logs = np.log(full.medians_ms()) - np.log(slim.medians_ms())
+    pairs, cut = (logs[::2] + logs[1::2]) / 2, len(logs) // 8
+    drawn = np.sort(np.random.default_rng(9).choice(pairs, (4000, len(pairs))))
+    found = latency.speedup(full, slim)
+    assert np.log(found.high / found.low) == pytest.approx(2 * 1.96 * drawn[:, cut:-cut].mean(1).std(), rel=0.08)
+
+
 def test_the_interval_is_the_same_every_time():
     full, slim = times(12.0, 0.2, 1), times(10.0, 0.2, 2)
     assert latency.speedup(full, slim) == latency.speedup(full, slim)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.models.costs import Pair
+from compressor.costs.model_costs import Pair
 from compressor.search.budgets import Amount, BudgetResult, Prices, parse_budget
 from profiles.gates.budget_check import with_measured
 from tests.support.reports import profile_of
