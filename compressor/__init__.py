@@ -1,1 +1,1 @@
-"""What DAS is: models as lists of steps, search, surgery, recovery, checkpoints, tasks and data."""
+"""The method and its data: models as lists of steps, search, surgery, recovery, checkpoints, tasks and data."""

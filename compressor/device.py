@@ -12,7 +12,7 @@ SMALL_MODEL = 5_000_000  # parameters; the published METER has 326 million
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device called ``name``; None is CUDA where there is one, else the CPU. Several processes meet here.
+    """Return the device called ``name``; None is CUDA where there is one, else the CPU. Several processes meet here.
 
     Raises:
         EnvironmentProblem: CUDA was asked for and is not there, or has fewer GPUs than there are processes.

@@ -68,17 +68,17 @@ class EnvironmentProblem(DasError):
 
 
 def input_error(code: str, found: str, expected: str, fix: str) -> InputError:
-    """An :class:`InputError` with a single problem."""
+    """Return an :class:`InputError` with a single problem."""
     return InputError(Problem(code, found, expected, fix))
 
 
 def usage_error(code: str, found: str, expected: str, fix: str) -> UsageError:
-    """A :class:`UsageError` with a single problem."""
+    """Return a :class:`UsageError` with a single problem."""
     return UsageError(Problem(code, found, expected, fix))
 
 
 def environment_problem(code: str, found: str, expected: str, fix: str) -> EnvironmentProblem:
-    """An :class:`EnvironmentProblem` with a single problem."""
+    """Return an :class:`EnvironmentProblem` with a single problem."""
     return EnvironmentProblem(Problem(code, found, expected, fix))
 
 

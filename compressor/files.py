@@ -159,21 +159,21 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _order(file: Path) -> tuple[bool, bool]:
-    """Weights, then the graph that reads them, then records."""
+    """Return a sort key: weights, then the graph that reads them, then records."""
     return file.suffix == ".json", file.suffix != ".data"
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """The files of an export: itself and, where its weights are kept outside, ``<name>.data``."""
+    """Return the files of an export: itself and, where its weights are kept outside, ``<name>.data``."""
     data = path.with_name(f"{path.name}.data")
     return (path, data) if data.exists() else (path,)
 
 
 def hashes_of(path: Path) -> dict[str, str]:
-    """SHA-256 of every file of an export, by file name."""
+    """Return the SHA-256 of every file of an export, by file name."""
     return {part.name: sha256(part) for part in parts_of(path)}
 
 
 def bytes_of(path: Path) -> int:
-    """Size of all files of an export."""
+    """Return the size of all files of an export, in bytes."""
     return sum(part.stat().st_size for part in parts_of(path))

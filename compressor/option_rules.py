@@ -1,4 +1,4 @@
-"""Which settings are possible together: a table of rules, all checked at once."""
+"""Rules on combinations of settings, in one table, all checked at once."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Progress:
         yield
 
     def say(self, message: str) -> None:
-        """A sentence the user should see."""
+        """Show the user a sentence."""
 
 
 @dataclass

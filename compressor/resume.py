@@ -50,7 +50,7 @@ class Stage(StrEnum):
 
 @dataclass
 class State:
-    """What a later process finds: plain values and tensors on the CPU.
+    """State that a later process resumes from: plain values and tensors on the CPU.
 
     Attributes:
         settings: what must be the same for the run to be resumed.

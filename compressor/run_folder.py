@@ -63,7 +63,7 @@ class ScorePair(Value):
 
 
 class Results(Value):
-    """What the compression measured: of the evaluation split, and in ``apart`` of further splits by name.
+    """Measurements of a compression: of the evaluation split, and in ``apart`` of further splits by name.
 
     ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only.
     """
@@ -77,7 +77,7 @@ class Results(Value):
 
 
 class Manifest(Value):
-    """What a run is, in one JSON document."""
+    """A run's description, one JSON document."""
 
     schema_version: int = SCHEMA_VERSION
     family: str
@@ -100,7 +100,7 @@ class Manifest(Value):
 
     @property
     def labelled(self) -> bool:
-        """Whether the data says what is right; else the full model does (``--calibration``)."""
+        """True where the data has labels; else the full model does (``--calibration``)."""
         return not self.settings.get("calibration")
 
     @property
@@ -117,7 +117,7 @@ class Run:
     manifest: Manifest
 
     def load_slim(self) -> StepModel:
-        """The slim model with its exact trims, in eval mode on the CPU: what is deployed.
+        """Return the slim model with its exact trims, in eval mode on the CPU: what is deployed.
 
         Raises:
             InputError: as :meth:`load_saved`.
@@ -125,7 +125,7 @@ class Run:
         return trim(self.load_saved())
 
     def load_saved(self) -> StepModel:
-        """The slim model as it was trained and saved, before its exact trims, in eval mode on the CPU.
+        """Return the slim model as it was trained and saved, before its exact trims, in eval mode on the CPU.
 
         Raises:
             InputError: the weights are missing, damaged, or not those of the manifest's plan.
@@ -146,7 +146,7 @@ class Run:
         return slim.eval()
 
     def checkpoint(self, moved: str | Path | None = None) -> Path:
-        """The full checkpoint: where the manifest says, or where it was ``moved``.
+        """Return the full checkpoint: where the manifest says, or where it was ``moved``.
 
         Raises:
             InputError: it is gone or has changed since.
@@ -187,11 +187,11 @@ class Run:
         return load_checkpoint(path, self.manifest.task, source.image_size, transfer).model
 
     def samples(self) -> dict[str, Tensor]:
-        """A few real evaluation inputs, for parity checks and profiles."""
+        """Return a few real evaluation inputs, for parity checks and profiles."""
         return self._tensors(SAMPLES)
 
     def answers(self) -> dict[str, Tensor] | None:
-        """What full and slim answered when the run was made; None of runs that were made before das kept it.
+        """Return both models' predictions when the run was made; None of runs that were made before das kept it.
 
         ``numbers`` (m,) of samples of the evaluation split, logits ``slim`` and ``full`` (m, classes), the latter not
         after a transfer, and ``targets`` (m, classes), not for retrieval; beside them those of :meth:`every_answer`.
@@ -199,7 +199,7 @@ class Run:
         return self._tensors(ANSWERS) if (self.path / ANSWERS).exists() else None
 
     def every_answer(self) -> EveryAnswer | None:
-        """What full and slim answered on the whole evaluation split; None after a transfer, or of an earlier das."""
+        """Return both models' answers on the whole evaluation split; None after a transfer, or of an earlier das."""
         answers = self.answers() or {}
         kept = {name.removeprefix(EVERY): found for name, found in answers.items() if name.startswith(EVERY)}
         return EveryAnswer(**kept) if kept else None
@@ -214,14 +214,14 @@ class Run:
             save_file({**(self.answers() or {}), **every_tensor(answers)}, temporary)
 
     def labels(self) -> tuple[str, ...]:
-        """Name of each class."""
+        """Return the name of each class."""
         try:
             return tuple(str(label) for label in json.loads((self.path / LABELS).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise self._incomplete(LABELS, error) from None
 
     def transforms(self) -> Transforms:
-        """What turns a question and an image into the model's inputs."""
+        """Return the transforms from a question and an image to the model's inputs."""
         family = FAMILIES[self.manifest.family]
         dims = family.dims_type(**self.manifest.dims)
         try:
@@ -241,7 +241,7 @@ class Run:
             raise self._incomplete(SEARCH_LOG, error) from None
 
     def search_result(self) -> SearchResult | None:
-        """What the search found; None without a search."""
+        """Return the search's result; None without a search."""
         path = self.path / SEARCH
         try:
             return SearchResult.model_validate_json(path.read_bytes()) if path.exists() else None
@@ -374,7 +374,7 @@ def point_latest_at(folder: Path) -> None:
 
 
 def new_folder(out: str | None, stem: str) -> Path:
-    """Where a new run goes: ``out``, or the first free ``runs/<stem>[-n]``; its parent is made and found writable.
+    """Return the folder of a new run: ``out``, or the first free ``runs/<stem>[-n]``; makes its parent.
 
     Raises:
         InputError: ``out`` exists already.
@@ -403,7 +403,7 @@ def new_folder(out: str | None, stem: str) -> Path:
 
 
 def interrupted_folder(out: str | None, stem: str) -> Path:
-    """The newest run of this name that was interrupted; where none was, the newest one that is finished.
+    """Return the newest run of this name that was interrupted; where none was, the newest one that is finished.
 
     Raises:
         InputError: there is none.
@@ -424,12 +424,12 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
 
 
 def partial_of(folder: Path) -> Path:
-    """Where the run that will lie in ``folder`` is while it is not finished."""
+    """Return the folder of the unfinished run that will lie in ``folder``."""
     return folder.with_name(folder.name + PARTIAL)
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Return the versions of the packages that a result depends on."""
     import platform
     from importlib.metadata import version
 

@@ -13,7 +13,7 @@ from compressor.values import Value
 
 
 class Settings(Value):
-    """What a user asks of a compression.
+    """Options of a compression.
 
     Attributes:
         checkpoint: a full fine-tuned checkpoint.

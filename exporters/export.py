@@ -49,7 +49,7 @@ class Exported(Value):
 
 
 class ExportReport(Value):
-    """What an export left in ``folder``."""
+    """Files and notes of an export in ``folder``."""
 
     schema_version: int = 2
     folder: str
@@ -256,7 +256,7 @@ def _make(artifact: Artifact) -> Exported:
 
 
 def _reuse(artifact: Artifact) -> Exported | None:
-    """The file that is there already, if it is this model's, of the wanted opset and as it was recorded."""
+    """Return the existing file if it is this model's, of the requested opset and as it was recorded."""
     request, path = artifact.request, artifact.path
     try:
         earlier = read_record(path)
@@ -272,7 +272,7 @@ def _reuse(artifact: Artifact) -> Exported | None:
 
 
 def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Parity:
-    """The record of the file ``path``, compared where it can be run."""
+    """Compare the file ``path`` where it can be run, and return its record."""
     request, runtime = artifact.request, artifact.runtime
     if artifact.unable:
         comparison = Comparison(status="not verified", reason=artifact.unable, tolerance=request.tolerance)
@@ -315,7 +315,7 @@ def _settle(artifact: Artifact, temporary: Path, parity: Parity) -> Parity:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of the files of an export, by name; its metadata is rewritten by audits and not among them."""
+    """Return the SHA-256 of the files of an export, by name; its metadata is rewritten by audits and not among them."""
     return {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.suffix != ".json"}
 
 

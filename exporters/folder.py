@@ -33,7 +33,7 @@ class Export:
 
     @property
     def exists(self) -> bool:
-        """Whether the file is there; of an export that failed, the record alone is."""
+        """True if the file is there; of an export that failed, the record alone is."""
         return self.path.exists()
 
     @property
@@ -43,7 +43,7 @@ class Export:
 
     @property
     def executable(self) -> bool:
-        """Whether its runtime executes it by itself: not a part of a split export, nor a graph for TensorRT."""
+        """True if its runtime executes it by itself: not a part of a split export, nor a graph for TensorRT."""
         return self.path.name != REST and QDQ not in self.path.name
 
     @property
@@ -77,7 +77,7 @@ class ExportsFolder:
     path: Path
 
     def full(self) -> ExportsFolder:
-        """The exports of the full model, of which this is the folder of the slim one's."""
+        """Return the exports of the full model, of which this is the folder of the slim one's."""
         return ExportsFolder(self.path / FULL)
 
     def path_for(self, runtime: Runtime, precision: Precision = PRECISIONS["fp32"], fixed: Fixed = VARYING) -> Path:
@@ -94,7 +94,7 @@ class ExportsFolder:
         return parts if all(part.exists() for part in parts) else None
 
     def entries(self, skip: Callable[[str, InputError], None] | None = None) -> tuple[Export, ...]:
-        """Every export that has a record, by name; those that failed and are gone, too.
+        """Return every export that has a record, by name; those that failed and are gone, too.
 
         Args:
             skip: is told the name of an export whose record cannot be read; None raises.
@@ -119,7 +119,7 @@ class ExportsFolder:
     def best_for(
         self, runtime: Runtime, precision: Precision, family: Family, inputs: Mapping[str, Tensor]
     ) -> tuple[Path, Fixed]:
-        """The export that takes all of ``inputs``, and the sizes it is fixed to.
+        """Return the export that takes all of ``inputs``, and the sizes it is fixed to.
 
         The split export in fp32 comes first, then one that takes any size; of those of one text length the shortest
         that holds every text. Of fixed batches only those of one sample are taken.
@@ -156,14 +156,14 @@ class ExportsFolder:
         return min(takes.items(), key=lambda entry: (entry[1].text_length or 0, entry[1].batch or 0))
 
     def _sizes(self, path: Path, runtime: Runtime, precision: Precision) -> Fixed | None:
-        """The sizes that the name of an export says it is fixed to; None for a name of another kind of export."""
+        """Return the sizes that an export is fixed to, from its name; None for a name of another kind of export."""
         named = {axis: int(size) for axis, size in re.findall(r"\.([bt])(\d+)(?=\.)", path.name)}
         fixed = Fixed(named.get("b"), named.get("t"))
         return fixed if path == self.path_for(runtime, precision, fixed) else None
 
 
 def exports_of(run: Run) -> ExportsFolder:
-    """The folder of a run's exports, there or not."""
+    """Return the folder of a run's exports, there or not."""
     return ExportsFolder(run.path / EXPORTS)
 
 

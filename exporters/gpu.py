@@ -1,4 +1,4 @@
-"""What the driver says of GPUs: the one place that asks nvidia-smi and NVML."""
+"""GPU queries to the driver: the one place that asks nvidia-smi and NVML."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from exporters.graph.precision import PRECISIONS, Precision
 
 @dataclass(frozen=True)
 class Request:
-    """What a runtime makes its files from.
+    """The input of a runtime that makes files.
 
     Attributes:
         model: full or slim, in eval mode.

@@ -219,7 +219,7 @@ def _compare(
 
 
 def _longer_certificate(earlier: Parity, certificate: Certificate | None) -> Certificate | None:
-    """The certificate that stays: one on more samples, marked with the runtime it was made in; None when none does."""
+    """Return the earlier certificate where it has more samples, marked with its runtime; else None."""
     before = earlier.certificate
     if (
         before is None

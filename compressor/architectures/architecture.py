@@ -1,4 +1,4 @@
-"""What the layers of a family of models are, from its sizes alone."""
+"""Layers of a family of models, from its sizes alone."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class MeterDims(Value):
 
 
 def meter_rounds(dims: MeterDims) -> Rounds:
-    """The steps of a METER in the order they run."""
+    """Return the steps of a METER in the order they run."""
     vision = [(Step(f"VEn{i}", ("image",), ("image",), "vision"),) for i in range(dims.vision_layers)]
     language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
     bridges = (Step("text_bridge", ("text",), ("text",)), Step("image_bridge", ("image",), ("image",)))

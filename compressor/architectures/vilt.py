@@ -85,7 +85,7 @@ class ViltDims(Value):
 
 
 def vilt_rounds(dims: ViltDims) -> Rounds:
-    """The steps of a ViLT in the order they run."""
+    """Return the steps of a ViLT in the order they run."""
     meeting = (
         Step("join", ("text", "image"), ("hidden",), light=True),
         Step("join_mask", ("text_mask", "image_mask"), ("mask",), light=True),

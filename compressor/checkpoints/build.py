@@ -130,7 +130,7 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
 
 
 def _leftovers(source: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:
-    """Every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
+    """Return every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
     format = source.format
     own_prefix = format.prefix(task) if task else ""
     replaced = None if own_head else own_prefix
@@ -155,7 +155,7 @@ def _attach_skips(model: StepModel, ours: State) -> None:
 
 
 def _fresh_names(model: StepModel, read: State, adapt: bool) -> set[str]:
-    """Parameters that start anew: with ``--adapt`` parallel adapters, and a head that the checkpoint does not have.
+    """Return the freshly initialised parameters: with ``--adapt`` parallel adapters, and a head the checkpoint lacks.
 
     A backbone may come without a pooler (BERT saved with its language-modelling head does).
     """

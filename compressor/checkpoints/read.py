@@ -88,13 +88,13 @@ def _locate(source: str | Path) -> Path:
 
 
 def _near(path: Path) -> str:
-    """The checkpoints in the folder of a path that is not there, as a hint; '' without any."""
+    """Return the checkpoints in the folder of a path that is not there, as a hint; '' without any."""
     files = sorted(str(file) for file in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
     return f"there is {', '.join(files)}" if files else ""
 
 
 def _download(name: str) -> Path:
-    """The local folder of a Hugging Face model; pickled weights are taken only where there are no others."""
+    """Return the local folder of a Hugging Face model; pickled weights are taken only where there are no others."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -220,7 +220,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what went wrong, without PyTorch's advice to load the file unsafely."""
+    """Return the first line of what went wrong, without PyTorch's advice to load the file unsafely."""
     lines = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines()
     return lines[0][:160] if lines else type(error).__name__
 

@@ -96,7 +96,7 @@ def recognise(source: Checkpoint | str | Path) -> Recognised:
 
 
 def _as_written(checkpoint: Checkpoint, format: Format) -> State | None:
-    """The checkpoint's tensors as ``format`` names them; None when it is of another format."""
+    """Return the checkpoint's tensors as ``format`` names them; None when it is of another format."""
     if checkpoint.config.get("model_type") != format.model_type:
         return None
     state = dict(checkpoint.state)

@@ -63,12 +63,12 @@ def _stand_in(name: str) -> Any:
 
 
 def _empty_dict(*_: Any) -> dict[Any, Any]:
-    """What a ``defaultdict`` becomes; its items follow in the file."""
+    """Return an empty dict, which a ``defaultdict`` becomes; its items follow in the file."""
     return {}
 
 
 def load_plain(path: Path) -> Any:
-    """What ``torch.save`` wrote to ``path``, with foreign classes as inert stand-ins.
+    """Load what ``torch.save`` wrote to ``path``, with foreign classes as inert stand-ins.
 
     Raises:
         RefusedCall: the file would run code; nothing in it has run.
@@ -87,7 +87,7 @@ def load_plain(path: Path) -> Any:
 
 
 def _globals_of_old_format(path: Path) -> Iterator[str]:
-    """Names that the pickles of a file refer to, up to the first damaged one, which PyTorch will complain about."""
+    """Yield the names that a file's pickles refer to, up to the first damaged one, which PyTorch will refuse."""
     with path.open("rb") as file:
         try:
             for _ in range(_PICKLES_BEFORE_PYTORCH_1_6):

@@ -15,7 +15,7 @@ from compressor.errors import Problem, UsageError, input_error
 
 @dataclass(frozen=True)
 class Transfer:
-    """How a pre-trained checkpoint is adapted to a task it was not trained for (``--adapt``).
+    """Settings for adapting a pre-trained checkpoint to a task it was not trained for (``--adapt``).
 
     Args:
         classes: outputs of the task's new head, when the checkpoint has none.

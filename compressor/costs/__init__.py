@@ -1,1 +1,1 @@
-"""What a model costs: MACs, parameters and bytes, of the whole and of its parts."""
+"""Costs of a model: MACs, parameters and bytes, of the whole and of its parts."""

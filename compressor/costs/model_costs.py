@@ -1,4 +1,4 @@
-"""What the full and the slim model cost, side by side: MACs, parameters, bytes."""
+"""Costs of the full and the slim model, side by side: MACs, parameters, bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pair(Value):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def difference(self) -> int:
-        """Negative where the slim model needs less."""
+        """Return slim minus full: negative where the slim model needs less."""
         return self.slim - self.full
 
 
@@ -36,7 +36,7 @@ class Trims(Value):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def saved(self) -> int:
-        """What the trims save, apart from the skipped layers."""
+        """Return the savings of the trims, apart from those of the skipped layers."""
         return self.before - self.after
 
 

@@ -13,7 +13,7 @@ from compressor.models.steps import StepModel, steps_of
 
 
 def by_part(model: StepModel, amount: Callable[[str], int]) -> dict[str, int]:
-    """Sum what ``amount`` says of each module, a name as in ``named_modules``, over the parts of the model.
+    """Sum ``amount`` of the modules, named as in ``named_modules``, over the parts of the model.
 
     A parallel adapter counts for itself, not for the pool of the layer it sits in. Every part is a key, in the order
     the model runs, also when it is empty.

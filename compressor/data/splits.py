@@ -52,7 +52,7 @@ class Split:
         return subset
 
     def describe(self) -> dict[str, Any]:
-        """Which files, how many samples, a fingerprint of the files, and the rows that are left out."""
+        """Return the files, their fingerprint, the number of samples, and the rows that are left out."""
         return {
             "name": self.name,
             "files": [path.name for path in self.records.files],
@@ -76,7 +76,7 @@ class Split:
         return {**self.inputs(indices), "targets": self.targets(indices)}
 
     def targets(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """How right each answer to these samples is, (B, classes), 0 to 1."""
+        """Return the targets of these samples, (B, classes): how right each answer is, 0 to 1."""
         targets = torch.zeros(len(indices), self.classes)
         for row, index in enumerate(indices):
             sample = self.samples[int(index)]

@@ -15,7 +15,7 @@ from compressor.progress import QUIET, Progress
 
 
 class ImageTransform(Protocol):
-    """What turns images into a model's pixels."""
+    """Transform from images to a model's pixels."""
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -33,7 +33,7 @@ class ImageTransform(Protocol):
 
 @dataclass(frozen=True)
 class Transforms:
-    """What turns the texts and images of samples into a model's inputs; no ``image`` for models that read text."""
+    """Transforms from the texts and images of samples to a model's inputs; no ``image`` for models that read text."""
 
     text: TextTransform
     image: ImageTransform | None
@@ -117,7 +117,7 @@ class RawDataset:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read of a data set, and what is known of it already.
+    """Options of reading a data set, and the checks already done.
 
     Attributes:
         progress: told of the rows.

@@ -65,7 +65,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EveryAnswer:
-    """What the full and the slim model answer to every sample of a split, (n,) each: see :class:`Evaluation`."""
+    """Answers of the full and the slim model to every sample of a split, (n,) each: see :class:`Evaluation`."""
 
     expected: Tensor
     full: Tensor

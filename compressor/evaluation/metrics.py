@@ -18,7 +18,7 @@ class Metric:
 
 
 def _counts(answers: Tensor, truth: Tensor) -> tuple[int, int, int, int]:
-    """True and false positives, false and true negatives; class 1 is positive."""
+    """Count true and false positives, false and true negatives; class 1 is positive."""
     said, so = answers == 1, truth == 1
     pairs = (said & so, said & ~so, ~said & so, ~said & ~so)
     true_positives, false_positives, false_negatives, true_negatives = (int(found.sum()) for found in pairs)
@@ -26,13 +26,13 @@ def _counts(answers: Tensor, truth: Tensor) -> tuple[int, int, int, int]:
 
 
 def f1(answers: Tensor, truth: Tensor) -> float:
-    """F1 of class 1 (GLUE: MRPC, QQP); 0 without a true positive."""
+    """Return the F1 of class 1 (GLUE: MRPC, QQP); 0 without a true positive."""
     hits, false_positives, false_negatives, _ = _counts(answers, truth)
     return 2 * hits / (2 * hits + false_positives + false_negatives) if hits else 0.0
 
 
 def matthews(answers: Tensor, truth: Tensor) -> float:
-    """Matthews correlation of two classes (GLUE: CoLA); 0 where it is not defined."""
+    """Return the Matthews correlation of two classes (GLUE: CoLA); 0 where it is not defined."""
     hits, false_positives, false_negatives, rejections = _counts(answers, truth)
     product = (hits + false_positives) * (hits + false_negatives)
     product *= (rejections + false_positives) * (rejections + false_negatives)

@@ -67,7 +67,7 @@ def _find_root(run: Run, data: str | None) -> Path:
 def open_for_evaluation(
     subject: Path, task: str | None, data: str | None, tokenizer: str | None, text_length: int | None = None
 ) -> tuple[StepModel, TaskData, tuple[str, ...]]:
-    """A checkpoint or a run folder, the data it is to be scored on, and notes for the user.
+    """Open a checkpoint or a run folder and the data it is to be scored on; also return notes for the user.
 
     Raises:
         InputError: subject, tokenizer or data unusable.

@@ -20,7 +20,7 @@ RANKS = (1, 5, 10)
 
 
 def match_scores(model: StepModel, split: RankedSplit, batch_size: int, progress: Progress, label: str) -> Tensor:
-    """How well each image and each caption of ``split`` match, (images, captions), on the CPU.
+    """Score every image of ``split`` with every caption, (images, captions), on the CPU.
 
     Encoders run once for each image and each caption; only what reads both runs for every pair.
 
@@ -45,7 +45,7 @@ def match_scores(model: StepModel, split: RankedSplit, batch_size: int, progress
 
 
 def _encode(model: StepModel, split: RankedSplit, progress: Progress) -> tuple[list[Streams], list[Streams]]:
-    """The streams in front of the first step that reads both, for every caption and for every image."""
+    """Return the streams in front of the first step that reads both, for every caption and for every image."""
     device, modalities = next(model.parameters()).device, FAMILIES[model.family].streams
     early, _ = split_where_modalities_meet(model.rounds, modalities)
     gallery = split.gallery
@@ -70,7 +70,7 @@ def _joined(rows: list[Streams], device: torch.device) -> Streams:
 
 
 def recalls(scores: Tensor, owners: Tensor) -> dict[str, float]:
-    """IR and TR R@1, 5 and 10 of match scores (images, captions); ``owners`` (captions,) numbers each one's image.
+    """Return IR and TR R@1, 5 and 10 of match scores (images, captions); ``owners``, (captions,), numbers the images.
 
     IR is the share of captions whose image is among the k best images; TR the share of images with one of their own
     captions among the k best captions.
@@ -81,7 +81,7 @@ def recalls(scores: Tensor, owners: Tensor) -> dict[str, float]:
 
 
 def hits(scores: Tensor, owners: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """For each k: which images find one of their captions, (images,), and which captions their image, (captions,)."""
+    """Return for each k the images that find one of their captions, (images,), and the captions that find theirs."""
     by_image, by_caption = scores.argsort(dim=1, descending=True), scores.argsort(dim=0, descending=True)
     own = owners[by_image] == torch.arange(len(scores))[:, None]
     return (

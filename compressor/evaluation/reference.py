@@ -84,7 +84,7 @@ def same_data(run: Run, split: Split) -> bool:
 
 
 def answer_again(run: Run, progress: Progress = QUIET) -> EveryAnswer:
-    """What full and slim answer on the run's evaluation split, asked now, on the CPU; the run keeps it.
+    """Predict the run's evaluation split with the full and the slim model, on the CPU; the run keeps the answers.
 
     Raises:
         InputError: data or checkpoint are gone or have changed, or the full model has no head of its own.

@@ -95,7 +95,7 @@ class KeyTable:
 
 
 def _match(template: str, key: str, whole: bool = False) -> str | None:
-    """The layer number of ``key`` ('' without one) when it starts with, or is, ``template``; else None."""
+    """Return the layer number of ``key`` ('' without one) when it starts with, or is, ``template``; else None."""
     pattern = re.escape(template).replace(r"\{i\}", r"(\d+)")
     match = re.fullmatch(pattern, key) if whole else re.match(pattern, key)
     return None if match is None else (match[1] if match.groups() else "")

@@ -71,7 +71,7 @@ class TextDims(Value):
     @field_validator("config")
     @classmethod
     def _complete(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings that the library's class declares, all of them; labels, versions and the like left out."""
+        """Return all settings that the library's class declares, without labels, versions and the like."""
         kind = CONFIG_MAPPING[config["model_type"]]
         try:
             settings = kind(**{name: value for name, value in config.items() if name in kind.__annotations__})
@@ -179,7 +179,7 @@ def _layer(layer: nn.Module, dims: TextDims) -> EncoderLayer:
 
 
 def text_rounds(dims: TextDims) -> Rounds:
-    """The steps in the order they run."""
+    """Return the steps in the order they run."""
     return tuple((Step(f"En{i}", ("hidden", "mask"), ("hidden",), "encoder"),) for i in range(dims.layers))
 
 
@@ -207,7 +207,7 @@ def encoder_family(
     readout: Readout = "first",
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None,
 ) -> Family:
-    """A family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
+    """Return a family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
 
     Args:
         name: the family, which is also the library's ``model_type`` and the prefix of the backbone's keys.
@@ -224,7 +224,7 @@ def encoder_family(
     layer = f"{name}.{layers}.{{i}}."
 
     def build(dims: TextDims, task: str) -> StepModel:
-        """The library's model of these dims, randomly initialised, in steps.
+        """Return the library's model of these dims, randomly initialised, in steps.
 
         Raises:
             ValueError: settings that the library cannot build.

@@ -1,1 +1,1 @@
-"""What every model is: a prologue, steps over streams, an epilogue; and what is done to such a list."""
+"""Models as a prologue, steps over streams and an epilogue, and surgery on such lists."""

@@ -1,4 +1,4 @@
-"""Which tokens of a stream an epilogue reads: one function for every family, so that trims know what is read."""
+"""Readouts, the tokens of a stream that an epilogue reads: one function for all families, which trims rely on."""
 
 from __future__ import annotations
 

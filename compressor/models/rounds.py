@@ -51,5 +51,5 @@ Rounds = tuple[Round, ...]
 
 
 def steps_of(rounds: Rounds) -> tuple[Step, ...]:
-    """All steps of all rounds in order."""
+    """Return all steps of all rounds in order."""
     return tuple(step for round_ in rounds for step in round_)

@@ -1,1 +1,1 @@
-"""Which layers to skip: strategies, scoring, budgets."""
+"""Search for the layers to skip: strategies, scoring, budgets."""

@@ -33,16 +33,16 @@ class Costs:
 
     @property
     def full(self) -> int:
-        """Of the full model."""
+        """MACs of the full model."""
         return self.fixed + sum(self.steps.values()) + self.epilogue
 
     def subset(self, skipped: Collection[str]) -> int:
-        """Behind the fixed part, of the model without the layers ``skipped``."""
+        """Count the MACs behind the fixed part, of the model without the layers ``skipped``."""
         layers = sum(macs for name, macs in self.steps.items() if name not in skipped)
         return layers + sum(self.adapters[name] for name in skipped) + self.epilogue
 
     def together(self, rounds: Rounds, subsets: Collection[frozenset[str]]) -> int:
-        """Of scoring all ``subsets`` at once, where what they have in common from the start of ``rounds`` runs once."""
+        """Count the MACs of scoring all ``subsets`` at once; a common beginning of ``rounds`` runs once."""
         runs: set[tuple[tuple[frozenset[str], ...], str, bool]] = set()
         for subset in subsets:
             before: tuple[frozenset[str], ...] = ()

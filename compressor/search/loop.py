@@ -48,7 +48,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Training:
-    """How trials that train are carried out.
+    """The data, optimiser and batches of trials that train.
 
     Attributes:
         data: encoded training samples.

@@ -1,4 +1,4 @@
-"""What a task declares: its samples, loss, score, baseline and data."""
+"""The declaration of a task: its samples, loss, score, baseline and data."""
 
 from __future__ import annotations
 

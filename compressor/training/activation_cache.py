@@ -1,4 +1,4 @@
-"""What depends on no trained parameter is computed once per sample and kept."""
+"""Cache of the activations in front of the first trained parameter, one entry per sample."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Encoded:
         return len(self.split)
 
     def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
-        """The encoded samples with these numbers."""
+        """Return the encoded samples with these numbers."""
         if self.stored is None:
             return self._encode(numbers)
         return {name: join_rows([rows[i] for i in numbers]).to(self.device) for name, rows in self.stored.items()}
@@ -84,7 +84,7 @@ class Encoded:
 
 
 def join_rows(rows: Sequence[Tensor]) -> Tensor:
-    """Tensors (r, ...) one below the other, shorter ones padded with zeros: masked, wherever das makes a mask."""
+    """Concatenate tensors (r, ...), shorter ones padded with zeros, which every mask that das makes leaves out."""
     shapes = [row.shape[1:] for row in rows]
     if len(set(shapes)) == 1:
         return torch.cat(list(rows))

@@ -33,7 +33,7 @@ Encoder = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a slim model is trained back.
+    """Settings of recovery training.
 
     Attributes:
         steps: training steps.

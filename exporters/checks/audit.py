@@ -31,7 +31,7 @@ DATATYPE_KEYS = ("Format/Datatype", "DataType", "Datatype")  # TensorRT 10; 11
 
 
 class Audit(Value):
-    """How much of an engine computes in the precision that was asked for.
+    """The share of an engine that computes in the requested precision.
 
     Attributes:
         counted_on: ``engine``, what TensorRT made, or ``network``, what it was told to make: strongly typed, before it
@@ -86,7 +86,7 @@ def audit_engine(information: str, asked: str) -> Audit:
 
 
 def _source(tensor: Any, producers: Mapping[str, Any]) -> tuple[str, bool]:
-    """The type a product reads ``tensor`` in, and whether its numbers are fixed."""
+    """Return the type a product reads ``tensor`` in, and whether its numbers are fixed."""
     name, layer = tensor.dtype.name, producers.get(tensor.name)
     while layer is not None and layer.type.name in CARRIERS:
         tensor = layer.get_input(0)
@@ -136,7 +136,7 @@ def _audit(
 
 
 def audit_sentences(audit: Audit | None) -> tuple[str, ...]:
-    """How much computes in the precision that was asked for, in one sentence; none where nobody knows."""
+    """Say how much computes in the requested precision, in one sentence; none where nobody knows."""
     if audit is None or audit.layer_share is None:
         return ()
     weights = "" if audit.weight_share is None else f", with {audit.weight_share:.1%} of the weights,"

@@ -44,7 +44,7 @@ class MetricChange(Value):
 
     @property
     def change(self) -> float:
-        """After less before, as a share."""
+        """``after - before``, in [-1, 1]."""
         return self.after - self.before
 
 
@@ -68,12 +68,12 @@ class Certificate(Value):
 
     @property
     def within_tolerance(self) -> bool:
-        """Whether every logit is."""
+        """True if every logit is within the tolerance."""
         return self.against_slim.max_abs_error <= self.tolerance
 
     @property
     def passed(self) -> bool:
-        """Whether every logit is within the tolerance and, if it is quantised, the score is not lower."""
+        """True if every logit is within the tolerance and, if it is quantised, the score is not lower."""
         return not self.reason
 
 
@@ -147,7 +147,7 @@ def difference(reference: Tensor, candidate: Tensor) -> Difference:
 
 
 def _usable(reference: Reference, fixed: Fixed) -> list[int]:
-    """Samples whose texts fit into a graph of one text length.
+    """Return the samples whose texts fit into a graph of one text length.
 
     Raises:
         UsageError: none does.
@@ -171,7 +171,7 @@ def _usable(reference: Reference, fixed: Fixed) -> list[int]:
 def _logits(
     runner: Runner, reference: Reference, rows: list[int], size: int, fixed: Fixed, progress: Progress, label: str
 ) -> Tensor:
-    """Logits of the samples ``rows``, in batches of ``size``; the last one is filled up with the first samples."""
+    """Return the logits of ``rows``, (rows, classes), in batches of ``size``, the last filled up with first samples."""
     starts = range(0, len(rows), size)
     logits = []
     for start in progress.track(starts, label, len(starts)):
@@ -193,7 +193,7 @@ def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor
 
 
 def _reason(certificate: Certificate, precision: Precision) -> str:
-    """Why it does not pass; a quantised export's score may fall by half a point, or by what chance explains."""
+    """Return why it does not pass; a quantised export's score may fall by half a point, or by what chance explains."""
     errors, metric = certificate.against_slim, certificate.metric
     if not certificate.within_tolerance:
         return f"a logit is {errors.max_abs_error:.1e} off, more than {certificate.tolerance:.1e}"
@@ -203,7 +203,7 @@ def _reason(certificate: Certificate, precision: Precision) -> str:
 
 
 def round_up(error: float) -> float:
-    """Up to one significant digit: 1.43e-06 -> 2e-06."""
+    """Round up to one significant digit: 1.43e-06 -> 2e-06."""
     if error == 0:
         return 0.0
     exponent = math.floor(math.log10(error))

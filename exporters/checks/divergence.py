@@ -1,4 +1,4 @@
-"""Where the error of an ONNX file starts: its modules' values beside PyTorch's, in the order they are computed.
+"""Locate where the error of an ONNX file starts: its modules' values beside PyTorch's, in the order they are computed.
 
 The exporter notes in every node which module it comes from. What a module hands on is the last value computed in it
 that something outside reads; names of values survive quantisation and half precision.
@@ -109,7 +109,7 @@ def starts_at(
     progress: Progress,
     find: Locate = locate,
 ) -> str:
-    """Where the error of the export ``path`` starts, in one sentence.
+    """Say where the error of the export ``path`` starts, in one sentence.
 
     Args:
         model: what was traced, in eval mode.
@@ -126,7 +126,7 @@ def starts_at(
 
 
 def _module_outputs(graph: Any) -> dict[str, Any]:
-    """The node that computes the output of each module, by the module's name; empty where no node names its own."""
+    """Return the node that computes each module's output, by the module's name; empty where no node names one."""
     nodes = graph.graph.node
     noted = [modules_of(node) for node in nodes]
     if not any(noted):
@@ -148,7 +148,7 @@ def _module_outputs(graph: Any) -> dict[str, Any]:
 
 
 def _by_weights(node: Any, weights: Collection[str]) -> frozenset[str]:
-    """The same from the names of its weights: quantised nodes come without notes."""
+    """Return the same, read from the names of the weights: quantised nodes come without notes."""
     paths = [module_name(name).split(".")[:-1] for name in node.input if name in weights and module_name(name)]
     return frozenset(".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1))
 
@@ -161,7 +161,7 @@ def _first_off(
     inputs: Mapping[str, Tensor],
     tolerance: float,
 ) -> Divergence | None:
-    """The first module of ``outputs``, in the order PyTorch finishes them, that is off."""
+    """Return the first module of ``outputs``, in the order PyTorch finishes them, that is off."""
     ours = _torch_values(model, outputs, inputs)
     theirs = _onnx_values(graph, onnx_path, dict.fromkeys(outputs[name].output[0] for name in ours), inputs)
     for name, reference in ours.items():
@@ -176,7 +176,7 @@ def _first_off(
 
 
 def _torch_values(model: StepModel, names: Collection[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the modules ``names`` return, float32 on the CPU, in the order they finish."""
+    """Return the outputs of the modules ``names``, float32 on the CPU, in the order they finish."""
     found: dict[str, Tensor] = {}
 
     def keeping(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -201,7 +201,7 @@ def _torch_values(model: StepModel, names: Collection[str], inputs: Mapping[str,
 def _onnx_values(
     graph: Any, onnx_path: Path, names: Collection[str], inputs: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The values ``names`` of the graph, float32, from one call of ONNX Runtime."""
+    """Return the values ``names`` of the graph, float32, from one call of ONNX Runtime."""
     from onnx import TensorProto, helper
 
     probed = type(graph)()

@@ -128,7 +128,7 @@ def check(
 def parity_batches(
     model: StepModel, samples: Mapping[str, Tensor], sizes: Sequence[int], any_length: bool = True
 ) -> list[dict[str, Tensor]]:
-    """Batches of the given sizes, then of the last one, until every row was in one; then one for every varying axis.
+    """Return batches of the given sizes, the last size again until every row was in one; then one per varying axis.
 
     Rows are taken in turn, from the first again when they run out. The last batches are the shortest texts without
     their padding, where a text may have ``any_length``, and, where images have any size, single images without theirs.
@@ -153,7 +153,7 @@ def parity_batches(
 
 
 def record(path: Path, runtime: str, precision: str, comparison: Comparison, packages: Sequence[str]) -> Parity:
-    """The record of the export ``path``: what was found, of which files, with which versions of ``packages``."""
+    """Make the record of the export ``path``: the comparison, hashes of its files, versions of ``packages``."""
     return Parity(
         **comparison.model_dump(),
         runtime=runtime,
@@ -164,12 +164,12 @@ def record(path: Path, runtime: str, precision: str, comparison: Comparison, pac
 
 
 def record_of(path: Path) -> Path:
-    """Where the record of the export ``path`` is."""
+    """Return the path of the record of the export ``path``."""
     return path.with_name(path.name + RECORD)
 
 
 def read_record(path: Path) -> Parity:
-    """The record of the export ``path``.
+    """Read the record of the export ``path``.
 
     Raises:
         InputError: missing or damaged.
@@ -184,7 +184,7 @@ def read_record(path: Path) -> Parity:
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """Installed version of each distribution, "not installed" without one."""
+    """Return the installed version of each distribution, "not installed" without one."""
 
     def find_version(package: str) -> str:
         try:
@@ -196,7 +196,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
 
 
 def parity_failure(parity: Parity, name: str) -> CheckFailed:
-    """The error for an export that does not answer as the model does."""
+    """Return the error for an export that does not answer as the model does."""
     where = f"; {parity.starts_at}" if parity.starts_at else ""
     wider = f"; {parity.tightest_tolerance:.0e} would pass" if parity.tightest_tolerance else ""
     return CheckFailed(

@@ -1,4 +1,4 @@
-"""An export against the model it was made from: in every size its axes allow, then on many real samples."""
+"""Validate an export: parity over all dynamic sizes, then accuracy on many real samples."""
 
 from __future__ import annotations
 

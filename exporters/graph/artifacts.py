@@ -21,7 +21,7 @@ COMPARED_IN = "ONNX Runtime, CPU"
 
 
 def graph(request: Request, reuse: bool = False) -> Artifact:
-    """The traced graph in the precision that is asked for.
+    """Return the traced graph in the precision that is asked for.
 
     Raises:
         EnvironmentProblem: ONNX Runtime, which it is compared in, is missing.
@@ -58,7 +58,7 @@ def graph(request: Request, reuse: bool = False) -> Artifact:
 
 
 def rounded_graph(request: Request, calibrated: bool) -> Artifact:
-    """The int8 graph, made from the one in fp32: scales found as it runs for ONNX Runtime, calibrated for TensorRT."""
+    """Return the int8 graph made from the fp32 one: dynamic scales for ONNX Runtime, calibrated ones for TensorRT."""
     runtime = find_runtime("onnxruntime")
     source = request.folder / runtime.file_name(request.in_float.precision, request.fixed)
     path = request.folder / runtime.file_name(request.precision, request.fixed, QDQ if calibrated else "")

@@ -38,7 +38,7 @@ def image_sides(model: StepModel) -> tuple[int, int] | None:
 
 
 def any_size(model: StepModel) -> bool:
-    """Whether images of different heights and widths may come."""
+    """Return whether images of different heights and widths may come."""
     sides = image_sides(model)
     return sides is not None and sides[0] < sides[1]
 

@@ -15,7 +15,7 @@ PREFIX = "das."
 
 
 def facts_of(model: StepModel, parity: Parity) -> dict[str, str]:
-    """What the graph of ``model`` says of itself: where it comes from, and the record of its comparison."""
+    """Return the metadata of the graph of ``model``: its origin and the record of its comparison."""
     return {
         "family": model.family,
         "task": model.task,

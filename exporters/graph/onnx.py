@@ -123,7 +123,7 @@ def check_opset(
 
 
 def load_graph(path: Path, weights: bool = False) -> Any:
-    """An ONNX file; with its weights, or without those that lie beside it.
+    """Return an ONNX file; with its weights, or without those that lie beside it.
 
     Raises:
         InputError: it cannot be read.
@@ -143,13 +143,13 @@ def load_graph(path: Path, weights: bool = False) -> Any:
 
 
 def opset_of(path: Path) -> int:
-    """Version of the standard operators an ONNX file declares."""
+    """Return the version of the standard operators an ONNX file declares."""
     declared = load_graph(path).opset_import
     return next(entry.version for entry in declared if entry.domain in ("", "ai.onnx"))
 
 
 def needs_data_file(size: int) -> bool:
-    """Whether weights of ``size`` bytes are kept outside the ``.onnx`` file."""
+    """Return whether weights of ``size`` bytes are kept outside the ``.onnx`` file."""
     return size > ONE_FILE_BYTES
 
 
@@ -204,7 +204,7 @@ def trace(
     form: AttentionForm = FORMS["composed"],
     dtype: torch.dtype = torch.float32,
 ) -> Any:
-    """An ONNX program of ``module``, called with ``inputs`` by name.
+    """Return an ONNX program of ``module``, called with ``inputs`` by name.
 
     Args:
         module: in eval mode; traced on the device it is on.

@@ -138,7 +138,7 @@ def quantise_static(
 
 
 def nodes_of(path: Path) -> dict[str, str]:
-    """The products of an exported graph that can be int8: node name to the name of the linear layer in the model.
+    """Return the linear layer in the model by node name, for the products of an exported graph that can be int8.
 
     Raises:
         InputError: the file cannot be read, or has no such layer.
@@ -150,7 +150,7 @@ def nodes_of(path: Path) -> dict[str, str]:
 def sensitivities(
     model: nn.Module, samples: Mapping[str, Tensor], symmetric: bool, progress: Progress = QUIET
 ) -> dict[str, float]:
-    """What int8 does to the output y of every ``nn.Linear`` by itself, in one pass: sum (y_q - y)^2 / sum y^2.
+    """Return the relative int8 error of the output y of every ``nn.Linear``, in one pass: sum (y_q - y)^2 / sum y^2.
 
     Args:
         model: in eval mode, on the CPU.
@@ -176,7 +176,7 @@ def sensitivities(
 
 
 def hold_back(errors: Mapping[str, float], share: float) -> tuple[str, ...]:
-    """The ``share`` of the layers with the largest errors, rounded up, the worst first."""
+    """Return the ``share`` of the layers with the largest errors, rounded up, the worst first."""
     return tuple(sorted(errors, key=lambda name: -errors[name])[: math.ceil(share * len(errors))])
 
 
@@ -207,7 +207,7 @@ def quantise_until_passing(
 
 
 def _products(model: Any, excluded: Collection[str] = ()) -> dict[str, Any]:
-    """Nodes by name: the product of a linear layer, none of ``excluded``."""
+    """Return the nodes that are products of linear layers, by name, without those of ``excluded``."""
     from onnx import TensorProto
 
     weights = {x.name for x in model.graph.initializer if x.data_type == TensorProto.FLOAT}
@@ -227,7 +227,7 @@ def _products(model: Any, excluded: Collection[str] = ()) -> dict[str, Any]:
 def _largest(
     source: Path, samples: Mapping[str, Tensor], excluded: Collection[str], progress: Progress
 ) -> dict[str, float]:
-    """The largest magnitude of every activation that is to be rounded."""
+    """Return the largest magnitude of every activation that is to be rounded."""
     from onnx import TensorProto, helper
 
     model = load_graph(source)
@@ -257,7 +257,7 @@ def _largest(
 
 
 def _batches(samples: Mapping[str, Tensor], fixed: int | None = None) -> list[dict[str, Tensor]]:
-    """All samples, a few at a time; batches of a ``fixed`` size are filled up from the first samples."""
+    """Split all samples into batches of a few; batches of a ``fixed`` size are filled up from the first samples."""
     count = len(next(iter(samples.values())))
     rows = torch.arange(math.ceil(count / fixed) * fixed) % count if fixed else torch.arange(count)
     return [{name: x[indices] for name, x in samples.items()} for indices in rows.split(fixed or ROWS)]
@@ -272,7 +272,7 @@ def _round_weight(weight: Tensor) -> Tensor:
 
 
 def _round_activation(x: Tensor, symmetric: bool) -> Tensor:
-    """The same shape, as int8 with zero point 0 holds it, or uint8 with one of its own; one scale."""
+    """Return ``x`` as int8 with zero point 0 holds it, or uint8 with one of its own; one scale."""
     low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
     if symmetric:
         high = torch.maximum(-low, high)

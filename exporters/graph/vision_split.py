@@ -81,7 +81,7 @@ def image_streams(model: StepModel) -> tuple[str, ...]:
 
 
 def _cut(family: str, rounds: Rounds) -> tuple[Rounds, Rounds]:
-    """The steps of the image before it meets the text, and all others, in order."""
+    """Return the steps of the image before it meets the text, and all others, in order."""
     streams = FAMILIES[family].streams
     early, late = split_where_modalities_meet(rounds, streams)
     image = streams.get("image", ())
@@ -226,7 +226,7 @@ class _Batch:
         return cls(texts, one_each, contents, numbers.repeat_interleave(text_count // image_count))
 
     def with_streams(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The texts, and for each the streams, (I * images of a sample, N, D), of its image."""
+        """Return the texts, and for each the streams, (I * images of a sample, N, D), of its image."""
         by_image = {name: x.unflatten(0, (len(self.contents), -1)) for name, x in streams.items()}
         return self.texts | {name: x[self.image_of.to(x.device)].flatten(0, 1) for name, x in by_image.items()}
 

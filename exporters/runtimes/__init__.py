@@ -14,7 +14,7 @@ RUNTIMES: tuple[Runtime, ...] = tuple(import_module(f"{__name__}.{name}").RUNTIM
 
 
 def find_runtimes(names: Iterable[str], option: str = "--runtime", executes_files: bool = False) -> tuple[Runtime, ...]:
-    """The runtimes that ``names``, or aliases, stand for, each once and in the order of the list.
+    """Return the runtimes that ``names``, or aliases, stand for, each once and in the order of the list.
 
     Args:
         names: as users type them: several, parted by commas, may be one of the names.
@@ -35,7 +35,7 @@ def find_runtimes(names: Iterable[str], option: str = "--runtime", executes_file
 
 
 def find_runtime(name: str, option: str = "--runtime") -> Runtime:
-    """The runtime that ``name``, or an alias, stands for.
+    """Return the runtime that ``name``, or an alias, stands for.
 
     Raises:
         UsageError: none, or several.
@@ -50,7 +50,7 @@ def find_runtime(name: str, option: str = "--runtime") -> Runtime:
 
 
 def obstacles(device: str) -> dict[str, Problem]:
-    """Why runtimes cannot run on ``device`` ("cpu" or "cuda"), by name; those that can are not in it."""
+    """Return why runtimes cannot run on ``device`` ("cpu" or "cuda"), by name; those that can are not in it."""
     reasons = {}
     for runtime in RUNTIMES:
         try:
@@ -61,7 +61,7 @@ def obstacles(device: str) -> dict[str, Problem]:
 
 
 def _unknown(name: str, allowed: Sequence[Runtime], option: str) -> Problem:
-    """The problem with a name that stands for none of ``allowed``; its fix is the one whose name is nearest."""
+    """Return the problem with a name that stands for none of ``allowed``; its fix is the one whose name is nearest."""
     words = {word: runtime.name for runtime in allowed for word in (runtime.name, *runtime.aliases)}
     near = get_close_matches(name.lower(), words, n=1, cutoff=0.0)[0]
     known = any(name.lower() in (runtime.name, *runtime.aliases) for runtime in RUNTIMES)

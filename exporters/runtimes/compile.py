@@ -31,7 +31,7 @@ class Compile(Torch):
         require_compiler()
 
     def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
-        """The CPU threads are the caller's own."""
+        """Return a runner; the CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
         return TorchRunner(own_weights(source.load()), device, compiled=True, inputs=source.inputs)

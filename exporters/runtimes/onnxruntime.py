@@ -46,7 +46,7 @@ class OnnxRuntime(Runtime):
         require_provider(PROVIDERS[device])
 
     def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
-        """A session of the file; of a split export two, with the vision tower's beside it."""
+        """Return a session of the file; of a split export two, with the vision tower's beside it."""
         from exporters.folder import REST
         from exporters.graph.vision_split import split_runner
         from exporters.runtimes.sessions import PROVIDERS, OnnxRunner
@@ -62,7 +62,7 @@ class OnnxRuntime(Runtime):
         return f"ONNX Runtime has no {precision.name} kernels for CPUs" if without else ""
 
     def artifacts(self, request: Request) -> tuple[Artifact, ...]:
-        """The graph; in int8 the one in fp32 before it, which it is made from."""
+        """Return the graph; in int8 the one in fp32 before it, which it is made from."""
         from exporters.graph.artifacts import graph, rounded_graph
 
         if not request.precision.quantised:
@@ -104,7 +104,7 @@ class OnnxRuntime(Runtime):
     def watch(
         self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
-        """A layer takes what its kernels take, by the runtime's own profiler."""
+        """Time layers by their kernels, with the runtime's own profiler."""
         from compressor.costs.parts import HEAD
         from exporters.runtimes.ort_profiler import KernelRunner
         from exporters.runtimes.sessions import OnnxRunner

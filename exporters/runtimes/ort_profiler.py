@@ -1,4 +1,4 @@
-"""What the kernels of ONNX Runtime take, by the part of the model that they compute.
+"""Times of ONNX Runtime's kernels, by the part of the model that they compute.
 
 Names of nodes do not survive ONNX Runtime's fusions, names of values do. The value that a kernel writes leads to the
 node of the exported graph that made it, and there the exporter noted which module the node comes from.
@@ -54,7 +54,7 @@ class KernelRunner(OnnxRunner):
         self._folder.cleanup()
 
     def parts_of_kernels(self) -> dict[str, str]:
-        """The part of the model that each kernel computes, by the kernel's name.
+        """Return the part of the model that each kernel computes, by the kernel's name.
 
         A kernel that computes nodes of two parts at once (the end of one layer and the norm in front of the next)
         belongs to that of the first value it writes.
@@ -64,7 +64,7 @@ class KernelRunner(OnnxRunner):
         return {node.name: values[node.output[0]] for node in graph.graph.node}
 
     def kernel_times(self) -> dict[str, list[float]]:
-        """Milliseconds of every kernel in each call so far, by its name, and of the call as :data:`CALL`.
+        """Return the milliseconds of every kernel in each call so far, by its name, and of the call as :data:`CALL`.
 
         The profiler is off from here on.
         """
@@ -76,7 +76,7 @@ class KernelRunner(OnnxRunner):
         return dict(times)
 
     def part_times(self, whole_ms: float) -> dict[str, list[float]]:
-        """Milliseconds of every part of the model in each call so far, by its name as in :func:`parts_of`.
+        """Return the milliseconds of every part of the model in each call so far, by its name as in :func:`parts_of`.
 
         Args:
             whole_ms: of a call without the profiler. One with it takes longer, in a small model several times as long;
@@ -91,7 +91,7 @@ class KernelRunner(OnnxRunner):
 
 
 def parts_of(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The part of a step model that computes each value of its graph: ``prologue``, ``blocks.FL0``, ``epilogue``.
+    """Return the part of a step model that computes each value of a graph: ``prologue``, ``blocks.FL0``, ``epilogue``.
 
     A node without a note of its module belongs to the part that reads what it writes, and to ``shared`` where several
     do; a node that writes outputs of the graph alone belongs to the part it reads from.
@@ -118,7 +118,7 @@ def parts_of(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, st
 
 
 def _one(parts: set[str]) -> str | None:
-    """The only one of ``parts``; ``shared`` of several."""
+    """Return the only one of ``parts``; ``shared`` of several."""
     return SHARED if len(parts) > 1 else next(iter(parts), None)
 
 

@@ -19,7 +19,7 @@ class Refused(InputError):
 
 
 def refused(code: str, found: str, expected: str, fix: str) -> Refused:
-    """A :class:`Refused` with a single problem."""
+    """Return a :class:`Refused` with a single problem."""
     return Refused(Problem(code, found, expected, fix))
 
 
@@ -42,7 +42,7 @@ class Bound:
         self.execute()
 
     def fetch(self) -> dict[str, Tensor]:
-        """The outputs of the last call by name, float32 on the CPU."""
+        """Return the outputs of the last call by name, float32 on the CPU."""
         return {name: value.float().cpu() for name, value in self.outputs().items()}
 
 
@@ -92,7 +92,7 @@ class Runner(ABC):
         return self.outputs(inputs)[self.output_names[0]]
 
     def select(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Those of the inputs that the graph declares: tracing drops what nothing reads."""
+        """Return those of the inputs that the graph declares: tracing drops what nothing reads."""
         missing = [name for name in self.input_names if name not in inputs]
         if missing:
             raise input_error(

@@ -1,4 +1,4 @@
-"""What das has to know of a runtime. A subclass with one value of it in a file beside this one makes a runtime known.
+"""The declaration of a runtime. A subclass with one value of it in a file beside this one makes a runtime known.
 
 These files are imported wherever a runtime is named, ``das --help`` too: what is heavy they import where they use it.
 """
@@ -69,7 +69,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Making:
-    """How an export was made: what another must have in common to be compared, and options to make it with.
+    """Settings an export was made with: what another must have in common to be compared, and options to make it with.
 
     The options are those of :func:`exporters.export.export`.
     """
@@ -172,7 +172,7 @@ class Runtime(ABC):
         """
 
     def ending(self) -> str:
-        """How the names of its files end.
+        """Return the ending of the names of its files.
 
         Raises:
             EnvironmentProblem: that depends on something which is not here.
@@ -189,11 +189,11 @@ class Runtime(ABC):
         return f"model{name}{infix}{fixed.suffix}{self.ending()}"
 
     def refuses(self, precision: Precision, device: str) -> str:
-        """Why it cannot execute a file of ``precision`` on ``device``; empty where it can."""
+        """Return the reason why it cannot execute a file of ``precision`` on ``device``; empty where it can."""
         return ""
 
     def artifacts(self, request: Request) -> tuple[Artifact, ...]:
-        """The files to be made, each after those that it is made from; the last is what the runtime executes.
+        """Return the files to be made, each after those that it is made from; the last is what the runtime executes.
 
         Raises:
             EnvironmentProblem: what builds them is missing.
@@ -201,7 +201,7 @@ class Runtime(ABC):
         return ()
 
     def artifact(self, request: Request, write: Callable[[Path, Collection[str]], tuple[str, ...]]) -> Artifact:
-        """The file that it executes, compared with the model in the runtime itself.
+        """Return the file that it executes, compared with the model in the runtime itself.
 
         Args:
             request: what the file is made from.
@@ -221,7 +221,7 @@ class Runtime(ABC):
         )
 
     def making(self, path: Path) -> Making:
-        """How the export ``path`` was made.
+        """Return the settings that the export ``path`` was made with.
 
         Raises:
             InputError: its record is missing or damaged.
@@ -245,7 +245,7 @@ class Runtime(ABC):
         return CHECKED_SIZES, VARYING
 
     def runs_on(self, path: Path, device: str) -> str:
-        """What executes ``path`` on ``device``, for people; empty where the record of the export says so."""
+        """Return what executes ``path`` on ``device``, for people; empty where the record of the export says so."""
         return f"{self.title}, {device.upper()}"
 
     def locate(self, model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
@@ -255,7 +255,7 @@ class Runtime(ABC):
         return Located(divergence=None, reason=f"{self.title} does not show it")
 
     def audit(self, path: Path, precision: Precision, passed: bool) -> Audit | None:
-        """How much of the file computes in the precision that was asked for; None where nobody knows.
+        """Audit how much of the file computes in the requested precision; None where nobody knows.
 
         Args:
             path: the export.
@@ -265,7 +265,7 @@ class Runtime(ABC):
         return None
 
     def hides_layers(self, device: str) -> str:
-        """Why layers cannot be told apart on ``device``, where they are seen on others; empty where they can."""
+        """Return why layers cannot be told apart on ``device``, where they are seen on others; empty where they can."""
         return ""
 
     def watch(
@@ -293,7 +293,7 @@ class Runtime(ABC):
 
 
 def version_of(package: str) -> str | None:
-    """The installed version of a distribution; None without one."""
+    """Return the installed version of a distribution; None without one."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -301,5 +301,5 @@ def version_of(package: str) -> str | None:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """Return the first line of an exception's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -91,7 +91,7 @@ class OnnxRunner(Runner):
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module.
+    """Return the onnxruntime module.
 
     Raises:
         EnvironmentProblem: it is not installed.
@@ -109,7 +109,7 @@ def import_onnxruntime() -> Any:
 
 
 def session_options(threads: int | None = None) -> Any:
-    """Options of every ONNX Runtime session of das: CPU ``threads``, PyTorch's number by default, and no remarks.
+    """Return the options of das's ONNX Runtime sessions: CPU ``threads``, by default as many as PyTorch's; no remarks.
 
     Threads stop spinning when a call ends: of two models that are timed in turns, the one at rest would otherwise take
     a core from the other for the first milliseconds of its turn. A model that runs alone is no slower for it.
@@ -129,7 +129,7 @@ def open_session(
     weights_in: Path | None = None,
     profile_in: Path | None = None,
 ) -> Any:
-    """An ONNX Runtime session of ``model`` that runs on exactly ``provider``.
+    """Return an ONNX Runtime session of ``model`` that runs on exactly ``provider``.
 
     Args:
         model: a file, or the bytes of one.
@@ -202,7 +202,7 @@ def doubles(provider: str) -> bool:
 
 
 def product(side: int) -> bytes:
-    """An ONNX model that multiplies a float32 square ``a`` by a constant one, both of ``side``: ``c``."""
+    """Return an ONNX model that multiplies a float32 square ``a`` by a constant one, both of ``side``: ``c``."""
     from onnx import TensorProto, helper, numpy_helper
 
     squares = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [side, side]) for name in "ac"]

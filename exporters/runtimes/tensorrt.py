@@ -50,7 +50,7 @@ class TensorRT(Runtime):
         find_target()
 
     def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
-        """The engine in the file."""
+        """Return the engine in the file."""
         from exporters.runtimes.tensorrt_runner import TensorRTRunner
 
         assert source.file
@@ -63,7 +63,7 @@ class TensorRT(Runtime):
         return f".{find_target().tag}{self.suffix}"
 
     def artifacts(self, request: Request) -> tuple[Artifact, ...]:
-        """The graph, in int8 with calibrated scales, and the engine that is built from it."""
+        """Return the graph, in int8 with calibrated scales, and the engine that is built from it."""
         from exporters.graph.artifacts import graph, rounded_graph
         from exporters.runtimes.tensorrt_engine import find_target
 
@@ -122,11 +122,11 @@ class TensorRT(Runtime):
         return sizes, Fixed(*(axis[0] if len(axis) == 1 else None for axis in (sizes, lengths)))
 
     def runs_on(self, path: Path, device: str) -> str:
-        """The record says what the engine is for."""
+        """Return an empty text: the record says what the engine is for."""
         return ""
 
     def locate(self, model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
-        """An engine shows no values between its inputs and outputs."""
+        """Return nothing: an engine shows no values between its inputs and outputs."""
         from exporters.checks.divergence import Located
 
         reason = "TensorRT does not show it; das verify --onnx says whether the ONNX file of the engine is off, too"
@@ -153,7 +153,7 @@ class TensorRT(Runtime):
 
 
 def _builder(package: str, trt: Any) -> Probe:
-    """Whether the package can build engines here."""
+    """Return whether the package can build engines here."""
     try:
         trt.Builder(trt.Logger(trt.Logger.ERROR))
     except Exception as error:  # TypeError from pybind11 where there is no driver

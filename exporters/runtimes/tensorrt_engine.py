@@ -38,7 +38,7 @@ Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine is built with and for.
+    """Package and GPUs that an engine is built with and for.
 
     Attributes:
         package: ``tensorrt`` or ``tensorrt_rtx``.
@@ -57,12 +57,12 @@ class Target:
         return "rtx" if self.package == RTX else self.capabilities[0].lower()
 
     def __str__(self) -> str:
-        """The package and the compute capabilities: "tensorrt for 9.0"."""
+        """Return the package and the compute capabilities: "tensorrt for 9.0"."""
         return f"{self.package} for " + ", ".join(f"{name[2:-1]}.{name[-1]}" for name in self.capabilities)
 
 
 class EngineMetadata(Value):
-    """Where an engine comes from and where it runs; saved as JSON beside the plan.
+    """Metadata of an engine, its origin and its target; saved as JSON beside the plan.
 
     ``gpu`` is the name of the GPU it was built on, None when it was built ahead of time; ``capabilities`` are those it
     runs on; ``profile`` the smallest, usual and largest shape of every input; ``flags`` the builder flags that were
@@ -252,7 +252,7 @@ def _network(trt: Any, builder: Any) -> Any:
 
 
 def _unsupported(trt: Any, builder: Any, logger: Any, onnx_path: Path) -> list[str]:
-    """What is wrong with every node that this TensorRT cannot take; the parser alone stops early."""
+    """Return the problem with every node that this TensorRT cannot take; the parser alone stops early."""
     network = _network(trt, builder)  # a parser does not keep its network alive
     parser = trt.OnnxParser(network, logger)
     parser.supports_model_v2(onnx_path.read_bytes(), str(onnx_path))
@@ -260,7 +260,7 @@ def _unsupported(trt: Any, builder: Any, logger: Any, onnx_path: Path) -> list[s
 
 
 def _errors(parser: Any) -> list[str]:
-    """One clause for all nodes of one operator with the same problem."""
+    """Return one clause for all nodes of one operator with the same problem."""
     nodes = defaultdict(list)
     for error in (parser.get_error(index) for index in range(parser.num_errors)):
         problem = f"{error.node_operator()}: {error.code().name}, {error.desc()}"
@@ -274,12 +274,12 @@ def _errors(parser: Any) -> list[str]:
 
 
 def metadata_path(plan: Path) -> Path:
-    """Where the metadata of a plan is."""
+    """Return the path of a plan's metadata."""
     return plan.with_name(f"{plan.name}.json")
 
 
 def read_metadata(plan: Path) -> EngineMetadata:
-    """The metadata of a plan that is there.
+    """Return the metadata of a plan that is there.
 
     Raises:
         InputError: the plan or its metadata is missing or damaged.

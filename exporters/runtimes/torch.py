@@ -35,7 +35,7 @@ class Torch(Runtime):
         choose_device(device)
 
     def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
-        """The CPU threads are the caller's own."""
+        """Return a runner; the CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
         return TorchRunner(own_weights(source.load()), device, inputs=source.inputs)
@@ -43,7 +43,7 @@ class Torch(Runtime):
     def watch(
         self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
-        """A layer takes from before its block to behind it, between CUDA events on a GPU."""
+        """Time layers from before their blocks to behind them, between CUDA events on a GPU."""
         from compressor.costs.parts import blocks_of
         from compressor.models.steps import StepModel
         from exporters.runtimes.torch_runner import TorchRunner, time_blocks

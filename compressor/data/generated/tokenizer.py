@@ -25,7 +25,7 @@ STYLES = {
 
 
 def word_tokenizer(texts: Iterable[str], style: str = "<s>") -> Tokenizer:
-    """A tokenizer of the words in ``texts``, with special tokens.
+    """Return a tokenizer of the words in ``texts``, with special tokens.
 
     Args:
         texts: lower case or not; punctuation marks are words of their own.

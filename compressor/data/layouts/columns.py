@@ -27,7 +27,7 @@ NOT_PUBLIC = (-1, "-1")  # how test files write their labels
 
 @dataclass(frozen=True)
 class _FileKind:
-    """Where the files of a split called ``{}`` lie, and what reads them."""
+    """Paths of the files of a split called ``{}`` and their reader."""
 
     name: str
     patterns: tuple[str, ...]

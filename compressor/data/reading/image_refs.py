@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def path(self) -> str | None:
-        """Where the image lies when the table does not hold it."""
+        """The path of the image when the table does not hold it."""
         scalar = self._scalar("path")
         return scalar.as_py() if isinstance(scalar, pa.StringScalar) and not self._scalar("bytes").is_valid else None
 

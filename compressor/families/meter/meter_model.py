@@ -172,7 +172,7 @@ class Epilogue(nn.Module):
 
 
 def build(dims: MeterDims, task: str) -> StepModel:
-    """A randomly initialised METER."""
+    """Return a randomly initialised METER."""
     blocks: dict[str, nn.Module] = {"text_bridge": TextBridge(dims), "image_bridge": ImageBridge(dims)}
     blocks |= {f"match_{entry}": Match() for entry in ("text", "mask", "image")}
     blocks |= {f"VEn{i}": VisionLayer(dims.vision_config) for i in range(dims.vision_layers)}

@@ -17,7 +17,7 @@ from compressor.families.vision_language import PREFIXES, find_head, for_another
 
 
 def _sizes(state: Mapping[str, Tensor], keys: KeyTable, last: str, task: str | None) -> dict[str, Any]:
-    """The dims that shapes show; ``last`` is the key of the output layer of a head whose classes the task leaves open.
+    """Read the dims from shapes; ``last`` is the key of the output layer where the task leaves the classes open.
 
     Raises:
         KeyError: a tensor that sizes are read from is missing.

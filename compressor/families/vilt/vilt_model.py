@@ -167,7 +167,7 @@ class Epilogue(nn.Module):
 
 
 def build(dims: ViltDims, task: str) -> StepModel:
-    """A randomly initialised ViLT."""
+    """Return a randomly initialised ViLT."""
     blocks: dict[str, nn.Module] = {"join": Join(), "join_mask": Join()}
     blocks |= {f"En{i}": EncoderLayer(dims) for i in range(dims.layers)}
     return StepModel("vilt", task, dims, Prologue(dims), vilt_rounds(dims), blocks, Epilogue(dims, task))

@@ -22,7 +22,7 @@ Choice = Mapping[int, Subset]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a strategy chooses from.
+    """The search space of a strategy.
 
     Attributes:
         candidates: number of layers to choose from (n).
