@@ -54,7 +54,7 @@ def predict(
     samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in questions)
     split = Split("asked", Records((), samples), run.transforms(), len(run.labels()), task.images)
     inputs = split.inputs(range(len(samples)))
-    runner, fixed = runner_of(run, runtime, precision, inputs)
+    runner, fixed = choose_runner(run, runtime, precision, inputs)
     rows = with_text_length(FAMILIES[run.manifest.family], inputs, fixed.text_length)
     size = fixed.batch or len(samples)
     with runner:
@@ -125,7 +125,7 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
             raise input_error("image-missing", f"no file {image}", "an image", "--image FILE")
 
 
-def runner_of(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:
+def choose_runner(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:
     """Return a runner of a run's slim model in ``runtime``, not open yet, and the sizes it is fixed to.
 
     An export that takes any size comes first; of those of one text length the shortest that holds every text of

@@ -60,7 +60,7 @@ DOCUMENTS: Mapping[str, Document] = {
 }
 
 
-def schema(name: str) -> dict[str, Any]:
+def make_schema(name: str) -> dict[str, Any]:
     """Return the JSON schema of one of ``DOCUMENTS`` as it is written, with computed fields."""
     document = DOCUMENTS[name]
     version = document.value.model_fields["schema_version"].default
@@ -71,19 +71,19 @@ def schema(name: str) -> dict[str, Any]:
     return {**identity, **body, "title": document.title, "version": version}
 
 
-def text(name: str) -> str:
+def format_schema(name: str) -> str:
     """Return the schema as the text of its file."""
-    return json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(make_schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
-def write(folder: Path) -> None:
+def write_schemas(folder: Path) -> None:
     """Write every schema into ``folder``, and remove those of documents that are no more."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob(f"*{ENDING}"):
         path.unlink()
     for name in DOCUMENTS:
-        (folder / f"{name}{ENDING}").write_text(text(name))
+        (folder / f"{name}{ENDING}").write_text(format_schema(name))
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_schemas(Path(sys.argv[1]))

@@ -107,6 +107,6 @@ def print_json(value: Any) -> None:
     sys.stdout.write(text + "\n")
 
 
-def shown(path: Path) -> Path:
+def shorten_path(path: Path) -> Path:
     """Return ``path`` as a user would type it: relative to the current folder where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -35,6 +35,6 @@ def format_bytes(value: int) -> str:
     return format_count(value, "B")
 
 
-def uncounted_sentence(operators: Iterable[str]) -> str:
+def describe_uncounted(operators: Iterable[str]) -> str:
     """Name the operators that no MACs were counted for, in one sentence."""
     return f"Not counted: {', '.join(sorted(operators))}."

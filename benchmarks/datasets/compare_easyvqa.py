@@ -21,7 +21,7 @@ from benchmarks.datasets.easyvqa import RECOVER_EPOCHS, compressed, prepare_easy
 from benchmarks.results import write_section
 from compressor.run_folder import open_run
 from profiles.analysis.answer_flips import Flips, flips_of, flips_sentence, flips_table
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 SEARCHED, OTHERS = 8, (2, 4, 6)
 FOLDER = "compare"
@@ -59,7 +59,8 @@ def main() -> None:
         f"One search for {SEARCHED} layers, the others with `das compress --from k{SEARCHED} --skip k`; "
         f"{RECOVER_EPOCHS:g} epoch of recovery each, all in {compressing / 60:.0f} min; seed 0. Full and slim were "
         f"timed in turns for {arguments.seconds:g} s in each runtime.\n{tables}\n"
-        f"### {flips.title}, k = {SEARCHED}\n\n{flips_sentence(changed)}\n\n{markdown_table(flips.header, flips.rows)}"
+        f"### {flips.title}, k = {SEARCHED}\n\n{flips_sentence(changed)}\n\n"
+        f"{format_markdown_table(flips.header, flips.rows)}"
     )
     write_section("compare-easyvqa", "Real data: easy-VQA without 0 to 8 layers", body)
 

@@ -36,7 +36,7 @@ from compressor.tasks import TASKS
 from compressor.training.finetune import finetune
 from profiles.gates.budget_check import tries_table
 from profiles.reports.compression_report import CompressionReport
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 MAX_DROP, SKIPS, RECOVER_EPOCHS = 1.0, (2, 4, 6, 8), 1.0
 TEXT_LENGTH = 16
@@ -154,7 +154,7 @@ def main() -> None:
         open_run(work / "runs/max-drop").search_result(),
     )
     assert record is not None
-    table = markdown_table(
+    table = format_markdown_table(
         ("", "layers skipped", "which", "test, % (± 95 % margin)", "lost on test, points", "MACs"),
         [row(f"`--max-drop {MAX_DROP:g}`", found), *(row(name, report) for name, report in others)],
     )
@@ -168,7 +168,7 @@ def main() -> None:
         f"{RECOVER_EPOCHS:g} epoch of recovery for each model; seed 0. `das compress --max-drop {MAX_DROP:g}` took "
         f"{seconds / 60:.0f} min. 1 MAC = 2 FLOPs.\n\n{table}\n\nWhat `--max-drop {MAX_DROP:g}` tried, against the "
         f"full model's {100 * record.full.value:.2f} % on {record.samples} held-out questions:\n\n"
-        f"{markdown_table(tries.header, tries.rows)}"
+        f"{format_markdown_table(tries.header, tries.rows)}"
     )
     write_section("easyvqa", "Real data: easy-VQA", body)
 

@@ -55,8 +55,8 @@ from exporters.folder import ExportsFolder
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Source
 from profiles.formatting import HEADER, format_count
-from profiles.reports.markdown import markdown_table
-from profiles.timing.latency import Latency, measure, speedup
+from profiles.reports.markdown import format_markdown_table
+from profiles.timing.latency import Latency, estimate_speedup, measure
 
 LATENCY_SECONDS = 30
 COUNTED = (EVERYTHING, SKIP_ADAPTERS, PARALLEL_ADAPTERS)  # as papers count what is trained
@@ -110,7 +110,7 @@ def results_table(rows: Sequence[Row], timed: Mapping[str, Mapping[str, Latency]
         if name not in timed[runtime]:
             return ""
         mine, reference = timed[runtime][name], timed[runtime][FULL]
-        return f"{mine.p50_ms:.2f} (x{speedup(reference, mine).ratio:.2f})"
+        return f"{mine.p50_ms:.2f} (x{estimate_speedup(reference, mine).ratio:.2f})"
 
     lines = [
         (
@@ -127,7 +127,7 @@ def results_table(rows: Sequence[Row], timed: Mapping[str, Mapping[str, Latency]
     ]
     header = ("model", "accuracy, %", "against full, points", "models", "updated parameters", HEADER)
     last = ("most frequent class", f"{100 * floor:.2f}", *[""] * (len(header) - 2 + len(timed)))
-    return markdown_table((*header, *(f"{runtime}, ms" for runtime in timed)), [*lines, last])
+    return format_markdown_table((*header, *(f"{runtime}, ms" for runtime in timed)), [*lines, last])
 
 
 def updated_by_convention(row: Row) -> int:
@@ -144,7 +144,7 @@ def layers_table(rows: Sequence[Row]) -> str:
 
     pairs = sorted({(row.skip, row.seed) for row in rows if row.skip})
     methods = [method for method in METHODS if method != FULL]
-    return markdown_table(
+    return format_markdown_table(
         ("k", "seed", *methods),
         [(str(skip), str(seed), *(shown(seed, skip, method) for method in methods)) for skip, seed in pairs],
     )

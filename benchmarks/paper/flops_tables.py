@@ -24,9 +24,9 @@ from compressor.training.recovery import (
     recovery_groups,
 )
 from profiles.formatting import HEADER
-from profiles.macs.formula import additional_macs, encoder_macs, macs_by_part
+from profiles.macs.formula import count_additional, count_by_part, count_encoder
 from profiles.macs.published import count_published
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 TEXT_LENGTH = 40
 PARALLEL_WIDTH = 96
@@ -150,8 +150,8 @@ RELEASED = (
 def encoder_by_formula(row: EncoderRow) -> float:
     """Additional GMACs by formula; both families have 12 layers, width 768 and feed-forward 3072."""
     skip = dict.fromkeys(row.layers.split(), row.skip_width)
-    plain = encoder_macs(12, row.tokens, 768, 3072)
-    return (encoder_macs(12, row.tokens, 768, 3072, (row.parallel, row.parallel_width), skip) - plain) / 1e9
+    plain = count_encoder(12, row.tokens, 768, 3072)
+    return (count_encoder(12, row.tokens, 768, 3072, (row.parallel, row.parallel_width), skip) - plain) / 1e9
 
 
 def encoder_by_trace(row: EncoderRow) -> float:
@@ -204,7 +204,7 @@ def updated_table() -> str:
         updated("roberta", "En10", "0.63 M (DAS1)"),
         updated("roberta", "En7 En8 En10", "0.63 M (DAS3)"),
     ]
-    return markdown_table(UPDATED_HEADER, rows)
+    return format_markdown_table(UPDATED_HEADER, rows)
 
 
 def by_formula(row: Row, layers: str) -> float | None:
@@ -213,7 +213,7 @@ def by_formula(row: Row, layers: str) -> float | None:
     if not {step.name for step in steps_of(meter_rounds(row.dims))}.issuperset(names):
         return None
     return (
-        additional_macs(METER, row.dims, "vqa", {name: SKIP_WIDTH[name.rstrip("0123456789")] for name in names}) / 1e9
+        count_additional(METER, row.dims, "vqa", {name: SKIP_WIDTH[name.rstrip("0123456789")] for name in names}) / 1e9
     )
 
 
@@ -247,7 +247,7 @@ def compared(row: Row) -> list[str]:
 
 def totals(size: int) -> list[list[str]]:
     counted = count_published("meter", image_size=size, text_length=TEXT_LENGTH, check=True)
-    formula = macs_by_part(METER, MeterDims(image_size=size, text_length=TEXT_LENGTH), "vqa")
+    formula = count_by_part(METER, MeterDims(image_size=size, text_length=TEXT_LENGTH), "vqa")
     parts = [
         [part, f"{macs / 1e9:.3f}", f"{formula[part] / 1e9:.3f}"] for part, macs in counted.by_pool.items() if macs
     ]
@@ -276,7 +276,7 @@ itself, attention added); "Formula" is `profiles/closed_form.py`.
 **{good} of {len(consistent)} consistent rows agree within {TOLERANCE} G.** The other {len(ROWS) - len(consistent)} \
 rows contradict themselves in the paper; the last column says how.
 
-{markdown_table(header, [compared(row) for row in ROWS])}
+{format_markdown_table(header, [compared(row) for row in ROWS])}
 
 ### ViLT and RoBERTa
 
@@ -286,12 +286,12 @@ adapter of width 32 beside each kept layer or in place of a skipped one. The pap
 that fit. "Traced" is `das flops vilt --image-size 320x640 --text-length 40 --parallel-adapters --parallel-width 80
 --skip-width 256 --skip-layers ...` and `das flops roberta --text-length 512 --parallel-adapters --skip-layers ...`.
 
-{markdown_table(ENCODER_HEADER, [encoder_compared(row) for row in ENCODER_ROWS])}
+{format_markdown_table(ENCODER_HEADER, [encoder_compared(row) for row in ENCODER_ROWS])}
 
 With the adapter widths of the released ViLT code, 96 and 192, the same rows come out elsewhere; no single number of
 tokens makes all of them fit:
 
-{markdown_table(ENCODER_HEADER, [encoder_compared(row) for row in RELEASED])}
+{format_markdown_table(ENCODER_HEADER, [encoder_compared(row) for row in RELEASED])}
 
 RoBERTa's skip adapters have a LayerNorm here; without it the three figures are 0.002 G lower for each skipped layer
 and round to the paper's.
@@ -309,11 +309,11 @@ reached by this count (0.60 M) nor with LayerNorms (0.62 M); what else it holds 
 
 The full model by part, G{HEADER} at 384 pixels:
 
-{markdown_table(["Part", "Traced", "Formula"], totals(384))}
+{format_markdown_table(["Part", "Traced", "Formula"], totals(384))}
 
 At 288 pixels:
 
-{markdown_table(["Part", "Traced", "Formula"], totals(288))}
+{format_markdown_table(["Part", "Traced", "Formula"], totals(288))}
 
 Not counted, here and in the paper: softmax, activations, additions, biases, embedding lookups. The prologue holds the
 patch embedding, the bridges the projections to the fusion width, the head both poolers and the classifier.

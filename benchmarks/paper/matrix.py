@@ -22,7 +22,7 @@ from compressor.settings import Settings
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS, Demo
 from profiles.reports.compression_report import CompressionReport
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 from profiles.reports.save import save_report
 
 SECONDS = 2.0  # of timing in each runtime: what is measured here is that it runs
@@ -105,6 +105,6 @@ or of the validation split where the task's public test split has no labels; the
 Latencies are of models this small at batch 1 and {SECONDS:.0f} s of timing: they show that the step runs, not what a
 real model gains. Seconds of each step are in brackets.
 
-{markdown_table(header, rows)}
+{format_markdown_table(header, rows)}
 """,
     )

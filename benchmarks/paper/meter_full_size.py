@@ -29,7 +29,7 @@ from compressor.data.generated.questions import write_scenes
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families.meter.meter_model import MeterDims, build
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 LAYERS = "FL1,FL2,FL3,FL4,FV0,FV1,FV4,FV5"  # the paper's choice for VQA, Table A
 DIMS = MeterDims(text_length=40, dropout=0.0)
@@ -146,7 +146,7 @@ def main() -> None:
         if entry["seconds"]
     ]
     pools = [pool for pool in profile.parameters_by_pool.items() if pool[1].full or pool[1].slim]
-    sizes = markdown_table(
+    sizes = format_markdown_table(
         ("", "full", "slim", "saved"),
         [
             size_row("MACs, G (1 MAC = 2 FLOPs)", profile.macs, 1e9),
@@ -154,17 +154,17 @@ def main() -> None:
             *(size_row(f"  {pool}", pair, 1e6) for pool, pair in pools),
         ],
     )
-    latency = markdown_table(
+    latency = format_markdown_table(
         ("batch 1, ms", "p50", "p90", "p99", "spread", "n", "peak memory, GB"), latency_rows(profile)
     )
-    timing = markdown_table(
+    timing = format_markdown_table(
         ("command", "seconds", "peak memory, GB"),
         [
             ("das.load, 1.3 GB checkpoint", f"{loading:.1f}", ""),
             *((f"`{name}`", f"{seconds:.0f}", f"{peak:.1f}") for name, (_, seconds, peak) in steps.items()),
         ],
     )
-    parity = markdown_table(
+    parity = format_markdown_table(
         ("export", "MB", "seconds to make", "samples", "max error", "99 % error", "same answers", "parity"),
         [certified(entry) for entry in {entry["files"][0]: entry for entry in exports}.values()],
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.paper.meter_full_size import DIMS, command, prepare
 from benchmarks.results import write_section
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 SKIP = 8
 
@@ -29,7 +29,7 @@ def main() -> None:
     record = json.loads(output)["search"]
     forwards = record["forwards"]
     rows = [(kind, f"{passes:,.0f}") for kind, passes in forwards.items()]
-    table = markdown_table(
+    table = format_markdown_table(
         ("forward passes of the full model on one sample", ""), [*rows, ("all", f"{sum(forwards.values()):,.0f}")]
     )
     body = (

@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 from compressor.run_folder import open_run
 from profiles.reports.build_report import build_report
-from profiles.reports.html import PAGE, run_html
+from profiles.reports.html import PAGE, render_run
 
 PICTURE = Path(__file__).parents[2] / "docs" / "report.png"
 WIDTH = 1000
@@ -37,7 +37,7 @@ def main() -> None:
     run = open_run(given.run)
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / PAGE
-        path.write_text(run_html(run, build_report(run)), encoding="utf-8")
+        path.write_text(render_run(run, build_report(run)), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         page.goto(path.as_uri())

@@ -36,9 +36,9 @@ from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import Runtime, Source
-from profiles.reports.markdown import markdown_table
-from profiles.timing.latency import Clock, Latency, cuda_clock, measure, speedup, wall_clock
-from profiles.timing.sample_batches import batch_of
+from profiles.reports.markdown import format_markdown_table
+from profiles.timing.latency import Clock, Latency, cuda_clock, estimate_speedup, measure, wall_clock
+from profiles.timing.sample_batches import make_batch
 
 TINY = MeterDims(
     hidden=64,
@@ -128,9 +128,9 @@ def rows(
             find_runtime(way.runtime).check(device)
             subjects = {which: way.subject(model, work / which) for which, model in models.items()}
             for batch in BATCHES:
-                samples = batch_of(METER.example_inputs(models["full"].dims), batch)
+                samples = make_batch(METER.example_inputs(models["full"].dims), batch)
                 found = timed(way, subjects, samples, device, seconds)
-                ratio = speedup(found["full"], found["slim"])
+                ratio = estimate_speedup(found["full"], found["slim"])
                 times = [f"{found[which].p50_ms:.2f}" for which in models]
                 spread = max(entry.spread for entry in found.values())
                 interval = f"x{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
@@ -161,7 +161,7 @@ def main() -> None:
     macs = {which: count_macs(model, METER.example_inputs(model.dims)).total for which, model in models.items()}
     found = list(rows(models, work, device, arguments.seconds))
     header = ("", "batch", "full p50 ms", "slim p50 ms", "faster (95 %)", "spread", "slim samples/s")
-    table = markdown_table(header, [row for row, _ in found if row])
+    table = format_markdown_table(header, [row for row, _ in found if row])
     missing = "\n".join(f"- {reason}" for _, reason in found if reason) or "- nothing"
     body = (
         f"METER, random weights, 40 tokens, {full.dims.image_size} pixels, {macs['full'] / 1e9:.2f} GMACs; slim is "

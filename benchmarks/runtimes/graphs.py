@@ -35,9 +35,9 @@ from exporters.graph.quantise import quantise_dynamic
 from exporters.runtimes.runner import Runner
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
-from profiles.reports.markdown import markdown_table
-from profiles.timing.latency import Latency, measure, speedup
-from profiles.timing.roofline import product_gflops
+from profiles.reports.markdown import format_markdown_table
+from profiles.timing.latency import Latency, estimate_speedup, measure
+from profiles.timing.roofline import measure_product
 
 LAYERS = ("FL1", "FV0", "FL2", "FV1", "FL3", "FV4", "FL4", "FV5")  # Table A's eight, in an order that takes both sides
 SIZES = (2, 4, 6, 8)
@@ -172,7 +172,7 @@ def table_of_forms(
     off = errors(work, FORMS_OF_GRAPH)
     rows = []
     for subject in FORMS_OF_GRAPH:
-        found, ratio = times[subject.name], speedup(base, times[subject.name])
+        found, ratio = times[subject.name], estimate_speedup(base, times[subject.name])
         cost = macs[subject.skip, subject.trimmed]
         reached = 2 * cost / found.min_ms / 1e6
         rows.append(
@@ -201,7 +201,7 @@ def table_of_forms(
         "of the peak",
         "max error",
     )
-    return markdown_table(header, rows)
+    return format_markdown_table(header, rows)
 
 
 def table_of_sizes(times: Mapping[str, Latency], macs: Mapping[tuple[int, bool], int]) -> str:
@@ -215,14 +215,14 @@ def table_of_sizes(times: Mapping[str, Latency], macs: Mapping[tuple[int, bool],
         ]
         rows.append((subject.name, f"{cost / 1e9:.2f}", f"{times[subject.name].p50_ms:.0f}", *shares))
     header = ("", "GMACs", "p50 ms", "against full: latency / MACs saved = (95 %)", "against full with trims")
-    return markdown_table(header, rows)
+    return format_markdown_table(header, rows)
 
 
 def _saved(full: Latency, found: Latency, fewer: float) -> str:
     """Share of the latency saved, over the share of the MACs."""
     if fewer <= 0:
         return ""
-    ratio = speedup(full, found)
+    ratio = estimate_speedup(full, found)
     share, low, high = (1 - 1 / value for value in (ratio.ratio, ratio.low, ratio.high))
     return f"{share:.1%} / {fewer:.1%} = {share / fewer:.2f} ({low / fewer:.2f}-{high / fewer:.2f})"
 
@@ -236,11 +236,11 @@ def table_of_attention(times: Mapping[str, Latency]) -> str:
             f"{times[subject.name].min_ms:.0f}",
             f"{times[subject.name].p50_ms:.0f}",
             f"{times[subject.name].spread:.1%}",
-            f"x{speedup(base, times[subject.name]).ratio:.2f}",
+            f"x{estimate_speedup(base, times[subject.name]).ratio:.2f}",
         )
         for subject in ATTENTION
     ]
-    return markdown_table(("attention", "min ms", "p50 ms", "spread", "against composed"), rows)
+    return format_markdown_table(("attention", "min ms", "p50 ms", "spread", "against composed"), rows)
 
 
 def main() -> None:
@@ -255,7 +255,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     pairs = {(subject.skip, subject.trimmed) for group in GROUPS.values() for subject in group}
     macs = {pair: count_macs(model_of(*pair), inputs()).total for pair in sorted(pairs)}
-    peaks = {runtime: product_gflops(runtime, "cpu", threads, GEMM) for runtime in RUNTIMES}
+    peaks = {runtime: measure_product(runtime, "cpu", threads, GEMM) for runtime in RUNTIMES}
     times = {name: timed(arguments.work, group, arguments.seconds, threads) for name, group in GROUPS.items()}
     reached = "; ".join(f"{name} {peaks[runtime]:.0f} GFLOP/s" for runtime, name in RUNTIMES.items())
     body = (

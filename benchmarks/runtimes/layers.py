@@ -23,9 +23,9 @@ from benchmarks.runtimes import graphs
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes.runtime import Source
 from profiles.formatting import Table
-from profiles.reports.layer_tables import gains_table, layer_table, sums_table
-from profiles.reports.markdown import markdown_table
-from profiles.timing.layers_in_situ import LayerTimes, layer_times, work_of
+from profiles.reports.layer_tables import tabulate_gains, tabulate_layers, tabulate_sums
+from profiles.reports.markdown import format_markdown_table
+from profiles.timing.layers_in_situ import LayerTimes, count_work, time_layers
 from profiles.timing.roofline import Peaks, measure_peaks
 
 RUNTIMES = ("torch", "onnxruntime")
@@ -45,23 +45,23 @@ def subjects_in(work: Path) -> dict[str, Source]:
 
 def section(table: Table) -> str:
     """A table under its title."""
-    return f"{table.title}:\n\n{markdown_table(table.header, table.rows)}"
+    return f"{table.title}:\n\n{format_markdown_table(table.header, table.rows)}"
 
 
 def folded(table: Table) -> str:
     """The same, opened by a click."""
-    body = markdown_table(table.header, table.rows)
+    body = format_markdown_table(table.header, table.rows)
     return f"<details><summary>{table.title}</summary>\n\n{body}\n\n</details>"
 
 
 def page(measured: Sequence[LayerTimes], peaks: Sequence[Peaks]) -> str:
     """All tables: the sums first, then what skipping brings, then every layer."""
     by_runtime = [[times for times in measured if times.runtime == each.runtime] for each in peaks]
-    gained = [section(gains_table(full, slim, graphs.LAYERS)) for full, slim in by_runtime]
+    gained = [section(tabulate_gains(full, slim, graphs.LAYERS)) for full, slim in by_runtime]
     layers = [
-        folded(layer_table(times, each)) for each, found in zip(peaks, by_runtime, strict=True) for times in found
+        folded(tabulate_layers(times, each)) for each, found in zip(peaks, by_runtime, strict=True) for times in found
     ]
-    return "\n\n".join((section(sums_table(measured)), *gained, *layers))
+    return "\n\n".join((section(tabulate_sums(measured)), *gained, *layers))
 
 
 def main() -> None:
@@ -72,11 +72,11 @@ def main() -> None:
     arguments.work.mkdir(exist_ok=True)
     threads, inputs, subjects = torch.get_num_threads(), graphs.inputs(), subjects_in(arguments.work)
     peaks = [measure_peaks(runtime, "cpu", threads) for runtime in RUNTIMES]
-    work = {which: work_of(subject.load(), inputs) for which, subject in subjects.items()}
+    work = {which: count_work(subject.load(), inputs) for which, subject in subjects.items()}
     options = {"device": "cpu", "threads": threads, "seconds": arguments.seconds, "progress": LogProgress()}
     measured = []
     for runtime in RUNTIMES:
-        measured += layer_times(runtime, subjects, work, inputs, **options)
+        measured += time_layers(runtime, subjects, work, inputs, **options)
         graphs.model_of.cache_clear()  # ONNX Runtime's sessions need the memory
         graphs.full_model.cache_clear()
     print(f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB", file=sys.stderr)

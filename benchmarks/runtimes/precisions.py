@@ -27,7 +27,7 @@ from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Runner
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 ASKED = ("fp32", "fp16", "int8")
 BATCH = 64
@@ -78,7 +78,7 @@ def main() -> None:
         f"The small METER of the easy-VQA section, k of 12 fusion layers removed, on {len(split):,} test questions. "
         f"Changes are against the slim model in PyTorch, question by question; an export's own certificate is on "
         f"{len(parity_indices(len(split)))} of these.\n\n"
-        f"{markdown_table(header, [row for run in runs for row in rows(run)])}"
+        f"{format_markdown_table(header, [row for run in runs for row in rows(run)])}"
     )
     write_section("precisions", "What a precision costs, easy-VQA", body)
 

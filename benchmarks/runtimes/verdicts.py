@@ -29,7 +29,7 @@ from compressor.run_folder import Run, open_run
 from exporters.export import export
 from exporters.folder import exports_of
 from exporters.runtimes import find_runtime
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 from profiles.timing.paired import Timed, time_pair
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
 
@@ -138,12 +138,15 @@ def main() -> None:
                 )
             )
     header = ("", "comparisons", "called faster", "called slower", "ratios", "called noisy")
-    each = markdown_table(("", "no.", "ratio", "95 %", "full p50 ms", "turns", "others, stolen", "verdict"), rows)
+    each = format_markdown_table(
+        ("", "no.", "ratio", "95 %", "full p50 ms", "turns", "others, stolen", "verdict"), rows
+    )
     body = (
         f"METER with {macs[FULL] / 1e9:.2f} GMACs; B is without {', '.join(run.manifest.plan.layers)}, "
         f"{1 - macs[SLIM] / macs[FULL]:.1%} fewer MACs with its exact trims; {arguments.seconds:g} s each, {threads} "
         f"threads, batch 1. Asked for: at most 1 of 20 differences in A/A, at least 18 of 20 in A/B.\n\n"
-        f"{markdown_table(header, counts)}\n\n<details><summary>Every comparison</summary>\n\n{each}\n\n</details>"
+        f"{format_markdown_table(header, counts)}\n\n"
+        f"<details><summary>Every comparison</summary>\n\n{each}\n\n</details>"
     )
     write_section("verdicts", "How far a verdict can be trusted", body)
 

@@ -29,7 +29,7 @@ from compressor.search.loop import with_teacher
 from compressor.search.select_layers import HELD_OUT_SAMPLES, encode_calibration
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 SIZES, SAMPLES, KEPT, DRAWS = (2, 4, 6, 8), (16, 32, 64, 128, 256), 16, 20
 CHUNK = 256
@@ -89,7 +89,7 @@ def main() -> None:
         f"easy-VQA's METER with adapters fitted in closed form, {HELD_OUT_SAMPLES} held-out samples. Of all subsets of "
         f"k layers the best {KEPT} by a measure on a few of the samples are kept; the table says how many points of "
         f"score on all samples the best of the kept lies below the best of all (mean of {DRAWS} draws).\n\n"
-        f"{markdown_table(header, rows)}"
+        f"{format_markdown_table(header, rows)}"
     )
     write_section("sieve", "How few samples tell good subsets from bad ones", body)
 

@@ -24,7 +24,7 @@ from benchmarks.search.strategies import (
 )
 from compressor.search.select_layers import CALIBRATION_SAMPLES, HELD_OUT_SAMPLES
 from compressor.search.strategies import DEFAULT, STRATEGIES
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 
 PUBLISHED = "das"
 NAMES = {DEFAULT: "auto (default)", PUBLISHED: "das (the paper)", "random": "random (Table B)"}
@@ -86,7 +86,7 @@ def of(rows: Sequence[Row], strategy: str) -> list[Row]:
 def table(rows: Sequence[Row]) -> str:
     """Every strategy at one k of one data set."""
     published = of(rows, PUBLISHED)
-    return markdown_table(HEADER, [line(name, of(rows, name), published) for name in STRATEGIES])
+    return format_markdown_table(HEADER, [line(name, of(rows, name), published) for name in STRATEGIES])
 
 
 def against(rows: Sequence[Row]) -> list[str]:

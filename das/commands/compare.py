@@ -29,7 +29,7 @@ def compare(
     from das.render.print_compare import print_compare
     from das.terminal import print_json, progress
     from profiles.comparison.run_vs_run import ask_again, compare_runs, open_runs
-    from profiles.comparison.run_vs_run_tables import compare_markdown
+    from profiles.comparison.run_vs_run_tables import render_comparison
     from profiles.reports.save import save_report
 
     if answers:
@@ -39,6 +39,6 @@ def compare(
     if json:
         print_json(report)
     elif markdown:
-        typer.echo(compare_markdown(report), nl=False)
+        typer.echo(render_comparison(report), nl=False)
     else:
         print_compare(report)

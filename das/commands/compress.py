@@ -70,10 +70,10 @@ def compress(
     from compressor.search.reuse import settings_of
     from das import api, stages
     from das.render.print_report import print_dry_run, print_report
-    from das.terminal import print_json, progress, shown
+    from das.terminal import print_json, progress, shorten_path
     from profiles.gates.budget_check import check_budget, with_runtime
 
-    settings = with_runtime(settings_of(**o.typed(context, without=NO_SETTINGS)))
+    settings = with_runtime(settings_of(**o.read_typed(context, without=NO_SETTINGS)))
     if dry_run:
         outlook = stages.dry_run(settings, resume)
         print_json(outlook) if json else print_dry_run(outlook)
@@ -81,5 +81,5 @@ def compress(
     command = o.command_line()
     run, report = api.compress_and_report(settings, command=command, resume=resume, progress=progress())
     if report:
-        print_json(report) if json else print_report(report, shown(run.path), details)
+        print_json(report) if json else print_report(report, shorten_path(run.path), details)
         check_budget(report.budget, run)

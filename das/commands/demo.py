@@ -29,7 +29,7 @@ def demo(
     Next, in the folder it made: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
     from das.demo.demos import find_demo
-    from das.demo.walkthrough import tell
+    from das.demo.walkthrough import run_demo
 
     chosen = find_demo(family, task)
-    tell(chosen, folder or Path(chosen.folder), skip=skip, retrain=retrain, seed=seed)
+    run_demo(chosen, folder or Path(chosen.folder), skip=skip, retrain=retrain, seed=seed)

@@ -25,7 +25,7 @@ def explain(
     """
     from compressor.run_folder import open_run
     from das.render.print_explanation import print_explanation
-    from das.terminal import print_json, progress, shown
+    from das.terminal import print_json, progress, shorten_path
     from profiles.analysis.explanation import enumerate_all, explain_layers
 
     opened = open_run(run)
@@ -34,4 +34,4 @@ def explain(
         explanation = explanation.of(layer)
     if regret:
         explanation = explanation.model_copy(update={"enumeration": enumerate_all(opened, progress())})
-    print_json(explanation) if json else print_explanation(explanation, shown(opened.path))
+    print_json(explanation) if json else print_explanation(explanation, shorten_path(opened.path))

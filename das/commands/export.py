@@ -49,17 +49,17 @@ def export(
     from das.render.print_export import print_export
     from das.terminal import print_json, progress
 
-    formats = o.formats(to, onnx, trt) or o.FILE_NAMES[:1]
+    formats = o.merge_runtimes(to, onnx, trt) or o.FILE_NAMES[:1]
     report = api.export(
         run,
         *formats,
         precision=precision,
         split=split,
-        batch=o.batch_sizes(batch),
+        batch=o.read_batch_sizes(batch),
         text_length=text_length,
         attention=attention,
         opset=opset,
-        workspace=o.byte_size("--workspace", workspace),
+        workspace=o.read_byte_size("--workspace", workspace),
         data=data,
         recommend=True,
         progress=progress(),

@@ -46,9 +46,9 @@ def flops(
 
     report = api.flops(
         family,
-        image_size=o.image_shape(image_size),
+        image_size=o.read_image_shape(image_size),
         text_length=text_length,
-        skip_layers=o.names(skip_layers),
+        skip_layers=o.split_names(skip_layers),
         parallel_adapters=parallel_adapters,
         parallel_width=parallel_width,
         skip_width=skip_width,

@@ -94,7 +94,7 @@ At = Annotated[str | None, _budget("Quantile of --max-latency: p50 (the default)
 Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnxruntime (the default), torch.")]
 
 
-def typed(context: typer.Context, without: Collection[str]) -> dict[str, Any]:
+def read_typed(context: typer.Context, without: Collection[str]) -> dict[str, Any]:
     """Return the options that were typed, by name; without defaults, and without those in ``without``."""
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in without}
     return {name: context.params[name] for name, source in sources.items() if source and source.name != "DEFAULT"}
@@ -105,17 +105,17 @@ def command_line() -> str:
     return shlex.join(["das", *sys.argv[1:]])
 
 
-def names(text: str | None) -> tuple[str, ...]:
+def split_names(text: str | None) -> tuple[str, ...]:
     """Split ``"FL1, FV0"`` into its parts."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def formats(names_: Sequence[str] | None, onnx: bool, trt: bool) -> list[str]:
+def merge_runtimes(names_: Sequence[str] | None, onnx: bool, trt: bool) -> list[str]:
     """Return the runtimes of ``--to`` or ``--runtime``, ``--onnx`` and ``--trt`` together."""
     return [*(names_ or ()), *(["onnxruntime"] if onnx else []), *(["tensorrt"] if trt else [])]
 
 
-def byte_size(option: str, text: str | None) -> int | None:
+def read_byte_size(option: str, text: str | None) -> int | None:
     """Read ``"4GB"`` or ``"512MiB"`` as a number of bytes."""
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
@@ -127,7 +127,7 @@ def byte_size(option: str, text: str | None) -> int | None:
         raise usage_error("workspace-unreadable", f"{option} {text}", "a number of bytes", f"{option} 4GB") from None
 
 
-def image_shape(text: str | None) -> int | tuple[int, int] | None:
+def read_image_shape(text: str | None) -> int | tuple[int, int] | None:
     """Read ``"384"`` or ``"320x640"``, height first, in pixels."""
     sides = [] if text is None else text.split("x")
     if not all(side.isdigit() for side in sides) or len(sides) > 2:
@@ -139,7 +139,7 @@ def image_shape(text: str | None) -> int | tuple[int, int] | None:
     return int(sides[0]) if sides else None
 
 
-def batch_sizes(text: str) -> int | tuple[int, int, int]:
+def read_batch_sizes(text: str) -> int | tuple[int, int, int]:
     """Read ``"1:8:32"``, smallest, usual and largest, or one number."""
     sizes = text.split(":")
     if not all(size.isdigit() for size in sizes) or len(sizes) not in (1, 3):

@@ -28,11 +28,11 @@ def pareto(
     """
     from compressor.run_folder import open_run
     from das.render.print_pareto import print_pareto, save_pareto_svg
-    from das.terminal import print_json, shown
+    from das.terminal import print_json, shorten_path
     from profiles.analysis.pareto import build_pareto
 
     opened = open_run(run)
     report = build_pareto(opened, cost)
     if svg:
         save_pareto_svg(report, svg)
-    print_json(report) if json else print_pareto(report, shown(opened.path))
+    print_json(report) if json else print_pareto(report, shorten_path(opened.path))

@@ -39,5 +39,5 @@ def search(
 
     if skip is None:
         raise usage_error("goal-missing", "no --skip", "how many layers to skip", "--skip 8")
-    result = stages.search(make_settings(**o.typed(context, without=("json",))), progress())
+    result = stages.search(make_settings(**o.read_typed(context, without=("json",))), progress())
     print_json(result) if json else print_search(checkpoint, result)

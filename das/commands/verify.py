@@ -37,6 +37,6 @@ def verify(
     from das.terminal import print_json, progress
     from exporters.verify import require_verified
 
-    report = stages.verify(run, *o.formats(runtime, onnx, trt), device=device, data=data, progress=progress())
+    report = stages.verify(run, *o.merge_runtimes(runtime, onnx, trt), device=device, data=data, progress=progress())
     print_json(report) if json else print_verified(report)
     require_verified(report)

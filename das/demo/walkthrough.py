@@ -21,7 +21,7 @@ from profiles.reports.compression_report import CompressionReport
 from profiles.reports.save import save_report
 
 
-def tell(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int) -> CompressionReport:
+def run_demo(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed: int) -> CompressionReport:
     """Run the whole demo in ``folder`` and print the report.
 
     Raises:

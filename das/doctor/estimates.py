@@ -65,10 +65,10 @@ def estimate(path: Path) -> Needs:
         InputError: neither of them, or one that cannot be read.
     """
     subject = outline_model(path)
-    model, free = subject.model, free_here(subject.path if subject.is_run else Path())
-    stages = export_needs(subject, free)
+    model, free = subject.model, measure_free(subject.path if subject.is_run else Path())
+    stages = estimate_export(subject, free)
     if not subject.is_run and model.task in TASKS:
-        stages = (*compress_needs(subject, free), *stages)
+        stages = (*estimate_compress(subject, free), *stages)
     return Needs(
         subject=str(path),
         family=model.family,
@@ -100,7 +100,7 @@ def outline_model(path: Path) -> ModelOutline:
         return ModelOutline(path, recognised.family.build(dims, task), False)
 
 
-def free_here(folder: Path) -> Free:
+def measure_free(folder: Path) -> Free:
     """Return the free memory and disk, with the libraries already loaded and within a container's limit."""
     gpu = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
     memory = int(min(psutil.virtual_memory().available, _container_free()))
@@ -115,12 +115,12 @@ def _container_free() -> float:
         return float("inf")
 
 
-def compress_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
+def estimate_compress(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
     """Estimate ``das compress`` with its defaults: fitting adapters, training them, and the run folder."""
     model, weights = subject.model, weight_bytes(subject.model)
-    candidates, inputs = default_candidates(model), training_inputs(model)
+    candidates, inputs = find_candidates(model), make_training_inputs(model)
     adapters = sum(weight_bytes(new_skip_adapter(model, name)) for name in candidates)
-    streams, activations = training_bytes(model, candidates, inputs)
+    streams, activations = measure_training(model, candidates, inputs)
     sample = round(OVERHEAD * activations)
     device, memory = ("memory", free.memory) if free.gpu is None else ("GPU memory", free.gpu)
     command = f"das compress {subject.path} --task {model.task} --skip {min(8, max(1, len(candidates) - 1))}"
@@ -148,7 +148,7 @@ def _smaller_inputs(model: StepModel) -> str:
     return f"--image-size {max(1, dims.image_size // (2 * dims.patch)) * dims.patch}"
 
 
-def export_needs(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
+def estimate_export(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
     """Estimate ``das export --onnx`` in fp32 of the model: an upper bound for any slim model made of it."""
     weights = weight_bytes(subject.model)
     memory = {f"{EXPORT_COPIES} copies of the weights": EXPORT_COPIES * weights}
@@ -165,13 +165,13 @@ def _need(stage: str, resource: str, parts: Mapping[str, int], free: int, fix: s
     return need if need.enough else need.model_copy(update={"fix": fix})
 
 
-def default_candidates(model: StepModel) -> tuple[str, ...]:
+def find_candidates(model: StepModel) -> tuple[str, ...]:
     """Return the layers of the family's first scope, the default candidates of a search."""
     pools = next(iter(FAMILIES[model.family].scopes.values()))
     return tuple(step.name for step in steps_of(model.rounds) if step.pool in pools)
 
 
-def training_inputs(model: StepModel) -> dict[str, Tensor]:
+def make_training_inputs(model: StepModel) -> dict[str, Tensor]:
     """Return one training sample on the meta device; in retrieval a caption with its negatives."""
     family = FAMILIES[model.family]
     inputs = family.example_inputs(model.dims)
@@ -192,7 +192,7 @@ class _OneKernel(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def training_bytes(model: StepModel, candidates: tuple[str, ...], inputs: Mapping[str, Tensor]) -> tuple[int, int]:
+def measure_training(model: StepModel, candidates: tuple[str, ...], inputs: Mapping[str, Tensor]) -> tuple[int, int]:
     """Return the bytes of one sample: its streams before the first candidate, and the activations of a backward pass.
 
     Nothing but adapters is trained: weights stay as they are, and are not counted.

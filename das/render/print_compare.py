@@ -7,18 +7,18 @@ from rich.text import Text
 from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.comparison.run_vs_run import RunsReport
-from profiles.comparison.run_vs_run_tables import compare_tables, footnotes, legend
+from profiles.comparison.run_vs_run_tables import tabulate_runs, write_footnotes, write_legend
 
 
 def print_compare(report: RunsReport) -> None:
     """Draw every table, what the runs are, and what to bear in mind."""
-    for line in legend(report):
+    for line in write_legend(report):
         console.print(Text(line))
-    for table in compare_tables(report):
+    for table in tabulate_runs(report):
         rich_table = draw(table)
         rich_table.padding = (0, 0)  # seven columns have to fit
         console.print(rich_table)
     for line in report.warnings:
         console.print(Text(line, style="bold"))
-    for line in footnotes(report)[len(report.warnings) :]:
+    for line in write_footnotes(report)[len(report.warnings) :]:
         console.print(Text(line, style="dim"))

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from das.render.rich_tables import draw
 from das.results import Exports
-from das.terminal import console, shown
+from das.terminal import console, shorten_path
 from exporters.checks.certificate import Certificate, MetricChange
 from exporters.export import Exported
-from profiles.comparison.recommend_export import choices_table, recommendation
+from profiles.comparison.recommend_export import recommend, tabulate_choices
 from profiles.formatting import Table, format_bytes
 
 
@@ -35,9 +35,9 @@ def print_export(report: Exports) -> None:
         for note in _notes(entry):
             console.print(Text(f"{entry.files[0]}: {note}"))
     if report.choices:
-        console.print(draw(choices_table(report.choices)))
-        console.print(Text(recommendation(report.choices), style="bold"))
-    console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)
+        console.print(draw(tabulate_choices(report.choices)))
+        console.print(Text(recommend(report.choices), style="bold"))
+    console.print(f"in {shorten_path(Path(report.folder))}", soft_wrap=True)
 
 
 def _notes(entry: Exported) -> list[str]:

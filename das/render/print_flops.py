@@ -8,20 +8,20 @@ from rich.text import Text
 
 from das.render.rich_tables import draw
 from das.terminal import console
-from profiles.formatting import HEADER, Table, format_count, uncounted_sentence
-from profiles.macs.agreement import Agreement, Counts, sentence
+from profiles.formatting import HEADER, Table, describe_uncounted, format_count
+from profiles.macs.agreement import Agreement, Counts, describe_agreement
 from profiles.macs.flops_report import FlopsReport
 
 
 def print_flops(report: FlopsReport) -> None:
     """Draw MACs by part, the uncounted operators, and with a check the agreement of the counts."""
-    console.print(draw(flops_table(report)))
-    console.print(Text(uncounted_sentence(entry.operator for entry in report.uncounted), style="dim"))
+    console.print(draw(tabulate_flops(report)))
+    console.print(Text(describe_uncounted(entry.operator for entry in report.uncounted), style="dim"))
     if report.agreement:
         print_agreement(report.agreement)
 
 
-def flops_table(report: FlopsReport) -> Table:
+def tabulate_flops(report: FlopsReport) -> Table:
     """Return the total, its parts, and the difference to the plain full model."""
     show, settings = partial(format_count, like=report.macs), report.settings
     parts = [(f"  {part}", show(macs), f"{macs / report.macs:.1%}") for part, macs in report.by_pool.items() if macs]
@@ -34,12 +34,12 @@ def flops_table(report: FlopsReport) -> Table:
 
 def print_agreement(agreement: Agreement) -> None:
     """Draw the counts side by side, and a sentence about their agreement."""
-    console.print(draw(agreement_table(agreement)))
-    text = sentence(agreement)
+    console.print(draw(tabulate_agreement(agreement)))
+    text = describe_agreement(agreement)
     console.print(Text(f"{text[0].upper()}{text[1:]}.", style="yellow" if agreement.off else "bold"))
 
 
-def agreement_table(agreement: Agreement) -> Table:
+def tabulate_agreement(agreement: Agreement) -> Table:
     """Return the counts of the total, of parts and kinds of operators, and of the steps that they differ on."""
     show = partial(format_count, like=agreement.total.fvcore)
 

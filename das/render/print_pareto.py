@@ -81,7 +81,7 @@ def save_pareto_svg(report: ParetoReport, path: Path) -> None:
     Raises:
         EnvironmentProblem: the file cannot be written.
     """
-    from profiles.reports.plots import pareto_figure, save_svg
+    from profiles.reports.plots import draw_pareto, save_svg
 
     title = f"{report.run}: every budget from one search ({report.strategy}); numbers: skipped layers"
-    save_svg(pareto_figure(report, title), path)
+    save_svg(draw_pareto(report, title), path)

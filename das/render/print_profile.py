@@ -7,12 +7,12 @@ import typer
 from compressor.run_folder import Run
 from das.render.print_report import print_report
 from das.render.rich_tables import draw
-from das.terminal import console, print_json, shown
+from das.terminal import console, print_json, shorten_path
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.gates.baseline import BaselineChanges, ComparedProfile, changes_table, notes
+from profiles.gates.baseline import BaselineChanges, ComparedProfile, list_notes, tabulate_changes
 from profiles.reports.build_report import build_report
-from profiles.reports.html import run_html
-from profiles.reports.markdown import to_markdown
+from profiles.reports.html import render_run
+from profiles.reports.markdown import render_profile
 
 
 def print_profile(
@@ -29,12 +29,12 @@ def print_profile(
     if json:
         print_json(ComparedProfile(**dict(profile), baseline=changes) if changes else profile)
     elif markdown:
-        typer.echo(to_markdown(profile, changes), nl=False)
+        typer.echo(render_profile(profile, changes), nl=False)
     elif html:
-        typer.echo(run_html(run, build_report(run)), nl=False)
+        typer.echo(render_run(run, build_report(run)), nl=False)
     else:
-        print_report(build_report(run), shown(run.path), details)
+        print_report(build_report(run), shorten_path(run.path), details)
         if changes:
-            console.print(draw(changes_table(changes)))
-            for line in notes(changes):
+            console.print(draw(tabulate_changes(changes)))
+            for line in list_notes(changes):
                 console.print(line, style="dim")

@@ -18,24 +18,24 @@ from das.results import DryRun, Evaluated, Predicted, Searched
 from das.terminal import WIDTH, console
 from profiles.formatting import Table
 from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
-from profiles.reports.compression_tables import tables
-from profiles.reports.sentences import mac_sentences, sentences, split_lines
-from profiles.reports.summary import SummaryRow, summary
+from profiles.reports.compression_tables import tabulate_report
+from profiles.reports.sentences import describe_macs, describe_result, describe_splits
+from profiles.reports.summary import SummaryRow, summarise_report
 
 BAR = 20  # characters of a bar that stands for the full model
 
 
 def print_report(report: CompressionReport, folder: Path, details: bool = False) -> None:
     """Draw the report of the run in ``folder`` within 80 columns: one screen, or with ``details`` every table."""
-    console.print(Panel("\n".join(sentences(report)), title=f"{report.checkpoint}, {report.task}", width=WIDTH))
+    console.print(Panel("\n".join(describe_result(report)), title=f"{report.checkpoint}, {report.task}", width=WIDTH))
     for line in report.picture:
         console.print(f"  {line}")
     console.print(f"  {KEPT} kept   {REPLACED} skip adapter\n", style="dim")
-    console.print(_bars(summary(report)))
+    console.print(_bars(summarise_report(report)))
     if details:
-        for table in tables(report):
+        for table in tabulate_report(report):
             console.print(draw(table))
-        for line in (*mac_sentences(report), *split_lines(report)):
+        for line in (*describe_macs(report), *describe_splits(report)):
             console.print(line, style="dim")
         for entry in report.not_measured:
             console.print(f"not measured, {entry.what}: {entry.why}", style="dim")

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from das.render.rich_tables import draw
-from das.terminal import console, shown
+from das.terminal import console, shorten_path
 from exporters.checks.audit import Audit
 from exporters.verify import VerifyReport
 from profiles.formatting import Table
@@ -30,7 +30,7 @@ def print_verified(report: VerifyReport) -> None:
             console.print(Text(f"{entry.file}: {note}"))
         if entry.audit:
             console.print(Text(f"{entry.file}: {_sentence(entry.audit)}"))
-    console.print(f"in {shown(Path(report.folder))}", soft_wrap=True)
+    console.print(f"in {shorten_path(Path(report.folder))}", soft_wrap=True)
 
 
 def _sentence(audit: Audit) -> str:

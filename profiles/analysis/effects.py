@@ -58,7 +58,7 @@ class Interactions(Value):
     pairs: tuple[Interaction, ...] = ()
 
 
-def comparable(log: Iterable[LogEntry]) -> list[list[LogEntry]]:
+def group_comparable(log: Iterable[LogEntry]) -> list[list[LogEntry]]:
     """Split the log into groups: subsets of one size, on as many samples, and while adapters train of one update.
 
     Samples are nested: the same number of them are the same ones, except while adapters train.
@@ -70,14 +70,14 @@ def comparable(log: Iterable[LogEntry]) -> list[list[LogEntry]]:
     return [list(group) for _, group in groupby(sorted(log, key=alike), key=alike)]
 
 
-def contrast(groups: Groups, layer: str, metric: Metric) -> Contrast | None:
-    """Compare subsets that skip a layer with those that keep it, within each group of :func:`comparable`.
+def contrast_layer(groups: Groups, layer: str, metric: Metric) -> Contrast | None:
+    """Compare subsets that skip a layer with those that keep it, within each group of :func:`group_comparable`.
 
     A group with m subsets of one kind and n of the other weighs m n / (m + n): the differences then average to what
     least squares with a constant for each group gives.
 
     Args:
-        groups: of :func:`comparable`.
+        groups: of :func:`group_comparable`.
         layer: its name.
         metric: a field of the entries.
 
@@ -97,7 +97,7 @@ def contrast(groups: Groups, layer: str, metric: Metric) -> Contrast | None:
     return Contrast(skipped=np.average(skips, weights=weights), kept=np.average(keeps, weights=weights))
 
 
-def interactions(groups: Groups, layers: Sequence[str]) -> Interactions:
+def fit_interactions(groups: Groups, layers: Sequence[str]) -> Interactions:
     """Fit the divergence of subsets by effects of layers and of pairs of layers.
 
     Least squares with a constant for each group; the effects of pairs by ridge regression on what the layers leave
@@ -105,7 +105,7 @@ def interactions(groups: Groups, layers: Sequence[str]) -> Interactions:
     effect open up to what its layers do in an average pair: it is relative to that.
 
     Args:
-        groups: of :func:`comparable`.
+        groups: of :func:`group_comparable`.
         layers: the candidates.
     """
     several = [group for group in groups if len(group) > 1]

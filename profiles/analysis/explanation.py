@@ -15,7 +15,7 @@ from compressor.run_folder import SEARCH_LOG, Run
 from compressor.search.result import LogEntry, SearchResult
 from compressor.search.reuse import search_of, settings_of
 from compressor.values import Value
-from profiles.analysis.effects import Contrast, Interactions, comparable, contrast, interactions
+from profiles.analysis.effects import Contrast, Interactions, contrast_layer, fit_interactions, group_comparable
 
 SCHEMA_VERSION = 1
 
@@ -40,8 +40,8 @@ class LayerExplanation(Value):
         macs_saved, parameters_saved: by skipping it, its adapter counted in.
         macs_share, parameters_share: the same as shares of the full model's.
         times: scored subsets that skip it; one that was scored on more and more samples counts each time.
-        value, loss, divergence: of comparable subsets that skip it and that keep it (:func:`contrast`); None where
-            there are none to compare.
+        value, loss, divergence: of comparable subsets that skip it and that keep it (:func:`contrast_layer`); None
+            where there are none to compare.
         explained: share of what it adds to its stream that its adapter in closed form explains; None if never fitted.
         history: its scores as the search went on, at the pick's size.
         gates: its gate after each update; empty without gates.
@@ -157,7 +157,7 @@ def explain_layers(run: Run) -> Explanation:
         raise input_error(
             "search-log-missing", f"{run.path / SEARCH_LOG} is gone or empty", "the log of the search", "compress again"
         )
-    groups, names = comparable(log), run.manifest.candidates
+    groups, names = group_comparable(log), run.manifest.candidates
     gates = _gates(log)
     pick = run.manifest.plan.layers
     why = REASONS.get(record.strategy, _by_alternatives)
@@ -170,9 +170,9 @@ def explain_layers(run: Run) -> Explanation:
             parameters_saved=record.parameters_saved[name],
             parameters_share=record.parameters_saved[name] / record.parameters,
             times=sum(name in entry.layers for entry in log),
-            value=contrast(groups, name, "value"),
-            loss=contrast(groups, name, "loss"),
-            divergence=contrast(groups, name, "divergence"),
+            value=contrast_layer(groups, name, "value"),
+            loss=contrast_layer(groups, name, "loss"),
+            divergence=contrast_layer(groups, name, "divergence"),
             explained=record.explained.get(name),
             history=_history(groups, name, len(pick)),
             gates=tuple(after[name] for after in gates),
@@ -188,7 +188,7 @@ def explain_layers(run: Run) -> Explanation:
         scored=len(log),
         pick=pick,
         layers=layers,
-        interactions=interactions(groups, names),
+        interactions=fit_interactions(groups, names),
         standings=_standings(log, pick, len(names)),
     )
 
@@ -224,7 +224,7 @@ def _gates(log: Sequence[LogEntry]) -> list[Mapping[str, float]]:
 def _standings(log: Sequence[LogEntry], pick: Sequence[str], candidates: int) -> tuple[Standing, ...]:
     """Rank the pick, for each number of samples that it was scored on together with others."""
     standings, subsets = [], math.comb(candidates, len(pick))
-    for group in comparable(entry for entry in log if not entry.trained):
+    for group in group_comparable(entry for entry in log if not entry.trained):
         picks = [entry for entry in group if set(entry.layers) == set(pick)]
         if picks and (len(group) > 1 or subsets == 1):
             best, least = min(group, key=lambda entry: entry.rank_key), min(entry.divergence for entry in group)
@@ -246,7 +246,7 @@ def _standings(log: Sequence[LogEntry], pick: Sequence[str], candidates: int) ->
 def _history(groups: Sequence[Sequence[LogEntry]], name: str, size: int) -> tuple[Moment, ...]:
     """Contrast a layer in each group of subsets of one size, in the order of the search."""
     groups_of_size = sorted((group for group in groups if len(group[0].layers) == size), key=lambda g: g[0].proposal)
-    contrasts = ((group, contrast([group], name, "value")) for group in groups_of_size)
+    contrasts = ((group, contrast_layer([group], name, "value")) for group in groups_of_size)
     return tuple(
         Moment(samples=group[0].samples, subsets=len(group), value=value) for group, value in contrasts if value
     )
@@ -273,7 +273,7 @@ def _by_lot(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[
 def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
     """Compare the best subset of the other kind with the pick, on the most samples that both were scored on."""
     kind = "keeps it" if name in pick else "skips it"
-    for group in sorted(comparable(log), key=lambda group: -group[0].samples):
+    for group in sorted(group_comparable(log), key=lambda group: -group[0].samples):
         picks = [entry for entry in group if set(entry.layers) == set(pick)]
         others = [entry for entry in group if (name in entry.layers) != (name in pick)]
         if picks and others:

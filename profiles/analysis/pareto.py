@@ -13,7 +13,7 @@ from compressor.values import Value
 SCHEMA_VERSION = 1
 
 
-def known_prices(run: Run, record: SearchResult) -> dict[str, Prices]:
+def collect_prices(run: Run, record: SearchResult) -> dict[str, Prices]:
     """Return the prices of layers by the name that ``--cost`` takes: those counted, and those measured for a budget."""
     prices = {name: kind.prices(record) for name, kind in KINDS.items() if kind.prices and name != DROP}
     result = run.manifest.budget
@@ -92,14 +92,14 @@ def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
 
     Args:
         run: any that searched.
-        cost: a name of :func:`known_prices`.
+        cost: a name of :func:`collect_prices`.
 
     Raises:
         InputError: the run has no search.
         UsageError: no such cost.
     """
     record, manifest = search_of(run), run.manifest
-    prices_by_kind = known_prices(run, record)
+    prices_by_kind = collect_prices(run, record)
     if cost not in prices_by_kind:
         raise usage_error(
             "unknown-cost",

@@ -38,13 +38,13 @@ from profiles.comparison.full_vs_slim import (
     StartedPair,
 )
 from profiles.comparison.matching_exports import make_full, make_slim
-from profiles.machine.environment import environment
+from profiles.machine.environment import describe_environment
 from profiles.macs.agreement import Agreement
-from profiles.macs.crosscheck import agreement
-from profiles.timing.layers_in_situ import LayerTimes, layer_times, unseen, work_of
+from profiles.macs.crosscheck import cross_check
+from profiles.timing.layers_in_situ import LayerTimes, count_work, explain_unseen, time_layers
 from profiles.timing.paired import time_pair, time_sweep
 from profiles.timing.roofline import Peaks, measure_peaks
-from profiles.timing.sample_batches import inputs_of
+from profiles.timing.sample_batches import make_inputs
 from profiles.timing.shared_image import Questions, measure_questions
 from profiles.timing.sweeps import Sweep
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
@@ -151,11 +151,11 @@ def measure_run(
     models = {FULL: _Model(full_model, folder.full()), SLIM: _Model(trim(saved), folder)}
     with _cpu_threads(threads) as cpu_threads:
         bench = _Bench(run, models, batch, cpu_threads, seconds, place, progress, questions_per_image)
-        place_of_measurement = environment(place, cpu_threads)
+        place_of_measurement = describe_environment(place, cpu_threads)
         question_runtimes = (find_runtime(QUESTIONED),) if questions_per_image else ()
         static_costs = {which: _count(which, bench, (*question_runtimes, *chosen)) for which in (SLIM, FULL)}
         with progress.stage("counting MACs of the slim model without its trims"):
-            untrimmed = count_macs(saved, inputs_of(run, 1)).total
+            untrimmed = count_macs(saved, make_inputs(run, 1)).total
         profiles = [_compare(runtime, bench, static_costs) for runtime in chosen]
         sweep_points = [
             point
@@ -256,9 +256,9 @@ def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
     folder, samples = bench.models[which].exports, bench.run.samples()
     model = bench.models[which].model
     with bench.progress.stage(f"counting MACs of the {which} model"):
-        inputs = inputs_of(bench.run, 1)
+        inputs = make_inputs(bench.run, 1)
         macs = count_macs(model, inputs)
-        counts = agreement(model, inputs, macs)
+        counts = cross_check(model, inputs, macs)
     for runtime in (runtime for runtime in runtimes if runtime.suffix):
         if which == SLIM:
             make_slim(runtime, model, samples, folder, bench.progress)
@@ -314,17 +314,17 @@ def _layers(
     chosen: Sequence[Runtime], bench: _Bench
 ) -> tuple[tuple[Peaks, ...], tuple[LayerTimes, ...], list[NotMeasured]]:
     """Measure the machine's peaks and the layers of full and slim in every runtime that shows them."""
-    inputs = inputs_of(bench.run, 1)
-    work = {which: work_of(model.model, inputs) for which, model in bench.models.items()}
+    inputs = make_inputs(bench.run, 1)
+    work = {which: count_work(model.model, inputs) for which, model in bench.models.items()}
     peaks: list[Peaks] = []
     times: list[LayerTimes] = []
     missing: list[NotMeasured] = []
     for runtime in chosen:
-        if why := unseen(runtime, bench.device):
+        if why := explain_unseen(runtime, bench.device):
             missing.append(NotMeasured(what=f"layers in {runtime.name}", why=why))
             continue
         peaks.append(measure_peaks(runtime.name, bench.device, bench.threads))
-        times += layer_times(
+        times += time_layers(
             runtime.name,
             {which: model.in_runtime(runtime) for which, model in bench.models.items()},
             work,
@@ -344,7 +344,7 @@ def _questions(bench: _Bench) -> Questions:
         FAMILIES[bench.run.manifest.family],
         runtime,
         {which: model.in_runtime(runtime) for which, model in bench.models.items()},
-        inputs_of(bench.run, bench.questions),
+        make_inputs(bench.run, bench.questions),
         device=bench.device,
         threads=bench.threads,
         seconds=bench.seconds,

@@ -19,8 +19,8 @@ from exporters.graph.inputs import texts_that_fit, trim_images, with_text_length
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import Source
 from profiles.formatting import Row, Table, format_bytes
-from profiles.machine.environment import Environment, environment
-from profiles.timing.latency import Latency, Speedup, measure, speedup, summarise_times
+from profiles.machine.environment import Environment, describe_environment
+from profiles.timing.latency import Latency, Speedup, estimate_speedup, measure, summarise_times
 
 SECONDS = 4.0  # for each pair
 LEAST_TURNS = 3
@@ -87,7 +87,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
             bytes=bytes_of(path),
             parity=exports[path].record,
             latency=times[path.name],
-            speedup=speedup(times[EAGER], times[path.name]),
+            speedup=estimate_speedup(times[EAGER], times[path.name]),
         )
         for path, times in pairs.items()
     ]
@@ -99,11 +99,11 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
     ]
     best = max(candidates, key=lambda choice: choice.speedup.ratio if choice.speedup else 1.0)
     return Choices(
-        choices=tuple(choices), recommended=best.name, environment=environment("cpu", torch.get_num_threads())
+        choices=tuple(choices), recommended=best.name, environment=describe_environment("cpu", torch.get_num_threads())
     )
 
 
-def choices_table(choices: Choices) -> Table:
+def tabulate_choices(choices: Choices) -> Table:
     """Return the size, errors, score and speed of each export."""
     rows = [(*_costs(choice), *_gains(choice)) for choice in choices.choices]
     threads = choices.environment.threads
@@ -111,7 +111,7 @@ def choices_table(choices: Choices) -> Table:
     return Table(title, ("", "size", "max error", "agreement", "score", "p50 ms", "faster"), tuple(rows))
 
 
-def recommendation(choices: Choices) -> str:
+def recommend(choices: Choices) -> str:
     """Return the recommendation as one sentence."""
     best = next(choice for choice in choices.choices if choice.name == choices.recommended)
     if best.speedup is None:

@@ -11,7 +11,7 @@ from compressor.costs.model_costs import Pair
 from compressor.models.plan import summarise
 from profiles.comparison.run_vs_run import RunsReport, RunSummary, RuntimeSummary
 from profiles.formatting import PREFIXES, Table
-from profiles.reports.markdown import bullets, markdown_table
+from profiles.reports.markdown import format_bullets, format_markdown_table
 
 AT_ONCE = 5  # runs in one table
 BEST, NONE, NOT_YET = "*", "-", "not yet"
@@ -49,7 +49,7 @@ class _Line:
         ]
 
 
-def compare_tables(report: RunsReport) -> tuple[Table, ...]:
+def tabulate_runs(report: RunsReport) -> tuple[Table, ...]:
     """Return answers, costs, latency in each runtime and exports; a column for each run, at most five in one table.
 
     The first column is the full model, where all runs have the same.
@@ -185,7 +185,7 @@ def _export_lines(runs: Sequence[RunSummary]) -> list[_Line]:
     return [_Line(file.removeprefix("model."), partial(status, file=file)) for file in files]
 
 
-def legend(report: RunsReport) -> tuple[str, ...]:
+def write_legend(report: RunsReport) -> tuple[str, ...]:
     """Describe each run in a line: its folder, its skipped layers, strategy and recovery."""
     return tuple(
         f"{run.name}: {run.folder}, without {summarise(run.skipped)} ({run.strategy}, recover {run.recover})"
@@ -193,9 +193,9 @@ def legend(report: RunsReport) -> tuple[str, ...]:
     )
 
 
-def footnotes(report: RunsReport) -> tuple[str, ...]:
+def write_footnotes(report: RunsReport) -> tuple[str, ...]:
     """Return warnings, the meaning of marks, and missing quantities with their reasons."""
-    marks = any(cell.endswith(BEST) for table in compare_tables(report) for row in table.rows for cell in row[1:])
+    marks = any(cell.endswith(BEST) for table in tabulate_runs(report) for row in table.rows for cell in row[1:])
     return (
         *report.warnings,
         *((f"{BEST} best of its row",) if marks else ()),
@@ -203,9 +203,9 @@ def footnotes(report: RunsReport) -> tuple[str, ...]:
     )
 
 
-def compare_markdown(report: RunsReport) -> str:
+def render_comparison(report: RunsReport) -> str:
     """Return legend, tables and footnotes as a Markdown section."""
-    parts = [f"## {len(report.runs)} runs side by side", bullets(legend(report))]
-    for table in compare_tables(report):
-        parts += [f"### {table.title}", markdown_table(table.header, table.rows)]
-    return "\n\n".join((*parts, bullets(footnotes(report)))).rstrip() + "\n"
+    parts = [f"## {len(report.runs)} runs side by side", format_bullets(write_legend(report))]
+    for table in tabulate_runs(report):
+        parts += [f"### {table.title}", format_markdown_table(table.header, table.rows)]
+    return "\n\n".join((*parts, format_bullets(write_footnotes(report)))).rstrip() + "\n"

@@ -50,7 +50,7 @@ class Measured:
     words: str
 
 
-def parse(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
+def parse_claims(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
     """Read comma-separated claims; ``runtimes`` are those that a claim may name.
 
     Raises:
@@ -75,7 +75,7 @@ def parse(text: str, runtimes: Sequence[str]) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def measured(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured, ...]:
+def collect_measurements(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured, ...]:
     """Return the values for claims about costs and exports; one for each runtime that measured it.
 
     Args:
@@ -86,7 +86,7 @@ def measured(report: ProfileReport, parity: Mapping[str, str]) -> tuple[Measured
     return (*values, *(entry for runtime in report.runtimes for entry in _in_runtime(runtime)))
 
 
-def scored(run: Manifest) -> tuple[Measured, ...]:
+def collect_scores(run: Manifest) -> tuple[Measured, ...]:
     """Return the values for claims about the slim model's answers, as the compression measured them."""
     results, same = run.results, run.results.answer_agreement
     agreement = Measured("agreement", None, "not measured: the full model had no trained head")
@@ -104,7 +104,7 @@ def scored(run: Manifest) -> tuple[Measured, ...]:
     return Measured("drop", drop, words), agreement
 
 
-def failures(claims: Iterable[Claim], values: Sequence[Measured]) -> tuple[Problem, ...]:
+def find_failures(claims: Iterable[Claim], values: Sequence[Measured]) -> tuple[Problem, ...]:
     """Compare every claim with the values of its name; return those that do not hold or were not measured."""
     return tuple(
         Problem(

@@ -145,7 +145,7 @@ def open_baseline(path: Path, run: Run, *, batch: int, runtimes: Collection[str]
     return baseline
 
 
-def profiled(run: Run, report: ProfileReport) -> Profiled:
+def attach_scores(run: Run, report: ProfileReport) -> Profiled:
     """Return the run's new profile with its scores, to compare with a baseline."""
     results = run.manifest.results
     return Profiled(profile=report, full=results.full, slim=results.slim, settings=run.manifest.settings)
@@ -204,7 +204,7 @@ def compare_profiles(before: Profiled, now: Profiled) -> BaselineChanges:
     return BaselineChanges(how=_how(relative), rows=tuple(rows), not_compared=tuple(missing))
 
 
-def changes_table(changes: BaselineChanges) -> Table:
+def tabulate_changes(changes: BaselineChanges) -> Table:
     """Return every quantity in the baseline and now."""
     rows = tuple(
         (row.quantity, _figure(row.before, row.unit), _figure(row.now, row.unit), _change(row), row.verdict)
@@ -213,12 +213,12 @@ def changes_table(changes: BaselineChanges) -> Table:
     return Table("Against the baseline", ("", "before", "now", "change", ""), rows)
 
 
-def notes(changes: BaselineChanges) -> tuple[str, ...]:
+def list_notes(changes: BaselineChanges) -> tuple[str, ...]:
     """Describe the times, and list the quantities that were not compared with their reasons."""
     return changes.how, *(f"Not compared, {entry.what}: {entry.why}." for entry in changes.not_compared)
 
 
-def regressions(changes: BaselineChanges) -> tuple[Problem, ...]:
+def find_regressions(changes: BaselineChanges) -> tuple[Problem, ...]:
     """Return a problem for every quantity that became worse."""
     return tuple(
         Problem(

@@ -15,8 +15,15 @@ from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.comparison.profile_run import read_parities
 from profiles.gates import assertions
 from profiles.gates.assertions import Claim
-from profiles.gates.baseline import BaselineChanges, Profiled, compare_profiles, open_baseline, profiled, regressions
-from profiles.machine.environment import environment
+from profiles.gates.baseline import (
+    BaselineChanges,
+    Profiled,
+    attach_scores,
+    compare_profiles,
+    find_regressions,
+    open_baseline,
+)
+from profiles.machine.environment import describe_environment
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Gates:
 
     def compare(self, report: ProfileReport) -> BaselineChanges | None:
         """Return what changed since the baseline; None without one."""
-        return compare_profiles(self.baseline, profiled(self.run, report)) if self.baseline else None
+        return compare_profiles(self.baseline, attach_scores(self.run, report)) if self.baseline else None
 
     def check(self, report: ProfileReport, changes: BaselineChanges | None) -> None:
         """Hold a profile against the claims, and what changed against the baseline's tolerances.
@@ -37,9 +44,12 @@ class Gates:
         Raises:
             CheckFailed: with every claim that does not hold and everything that got worse.
         """
-        values = (*assertions.measured(report, read_parities(self.run)), *assertions.scored(self.run.manifest))
-        worse = regressions(changes) if changes else ()
-        if problems := (*assertions.failures(self.claims, values), *worse):
+        values = (
+            *assertions.collect_measurements(report, read_parities(self.run)),
+            *assertions.collect_scores(self.run.manifest),
+        )
+        worse = find_regressions(changes) if changes else ()
+        if problems := (*assertions.find_failures(self.claims, values), *worse):
             raise CheckFailed(*problems)
 
 
@@ -59,8 +69,8 @@ def open_gates(
         UsageError: a claim that cannot be read, or of a runtime that is not measured.
         InputError: the baseline holds no profile, or one whose numbers cannot be compared.
     """
-    conditions, earlier = assertions.parse(claims, list(runtimes)), None
+    conditions, earlier = assertions.parse_claims(claims, list(runtimes)), None
     if baseline:
-        place = environment(choose_device(device).type, threads or torch.get_num_threads())
+        place = describe_environment(choose_device(device).type, threads or torch.get_num_threads())
         earlier = open_baseline(baseline, run, batch=batch, runtimes=runtimes, environment=place)
     return Gates(run, conditions, earlier)

@@ -34,7 +34,7 @@ class Environment(Value):
     versions: dict[str, str]
 
 
-def environment(device: str, threads: int) -> Environment:
+def describe_environment(device: str, threads: int) -> Environment:
     """Describe this machine; ``device`` is "cpu" or "cuda", ``threads`` how many CPU threads the runtimes may use."""
     installed = versions()
     for package in PACKAGES:

@@ -39,7 +39,7 @@ class Memory(Value):
         return None if self.loaded is None else max(0, self.peak - self.loaded)
 
 
-def resident() -> int:
+def read_resident() -> int:
     """Return the resident bytes of this process, each page once, mapped files included."""
     return psutil.Process().memory_info().rss
 
@@ -71,11 +71,11 @@ def _give_back_what_loading_took() -> None:
 @contextlib.contextmanager
 def _watch() -> Iterator[list[int]]:
     """Sample the resident size while the block runs; the list has at least the sizes at its start and its end."""
-    sizes, stop = [resident()], threading.Event()
+    sizes, stop = [read_resident()], threading.Event()
 
     def sample() -> None:
         while not stop.wait(INTERVAL_SECONDS):
-            sizes.append(resident())
+            sizes.append(read_resident())
 
     thread = threading.Thread(target=sample)
     thread.start()
@@ -84,7 +84,7 @@ def _watch() -> Iterator[list[int]]:
     finally:
         stop.set()
         thread.join()
-        sizes.append(resident())
+        sizes.append(read_resident())
 
 
 def _gpu() -> dict[str, int | None]:

@@ -60,7 +60,7 @@ class Agreement(Value):
         return tuple(counts for counts in self.everything if counts.apart > TOLERANCE)
 
 
-def sentence(agreement: Agreement) -> str:
+def describe_agreement(agreement: Agreement) -> str:
     """Return the largest difference of the counts as a sentence, and where they differ."""
     if agreement.off:
         names = ", ".join(counts.name for counts in agreement.off)

@@ -58,7 +58,7 @@ def count_built(
         UsageError: a layer that the model does not have.
     """
     if check:
-        from profiles.macs.crosscheck import agreement
+        from profiles.macs.crosscheck import cross_check
 
     task = next(iter(kind.heads))
     with torch.device("meta"):
@@ -68,7 +68,7 @@ def count_built(
             plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
         model, full = remove_layers(model, plan), kind.build(plain, task)
     inputs = _in_shape(kind, kind.example_inputs(dims), shape)
-    macs = count_macs(traceable(model), inputs)
+    macs = count_macs(make_traceable(model), inputs)
     images = kind.sizes_of("image", inputs)
     return FlopsReport(
         family=kind.name,
@@ -80,10 +80,10 @@ def count_built(
             skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
         ),
         macs=macs.total,
-        additional_macs=macs.total - count_macs(traceable(full), inputs).total,
+        additional_macs=macs.total - count_macs(make_traceable(full), inputs).total,
         by_pool=macs.by_pool,
         uncounted=tuple(UncountedOperator(operator=entry.operator, calls=entry.calls) for entry in macs.uncounted),
-        agreement=agreement(model, inputs, macs) if check else None,
+        agreement=cross_check(model, inputs, macs) if check else None,
     )
 
 
@@ -95,7 +95,7 @@ def _in_shape(family: Family, inputs: dict[str, Tensor], shape: tuple[int, int] 
     return inputs | {name: x.expand(*x.shape[:-2], *shape) for name, x in one_pixel.items()}
 
 
-def traceable(model: StepModel) -> StepModel:
+def make_traceable(model: StepModel) -> StepModel:
     """Give the prologue of a model on the meta device real zeros: convolutions there cannot be traced."""
     model.prologue.to_empty(device="cpu")
     with torch.no_grad():

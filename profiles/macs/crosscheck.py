@@ -10,10 +10,10 @@ from compressor.costs.macs import Macs
 from compressor.costs.parts import HEAD, PROLOGUE
 from compressor.models.steps import StepModel
 from profiles.macs.agreement import Agreement, Counts
-from profiles.macs.formula import formula, sums
+from profiles.macs.formula import apply_formula, sum_terms
 
 
-def agreement(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) -> Agreement:
+def cross_check(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) -> Agreement:
     """Count a full, slim or trimmed model again, twice: on the traced graph and by formula.
 
     Args:
@@ -23,10 +23,10 @@ def agreement(model: StepModel, inputs: Mapping[str, Tensor], executed: Macs) ->
     """
     from profiles.macs.traced import count_traced  # fvcore takes a second to import
 
-    traced, terms = count_traced(model, inputs), formula(model, inputs)
+    traced, terms = count_traced(model, inputs), apply_formula(model, inputs)
 
     def side_by_side(first: Mapping[str, int], second: Mapping[str, int], third: str) -> tuple[Counts, ...]:
-        by_formula = None if terms is None else sums(terms, third)
+        by_formula = None if terms is None else sum_terms(terms, third)
         names = dict.fromkeys((*first, *second, *(by_formula or ())))
         counts_by_name = (
             Counts(

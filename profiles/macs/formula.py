@@ -58,22 +58,22 @@ class Term:
     macs: int
 
 
-def adapter(tokens: int, width: int, bottleneck: int) -> int:
+def count_adapter(tokens: int, width: int, bottleneck: int) -> int:
     """Return the MACs of LayerNorm, down and up projection."""
     return sum(adapter_macs(tokens, width, bottleneck).values())
 
 
-def encoder_layer(tokens: int, width: int, ffn: int) -> int:
+def count_encoder_layer(tokens: int, width: int, ffn: int) -> int:
     """Return the MACs of self-attention and feed-forward with a norm each."""
     return sum(encoder_layer_macs(tokens, width, ffn).values())
 
 
-def fusion_layer(tokens: int, others: int, width: int, ffn: int) -> int:
+def count_fusion_layer(tokens: int, others: int, width: int, ffn: int) -> int:
     """Return the MACs of self-attention, cross-attention to the other stream, feed-forward, with a norm each."""
     return sum(fusion_layer_macs(tokens, others, width, ffn).values())
 
 
-def terms(
+def iterate_terms(
     sizes: ModelMacs, rounds: Rounds, parallel: int, skip: Mapping[str, int], one_token: Collection[str] = ()
 ) -> Iterator[Term]:
     """Yield the MACs of one sample, term by term.
@@ -107,7 +107,7 @@ def terms(
     yield from spread(HEAD, HEAD, sizes.head)
 
 
-def sums(entries: Iterable[Term], of: str) -> dict[str, int]:
+def sum_terms(entries: Iterable[Term], of: str) -> dict[str, int]:
     """Sum MACs by one of the fields of :class:`Term`: ``part``, ``step`` or ``kind``."""
     totals: Counter[str] = Counter()
     for term in entries:
@@ -115,7 +115,7 @@ def sums(entries: Iterable[Term], of: str) -> dict[str, int]:
     return dict(totals)
 
 
-def formula(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Term, ...] | None:
+def apply_formula(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Term, ...] | None:
     """Return the MACs of one forward pass of a full, slim or trimmed model, from its structure alone.
 
     None for families without a formula, and for samples with more texts than images.
@@ -132,11 +132,11 @@ def formula(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Term, ...] 
     one_token = {name: block.block for name, block in model.blocks.items() if isinstance(block, OneToken)}
     skip: dict[str, Any] = {name: one_token.get(name, model.blocks[name]).width for name in model.skipped}
     sizes = family.formula(dims, model.task, patches)
-    one = terms(sizes, model.rounds, dims.parallel_width, skip, one_token)
+    one = iterate_terms(sizes, model.rounds, dims.parallel_width, skip, one_token)
     return tuple(Term(term.part, term.step, term.kind, text["batch"] * term.macs) for term in one)
 
 
-def macs_by_part(
+def count_by_part(
     family: Family | Architecture,
     dims: Any,
     task: str,
@@ -155,12 +155,14 @@ def macs_by_part(
     """
     assert family.formula
     side = 0 if patches else dims.image_size // dims.patch
-    one = terms(family.formula(dims, task, patches or (side, side)), family.rounds(dims), dims.parallel_width, skip)
+    one = iterate_terms(
+        family.formula(dims, task, patches or (side, side)), family.rounds(dims), dims.parallel_width, skip
+    )
     parts = (PROLOGUE, *(pool.name for pool in family.pools), BRIDGES, PARALLEL, SKIP, HEAD)
-    return dict.fromkeys(parts, 0) | sums(one, "part")
+    return dict.fromkeys(parts, 0) | sum_terms(one, "part")
 
 
-def encoder_macs(
+def count_encoder(
     layers: int,
     tokens: int,
     width: int,
@@ -179,11 +181,13 @@ def encoder_macs(
         skip: skipped layers, each with the bottleneck of its skip adapter.
     """
     adapters, bottleneck = parallel
-    layer_macs = encoder_layer(tokens, width, ffn) + (adapters * adapter(tokens, width, bottleneck) if adapters else 0)
-    return (layers - len(skip)) * layer_macs + sum(adapter(tokens, width, size) for size in skip.values())
+    layer_macs = count_encoder_layer(tokens, width, ffn) + (
+        adapters * count_adapter(tokens, width, bottleneck) if adapters else 0
+    )
+    return (layers - len(skip)) * layer_macs + sum(count_adapter(tokens, width, size) for size in skip.values())
 
 
-def additional_macs(family: Family, dims: Any, task: str, skip: Mapping[str, int] = NO_SKIPS) -> int:
+def count_additional(family: Family, dims: Any, task: str, skip: Mapping[str, int] = NO_SKIPS) -> int:
     """Return a model's MACs on top of the plain full one, without adapters; negative where skipping saves."""
     plain = dims.model_copy(update={"parallel_width": 0})
-    return sum(macs_by_part(family, dims, task, skip).values()) - sum(macs_by_part(family, plain, task).values())
+    return sum(count_by_part(family, dims, task, skip).values()) - sum(count_by_part(family, plain, task).values())

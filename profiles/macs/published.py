@@ -11,7 +11,7 @@ from compressor.errors import Problem, UsageError
 from compressor.models.plan import match_layers
 from compressor.models.rounds import steps_of
 from profiles.macs.flops_report import FlopsReport, FlopsSettings, UncountedOperator
-from profiles.macs.formula import LEFT_OUT, macs_by_part
+from profiles.macs.formula import LEFT_OUT, count_by_part
 
 
 def count_published(
@@ -79,7 +79,7 @@ def _count(
         name: skip_width or max(1, round(layers[name].skip_fraction * places[layers[name].name].width))
         for name in match_layers(skip_layers, tuple(layers))
     }
-    by_pool = macs_by_part(architecture, dims, architecture.task, skip, patches)
+    by_pool = count_by_part(architecture, dims, architecture.task, skip, patches)
     macs = sum(by_pool.values())
     return FlopsReport(
         family=architecture.name,
@@ -91,7 +91,7 @@ def _count(
             skip_widths=skip,
         ),
         macs=macs,
-        additional_macs=macs - sum(macs_by_part(architecture, plain, architecture.task, patches=patches).values()),
+        additional_macs=macs - sum(count_by_part(architecture, plain, architecture.task, patches=patches).values()),
         by_pool=by_pool,
         uncounted=tuple(UncountedOperator(operator=name) for name in LEFT_OUT),
         agreement=None,

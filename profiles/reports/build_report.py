@@ -15,7 +15,7 @@ from compressor.tasks import TASKS
 from compressor.tasks.task import teacher_agreement
 from exporters.folder import exports_of
 from profiles.analysis.answer_flips import Flips, recorded_flips
-from profiles.analysis.effects import comparable, contrast
+from profiles.analysis.effects import contrast_layer, group_comparable
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.gates.budget_check import with_measured
 from profiles.reports.compression_report import KEPT, REPLACED, Candidate, CompressionReport, ExportSummary
@@ -42,7 +42,7 @@ def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport
         task=manifest.task,
         checkpoint=manifest.source.path.rsplit("/", 1)[-1],
         strategy=manifest.strategy,
-        picture=picture(manifest.family, layers, manifest.plan.layers),
+        picture=draw_layers(manifest.family, layers, manifest.plan.layers),
         skipped=manifest.plan.layers,
         candidates=describe_candidates(manifest.family, manifest.candidates, manifest.plan, run.search_log()),
         floor_name=(teacher_agreement(task) if not manifest.labelled else task).baseline.name,
@@ -71,7 +71,7 @@ def describe_candidates(
 ) -> tuple[Candidate, ...]:
     """Summarise the search's log for each candidate."""
     pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
-    updates, groups = [entry for entry in log if entry.gates], comparable(log)
+    updates, groups = [entry for entry in log if entry.gates], group_comparable(log)
     gates = (updates[-1].gates if updates else None) or {}
 
     def mean(name: str, skipped: bool) -> float | None:
@@ -86,13 +86,13 @@ def describe_candidates(
             gate=gates.get(name),
             reward_skipped=mean(name, True),
             reward_kept=mean(name, False),
-            score=contrast(groups, name, "value"),
+            score=contrast_layer(groups, name, "value"),
         )
         for name in names
     )
 
 
-def picture(family: str, layers: Sequence[str], skipped: Collection[str]) -> tuple[str, ...]:
+def draw_layers(family: str, layers: Sequence[str], skipped: Collection[str]) -> tuple[str, ...]:
     """Draw a full model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
     lines = []
     for pool in FAMILIES[family].pools:

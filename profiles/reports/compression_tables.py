@@ -7,29 +7,29 @@ from profiles.analysis.answer_flips import flips_table
 from profiles.formatting import Table, format_bytes
 from profiles.gates.budget_check import tries_table
 from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
-from profiles.reports.layer_tables import layer_tables
-from profiles.reports.profile_tables import costs_of, latency_tables, peaks
+from profiles.reports.layer_tables import tabulate_layer_times
+from profiles.reports.profile_tables import collect_peaks, tabulate_costs, tabulate_times
 
 
-def tables(report: CompressionReport) -> tuple[Table, ...]:
+def tabulate_report(report: CompressionReport) -> tuple[Table, ...]:
     """Return every table of the report, in order."""
-    report_tables = [accuracy_table(report), costs_table(report)]
+    report_tables = [tabulate_accuracy(report), tabulate_report_costs(report)]
     if report.flips and report.flips.total.changed:
         report_tables.append(flips_table(report.flips))
     if report.budget and report.budget.tries:
         report_tables.append(tries_table(report.budget))
     if report.profile:
-        report_tables += [*latency_tables(report.profile), *layer_tables(report.profile)]
+        report_tables += [*tabulate_times(report.profile), *tabulate_layer_times(report.profile)]
     if report.exports:
-        report_tables.append(exports_table(report))
+        report_tables.append(tabulate_exports(report))
     if any(entry.gate is not None for entry in report.candidates):
-        report_tables.append(gates_table(report))
+        report_tables.append(tabulate_gates(report))
     elif any(entry.score for entry in report.candidates):
-        report_tables.append(scores_table(report))
+        report_tables.append(tabulate_scores(report))
     return tuple(report_tables)
 
 
-def accuracy_table(report: CompressionReport) -> Table:
+def tabulate_accuracy(report: CompressionReport) -> Table:
     """Return the scores of full, slim and the trivial baseline."""
 
     def row(name: str, score: Score) -> tuple[str, ...]:
@@ -62,14 +62,14 @@ def _parts(full: Score | None, slim: Score) -> list[tuple[str, ...]]:
     ]
 
 
-def costs_table(report: CompressionReport) -> Table:
+def tabulate_report_costs(report: CompressionReport) -> Table:
     """Return MACs, parameters, weights and, once it was measured, memory of full and slim."""
-    costs, memory = report.costs, peaks(report.profile) if report.profile else {}
+    costs, memory = report.costs, collect_peaks(report.profile) if report.profile else {}
     sizes = {"weights, float32": costs.weight_bytes, **memory}
-    return costs_of(costs.macs, costs.macs_by_pool, costs.trims, costs.parameters, sizes)
+    return tabulate_costs(costs.macs, costs.macs_by_pool, costs.trims, costs.parameters, sizes)
 
 
-def gates_table(report: CompressionReport) -> Table:
+def tabulate_gates(report: CompressionReport) -> Table:
     """Return the gates of candidates, highest first: those are the redundant layers."""
 
     def figure(value: float | None, signed: bool = False) -> str:
@@ -90,7 +90,7 @@ def gates_table(report: CompressionReport) -> Table:
     return Table("Why these layers (highest gates go)", header, tuple(rows))
 
 
-def scores_table(report: CompressionReport) -> Table:
+def tabulate_scores(report: CompressionReport) -> Table:
     """Return the effect of skipping each layer on the scores of the search, least harmful first."""
     scores = [(entry, entry.score) for entry in report.candidates if entry.score]
     rows = [
@@ -106,7 +106,7 @@ def scores_table(report: CompressionReport) -> Table:
     return Table("Why these layers (mean held-out score in %)", header, tuple(rows))
 
 
-def exports_table(report: CompressionReport) -> Table:
+def tabulate_exports(report: CompressionReport) -> Table:
     """Return each exported file and its parity."""
     rows = []
     for entry in report.exports:

@@ -15,10 +15,10 @@ from profiles.analysis.pareto import ParetoReport, build_pareto
 from profiles.gates.budget_check import budget_sentence, tries_table
 from profiles.reports import page
 from profiles.reports.compression_report import REPORT, CompressionReport
-from profiles.reports.compression_tables import accuracy_table, costs_table, exports_table
+from profiles.reports.compression_tables import tabulate_accuracy, tabulate_exports, tabulate_report_costs
 from profiles.reports.plots import DARK, LIGHT
-from profiles.reports.profile_tables import latency_tables, verdicts
-from profiles.reports.sentences import mac_sentences, sentences
+from profiles.reports.profile_tables import describe_speedups, tabulate_times
+from profiles.reports.sentences import describe_macs, describe_result
 
 PAGE = "report.html"
 TEMPLATES, TEMPLATE = "templates", "report.html"
@@ -38,7 +38,7 @@ MISSING: Mapping[str, tuple[str, str]] = {
 """What is said in place of a part whose values a run does not have, and the command that makes them."""
 
 
-def report_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: ParetoReport | None = None) -> str:
+def render_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: ParetoReport | None = None) -> str:
     """Render the report as one page of HTML; missing parts name the command that makes them.
 
     Args:
@@ -53,42 +53,42 @@ def report_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: 
         "dark": DARK,
         "missing": MISSING,
         "source": REPORT,
-        "heading": page.heading(report),
-        "sentences": sentences(report),
-        "headlines": page.headlines(report),
-        "pools": page.pools(report),
+        "heading": page.format_heading(report),
+        "sentences": describe_result(report),
+        "headlines": page.list_headlines(report),
+        "pools": page.list_pools(report),
         "states": page.STATES,
-        "accuracy": accuracy_table(report),
+        "accuracy": tabulate_accuracy(report),
         "flips": flips,
         "flips_sentence": flips_sentence(flips) if flips else "",
-        "flip_types": page.flip_types(flips) if flips else {},
-        "verdicts": verdicts(profile) if profile else (),
-        "latencies": latency_tables(profile) if profile else (),
-        "latency_plots": page.latency_plots(profile) if profile else (),
-        "costs": costs_table(report),
-        "counted": mac_sentences(report),
-        "layer_costs": page.layer_costs(report),
+        "flip_types": page.chart_flips(flips) if flips else {},
+        "verdicts": describe_speedups(profile) if profile else (),
+        "latencies": tabulate_times(profile) if profile else (),
+        "latency_plots": page.plot_latencies(profile) if profile else (),
+        "costs": tabulate_report_costs(report),
+        "counted": describe_macs(report),
+        "layer_costs": page.chart_layer_costs(report),
         "layers_timed": bool(profile and profile.layers),
-        "choice": page.choice_plot(report, log),
-        "choice_table": page.choice_table(report),
-        "front": page.front_plot(front) if front else None,
-        "front_table": page.front_table(front) if front else None,
-        "exports": exports_table(report) if report.exports else None,
+        "choice": page.plot_choice(report, log),
+        "choice_table": page.tabulate_choice(report),
+        "front": page.plot_front(front) if front else None,
+        "front_table": page.tabulate_front(front) if front else None,
+        "exports": tabulate_exports(report) if report.exports else None,
         "tries": tries_table(report.budget) if report.budget and report.budget.tries else None,
         "budget": budget_sentence(report.budget, report.full, report.slim) if report.budget else "",
-        "facts": page.facts(report),
-        "settings": page.settings_table(report),
+        "facts": page.list_facts(report),
+        "settings": page.tabulate_settings(report),
     }
     return _environment().get_template(TEMPLATE).render(values)
 
 
-def run_html(run: Run, report: CompressionReport) -> str:
+def render_run(run: Run, report: CompressionReport) -> str:
     """Render the page of a run, with the search of its folder.
 
     Raises:
         InputError: a file of the search is damaged.
     """
-    return report_html(report, run.search_log(), build_pareto(run) if run.search_result() else None)
+    return render_html(report, run.search_log(), build_pareto(run) if run.search_result() else None)
 
 
 def save_html(run: Run, report: CompressionReport) -> None:
@@ -98,7 +98,7 @@ def save_html(run: Run, report: CompressionReport) -> None:
         InputError: a file of the search is damaged.
         EnvironmentProblem: the folder cannot be written.
     """
-    write_text(run.path / PAGE, run_html(run, report))
+    write_text(run.path / PAGE, render_run(run, report))
 
 
 @cache

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import Row, Table
 from profiles.timing.layers_in_situ import LayerTime, LayerTimes
-from profiles.timing.roofline import Peaks, roofline
+from profiles.timing.roofline import Peaks, compute_roofline
 
 WITHIN = 0.15  # of the whole: what the sum of the layers may be off
 
@@ -39,7 +39,7 @@ class Gains:
     measured: float
 
 
-def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
+def predict_gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
     """Predict the gain of skipping ``skipped`` in a runtime, beside the measured one.
 
     Args:
@@ -65,17 +65,17 @@ def gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Gains:
     return Gains(layers, together, Gain("all else", by_macs, measured_ms - together.by_time), measured_ms)
 
 
-def layer_tables(profile: ProfileReport) -> list[Table]:
+def tabulate_layer_times(profile: ProfileReport) -> list[Table]:
     """Return times of layers and gains of cuts, in every runtime whose layers were timed."""
-    tables = [sums_table(profile.layers)] if profile.layers else []
+    tables = [tabulate_sums(profile.layers)] if profile.layers else []
     for peak in profile.peaks:
         times_by_model = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
-        tables += [gains_table(times_by_model["full"], times_by_model["slim"], profile.skipped)]
-        tables += [layer_table(times, peak) for times in times_by_model.values()]
+        tables += [tabulate_gains(times_by_model["full"], times_by_model["slim"], profile.skipped)]
+        tables += [tabulate_layers(times, peak) for times in times_by_model.values()]
     return tables
 
 
-def layer_table(times: LayerTimes, peaks: Peaks) -> Table:
+def tabulate_layers(times: LayerTimes, peaks: Peaks) -> Table:
     """Return milliseconds, shares, and the roofline of every layer, under the sum of its pool."""
     rows: list[Row] = []
     for pool in dict.fromkeys(layer.pool for layer in times.layers):
@@ -89,7 +89,7 @@ def layer_table(times: LayerTimes, peaks: Peaks) -> Table:
     return Table(title, ("", "ms", "share", "MACs", "GFLOP/s", "of peak", "bound by"), tuple(rows))
 
 
-def sums_table(measured: Iterable[LayerTimes]) -> Table:
+def tabulate_sums(measured: Iterable[LayerTimes]) -> Table:
     """Compare the sum of layers with the whole, for every model and runtime."""
     rows = []
     for times in measured:
@@ -101,9 +101,9 @@ def sums_table(measured: Iterable[LayerTimes]) -> Table:
     return Table("Sum of the layers against the whole", header, tuple(rows))
 
 
-def gains_table(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Table:
+def tabulate_gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) -> Table:
     """Return the predicted gain of each skipped layer, by MACs and by time, and the measured gain."""
-    predicted = gains(full, slim, skipped)
+    predicted = predict_gains(full, slim, skipped)
 
     def row(gain: Gain, indent: str = "") -> Row:
         columns = ((f"{ms:.2f}", f"{ms / full.whole_ms:.1%}") for ms in (gain.by_macs, gain.by_time))
@@ -126,7 +126,7 @@ def _sum(name: str, layers: Sequence[LayerTime]) -> LayerTime:
 
 
 def _row(layer: LayerTime, times: LayerTimes, peaks: Peaks, indent: str = "") -> Row:
-    placement = roofline(layer, peaks)
+    placement = compute_roofline(layer, peaks)
     columns = (f"{placement.gflops:.1f}", f"{placement.share:.0%}", placement.bound) if placement else ("", "", "")
     share, macs = (f"{part:.1%}" for part in (layer.ms / times.whole_ms, layer.macs / times.macs))
     return indent + layer.name, f"{layer.ms:.2f}", share, macs if layer.macs else "", *columns

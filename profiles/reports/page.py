@@ -15,10 +15,10 @@ from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import HEADER, Table, format_count, format_number
 from profiles.reports.compression_report import BY_HAND, CompressionReport
-from profiles.reports.compression_tables import gates_table, scores_table
-from profiles.reports.plots import gates_figure, inline_svg, latency_figure, pareto_figure, scores_figure
-from profiles.reports.sentences import split_lines
-from profiles.reports.summary import SummaryRow, summary
+from profiles.reports.compression_tables import tabulate_gates, tabulate_scores
+from profiles.reports.plots import draw_gates, draw_latency, draw_pareto, draw_scores, inline_svg
+from profiles.reports.sentences import describe_splits
+from profiles.reports.summary import SummaryRow, summarise_report
 from profiles.timing.layers_in_situ import LayerTimes
 
 BOTH = ("full", "slim")
@@ -84,13 +84,13 @@ class Plot:
     caption: str
 
 
-def heading(report: CompressionReport) -> str:
+def format_heading(report: CompressionReport) -> str:
     """Return the page's first line."""
     count = len(report.skipped)
     return f"{report.checkpoint}: {count} layer{'s' * (count != 1)} skipped"
 
 
-def headlines(report: CompressionReport) -> tuple[Headline, ...]:
+def list_headlines(report: CompressionReport) -> tuple[Headline, ...]:
     """Return the rows of the summary, each with its bars."""
 
     def headline(row: SummaryRow) -> Headline:
@@ -99,10 +99,10 @@ def headlines(report: CompressionReport) -> tuple[Headline, ...]:
         longest = max(1.0, row.share)
         return Headline(row, 100 / longest, 100 * row.share / longest)
 
-    return tuple(map(headline, summary(report)))
+    return tuple(map(headline, summarise_report(report)))
 
 
-def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
+def list_pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
     """Return the layers of the full model by the name of their pool, in the order they run."""
     candidates = {entry.name for entry in report.candidates}
     outside_search = "kept" if report.strategy == BY_HAND else "fixed"
@@ -118,7 +118,7 @@ def pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
     return {name: boxes for name, boxes in boxes_by_pool.items() if boxes}
 
 
-def flip_types(flips: Flips) -> dict[str, tuple[FlipBar, ...]]:
+def chart_flips(flips: Flips) -> dict[str, tuple[FlipBar, ...]]:
     """Return the changes by type of answer and by type of question."""
     kinds = {"type of answer": flips.by_answer_type, "type of question": flips.by_question_type}
     return {
@@ -126,12 +126,12 @@ def flip_types(flips: Flips) -> dict[str, tuple[FlipBar, ...]]:
     }
 
 
-def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
+def plot_latencies(profile: ProfileReport) -> tuple[Plot, ...]:
     """Plot the times of all calls, a figure for each runtime."""
     return tuple(
         Plot(
             inline_svg(
-                latency_figure(runtime),
+                draw_latency(runtime),
                 f"latency-{number}",
                 f"Times of calls in {runtime.name}: half of the full model's took at most "
                 f"{format_number(runtime.full.p50_ms)} ms, half of the slim one's "
@@ -144,7 +144,7 @@ def latency_plots(profile: ProfileReport) -> tuple[Plot, ...]:
     )
 
 
-def layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
+def chart_layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
     """Return MACs by layer or else by pool, and milliseconds in every runtime whose layers were timed."""
     times_by_runtime: dict[str, dict[str, LayerTimes]] = {}
     for times in report.profile.layers if report.profile else ():
@@ -157,7 +157,7 @@ def layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
     return tuple(charts)
 
 
-def choice_plot(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | None:
+def plot_choice(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | None:
     """Plot the gates after every update, else the scores with and without each layer; None without either."""
     gates = [after for after, _ in groupby(entry.gates for entry in log if entry.gates)]
     if gates:
@@ -165,7 +165,7 @@ def choice_plot(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | No
             f"Gates of {len(gates[-1])} layers over {len(gates):,} updates; their final values are in the table"
         )
         caption = f"Gates over {len(gates):,} updates of the search. The highest are skipped, in colour."
-        return Plot(inline_svg(gates_figure(gates, report.skipped), "gates", description), caption)
+        return Plot(inline_svg(draw_gates(gates, report.skipped), "gates", description), caption)
     scores = {entry.name: entry.score for entry in report.candidates if entry.score}
     if not scores:
         return None
@@ -173,28 +173,28 @@ def choice_plot(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | No
         "Mean score of the search's subsets that skip each layer and that keep it; the values are in the table"
     )
     caption = "Scores in the search, before any recovery. Names of skipped layers are in colour."
-    figure = scores_figure(scores, report.skipped, report.slim.metric)
+    figure = draw_scores(scores, report.skipped, report.slim.metric)
     return Plot(inline_svg(figure, "scores", description), caption)
 
 
-def choice_table(report: CompressionReport) -> Table | None:
-    """Return the figures beside :func:`choice_plot`."""
+def tabulate_choice(report: CompressionReport) -> Table | None:
+    """Return the figures beside :func:`plot_choice`."""
     if any(entry.gate is not None for entry in report.candidates):
-        return gates_table(report)
-    return scores_table(report) if any(entry.score for entry in report.candidates) else None
+        return tabulate_gates(report)
+    return tabulate_scores(report) if any(entry.score for entry in report.candidates) else None
 
 
-def front_plot(front: ParetoReport) -> Plot:
+def plot_front(front: ParetoReport) -> Plot:
     """Plot score over cost of every subset that the search scored."""
     description = f"Score over {front.cost} of {len(front.points):,} subsets; those that nothing beats are in the table"
     caption = (
         "Numbers are numbers of skipped layers. Points are scored with the search's adapters, before any recovery; "
         "the run itself after its recovery and on other samples, so it is not comparable with them."
     )
-    return Plot(inline_svg(pareto_figure(front, inches=(4.4, 3.4)), "front", description), caption)
+    return Plot(inline_svg(draw_pareto(front, inches=(4.4, 3.4)), "front", description), caption)
 
 
-def front_table(front: ParetoReport) -> Table:
+def tabulate_front(front: ParetoReport) -> Table:
     """Return the best subset for every number of layers, and the rest of the front."""
     rows = tuple(
         (
@@ -211,7 +211,7 @@ def front_table(front: ParetoReport) -> Table:
     return Table(f"Every budget from one search ({front.strategy})", header, rows)
 
 
-def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
+def list_facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
     """Return the run's provenance: command, data, versions, and the machine of the profile."""
     lines_by_name = {
         "command": (report.command or "Python API",),
@@ -219,7 +219,7 @@ def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
         "model": (f"{report.checkpoint} ({report.family}, {report.task})",),
         "strategy": (report.strategy,),
         "seed": (str(report.settings["seed"]),),
-        "data": split_lines(report),
+        "data": describe_splits(report),
         "versions": (_list(report.versions),),
         "seconds": (_list({stage: f"{duration:,.1f}" for stage, duration in report.seconds.items()}),),
     }
@@ -235,7 +235,7 @@ def facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
     return {name: tuple(filter(None, lines)) for name, lines in lines_by_name.items() if any(lines)}
 
 
-def settings_table(report: CompressionReport) -> Table:
+def tabulate_settings(report: CompressionReport) -> Table:
     """Return the run's settings, with steps and rates of the recipe."""
     values = {name: value for name, value in report.settings.items() if value is not None}
     return Table("Settings", ("setting", "value"), tuple((name, str(value)) for name, value in values.items()))

@@ -79,7 +79,7 @@ _QUANTILES = 201  # points of a distribution, whatever the number of calls
 
 
 @rc_context(_STYLE)
-def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, float] = (6.4, 4.2)) -> Figure:
+def draw_pareto(report: ParetoReport, title: str = "", inches: tuple[float, float] = (6.4, 4.2)) -> Figure:
     """Plot the points of a search, score over cost: the front, the full model and the run's own result."""
     height = inches[1]
     figure, axes = _axes(*inches, top=0.75 if title else 0.5)
@@ -116,7 +116,7 @@ def pareto_figure(report: ParetoReport, title: str = "", inches: tuple[float, fl
 
 
 @rc_context(_STYLE)
-def latency_figure(runtime: RuntimeProfile) -> Figure:
+def draw_latency(runtime: RuntimeProfile) -> Figure:
     """Plot the cumulative distribution of times of full and slim; the slowest 1 % may be beyond the right edge."""
     figure, axes = _axes(4.4, 2.4)
     shares = np.linspace(0, 1, _QUANTILES)
@@ -134,7 +134,7 @@ def latency_figure(runtime: RuntimeProfile) -> Figure:
 
 
 @rc_context(_STYLE)
-def gates_figure(history: Sequence[Mapping[str, float]], cut: Collection[str]) -> Figure:
+def draw_gates(history: Sequence[Mapping[str, float]], cut: Collection[str]) -> Figure:
     """Plot the gate of each layer after every update; the ``cut`` ones in colour.
 
     Args:
@@ -160,7 +160,7 @@ def gates_figure(history: Sequence[Mapping[str, float]], cut: Collection[str]) -
 
 
 @rc_context(_STYLE)
-def scores_figure(scores: Mapping[str, Contrast], cut: Collection[str], metric: str) -> Figure:
+def draw_scores(scores: Mapping[str, Contrast], cut: Collection[str], metric: str) -> Figure:
     """Plot the mean score of subsets that skip a layer, and of those that keep it, least harmful first.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from compressor.costs.model_costs import Pair, Trims
 from profiles.comparison.full_vs_slim import AgreementPair, ProfileReport, RuntimeProfile
 from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
-from profiles.macs.agreement import sentence
+from profiles.macs.agreement import describe_agreement
 from profiles.timing.latency import Latency
 from profiles.timing.shared_image import Questions
 from profiles.timing.sweeps import UNITS, SweepPoint
@@ -15,13 +15,15 @@ from profiles.timing.sweeps import UNITS, SweepPoint
 TRIMS = "  exact trims, no accuracy cost"
 
 
-def cost_table(report: ProfileReport) -> Table:
+def tabulate_profile_costs(report: ProfileReport) -> Table:
     """Return MACs, parameters, weights as each runtime reads them, and memory of full and slim."""
     files = {f"weights, {runtime.name}": runtime.file_bytes for runtime in report.runtimes}
-    return costs_of(report.macs, report.macs_by_pool, report.trims, report.parameters, files | peaks(report))
+    return tabulate_costs(
+        report.macs, report.macs_by_pool, report.trims, report.parameters, files | collect_peaks(report)
+    )
 
 
-def costs_of(
+def tabulate_costs(
     macs: Pair,
     macs_by_pool: Mapping[str, Pair],
     trims: Trims | None,
@@ -38,7 +40,7 @@ def costs_of(
     return Table("What it costs", ("", "full", "slim", "saved", ""), tuple(rows))
 
 
-def peaks(report: ProfileReport) -> dict[str, Pair]:
+def collect_peaks(report: ProfileReport) -> dict[str, Pair]:
     """Return peak memory of full and slim in bytes, by the name of its row; on the GPU where it was measured there."""
     return {
         f"peak {'GPU ' if runtime.memory.gpu else ''}memory, {runtime.name}": runtime.memory.peak
@@ -47,7 +49,7 @@ def peaks(report: ProfileReport) -> dict[str, Pair]:
     }
 
 
-def latency_table(report: ProfileReport) -> Table:
+def tabulate_latencies(report: ProfileReport) -> Table:
     """Return quantiles and throughput of full and slim in every runtime; the GPU's own median from CUDA events."""
     latencies = [
         (f"{runtime.name}, {which}", latency)
@@ -63,18 +65,18 @@ def latency_table(report: ProfileReport) -> Table:
     )
 
 
-def latency_tables(report: ProfileReport) -> tuple[Table, ...]:
+def tabulate_times(report: ProfileReport) -> tuple[Table, ...]:
     """Return every table of times that the report has."""
     questions, started = report.questions, [entry for entry in report.runtimes if entry.started]
-    tables = [latency_table(report)]
-    tables += [starting_table(started)] if started else []
-    tables += [memory_table(entries)] if (entries := [entry for entry in report.runtimes if entry.memory]) else []
-    tables += [questions_table(questions)] if questions else []
+    tables = [tabulate_latencies(report)]
+    tables += [tabulate_starts(started)] if started else []
+    tables += [tabulate_memory(entries)] if (entries := [entry for entry in report.runtimes if entry.memory]) else []
+    tables += [tabulate_questions(questions)] if questions else []
     axes = dict.fromkeys(point.axis for point in report.sweeps)
-    return (*tables, *(sweep_table([point for point in report.sweeps if point.axis == axis]) for axis in axes))
+    return (*tables, *(tabulate_sweep([point for point in report.sweeps if point.axis == axis]) for axis in axes))
 
 
-def starting_table(runtimes: Sequence[RuntimeProfile]) -> Table:
+def tabulate_starts(runtimes: Sequence[RuntimeProfile]) -> Table:
     """Return the seconds until each model is ready, and the energy of a call where it was read."""
     rows = [
         (
@@ -89,7 +91,7 @@ def starting_table(runtimes: Sequence[RuntimeProfile]) -> Table:
     return Table("From the files to the first answer", ("", "load, s", "first call, s", "J per call"), tuple(rows))
 
 
-def memory_table(runtimes: Sequence[RuntimeProfile]) -> Table:
+def tabulate_memory(runtimes: Sequence[RuntimeProfile]) -> Table:
     """Return the resident memory of each process: with its libraries, with the model loaded, at the peak."""
     rows = []
     for runtime in runtimes:
@@ -100,7 +102,7 @@ def memory_table(runtimes: Sequence[RuntimeProfile]) -> Table:
     return Table("Memory of each process", ("", "libraries", "model loaded", "peak", "activations"), tuple(rows))
 
 
-def sweep_table(points: Sequence[SweepPoint]) -> Table:
+def tabulate_sweep(points: Sequence[SweepPoint]) -> Table:
     """Return full and slim at every value of one setting, in every runtime."""
     rows = [
         (
@@ -118,7 +120,7 @@ def sweep_table(points: Sequence[SweepPoint]) -> Table:
     return Table(f"Latency in ms over {axis} ({UNITS[axis]}), throughput of slim", header, tuple(rows))
 
 
-def questions_table(questions: Questions) -> Table:
+def tabulate_questions(questions: Questions) -> Table:
     """Return the times of all questions on one image: in one batch of the whole graph, and by the split export."""
     latencies = [
         (f"{which}, {how}", latency)
@@ -130,7 +132,7 @@ def questions_table(questions: Questions) -> Table:
     return Table(title, header, tuple((name, *_times(latency, on_gpu=False)) for name, latency in latencies))
 
 
-def verdicts(report: ProfileReport) -> tuple[str, ...]:
+def describe_speedups(report: ProfileReport) -> tuple[str, ...]:
     """Return one sentence for each runtime, and for questions on one image one for each model."""
     sentences = tuple(
         f"{runtime.name}: {runtime.speedup.verdict}{f'; {runtime.remark}' if runtime.remark else ''}"
@@ -142,14 +144,16 @@ def verdicts(report: ProfileReport) -> tuple[str, ...]:
     return (*sentences, *(f"{which}, vision tower once: {pair.speedup.verdict}" for which, pair in both))
 
 
-def not_measured(report: ProfileReport) -> tuple[str, ...]:
+def list_not_measured(report: ProfileReport) -> tuple[str, ...]:
     """Return the quantities missing from the report with their reasons."""
     return tuple(f"{entry.what}: {entry.why}" for entry in report.not_measured)
 
 
-def counts_sentences(counts: AgreementPair) -> tuple[str, ...]:
+def describe_counts(counts: AgreementPair) -> tuple[str, ...]:
     """Describe the agreement of the three counts of MACs of each model."""
-    return tuple(f"MACs of the {which} model: {sentence(getattr(counts, which))}" for which in ("full", "slim"))
+    return tuple(
+        f"MACs of the {which} model: {describe_agreement(getattr(counts, which))}" for which in ("full", "slim")
+    )
 
 
 def _row(name: str, pair: Pair, like: int | None = None, unit: str = "") -> Row:

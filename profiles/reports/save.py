@@ -8,7 +8,7 @@ from compressor.run_folder import Run
 from profiles.reports.build_report import build_report
 from profiles.reports.compression_report import MARKDOWN, REPORT, CompressionReport
 from profiles.reports.html import save_html
-from profiles.reports.markdown import report_markdown
+from profiles.reports.markdown import render_report
 
 
 def save_report(run: Run, evaluation: Split | None = None) -> CompressionReport:
@@ -24,6 +24,6 @@ def save_report(run: Run, evaluation: Split | None = None) -> CompressionReport:
     """
     report = build_report(run, evaluation)
     write_json(run.path / REPORT, report.model_dump(mode="json"))
-    write_text(run.path / MARKDOWN, report_markdown(report))
+    write_text(run.path / MARKDOWN, render_report(report))
     save_html(run, report)
     return report

@@ -11,10 +11,10 @@ from profiles.analysis.answer_flips import flips_sentence
 from profiles.formatting import format_count
 from profiles.gates.budget_check import budget_sentence
 from profiles.reports.compression_report import BY_HAND, CompressionReport
-from profiles.reports.profile_tables import counts_sentences, verdicts
+from profiles.reports.profile_tables import describe_counts, describe_speedups
 
 
-def sentences(report: CompressionReport) -> tuple[str, ...]:
+def describe_result(report: CompressionReport) -> tuple[str, ...]:
     """Return the result in words."""
     pair, saved = report.costs.macs, 100 * -report.costs.macs.difference / report.costs.macs.full
     by_hand = report.strategy == BY_HAND
@@ -28,7 +28,7 @@ def sentences(report: CompressionReport) -> tuple[str, ...]:
         lines.append(_updated(report.updated_parameters))
     lines.append(f"MACs {format_count(pair.full)} -> {format_count(pair.slim)} ({saved:.1f} % fewer).")
     lines += [budget_sentence(report.budget, report.full, report.slim)] if report.budget else []
-    lines += verdicts(report.profile) if report.profile else ()
+    lines += describe_speedups(report.profile) if report.profile else ()
     failed = [entry for entry in report.exports if entry.parity.status == "failed"]
     lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
     return tuple(lines)
@@ -73,14 +73,14 @@ def _updated(counts: Mapping[str, int]) -> str:
     return f"Updated parameters: {format_count(paper)} in adapters, as the paper counts them; besides {rest}."
 
 
-def mac_sentences(report: CompressionReport) -> tuple[str, ...]:
+def describe_macs(report: CompressionReport) -> tuple[str, ...]:
     """Name the uncounted operators, and describe the agreement of the three counts."""
     counts = report.profile.counts if report.profile else None
     left_out = "Not counted in the MACs: " + ", ".join(report.costs.uncounted) + "."
-    return (left_out, *(counts_sentences(counts) if counts else ()))
+    return (left_out, *(describe_counts(counts) if counts else ()))
 
 
-def split_lines(report: CompressionReport) -> tuple[str, ...]:
+def describe_splits(report: CompressionReport) -> tuple[str, ...]:
     """Describe each split in a line: files, size, fingerprint, and rows that were left out."""
     return tuple(_split(split, TASKS[report.task].samples) for split in report.data)
 

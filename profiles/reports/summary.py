@@ -23,7 +23,7 @@ class SummaryRow(Value):
     share: float | None
 
 
-def summary(report: CompressionReport) -> tuple[SummaryRow, ...]:
+def summarise_report(report: CompressionReport) -> tuple[SummaryRow, ...]:
     """Return score, MACs, parameters, weights, and of each profiled runtime latency and memory without libraries."""
     return tuple(_rows(report))
 

@@ -178,7 +178,7 @@ def take_turns(
     return latencies
 
 
-def block(call: Call, clock: Clock) -> tuple[Sample, ...]:
+def time_burst(call: Call, clock: Clock) -> tuple[Sample, ...]:
     """Time one burst of calls: a single one, or as many as fit into 20 ms.
 
     Before several, one call is not counted: it finds the caches as another process left them.
@@ -229,7 +229,7 @@ def _of_turns(blocks: Sequence[Sequence[Sample]], batch: int) -> Latency:
     return summarise_times([wall for wall, _ in samples], batch, gpu, [len(block) for block in blocks])
 
 
-def speedup(full: Latency, slim: Latency) -> Speedup:
+def estimate_speedup(full: Latency, slim: Latency) -> Speedup:
     """Return the speed-up of ``slim`` over ``full``, both from one :func:`take_turns`.
 
     Of each turn the median counts. Two turns, A B and B A, make a pair of ratios whose geometric mean knows neither a

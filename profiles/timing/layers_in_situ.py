@@ -75,7 +75,7 @@ class Work:
     bytes: int
 
 
-def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
+def count_work(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
     """Count MACs and bytes of the prologue, every step and the head, in the order they run.
 
     Args:
@@ -88,7 +88,7 @@ def work_of(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ...]:
     return tuple(Work(name, pools.get(name, name), counted[name], moved[name]) for name in counted)
 
 
-def layer_times(
+def time_layers(
     runtime: str,
     subjects: Mapping[str, Source],
     work: Mapping[str, Sequence[Work]],
@@ -105,9 +105,9 @@ def layer_times(
     what its kernels take by the runtime's own profiler.
 
     Args:
-        runtime: one that supports per-layer timing (see :func:`unseen`).
+        runtime: one that supports per-layer timing (see :func:`explain_unseen`).
         subjects: the models by name, "full", "slim".
-        work: of each, from :func:`work_of` on the same inputs.
+        work: of each, from :func:`count_work` on the same inputs.
         inputs: (B, ...) by name.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads of every session; PyTorch's are the caller's.
@@ -132,7 +132,7 @@ def layer_times(
     return tuple(_times(backend, which, alone_ms[which], work[which], layer_ms[which]) for which in subjects)
 
 
-def unseen(runtime: Runtime, device: str) -> str | None:
+def explain_unseen(runtime: Runtime, device: str) -> str | None:
     """Return why layers cannot be told apart in ``runtime`` on ``device`` ("cpu" or "cuda"); None where they can."""
     if not runtime.between:
         return f"layers are seen in {' and '.join(one.name for one in RUNTIMES if one.between)} only"

@@ -11,7 +11,7 @@ from exporters.runtimes import find_runtime
 from profiles.machine.conditions import Conditions, watch
 from profiles.machine.energy import EnergyPair, Meter, find_meter
 from profiles.machine.memory import Memory
-from profiles.timing.latency import Latency, Sample, Speedup, Turn, speedup, take_turns
+from profiles.timing.latency import Latency, Sample, Speedup, Turn, estimate_speedup, take_turns
 from profiles.timing.sweeps import BATCH, IMAGE, TEXT, THREADS, Sweep, SweepPoint
 from profiles.timing.worker import FULL, SLIM, Setting, Started, Worker, WorkerRequest
 
@@ -57,14 +57,14 @@ def time_pair(requests: Requests, seconds: float, progress: Progress) -> Timed:
                 seconds=seconds,
                 batch=request.setting.batch,
                 least_turns=LEAST_TURNS,
-                settled=lambda latencies: speedup(latencies[FULL], latencies[SLIM]).width <= PRECISE,
+                settled=lambda latencies: estimate_speedup(latencies[FULL], latencies[SLIM]).width <= PRECISE,
                 progress=progress,
                 label=f"timing full and slim in {request.runtime}",
             )
         visible = not on_gpu or find_runtime(request.runtime).seen_by_torch
         memory = {which: worker.memory() for which, worker in workers.items()} if visible else None
         started = {which: worker.started for which, worker in workers.items()}
-    ratio = speedup(times[FULL], times[SLIM])
+    ratio = estimate_speedup(times[FULL], times[SLIM])
     energy = meter if isinstance(meter, str) else EnergyPair(meter=meter.name, **_joules(turns))
     return Timed(times, ratio, started, memory, energy, conditions[0], _remark(ratio, conditions[0]))
 
@@ -98,7 +98,9 @@ def _point(
         turns, seconds=seconds, batch=setting.batch, progress=progress, label=f"{runtime}, {axis} {value}"
     )
     full, slim = times[FULL], times[SLIM]
-    return SweepPoint(axis=axis, value=value, runtime=runtime, full=full, slim=slim, speedup=speedup(full, slim))
+    return SweepPoint(
+        axis=axis, value=value, runtime=runtime, full=full, slim=slim, speedup=estimate_speedup(full, slim)
+    )
 
 
 class _Metered:

@@ -53,7 +53,7 @@ class Roofline(Value):
     bound: str
 
 
-def roofline(layer: LayerTime, peaks: Peaks) -> Roofline | None:
+def compute_roofline(layer: LayerTime, peaks: Peaks) -> Roofline | None:
     """Return the roofline of ``layer``; None where it computes nothing or took no time."""
     if not (layer.macs and layer.bytes and layer.ms > 0):
         return None
@@ -70,16 +70,16 @@ def measure_peaks(runtime: str, device: str, threads: int) -> Peaks:
         device: ``cpu`` or ``cuda``; ONNX Runtime is measured on the CPU alone.
         threads: CPU threads of ONNX Runtime; PyTorch's are the caller's.
     """
-    gflops = product_gflops(runtime, device, threads, SIDES[device])
-    return Peaks(runtime=runtime, gflops=gflops, gbs=copy_gbs(device))
+    gflops = measure_product(runtime, device, threads, SIDES[device])
+    return Peaks(runtime=runtime, gflops=gflops, gbs=measure_copy(device))
 
 
-def product_gflops(runtime: str, device: str, threads: int, side: int) -> float:
+def measure_product(runtime: str, device: str, threads: int, side: int) -> float:
     """Return the best GFLOP/s of a float32 product of two squares of ``side``."""
     return 2 * side**3 / _best_ms(find_runtime(runtime).product(side, device, threads), device) / 1e6
 
 
-def copy_gbs(device: str) -> float:
+def measure_copy(device: str) -> float:
     """Return the best GB/s, read and written, of PyTorch's copy of a large tensor."""
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)

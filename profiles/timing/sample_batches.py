@@ -12,11 +12,13 @@ from compressor.run_folder import Run
 from exporters.graph.inputs import trim_images
 
 
-def batch_of(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+def make_batch(samples: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     """Return a batch of ``size``: the samples in order, from the first again when there are fewer."""
     return {name: rows[torch.arange(size) % len(rows)] for name, rows in samples.items()}
 
 
-def inputs_of(run: Run, size: int) -> dict[str, Tensor]:
+def make_inputs(run: Run, size: int) -> dict[str, Tensor]:
     """Return the first ``size`` samples of a run, without the padding that other samples of the run brought."""
-    return trim_images(FAMILIES[run.manifest.family], batch_of(run.samples(), size), run.manifest.dims.get("patch", 1))
+    return trim_images(
+        FAMILIES[run.manifest.family], make_batch(run.samples(), size), run.manifest.dims.get("patch", 1)
+    )

@@ -13,7 +13,7 @@ from compressor.progress import QUIET, Progress
 from compressor.values import Value
 from exporters.folder import REST
 from exporters.runtimes.runtime import Runtime, Source
-from profiles.timing.latency import Call, Latency, Speedup, measure, speedup
+from profiles.timing.latency import Call, Latency, Speedup, estimate_speedup, measure
 
 
 class WholeAndSplit(Value):
@@ -79,6 +79,6 @@ def measure_questions(
 
     def both(which: str) -> WholeAndSplit:
         whole, split = times[f"{which}, whole"], times[f"{which}, split"]
-        return WholeAndSplit(whole=whole, split=split, speedup=speedup(whole, split))
+        return WholeAndSplit(whole=whole, split=split, speedup=estimate_speedup(whole, split))
 
     return Questions(count=count, **{which: both(which) for which in subjects})

@@ -32,9 +32,9 @@ from compressor.values import Value
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
 from exporters.runtimes.runtime import Source
-from profiles.machine.memory import Memory, resident, watch_calls
-from profiles.timing.latency import Clock, Sample, block, cuda_clock, wall_clock, warm_up
-from profiles.timing.sample_batches import inputs_of
+from profiles.machine.memory import Memory, read_resident, watch_calls
+from profiles.timing.latency import Clock, Sample, cuda_clock, time_burst, wall_clock, warm_up
+from profiles.timing.sample_batches import make_inputs
 
 FULL, SLIM = "full", "slim"
 
@@ -165,9 +165,9 @@ class Worker:
         return f"{self.request.which} in {self.request.runtime}: {found}"
 
 
-def inputs_for(run: Run, setting: Setting) -> dict[str, Tensor]:
+def resize_inputs(run: Run, setting: Setting) -> dict[str, Tensor]:
     """Return samples of the run in other sizes: texts cut or repeated, images scaled."""
-    family, inputs = FAMILIES[run.manifest.family], inputs_of(run, setting.batch)
+    family, inputs = FAMILIES[run.manifest.family], make_inputs(run, setting.batch)
     if setting.text_length:
         columns = torch.arange(setting.text_length) % family.sizes_of("text", inputs)["length"]
         inputs |= {name: inputs[name][:, columns] for name in family.names_of("text")}
@@ -195,8 +195,8 @@ class _WorkerModel:
         self.clock: Clock = cuda_clock if self.seen else wall_clock
         importlib.import_module(self.runtime.module)
         load = {FULL: lambda: without_idle(self.run.load_full(checked=True)), SLIM: self.run.load_slim}[request.which]
-        inputs = inputs_for(self.run, request.setting)
-        self.before, started = resident(), time.perf_counter()
+        inputs = resize_inputs(self.run, request.setting)
+        self.before, started = read_resident(), time.perf_counter()
         self.runner = self.runtime.open(Source(load, request.file), request.device, request.threads)
         self.runner.open()
         self.bound: Bound = self.runner.bind(inputs)
@@ -205,13 +205,13 @@ class _WorkerModel:
         self.started = Started(load_seconds=loaded - started, first_call_seconds=time.perf_counter() - loaded)
 
     def turn(self, _: None) -> Sequence[Sample]:
-        return block(self.bound, self.clock)
+        return time_burst(self.bound, self.clock)
 
     def warm_up(self, _: None) -> None:
         warm_up(self.bound)
 
     def bind(self, setting: Mapping[str, Any]) -> None:
-        self.bound = self.runner.bind(inputs_for(self.run, Setting.model_validate(setting)))
+        self.bound = self.runner.bind(resize_inputs(self.run, Setting.model_validate(setting)))
         warm_up(self.bound)
 
     def memory(self, _: None) -> dict[str, Any]:

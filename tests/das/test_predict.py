@@ -7,7 +7,7 @@ import pytest
 
 from compressor.errors import InputError
 from compressor.run_folder import open_run
-from das.predict import runner_of
+from das.predict import choose_runner
 from exporters.graph.inputs import Fixed
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes.tensorrt_engine import find_target
@@ -46,11 +46,11 @@ def test_predict_prefers_the_graph_that_takes_most(run_here):
     for fixed in (Fixed(8), Fixed(1, needed - 1)):  # other batches and too short texts are never taken
         (exports / f"model{fixed.suffix}.onnx").touch()
     with refused(InputError, "export-missing", "model.b8.onnx"):
-        runner_of(run, "onnx", "fp32", inputs)
+        choose_runner(run, "onnx", "fp32", inputs)
     for fixed in (Fixed(1, padded), Fixed(None, needed), Fixed(1), Fixed()):
         path = exports / f"model{fixed.suffix}.onnx"
         path.touch()
-        runner, found = runner_of(run, "onnx", "fp32", inputs)
+        runner, found = choose_runner(run, "onnx", "fp32", inputs)
         assert (runner.path, found) == (path, fixed)
 
 
@@ -61,5 +61,5 @@ def test_predict_takes_an_engine_of_fixed_sizes(run_here):
     inputs = run.samples()
     plan = exports / f"model.fp16.b1.t{inputs['attention_mask'].shape[1]}.{find_target().tag}.plan"
     plan.touch()
-    runner, fixed = runner_of(run, "trt", "fp16", inputs)
+    runner, fixed = choose_runner(run, "trt", "fp16", inputs)
     assert (runner.plan, fixed.batch) == (plan, 1)

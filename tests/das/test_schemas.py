@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from compressor.run_folder import MANIFEST, open_run
-from das.schemas import DOCUMENTS, ENDING, schema, text
+from das.schemas import DOCUMENTS, ENDING, format_schema, make_schema
 from profiles.gates.baseline import ComparedProfile
 from profiles.reports.build_report import build_report
 from tests.support.command_line import das, follows_its_schema
@@ -19,13 +19,13 @@ FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 def test_the_published_schemas_are_those_of_the_values():
     """Where this fails: python -m das.schemas docs/schemas, and look at what changed."""
     published = {path.name.removesuffix(ENDING): path.read_text() for path in FOLDER.glob(f"*{ENDING}")}
-    assert published == {name: text(name) for name in DOCUMENTS}
+    assert published == {name: format_schema(name) for name in DOCUMENTS}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_schemas_are_schemas(name):
-    jsonschema.Draft202012Validator.check_schema(schema(name))
-    assert schema(name)["description"]
+    jsonschema.Draft202012Validator.check_schema(make_schema(name))
+    assert make_schema(name)["description"]
 
 
 def test_every_command_with_json_has_one():

@@ -59,9 +59,9 @@ def follows_its_schema(name, document):
 def _validator(name):
     from jsonschema import Draft202012Validator
 
-    from das.schemas import schema
+    from das.schemas import make_schema
 
-    return Draft202012Validator(_closed(schema(name)))
+    return Draft202012Validator(_closed(make_schema(name)))
 
 
 def _closed(schema):

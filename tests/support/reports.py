@@ -4,7 +4,7 @@ from compressor.costs.model_costs import ModelCosts, Pair, Trims
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, MemoryPair, ProfileReport, RuntimeProfile
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
-from profiles.timing.latency import speedup, summarise_times
+from profiles.timing.latency import estimate_speedup, summarise_times
 
 VERSIONS = {"python": "3.12.1", "torch": "2.9.0", "onnxruntime": "1.23.0", "das-toolkit": "0.1.0"}
 
@@ -26,7 +26,7 @@ def runtime(name, full_ms, slim_ms, file=10**6, peak=10**8):
         name=name,
         full=full,
         slim=slim,
-        speedup=speedup(full, slim),
+        speedup=estimate_speedup(full, slim),
         file_bytes=Pair(full=2 * 10**6, slim=file),
         memory=MemoryPair(full=memory(2 * 10**8), slim=memory(peak)) if peak else None,
     )

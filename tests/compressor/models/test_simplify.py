@@ -18,7 +18,7 @@ from compressor.models.simplify import OneToken, trim
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Step, StepModel, split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
-from profiles.macs.formula import fusion_layer, macs_by_part
+from profiles.macs.formula import count_by_part, count_fusion_layer
 from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN
 
@@ -201,10 +201,10 @@ def test_trims_of_the_published_model_follow_the_closed_form():
     whole, trimmed = count_macs(model, inputs), count_macs(trim(model), inputs)
     text, image = dims.text_length, dims.image_tokens
     expected = sum(
-        fusion_layer(tokens, others, dims.hidden, dims.fusion_ffn) - one_row(dims, tokens, others)
+        count_fusion_layer(tokens, others, dims.hidden, dims.fusion_ffn) - one_row(dims, tokens, others)
         for tokens, others in ((text, image), (image, text))
     )
-    assert whole.total == sum(macs_by_part(FAMILIES["meter"], dims, "vqa").values())
+    assert whole.total == sum(count_by_part(FAMILIES["meter"], dims, "vqa").values())
     assert whole.total - trimmed.total == expected
     assert expected >= 4.5e9
 

@@ -34,7 +34,7 @@ from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
 from profiles.reports.save import save_report
 from profiles.timing.layers_isolated import layer_prices
-from profiles.timing.sample_batches import inputs_of
+from profiles.timing.sample_batches import make_inputs
 from tests.support.command_line import das, stopped
 from tests.support.progress import StepProgress
 from tests.support.workers import in_threads
@@ -210,7 +210,7 @@ def test_macs_and_parameters_are_kept_to(workshop):
     assert result.exit_code == 0, result.stderr
     report, run = json.loads(result.stdout), open_run()
     assert run.path.name == "meter-vqa-macs0.8x"
-    full, slim = (count_macs(model, inputs_of(run, 1)).total for model in (run.load_full(), run.load_slim()))
+    full, slim = (count_macs(model, make_inputs(run, 1)).total for model in (run.load_full(), run.load_slim()))
     assert report["budget"]["measured"] == report["budget"]["predicted"] == {"full": full, "slim": slim}
     assert slim <= 0.8 * full
     found = run.search_result()

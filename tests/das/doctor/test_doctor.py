@@ -16,12 +16,12 @@ from das.doctor.estimates import (
     BATCH_SIZE,
     Free,
     ModelOutline,
-    compress_needs,
-    default_candidates,
-    export_needs,
+    estimate_compress,
+    estimate_export,
+    find_candidates,
+    make_training_inputs,
+    measure_training,
     outline_model,
-    training_bytes,
-    training_inputs,
 )
 from exporters.gpu import gpus_of
 from exporters.runtimes.onnxruntime import cuda_conflict, probe_provider
@@ -94,10 +94,10 @@ def subject(family, task):
 def test_activations_are_what_pytorch_keeps(family, task):
     """The same bytes as a real pass on the CPU saves, with the kernels that it chooses itself."""
     on_meta = subject(family, task).model
-    names = default_candidates(on_meta)
-    streams, kept = training_bytes(on_meta, names, training_inputs(on_meta))
+    names = find_candidates(on_meta)
+    streams, kept = measure_training(on_meta, names, make_training_inputs(on_meta))
     real = tiny.model(family, task).requires_grad_(False)
-    inputs = {name: torch.ones(x.shape, dtype=x.dtype) for name, x in training_inputs(on_meta).items()}
+    inputs = {name: torch.ones(x.shape, dtype=x.dtype) for name, x in make_training_inputs(on_meta).items()}
     weights = {x.untyped_storage().data_ptr() for x in (*real.parameters(), *real.buffers())}
     saved = {}
 
@@ -126,40 +126,40 @@ def test_the_estimates_follow_their_formulas():
     weights = sum(x.nbytes for x in (*full.parameters(), *full.buffers()))
     d, b = dims.hidden, round(dims.hidden * 3 / 8)
     adapters = 4 * layers * (2 * d + 2 * d * b + b + d)
-    streams, kept = training_bytes(found.model, default_candidates(found.model), training_inputs(found.model))
+    streams, kept = measure_training(found.model, find_candidates(found.model), make_training_inputs(found.model))
     text_and_image = 4 * d * (dims.text_length + dims.image_tokens)
     assert text_and_image <= streams <= text_and_image + 4 * dims.text_length
-    fitting, training, disk = compress_needs(found, PLENTY)
+    fitting, training, disk = estimate_compress(found, PLENTY)
     assert fitting.parts == {"full model": weights, "calibration samples": 4 * 512 * streams}
     assert training.total == 2 * weights + adapters + 3 * adapters + BATCH_SIZE * round(1.25 * kept)
     assert disk.total == weights + 2 * 3 * adapters + (32 << 20)
-    memory, file = export_needs(found, PLENTY)
+    memory, file = estimate_export(found, PLENTY)
     assert (memory.total, file.total) == (4 * weights, 2 * weights)
     assert all(need.enough and need.fix is None for need in (fitting, training, disk, memory, file))
 
 
 def test_a_batch_that_fits_is_named():
     found = outline_model(CHECKPOINT)
-    _, training, _ = compress_needs(found, PLENTY)
+    _, training, _ = estimate_compress(found, PLENTY)
     per_sample = training.parts[f"activations of {BATCH_SIZE} samples"] // BATCH_SIZE
     fixed = training.total - BATCH_SIZE * per_sample
-    _, short, _ = compress_needs(found, Free(fixed + 7 * per_sample + 1, None, 1 << 60))
+    _, short, _ = estimate_compress(found, Free(fixed + 7 * per_sample + 1, None, 1 << 60))
     assert not short.enough
     assert short.fix == f"das compress {CHECKPOINT} --task vqa --skip 8 --batch-size 7"
-    fitting, none, disk = compress_needs(found, Free(1000, None, 0))
+    fitting, none, disk = estimate_compress(found, Free(1000, None, 0))
     assert fitting.fix.endswith(f"--image-size {found.model.dims.image_size // 2 // 12 * 12}")
     assert none.fix.endswith("--recover closed-form")
     assert "--out FOLDER" in disk.fix
 
 
 def test_texts_are_shortened_where_there_are_no_images():
-    fitting, *_ = compress_needs(subject("bert", "text-classification"), Free(1000, None, 0))
+    fitting, *_ = estimate_compress(subject("bert", "text-classification"), Free(1000, None, 0))
     assert fitting.fix.endswith(f"--text-length {tiny.LENGTH // 2}")
 
 
 def test_a_gpu_is_where_compressing_happens():
     found = outline_model(CHECKPOINT)
-    fitting, training, disk = compress_needs(found, Free(1 << 60, 0, 1 << 60))
+    fitting, training, disk = estimate_compress(found, Free(1 << 60, 0, 1 << 60))
     assert (fitting.resource, training.resource, disk.resource) == ("GPU memory", "GPU memory", "disk")
     assert not training.enough and disk.enough
 

@@ -13,7 +13,7 @@ from compressor.families import FAMILIES
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import open_run
-from das.predict import runner_of
+from das.predict import choose_runner
 from exporters.checks.parity import Parity
 from exporters.export import export_split
 from exporters.folder import REST, VISION, ExportsFolder
@@ -249,11 +249,11 @@ def test_predict_takes_the_very_file_of_a_precision(run_here):
     for name in ("model.b1.onnx", "model.int8.onnx", "model.onnx"):
         (exports / name).touch()
     for precision, name in (("fp32", "model.onnx"), ("int8", "model.int8.onnx")):
-        assert runner_of(run, "onnx", precision, run.samples())[0].path == exports / name
+        assert choose_runner(run, "onnx", precision, run.samples())[0].path == exports / name
     (exports / VISION).touch()
     (exports / REST).touch()
-    assert isinstance(runner_of(run, "onnx", "fp32", run.samples())[0], SplitRunner)
-    assert isinstance(runner_of(run, "onnx", "int8", run.samples())[0], OnnxRunner)
+    assert isinstance(choose_runner(run, "onnx", "fp32", run.samples())[0], SplitRunner)
+    assert isinstance(choose_runner(run, "onnx", "int8", run.samples())[0], OnnxRunner)
     missing = das("predict", "--image", "scene.png", *asked("what?"), "--runtime", "onnx", "--precision", "fp16")
     stopped(missing, 3, "export-missing", "no model.fp16.onnx", "model.int8.onnx")
 

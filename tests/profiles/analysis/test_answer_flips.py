@@ -34,7 +34,7 @@ from profiles.analysis.answer_flips import (
     thumbnail,
 )
 from profiles.comparison.full_vs_slim import NotMeasured
-from profiles.reports.markdown import markdown_table
+from profiles.reports.markdown import format_markdown_table
 from tests.compressor.evaluation.test_ranking import golden, split_of
 from tests.support.command_line import GOLDEN
 
@@ -260,7 +260,7 @@ def test_a_hostile_class_does_not_break_the_table(shared_run):
         examples=(),
     )
     table = flips_table(found)
-    lines = markdown_table(table.header, table.rows).splitlines()
+    lines = format_markdown_table(table.header, table.rows).splitlines()
     assert {line.count("|") for line in lines} == {7}
 
 

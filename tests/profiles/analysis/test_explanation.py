@@ -10,7 +10,7 @@ import pytest
 from compressor.compression import compress
 from compressor.run_folder import open_run
 from compressor.settings import Settings
-from profiles.analysis.effects import comparable, contrast, interactions
+from profiles.analysis.effects import contrast_layer, fit_interactions, group_comparable
 from profiles.analysis.explanation import enumerate_all, explain_layers
 from profiles.reports.build_report import describe_candidates
 from tests.support.command_line import das, stopped
@@ -52,15 +52,15 @@ def test_only_like_is_compared_with_like():
         entry("A", 7.0, trained=3, proposal=2),
         entry("C", 6.0, trained=3, proposal=2),
     ]
-    assert sorted(len(group) for group in comparable(log)) == [2, 2, 2, 15, 20]
-    assert len({len(found.layers) for group in comparable(log) for found in group[:1]}) == 3
+    assert sorted(len(group) for group in group_comparable(log)) == [2, 2, 2, 15, 20]
+    assert len({len(found.layers) for group in group_comparable(log) for found in group[:1]}) == 3
 
 
 def test_a_contrast_is_what_least_squares_with_a_constant_for_each_group_gives():
     rng = np.random.default_rng(0)
     log = [entry(subset, float(rng.normal()), samples=int(rng.integers(1, 4))) for subset in combinations(LAYERS, 3)]
-    groups = comparable(log)
-    found = contrast(groups, "B", "divergence")
+    groups = group_comparable(log)
+    found = contrast_layer(groups, "B", "divergence")
     number = {id(found): place for place, group in enumerate(groups) for found in group}
     design = np.array([[number[id(e)] == place for place in range(len(groups))] + ["B" in e.layers] for e in log])
     solved = np.linalg.lstsq(design.astype(float), np.array([e.divergence for e in log]), rcond=None)[0]
@@ -68,20 +68,20 @@ def test_a_contrast_is_what_least_squares_with_a_constant_for_each_group_gives()
 
 
 def test_additive_layers_have_their_own_effects_whatever_the_size():
-    groups = comparable(scored([1, 2, 3], offsets={1: 0, 2: 50, 3: -7}))
+    groups = group_comparable(scored([1, 2, 3], offsets={1: 0, 2: 50, 3: -7}))
     mean = sum(EFFECTS.values()) / len(EFFECTS)
     for layer, effect in EFFECTS.items():
         # What goes instead of a layer is one of the others, so effects are relative to theirs.
         expected = (effect - mean) * len(LAYERS) / (len(LAYERS) - 1)
-        assert contrast(groups, layer, "divergence").effect == pytest.approx(expected)
+        assert contrast_layer(groups, layer, "divergence").effect == pytest.approx(expected)
 
 
 def test_nothing_to_compare_with():
-    assert contrast(comparable([entry("AB", 1.0)]), "A", "value") is None
+    assert contrast_layer(group_comparable([entry("AB", 1.0)]), "A", "value") is None
 
 
 def test_the_planted_interactions_are_found():
-    found = interactions(comparable(scored([2, 3, 4], {"AC": 0.8, "DE": -0.5})), LAYERS)
+    found = fit_interactions(group_comparable(scored([2, 3, 4], {"AC": 0.8, "DE": -0.5})), LAYERS)
     first, second = found.pairs[:2]
     assert (first.layers, second.layers) == (("A", "C"), ("D", "E"))
     assert first.effect > 0.5 > 0 > -0.3 > second.effect
@@ -90,19 +90,19 @@ def test_the_planted_interactions_are_found():
 
 
 def test_layers_that_only_add_up_do_not_interact():
-    found = interactions(comparable(scored([2, 3, 4])), LAYERS)
+    found = fit_interactions(group_comparable(scored([2, 3, 4])), LAYERS)
     assert found.r2_layers == pytest.approx(1)
     assert max(abs(pair.effect) for pair in found.pairs) < 1e-9
 
 
 def test_too_few_subsets_tell_of_no_interactions():
-    found = interactions(comparable(scored([3])), LAYERS)
+    found = fit_interactions(group_comparable(scored([3])), LAYERS)
     assert (found.subsets, found.needed, found.r2, found.pairs) == (20, 22, None, ())
 
 
 def test_subsets_that_all_diverge_alike_explain_nothing():
     log = [entry(subset, 1.0) for size in (2, 3) for subset in combinations(LAYERS, size)]
-    found = interactions(comparable(log), LAYERS)
+    found = fit_interactions(group_comparable(log), LAYERS)
     assert {pair.effect for pair in found.pairs} == {0}
 
 

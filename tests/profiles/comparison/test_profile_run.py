@@ -39,16 +39,22 @@ from profiles.gates import assertions
 from profiles.machine.memory import Memory
 from profiles.reports.build_report import build_report
 from profiles.reports.compression_report import KEPT, REPLACED
-from profiles.reports.compression_tables import tables
-from profiles.reports.markdown import to_markdown
-from profiles.reports.profile_tables import TRIMS, cost_table, latency_table, latency_tables, verdicts
+from profiles.reports.compression_tables import tabulate_report
+from profiles.reports.markdown import render_profile
+from profiles.reports.profile_tables import (
+    TRIMS,
+    describe_speedups,
+    tabulate_latencies,
+    tabulate_profile_costs,
+    tabulate_times,
+)
 from profiles.reports.save import save_report
-from profiles.reports.sentences import sentences
+from profiles.reports.sentences import describe_result
 from profiles.timing import latency
 from profiles.timing import paired as timing
-from profiles.timing.sample_batches import batch_of
+from profiles.timing.sample_batches import make_batch
 from profiles.timing.sweeps import Sweep, parse_sweeps
-from profiles.timing.worker import Setting, Worker, WorkerRequest, inputs_for
+from profiles.timing.worker import Setting, Worker, WorkerRequest, resize_inputs
 from tests.support.command_line import GOLDEN, refused
 from tests.support.search_logs import log_entry
 from tests.support.workers import in_threads
@@ -147,20 +153,20 @@ def times(median, noise, seed, n=200):
 
 
 def test_a_clear_speed_up_is_called_one():
-    found = latency.speedup(times(14.2, 0.05, 1), times(10.0, 0.05, 2))
+    found = latency.estimate_speedup(times(14.2, 0.05, 1), times(10.0, 0.05, 2))
     assert found.low < 1.42 < found.high
     assert found.low > 1.38
     assert found.verdict == f"{found.ratio:.2f}x faster (95 % interval {found.low:.2f} to {found.high:.2f})"
 
 
 def test_noise_is_not_called_a_speed_up():
-    found = latency.speedup(times(10.0, 0.5, 1, n=20), times(9.9, 0.5, 2, n=20))
+    found = latency.estimate_speedup(times(10.0, 0.5, 1, n=20), times(9.9, 0.5, 2, n=20))
     assert found.low < 1 < found.high
     assert found.verdict.startswith("no significant speed-up")
 
 
 def test_a_slow_down_is_called_slower():
-    assert latency.speedup(times(10.0, 0.01, 1), times(20.0, 0.01, 2)).verdict.startswith("slower: only 0.50x")
+    assert latency.estimate_speedup(times(10.0, 0.01, 1), times(20.0, 0.01, 2)).verdict.startswith("slower: only 0.50x")
 
 
 def test_the_interval_holds_95_percent_of_the_draws():
@@ -174,18 +180,18 @@ def test_the_interval_holds_95_percent_of_the_draws():
 
 def test_the_interval_is_the_same_every_time():
     full, slim = times(12.0, 0.2, 1), times(10.0, 0.2, 2)
-    assert latency.speedup(full, slim) == latency.speedup(full, slim)
+    assert latency.estimate_speedup(full, slim) == latency.estimate_speedup(full, slim)
 
 
 def test_pairing_keeps_a_common_drift_out_of_the_interval():
     drift = np.linspace(1, 3, 100)
-    found = latency.speedup(latency.summarise_times(1.1 * drift), latency.summarise_times(drift))
+    found = latency.estimate_speedup(latency.summarise_times(1.1 * drift), latency.summarise_times(drift))
     assert found.low == pytest.approx(1.1, abs=1e-3)
     assert found.high == pytest.approx(1.1, abs=1e-3)
 
 
 def test_a_clear_difference_of_less_than_a_percent_is_called_none():
-    found = latency.speedup(times(10.05, 0.001, 1), times(10.0, 0.001, 2))
+    found = latency.estimate_speedup(times(10.05, 0.001, 1), times(10.0, 0.001, 2))
     assert found.low > 1
     assert not found.significant
     assert found.verdict.startswith("no significant speed-up: 1.0")
@@ -194,7 +200,7 @@ def test_a_clear_difference_of_less_than_a_percent_is_called_none():
 def test_turns_in_which_the_machine_was_busy_do_not_move_the_estimate():
     busy = np.ones(40)
     busy[::10] = 3
-    found = latency.speedup(latency.summarise_times(1.2 * busy), latency.summarise_times(np.ones(40)))
+    found = latency.estimate_speedup(latency.summarise_times(1.2 * busy), latency.summarise_times(np.ones(40)))
     assert found.ratio == pytest.approx(1.2)
 
 
@@ -209,9 +215,9 @@ def test_short_calls_share_a_turn_whose_first_is_not_counted(monkeypatch):
     monkeypatch.setattr(latency, "BLOCK_MS", 20.0)
     clock = Clockwork(short=[50.0 / 10], long=[30.0])
     calls = clock.calls()
-    assert latency.block(calls["short"], clock) == ((5.0, None),) * 4
+    assert latency.time_burst(calls["short"], clock) == ((5.0, None),) * 4
     assert len(clock.order) == 5
-    assert latency.block(calls["long"], clock) == ((30.0, None),)
+    assert latency.time_burst(calls["long"], clock) == ((30.0, None),)
 
 
 @pytest.mark.parametrize(("noisy", "rounds"), [(True, latency.MOST_ROUNDS), (False, 1)])
@@ -231,12 +237,12 @@ def test_units():
 
 def test_batches_begin_again_when_the_samples_run_out():
     rows = {"x": torch.arange(3)}
-    assert batch_of(rows, 7)["x"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert make_batch(rows, 7)["x"].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_claims_are_read():
     text = "speedup>=1.3, speedup:onnxruntime > 2,macs<=0.9,memory<1 , parity=pass"
-    claims = assertions.parse(text, ["torch", "onnxruntime"])
+    claims = assertions.parse_claims(text, ["torch", "onnxruntime"])
     assert [(claim.name, claim.comparison, claim.bound) for claim in claims] == [
         ("speedup", ">=", 1.3),
         ("speedup:onnxruntime", ">", 2.0),
@@ -244,7 +250,7 @@ def test_claims_are_read():
         ("memory", "<", 1.0),
         ("parity", ">=", 1),
     ]
-    assert assertions.parse("", ["torch"]) == ()
+    assert assertions.parse_claims("", ["torch"]) == ()
 
 
 @pytest.mark.parametrize(
@@ -252,27 +258,29 @@ def test_claims_are_read():
 )
 def test_claims_that_cannot_be_read_are_refused(claim):
     with refused(UsageError, "wrong-claim", claim):
-        assertions.parse(claim, ["torch"])
+        assertions.parse_claims(claim, ["torch"])
 
 
 def test_all_unreadable_claims_are_reported_at_once():
     with pytest.raises(UsageError) as caught:
-        assertions.parse("speed>=1,macs<=0.9,size<1", ["torch"])
+        assertions.parse_claims("speed>=1,macs<=0.9,size<1", ["torch"])
     assert caught.value.codes == ("wrong-claim", "wrong-claim")
 
 
 def test_a_claim_must_hold_in_every_runtime():
     found = [assertions.Measured("speedup:a", 1.5, ""), assertions.Measured("speedup:b", 1.1, "x1.10 faster")]
-    assert not assertions.failures(assertions.parse("speedup>1,speedup:a>=1.5", ["a", "b"]), found)
-    (failed,) = assertions.failures(assertions.parse("speedup>=1.3", ["a", "b"]), found)
+    assert not assertions.find_failures(assertions.parse_claims("speedup>1,speedup:a>=1.5", ["a", "b"]), found)
+    (failed,) = assertions.find_failures(assertions.parse_claims("speedup>=1.3", ["a", "b"]), found)
     assert failed.found == "speedup:b: x1.10 faster"
 
 
 def test_what_was_not_measured_fulfils_no_claim(report):
     for records in ({}, {"model.onnx.parity.json": "failed"}, {"model.plan.parity.json": "not verified"}):
-        assert assertions.failures(assertions.parse("parity=pass", []), assertions.measured(report, records))
-    passed = assertions.measured(report, {"model.onnx.parity.json": "passed"})
-    assert not assertions.failures(assertions.parse("parity=pass", []), passed)
+        assert assertions.find_failures(
+            assertions.parse_claims("parity=pass", []), assertions.collect_measurements(report, records)
+        )
+    passed = assertions.collect_measurements(report, {"model.onnx.parity.json": "passed"})
+    assert not assertions.find_failures(assertions.parse_claims("parity=pass", []), passed)
 
 
 def test_a_whole_profile(run, report):
@@ -333,17 +341,17 @@ def test_sweeps_that_cannot_be_are_refused(run, wrong, code):
 
 
 def test_inputs_of_other_sizes(run):
-    found = inputs_for(run, Setting(batch=5, text_length=4, image_size=64))
+    found = resize_inputs(run, Setting(batch=5, text_length=4, image_size=64))
     assert found["input_ids"].shape == found["attention_mask"].shape == (5, 4)
     assert found["pixel_values"].shape == (5, 3, 64, 64)
     assert found["attention_mask"].all()
-    longer = inputs_for(run, Setting(text_length=30))
-    own = inputs_for(run, Setting())["input_ids"]
+    longer = resize_inputs(run, Setting(text_length=30))
+    own = resize_inputs(run, Setting())["input_ids"]
     assert torch.equal(longer["input_ids"], torch.cat([own] * 3, 1)[:, :30])
 
 
 def test_markdown_says_it_all(report):
-    text = to_markdown(report)
+    text = render_profile(report)
     for expected in (
         "MACs (1 MAC = 2 FLOPs)",
         TRIMS.strip(),
@@ -402,11 +410,11 @@ def test_questions_on_one_image_are_in_the_report(run, threads):
     assert all(ExportsFolder(run.path / "exports" / folder).split() for folder in ("", "full"))
     assert found.questions.count == 3
     assert ProfileReport.model_validate_json(found.model_dump_json()) == found
-    (table,) = (table for table in latency_tables(found) if "questions on one image" in table.title)
+    (table,) = (table for table in tabulate_times(found) if "questions on one image" in table.title)
     assert table.title == "Latency in ms of 3 questions on one image (ONNX Runtime)"
     assert [row[0] for row in table.rows][:2] == ["full, whole graph", "full, vision tower once"]
-    assert any(sentence.startswith("slim, vision tower once: ") for sentence in verdicts(found))
-    assert table.title in to_markdown(found)
+    assert any(sentence.startswith("slim, vision tower once: ") for sentence in describe_speedups(found))
+    assert table.title in render_profile(found)
 
 
 def test_a_model_without_a_vision_tower_has_no_questions_to_time(run):
@@ -520,14 +528,14 @@ def on_cuda(report):
 
 def test_on_cuda_memory_and_events_are_those_of_the_gpu(report):
     found = on_cuda(report)
-    rows = {row[0]: row for row in cost_table(found).rows}
+    rows = {row[0]: row for row in tabulate_profile_costs(found).rows}
     assert rows["peak GPU memory, torch"][1:3] == ("3.00 MB", "2.00 MB")
     assert not any("memory, onnxruntime" in name for name in rows)
-    latencies = latency_table(found)
+    latencies = tabulate_latencies(found)
     place = latencies.header.index("p50 GPU")
     assert [row[place] for row in latencies.rows] == ["1.23", "1.23", "", ""]
-    assert "p50 GPU" not in latency_table(report).header
-    (shares,) = [entry for entry in assertions.measured(found, {}) if entry.name == "memory:torch"]
+    assert "p50 GPU" not in tabulate_latencies(report).header
+    (shares,) = [entry for entry in assertions.collect_measurements(found, {}) if entry.name == "memory:torch"]
     assert shares.value == pytest.approx(2 / 3)
 
 
@@ -617,16 +625,18 @@ def searched(tmp_path):
 
 
 def test_a_report_says_who_chose_the_layers(run, searched):
-    assert sentences(build_report(run))[0] == "2 layers removed, named by hand: FL1, FV0."
+    assert describe_result(build_report(run))[0] == "2 layers removed, named by hand: FL1, FV0."
     das_, random = build_report(searched("das")), build_report(searched("random"))
-    assert sentences(das_)[0] == "2 of 2 candidate layers removed (strategy das): FL1, FV0."
-    assert sentences(random)[0] == "2 of 2 candidate layers removed (strategy random): FL1, FV0."
+    assert describe_result(das_)[0] == "2 of 2 candidate layers removed (strategy das): FL1, FV0."
+    assert describe_result(random)[0] == "2 of 2 candidate layers removed (strategy random): FL1, FV0."
 
 
 def test_a_report_says_why_these_layers(searched):
     """By gates where there are any, else by scores of subsets of one size, if there is more than one."""
     found = {
-        strategy: [table for table in tables(build_report(searched(strategy))) if table.title.startswith("Why")]
+        strategy: [
+            table for table in tabulate_report(build_report(searched(strategy))) if table.title.startswith("Why")
+        ]
         for strategy in ("das", "auto", "random")
     }
     assert "highest gates" in found["das"][0].title
@@ -653,7 +663,7 @@ def test_an_export_that_failed_stays_in_the_report(searched):
     written = save_report(made)
     assert [entry.parity.status for entry in written.exports] == ["failed"]
     assert "exports" not in {entry.what for entry in written.not_measured}
-    assert "model.onnx failed its comparison and was removed: a logit is 1.0e+00 off." in sentences(written)
+    assert "model.onnx failed its comparison and was removed: a logit is 1.0e+00 off." in describe_result(written)
     assert "| failed |" in (made.path / "report.md").read_text()
 
 

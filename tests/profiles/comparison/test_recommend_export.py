@@ -8,7 +8,7 @@ from compressor.progress import Progress
 from compressor.run_folder import open_run
 from exporters.checks.parity import read_record, record_of
 from profiles.comparison import recommend_export as choices
-from profiles.comparison.recommend_export import compare_exports, recommendation
+from profiles.comparison.recommend_export import compare_exports, recommend
 from profiles.timing.latency import Speedup
 
 
@@ -29,19 +29,17 @@ def exported(shared_exports, tmp_path):
 
 def recommended(monkeypatch, run, ratio, low):
     found = Speedup(ratio=ratio, low=low, high=2 * ratio - low)
-    monkeypatch.setattr(choices, "speedup", lambda full, slim: found)
+    monkeypatch.setattr(choices, "estimate_speedup", lambda full, slim: found)
     return compare_exports(run)
 
 
 def test_the_fastest_is_recommended_if_it_is_clearly_faster(exported, monkeypatch):
     found = recommended(monkeypatch, exported, 2.0, 1.9)
     assert found.recommended == "model.onnx"
-    assert "model.onnx, 2.00x faster (95 % interval 1.90 to 2.10) than the slim model in PyTorch" in recommendation(
-        found
-    )
+    assert "model.onnx, 2.00x faster (95 % interval 1.90 to 2.10) than the slim model in PyTorch" in recommend(found)
     found = recommended(monkeypatch, exported, 1.02, 1.005)
     assert (
-        recommendation(found)
+        recommend(found)
         == "Recommended on this machine's CPU: PyTorch; no export that takes every text is clearly faster."
     )
 

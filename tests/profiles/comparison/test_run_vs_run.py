@@ -10,10 +10,10 @@ from compressor.costs.model_costs import Pair
 from compressor.run_folder import ANSWERS, open_run
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport, RuntimeProfile
 from profiles.comparison.run_vs_run import compare_runs, short_names
-from profiles.comparison.run_vs_run_tables import NOT_YET, compare_markdown, compare_tables, footnotes
+from profiles.comparison.run_vs_run_tables import NOT_YET, render_comparison, tabulate_runs, write_footnotes
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
-from profiles.timing.latency import speedup, summarise_times
+from profiles.timing.latency import estimate_speedup, summarise_times
 from tests.support.command_line import das, stopped
 
 
@@ -60,7 +60,7 @@ def profiled(folder, full=10.0, slim=5.0, names=("torch",), **place):
                 name=name,
                 full=times[0],
                 slim=times[1],
-                speedup=speedup(*times),
+                speedup=estimate_speedup(*times),
                 file_bytes=Pair(full=2, slim=1),
                 memory=MemoryPair(full=megabytes[0], slim=megabytes[1]),
             )
@@ -73,7 +73,7 @@ def profiled(folder, full=10.0, slim=5.0, names=("torch",), **place):
 
 
 def table(report, start):
-    return next(each for each in compare_tables(report) if each.title.startswith(start))
+    return next(each for each in tabulate_runs(report) if each.title.startswith(start))
 
 
 def cells(found):
@@ -118,7 +118,7 @@ def test_what_is_missing_says_which_command_measures_it(copies):
     report = compare_runs(copies)
     assert cells(table(report, "Latency in torch"))["speed-up"][-1] == NOT_YET
     assert cells(table(report, "Latency in onnxruntime"))["speed-up"][-2:] == (NOT_YET, NOT_YET)
-    notes = " ".join(footnotes(report))
+    notes = " ".join(write_footnotes(report))
     assert f"again, MACs, latency and memory: das profile {copies[2]}" in notes
     assert f"das profile {copies[1]} --runtime torch --runtime onnxruntime" in notes
     assert f"das export {copies[0]} --onnx" in notes
@@ -126,8 +126,8 @@ def test_what_is_missing_says_which_command_measures_it(copies):
 
 def test_runs_that_nobody_profiled(copies):
     report = compare_runs(copies)
-    assert [each.title for each in compare_tables(report)] == ["VQA score"]
-    assert f"not yet: skip7, MACs, latency and memory: das profile {copies[1]}" in footnotes(report)
+    assert [each.title for each in tabulate_runs(report)] == ["VQA score"]
+    assert f"not yet: skip7, MACs, latency and memory: das profile {copies[1]}" in write_footnotes(report)
 
 
 def test_other_machines_and_versions_are_named(copies):
@@ -155,8 +155,8 @@ def test_what_makes_scores_incomparable(copies, edit, says):
     report = compare_runs(copies)
     assert not report.one_full
     assert any(says in warning for warning in report.warnings)
-    assert compare_tables(report)[0].header == ("", "skip8", "skip7", "again")  # no full model is all of theirs
-    assert not any("*" in cell for each in compare_tables(report) for row in each.rows for cell in row)
+    assert tabulate_runs(report)[0].header == ("", "skip8", "skip7", "again")  # no full model is all of theirs
+    assert not any("*" in cell for each in tabulate_runs(report) for row in each.rows for cell in row)
 
 
 def test_a_run_of_an_earlier_das_is_asked_again(copies, workshop):
@@ -164,8 +164,8 @@ def test_a_run_of_an_earlier_das_is_asked_again(copies, workshop):
     (copies[0] / ANSWERS).unlink()
     change(copies[0], lambda made: made["source"].update(path=str(workshop / "meter.ckpt")))
     report = compare_runs(copies)
-    assert cells(compare_tables(report)[0])["answers lost"][1] == "-"
-    assert f"not yet: skip8, answers lost and gained: das compare {copies[0]} --answers" in footnotes(report)
+    assert cells(tabulate_runs(report)[0])["answers lost"][1] == "-"
+    assert f"not yet: skip8, answers lost and gained: das compare {copies[0]} --answers" in write_footnotes(report)
     result = das("compare", copies[0], "--answers", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)["runs"][0]
@@ -194,7 +194,7 @@ def test_it_fits_into_80_columns(copies):
 def test_markdown_and_json(copies):
     profiled(copies[0])
     text = das("compare", *copies[:2], "--markdown").stdout
-    assert text == compare_markdown(compare_runs(copies[:2]))
+    assert text == render_comparison(compare_runs(copies[:2]))
     assert "| score, % |" in text
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {5}
     found = json.loads(das("compare", *copies[:2], "--json").stdout)

@@ -42,8 +42,14 @@ def manifest(full=0.8, slim=0.78, agreement=0.9, settings=None):
 
 def failures(claims, report=None, run=None):
     """What is said of the claims that do not hold."""
-    found = [*assertions.measured(report or profile_of(), {}), *assertions.scored(run or manifest())]
-    return [problem.found for problem in assertions.failures(assertions.parse(claims, ["torch", "onnxruntime"]), found)]
+    found = [
+        *assertions.collect_measurements(report or profile_of(), {}),
+        *assertions.collect_scores(run or manifest()),
+    ]
+    return [
+        problem.found
+        for problem in assertions.find_failures(assertions.parse_claims(claims, ["torch", "onnxruntime"]), found)
+    ]
 
 
 def test_times_are_those_of_slim_in_every_runtime():
@@ -102,4 +108,4 @@ def test_calibration_knows_how_many_answers_are_the_same():
 @pytest.mark.parametrize("claim", ["p99<=40", "p99_ms<=40ms", "p75_ms<=1", "drop:torch<=1", "drop<=--1", "loss<1"])
 def test_other_claims_are_refused_and_told_what_there_is(claim):
     with refused(UsageError, "wrong-claim", "throughput, file, memory, ", "p99_ms:torch"):
-        assertions.parse(claim, ["torch"])
+        assertions.parse_claims(claim, ["torch"])

@@ -11,11 +11,11 @@ from profiles.gates.baseline import (
     BaselineChanges,
     ComparedProfile,
     Profiled,
-    changes_table,
     compare_profiles,
-    notes,
+    find_regressions,
+    list_notes,
     read_baseline,
-    regressions,
+    tabulate_changes,
 )
 from tests.support.command_line import refused
 from tests.support.reports import VERSIONS, place, profile_of
@@ -81,7 +81,7 @@ def test_against_another_full_model_slim_counts_by_itself():
     row = found["p50 of slim, torch"]
     assert (row.verdict, row.unit) == ("regression", "ms")
     assert row.now == pytest.approx(15, rel=0.02)
-    assert "slim's own" in notes(compare_profiles(Profiled(profile=before), Profiled(profile=now)))[0]
+    assert "slim's own" in list_notes(compare_profiles(Profiled(profile=before), Profiled(profile=now)))[0]
 
 
 def test_turns_are_drawn_in_pairs():
@@ -159,7 +159,7 @@ def test_scores_that_do_not_compare_are_said_to(now):
     found = compare_profiles(scored(0.80, 0.78), now)
     assert "score lost" not in {row.quantity for row in found.rows}
     assert "score lost" in {entry.what for entry in found.not_compared}
-    assert notes(found)[-1].startswith("Not compared, score lost: ")
+    assert list_notes(found)[-1].startswith("Not compared, score lost: ")
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_what_one_of_them_did_not_measure_is_named():
 
 
 def test_every_regression_is_reported_with_what_was_measured():
-    assert regressions(compare_profiles(Profiled(profile=profile_of()), Profiled(profile=profile_of()))) == ()
+    assert find_regressions(compare_profiles(Profiled(profile=profile_of()), Profiled(profile=profile_of()))) == ()
     worse = compare_profiles(
         Profiled(profile=profile_of()),
         Profiled(profile=profile_of(macs=70_007, parameters=81, torch=([20.0] * 20, [12.0] * 20))),
     )
-    assert [(problem.found, problem.expected) for problem in regressions(worse)] == [
+    assert [(problem.found, problem.expected) for problem in find_regressions(worse)] == [
         ("MACs: 700, now 70,007: +9901.0%", "at most +0.0%"),
         ("parameters: 80, now 81: +1.2%", "at most +0.0%"),
         ("slim/full, torch: 0.500, now 0.600: +20.0% (+20.0 to +20.0)", "at most +5.0%"),
@@ -230,7 +230,7 @@ def test_every_regression_is_reported_with_what_was_measured():
 
 
 def test_the_table_has_a_row_for_each():
-    rows = changes_table(compare_profiles(scored(0.80, 0.78), scored(0.80, 0.70))).rows
+    rows = tabulate_changes(compare_profiles(scored(0.80, 0.78), scored(0.80, 0.70))).rows
     assert ("MACs", "700", "700", "+0.0%", "same") in rows
     assert ("file, torch", "1.00 MB", "1.00 MB", "+0.0%", "same") in rows
     assert ("score lost", "2.00", "10.00", "+8.00 points", "regression") in rows

@@ -12,9 +12,9 @@ from compressor.families import FAMILIES
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs import formula as closed_form
-from profiles.macs.agreement import Agreement, Counts, sentence
-from profiles.macs.built import traceable
-from profiles.macs.crosscheck import agreement
+from profiles.macs.agreement import Agreement, Counts, describe_agreement
+from profiles.macs.built import make_traceable
+from profiles.macs.crosscheck import cross_check
 from profiles.macs.published import count_published
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das
@@ -25,7 +25,7 @@ SKIPPED = {"meter": ["FL0", "VEn0"], "vilt": ["En1"]}  # text families: En1
 
 def three(model, inputs=None):
     inputs = inputs or FAMILIES[model.family].example_inputs(model.dims)
-    return agreement(model, inputs, count_macs(model, inputs))
+    return cross_check(model, inputs, count_macs(model, inputs))
 
 
 def drawn(family, task, parallel_width=0):
@@ -49,7 +49,7 @@ def test_three_counts_agree_to_the_last_mac(family, task):
             assert sum(counts.torch for counts in group) == found.total.fvcore > 0
     skips = {counts.name for counts in three(adapted).steps}
     assert set(adapted.skipped) <= skips
-    assert sentence(three(trim(adapted))) == "three counts agree exactly"
+    assert describe_agreement(three(trim(adapted))) == "three counts agree exactly"
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_two_counts_agree_at_the_published_sizes(family, task):
     with torch.device("meta"):
         model = kind.build(kind.dims_type().model_copy(update=changed), task)
     inputs = kind.example_inputs(model.dims)
-    executed, terms = count_macs(traceable(model), inputs), closed_form.formula(model, inputs)
+    executed, terms = count_macs(make_traceable(model), inputs), closed_form.apply_formula(model, inputs)
     ends = {name: executed.by_pool[name] for name in ("prologue", "head")}
-    assert costing(executed.by_step | ends) == costing(closed_form.sums(terms, "step"))
-    assert costing(executed.by_pool) == costing(closed_form.sums(terms, "part"))
-    assert executed.by_kind == costing(closed_form.sums(terms, "kind"))
+    assert costing(executed.by_step | ends) == costing(closed_form.sum_terms(terms, "step"))
+    assert costing(executed.by_pool) == costing(closed_form.sum_terms(terms, "part"))
+    assert executed.by_kind == costing(closed_form.sum_terms(terms, "kind"))
     assert executed.total == sum(term.macs for term in terms) > 3e9
 
 
@@ -92,7 +92,7 @@ def test_retrieval_of_many_captions_has_no_formula():
     found = three(model, inputs)
     assert found.total.formula is None
     assert found.apart == 0
-    assert sentence(found) == "two counts agree exactly; there is no formula"
+    assert describe_agreement(found) == "two counts agree exactly; there is no formula"
 
 
 def test_families_of_ones_own_have_no_formula(monkeypatch):
@@ -108,8 +108,8 @@ def test_a_difference_is_noticed_and_named():
     off = {counts.name: counts for counts in found.off}
     assert "En1" in off and "En0" not in off and "encoder" in off
     assert off["En1"].fvcore == off["En1"].torch == off["En1"].formula + tiny.LENGTH * d**2
-    assert sentence(found).startswith("the counts differ by more than 1%")
-    assert "En1" in sentence(found)
+    assert describe_agreement(found).startswith("the counts differ by more than 1%")
+    assert "En1" in describe_agreement(found)
 
 
 def test_how_far_counts_are_apart():
@@ -118,7 +118,7 @@ def test_how_far_counts_are_apart():
     assert Counts(name="a", fvcore=0, torch=0, formula=0).apart == 0
     same = Counts(name="total", fvcore=10_000, torch=10_000, formula=9_998)
     found = Agreement(total=same, parts=(), kinds=(), steps=(), uncounted={})
-    assert sentence(found) == "three counts agree within 0.02%"
+    assert describe_agreement(found) == "three counts agree within 0.02%"
 
 
 def test_both_counters_say_what_they_leave_out():

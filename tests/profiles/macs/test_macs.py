@@ -23,7 +23,7 @@ from compressor.errors import UsageError
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_model import MeterDims
 from compressor.models.surgery import make_plan, remove_layers
-from profiles.macs.formula import encoder_macs, macs_by_part
+from profiles.macs.formula import count_by_part, count_encoder
 from profiles.macs.published import count_published
 from tests.support.command_line import GOLDEN, das, stopped
 
@@ -46,7 +46,7 @@ def test_the_traced_graph_agrees_with_the_closed_form(tiny, layers):
     model = remove_layers(tiny, plan) if plan else tiny
     skip = {entry.layer: entry.adapter_width for entry in plan.skip} if plan else {}
     counted = count_macs(model, inputs_of(tiny.dims))
-    assert counted.by_pool == macs_by_part(FAMILIES["meter"], tiny.dims, "vqa", skip)
+    assert counted.by_pool == count_by_part(FAMILIES["meter"], tiny.dims, "vqa", skip)
     assert counted.total == sum(counted.by_pool.values())
     assert counted.total == sum(counted.by_step.values()) + counted.by_pool["prologue"] + counted.by_pool["head"]
 
@@ -112,7 +112,7 @@ def test_the_command_counts_an_encoder_as_the_formula_does(row):
 def test_the_encoders_by_pool(family, tokens):
     counted = count_published(family, text_length=40, check=True)
     assert counted.additional_macs == 0
-    assert counted.by_pool["encoder"] == encoder_macs(12, tokens, 768, 3072)
+    assert counted.by_pool["encoder"] == count_encoder(12, tokens, 768, 3072)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_full_model_by_pool():
     assert counted.additional_macs == 0
     assert counted.by_pool == {
         **dict.fromkeys(pools, 0),
-        **macs_by_part(FAMILIES["meter"], MeterDims(image_size=384, text_length=40), "vqa"),
+        **count_by_part(FAMILIES["meter"], MeterDims(image_size=384, text_length=40), "vqa"),
     }
     vision = pools["vision"] + pools["prologue"]
     fusion = pools["fusion-language"] + pools["fusion-vision"]
@@ -189,7 +189,7 @@ def test_das_flops_takes_images_that_are_not_square():
         "parallel_width": 80,
         "skip_widths": {"En3": 256},
     }
-    assert found["by_pool"]["encoder"] == 11 * encoder_macs(1, 8 + 1 + 2 * 3, 768, 3072)
+    assert found["by_pool"]["encoder"] == 11 * count_encoder(1, 8 + 1 + 2 * 3, 768, 3072)
 
 
 def test_das_flops_prints_a_table():

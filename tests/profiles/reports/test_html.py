@@ -17,15 +17,15 @@ from profiles.analysis.effects import Contrast
 from profiles.analysis.pareto import build_pareto
 from profiles.reports import page
 from profiles.reports.build_report import build_report
-from profiles.reports.html import MISSING, PAGE, report_html, run_html, save_html
+from profiles.reports.html import MISSING, PAGE, render_html, render_run, save_html
 from profiles.reports.plots import (
     DARK,
     LIGHT,
-    gates_figure,
+    draw_gates,
+    draw_latency,
+    draw_scores,
     inline_svg,
-    latency_figure,
     save_svg,
-    scores_figure,
     spread,
 )
 from profiles.timing.layers_in_situ import LayerTime, LayerTimes
@@ -162,7 +162,7 @@ def rich(made):
 
 @pytest.fixture(scope="module")
 def text(made, rich):
-    return report_html(rich, made[0].search_log(), build_pareto(made[0]))
+    return render_html(rich, made[0].search_log(), build_pareto(made[0]))
 
 
 def test_every_part_is_there_in_order(text):
@@ -202,7 +202,7 @@ def test_identifiers_are_unique_and_lead_somewhere(text):
 
 
 def test_the_same_bytes_every_time(made, rich, text):
-    assert report_html(rich, made[0].search_log(), build_pareto(made[0])) == text
+    assert render_html(rich, made[0].search_log(), build_pareto(made[0])) == text
 
 
 def test_a_run_of_which_little_is_known(made):
@@ -210,7 +210,7 @@ def test_a_run_of_which_little_is_known(made):
     report = made[1].model_copy(
         update={"full": None, "strategy": "by hand", "candidates": (), "answer_agreement": None, "flips": None}
     )
-    root = read(report_html(report))
+    root = read(render_html(report))
     said = [" ".join(found.text.split()) for found in root.all("p", **{"class": "absent"})]
     expected = ("full", "flips", "profile", "layers", "search", "front", "exports")
     assert said == [" ".join(MISSING[part]) for part in expected]
@@ -248,7 +248,7 @@ def test_nothing_of_a_user_becomes_markup(made, rich):
         }
     )
     front = build_pareto(made[0]).model_copy(update={"metric": HOSTILE, "run": HOSTILE, "cost": HOSTILE})
-    found = report_html(report, gates(report), front)
+    found = render_html(report, gates(report), front)
     root = read(found)
     assert not list(root.all("script"))
     assert all(image.attributes["src"] == PIXEL for image in root.all("img"))
@@ -267,13 +267,13 @@ def test_the_picture_is_the_plan(made, text):
     assert {name for name, state in boxes.items() if state == "cut"} == set(manifest.plan.layers)
     assert {name for name, state in boxes.items() if state != "fixed"} == set(manifest.candidates)
     assert len(boxes) == 2 + 2 + 12
-    assert [len(pool) for pool in page.pools(made[1]).values()] == [2, 2, 6, 6]
+    assert [len(pool) for pool in page.list_pools(made[1]).values()] == [2, 2, 6, 6]
     by_hand = made[1].model_copy(update={"strategy": "by hand"})
-    assert {box.state for pool in page.pools(by_hand).values() for box in pool} == {"cut", "kept"}
+    assert {box.state for pool in page.list_pools(by_hand).values() for box in pool} == {"cut", "kept"}
 
 
 def test_bars_are_as_long_as_what_they_stand_for(rich, text):
-    (_, costs) = page.layer_costs(rich)
+    (_, costs) = page.chart_layer_costs(rich)
     last = costs.rows[-2]
     assert (last.full, last.slim, last.full_share, last.slim_share) == ("12.0", "6.00", 100.0, 50.0)
     overhead = costs.rows[-1]
@@ -281,15 +281,15 @@ def test_bars_are_as_long_as_what_they_stand_for(rich, text):
     assert {row.name for row in costs.rows if row.cut} == set(rich.skipped)
     cells = next(cells for row in read(text).all("tr") if (cells := list(row.all("td"))) and cells[-1].text == "6.00")
     assert [bar.attributes["style"] for bar in cells[0].all("span")] == ["width:100.0%", "width:50.0%"]
-    slim = next(entry for entry in page.headlines(rich) if entry.row.name == "MACs")
+    slim = next(entry for entry in page.list_headlines(rich) if entry.row.name == "MACs")
     assert slim.slim == pytest.approx(100 * rich.costs.macs.slim / rich.costs.macs.full)
 
 
 def test_macs_where_layers_were_not_timed_and_by_pool_in_reports_of_an_older_das(made):
-    (costs,) = page.layer_costs(made[1])
+    (costs,) = page.chart_layer_costs(made[1])
     assert [row.name for row in costs.rows][:3] == ["LEn0", "LEn1", "VEn0"]
     older = made[1].model_copy(update={"costs": made[1].costs.model_copy(update={"macs_by_layer": {}})})
-    (costs,) = page.layer_costs(older)
+    (costs,) = page.chart_layer_costs(older)
     assert [row.name for row in costs.rows][:3] == ["prologue", "language", "vision"]
     assert max(row.full_share for row in costs.rows) == 100
 
@@ -306,19 +306,19 @@ def test_answers_that_changed(text):
 
 def test_gates_are_drawn_where_the_search_had_them(made, rich):
     log = gates(rich)
-    found = page.choice_plot(rich, log)
+    found = page.plot_choice(rich, log)
     assert "5 updates" in found.caption
     texts = {element.text for element in read(found.svg).all("text")}
     assert {candidate.name for candidate in rich.candidates} <= texts
-    axes = gates_figure([log[0].gates, log[-1].gates], ["FL0"]).axes[0]
+    axes = draw_gates([log[0].gates, log[-1].gates], ["FL0"]).axes[0]
     lines = {tuple(line.get_ydata()): line.get_color() for line in axes.lines}
     assert lines[0.0, -0.5, -2.5] == LIGHT["cut"]
     assert lines[0.0, 0.6, 3.0] == LIGHT["full"]
 
 
 def test_scores_are_drawn_without_gates(made):
-    assert "Scores in the search" in page.choice_plot(made[1], made[0].search_log()).caption
-    figure = scores_figure(
+    assert "Scores in the search" in page.plot_choice(made[1], made[0].search_log()).caption
+    figure = draw_scores(
         {"A": Contrast(skipped=0.5, kept=0.9), "B": Contrast(skipped=0.8, kept=0.7)}, ["B"], "accuracy"
     )
     kept, skipped = figure.axes[0].lines
@@ -329,14 +329,14 @@ def test_scores_are_drawn_without_gates(made):
 
 def test_a_distribution_reaches_half_at_the_median():
     found = runtime("torch", [20.0, 21.0, 30.0] * 50, [10.0, 10.5, 11.0] * 50)
-    axes = latency_figure(found).axes[0]
+    axes = draw_latency(found).axes[0]
     curve = dict(zip(axes.lines[0].get_ydata(), axes.lines[0].get_xdata(), strict=True))
     assert (curve[0.0], curve[50.0], curve[100.0]) == (20.0, 21.0, 30.0)
     assert axes.lines[1].get_xdata()[0] == 21.0
 
 
 def test_calls_that_all_take_the_same_are_drawn():
-    assert "slim" in inline_svg(latency_figure(runtime("torch", [9.0] * 9, [9.0] * 9)), "same", "the same")
+    assert "slim" in inline_svg(draw_latency(runtime("torch", [9.0] * 9, [9.0] * 9)), "same", "the same")
 
 
 def test_labels_keep_their_distance():
@@ -348,7 +348,7 @@ def test_labels_keep_their_distance():
 
 
 def test_a_figure_in_a_page_has_the_page_s_colours_and_alone_its_own(tmp_path):
-    figure = latency_figure(runtime("torch", [2.0] * 9, [1.0] * 9))
+    figure = draw_latency(runtime("torch", [2.0] * 9, [1.0] * 9))
     inside = inline_svg(figure, "one", 'what "it" says')
     assert "var(--slim)" in inside
     assert not any(colour in inside for colour in LIGHT.values())
@@ -365,7 +365,7 @@ def test_it_is_written_into_the_run(run_here):
     run = open_run(run_here)
     report = build_report(run)
     save_html(run, report)
-    assert (run_here / PAGE).read_text() == run_html(run, report)
+    assert (run_here / PAGE).read_text() == render_run(run, report)
     assert not list(run_here.glob(".report*"))
     gone = Run(run_here / "gone", run.manifest)
     with pytest.raises(EnvironmentProblem):

@@ -19,11 +19,11 @@ from exporters.graph.onnx import export_onnx
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import SHARED, Source
 from exporters.runtimes.torch_runner import time_blocks
-from profiles.reports.layer_tables import gains, gains_table, layer_table, sums_table
+from profiles.reports.layer_tables import predict_gains, tabulate_gains, tabulate_layers, tabulate_sums
 from profiles.timing import layers_in_situ as layers
-from profiles.timing.layers_in_situ import OVERHEAD, LayerTime, LayerTimes, layer_times, unseen, work_of
+from profiles.timing.layers_in_situ import OVERHEAD, LayerTime, LayerTimes, count_work, explain_unseen, time_layers
 from profiles.timing.roofline import Peaks
-from profiles.timing.sample_batches import batch_of
+from profiles.timing.sample_batches import make_batch
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import SKIPPED, full, full_onnx, samples, slim, slim_onnx
 
@@ -36,7 +36,7 @@ def case_of(tmp_path_factory):
 
     def meter():
         subjects = {"full": Source(full, full_onnx().path), "slim": Source(lambda: trim(slim()), slim_onnx().path)}
-        return subjects, batch_of(samples(), 1)
+        return subjects, make_batch(samples(), 1)
 
     def bert():
         model = tiny.model("bert", "text-classification", shallow=True)
@@ -54,8 +54,8 @@ def times_of(case_of):
     @cache
     def measured(name, runtime):
         subjects, inputs = case_of(name)
-        work = {which: work_of(subject.load(), inputs) for which, subject in subjects.items()}
-        found = layer_times(runtime, subjects, work, inputs, device="cpu", threads=1, seconds=0)
+        work = {which: count_work(subject.load(), inputs) for which, subject in subjects.items()}
+        found = time_layers(runtime, subjects, work, inputs, device="cpu", threads=1, seconds=0)
         return {times.which: times for times in found}
 
     return measured
@@ -113,14 +113,14 @@ def test_work_is_counted_for_each_part(case_of):
     subjects, inputs = case_of("meter")
     for subject in subjects.values():
         model = subject.load()
-        macs, work = count_macs(model, inputs), {part.name: part for part in work_of(model, inputs)}
+        macs, work = count_macs(model, inputs), {part.name: part for part in count_work(model, inputs)}
         assert sum(part.macs for part in work.values()) == macs.total
         assert {name: work[name].macs for name in macs.by_step} == macs.by_step
 
 
 def test_bytes_are_weights_and_streams_once(case_of):
     model, inputs = full(), case_of("meter")[1]
-    work, dims = {part.name: part.bytes for part in work_of(model, inputs)}, model.dims
+    work, dims = {part.name: part.bytes for part in count_work(model, inputs)}, model.dims
     text, image = 4 * dims.text_length * dims.hidden, 4 * dims.image_tokens * dims.hidden
     mask = 4 * dims.text_length
     weights = {name: 4 * sum(x.numel() for x in block.parameters()) for name, block in model.blocks.items()}
@@ -137,10 +137,10 @@ def test_bytes_are_weights_and_streams_once(case_of):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_cannot_be_seen_has_a_reason(device):
-    assert [runtime.name for runtime in RUNTIMES if unseen(runtime, device) is None] == (
+    assert [runtime.name for runtime in RUNTIMES if explain_unseen(runtime, device) is None] == (
         ["torch", "onnxruntime"] if device == "cpu" else ["torch"]
     )
-    assert unseen(find_runtime("compile"), device) == "layers are seen in torch and onnxruntime only"
+    assert explain_unseen(find_runtime("compile"), device) == "layers are seen in torch and onnxruntime only"
 
 
 def made(which, whole, **ms):
@@ -166,7 +166,7 @@ SLIM = made("slim", 10.0, prologue=2.0, FL0=0.5, FL1=4.0, FL2=0.5, head=2.0)
 
 
 def test_gains_are_net_of_adapters_and_sum_to_what_was_measured():
-    found = gains(FULL, SLIM, ["FL0", "FL2"])
+    found = predict_gains(FULL, SLIM, ["FL0", "FL2"])
     assert [gain.by_macs for gain in found.layers] == pytest.approx([3.6, 3.6])  # 20 ms x 900 of 5,000 MACs
     assert [gain.by_time for gain in found.layers] == pytest.approx([5.5, 2.5])
     assert (found.together.by_macs, found.together.by_time) == pytest.approx((7.2, 8.0))
@@ -177,11 +177,11 @@ def test_gains_are_net_of_adapters_and_sum_to_what_was_measured():
 
 def test_a_layer_whose_adapter_was_trimmed_away_brings_all_of_its_time():
     gone = SLIM.model_copy(update={"layers": tuple(layer for layer in SLIM.layers if layer.name != "FL2")})
-    assert gains(FULL, gone, ["FL2"]).layers[0].by_time == pytest.approx(3)
+    assert predict_gains(FULL, gone, ["FL2"]).layers[0].by_time == pytest.approx(3)
 
 
 def test_the_tables_say_it():
-    rows = {row[0]: row for row in layer_table(FULL, PEAKS).rows}
+    rows = {row[0]: row for row in tabulate_layers(FULL, PEAKS).rows}
     assert list(rows) == [
         "prologue",
         "fusion-language",
@@ -196,13 +196,13 @@ def test_the_tables_say_it():
     assert rows["  FL0"][1:4] == ("6.00", "30.0%", "20.0%")
     assert rows["between layers"][1:] == ("1.00", "5.0%", "", "", "", "")
     assert rows["one call"][1:4] == ("20.00", "100.0%", "100.0%")
-    assert sums_table([FULL, SLIM]).rows == (
+    assert tabulate_sums([FULL, SLIM]).rows == (
         ("torch, full", "20.00", "19.00", "95.0%", "yes"),
         ("torch, slim", "10.00", "9.00", "90.0%", "yes"),
     )
     apart = made("full", 20.0, FL0=16.0)
-    assert sums_table([apart]).rows[0][-1] == "no"
-    gained = {row[0]: row[1:] for row in gains_table(FULL, SLIM, ["FL0", "FL2"]).rows}
+    assert tabulate_sums([apart]).rows[0][-1] == "no"
+    gained = {row[0]: row[1:] for row in tabulate_gains(FULL, SLIM, ["FL0", "FL2"]).rows}
     assert gained["  FL0"] == ("3.60", "18.0%", "5.50", "27.5%")
     assert gained["these layers"] == ("7.20", "36.0%", "8.00", "40.0%")
     assert gained["measured"] == ("", "", "10.00", "50.0%")
@@ -211,8 +211,8 @@ def test_the_tables_say_it():
 def test_the_tables_fit_into_80_columns(times_of):
     for runtime in ("torch", "onnxruntime"):
         found = times_of("meter", runtime)
-        tables = [layer_table(times, PEAKS) for times in found.values()]
-        tables += [gains_table(found["full"], found["slim"], SKIPPED), sums_table(found.values())]
+        tables = [tabulate_layers(times, PEAKS) for times in found.values()]
+        tables += [tabulate_gains(found["full"], found["slim"], SKIPPED), tabulate_sums(found.values())]
         console = Console(width=200, record=True, file=io.StringIO())
         for table in tables:
             console.print(draw(table))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from profiles.timing.layers_in_situ import LayerTime
-from profiles.timing.roofline import ARITHMETIC, MEMORY, SIDES, Peaks, measure_peaks, product_gflops, roofline
+from profiles.timing.roofline import ARITHMETIC, MEMORY, SIDES, Peaks, compute_roofline, measure_peaks, measure_product
 
 PEAKS = Peaks(runtime="torch", gflops=100, gbs=10)
 
@@ -14,7 +14,7 @@ def layer(ms=2.0, macs=50_000_000, moved=1_000_000):
 
 
 def test_a_layer_of_many_operations_for_each_byte_is_bound_by_arithmetic():
-    found = roofline(layer(), PEAKS)
+    found = compute_roofline(layer(), PEAKS)
     assert found.gflops == pytest.approx(50)  # 2 x 50 million in 2 ms
     assert found.share == pytest.approx(0.5)
     assert found.intensity == pytest.approx(100)
@@ -24,17 +24,17 @@ def test_a_layer_of_many_operations_for_each_byte_is_bound_by_arithmetic():
 @pytest.mark.parametrize(("moved", "bound"), [(10_000_001, MEMORY), (10_000_000, ARITHMETIC)])
 def test_the_ridge_divides_the_two(moved, bound):
     assert PEAKS.ridge == 10
-    assert roofline(layer(moved=moved), PEAKS).bound == bound
+    assert compute_roofline(layer(moved=moved), PEAKS).bound == bound
 
 
 @pytest.mark.parametrize("nothing", [{"macs": 0}, {"ms": 0.0}, {"ms": -0.1}, {"moved": 0}])
 def test_what_computes_nothing_has_no_roofline(nothing):
-    assert roofline(layer(**nothing), PEAKS) is None
+    assert compute_roofline(layer(**nothing), PEAKS) is None
 
 
 def test_the_time_of_a_product_is_two_operations_for_each_of_its_cubes(monkeypatch):
     monkeypatch.setattr("profiles.timing.roofline._best_ms", lambda call, device: 8.0)
-    assert product_gflops("torch", "cpu", 1, side=1000) == pytest.approx(250)
+    assert measure_product("torch", "cpu", 1, side=1000) == pytest.approx(250)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
