@@ -9,7 +9,9 @@ from tests.support.workers import in_threads
 
 def test_every_command_reads_once(workshop, reads, monkeypatch):
     in_threads(monkeypatch)
-    run = das.compress("meter.ckpt", "vqa", layers="FL1-5,FV1-5", recover="none", data="data", tokenizer="tokenizer.json")
+    run = das.compress(
+        "meter.ckpt", "vqa", layers="FL1-5,FV1-5", recover="none", data="data", tokenizer="tokenizer.json"
+    )
     assert (reads["hash"], reads["load"]) == (1, 1)
 
     reads.update(image=0)
