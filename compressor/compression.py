@@ -19,6 +19,7 @@ from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, evaluate, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.job import Job, prepare_job
+from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan
@@ -26,11 +27,7 @@ from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress, Stages
 from compressor.resume import Checkpoint, Stage, check_same
 from compressor.run_folder import (
-    MANIFEST,
-    Manifest,
-    Results,
     Run,
-    ScorePair,
     every_tensor,
     interrupted_folder,
     new_folder,
@@ -240,7 +237,7 @@ def _open_finished(folder: Path, settings: Settings) -> Run | None:
         return None
     run = open_run(folder)
     values = settings.model_dump(mode="json", exclude=PLACES)
-    check_same(folder, values, {name: run.manifest.settings.get(name) for name in values})
+    check_same(folder, values, run.manifest.settings.model_dump(mode="json", include=set(values)))
     Checkpoint(folder, {}).remove()
     point_latest_at(folder)
     return run
@@ -295,12 +292,13 @@ def _manifest(
 ) -> Manifest:
     model, recovery = slim.model, job.recovery
     searching, training = job.trains_while_searching, job.settings.recover == "train"
-    recipe = {
-        "search_steps": job.search_steps if searching else 0,
-        "search_learning_rate": job.learning_rate(job.search_steps) if searching else None,
-        "recover_steps": recovery.steps if training else 0,
-        "recover_learning_rate": recovery.learning_rate if training else None,
-    }
+    settings = RunSettings(
+        **job.settings.model_dump(),
+        search_steps=job.search_steps if searching else 0,
+        search_learning_rate=job.learning_rate(job.search_steps) if searching else None,
+        recover_steps=recovery.steps if training else 0,
+        recover_learning_rate=recovery.learning_rate if training else None,
+    )
     return Manifest(
         family=model.family,
         task=model.task,
@@ -311,7 +309,7 @@ def _manifest(
         source=job.source,
         data=tuple(split.describe() for split in job.data.splits),
         data_root=str(job.data_root.resolve()),
-        settings={**job.settings.model_dump(exclude={"out"}), **recipe},
+        settings=settings,
         updated_parameters=slim.updated_parameters,
         device=str(job.device),
         versions=versions(),

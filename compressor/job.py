@@ -25,12 +25,12 @@ from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
 from compressor.errors import Problem, UsageError, input_error, usage_error
 from compressor.families import FAMILIES
+from compressor.manifest import Source
 from compressor.models.plan import match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import stream_width
 from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import Source
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings
 from compressor.tasks import TASKS, check_task

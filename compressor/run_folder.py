@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -20,93 +19,26 @@ from torch import Tensor
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.sizes import Transfer
-from compressor.costs.model_costs import ModelCosts
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
 from compressor.data.types import Transforms
 from compressor.errors import DasError, input_error
-from compressor.evaluation.evaluate import EveryAnswer, Score
+from compressor.evaluation.evaluate import EveryAnswer
 from compressor.families import FAMILIES
 from compressor.files import atomic_file, atomic_folder, cannot_write, link_to, write_json
-from compressor.models.plan import Plan
+from compressor.manifest import MANIFEST, Manifest, read_manifest
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import remove_layers
-from compressor.search.budgets import BudgetResult
 from compressor.search.result import LogEntry, SearchResult
-from compressor.values import Value
 
-SCHEMA_VERSION = 2
 ROOT = Path("runs")
 LATEST = "latest"
 PARTIAL = ".partial"  # added to the name of a run that is not finished
-MANIFEST, WEIGHTS, LABELS = "manifest.json", "model.safetensors", "labels.json"
+WEIGHTS, LABELS = "model.safetensors", "labels.json"
 PREPROCESSOR, SAMPLES = "preprocessor.json", "samples.safetensors"
 ANSWERS = "answers.safetensors"
 EVERY = "every."  # in front of the names of tensors of an EveryAnswer
 SEARCH, SEARCH_LOG = "search.json", "search.jsonl"
-
-
-class Source(Value):
-    """The full checkpoint that was compressed."""
-
-    path: str
-    sha256: str
-    image_size: int | None = None
-    transfer_classes: int | None = None
-
-
-class ScorePair(Value):
-    """Scores of the full model, None after a transfer, and of the slim one."""
-
-    full: Score | None
-    slim: Score
-
-
-class Results(Value):
-    """Measurements of a compression: of the evaluation split, and in ``apart`` of further splits by name.
-
-    ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only.
-    """
-
-    full: Score | None
-    slim: Score
-    apart: Mapping[str, ScorePair] = {}
-    floor: float
-    answer_agreement: float | None
-    seconds: Mapping[str, float]
-
-
-class Manifest(Value):
-    """A run's description, one JSON document."""
-
-    schema_version: int = SCHEMA_VERSION
-    family: str
-    task: str
-    dims: Mapping[str, Any]
-    plan: Plan
-    strategy: str
-    candidates: tuple[str, ...]
-    source: Source
-    data: tuple[Mapping[str, Any], ...]
-    data_root: str
-    settings: Mapping[str, Any]
-    updated_parameters: Mapping[str, int]
-    device: str
-    versions: Mapping[str, str]
-    command: str
-    results: Results
-    costs: ModelCosts
-    budget: BudgetResult | None = None
-
-    @property
-    def labelled(self) -> bool:
-        """True where the data has labels; else the full model does (``--calibration``)."""
-        return not self.settings.get("calibration")
-
-    @property
-    def evaluation_split(self) -> str:
-        """Name of the split that scores come from: ``data`` lists training, held-out and evaluation split first."""
-        return str(self.data[2]["name"])
 
 
 @dataclass(frozen=True)
@@ -183,7 +115,7 @@ class Run:
         classes = source.transfer_classes
         transfer = None if classes is None else Transfer(classes)
         if transfer:
-            torch.manual_seed(self.manifest.settings["seed"])  # its head and adapters are drawn as they were then
+            torch.manual_seed(self.manifest.settings.seed)  # its head and adapters are drawn as they were then
         return load_checkpoint(path, self.manifest.task, source.image_size, transfer).model
 
     def samples(self) -> dict[str, Tensor]:
@@ -276,50 +208,7 @@ def open_run(path: str | Path | None = None) -> Run:
             f"a run folder with {MANIFEST}",
             "das compress CKPT --task vqa --skip 8",
         )
-    _check_version(manifest)
-    try:
-        content = Manifest.model_validate_json(manifest.read_bytes())
-        FAMILIES[content.family].dims_type(**content.dims)
-    except (ValidationError, KeyError) as error:
-        found = f"{manifest} is damaged: {_first_problem(error)}"
-        raise input_error(
-            "manifest-damaged", found, f"a manifest of schema version {SCHEMA_VERSION}", "compress again"
-        ) from None
-    return Run(folder.resolve(), content)
-
-
-def _check_version(manifest: Path) -> None:
-    """Refuse the manifest of another version of das.
-
-    Raises:
-        InputError: names the command that makes the run again.
-    """
-    try:
-        content = json.loads(manifest.read_bytes())
-        version, command = int(content["schema_version"]), str(content.get("command") or "das compress")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return  # what is damaged is named when it is validated
-    if version > SCHEMA_VERSION:
-        raise input_error(
-            "schema-too-new",
-            f"{manifest} has schema version {version}",
-            f"at most {SCHEMA_VERSION}",
-            "a newer das wrote it: pip install --upgrade das-toolkit",
-        )
-    if version < SCHEMA_VERSION:
-        raise input_error(
-            "schema-too-old",
-            f"{manifest} has schema version {version}",
-            f"schema version {SCHEMA_VERSION}, which holds what full and slim cost",
-            f"make the run again: {command}",
-        )
-
-
-def _first_problem(error: ValidationError | KeyError) -> str:
-    if isinstance(error, KeyError):
-        return f"unknown family {error.args[0]!r}"
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+    return Run(folder.resolve(), read_manifest(manifest))
 
 
 def every_tensor(answers: EveryAnswer) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from compressor.run_folder import Manifest
+from compressor.manifest import Manifest
 from das.doctor.health import Health
 from das.results import DryRun, Evaluated, Exports, Predicted, Searched
 from exporters.checks.parity import Parity

@@ -14,8 +14,9 @@ from compressor.data.text import find_tokenizer
 from compressor.data.types import Reading
 from compressor.device import limit_threads
 from compressor.errors import input_error
+from compressor.manifest import MANIFEST
 from compressor.models.steps import StepModel
-from compressor.run_folder import LATEST, MANIFEST, ROOT, Run, open_run
+from compressor.run_folder import LATEST, ROOT, Run, open_run
 from compressor.tasks import TASKS, check_task
 
 

@@ -60,8 +60,7 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
 
 def _run_settings(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run hands on to another one with these ``options``."""
-    names = Settings.model_fields.keys() - OWN
-    settings = {name: value for name, value in run.manifest.settings.items() if name in names}
+    settings = run.manifest.settings.model_dump(include=set(Settings.model_fields) - OWN)
     settings["calibration" if settings.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
     if options.keys() & {"data", "calibration"}:
         settings |= {"data": None, "calibration": None}

@@ -181,7 +181,7 @@ def _figures(name: str, folder: str, run: Run) -> RunSummary:
         family=made.family,
         task=made.task,
         strategy=made.strategy,
-        recover=str(made.settings.get("recover", "")),
+        recover=made.settings.recover,
         checkpoint=Path(made.source.path).name,
         sha256=made.source.sha256,
         sizes=_sizes(made.dims),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from compressor.costs.model_costs import Pair
 from compressor.errors import Problem, UsageError
-from compressor.run_folder import Manifest
+from compressor.manifest import Manifest
 from profiles.comparison.full_vs_slim import ProfileReport, RuntimeProfile
 
 STATIC, SCORES, PARITY = ("macs", "parameters"), ("drop", "agreement"), "parity"

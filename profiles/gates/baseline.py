@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import ValidationError
 
 from compressor.errors import InputError, Problem, input_error
 from compressor.evaluation.evaluate import Score
+from compressor.manifest import RunSettings
 from compressor.run_folder import Run
 from compressor.values import Value
 from exporters.runtimes import RUNTIMES
@@ -44,12 +45,12 @@ class Profiled(Value):
     profile: ProfileReport
     full: Score | None = None
     slim: Score | None = None
-    settings: Mapping[str, Any] = {}
+    settings: RunSettings | None = None
 
     @property
     def drop(self) -> float | None:
         """Return the points of the task's score that slim loses; None where that was not measured."""
-        if self.full is None or self.slim is None or self.settings.get("calibration"):
+        if self.full is None or self.slim is None or (self.settings and self.settings.calibration):
             return None
         return 100 * (self.full.value - self.slim.value)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.costs.model_costs import ModelCosts
 from compressor.evaluation.evaluate import Score
-from compressor.run_folder import ScorePair
+from compressor.manifest import RunSettings, ScorePair
 from compressor.search.budgets import BudgetResult
 from compressor.values import Value
 from exporters.checks.parity import Parity
@@ -70,7 +70,7 @@ class CompressionReport(Value):
     profile: ProfileReport | None
     not_measured: tuple[NotMeasured, ...]
     data: tuple[Mapping[str, Any], ...]
-    settings: Mapping[str, Any]
+    settings: RunSettings
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     command: str
@@ -80,4 +80,4 @@ class CompressionReport(Value):
     @property
     def labelled(self) -> bool:
         """Return whether the data is labelled; else labels are the full model's predictions (``--calibration``)."""
-        return not self.settings.get("calibration")
+        return self.settings.calibration is None

@@ -218,7 +218,7 @@ def list_facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
         "run": (report.run,),
         "model": (f"{report.checkpoint} ({report.family}, {report.task})",),
         "strategy": (report.strategy,),
-        "seed": (str(report.settings["seed"]),),
+        "seed": (str(report.settings.seed),),
         "data": describe_splits(report),
         "versions": (_list(report.versions),),
         "seconds": (_list({stage: f"{duration:,.1f}" for stage, duration in report.seconds.items()}),),
@@ -237,7 +237,7 @@ def list_facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
 
 def tabulate_settings(report: CompressionReport) -> Table:
     """Return the run's settings, with steps and rates of the recipe."""
-    values = {name: value for name, value in report.settings.items() if value is not None}
+    values = report.settings.model_dump(mode="json", exclude_none=True)
     return Table("Settings", ("setting", "value"), tuple((name, str(value)) for name, value in values.items()))
 
 

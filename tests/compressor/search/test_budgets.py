@@ -241,7 +241,7 @@ def test_a_budget_that_cannot_be_reached_names_the_nearest_and_leaves_nothing(wo
 
 def held_out_drop(run):
     """Points lost on the held-out samples, scored anew."""
-    job = prepare_job(Settings(**{n: v for n, v in run.manifest.settings.items() if n in Settings.model_fields}))
+    job = prepare_job(Settings(**run.manifest.settings.model_dump(include=set(Settings.model_fields))))
     scores = [
         evaluate(model, job.data.held_out, TASKS["vqa"]).score.value for model in (run.load_full(), run.load_slim())
     ]
@@ -378,8 +378,8 @@ def test_a_run_is_compressed_again_from_its_search(run_here, workshop, monkeypat
     assert run.search_log() == before.search_log()
     assert set(run.manifest.plan.layers) == set(found.chosen[4])
     assert run.manifest.strategy == before.manifest.strategy
-    assert (run.manifest.settings["seed"], run.manifest.settings["recover_epochs"]) == (3, 0.5)
-    assert run.manifest.settings["batch_size"] == before.manifest.settings["batch_size"] == 32
+    assert (run.manifest.settings.seed, run.manifest.settings.recover_epochs) == (3, 0.5)
+    assert run.manifest.settings.batch_size == before.manifest.settings.batch_size == 32
     assert run.manifest.data == before.manifest.data
     assert "search" not in run.manifest.results.seconds
 
@@ -387,7 +387,7 @@ def test_a_run_is_compressed_again_from_its_search(run_here, workshop, monkeypat
     save_report(again)
     assert again.search_result() == found
     assert again.manifest.budget.budget == parse_budget("macs", "0.9x")
-    assert again.manifest.settings["seed"] == 3
+    assert again.manifest.settings.seed == 3
 
 
 def test_what_cannot_be_compressed_again(run_here, workshop):

@@ -171,7 +171,7 @@ def test_a_run_of_an_earlier_das_says_how_to_get_them(run_here):
 def test_runs_without_right_answers(shared_run, changes, says):
     made = shared_run.manifest
     results = made.results.model_copy(update={"full": None} if "adapt" in changes else {})
-    settings = {**made.settings, **changes}
+    settings = made.settings.model_copy(update=changes)
     found = flips_of(Run(shared_run.path, made.model_copy(update={"settings": settings, "results": results})))
     assert isinstance(found, NotMeasured)
     assert says in found.why

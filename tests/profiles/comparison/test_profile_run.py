@@ -22,9 +22,10 @@ from compressor.costs.parts import weight_bytes
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.evaluate import Score
 from compressor.families.meter.meter_model import build
+from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import Manifest, Results, Source, save_run
+from compressor.run_folder import save_run
 from exporters.checks.parity import Comparison, record, record_of
 from exporters.export import export
 from exporters.folder import ExportsFolder
@@ -87,7 +88,7 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
         source=Source(path=str(checkpoint), sha256=checkpoint_sha256(checkpoint), image_size=dims.image_size),
         data=(),
         data_root="",
-        settings={"seed": 0},
+        settings=RunSettings(checkpoint=str(checkpoint)),
         updated_parameters={},
         device="cpu",
         versions={},

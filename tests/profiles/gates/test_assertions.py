@@ -4,14 +4,14 @@ import pytest
 
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import Score
+from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.plan import Plan, Skip
-from compressor.run_folder import Manifest, Results, Source
 from profiles.gates import assertions
 from tests.support.command_line import refused
 from tests.support.reports import costs_of, profile_of
 
 
-def manifest(full=0.8, slim=0.78, agreement=0.9, settings=None):
+def manifest(full=0.8, slim=0.78, agreement=0.9, **settings):
     """A run's record with these scores."""
     score = Score(metric="accuracy", value=slim, margin=0.01, samples=100, loss=1.0)
     return Manifest(
@@ -24,7 +24,7 @@ def manifest(full=0.8, slim=0.78, agreement=0.9, settings=None):
         source=Source(path="", sha256=""),
         data=(),
         data_root="",
-        settings=settings or {},
+        settings=RunSettings(checkpoint="meter.ckpt", **settings),
         updated_parameters={},
         device="cpu",
         versions={},
@@ -92,7 +92,7 @@ def test_a_gain_is_a_drop_below_zero():
     ("run", "claims", "why"),
     [
         (manifest(full=None, agreement=None), "drop<=100,agreement>=0", "the full model had no trained head"),
-        (manifest(settings={"calibration": "data"}), "drop<=100", "inputs without answers"),
+        (manifest(calibration="data"), "drop<=100", "inputs without answers"),
     ],
 )
 def test_scores_that_were_not_measured_fulfil_no_claim(run, claims, why):
@@ -102,7 +102,7 @@ def test_scores_that_were_not_measured_fulfil_no_claim(run, claims, why):
 
 
 def test_calibration_knows_how_many_answers_are_the_same():
-    assert failures("agreement>=90", run=manifest(settings={"calibration": "data"})) == []
+    assert failures("agreement>=90", run=manifest(calibration="data")) == []
 
 
 @pytest.mark.parametrize("claim", ["p99<=40", "p99_ms<=40ms", "p75_ms<=1", "drop:torch<=1", "drop<=--1", "loss<1"])

@@ -7,6 +7,7 @@ import pytest
 
 from compressor.errors import InputError
 from compressor.evaluation.evaluate import Score
+from compressor.manifest import RunSettings
 from profiles.gates.baseline import (
     BaselineChanges,
     ComparedProfile,
@@ -132,7 +133,9 @@ def test_costs_that_are_as_good_as_the_same(alike):
 def scored(full, slim, margin=0.01, samples=100, **settings):
     score = Score(metric="accuracy", value=slim, margin=margin, samples=samples, loss=1.0)
     whole = None if full is None else score.model_copy(update={"value": full})
-    return Profiled(profile=profile_of(), full=whole, slim=score, settings=settings)
+    return Profiled(
+        profile=profile_of(), full=whole, slim=score, settings=RunSettings(checkpoint="meter.ckpt", **settings)
+    )
 
 
 @pytest.mark.parametrize(

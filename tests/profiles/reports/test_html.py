@@ -238,7 +238,7 @@ def test_nothing_of_a_user_becomes_markup(made, rich):
             "command": HOSTILE,
             "data": ({**rich.data[0], "files": [HOSTILE], "unreadable": [HOSTILE]},),
             "versions": {HOSTILE: HOSTILE},
-            "settings": rich.settings | {"checkpoint": HOSTILE},
+            "settings": rich.settings.model_copy(update={"checkpoint": HOSTILE}),
             "profile": rich.profile.model_copy(update={"runtimes": (runtime(HOSTILE, [2.0] * 9, [1.0] * 9),)}),
             "flips": flips(
                 by_question_type={HOSTILE: FlipCount(samples=1, changed=1, lost=1, gained=0)},

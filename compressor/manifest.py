@@ -1,0 +1,156 @@
+"""The manifest of a run: what was compressed and how, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from compressor.costs.model_costs import ModelCosts
+from compressor.errors import input_error
+from compressor.evaluation.evaluate import Score
+from compressor.families import FAMILIES
+from compressor.models.plan import Plan
+from compressor.search.budgets import BudgetResult
+from compressor.settings import Settings
+from compressor.values import Value
+
+SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
+
+
+class Source(Value):
+    """The full checkpoint that was compressed."""
+
+    path: str
+    sha256: str
+    image_size: int | None = None
+    transfer_classes: int | None = None
+
+
+class RunSettings(Settings):
+    """What was asked for, but for the folder of the run, and the recipe that came of it.
+
+    Attributes:
+        search_steps, recover_steps: of training; 0 where nothing is trained.
+        search_learning_rate, recover_learning_rate: of the skip adapters; None where nothing is trained.
+    """
+
+    model_config = ConfigDict(extra="ignore")  # what later versions add
+
+    out: str | None = Field(default=None, exclude=True)
+    search_steps: int = 0
+    search_learning_rate: float | None = None
+    recover_steps: int = 0
+    recover_learning_rate: float | None = None
+
+
+class ScorePair(Value):
+    """Scores of the full model, None after a transfer, and of the slim one."""
+
+    full: Score | None
+    slim: Score
+
+
+class Results(Value):
+    """Measurements of a compression: of the evaluation split, and in ``apart`` of further splits by name.
+
+    ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only.
+    """
+
+    full: Score | None
+    slim: Score
+    apart: Mapping[str, ScorePair] = {}
+    floor: float
+    answer_agreement: float | None
+    seconds: Mapping[str, float]
+
+
+class Manifest(Value):
+    """A run's description, one JSON document."""
+
+    schema_version: int = SCHEMA_VERSION
+    family: str
+    task: str
+    dims: Mapping[str, Any]
+    plan: Plan
+    strategy: str
+    candidates: tuple[str, ...]
+    source: Source
+    data: tuple[Mapping[str, Any], ...]
+    data_root: str
+    settings: RunSettings
+    updated_parameters: Mapping[str, int]
+    device: str
+    versions: Mapping[str, str]
+    command: str
+    results: Results
+    costs: ModelCosts
+    budget: BudgetResult | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """True where the data has labels; else the full model does (``--calibration``)."""
+        return self.settings.calibration is None
+
+    @property
+    def evaluation_split(self) -> str:
+        """Name of the split that scores come from: ``data`` lists training, held-out and evaluation split first."""
+        return str(self.data[2]["name"])
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        InputError: it is damaged, or of another version of das.
+    """
+    _check_version(path)
+    try:
+        content = Manifest.model_validate_json(path.read_bytes())
+        FAMILIES[content.family].dims_type(**content.dims)
+    except (ValidationError, KeyError) as error:
+        raise input_error(
+            "manifest-damaged",
+            f"{path} is damaged: {_first_problem(error)}",
+            f"a manifest of schema version {SCHEMA_VERSION}",
+            "compress again",
+        ) from None
+    return content
+
+
+def _check_version(path: Path) -> None:
+    """Refuse the manifest of another version of das.
+
+    Raises:
+        InputError: names the command that makes the run again.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        version, command = int(content["schema_version"]), str(content.get("command") or "das compress")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # what is damaged is named when it is validated
+    if version > SCHEMA_VERSION:
+        raise input_error(
+            "schema-too-new",
+            f"{path} has schema version {version}",
+            f"at most {SCHEMA_VERSION}",
+            "a newer das wrote it: pip install --upgrade das-toolkit",
+        )
+    if version < SCHEMA_VERSION:
+        raise input_error(
+            "schema-too-old",
+            f"{path} has schema version {version}",
+            f"schema version {SCHEMA_VERSION}, which holds what full and slim cost",
+            f"make the run again: {command}",
+        )
+
+
+def _first_problem(error: ValidationError | KeyError) -> str:
+    if isinstance(error, KeyError):
+        return f"unknown family {error.args[0]!r}"
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
