@@ -23,7 +23,6 @@ from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScoreP
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan
-from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress, Stages
 from compressor.resume import Checkpoint, Stage, check_same
 from compressor.run_folder import (
@@ -38,6 +37,7 @@ from compressor.run_folder import (
 )
 from compressor.search.budgets import KINDS, BudgetResult, Prices
 from compressor.search.fit_budget import fit_request
+from compressor.search.option_rules import check_options
 from compressor.search.reuse import open_search
 from compressor.search.select_layers import FinishedSearch, select_layers
 from compressor.settings import Settings

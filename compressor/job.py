@@ -29,8 +29,8 @@ from compressor.manifest import Source
 from compressor.models.plan import match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import stream_width
-from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress
+from compressor.search.option_rules import check_options
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings
 from compressor.tasks import TASKS, check_task

@@ -9,10 +9,10 @@ from compressor.errors import CheckFailed, Problem, UsageError, environment_prob
 from compressor.evaluation.evaluate import Score
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
-from compressor.option_rules import check_options
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult
+from compressor.search.option_rules import check_options
 from compressor.settings import Settings
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Runtime
@@ -33,7 +33,7 @@ def with_runtime(settings: Settings) -> Settings:
     """The settings with the runtime of a latency budget under its own name, after a check of all of them.
 
     Raises:
-        UsageError: as :func:`compressor.option_rules.check_options`, or no such runtime.
+        UsageError: as :func:`compressor.search.option_rules.check_options`, or no such runtime.
         EnvironmentProblem: a runtime that single layers cannot be timed on.
     """
     runtime, problems = None, list[Problem]()
