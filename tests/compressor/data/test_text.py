@@ -44,6 +44,7 @@ def test_texts_are_padded_as_roberta_is():
 
 def test_long_texts_keep_their_end_token():
     encoded = TextTransform(tokenizer(), 4, 100)(["what color is the circle?"])
+    assert encoded["input_ids"].shape == (1, 4)
     assert encoded["input_ids"][0, -1] == 2
 
 

@@ -66,6 +66,14 @@ def test_a_little_slower_is_within_the_tolerance_however_sure():
     assert (found.verdict, found.interval) == ("same", pytest.approx((0.04, 0.04)))
 
 
+def test_an_interval_that_only_reaches_beyond_the_tolerance_is_no_regression():
+    before, now = (profile_of(torch=(noisy(20, seed, 40, 0.2), noisy(10, seed + 1, 40, 0.2))) for seed in (0, 2))
+    found = changed(before, now)["slim/full, torch"]
+    low, high = found.interval
+    assert low < 0.05 < high
+    assert found.verdict == "same"
+
+
 def test_a_slower_hour_of_the_machine_is_no_regression():
     """Both models take half as long again; slim against full is what it was."""
     assert verdicts(profile_of(**times(20, 10)), profile_of(**times(30, 15, 2)))["slim/full, torch"] == "same"
