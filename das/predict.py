@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporters.runtimes.runner import Runner
 
 
-def predict(
+def answer_questions(
     run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str = "fp32"
 ) -> Predicted:
     """Return for each question the ``top`` most likely answers with their probabilities, as the task reads its logits.

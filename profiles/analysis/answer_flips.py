@@ -1,4 +1,4 @@
-"""Which answers changed when the layers went."""
+"""Answers that changed when layers were skipped."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Flip(Value):
 
 
 class FlipCount(Value):
-    """How many of some samples changed their answer, and how many of these for the worse and for the better.
+    """Counts of samples whose answer changed, and of those that were lost and gained.
 
     ``both_right`` of them were right before and after: some questions have several right answers.
     """
@@ -95,7 +95,7 @@ class _Found:
     after: np.ndarray
 
     def count(self, among: np.ndarray) -> FlipCount:
-        """Counts of those ``among`` is true for."""
+        """Count the samples that ``among`` is true for."""
         changed = self.changed & among
         return FlipCount(
             samples=int(among.sum()),
@@ -106,13 +106,13 @@ class _Found:
         )
 
     def by_type(self, types: np.ndarray) -> dict[str, FlipCount]:
-        """Counts by type, where there are several: the most changed first, "other" last."""
+        """Return counts by type, where there are several: the most changed first, "other" last."""
         counts = {str(name): self.count(types == name) for name in np.unique(types)}
         order = sorted(counts, key=lambda name: (name == OTHER, -counts[name].changed, name))
         return {name: counts[name] for name in order} if len(counts) > 1 else {}
 
     def outcome(self, number: int) -> str:
-        """What the change of one sample's answer did."""
+        """Return the outcome of one sample's change."""
         if self.before[number] == self.after[number]:
             return OTHER
         return LOST if self.before[number] else GAINED
@@ -160,7 +160,7 @@ def flips_of(run: Run, evaluation: Split | None = None) -> Flips | NotMeasured:
 
 
 def count_flips(kept: EveryAnswer) -> FlipCount:
-    """How many answers changed; neither data nor models are needed."""
+    """Count the changed answers; neither data nor models are needed."""
     found = _found(kept)
     return found.count(np.ones_like(found.changed))
 
@@ -170,7 +170,7 @@ def _found(kept: EveryAnswer) -> _Found:
 
 
 def _opened(run: Run, samples: int) -> tuple[Split | None, str]:
-    """The evaluation split that the answers were given to, or why it is not at hand."""
+    """Open the evaluation split of the answers, or return the reason that it is missing."""
     try:
         split = open_evaluation(run)
     except InputError as error:
@@ -229,7 +229,7 @@ def describe(kept: EveryAnswer, split: Split | None, task: Task, labels: Sequenc
 
 
 def _answer_types(expected: np.ndarray, name: Callable[[int], str], task: Task) -> np.ndarray:
-    """The type of the right answer to each sample: VQA v2's, or the class itself; of retrieval none."""
+    """Return the type of each sample's right answer: VQA v2's, or the class itself; none for retrieval."""
     if task.ranked:
         return np.full(len(expected), "")
     numbers, places = np.unique(expected, return_inverse=True)
@@ -239,7 +239,7 @@ def _answer_types(expected: np.ndarray, name: Callable[[int], str], task: Task) 
 
 
 def answer_type(answer: str) -> str:
-    """``yes/no``, ``number`` or ``other``, as VQA v2 divides answers."""
+    """Return ``yes/no``, ``number`` or ``other``, as VQA v2 divides answers."""
     words = normalise(answer)
     if words in ("yes", "no"):
         return YES_NO
@@ -247,7 +247,7 @@ def answer_type(answer: str) -> str:
 
 
 def question_type(text: str, words: int = 2) -> str:
-    """The first words, in lower case: "how many"."""
+    """Return the first words, in lower case: "how many"."""
     return " ".join(re.findall(r"[\w']+", text.lower())[:words])[:LONGEST]
 
 
@@ -258,7 +258,7 @@ def _without_rare(types: np.ndarray) -> np.ndarray:
 
 
 def _spread(found: _Found, types: np.ndarray) -> list[int]:
-    """Up to 12 samples whose answer changed: lost ones first, within an outcome one of each type after the other."""
+    """Select up to 12 samples whose answer changed: lost ones first, within an outcome the types in turn."""
     order, seen, ranked = (LOST, GAINED, OTHER), Counter[tuple[str, str]](), []
     for number in map(int, np.flatnonzero(found.changed)):
         outcome = found.outcome(number)
@@ -269,7 +269,7 @@ def _spread(found: _Found, types: np.ndarray) -> list[int]:
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """Two-sided exact p-value of so uneven a split of the samples that only one of two models has right.
+    """Return the two-sided exact p-value of the split of samples that only one of two models has right.
 
     The binomial test with an even chance (McNemar, 1947), in whole numbers.
     """
@@ -281,13 +281,13 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 def plain(text: str) -> str:
-    """A text in one line of at most 200 characters, without what a terminal would take as a command."""
+    """Return a text in one line of at most 200 characters, without control characters."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def thumbnail(pictures: Sequence[ImageRef]) -> str | None:
-    """Pictures side by side as a JPEG of at most 96 x 96 pixels in a data URI below 4 KB; None where that fails."""
+    """Return images side by side as a JPEG of at most 96 x 96 pixels in a data URI below 4 KB; None on failure."""
     try:
         images = [decode_image(picture.read(), picture.origin) for picture in pictures]
     except (OSError, InputError):
@@ -312,7 +312,7 @@ def _data_uri(image: Image.Image, quality: int) -> str:
 
 
 def flips_table(flips: Flips) -> Table:
-    """How many answers changed, were lost and gained: all, and by the types of answers and of questions."""
+    """Return changed, lost and gained answers: all, and by the types of answers and of questions."""
     rows = [_row("all", flips.total)]
     rows += [_row(f"  answer {name}", count) for name, count in flips.by_answer_type.items()]
     rows += [_row(f"  question {name}", count) for name, count in flips.by_question_type.items()]
@@ -326,7 +326,7 @@ def _row(name: str, count: FlipCount) -> tuple[str, ...]:
 
 
 def flips_sentence(flips: Flips) -> str:
-    """All changes in words, and whether more were lost than chance explains."""
+    """Describe all changes in words, and test whether more were lost than chance explains."""
     total = flips.total
     if not total.changed:
         return f"None of {total.samples:,} answers changed."

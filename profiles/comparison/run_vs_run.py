@@ -53,7 +53,7 @@ class RuntimeSummary(Value):
 
 
 class RunSummary(Value):
-    """What is known of one run; None where it was not measured yet.
+    """The results of one run; None where a quantity was not measured yet.
 
     Attributes:
         name: short, different from the others'.
@@ -111,7 +111,7 @@ class RunsReport(Value):
 
 
 def open_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in ``folders``.
+    """Open the runs in ``folders``.
 
     Raises:
         InputError: naming every folder that holds none.
@@ -141,7 +141,7 @@ def ask_again(runs: Iterable[Run], progress: Any) -> list[Run]:
 
 
 def compare_runs(folders: Sequence[Path]) -> RunsReport:
-    """Gather what the runs in ``folders`` hold; nothing is measured and no model is loaded.
+    """Collect the results of the runs in ``folders``; nothing is measured and no model is loaded.
 
     Raises:
         InputError: a folder holds no run, or one whose profile is damaged.
@@ -160,7 +160,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsReport:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """What tells the names apart, in at most 9 characters each; numbers where that is not enough."""
+    """Return the distinguishing parts of names, of at most 9 characters each; numbers where these are equal."""
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)) if len(names) > 1 else ()
     shared = "".join(letters[0] for letters in alike)
     start = 1 + max(shared.rfind(mark) for mark in SEPARATORS)
@@ -203,7 +203,7 @@ def _figures(name: str, folder: str, run: Run) -> RunSummary:
 
 
 def _can_answer(run: Run) -> bool:
-    """Whether the full model has answers, and the data says what is right."""
+    """Return whether the full model has answers and the data labels."""
     return run.manifest.results.full is not None and run.manifest.labelled
 
 
@@ -230,7 +230,7 @@ def _profile(run: Run) -> ProfileReport | None:
 
 
 def _costs(run: Run) -> ModelCosts | None:
-    """Of the report; None where there is none yet, or one of another das."""
+    """Read the costs of the report; None where there is none yet, or one of another das."""
     try:
         return ModelCosts.model_validate(json.loads((run.path / REPORT).read_bytes())["costs"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -250,7 +250,7 @@ def _runtimes(profile: ProfileReport) -> dict[str, RuntimeSummary]:
 
 
 def _of_answers(runs: Sequence[RunSummary]) -> list[str]:
-    """Why scores and costs of the runs are not comparable."""
+    """Return the reasons that scores and costs of the runs are not comparable."""
     aspects: dict[str, Callable[[RunSummary], str]] = {
         "task": lambda run: f"{run.task} of {run.family}",
         "full checkpoint": lambda run: f"{run.checkpoint} {run.sha256[:8]}",
@@ -266,7 +266,7 @@ def _fingerprint(split: str, run: RunSummary) -> str:
 
 
 def _of_times(profiled: Sequence[RunSummary]) -> list[str]:
-    """Why latencies and memory of the profiles are not comparable."""
+    """Return the reasons that latencies and memory of the profiles are not comparable."""
     packages = dict.fromkeys(name for run in profiled if run.environment for name in run.environment.versions)
     aspects: dict[str, Callable[[RunSummary], str]] = {"machine of the profiles": _machine}
     aspects |= {f"{package} in the profiles": partial(_version, package) for package in packages}
@@ -285,7 +285,7 @@ def _version(package: str, run: RunSummary) -> str:
 
 
 def _differences(runs: Sequence[RunSummary], aspects: Mapping[str, Callable[[RunSummary], str]]) -> list[str]:
-    """A sentence for each aspect that the runs do not share."""
+    """Describe each aspect that the runs do not share."""
     sentences = []
     for what, value in aspects.items():
         groups: dict[str, list[str]] = {}
@@ -298,18 +298,18 @@ def _differences(runs: Sequence[RunSummary], aspects: Mapping[str, Callable[[Run
 
 
 def _missing(runs: Sequence[RunSummary], opened: Sequence[Run]) -> Iterable[NotMeasured]:
-    """What a reader may look for in the tables, and the command that fills it in."""
+    """List the quantities missing from the tables, and the commands that measure them."""
     runtimes = dict.fromkeys(name for run in runs for name in run.runtimes)
     silent = [run for run, at in zip(runs, opened, strict=True) if _can_answer(at) and run.changed is None]
     if silent:
-        asked = f"das compare {' '.join(run.folder for run in silent)} --answers"
-        yield NotMeasured(what=f"{', '.join(run.name for run in silent)}, answers lost and gained", why=asked)
+        command = f"das compare {' '.join(run.folder for run in silent)} --answers"
+        yield NotMeasured(what=f"{', '.join(run.name for run in silent)}, answers lost and gained", why=command)
     for run in runs:
         if run.environment is None:
             costs = "" if run.macs else "MACs, "
             yield NotMeasured(what=f"{run.name}, {costs}latency and memory", why=f"das profile {run.folder}")
         elif absent := [name for name in runtimes if name not in run.runtimes]:
-            asked = " ".join(f"--runtime {name}" for name in runtimes)
-            yield NotMeasured(what=f"{run.name}, {', '.join(absent)}", why=f"das profile {run.folder} {asked}")
+            command = " ".join(f"--runtime {name}" for name in runtimes)
+            yield NotMeasured(what=f"{run.name}, {', '.join(absent)}", why=f"das profile {run.folder} {command}")
         if not run.exports:
             yield NotMeasured(what=f"{run.name}, exports", why=f"das export {run.folder} --onnx")

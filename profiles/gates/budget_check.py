@@ -1,4 +1,4 @@
-"""Whether a run keeps to its budget, measured on what came out."""
+"""Check a run against its budget, measured on the slim model."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ RUNTIME = "onnxruntime"  # what a latency is measured on where nobody says
 
 
 def runtime_of(budget: Budget) -> Runtime:
-    """The runtime that a latency budget is measured on."""
+    """Return the runtime that a latency budget is measured on."""
     return find_runtime(budget.runtime or RUNTIME)
 
 
 def with_runtime(settings: Settings) -> Settings:
-    """The settings with the runtime of a latency budget under its own name, after a check of all of them.
+    """Check the settings; return them with the runtime of a latency budget under its own name.
 
     Raises:
         UsageError: as :func:`compressor.search.option_rules.check_options`, or no such runtime.
@@ -87,7 +87,7 @@ def measure_budget(run: Run, full_model: StepModel | None = None, progress: Prog
 def with_measured(
     result: BudgetResult | None, macs: Pair, parameters: Pair, profiled: ProfileReport | None
 ) -> BudgetResult | None:
-    """A run's budget with what was measured: MACs counted on the traced graphs, parameters, or times of the profile."""
+    """Return a run's budget with its measurement: MACs of the traced graphs, parameters, or times of the profile."""
     if result is None or result.measured:
         return result
     found: Mapping[str, Callable[[], Amount | None]] = {
@@ -99,7 +99,7 @@ def with_measured(
 
 
 def _times(result: BudgetResult, profiled: ProfileReport | None) -> Amount | None:
-    """Of the budget's runtime, at its quantile; None where a later profile has left it out."""
+    """Return the times of the budget's runtime, at its quantile; None where a later profile has left it out."""
     budget = result.budget
     if profiled is None or profiled.batch != 1:
         return None
@@ -109,7 +109,7 @@ def _times(result: BudgetResult, profiled: ProfileReport | None) -> Amount | Non
 
 
 def budget_sentence(result: BudgetResult, full: Score | None, slim: Score) -> str:
-    """The budget, what the search predicted, and what was measured."""
+    """Describe the budget, the search's prediction, and the measurement."""
     budget, noun = result.budget, KINDS[result.budget.kind].noun
     predicted = budget.text(budget.used(result.predicted))
     measured = budget.text(budget.used(result.measured)) if result.measured else "not measured yet (das profile)"
@@ -124,7 +124,7 @@ def budget_sentence(result: BudgetResult, full: Score | None, slim: Score) -> st
 
 
 def tries_table(result: BudgetResult) -> Table:
-    """Every model that was tried for a drop."""
+    """Return every model that was tried for a drop."""
     rows = (
         (
             summarise(entry.layers),

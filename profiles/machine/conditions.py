@@ -1,11 +1,10 @@
-"""Conditions of the machine during a measurement: other load, stolen time, clocks, temperature."""
+"""Conditions of the machine during a measurement: other load, stolen time, the GPU's state."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import psutil
 
@@ -15,23 +14,18 @@ from exporters.gpu import ask_driver
 GPU_FIELDS = ("name", "clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "utilization.gpu")
 
 BUSY = 0.05  # of all cores' time; more than that in other hands is said
-CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 class Conditions(Value):
     """The machine during a measurement of ``seconds``.
 
     ``others`` is the share of all cores' time that other processes used, ``stolen`` what the host of a virtual machine
-    gave to its other guests. ``clock_mhz`` and ``temperature_c`` are the CPU's before and after; ``gpu`` is what
-    nvidia-smi says of clocks, temperature and power after it. None where the machine does not tell.
+    gave to its other guests. ``gpu`` is what nvidia-smi says of clocks, temperature and power after it, None without.
     """
 
     seconds: float
     others: float
     stolen: float
-    clock_mhz: tuple[float, float] | None
-    temperature_c: tuple[float, float] | None
-    governor: str | None
     gpu: str | None
 
     @property
@@ -53,7 +47,6 @@ def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditio
     watched = [psutil.Process(number) for number in (*processes, psutil.Process().pid)]
     conditions: list[Conditions] = []
     started, before, cpu_seconds = time.monotonic(), psutil.cpu_times(), _seconds_of(watched)
-    clock, temperature = _clock(), _temperature()
     yield conditions
     after, cpu_seconds = psutil.cpu_times(), _seconds_of(watched) - cpu_seconds
     idle = sum(getattr(after, name, 0.0) - getattr(before, name, 0.0) for name in ("idle", "iowait"))
@@ -64,9 +57,6 @@ def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditio
             seconds=time.monotonic() - started,
             others=max(0.0, (total - idle - stolen - cpu_seconds) / total),
             stolen=max(0.0, stolen / total),
-            clock_mhz=_both(clock, _clock()),
-            temperature_c=_both(temperature, _temperature()),
-            governor=_read(CPUFREQ / "scaling_governor"),
             gpu=ask_driver(GPU_FIELDS).strip() or None if gpu else None,
         )
     )
@@ -86,28 +76,3 @@ def _total(times: object) -> float:
     """Sum all kinds of time; guests' time is part of users'."""
     fields = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
     return float(sum(getattr(times, name, 0.0) for name in fields))
-
-
-def _clock() -> float | None:
-    with suppress(Exception):  # psutil raises what the platform's files raise
-        frequency = psutil.cpu_freq()
-        return float(frequency.current) if frequency and frequency.current else None
-    return None
-
-
-def _temperature() -> float | None:
-    with suppress(Exception):  # not on every platform, and not in a virtual machine
-        readings = [entry.current for entries in psutil.sensors_temperatures().values() for entry in entries]
-        return float(max(readings)) if readings else None
-    return None
-
-
-def _both(before: float | None, after: float | None) -> tuple[float, float] | None:
-    return None if before is None or after is None else (before, after)
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None

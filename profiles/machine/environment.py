@@ -19,10 +19,7 @@ PACKAGES = (*(package for runtime in RUNTIMES for package in runtime.packages), 
 
 
 class Environment(Value):
-    """The machine and its software; ``load`` is the one-minute load average before the measurement began.
-
-    ``affinity`` are the numbers of the cores that the process may use, empty where the platform does not tell.
-    """
+    """The machine and its software; ``load`` is the one-minute load average before the measurement began."""
 
     device: str
     machine: str
@@ -30,7 +27,6 @@ class Environment(Value):
     cores: int
     threads: int
     load: float
-    affinity: tuple[int, ...] = ()
     versions: dict[str, str]
 
 
@@ -47,7 +43,6 @@ def describe_environment(device: str, threads: int) -> Environment:
         cores=os.cpu_count() or 1,
         threads=threads,
         load=psutil.getloadavg()[0],
-        affinity=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (),
         versions=installed,
     )
 

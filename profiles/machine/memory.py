@@ -12,7 +12,6 @@ import psutil
 import torch
 
 from compressor.values import Value
-from exporters.gpu import first_gpu
 
 CALLS = 3
 INTERVAL_SECONDS = 0.002
@@ -22,16 +21,14 @@ class Memory(Value):
     """Resident memory of a process in bytes, and what PyTorch took on the GPU.
 
     ``before`` is the interpreter with its libraries, ``loaded`` with the model and its inputs, what loading left behind
-    given back, ``peak`` the most while the model runs, sampled every 2 ms. ``gpu_allocated``, ``gpu_reserved`` and
-    ``gpu_process`` (NVML: all that the process holds there) are None where they cannot be read.
+    given back, ``peak`` the most while the model runs, sampled every 2 ms. ``gpu_allocated`` is
+    PyTorch's peak there, None where it cannot be read.
     """
 
     before: int
     loaded: int | None = None
     peak: int
     gpu_allocated: int | None = None
-    gpu_reserved: int | None = None
-    gpu_process: int | None = None
 
     @property
     def activations(self) -> int | None:
@@ -58,7 +55,12 @@ def watch_calls(call: Callable[[], object], before: int, gpu: bool) -> Memory:
     with _watch() as sizes:
         for _ in range(CALLS):
             call()
-    return Memory(before=before, loaded=sizes[0], peak=max(sizes), **(_gpu() if gpu else {}))
+    return Memory(
+        before=before,
+        loaded=sizes[0],
+        peak=max(sizes),
+        gpu_allocated=torch.cuda.max_memory_allocated() if gpu else None,
+    )
 
 
 def _give_back_what_loading_took() -> None:
@@ -85,22 +87,3 @@ def _watch() -> Iterator[list[int]]:
         stop.set()
         thread.join()
         sizes.append(read_resident())
-
-
-def _gpu() -> dict[str, int | None]:
-    return {
-        "gpu_allocated": torch.cuda.max_memory_allocated(),
-        "gpu_reserved": torch.cuda.max_memory_reserved(),
-        "gpu_process": _of_this_process(),
-    }
-
-
-def _of_this_process() -> int | None:
-    """Return the bytes that this process holds on the first GPU, by NVML."""
-    try:
-        nvml, gpu = first_gpu()
-        running = nvml.nvmlDeviceGetComputeRunningProcesses(gpu)
-    except Exception:  # not installed, or one of NVML's own errors
-        return None
-    pid = psutil.Process().pid
-    return next((int(entry.usedGpuMemory) for entry in running if entry.pid == pid and entry.usedGpuMemory), None)

@@ -1,4 +1,4 @@
-"""What each layer takes on a runtime, and its skip adapter: the prices of a latency budget."""
+"""Times of single layers and their skip adapters on a runtime: the prices of a latency budget."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Part:
 
     @property
     def form(self) -> str:
-        """Modules and sizes: parts of one form are the same graph with other weights, and take the same time."""
+        """Return modules and sizes: parts of one form are the same graph with other weights, and take the same time."""
         sizes = {name: tuple(value.shape) for name, value in self.inputs.items()}
         return f"{self.module} {sizes}"
 
@@ -57,7 +57,7 @@ class _Layer(nn.Module):
 
 
 def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS) -> Prices:
-    """Milliseconds of the full model, and what skipping each candidate saves: its own time less its adapter's.
+    """Time the full model, and each candidate and its adapter: their difference is what skipping saves, in ms.
 
     The full model, the candidates and their adapters are timed in turns, each by itself, on one real sample, at the
     budget's quantile; layers of one form are timed once. What a runtime gains by fusing neighbours, and caches that a
@@ -101,7 +101,7 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
 
 
 def _parts(job: Job) -> tuple[_Part, dict[str, _Part], dict[str, _Part]]:
-    """The full model, every candidate, and the adapter of each."""
+    """Return the full model, every candidate, and the adapter of each."""
     model, inputs = job.model, _first_sample(job)
     layers, adapters = {}, {}
     with torch.no_grad():

@@ -10,8 +10,8 @@ from profiles.machine.energy import Meter, find_meter
 
 
 def conditions(**changed):
-    quiet = {"seconds": 1, "others": 0.0, "stolen": 0.0, "governor": None, "gpu": None}
-    return Conditions(**{**quiet, "clock_mhz": None, "temperature_c": None, **changed})
+    quiet = {"seconds": 1, "others": 0.0, "stolen": 0.0, "gpu": None}
+    return Conditions(**{**quiet, **changed})
 
 
 def test_a_quiet_machine_needs_no_remark():
