@@ -24,7 +24,7 @@ from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan
 from compressor.progress import QUIET, Progress, Stages
-from compressor.resume import Checkpoint, Stage, check_same
+from compressor.resume import RunCheckpoint, Stage, check_same
 from compressor.run_folder import (
     Run,
     every_tensor,
@@ -100,7 +100,7 @@ class Compression:
         """Compress and save the run, or open the run if it was killed after it was complete.
 
         Raises:
-            DasError: as :func:`prepare`, and when the run cannot be written.
+            DasError: as :func:`prepare_job`, and when the run cannot be written.
             CheckFailed: the budget cannot be reached; nothing is kept.
             Interrupted: on Ctrl-C or SIGTERM; the state is saved.
         """
@@ -113,7 +113,7 @@ class Compression:
         job = prepare_job(settings, self.progress)
         for note in job.loaded.notes:
             self.progress.say(note)
-        checkpoint = Checkpoint(folder if is_main() else None, _identity(job))
+        checkpoint = RunCheckpoint(folder if is_main() else None, _identity(job))
         checkpoint.load() if self.resume else checkpoint.reserve()
         try:
             with checkpoint.save_on_interrupt():
@@ -128,16 +128,16 @@ class Compression:
         """Search without cutting; return the plan that would be followed, and the search.
 
         Raises:
-            DasError: as :func:`prepare`.
+            DasError: as :func:`prepare_job`.
             Interrupted: on Ctrl-C or SIGTERM; nothing is kept.
         """
-        job, checkpoint = prepare_job(self.settings, self.progress), Checkpoint(None, {})
+        job, checkpoint = prepare_job(self.settings, self.progress), RunCheckpoint(None, {})
         if self.settings.calibration is not None:
             job = label_with_full(job, checkpoint, self.progress)
         search = select_layers(job, checkpoint, Stages(), self.progress)
         return make_plan(job.model, search.result.chosen[job.skip]), search
 
-    def _compress(self, job: Job, folder: Path, checkpoint: Checkpoint) -> Compressed:
+    def _compress(self, job: Job, folder: Path, checkpoint: RunCheckpoint) -> Compressed:
         stages = Stages(checkpoint.state.seconds)
         if job.settings.calibration is not None:
             with stages.timed("ask"):
@@ -168,7 +168,7 @@ class Compression:
         unchanged = None if job.settings.adapt else job.model.to("cpu").eval()
         return Compressed(run, unchanged, slim.model, job.data, full, scores)
 
-    def _measure_prices(self, job: Job, checkpoint: Checkpoint, stages: Stages) -> Prices | None:
+    def _measure_prices(self, job: Job, checkpoint: RunCheckpoint, stages: Stages) -> Prices | None:
         """Measure the prices of a budget that the search does not know, once for all resumed runs; None for others."""
         budget, measure = job.settings.budget, self.measure_prices
         if budget is None or KINDS[budget.kind].prices:
@@ -180,7 +180,7 @@ class Compression:
                 checkpoint.finish(Stage.PRICE, from_main(lambda: measure(job).model_dump()))
         return Prices(**checkpoint.result(Stage.PRICE))
 
-    def _evaluate_full(self, job: Job, checkpoint: Checkpoint, stages: Stages) -> Evaluations | None:
+    def _evaluate_full(self, job: Job, checkpoint: RunCheckpoint, stages: Stages) -> Evaluations | None:
         """Return the full model's scores; None for a transfer, whose head has not been trained yet."""
         if job.settings.adapt:
             return None
@@ -191,7 +191,7 @@ class Compression:
         checkpoint.finish(Stage.EVALUATE, [{**vars(entry), "score": entry.score.model_dump()} for entry in full])
         return full
 
-    def _search(self, job: Job, checkpoint: Checkpoint, stages: Stages) -> FinishedSearch | None:
+    def _search(self, job: Job, checkpoint: RunCheckpoint, stages: Stages) -> FinishedSearch | None:
         """Search, or open an earlier run's search; None where the layers are named."""
         if job.settings.from_run:
             return open_search(job.settings.from_run)
@@ -238,7 +238,7 @@ def _open_finished(folder: Path, settings: Settings) -> Run | None:
     run = open_run(folder)
     values = settings.model_dump(mode="json", exclude=PLACES)
     check_same(folder, values, run.manifest.settings.model_dump(mode="json", include=set(values)))
-    Checkpoint(folder, {}).remove()
+    RunCheckpoint(folder, {}).remove()
     point_latest_at(folder)
     return run
 

@@ -71,7 +71,7 @@ class State:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-class Checkpoint:
+class RunCheckpoint:
     """The state of one compression on disk, in ``<run>.partial`` beside the run to be; nowhere without a folder.
 
     A stage that takes steps runs inside :meth:`running` and calls :meth:`after_step` after each; it is saved every 30

@@ -18,7 +18,7 @@ from compressor.tasks import TASKS
 from compressor.tasks.task import Task
 from das.results import Answer, Predicted
 from exporters.runtimes import find_runtime
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 
 if TYPE_CHECKING:
     from exporters.graph.inputs import Fixed
@@ -141,6 +141,6 @@ def choose_runner(run: Run, runtime: str, precision: str, inputs: Mapping[str, T
 
     chosen = find_runtime(runtime)
     if not chosen.suffix:
-        return chosen.open(Source(run.load_slim), "cpu"), VARYING
+        return chosen.open(ModelSource(run.load_slim), "cpu"), VARYING
     path, fixed = exports_of(run).best_for(chosen, PRECISIONS[precision], FAMILIES[run.manifest.family], inputs)
-    return chosen.open(Source(run.load_slim, path), chosen.devices[0]), fixed
+    return chosen.open(ModelSource(run.load_slim, path), chosen.devices[0]), fixed

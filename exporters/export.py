@@ -30,7 +30,7 @@ from exporters.graph.quantise import quantise_until_passing
 from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
 from exporters.runtimes import RUNTIMES, find_runtimes
-from exporters.runtimes.runtime import Artifact, Runtime, Source
+from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
 
 
 class Exported(Value):
@@ -280,7 +280,7 @@ def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Pari
     else:
         with request.progress.stage(f"comparing {runtime.title} with PyTorch"):
             comparison, certificate = judge(
-                runtime.open(Source(lambda: request.model, path), runtime.devices[0]),
+                runtime.open(ModelSource(lambda: request.model, path), runtime.devices[0]),
                 request.model,
                 request.samples,
                 artifact.batches,

@@ -23,7 +23,7 @@ from exporters.checks.validate import judge
 from exporters.folder import Export, ExportsFolder, remove_export
 from exporters.graph.inputs import Fixed, with_text_length
 from exporters.graph.precision import PRECISIONS, Precision
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import ModelSource, Runtime
 from exporters.runtimes.sessions import PROVIDERS, require_provider
 
 
@@ -203,7 +203,7 @@ def _compare(
     if not reason:
         try:
             return judge(
-                export.runtime.open(Source(lambda: model, export.path), device),
+                export.runtime.open(ModelSource(lambda: model, export.path), device),
                 model,
                 samples,
                 subject.sizes,

@@ -43,7 +43,7 @@ from compressor.job import Job, prepare_job
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
-from compressor.resume import Checkpoint
+from compressor.resume import RunCheckpoint
 from compressor.search.select_layers import select_layers
 from compressor.settings import Settings
 from compressor.tasks import TASKS
@@ -175,7 +175,7 @@ def open_job(checkpoint: Path, source: Path, skip: int, seed: int, adapt: bool =
 
 def search(job: Job, progress: Progress) -> tuple[str, ...]:
     """The layers that DAS skips, by the library's own schedule; the trained adapters stay in the job's model."""
-    return select_layers(job, Checkpoint(None, {}), Stages(), progress).result.chosen[job.skip]
+    return select_layers(job, RunCheckpoint(None, {}), Stages(), progress).result.chosen[job.skip]
 
 
 class Taught(Encoded):

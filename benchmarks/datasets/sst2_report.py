@@ -53,7 +53,7 @@ from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from exporters.export import export
 from exporters.folder import ExportsFolder
 from exporters.runtimes import RUNTIMES, find_runtime
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 from profiles.formatting import HEADER, format_count
 from profiles.reports.markdown import format_markdown_table
 from profiles.timing.latency import Latency, estimate_speedup, measure
@@ -78,7 +78,9 @@ def latencies(full: Job, adapted: Job, folder: Path, progress: Progress) -> dict
     for number, (name, model) in enumerate(models.items()):
         target = folder / str(number)
         export(model, full.data.evaluation.inputs(np.arange(BATCH_SIZE)), target, ["onnx"], progress=progress)
-        subjects[name] = Source(partial(deepcopy, model), ExportsFolder(target).path_for(find_runtime("onnxruntime")))
+        subjects[name] = ModelSource(
+            partial(deepcopy, model), ExportsFolder(target).path_for(find_runtime("onnxruntime"))
+        )
     inputs, found = one_sentence(full.data), {}
     for runtime in RUNTIMES:
         with ExitStack() as stack:

@@ -35,7 +35,7 @@ from exporters.graph.attention import FORMS
 from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import ModelSource, Runtime
 from profiles.reports.markdown import format_markdown_table
 from profiles.timing.latency import Clock, Latency, cuda_clock, estimate_speedup, measure, wall_clock
 from profiles.timing.sample_batches import make_batch
@@ -70,13 +70,13 @@ class Way:
     precision: str
     form: str = "fused"
 
-    def subject(self, model: StepModel, path: Path) -> Source:
+    def subject(self, model: StepModel, path: Path) -> ModelSource:
         """``model`` in this precision, and its ONNX file in this form, made where it is needed and missing."""
         precision = PRECISIONS[self.precision]
         file = path.with_name(f"{path.name}.{self.form}{precision.suffix}.onnx")
         if find_runtime(self.runtime).suffix and not file.exists():
             export_onnx(model, file, METER.example_inputs(model.dims), form=FORMS[self.form], precision=precision)
-        return Source(lambda: deepcopy(model).to(precision.dtype), file)
+        return ModelSource(lambda: deepcopy(model).to(precision.dtype), file)
 
     def read(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Samples as they are read: by PyTorch in the precision of the weights, by an ONNX graph in float32."""
@@ -96,7 +96,7 @@ WAYS = (
 
 
 def timed(
-    way: Way, subjects: Mapping[str, Source], samples: Mapping[str, Tensor], device: str, seconds: float
+    way: Way, subjects: Mapping[str, ModelSource], samples: Mapping[str, Tensor], device: str, seconds: float
 ) -> dict[str, Latency]:
     """Full and slim in turns on one batch; both are loaded for it and let go, and compiled for its size alone."""
     torch._dynamo.reset()

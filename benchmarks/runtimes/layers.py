@@ -21,7 +21,7 @@ import torch
 from benchmarks.results import LogProgress, write_section
 from benchmarks.runtimes import graphs
 from exporters.graph.onnx import export_onnx
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 from profiles.formatting import Table
 from profiles.reports.layer_tables import tabulate_gains, tabulate_layers, tabulate_sums
 from profiles.reports.markdown import format_markdown_table
@@ -32,14 +32,14 @@ RUNTIMES = ("torch", "onnxruntime")
 MODELS = {"full": graphs.Subject("full", 0, False), "slim": graphs.Subject("slim", 8, True)}
 
 
-def subjects_in(work: Path) -> dict[str, Source]:
+def subjects_in(work: Path) -> dict[str, ModelSource]:
     """Full and slim, exported to ``work``."""
     found = {}
     for which, each in MODELS.items():
         path = work / each.file
         if not path.exists():
             export_onnx(graphs.model_of(each.skip, each.trimmed), path, graphs.inputs())
-        found[which] = Source(partial(graphs.model_of, each.skip, each.trimmed), path)
+        found[which] = ModelSource(partial(graphs.model_of, each.skip, each.trimmed), path)
     return found
 
 

@@ -41,7 +41,7 @@ from compressor.data.generated.questions import write_vqa
 from compressor.job import Job, prepare_job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress, Stages
-from compressor.resume import Checkpoint
+from compressor.resume import RunCheckpoint
 from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import with_teacher
 from compressor.search.select_layers import encode_calibration, select_layers
@@ -218,7 +218,7 @@ def run(setting: Setting, skip: int, work: Path, source: Path, seed: int, progre
     for strategy in ("exhaustive", *(name for name in STRATEGIES if name != "exhaustive")):
         job = prepare_job(asked.model_copy(update={"strategy": strategy}))
         started = time.monotonic()
-        record = select_layers(job, Checkpoint(None, {}), Stages(), progress).result
+        record = select_layers(job, RunCheckpoint(None, {}), Stages(), progress).result
         seconds = time.monotonic() - started
         points = points or {point.layers: point.value for point in record.points}
         layers = record.chosen[skip]

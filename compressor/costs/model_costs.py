@@ -23,7 +23,7 @@ class Pair(Value):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def difference(self) -> int:
-        """Return slim minus full: negative where the slim model needs less."""
+        """Slim minus full: negative where the slim model needs less."""
         return self.slim - self.full
 
 
@@ -36,7 +36,7 @@ class Trims(Value):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def saved(self) -> int:
-        """Return the savings of the trims, apart from those of the skipped layers."""
+        """Savings of the trims, apart from those of the skipped layers."""
         return self.before - self.after
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from compressor.data.layouts.input_forms import COCO_NAME, IMAGES, InputForm, bind, image_in_cell
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import (
-    Source,
+    RowSource,
     json_list,
     parquet_source,
     stream_source,
@@ -31,7 +31,7 @@ INPUTS = "inputs"
 SHOWN = 4  # files in a message
 
 
-def _questions_source(paths: Sequence[Path]) -> Source:
+def _questions_source(paths: Sequence[Path]) -> RowSource:
     """Return VQA v2's questions; the name of the file says which of COCO's images they ask about."""
     (path,) = paths
     part = path.name.removesuffix("_questions.json").rpartition("_")[2].replace("-dev", "")  # a part of test2015
@@ -41,10 +41,10 @@ def _questions_source(paths: Sequence[Path]) -> Source:
         return {**node, COCO_NAME: f"COCO_{part}_{number:012d}.jpg"} if isinstance(number, int) else node
 
     rows = json_list(path, "questions", with_name)
-    return Source((path,), ("question", COCO_NAME), lambda columns: number_rows(path, rows), total=len(rows))
+    return RowSource((path,), ("question", COCO_NAME), lambda columns: number_rows(path, rows), total=len(rows))
 
 
-FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], Source]], ...] = (
+FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], RowSource]], ...] = (
     (("*OpenEnded*_questions.json",), _questions_source),
     (("data-*.arrow", "*/data-*.arrow"), stream_source),
     (("*.arrow",), table_source),
@@ -98,7 +98,7 @@ def _files(root: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _bind_form(
-    task: Task, source: Source, images: ImageFiles
+    task: Task, source: RowSource, images: ImageFiles
 ) -> Sequence[tuple[Mapping[str, str], Callable[[Row], list[Sample]]]]:
     """Return the columns of a source that inputs of the task are made of, and what makes them; none without a form."""
     bound = ((form, bind(form.columns, source)) for form in task.unlabelled)

@@ -10,10 +10,10 @@ from compressor.data.splits import Split, UnlabelledSplit
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import Job
 from compressor.progress import Progress
-from compressor.resume import Checkpoint, Stage
+from compressor.resume import RunCheckpoint, Stage
 
 
-def label_with_full(job: Job, checkpoint: Checkpoint, progress: Progress) -> Job:
+def label_with_full(job: Job, checkpoint: RunCheckpoint, progress: Progress) -> Job:
     """Return the job with the full model's most likely class as the label of each of its inputs.
 
     Predicted in the batches in which the model is evaluated, so that it agrees with itself to the last input. A resumed

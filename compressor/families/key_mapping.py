@@ -23,7 +23,7 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class Part:
+class TensorPart:
     """Some rows of a checkpoint tensor: ``target`` gets rows [start, stop) in units of ``1/of`` of the rows.
 
     ``of`` 0 counts single rows; ``stop`` None means up to the end.
@@ -43,7 +43,7 @@ class KeyTable:
     """
 
     renames: tuple[tuple[str, str], ...]
-    splits: tuple[tuple[str, tuple[Part, ...]], ...] = ()
+    splits: tuple[tuple[str, tuple[TensorPart, ...]], ...] = ()
 
     def to_ours(self, state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
         """Rename and split; return our tensors, and for each of our names the checkpoint key it came from.
@@ -101,7 +101,7 @@ def _match(template: str, key: str, whole: bool = False) -> str | None:
     return None if match is None else (match[1] if match.groups() else "")
 
 
-def _rows(key: str, tensor: Tensor, part: Part) -> Tensor:
+def _rows(key: str, tensor: Tensor, part: TensorPart) -> Tensor:
     if tensor.ndim == 0 or (part.of and len(tensor) % part.of):
         raise ValueError(f"{key} {tuple(tensor.shape)} does not split into {part.of or 'rows'} parts")
     unit = len(tensor) // part.of if part.of else 1

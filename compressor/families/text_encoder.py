@@ -119,7 +119,7 @@ class TextDims(Value):
         return self.library.max_position_embeddings
 
 
-class Prologue(nn.Module):
+class TextPrologue(nn.Module):
     """Token ids to the first ``hidden`` stream and the ``mask``."""
 
     def __init__(self, backbone: PreTrainedModel) -> None:
@@ -138,7 +138,7 @@ class Prologue(nn.Module):
             self.embeddings = untyped_roberta(self.embeddings)
 
 
-class EncoderLayer(nn.Module):
+class TextEncoderLayer(nn.Module):
     """A layer of the library, and a parallel adapter beside the whole of it when ``parallel_width`` is not 0."""
 
     def __init__(self, layer: nn.Module, dims: TextDims) -> None:
@@ -152,7 +152,7 @@ class EncoderLayer(nn.Module):
         return out if self.adapter is None else out + self.adapter(hidden)
 
 
-class BertEncoderLayer(EncoderLayer):
+class BertEncoderLayer(TextEncoderLayer):
     """The same with a layer of BERT's or RoBERTa's, which can compute one token alone."""
 
     def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class BertEncoderLayer(EncoderLayer):
         return out if self.adapter is None else out + self.adapter(pick(hidden))
 
 
-class Epilogue(nn.Module):
+class TextEpilogue(nn.Module):
     """What is read of the stream to the head, by way of the pooler."""
 
     def __init__(self, pooler: nn.Module, head: nn.Module, readout: Readout = "first") -> None:
@@ -173,8 +173,8 @@ class Epilogue(nn.Module):
         return self.head(self.pooler(read_tokens(streams, "hidden", self.readout)))
 
 
-def _layer(layer: nn.Module, dims: TextDims) -> EncoderLayer:
-    kind = BertEncoderLayer if isinstance(layer, BertLayer | RobertaLayer) else EncoderLayer
+def _layer(layer: nn.Module, dims: TextDims) -> TextEncoderLayer:
+    kind = BertEncoderLayer if isinstance(layer, BertLayer | RobertaLayer) else TextEncoderLayer
     return kind(layer, dims)
 
 
@@ -235,8 +235,8 @@ def encoder_family(
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
         parts = enumerate(model.base_model.get_submodule(layers))
         blocks = {f"En{i}": _layer(part, dims) for i, part in parts}
-        epilogue = Epilogue(pooler(model), model.classifier, readout)
-        return StepModel(name, task, dims, Prologue(model.base_model), text_rounds(dims), blocks, epilogue)
+        epilogue = TextEpilogue(pooler(model), model.classifier, readout)
+        return StepModel(name, task, dims, TextPrologue(model.base_model), text_rounds(dims), blocks, epilogue)
 
     def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
         """Sizes from config.json, classes from the head's tensor.

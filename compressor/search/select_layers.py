@@ -16,7 +16,7 @@ from compressor.models.adapters import SkipAdapter
 from compressor.models.steps import Streams
 from compressor.models.supernet import Supernet, parallel_adapters
 from compressor.progress import Progress, Stages
-from compressor.resume import Checkpoint, Stage
+from compressor.resume import RunCheckpoint, Stage
 from compressor.search.block_influence import block_influence
 from compressor.search.cost import Costs, measure_costs
 from compressor.search.least_squares import fit_adapters
@@ -44,7 +44,7 @@ class FinishedSearch:
     log: list[LogEntry]
 
 
-def select_layers(job: Job, checkpoint: Checkpoint, stages: Stages, progress: Progress) -> FinishedSearch:
+def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress: Progress) -> FinishedSearch:
     """Search the job's candidates by its strategy. What a strategy trains stays in the job's model.
 
     Raises:
@@ -114,7 +114,7 @@ def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list
 
 
 def encode_split(
-    job: Job, split: Split, encode: Encoder, checkpoint: Checkpoint, progress: Progress, label: str
+    job: Job, split: Split, encode: Encoder, checkpoint: RunCheckpoint, progress: Progress, label: str
 ) -> Encoded:
     """Encode a split; a resumed run keeps in memory what the first one did, as the last bits depend on it."""
     decisions = checkpoint.state.in_memory
@@ -138,7 +138,7 @@ def _some(split: Split, most: int, seed: int) -> Split:
 
 
 def _prepare_training(
-    job: Job, supernet: Supernet, spent: Spent, checkpoint: Checkpoint, progress: Progress
+    job: Job, supernet: Supernet, spent: Spent, checkpoint: RunCheckpoint, progress: Progress
 ) -> Training:
     """Prepare the training of the adapters, and with ``--adapt`` of parallel adapters and head."""
     steps = job.search_steps

@@ -12,7 +12,7 @@ from compressor.models.steps import StepModel
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
-from compressor.resume import Checkpoint, Stage
+from compressor.resume import RunCheckpoint, Stage
 from compressor.search.least_squares import fit_adapters
 from compressor.search.select_layers import encode_calibration, encode_split
 from compressor.training.recovery import RecoveryTraining, count_updated_parameters, encoder_of, recovery_groups
@@ -37,7 +37,7 @@ class Fitter:
         progress: told about both.
     """
 
-    def __init__(self, job: Job, checkpoint: Checkpoint, stages: Stages, progress: Progress) -> None:
+    def __init__(self, job: Job, checkpoint: RunCheckpoint, stages: Stages, progress: Progress) -> None:
         self.job, self.checkpoint, self.stages, self.progress = job, checkpoint, stages, progress
         self._own_adapters = frozenset(job.model.skips)
 

@@ -219,7 +219,7 @@ def trace(
         UsageError: the module computes attention of a kind that no graph carries.
     """
     device = next(module.parameters()).device
-    traced = _Positional(module, tuple(inputs), form, dtype).eval()
+    traced = _TracedModel(module, tuple(inputs), form, dtype).eval()
     with silence(), _own_errors():
         program = torch.onnx.export(
             traced,
@@ -235,8 +235,8 @@ def trace(
     return program
 
 
-class _Positional(nn.Module):
-    """What is traced: the exporter names inputs by position, step models take them by name."""
+class _TracedModel(nn.Module):
+    """The model that is traced: the exporter names inputs by position, step models take them by name."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], form: AttentionForm, dtype: torch.dtype) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Probe, Source
+from exporters.runtimes.runtime import ModelSource, Probe
 from exporters.runtimes.torch import Torch, own_weights
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Compile(Torch):
         super().check(device)
         require_compiler()
 
-    def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
+    def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
         """Return a runner; the CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 

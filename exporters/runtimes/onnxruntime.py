@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Artifact, Probe, Runtime, Source, Watched, first_line, version_of
+from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, Watched, first_line, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +45,7 @@ class OnnxRuntime(Runtime):
 
         require_provider(PROVIDERS[device])
 
-    def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
+    def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
         """Return a session of the file; of a split export two, with the vision tower's beside it."""
         from exporters.folder import REST
         from exporters.graph.vision_split import split_runner
@@ -102,7 +102,7 @@ class OnnxRuntime(Runtime):
         return "on a GPU the profiler of ONNX Runtime sees when a kernel is started, not what it takes"
 
     def watch(
-        self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+        self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
         """Time layers by their kernels, with the runtime's own profiler."""
         from compressor.costs.parts import HEAD

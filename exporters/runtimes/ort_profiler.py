@@ -40,7 +40,7 @@ class KernelRunner(OnnxRunner):
             EnvironmentProblem: ONNX Runtime is missing.
         """
         import_onnxruntime()
-        self._values = parts_of(load_graph(self.path))  # first: the graph and the session need not be there at once
+        self._values = find_parts(load_graph(self.path))  # first: the graph and the session need not be there at once
         self._folder = TemporaryDirectory()
         self.optimised = Path(self._folder.name) / OPTIMISED
         with self._refusals():
@@ -60,7 +60,7 @@ class KernelRunner(OnnxRunner):
         belongs to that of the first value it writes.
         """
         graph = load_graph(self.optimised)
-        values = parts_of(graph, self._values)
+        values = find_parts(graph, self._values)
         return {node.name: values[node.output[0]] for node in graph.graph.node}
 
     def kernel_times(self) -> dict[str, list[float]]:
@@ -76,7 +76,7 @@ class KernelRunner(OnnxRunner):
         return dict(times)
 
     def part_times(self, whole_ms: float) -> dict[str, list[float]]:
-        """Return the milliseconds of every part of the model in each call so far, by its name as in :func:`parts_of`.
+        """Return the milliseconds of every part of the model in each call so far, by its name as in :func:`find_parts`.
 
         Args:
             whole_ms: of a call without the profiler. One with it takes longer, in a small model several times as long;
@@ -90,7 +90,7 @@ class KernelRunner(OnnxRunner):
         return {part: [sum(call) for call in zip(*every, strict=True)] for part, every in times.items()}
 
 
-def parts_of(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, str]:
+def find_parts(graph: Any, known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the part of a step model that computes each value of a graph: ``prologue``, ``blocks.FL0``, ``epilogue``.
 
     A node without a note of its module belongs to the part that reads what it writes, and to ``shared`` where several

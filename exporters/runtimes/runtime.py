@@ -30,7 +30,7 @@ SHARED = "shared"  # what several layers read from and belongs to none of them
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model to be run.
 
     Attributes:
@@ -165,7 +165,7 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
+    def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
         """Return a runner, still to be entered, on ``device`` ("cpu" or "cuda") with so many CPU threads.
 
         Without ``threads`` it uses as many as PyTorch does.
@@ -269,7 +269,7 @@ class Runtime(ABC):
         return ""
 
     def watch(
-        self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+        self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
         """Open a model to time its layers; ``stack`` closes it. Only of a runtime that shows layers."""
         raise NotImplementedError(f"{self.name} does not show its layers")

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import environment_problem
-from exporters.runtimes.runtime import Artifact, Making, Probe, Runtime, Source, first_line, version_of
+from exporters.runtimes.runtime import Artifact, Making, ModelSource, Probe, Runtime, first_line, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -49,7 +49,7 @@ class TensorRT(Runtime):
             raise environment_problem("tensorrt-without-gpu", found, "a GPU", "--device cuda, on a machine with one")
         find_target()
 
-    def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
+    def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
         """Return the engine in the file."""
         from exporters.runtimes.tensorrt_runner import TensorRTRunner
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Probe, Runtime, Source, Watched
+from exporters.runtimes.runtime import ModelSource, Probe, Runtime, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,14 +34,14 @@ class Torch(Runtime):
 
         choose_device(device)
 
-    def open(self, source: Source, device: str, threads: int | None = None) -> Runner:
+    def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
         """Return a runner; the CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
         return TorchRunner(own_weights(source.load()), device, inputs=source.inputs)
 
     def watch(
-        self, source: Source, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+        self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
         """Time layers from before their blocks to behind them, between CUDA events on a GPU."""
         from compressor.costs.parts import blocks_of

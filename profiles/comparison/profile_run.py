@@ -27,7 +27,7 @@ from exporters.export import export_split
 from exporters.folder import ExportsFolder, exports_of
 from exporters.graph.vision_split import check_splittable
 from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import ModelSource, Runtime
 from profiles.comparison.full_vs_slim import (
     PROFILE,
     AgreementPair,
@@ -60,8 +60,8 @@ class _Model:
     model: StepModel
     exports: ExportsFolder
 
-    def in_runtime(self, runtime: Runtime) -> Source:
-        return Source(lambda: copy.deepcopy(self.model), self.file(runtime))
+    def in_runtime(self, runtime: Runtime) -> ModelSource:
+        return ModelSource(lambda: copy.deepcopy(self.model), self.file(runtime))
 
     def file(self, runtime: Runtime) -> Path | None:
         """Return the file that ``runtime`` executes, existing or not; None for the model itself."""

@@ -17,7 +17,7 @@ from exporters.checks.parity import Parity
 from exporters.folder import Export, exports_of
 from exporters.graph.inputs import texts_that_fit, trim_images, with_text_length
 from exporters.runtimes import find_runtime
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 from profiles.formatting import Row, Table, format_bytes
 from profiles.machine.environment import Environment, describe_environment
 from profiles.timing.latency import Latency, Speedup, estimate_speedup, measure, summarise_times
@@ -63,11 +63,11 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
     if not exports:
         return None
     pairs = {}
-    with find_runtime("torch").open(Source(run.load_slim), "cpu") as eager:
+    with find_runtime("torch").open(ModelSource(run.load_slim), "cpu") as eager:
         for path, export in exports.items():  # one session at a time: all of them together may not fit
             sample = _one(run, export.record)
             try:
-                with export.runtime.open(Source(run.load_slim, path), "cpu") as runner:
+                with export.runtime.open(ModelSource(run.load_slim, path), "cpu") as runner:
                     pairs[path] = measure(
                         {EAGER: eager.bind(sample), path.name: runner.bind(sample)},
                         seconds=SECONDS,

@@ -19,7 +19,7 @@ from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
 from exporters.runtimes import RUNTIMES, find_runtime
-from exporters.runtimes.runtime import SHARED, Runtime, Source
+from exporters.runtimes.runtime import SHARED, ModelSource, Runtime
 from profiles.timing.latency import LEAST_TURNS, WARM_UP_CALLS, Call, cuda_clock, wall_clock
 
 OVERHEAD = "overhead"
@@ -90,7 +90,7 @@ def count_work(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Work, ..
 
 def time_layers(
     runtime: str,
-    subjects: Mapping[str, Source],
+    subjects: Mapping[str, ModelSource],
     work: Mapping[str, Sequence[Work]],
     inputs: Mapping[str, Tensor],
     *,

@@ -19,7 +19,7 @@ from compressor.progress import QUIET, Progress
 from compressor.search.budgets import Prices
 from exporters.graph.inputs import trim_images
 from exporters.graph.onnx import export_onnx, export_part
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 from profiles.comparison.profile_run import choose_runtimes
 from profiles.gates.budget_check import runtime_of
 from profiles.timing.latency import Call, cuda_clock, measure, wall_clock
@@ -83,7 +83,7 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
             path = Path(folder) / f"{len(calls)}.onnx"
             if runtime.format == "onnx":
                 _export(part, path)
-            source = Source(part.load, path, tuple(part.inputs))
+            source = ModelSource(part.load, path, tuple(part.inputs))
             runner = stack.enter_context(runtime.open(source, job.device.type, torch.get_num_threads()))
             calls[form] = runner.bind({name: value.cpu() for name, value in part.inputs.items()})
         times = measure(

@@ -12,7 +12,7 @@ from compressor.families.family import Family
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
 from exporters.folder import REST
-from exporters.runtimes.runtime import Runtime, Source
+from exporters.runtimes.runtime import ModelSource, Runtime
 from profiles.timing.latency import Call, Latency, Speedup, estimate_speedup, measure
 
 
@@ -39,7 +39,7 @@ class Questions(Value):
 def measure_questions(
     family: Family,
     runtime: Runtime,
-    subjects: Mapping[str, Source],
+    subjects: Mapping[str, ModelSource],
     inputs: Mapping[str, Tensor],
     *,
     device: str,

@@ -31,7 +31,7 @@ from compressor.run_folder import Run, open_run
 from compressor.values import Value
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 from profiles.machine.memory import Memory, read_resident, watch_calls
 from profiles.timing.latency import Clock, Sample, cuda_clock, time_burst, wall_clock, warm_up
 from profiles.timing.sample_batches import make_inputs
@@ -197,7 +197,7 @@ class _WorkerModel:
         load = {FULL: lambda: without_idle(self.run.load_full(checked=True)), SLIM: self.run.load_slim}[request.which]
         inputs = resize_inputs(self.run, request.setting)
         self.before, started = read_resident(), time.perf_counter()
-        self.runner = self.runtime.open(Source(load, request.file), request.device, request.threads)
+        self.runner = self.runtime.open(ModelSource(load, request.file), request.device, request.threads)
         self.runner.open()
         self.bound: Bound = self.runner.bind(inputs)
         loaded = time.perf_counter()

@@ -12,7 +12,7 @@ from benchmarks.search.strategies import Row
 from benchmarks.search.strategies_report import against, line, table
 from compressor.search.strategies import STRATEGIES
 from exporters.runtimes import RUNTIMES
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.timing.latency import cuda_clock, summarise_times
 from tests.support import tiny_models as tiny
@@ -151,7 +151,7 @@ def test_the_gpu_script_lets_go_of_what_it_opened(monkeypatch):
     monkeypatch.setattr(OnnxRunner, "close", lambda runner: (closed.append(runner.path), close(runner)))
     way = next(way for way in gpu.WAYS if way.runtime == "onnxruntime")
     path = full_onnx().path
-    found = gpu.timed(way, dict.fromkeys(("full", "slim"), Source(full, path)), samples(), "cpu", 0.01)
+    found = gpu.timed(way, dict.fromkeys(("full", "slim"), ModelSource(full, path)), samples(), "cpu", 0.01)
     assert closed == [path, path]
     assert set(found) == {"full", "slim"}
 

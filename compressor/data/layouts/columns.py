@@ -11,7 +11,7 @@ from compressor.data.layouts.glue import METRICS
 from compressor.data.layouts.input_forms import IMAGES, Form, InputForm, bind
 from compressor.data.layouts.label_columns import Classes, Labels, present_labels
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import Source, parquet_source, stream_source, text_source
+from compressor.data.reading.readers import RowSource, parquet_source, stream_source, text_source
 from compressor.data.reading.rows import Row, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Records, Sample
 from compressor.errors import input_error
@@ -31,7 +31,7 @@ class _FileKind:
 
     name: str
     patterns: tuple[str, ...]
-    open: Callable[[Sequence[Path]], Source]
+    open: Callable[[Sequence[Path]], RowSource]
 
     def find(self, root: Path) -> dict[str, list[Path]]:
         """Return the files of each split that is there."""
@@ -62,7 +62,7 @@ class NamedColumns:
     """
 
     forms: tuple[Form, ...]
-    classes: Callable[[Source, str], Classes]
+    classes: Callable[[RowSource, str], Classes]
     name: str = "named columns"
 
     @property
@@ -102,7 +102,7 @@ class NamedColumns:
         }
         return RawDataset(kind.name, splits, classes.names, METRICS.get(classes.names, ()), classes.numbered_here)
 
-    def _bind(self, source: Source) -> dict[str, str] | None:
+    def _bind(self, source: RowSource) -> dict[str, str] | None:
         return next((bound for form in self.forms if (bound := bind(form, source))), None)
 
 
@@ -116,7 +116,7 @@ def _find_files(root: Path) -> tuple[_FileKind, dict[str, list[Path]]]:
 
 
 def _read_split(
-    source: Source, columns: Mapping[str, str], samples: Callable[[Row], list[Sample]], reading: Reading
+    source: RowSource, columns: Mapping[str, str], samples: Callable[[Row], list[Sample]], reading: Reading
 ) -> Records:
     missing = [name for name in columns.values() if name not in source.columns]
     if missing:
@@ -130,7 +130,7 @@ def _read_split(
     return read_rows(source.files, source.rows(names), samples, reading, source.total)
 
 
-def _has_labels(source: Source, columns: Mapping[str, str]) -> bool:
+def _has_labels(source: RowSource, columns: Mapping[str, str]) -> bool:
     """Return whether any row of a split says what is right."""
     column = columns.get("label")
     if column is None or column not in source.columns:

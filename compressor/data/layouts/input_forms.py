@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import Source
+from compressor.data.reading.readers import RowSource
 from compressor.data.types import ImageRef
 
 Form = Mapping[str, tuple[str, ...]]
@@ -17,7 +17,7 @@ IMAGE = ("image", "image_path", "file_name", "filename")
 COCO_NAME = "file name in COCO"
 
 
-def bind(form: Form, source: Source) -> dict[str, str] | None:
+def bind(form: Form, source: RowSource) -> dict[str, str] | None:
     """Return the column that a source has for each thing in a form; None where it lacks one."""
     bound = {role: next((n for n in names if n in source.columns), "") for role, names in form.items()}
     return bound if all(bound.values()) else None

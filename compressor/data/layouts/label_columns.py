@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compressor.data.reading.readers import Source, lines
+from compressor.data.reading.readers import RowSource, lines
 from compressor.data.reading.rows import Unreadable, class_names
 from compressor.data.reading.vqa_answers import soft_answers
 
@@ -35,18 +35,18 @@ class Classes:
     numbered_here: bool = False
 
 
-def present_labels(source: Source, column: str) -> Iterator[Any]:
+def present_labels(source: RowSource, column: str) -> Iterator[Any]:
     """Return the labels of a split that are given."""
     rows = (row for _, row in source.rows([column]) if not isinstance(row, Unreadable))
     return (row[column] for row in rows if row.get(column) not in MISSING)
 
 
-def no_classes(names: tuple[str, ...], train: Source, column: str) -> Classes:
+def no_classes(names: tuple[str, ...], train: RowSource, column: str) -> Classes:
     """Return ``names`` for a task whose samples need no label, such as captions beside their images."""
     return Classes(names, lambda cell: ((), ()))
 
 
-def task_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: Source, column: str) -> Classes:
+def task_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: RowSource, column: str) -> Classes:
     """Return the classes of a task that has its own.
 
     Args:
@@ -60,7 +60,7 @@ def task_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: Sour
     return Classes(names, partial(_parse_class, names, {**numbers, **by_number}))
 
 
-def own_classes(train: Source, column: str) -> Classes:
+def own_classes(train: RowSource, column: str) -> Classes:
     """Return the classes that the training split has: those that its file names, else the labels that occur."""
     named = train.class_names.get(column, ())
     names = named or class_names(present_labels(train, column))
@@ -70,7 +70,7 @@ def own_classes(train: Source, column: str) -> Classes:
     return Classes(names, partial(_parse_class, names, by_name | by_number), numbered_here)
 
 
-def answer_vocabulary(train: Source, column: str) -> Classes:
+def answer_vocabulary(train: RowSource, column: str) -> Classes:
     """Return the lines of answers.txt beside the files; else the answers of the training split in first-seen order."""
     file = train.files[0].parent / ANSWERS_FILE
     listed = file.is_file()

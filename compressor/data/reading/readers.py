@@ -127,7 +127,7 @@ def _columns(cells: Sequence[str], names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """The rows of one split.
 
     Attributes:
@@ -145,29 +145,29 @@ class Source:
     total: int | None = None
 
 
-def text_source(paths: Sequence[Path]) -> Source:
+def text_source(paths: Sequence[Path]) -> RowSource:
     """Return a CSV, TSV or JSON file."""
     (path,) = paths
     read = partial(json_rows if path.suffix.startswith(".json") else csv_rows, path)
-    return Source((path,), tuple(first_row(read())), lambda columns: read())
+    return RowSource((path,), tuple(first_row(read())), lambda columns: read())
 
 
-def stream_source(paths: Sequence[Path]) -> Source:
+def stream_source(paths: Sequence[Path]) -> RowSource:
     """Return a split that ``datasets`` saved to disk: memory-mapped arrow streams.
 
     Raises:
         InputError: a file is damaged.
     """
 
-    def part(path: Path) -> _Part:
+    def part(path: Path) -> _FileTable:
         with _opened(path, "an arrow stream"):
             table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-        return _Part(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)
+        return _FileTable(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)
 
     return _source([part(path) for path in paths])
 
 
-def table_source(paths: Sequence[Path]) -> Source:
+def table_source(paths: Sequence[Path]) -> RowSource:
     """Return a table as METER's and ViLT's converters write it: a memory-mapped arrow file.
 
     Raises:
@@ -175,29 +175,29 @@ def table_source(paths: Sequence[Path]) -> Source:
     """
     (path,) = paths
     table = read_table(path, ())
-    return _source([_Part(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)])
+    return _source([_FileTable(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)])
 
 
-def parquet_source(paths: Sequence[Path]) -> Source:
+def parquet_source(paths: Sequence[Path]) -> RowSource:
     """Return a split in Parquet files; its images are read by groups of rows, the last few of which are kept.
 
     Raises:
         InputError: a file is damaged.
     """
 
-    def part(path: Path) -> _Part:
+    def part(path: Path) -> _FileTable:
         with _opened(path, "a Parquet file"):
             file = pq.ParquetFile(path)
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
         starts = tuple(accumulate(sizes, initial=0))
         column = partial(_ParquetColumn, path, starts)
-        return _Part(path, file.schema_arrow, starts[-1], partial(_parquet_rows, path), column)
+        return _FileTable(path, file.schema_arrow, starts[-1], partial(_parquet_rows, path), column)
 
     return _source([part(path) for path in paths])
 
 
 @dataclass(frozen=True)
-class _Part:
+class _FileTable:
     """One file of a split: its rows of some columns, and its columns of images by name."""
 
     path: Path
@@ -207,7 +207,7 @@ class _Part:
     column: Callable[[str], Any]
 
 
-def _source(parts: Sequence[_Part]) -> Source:
+def _source(parts: Sequence[_FileTable]) -> RowSource:
     schema = parts[0].schema
     for part in parts:
         if part.schema.names != schema.names:
@@ -229,7 +229,7 @@ def _source(parts: Sequence[_Part]) -> Source:
                 yield f"{part.path.name}, row {number}", row | cells
 
     files = tuple(part.path for part in parts)
-    return Source(files, tuple(schema.names), rows, _class_names(schema), sum(part.total for part in parts))
+    return RowSource(files, tuple(schema.names), rows, _class_names(schema), sum(part.total for part in parts))
 
 
 def _holds_images(kind: pa.DataType) -> bool:

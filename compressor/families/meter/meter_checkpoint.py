@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressor.families.key_mapping import Format, KeyTable, Leftover, Part, State
+from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
 from compressor.families.meter.meter_model import MeterDims
 from compressor.families.vision_language import PREFIXES, find_head, for_another_task
 
@@ -130,12 +130,12 @@ KEYS = KeyTable(
     ),
     splits=(
         *(
-            (_BLOCK + f"attn.in_proj_{kind}", tuple(Part(name + kind, at, at + 1, of=3) for name, at in _QKV))
+            (_BLOCK + f"attn.in_proj_{kind}", tuple(TensorPart(name + kind, at, at + 1, of=3) for name, at in _QKV))
             for kind in ("weight", "bias")
         ),
         (
             "token_type_embeddings.weight",
-            (Part("blocks.text_bridge.token_type", 0, 1), Part("blocks.image_bridge.token_types", 1, None)),
+            (TensorPart("blocks.text_bridge.token_type", 0, 1), TensorPart("blocks.image_bridge.token_types", 1, None)),
         ),
     ),
 )

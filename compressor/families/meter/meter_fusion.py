@@ -63,7 +63,7 @@ class _AttentionOutput(nn.Module):
         return self.LayerNorm(self.dropout(self.dense(attended)) + x)
 
 
-class _Attention(nn.Module):
+class _FusionAttention(nn.Module):
     def __init__(self, sizes: FusionSizes) -> None:
         super().__init__()
         self.self = _Projections(sizes.hidden, sizes.heads, sizes.dropout)
@@ -104,8 +104,8 @@ class FusionLayer(nn.Module):
 
     def __init__(self, sizes: FusionSizes) -> None:
         super().__init__()
-        self.attention = _Attention(sizes)
-        self.crossattention = _Attention(sizes)
+        self.attention = _FusionAttention(sizes)
+        self.crossattention = _FusionAttention(sizes)
         self.intermediate = _Intermediate(sizes)
         self.output = _FeedForwardOutput(sizes)
         self.adapter = Adapter(sizes.hidden, sizes.parallel_width) if sizes.parallel_width else None

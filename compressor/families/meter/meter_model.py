@@ -26,7 +26,7 @@ READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
 MASKED = -10000.0  # added to the scores of padding, as in the public code
 
 
-class WordEmbeddings(RobertaEmbeddings):
+class MeterWordEmbeddings(RobertaEmbeddings):
     """RoBERTa's embeddings of texts of one token type."""
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -34,12 +34,12 @@ class WordEmbeddings(RobertaEmbeddings):
         return super().forward(input_ids, token_type_ids=torch.zeros_like(input_ids))
 
 
-class Prologue(nn.Module):
+class MeterPrologue(nn.Module):
     """Token ids and pixels to the first ``text`` and ``image`` streams and the additive ``text_mask``."""
 
     def __init__(self, dims: MeterDims) -> None:
         super().__init__()
-        self.text: WordEmbeddings | UntypedEmbeddings = WordEmbeddings(dims.text_config)
+        self.text: MeterWordEmbeddings | UntypedEmbeddings = MeterWordEmbeddings(dims.text_config)
         self.image = CLIPVisionEmbeddings(dims.vision_config)
         self.image_norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
 
@@ -57,7 +57,7 @@ class Prologue(nn.Module):
 
     def fold_constants(self) -> None:
         """Add RoBERTa's token type to the positions."""
-        if isinstance(self.text, WordEmbeddings):
+        if isinstance(self.text, MeterWordEmbeddings):
             self.text = untyped_roberta(self.text)
 
 
@@ -154,7 +154,7 @@ class _Pooler(nn.Module):
         return torch.tanh(self.dense(x[:, 0]))
 
 
-class Epilogue(nn.Module):
+class MeterEpilogue(nn.Module):
     """Pool token 0 of each stream, text first; join what belongs to one pair; classify."""
 
     def __init__(self, dims: MeterDims, task: str) -> None:
@@ -179,4 +179,4 @@ def build(dims: MeterDims, task: str) -> StepModel:
     blocks |= {f"LEn{i}": LanguageLayer(dims.text_config) for i in range(dims.text_layers)}
     sizes = FusionSizes(dims.hidden, dims.heads, dims.fusion_ffn, dims.parallel_width, dims.dropout)
     blocks |= {f"{side}{i}": FusionLayer(sizes) for side in ("FL", "FV") for i in range(dims.fusion_layers)}
-    return StepModel("meter", task, dims, Prologue(dims), meter_rounds(dims), blocks, Epilogue(dims, task))
+    return StepModel("meter", task, dims, MeterPrologue(dims), meter_rounds(dims), blocks, MeterEpilogue(dims, task))

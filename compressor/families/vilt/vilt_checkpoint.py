@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.models.vilt.configuration_vilt import ViltConfig
 
-from compressor.families.key_mapping import Format, KeyTable, Leftover, Part, State
+from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
 from compressor.families.vilt.vilt_model import ViltDims
 from compressor.families.vision_language import PREFIXES, find_head, for_another_task
 
@@ -103,7 +103,7 @@ def prepare_vilt(ours: State, dims: ViltDims, state: State, task: str | None) ->
     return for_another_task(ours, state, task, "prologue.image_types", dims.image_types, PREFIXES["itm"])
 
 
-_TYPES = Part("prologue.text_type", 0, 1), Part("prologue.image_types", 1, None)
+_TYPES = TensorPart("prologue.text_type", 0, 1), TensorPart("prologue.image_types", 1, None)
 _BLOCK, _ATTENTION, _MLP = "transformer.blocks.{i}.", "blocks.En{i}.attention.", "blocks.En{i}.mlp."
 _QKV = ("query", "key", "value")
 
@@ -128,7 +128,7 @@ PUBLIC_KEYS = KeyTable(
         *(
             (
                 f"{_BLOCK}attn.qkv.{kind}",
-                tuple(Part(f"{_ATTENTION}{name}.{kind}", at, at + 1, of=3) for at, name in enumerate(_QKV)),
+                tuple(TensorPart(f"{_ATTENTION}{name}.{kind}", at, at + 1, of=3) for at, name in enumerate(_QKV)),
             )
             for kind in ("weight", "bias")
         ),

@@ -28,7 +28,7 @@ from compressor.models.steps import Pick, StepModel, Streams, expand_batch
 READOUT: Mapping[str, Readout] = {"hidden": "first"}
 
 
-class WordEmbeddings(TextEmbeddings):
+class ViltWordEmbeddings(TextEmbeddings):
     """BERT's embeddings of texts of one token type."""
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -37,13 +37,13 @@ class WordEmbeddings(TextEmbeddings):
         return super().forward(input_ids, token_type_ids=torch.zeros_like(input_ids), position_ids=positions)
 
 
-class Prologue(nn.Module):
+class ViltPrologue(nn.Module):
     """Token ids and pixels to ``text`` and ``image``, typed, and the masks of both; True takes part."""
 
     def __init__(self, dims: ViltDims) -> None:
         super().__init__()
         self.images = dims.images
-        self.text: WordEmbeddings | UntypedEmbeddings = WordEmbeddings(dims.text_config)
+        self.text: ViltWordEmbeddings | UntypedEmbeddings = ViltWordEmbeddings(dims.text_config)
         self.image = PatchEmbedding(dims.hidden, dims.patch, dims.position_grid, dims.dropout)
         self.text_type: nn.Parameter | None = nn.Parameter(torch.zeros(1, dims.hidden))
         self.image_types: nn.Parameter | None = nn.Parameter(torch.zeros(dims.image_types, dims.hidden))
@@ -65,7 +65,7 @@ class Prologue(nn.Module):
 
     def fold_constants(self) -> None:
         """Add BERT's token type to the positions, the text's type to its norm, and the only image's to its tokens."""
-        if isinstance(self.text, WordEmbeddings) and self.text_type is not None:
+        if isinstance(self.text, ViltWordEmbeddings) and self.text_type is not None:
             norm = self.text.LayerNorm
             norm.bias = nn.Parameter(norm.bias + self.text_type[0])
             self.text, self.text_type = UntypedEmbeddings(self.text, from_the_start), None
@@ -99,7 +99,7 @@ class _Branch(nn.Module):
         return x + self.dropout(out)
 
 
-class _Attention(_Branch):
+class _ViltAttention(_Branch):
     def __init__(self, dims: ViltDims) -> None:
         super().__init__(dims)
         self.heads = dims.heads
@@ -132,12 +132,12 @@ class _FeedForward(_Branch):
         return self.add(x, self.fc2(self.dropout(F.gelu(self.fc1(self.norm(x))))))
 
 
-class EncoderLayer(nn.Module):
+class ViltEncoderLayer(nn.Module):
     """Self-attention and feed-forward, each with its norm before it."""
 
     def __init__(self, dims: ViltDims) -> None:
         super().__init__()
-        self.attention = _Attention(dims)
+        self.attention = _ViltAttention(dims)
         self.mlp = _FeedForward(dims)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class EncoderLayer(nn.Module):
         return self.mlp(self.attention.one_token(pick, x, mask[:, None, None]))
 
 
-class Epilogue(nn.Module):
+class ViltEpilogue(nn.Module):
     """Norm and pool token 0, which is the text's; join what belongs to one pair; classify."""
 
     def __init__(self, dims: ViltDims, task: str) -> None:
@@ -169,5 +169,5 @@ class Epilogue(nn.Module):
 def build(dims: ViltDims, task: str) -> StepModel:
     """Return a randomly initialised ViLT."""
     blocks: dict[str, nn.Module] = {"join": Join(), "join_mask": Join()}
-    blocks |= {f"En{i}": EncoderLayer(dims) for i in range(dims.layers)}
-    return StepModel("vilt", task, dims, Prologue(dims), vilt_rounds(dims), blocks, Epilogue(dims, task))
+    blocks |= {f"En{i}": ViltEncoderLayer(dims) for i in range(dims.layers)}
+    return StepModel("vilt", task, dims, ViltPrologue(dims), vilt_rounds(dims), blocks, ViltEpilogue(dims, task))

@@ -27,7 +27,7 @@ from exporters.graph.vision_split import (
 )
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound, Runner
-from exporters.runtimes.runtime import Source
+from exporters.runtimes.runtime import ModelSource
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.timing.shared_image import measure_questions
 from tests.support import tiny_models as tiny
@@ -211,7 +211,7 @@ def test_an_unreadable_half_is_an_input_error_and_the_other_is_closed(folder, tm
 
 
 def test_questions_on_one_image_are_timed_whole_and_in_parts(folder, model, samples):
-    runtime, source = find_runtime("onnxruntime"), Source(lambda: model, folder / "model.onnx")
+    runtime, source = find_runtime("onnxruntime"), ModelSource(lambda: model, folder / "model.onnx")
     subjects = dict.fromkeys(("full", "slim"), source)
     inputs = {name: rows[[0, 1, 2, 0]] for name, rows in samples.items()}
     found = measure_questions(FAMILIES["meter"], runtime, subjects, inputs, device="cpu", threads=1, seconds=0.05)

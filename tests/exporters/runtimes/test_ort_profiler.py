@@ -14,7 +14,7 @@ from compressor.models.steps import steps_of
 from exporters.graph.onnx import load_graph
 from exporters.graph.quantise import quantise_dynamic
 from exporters.graph.scopes import NAMES as SCOPES
-from exporters.runtimes.ort_profiler import CALL, KernelRunner, parts_of
+from exporters.runtimes.ort_profiler import CALL, KernelRunner, find_parts
 from exporters.runtimes.runtime import SHARED
 from exporters.runtimes.sessions import OnnxRunner, open_session, product
 from tests.support.tiny_exports import full, full_onnx, samples, slim, slim_onnx
@@ -40,7 +40,7 @@ def test_values_belong_to_the_module_that_the_exporter_noted():
         node("b", ["a"], ["b"], "model.blocks.FL0.attention.self"),
         node("c", ["b"], ["c"], "model.epilogue"),
     )
-    assert parts_of(made) == {"a": "prologue", "b": "blocks.FL0", "c": "epilogue"}
+    assert find_parts(made) == {"a": "prologue", "b": "blocks.FL0", "c": "epilogue"}
 
 
 def test_values_without_a_note_belong_to_who_reads_them_and_to_nobody_where_several_do():
@@ -53,7 +53,7 @@ def test_values_without_a_note_belong_to_who_reads_them_and_to_nobody_where_seve
         node("last", ["other"], ["last"]),  # nobody reads it
         node("end", ["one", "other"], ["end"]),
     )
-    assert parts_of(made) == {
+    assert find_parts(made) == {
         "first": "blocks.FL0",
         "second": "blocks.FL0",
         "both": SHARED,
@@ -66,7 +66,11 @@ def test_values_without_a_note_belong_to_who_reads_them_and_to_nobody_where_seve
 
 def test_what_is_known_of_a_value_goes_before_everything():
     made = graph(node("fused", ["x"], ["new", "kept"]), node("b", ["new"], ["b"], "model.blocks.FV0"))
-    assert parts_of(made, {"kept": "blocks.FL0"}) == {"new": "blocks.FL0", "kept": "blocks.FL0", "b": "blocks.FV0"}
+    assert find_parts(made, {"kept": "blocks.FL0"}) == {
+        "new": "blocks.FL0",
+        "kept": "blocks.FL0",
+        "b": "blocks.FV0",
+    }
 
 
 @cache

@@ -17,7 +17,7 @@ from compressor.models.surgery import make_plan, remove_layers
 from das.render.rich_tables import draw
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes import RUNTIMES, find_runtime
-from exporters.runtimes.runtime import SHARED, Source
+from exporters.runtimes.runtime import SHARED, ModelSource
 from exporters.runtimes.torch_runner import time_blocks
 from profiles.reports.layer_tables import predict_gains, tabulate_gains, tabulate_layers, tabulate_sums
 from profiles.timing import layers_in_situ as layers
@@ -35,7 +35,10 @@ def case_of(tmp_path_factory):
     """Subjects and inputs: METER, full and slim, and a text model, slim."""
 
     def meter():
-        subjects = {"full": Source(full, full_onnx().path), "slim": Source(lambda: trim(slim()), slim_onnx().path)}
+        subjects = {
+            "full": ModelSource(full, full_onnx().path),
+            "slim": ModelSource(lambda: trim(slim()), slim_onnx().path),
+        }
         return subjects, make_batch(samples(), 1)
 
     def bert():
@@ -44,7 +47,7 @@ def case_of(tmp_path_factory):
         inputs = {name: x for name, x in tiny.batch(model).items() if name != "targets"}
         path = tmp_path_factory.mktemp("bert") / "model.onnx"
         export_onnx(model, path, inputs)
-        return {"slim": Source(lambda: model, path)}, inputs
+        return {"slim": ModelSource(lambda: model, path)}, inputs
 
     return cache(lambda name: {"meter": meter, "bert": bert}[name]())
 
