@@ -77,7 +77,7 @@ def search_of(run: Run) -> SearchResult:
     if result is None:
         raise input_error(
             "run-without-search",
-            f"{run.path.name} has no {SEARCH}: its layers were named by hand, or an older das made it",
+            f"{run.path.name} has no {SEARCH}: its layers were named by hand",
             "a run that searched",
             f"das compress {manifest.source.path} --task {manifest.task} --skip {len(manifest.plan.layers)}",
         )
