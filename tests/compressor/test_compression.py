@@ -53,7 +53,7 @@ def test_a_run_folder_holds_what_the_contract_says(shared_run):
         "search.jsonl",
     }
     manifest = json.loads((shared_run.path / "manifest.json").read_text())
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == 2
     assert len(manifest["plan"]["skip"]) == 8
     assert len(manifest["source"]["sha256"]) == 64
     assert {split["name"] for split in manifest["data"]} == {"train", "val", "test"}
