@@ -10,13 +10,22 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import import_module
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from tests.faults.patches import ROOT, read_faults
 
-PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
+PYTEST = ("-x", "-q", "-p", "no:cacheprovider")
 MAKE_TEST = ("-m", "not slow", "-n", "auto", "--dist", "worksteal", "--ignore", "tests/faults")
+MODELS = ("bert", "clip", "roberta", "vilt")
+LIBRARIES = (
+    *("hypothesis", "onnx", "onnxruntime", "pyarrow", "pydantic", "pytest", "rich", "torch.onnx", "typer"),
+    *(f"transformers.models.{model}.modeling_{model}" for model in MODELS),
+)
+"""Loaded once: every run of tests is a fork, which has them already."""
+STAMPS = count(int(time.time()))
 
 
 def parse_arguments(known):
@@ -40,24 +49,45 @@ def copy_tree(folder):
 
 
 def patch(tree, fault, *options):
-    """Apply the patch of a fault to the tree, or with ``--reverse`` take it back."""
+    """Apply the patch of a fault to the tree, or with ``--reverse`` take it back.
+
+    The file's time is another one each time: bytecode of the line before, which may be as long, is out of date.
+    """
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}  # the copy is in no repository
     subprocess.run(["git", "apply", *options, fault.path], cwd=tree, env=environment, check=True)
+    stamp = next(STAMPS)
+    os.utime(tree / fault.file, (stamp, stamp))
+
+
+def run_pytest(tree, arguments, output):
+    """Become a run of pytest in the tree that writes to ``output``."""
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]  # these are the ones of the working tree
+    os.chdir(tree)
+    os.environ["PYTHONPATH"] = str(tree)
+    sys.path[:] = [str(tree), *(place for place in sys.path if Path(place).resolve() not in (ROOT, tree))]
+    status = 1
+    try:
+        status = int(import_module("pytest").main([*PYTEST, *arguments]))
+    finally:
+        os._exit(status)
 
 
 def first_failure(tree, arguments):
-    """Run tests up to the first that fails; return its name, "" where all pass.
-
-    No bytecode is written: a patched file may be as long and as old to the second as the one before.
-    """
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([*PYTEST, *arguments], cwd=tree, env=environment, capture_output=True, text=True)
-    if done.returncode not in (0, 1):
-        sys.exit(
-            f"pytest {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return failed[1] if failed else "" if done.returncode == 0 else "?"
+    """Run tests up to the first that fails; return its name, "" where all pass."""
+    with TemporaryFile("w+") as output:
+        child = os.fork()
+        if child == 0:
+            run_pytest(tree, arguments, output.fileno())
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        said = output.read()
+    if status not in (0, 1):
+        sys.exit(f"pytest {' '.join(arguments)} ended with {status}:\n{said[-2000:]}")
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", said, re.MULTILINE)
+    return failed[1] if failed else "?" * status
 
 
 def catch(tree, fault, all_tests):
@@ -76,6 +106,8 @@ def main():
     options = parse_arguments({fault.name for fault in faults})
     faults = [fault for fault in faults if not options.names or fault.name in options.names]
     rows, start = [], time.monotonic()
+    for library in LIBRARIES:
+        import_module(library)
     with TemporaryDirectory(prefix="das-faults-") as folder:
         tree = Path(folder).resolve() / "tree"
         copy_tree(tree)

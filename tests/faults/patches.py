@@ -34,6 +34,11 @@ class Fault:
         return self.path.stem
 
     @property
+    def file(self):
+        """The file it changes, in the tree."""
+        return self.diff.partition("\n")[0].removeprefix("--- a/")
+
+    @property
     def marks(self):
         """Arguments of pytest that leave out what the suite does."""
         return ("-m", "not slow") if self.suite == "test" else ()

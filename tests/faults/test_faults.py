@@ -21,9 +21,9 @@ def test_there_are_enough_of_them_and_make_test_catches_nearly_all():
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_fault_changes_one_line_of_the_product(fault):
-    files, lines = fault.diff.splitlines()[:2], fault.diff.splitlines()[3:]
-    assert [line.split("/")[1] for line in files] == [files[0].split("/")[1]] * 2
-    assert files[0].split("/")[1] in PRODUCT
+    before, after, _, *lines = fault.diff.splitlines()
+    assert (before, after) == (f"--- a/{fault.file}", f"+++ b/{fault.file}")
+    assert fault.file.split("/")[0] in PRODUCT
     assert [line[0] for line in lines if line[0] != " "] == ["-", "+"]
     place = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
     done = subprocess.run(["git", "apply", "--check", fault.path], cwd=ROOT, env=place, capture_output=True, text=True)
