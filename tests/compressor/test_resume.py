@@ -104,7 +104,7 @@ class Doubling:
 @pytest.mark.parametrize("at", range(1, 11))
 def test_work_stopped_after_any_step_goes_on_from_there(tmp_path, at, number):
     def checkpoint():
-        return resume.Checkpoint(tmp_path / "run", {"seed": 0})
+        return resume.RunCheckpoint(tmp_path / "run", {"seed": 0})
 
     stopped, worker = checkpoint(), Doubling()
     stopped.reserve()
@@ -136,7 +136,7 @@ def test_work_stopped_after_any_step_goes_on_from_there(tmp_path, at, number):
     assert (finished.state.stage, finished.state.step, finished.state.progress) == (None, 0, {})
     assert finished.result(resume.Stage.SEARCH) == again.values
     with pytest.raises(InputError, match="seed"):
-        resume.Checkpoint(tmp_path / "run", {"seed": 1}).load()
+        resume.RunCheckpoint(tmp_path / "run", {"seed": 1}).load()
     finished.remove()
     assert not list(tmp_path.iterdir())
 
@@ -226,7 +226,7 @@ def test_killed_while_the_state_is_written_the_older_state_is_kept(workshop, mon
 
 
 def test_killed_after_the_last_step_nothing_is_done_again(workshop, monkeypatch):
-    monkeypatch.setattr(resume.Checkpoint, "remove", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(resume.RunCheckpoint, "remove", lambda self: os.kill(os.getpid(), signal.SIGKILL))
     assert in_a_process(lambda: compress(settings("auto", "broken"))) == -signal.SIGKILL
     monkeypatch.undo()
     monkeypatch.chdir(workshop)
