@@ -24,7 +24,7 @@ from compressor.data.types import Transforms
 from compressor.errors import DasError, input_error
 from compressor.evaluation.evaluate import EveryAnswer
 from compressor.families import FAMILIES
-from compressor.files import atomic_file, atomic_folder, cannot_write, link_to, write_json
+from compressor.files import atomic_folder, cannot_write, link_to, write_json
 from compressor.manifest import MANIFEST, Manifest, read_manifest
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
@@ -122,28 +122,20 @@ class Run:
         """Return a few real evaluation inputs, for parity checks and profiles."""
         return self._tensors(SAMPLES)
 
-    def answers(self) -> dict[str, Tensor] | None:
-        """Return both models' predictions when the run was made; None of runs that were made before das kept it.
+    def answers(self) -> dict[str, Tensor]:
+        """Return both models' predictions when the run was made.
 
         ``numbers`` (m,) of samples of the evaluation split, logits ``slim`` and ``full`` (m, classes), the latter not
         after a transfer, and ``targets`` (m, classes), not for retrieval; beside them those of :meth:`every_answer`.
         """
-        return self._tensors(ANSWERS) if (self.path / ANSWERS).exists() else None
+        return self._tensors(ANSWERS)
 
     def every_answer(self) -> EveryAnswer | None:
-        """Return both models' answers on the whole evaluation split; None after a transfer, or of an earlier das."""
-        answers = self.answers() or {}
-        kept = {name.removeprefix(EVERY): found for name, found in answers.items() if name.startswith(EVERY)}
-        return EveryAnswer(**kept) if kept else None
-
-    def keep_every_answer(self, answers: EveryAnswer) -> None:
-        """Write what full and slim answer into a run that was made without it.
-
-        Raises:
-            EnvironmentProblem: the folder cannot be written.
-        """
-        with atomic_file(self.path / ANSWERS) as temporary:
-            save_file({**(self.answers() or {}), **every_tensor(answers)}, temporary)
+        """Return both models' answers on the whole evaluation split; None after a transfer."""
+        tensors = {
+            name.removeprefix(EVERY): tensor for name, tensor in self.answers().items() if name.startswith(EVERY)
+        }
+        return EveryAnswer(**tensors) if tensors else None
 
     def labels(self) -> tuple[str, ...]:
         """Return the name of each class."""
@@ -212,8 +204,8 @@ def open_run(path: str | Path | None = None) -> Run:
 
 
 def every_tensor(answers: EveryAnswer) -> dict[str, Tensor]:
-    """As a run keeps them, beside the logits of some samples."""
-    return {EVERY + name: found.contiguous() for name, found in vars(answers).items()}
+    """Return the tensors that a run stores them as, by name."""
+    return {EVERY + name: tensor.contiguous() for name, tensor in vars(answers).items()}
 
 
 def save_run(
@@ -224,7 +216,7 @@ def save_run(
     tokenizer: Tokenizer,
     labels: tuple[str, ...],
     samples: Mapping[str, Tensor],
-    answers: Mapping[str, Tensor] | None,
+    answers: Mapping[str, Tensor],
     result: SearchResult | None,
     log: Sequence[LogEntry],
 ) -> Run:
@@ -236,8 +228,7 @@ def save_run(
     with atomic_folder(folder, "free some space, then the same command with --resume") as temporary:
         save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
         save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
-        if answers:
-            save_file({name: value.contiguous() for name, value in answers.items()}, temporary / ANSWERS)
+        save_file({name: value.contiguous() for name, value in answers.items()}, temporary / ANSWERS)
         # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
         (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
         transform = FAMILIES[slim.family].image_transform

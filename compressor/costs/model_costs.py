@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field, computed_field
+from pydantic import computed_field
 from torch import Tensor
 
 from compressor.costs.macs import count_macs
@@ -45,7 +45,7 @@ class ModelCosts(Value):
 
     macs: Pair
     macs_by_pool: dict[str, Pair]
-    macs_by_layer: dict[str, Pair] = Field(default_factory=dict)
+    macs_by_layer: dict[str, Pair]
     trims: Trims
     parameters: Pair
     parameters_by_pool: dict[str, Pair]

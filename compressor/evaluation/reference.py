@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from compressor.data.splits import Split
-from compressor.errors import InputError, input_error
-from compressor.evaluation.evaluate import EveryAnswer, evaluate, parity_indices
+from compressor.errors import InputError
+from compressor.evaluation.evaluate import parity_indices
 from compressor.evaluation.open_data import open_evaluation
 from compressor.families import FAMILIES
 from compressor.families.family import Family
-from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
@@ -53,16 +52,16 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
     Raises:
         InputError: the data folder ``data`` was named and is unusable.
     """
-    answers = run.answers() or {}
+    answers = run.answers()
     try:
         split = open_evaluation(run, data)
     except InputError as error:
         if data is not None:
             raise
         return _from_folder(run, answers, f"the data is not at hand ({error.problems[0].found})")
-    if answers and data is None and not same_data(run, split):
+    if data is None and not same_data(run, split):
         return _from_folder(run, answers, "the data has changed since the run was made")
-    # Answers belong to the data they were given on; on other data, as of runs without any, they are asked for again.
+    # Answers belong to the data they were given on; on other data they are asked for again.
     known = answers if data is None else {}
     numbers = [int(number) for number in known.get("numbers", torch.from_numpy(parity_indices(len(split))))]
     task = TASKS[run.manifest.task]
@@ -81,34 +80,6 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
 def same_data(run: Run, split: Split) -> bool:
     """Return whether ``split`` is read from the very files that the run was made with."""
     return split.describe()["fingerprint"] in {part.get("fingerprint") for part in run.manifest.data}
-
-
-def answer_again(run: Run, progress: Progress = QUIET) -> EveryAnswer:
-    """Predict the run's evaluation split with the full and the slim model, on the CPU; the run keeps the answers.
-
-    Raises:
-        InputError: data or checkpoint are gone or have changed, or the full model has no head of its own.
-        EnvironmentProblem: the run's folder cannot be written.
-    """
-    if run.manifest.results.full is None:
-        raise input_error(
-            "head-not-trained",
-            f"{run.path} was made with --adapt",
-            "a full model with a trained head",
-            "leave this run out",
-        )
-    split, task = open_evaluation(run), TASKS[run.manifest.task]
-    if not same_data(run, split):
-        raise input_error(
-            "data-changed", f"the data of {run.path} has changed since", "the data it was made with", "compress again"
-        )
-    full, slim = (
-        evaluate(model, split, task, progress=progress, label=f"Asking the {which} model of {run.path.name}")
-        for which, model in (("full", run.load_full()), ("slim", run.load_slim()))
-    )
-    found = EveryAnswer.of(full, slim)
-    run.keep_every_answer(found)
-    return found
 
 
 def _from_folder(run: Run, answers: Mapping[str, Tensor], why: str) -> Reference:

@@ -12,9 +12,6 @@ from das.commands import options as o
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, each a column.")],
-    answers: Annotated[
-        bool, typer.Option("--answers", help="Ask full and slim again in runs that kept no answers (earlier das).")
-    ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown on stdout.", rich_help_panel=o.OUTPUT)] = False,
     json: o.Json = False,
 ) -> None:
@@ -27,14 +24,10 @@ def compare(
     Next: [bold]das profile RUN[/] for quantities not measured yet
     """
     from das.render.print_compare import print_compare
-    from das.terminal import print_json, progress
-    from profiles.comparison.run_vs_run import ask_again, compare_runs, open_runs
+    from das.terminal import print_json
+    from profiles.comparison.run_vs_run import compare_runs
     from profiles.comparison.run_vs_run_tables import render_comparison
-    from profiles.reports.save import save_report
 
-    if answers:
-        for run in ask_again(open_runs(runs), progress()):
-            save_report(run)
     report = compare_runs(runs)
     if json:
         print_json(report)

@@ -151,10 +151,8 @@ def flips_of(run: Run, evaluation: Split | None = None) -> Flips | NotMeasured:
     what = "answers that changed"
     if not made.labelled:
         return NotMeasured(what=what, why="no answers were given, so none is known to be right: --data FOLDER")
-    if made.results.full is None:
-        return NotMeasured(what=what, why="--adapt: the full model had no trained head")
     if kept is None:
-        return NotMeasured(what=what, why=f"an earlier das made this run: das compare {run.path} --answers")
+        return NotMeasured(what=what, why="--adapt: the full model had no trained head")
     split, note = (evaluation, "") if evaluation else _opened(run, len(kept.expected))
     return describe(kept, split, TASKS[made.task], run.labels(), note)
 

@@ -89,7 +89,7 @@ class ProfileReport(Value):
     """Full against slim, measured in turns on one machine.
 
     MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them. The slim
-    model is the one with its exact ``trims``, None in profiles of an older das, which had none.
+    model is the one with its exact ``trims``.
     ``seconds`` is the time each comparison was measured for. ``questions`` on one image, ``sweeps``, times of
     ``layers`` and the machine's ``peaks`` are there when asked for. ``counts`` are the three of MACs. ``seed`` is that
     of the bootstrap, ``checkpoint_sha256`` names the full model, ``date`` is UTC.
@@ -104,13 +104,13 @@ class ProfileReport(Value):
     seconds: float
     macs: Pair
     macs_by_pool: dict[str, Pair]
+    trims: Trims
     uncounted: dict[str, Pair]
     parameters: Pair
     parameters_by_pool: dict[str, Pair]
     runtimes: tuple[RuntimeProfile, ...]
     environment: Environment
     not_measured: tuple[NotMeasured, ...]
-    trims: Trims | None = None
     questions: Questions | None = None
     sweeps: tuple[SweepPoint, ...] = ()
     layers: tuple[LayerTimes, ...] = ()

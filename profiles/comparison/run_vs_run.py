@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from compressor.costs.model_costs import ModelCosts, Pair
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
-from compressor.evaluation.reference import answer_again
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.values import Value
@@ -35,8 +34,8 @@ SEPARATORS = "-_. /"
 class ScoreChange(Value):
     """Score of the slim model less the full one's, both in [0, 1].
 
-    ``margin`` is the half width of the 95 % interval of the mean difference, sample by sample; None where the run did
-    not keep the score of each sample, and for retrieval.
+    ``margin`` is the half width of the 95 % interval of the mean difference, sample by sample; None for one sample,
+    without labels, and for retrieval.
     """
 
     value: float
@@ -128,18 +127,6 @@ def open_runs(folders: Sequence[Path]) -> list[Run]:
     return found
 
 
-def ask_again(runs: Iterable[Run], progress: Any) -> list[Run]:
-    """Ask full and slim every question again in those ``runs`` that kept no answers; returns them.
-
-    Raises:
-        InputError: data or checkpoint of one of them are gone or have changed.
-    """
-    asked = [run for run in runs if _can_answer(run) and run.every_answer() is None]
-    for run in asked:
-        answer_again(run, progress)
-    return asked
-
-
 def compare_runs(folders: Sequence[Path]) -> RunsReport:
     """Collect the results of the runs in ``folders``; nothing is measured and no model is loaded.
 
@@ -155,7 +142,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsReport:
         one_full=not answers,
         one_machine=not times,
         warnings=(*answers, *times),
-        not_measured=tuple(_missing(runs, opened)),
+        not_measured=tuple(_missing(runs)),
     )
 
 
@@ -173,7 +160,7 @@ def _shortened(name: str) -> str:
 
 
 def _figures(name: str, folder: str, run: Run) -> RunSummary:
-    made, profile, kept = run.manifest, _profile(run), run.every_answer() if _can_answer(run) else None
+    made, profile, kept = run.manifest, _profile(run), run.every_answer() if run.manifest.labelled else None
     costs, full = _costs(run) or profile, made.results.full
     return RunSummary(
         name=name,
@@ -200,11 +187,6 @@ def _figures(name: str, folder: str, run: Run) -> RunSummary:
         environment=profile.environment if profile else None,
         exports={file.removesuffix(RECORD): status for file, status in read_parities(run).items()},
     )
-
-
-def _can_answer(run: Run) -> bool:
-    """Return whether the full model has answers and the data labels."""
-    return run.manifest.results.full is not None and run.manifest.labelled
 
 
 def _sizes(dims: Mapping[str, Any]) -> str:
@@ -297,13 +279,9 @@ def _differences(runs: Sequence[RunSummary], aspects: Mapping[str, Callable[[Run
     return sentences
 
 
-def _missing(runs: Sequence[RunSummary], opened: Sequence[Run]) -> Iterable[NotMeasured]:
+def _missing(runs: Sequence[RunSummary]) -> Iterable[NotMeasured]:
     """List the quantities missing from the tables, and the commands that measure them."""
     runtimes = dict.fromkeys(name for run in runs for name in run.runtimes)
-    silent = [run for run, at in zip(runs, opened, strict=True) if _can_answer(at) and run.changed is None]
-    if silent:
-        command = f"das compare {' '.join(run.folder for run in silent)} --answers"
-        yield NotMeasured(what=f"{', '.join(run.name for run in silent)}, answers lost and gained", why=command)
     for run in runs:
         if run.environment is None:
             costs = "" if run.macs else "MACs, "

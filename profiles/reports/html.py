@@ -27,7 +27,10 @@ MISSING: Mapping[str, tuple[str, str]] = {
         "The full model had no trained head, so there is no score to compare with.",
         "das compress without --adapt",
     ),
-    "flips": ("Which answers changed is not known.", "das compare RUN --answers"),
+    "flips": (
+        "Which answers changed is not known: that takes a trained head and labels.",
+        "das compress CHECKPOINT --data FOLDER",
+    ),
     "profile": ("Latency and memory were not measured.", "das profile RUN"),
     "layers": ("Milliseconds of single layers were not measured.", "das profile RUN --layers"),
     "search": ("No search chose these layers: they were named by hand.", "das compress CHECKPOINT --skip N"),

@@ -145,7 +145,7 @@ def plot_latencies(profile: ProfileReport) -> tuple[Plot, ...]:
 
 
 def chart_layer_costs(report: CompressionReport) -> tuple[CostChart, ...]:
-    """Return MACs by layer or else by pool, and milliseconds in every runtime whose layers were timed."""
+    """Return MACs by layer, and milliseconds in every runtime whose layers were timed."""
     times_by_runtime: dict[str, dict[str, LayerTimes]] = {}
     for times in report.profile.layers if report.profile else ():
         times_by_runtime.setdefault(times.runtime, {})[times.which] = times
@@ -242,13 +242,12 @@ def tabulate_settings(report: CompressionReport) -> Table:
 
 
 def _macs(report: CompressionReport, times_by_model: Mapping[str, LayerTimes]) -> CostChart:
-    """Return the MACs of each layer as they were counted for its timing or for the report, else of each pool."""
+    """Return the MACs of each layer as they were counted for its timing, else for the report."""
     costs = report.costs
-    by_name = costs.macs_by_layer or costs.macs_by_pool
     full, slim = (
         {entry.name: entry.macs for entry in times_by_model[which].layers}
         if times_by_model
-        else {name: getattr(pair, which) for name, pair in by_name.items()}
+        else {name: getattr(pair, which) for name, pair in costs.macs_by_layer.items()}
         for which in BOTH
     )
     dearest, whole = max([*full.values(), *slim.values()]), costs.macs

@@ -26,18 +26,20 @@ def tabulate_profile_costs(report: ProfileReport) -> Table:
 def tabulate_costs(
     macs: Pair,
     macs_by_pool: Mapping[str, Pair],
-    trims: Trims | None,
+    trims: Trims,
     parameters: Pair,
     sizes: Mapping[str, Pair],
 ) -> Table:
     """Return MACs by part, the saving of trims, parameters, and ``sizes`` in bytes, of full and slim."""
     parts = {part: pair for part, pair in macs_by_pool.items() if pair.full or pair.slim}
-    rows = [_row(HEADER, macs), *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items())]
-    if trims:
-        rows.append((TRIMS, "", "", format_count(trims.saved, like=macs.full), f"{trims.saved / macs.full:.1%}"))
-    rows.append(_row("parameters", parameters))
-    rows += [_row(name, pair, unit="B") for name, pair in sizes.items()]
-    return Table("What it costs", ("", "full", "slim", "saved", ""), tuple(rows))
+    rows = (
+        _row(HEADER, macs),
+        *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items()),
+        (TRIMS, "", "", format_count(trims.saved, like=macs.full), f"{trims.saved / macs.full:.1%}"),
+        _row("parameters", parameters),
+        *(_row(name, pair, unit="B") for name, pair in sizes.items()),
+    )
+    return Table("What it costs", ("", "full", "slim", "saved", ""), rows)
 
 
 def collect_peaks(report: ProfileReport) -> dict[str, Pair]:

@@ -55,6 +55,7 @@ def profile_of(
         seconds=1.0,
         macs=Pair(full=full_macs, slim=macs),
         macs_by_pool={"fusion": Pair(full=full_macs, slim=macs)},
+        trims=Trims(before=macs, after=macs),
         uncounted={},
         parameters=Pair(full=100, slim=parameters),
         parameters_by_pool={"fusion": Pair(full=100, slim=parameters)},
@@ -67,5 +68,5 @@ def profile_of(
 def costs_of(full, slim):
     """Costs of a run, every amount the same two numbers."""
     pair = Pair(full=full, slim=slim)
-    parts = {"macs_by_pool": {}, "parameters_by_pool": {}, "uncounted": ()}
+    parts = {"macs_by_pool": {}, "macs_by_layer": {}, "parameters_by_pool": {}, "uncounted": ()}
     return ModelCosts(macs=pair, trims=Trims(before=slim, after=slim), parameters=pair, weight_bytes=pair, **parts)

@@ -20,12 +20,12 @@ from compressor.checkpoints.write import save_public_checkpoint
 from compressor.costs.model_costs import count_costs
 from compressor.costs.parts import weight_bytes
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.families.meter.meter_model import build
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import save_run
+from compressor.run_folder import every_tensor, save_run
 from exporters.checks.parity import Comparison, record, record_of
 from exporters.export import export
 from exporters.folder import ExportsFolder
@@ -98,8 +98,18 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
     )
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
     labels = tuple(map(str, range(dims.classes)))
-    kept = {"samples": samples, "answers": None, "result": None, "log": log}
+    kept = {"samples": samples, "answers": answers_of(full, slim, samples), "result": None, "log": log}
     return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, **kept)
+
+
+def answers_of(full, slim, samples):
+    """The tensors of both models' answers to ``samples``, where the full model is always right."""
+    with torch.no_grad():
+        logits = {"full": full.eval()(**samples), "slim": slim.eval()(**samples)}
+    right, answers = (rows.argmax(-1).int() for rows in logits.values())
+    every = EveryAnswer(right.clone(), right, answers, torch.ones(len(right)), (answers == right).float())
+    targets = torch.nn.functional.one_hot(right.long(), logits["full"].shape[1]).float()
+    return {"numbers": torch.arange(len(right)), "targets": targets, **logits, **every_tensor(every)}
 
 
 @pytest.fixture(scope="module")

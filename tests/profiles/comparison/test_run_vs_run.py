@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from compressor.costs.model_costs import Pair
-from compressor.run_folder import ANSWERS, open_run
+from compressor.costs.model_costs import Pair, Trims
+from compressor.run_folder import open_run
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport, RuntimeProfile
 from profiles.comparison.run_vs_run import compare_runs, short_names
 from profiles.comparison.run_vs_run_tables import NOT_YET, render_comparison, tabulate_runs, write_footnotes
@@ -52,6 +52,7 @@ def profiled(folder, full=10.0, slim=5.0, names=("torch",), **place):
         seconds=1,
         macs=Pair(full=10**8, slim=int(10**7 * slim)),
         macs_by_pool={},
+        trims=Trims(before=int(10**7 * slim), after=int(10**7 * slim)),
         uncounted={},
         parameters=Pair(full=10**6, slim=8 * 10**5),
         parameters_by_pool={},
@@ -157,21 +158,6 @@ def test_what_makes_scores_incomparable(copies, edit, says):
     assert any(says in warning for warning in report.warnings)
     assert tabulate_runs(report)[0].header == ("", "skip8", "skip7", "again")  # no full model is all of theirs
     assert not any("*" in cell for each in tabulate_runs(report) for row in each.rows for cell in row)
-
-
-def test_a_run_of_an_earlier_das_is_asked_again(copies, workshop):
-    before = open_run(copies[0]).every_answer()
-    (copies[0] / ANSWERS).unlink()
-    change(copies[0], lambda made: made["source"].update(path=str(workshop / "meter.ckpt")))
-    report = compare_runs(copies)
-    assert cells(tabulate_runs(report)[0])["answers lost"][1] == "-"
-    assert f"not yet: skip8, answers lost and gained: das compare {copies[0]} --answers" in write_footnotes(report)
-    result = das("compare", copies[0], "--answers", "--json")
-    assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)["runs"][0]
-    changed = before.full != before.slim
-    assert found["changed"]["changed"] == int(changed.sum())
-    assert (open_run(copies[0]).every_answer().slim == before.slim).all()
 
 
 def test_it_fits_into_80_columns(copies):

@@ -285,12 +285,9 @@ def test_bars_are_as_long_as_what_they_stand_for(rich, text):
     assert slim.slim == pytest.approx(100 * rich.costs.macs.slim / rich.costs.macs.full)
 
 
-def test_macs_where_layers_were_not_timed_and_by_pool_in_reports_of_an_older_das(made):
+def test_macs_where_layers_were_not_timed(made):
     (costs,) = page.chart_layer_costs(made[1])
     assert [row.name for row in costs.rows][:3] == ["LEn0", "LEn1", "VEn0"]
-    older = made[1].model_copy(update={"costs": made[1].costs.model_copy(update={"macs_by_layer": {}})})
-    (costs,) = page.chart_layer_costs(older)
-    assert [row.name for row in costs.rows][:3] == ["prologue", "language", "vision"]
     assert max(row.full_share for row in costs.rows) == 100
 
 
