@@ -186,8 +186,8 @@ def test_a_run_after_a_transfer(run_here):
 
 def test_several_right_answers():
     """VQA's scores: an answer is right as soon as it has any."""
-    count = count_flips(kept([1, 1, 1, 1], [2, 2, 2, 1], [1, 1, 1, 1], [1.0, 0.3, 0.0, 0.0], [0.6, 0.0, 0.3, 0.0]))
-    assert (count.changed, count.lost, count.gained, count.both_right) == (3, 1, 1, 1)
+    count = count_flips(kept([1] * 5, [2, 2, 2, 1, 2], [1] * 5, [1.0, 0.3, 0.0, 0.0, 0.0], [0.6, 0.0, 0.3, 0.0, 1.0]))
+    assert (count.changed, count.lost, count.gained, count.both_right) == (4, 1, 2, 1)
 
 
 def test_retrieval_counts_captions_that_find_their_image():
