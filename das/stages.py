@@ -101,7 +101,7 @@ def verify(
     Args:
         run: a run, its folder, or None for runs/latest.
         runtimes: names or aliases of runtimes; all that execute files when empty.
-        device: ``cpu`` or ``cuda``, for ONNX Runtime; None takes CUDA where that works.
+        device: ``cpu`` or ``cuda``, for runtimes that have both; None takes CUDA where that works.
         data: folder of the samples; None is the run's own.
         progress: told about each export.
 
@@ -121,7 +121,7 @@ def verify(
 
     names = runtimes or [runtime.name for runtime in RUNTIMES if runtime.suffix]
     chosen = find_runtimes(names, executes_files=True)
-    place, opened = runtime_device(device), open_run_at(run)
+    place, opened = runtime_device(device, chosen), open_run_at(run)
     reference = open_reference(opened, None if data is None else str(data))
     slim, samples, folder = opened.load_slim(), opened.samples(), exports_of(opened)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from compressor.errors import InputError, Problem, UsageError
+from compressor.errors import InputError, Problem, UsageError, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.files import hashes_of, sha256, staged
@@ -36,6 +36,7 @@ from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
 class Exported(Value):
     """One finished export: its files in the folder, their size, how long it took, and its parity with PyTorch.
 
+    ``seconds`` is of writing; of a quantised file of every attempt, with what chooses the layers left in float.
     ``opset`` is that of the ONNX file, or of the one it was built from; None where there is none.
     """
 
@@ -142,18 +143,31 @@ def export_split(model: StepModel, samples: Mapping[str, Tensor], folder: Path, 
     return exported
 
 
-def make_all(artifacts: Iterable[Artifact]) -> tuple[Exported, ...]:
+def make_all(artifacts: Sequence[Artifact]) -> tuple[Exported, ...]:
     """Make files, run and compare each, in order and each path once; those that can be reused are only compared.
 
     Raises:
+        UsageError: two runtimes share a file and write attention into it in different forms.
         CheckFailed: one does not answer as the model does; its record alone is left.
         EnvironmentProblem: a runtime refuses the model, or the folder cannot be written.
     """
+    _require_one_form(artifacts)
     exports: dict[Path, Exported] = {}
     for artifact in artifacts:
         if artifact.path not in exports:
             exports[artifact.path] = (_reuse(artifact) if artifact.reuse else None) or _make(artifact)
     return tuple(exports.values())
+
+
+def _require_one_form(artifacts: Iterable[Artifact]) -> None:
+    forms: dict[Path, str] = {}
+    for artifact in artifacts:
+        form = artifact.request.form.name
+        first = forms.setdefault(artifact.path, form)
+        if form != first:
+            found = f"{artifact.path.name} with attention in two forms, {first} and {form}"
+            fix = f"--attention {first}, or one --to at a time"
+            raise usage_error("attention-forms-differ", found, "one form for all that read the file", fix)
 
 
 def check_request(
@@ -187,7 +201,9 @@ def check_request(
             )
         )
     problems += _unknown("unknown-precision", "precision", precision, PRECISIONS, "--precision fp32")
-    problems += _unknown("unknown-attention", "attention", attention or "composed", FORMS, "leave --attention out")
+    problems += (
+        _unknown("unknown-attention", "attention", attention, FORMS, "leave --attention out") if attention else []
+    )
     for runtime in runtimes:
         if precision in PRECISIONS and precision not in runtime.precisions:
             precisions = ", ".join(runtime.precisions)
@@ -217,7 +233,8 @@ def check_request(
         problems.append(Problem("split-not-alone", found, expected, "two commands, one of them with --split"))
     if problems:
         raise UsageError(*problems)
-    check_opset(opset, FORMS[attention or "composed"], PRECISIONS[precision])
+    for runtime in runtimes:
+        check_opset(opset, FORMS[attention or runtime.attention], PRECISIONS[precision])
 
 
 def _unknown(code: str, what: str, name: str, known: Collection[str], fix: str) -> list[Problem]:
@@ -235,12 +252,13 @@ class _Attempt:
 
 def _make(artifact: Artifact) -> Exported:
     """Write, run and compare; a quantised file again, with more in float, while it fails."""
+    started = time.perf_counter()
     with staged(artifact.path, artifact.companions) as temporary:
 
         def attempt(in_float: tuple[str, ...] = ()) -> _Attempt:
-            started = time.perf_counter()
+            begun = time.perf_counter()
             notes = artifact.write(temporary, in_float)
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - begun
             return _Attempt(_parity(artifact, temporary, artifact.request.reference), notes, seconds)
 
         if artifact.sensitivities is None:
@@ -252,7 +270,8 @@ def _make(artifact: Artifact) -> Exported:
         parity = _settle(artifact, temporary, last.parity.model_copy(update={"held_back": in_float}))
     if parity.status == "failed":
         raise parity_failure(parity, artifact.path.name)
-    return _describe_export(artifact, parity, last.seconds, last.notes)
+    seconds = last.seconds if artifact.sensitivities is None else time.perf_counter() - started
+    return _describe_export(artifact, parity, seconds, last.notes)
 
 
 def _reuse(artifact: Artifact) -> Exported | None:

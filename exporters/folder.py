@@ -44,7 +44,7 @@ class Export:
     @property
     def executable(self) -> bool:
         """True if its runtime executes it by itself: not a part of a split export, nor a graph for TensorRT."""
-        return self.path.name != REST and QDQ not in self.path.name
+        return not is_split(self.path) and QDQ not in self.path.name
 
     @property
     def text_length(self) -> int | None:
@@ -105,9 +105,10 @@ class ExportsFolder:
         exports = []
         for file in sorted(self.path.glob(f"*{RECORD}")):
             path = file.with_name(file.name.removesuffix(RECORD))
-            runtime = next((one for one in RUNTIMES if one.suffix and path.name.endswith(one.suffix)), None)
-            if runtime is None:
+            owners = [runtime for runtime in RUNTIMES if runtime.suffix and path.name.endswith(runtime.suffix)]
+            if not owners:
                 continue
+            runtime = max(owners, key=lambda owner: len(owner.suffix))  # one suffix may be the end of another
             try:
                 exports.append(Export(path, runtime, read_record(path)))
             except InputError as error:
@@ -135,7 +136,7 @@ class ExportsFolder:
             EnvironmentProblem: as :meth:`path_for`.
         """
         wanted = self.path_for(runtime, precision)
-        if wanted.name == "model.onnx" and (parts := self.split()):
+        if runtime.runs_split and precision.name == "fp32" and (parts := self.split()):
             return parts[1], VARYING
         padded = family.sizes_of("text", inputs)["length"]
         needed = next(length for length in range(1, padded + 1) if texts_that_fit(family, inputs, length).all())
@@ -165,6 +166,11 @@ class ExportsFolder:
 def exports_of(run: Run) -> ExportsFolder:
     """Return the folder of a run's exports, there or not."""
     return ExportsFolder(run.path / EXPORTS)
+
+
+def is_split(path: Path) -> bool:
+    """True of a model with its vision tower apart, which lies beside ``path``."""
+    return path.name == REST
 
 
 def remove_export(path: Path, record: Parity) -> None:

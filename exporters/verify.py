@@ -24,7 +24,6 @@ from exporters.folder import Export, ExportsFolder, remove_export
 from exporters.graph.inputs import Fixed, with_text_length
 from exporters.graph.precision import PRECISIONS, Precision
 from exporters.runtimes.runtime import ModelSource, Runtime
-from exporters.runtimes.sessions import PROVIDERS, require_provider
 
 
 class Verified(Value):
@@ -41,7 +40,7 @@ class Verified(Value):
 
 
 class VerifyReport(Value):
-    """What was verified in ``folder``, with ONNX Runtime on ``device``."""
+    """What was verified in ``folder``: on ``device``, or in a runtime without it on the runtime's own."""
 
     schema_version: int = 2
     folder: str
@@ -62,16 +61,20 @@ class _Subject:
         return PRECISIONS[self.export.record.precision]
 
 
-def runtime_device(name: str | None = None) -> str:
-    """Return where ONNX Runtime is to run: ``name``, else "cuda" where its CUDA provider really works, else "cpu".
+def runtime_device(name: str | None, runtimes: Collection[Runtime]) -> str:
+    """Return where ``runtimes`` are to run: ``name``, else "cuda" where it really works in them, else "cpu".
+
+    Those of a single kind of device have no say.
 
     Raises:
         UsageError: neither "cpu" nor "cuda".
-        EnvironmentProblem: CUDA was asked for and does not work here.
+        EnvironmentProblem: one of them does not work on the device that was asked for.
     """
     device = choose_device(name).type
     try:
-        require_provider(PROVIDERS[device])
+        for runtime in runtimes:
+            if device in runtime.devices and len(runtime.devices) > 1:
+                runtime.check(device)
     except EnvironmentProblem:
         if name:
             raise
@@ -101,7 +104,7 @@ def verify(
         folder: a run's exports.
         runtimes: those whose exports are meant.
         progress: told about each export.
-        device: where ONNX Runtime runs, "cpu" or "cuda"; engines run on the GPU.
+        device: where runtimes run that have a choice, "cpu" or "cuda".
 
     Raises:
         InputError: nothing for these runtimes is there, or a file of an export is missing or damaged; nothing was run.
@@ -157,9 +160,10 @@ def _verify(
     progress: Progress,
 ) -> Verified:
     path, earlier, runtime = subject.export.path, subject.export.record, subject.export.runtime
+    place = device if device in runtime.devices else runtime.devices[0]
     inputs = with_text_length(FAMILIES[model.family], samples, subject.fixed.text_length)
     with progress.stage(f"running {path.name}"):
-        comparison, certificate = _compare(model, inputs, reference, subject, device, progress)
+        comparison, certificate = _compare(model, inputs, reference, subject, place, progress)
     outcome = {name: getattr(comparison, name) for name in type(comparison).model_fields}
     if comparison.status == "not verified":
         parity = earlier.model_copy(update=outcome)
@@ -170,7 +174,7 @@ def _verify(
     longer = _longer_certificate(earlier, certificate) if same else None
     changes = {
         "certificate": longer or certificate,
-        "runtime": runtime.runs_on(path, device) or earlier.runtime,
+        "runtime": runtime.runs_on(path, place) or earlier.runtime,
         "versions": versions_of(tuple(earlier.versions)),
         "sha256": hashes,
         "graph_sha256": earlier.graph_sha256 if same else None,

@@ -94,12 +94,6 @@ def locate(model: StepModel, onnx_path: Path, inputs: Mapping[str, Tensor], tole
     return Located(divergence=found, reason=reason)
 
 
-def locate_in_engine(model: StepModel, plan: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
-    """As :func:`locate`; an engine shows no values between its inputs and outputs."""
-    reason = "TensorRT does not show it; das verify --onnx says whether the ONNX file of the engine is off, too"
-    return Located(divergence=None, reason=reason)
-
-
 def starts_at(
     model: StepModel,
     path: Path,

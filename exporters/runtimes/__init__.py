@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from itertools import combinations
 
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from exporters.runtimes.runtime import Runtime
 
 FILES = ("torch", "onnxruntime", "compile", "tensorrt")  # in the order that reports have
+
+
+def require_distinct_suffixes(runtimes: Iterable[Runtime]) -> None:
+    """Hold that the name of a file says which runtime executes it.
+
+    Raises:
+        ValueError: two runtimes have one suffix.
+    """
+    for one, other in combinations(runtimes, 2):
+        if one.suffix and one.suffix == other.suffix:
+            raise ValueError(f"the files of {one.name} and {other.name} have the same suffix, {one.suffix}")
+
+
 RUNTIMES: tuple[Runtime, ...] = tuple(import_module(f"{__name__}.{name}").RUNTIME for name in FILES)
+require_distinct_suffixes(RUNTIMES)
 
 
 def find_runtimes(names: Iterable[str], option: str = "--runtime", executes_files: bool = False) -> tuple[Runtime, ...]:

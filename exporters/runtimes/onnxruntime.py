@@ -47,12 +47,12 @@ class OnnxRuntime(Runtime):
 
     def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
         """Return a session of the file; of a split export two, with the vision tower's beside it."""
-        from exporters.folder import REST
+        from exporters.folder import is_split
         from exporters.graph.vision_split import split_runner
         from exporters.runtimes.sessions import PROVIDERS, OnnxRunner
 
         assert source.file
-        if source.file.name == REST:
+        if is_split(source.file):
             return split_runner(source.file.parent, PROVIDERS[device], threads)
         return OnnxRunner(source.file, PROVIDERS[device], threads)
 
@@ -82,17 +82,17 @@ class OnnxRuntime(Runtime):
 
     def runs_on(self, path: Path, device: str) -> str:
         """Says of a split export that it is one."""
-        from exporters.folder import REST
+        from exporters.folder import is_split
 
-        return super().runs_on(path, device) + (", vision tower apart" if path.name == REST else "")
+        return super().runs_on(path, device) + (", vision tower apart" if is_split(path) else "")
 
     def locate(self, model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
         """Compares the values of the graph with PyTorch's, module by module."""
         from exporters.checks.divergence import locate
-        from exporters.folder import REST
+        from exporters.folder import is_split
         from exporters.graph.vision_split import locate_in_parts
 
-        find = locate_in_parts if path.name == REST else locate
+        find = locate_in_parts if is_split(path) else locate
         return find(model, path, inputs, tolerance)
 
     def hides_layers(self, device: str) -> str:

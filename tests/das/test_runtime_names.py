@@ -2,7 +2,8 @@
 
 import pytest
 
-from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
+from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles, require_distinct_suffixes
+from exporters.runtimes.onnxruntime import OnnxRuntime
 from tests.support.command_line import das
 
 COMMANDS = {
@@ -48,3 +49,11 @@ def test_names_are_told_apart_by_commas_and_come_once():
 def test_no_name_stands_for_two():
     words = [word for word, _ in WORDS]
     assert len(words) == len(set(words))
+
+
+def test_no_suffix_stands_for_two():
+    class Twin(OnnxRuntime):
+        name = "twin"
+
+    with pytest.raises(ValueError, match="onnxruntime and twin have the same suffix"):
+        require_distinct_suffixes((*RUNTIMES, Twin()))

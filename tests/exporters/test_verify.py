@@ -10,10 +10,13 @@ from onnx import numpy_helper
 
 import exporters.verify
 from compressor.data.generated.questions import write_vqa
+from compressor.errors import EnvironmentProblem
 from compressor.files import sha256
 from exporters.checks.parity import Parity
 from exporters.folder import REST, VISION
+from exporters.runtimes import find_runtimes
 from exporters.runtimes.tensorrt_engine import EngineMetadata
+from exporters.verify import runtime_device
 from tests.support.command_line import das, stopped
 from tests.support.tiny_exports import facts_in
 
@@ -242,6 +245,27 @@ def test_the_report_follows_the_records_when_a_later_export_is_interrupted(expor
 def test_a_device_that_is_not_here(exported, device, code, found):
     done = das("verify", exported, "--device", device)
     stopped(done, code, found, device if code == 2 else "CUDA")
+
+
+@without_gpu
+def test_cuda_is_where_it_works_in_the_runtimes_that_have_a_choice(monkeypatch):
+    monkeypatch.setattr(exporters.verify, "choose_device", lambda name: torch.device(name or "cuda"))
+    onnxruntime, tensorrt = find_runtimes(["onnx", "trt"])
+    assert runtime_device(None, [onnxruntime, tensorrt]) == "cpu"
+    assert runtime_device(None, [tensorrt]) == "cuda"
+    with pytest.raises(EnvironmentProblem):
+        runtime_device("cuda", [onnxruntime])
+
+
+def test_a_runtime_without_the_device_runs_on_its_own(exported, monkeypatch):
+    (runtime,) = find_runtimes(["onnx"])
+    monkeypatch.setattr(type(runtime), "devices", ("cpu",))
+    monkeypatch.setattr(exporters.verify, "choose_device", lambda name: torch.device("cuda"))
+    (exported / "exports" / SPLIT).unlink()
+    done = das("verify", exported, "--onnx", "--json")
+    assert done.exit_code == 0, done.stderr
+    (entry,) = json.loads(done.stdout)["exports"]
+    assert (entry["parity"]["status"], entry["parity"]["runtime"]) == ("passed", "ONNX Runtime, CPU")
 
 
 @without_gpu

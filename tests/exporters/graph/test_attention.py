@@ -13,11 +13,13 @@ from onnx import TensorProto
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
 from compressor.models.simplify import trim
-from exporters.export import export
+from exporters.export import export, make_all
+from exporters.graph.artifacts import graph
 from exporters.graph.attention import FORMS, Numerics
 from exporters.graph.inputs import Fixed
 from exporters.graph.onnx import export_onnx, trace
 from exporters.graph.precision import in_precision
+from exporters.request import Request
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
 from tests.support import tiny_models as tiny
@@ -153,6 +155,14 @@ def test_tensorrt_reads_no_operators_of_onnx_runtime(tmp_path):
 def test_the_operator_needs_its_opset(tmp_path):
     with refused(UsageError, "opset-not-written", "opset 20", "opset 23"):
         export(model("bert"), inputs("bert"), tmp_path, ["onnx"], attention="operator", opset=20)
+
+
+def test_one_file_has_attention_in_one_form(tmp_path):
+    request = Request(model("bert"), inputs("bert"), tmp_path)
+    artifacts = [graph(request), graph(replace(request, form=FORMS["fused"]))]
+    with refused(UsageError, "attention-forms-differ", "model.onnx", "composed and fused"):
+        make_all(artifacts)
+    assert not list(tmp_path.iterdir())
 
 
 class Attends(torch.nn.Module):
