@@ -30,6 +30,7 @@ from compressor.models.plan import match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import stream_width
 from compressor.progress import QUIET, Progress
+from compressor.run_folder import open_run
 from compressor.search.option_rules import check_options
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings
@@ -151,7 +152,7 @@ def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
         path=str(checkpoint.checkpoint.path.resolve()),
-        sha256=checkpoint_sha256(checkpoint.checkpoint.path),
+        sha256=_checkpoint_digest(settings, checkpoint),
         image_size=getattr(loaded.model.dims, "image_size", None),
         transfer_classes=transfer.classes if transfer else None,
     )
@@ -160,6 +161,13 @@ def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
     job = Job(settings, loaded, data, tokenizer, root, candidates, device, source)
     _check_work(job)
     return job
+
+
+def _checkpoint_digest(settings: Settings, checkpoint: Recognised) -> str:
+    """Return the checkpoint's SHA-256; that of an earlier run was compared when its settings were taken over."""
+    if settings.from_run:
+        return open_run(settings.from_run).manifest.source.sha256
+    return checkpoint_sha256(checkpoint.checkpoint.path)
 
 
 def _check_work(job: Job) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 PRODUCTS, ATTENTION, CONVOLUTION, NORMS = "matrix products", "attention", "convolution", "LayerNorm"
 
-LINEAR_HEADS = ("irtr", "itm")  # tasks whose head is one projection; the others' are two with a norm between
 
 ByKind = Mapping[str, int]
 """MACs by kind of operator."""
@@ -97,8 +96,13 @@ def multiply_macs(factor: int, macs: ByKind) -> ByKind:
     return {kind: factor * value for kind, value in macs.items()}
 
 
+def has_linear_head(task: str, classes: int) -> bool:
+    """Return whether METER's or ViLT's head is one projection: that of a score is, and of image-text matching (itm)."""
+    return classes == 1 or task == "itm"
+
+
 def classifier_macs(task: str, joined: int, inner: int, classes: int) -> ByKind:
     """Return the MACs of METER's or ViLT's head on ``joined`` numbers, those pooled of all images of a sample."""
-    if task in LINEAR_HEADS:
+    if has_linear_head(task, classes):
         return {PRODUCTS: joined * classes}
     return {PRODUCTS: joined * inner + inner * classes, NORMS: norm_macs(1, inner)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from compressor.costs.layer_macs import LINEAR_HEADS
+from compressor.costs.layer_macs import has_linear_head
 from compressor.families.family import LOGITS, MATCH, Head, Output
 from compressor.families.key_mapping import HEAD, State
 from compressor.tasks import TASKS
@@ -37,7 +37,7 @@ def build_head(task: str, joined: int, inner: int, classes: int) -> nn.Module:
 
     ``inner`` is the width of the hidden layer, where it has one.
     """
-    if task in LINEAR_HEADS:
+    if has_linear_head(task, classes):
         return nn.Linear(joined, classes)
     return nn.Sequential(nn.Linear(joined, inner), nn.LayerNorm(inner, eps=1e-5), nn.GELU(), nn.Linear(inner, classes))
 

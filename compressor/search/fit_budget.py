@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from typing import Any
 
+from compressor.costs.macs import count_macs
+from compressor.costs.parts import without_idle
 from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import evaluate_samples
 from compressor.job import Job
@@ -64,11 +67,21 @@ def fit_request(
     if budget.kind == DROP:
         return fit_within_drop(fitter, budget, search, prices)
     layers = best_within(budget, search, prices, _command(job))
-    # Sums of savings know nothing of exact trims: they choose, and what is chosen is counted as it will be judged.
-    slim = count_slim(job.model, layers, job.sample()) if budget.kind == MACS else prices.without(layers)
-    predicted = Amount(full=prices.full, slim=slim)
+    predicted = (
+        predict_macs(job, layers) if budget.kind == MACS else Amount(full=prices.full, slim=prices.without(layers))
+    )
     fitter.progress.say(f"{budget}: {budget.text(budget.used(predicted))} predicted without {summarise(layers)}")
     return fitter.fit(layers), BudgetResult(budget=budget, prices=prices, predicted=predicted)
+
+
+def predict_macs(job: Job, layers: Collection[str]) -> Amount:
+    """Return the MACs of full and slim on the sample that the run is judged on.
+
+    Sums of savings know nothing of exact trims: they choose, and what is chosen is counted.
+    """
+    sample = job.sample()
+    full = count_macs(without_idle(job.model), sample).total
+    return Amount(full=full, slim=count_slim(job.model, layers, sample))
 
 
 def fit_within_drop(
