@@ -6,7 +6,7 @@ comma := ,
 # TensorRT-RTX ships for x86-64 Linux and Windows; elsewhere the demo says that no engine was built.
 EXTRAS := cpu,dev$(if $(filter x86_64,$(shell uname -m)),$(if $(filter Linux,$(shell uname -s)),$(comma)tensorrt-rtx))
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all faults lint bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -22,6 +22,9 @@ test: $(VENV)/.installed ## the tests without the slow ones, in at most 6 minute
 
 test-all: $(VENV)/.installed ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+faults: $(VENV)/.installed ## mistakes of one line, one by one: does a test catch each
+	$(BIN)/python -m tests.faults
 
 lint: $(VENV)/.installed ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -1,7 +1,7 @@
 """JSON schemas of the output of ``--json`` and of a run's files, made from the values themselves.
 
-``python -m das.schemas docs/schemas`` writes them. Within a version of a document fields are only added, so a
-reader ignores those it does not know.
+``python -m das.schemas docs/schemas`` writes them. From the first release on fields are only added
+within a version, so a reader ignores those it does not know.
 """
 
 from __future__ import annotations

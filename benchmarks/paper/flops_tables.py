@@ -155,7 +155,7 @@ def encoder_by_formula(row: EncoderRow) -> float:
 
 
 def encoder_by_trace(row: EncoderRow) -> float:
-    """The same from the traced graph, as ``das flops`` prints it."""
+    """The same from the traced graph, as ``das flops --check`` prints it."""
     counted = count_published(
         row.family,
         image_size=row.image_size,
@@ -218,7 +218,7 @@ def by_formula(row: Row, layers: str) -> float | None:
 
 
 def by_trace(row: Row) -> float:
-    """The same from the traced graph, as ``das flops`` prints it."""
+    """The same from the traced graph, as ``das flops --check`` prints it."""
     size = IMAGE_SIZE[row.dataset]
     counted = count_published(
         "meter",
@@ -270,8 +270,8 @@ def body() -> str:
 The paper's "Additional FLOPs" are {HEADER}, in G, against the plain full model, for one image and 40 text
 tokens; images have 384 pixels, NLVR2's 288 and one of the pair is counted. Kept fusion layers carry three parallel
 adapters of width 96; a skip adapter has width 288 in fusion and 192 in the language encoder. "Traced" is what
-`das flops meter --text-length 40 --image-size ... --skip-layers ... --parallel-adapters` prints (fvcore on the model
-itself, attention added); "Formula" is `profiles/closed_form.py`.
+`das flops meter --text-length 40 --image-size ... --skip-layers ... --parallel-adapters --check` prints (fvcore on
+the model itself, attention added); "Formula" is what it prints at once.
 
 **{good} of {len(consistent)} consistent rows agree within {TOLERANCE} G.** The other {len(ROWS) - len(consistent)} \
 rows contradict themselves in the paper; the last column says how.
@@ -284,7 +284,8 @@ ViLT's rows follow from 241 tokens (40 of text, the image's class token, 200 pat
 parallel adapters of width 80 in each kept layer and a skip adapter of width 256; RoBERTa's from 512 tokens and one
 adapter of width 32 beside each kept layer or in place of a skipped one. The paper does not say so: these are the sizes
 that fit. "Traced" is `das flops vilt --image-size 320x640 --text-length 40 --parallel-adapters --parallel-width 80
---skip-width 256 --skip-layers ...` and `das flops roberta --text-length 512 --parallel-adapters --skip-layers ...`.
+--skip-width 256 --skip-layers ... --check` and `das flops roberta --text-length 512 --parallel-adapters
+--skip-layers ... --check`.
 
 {format_markdown_table(ENCODER_HEADER, [encoder_compared(row) for row in ENCODER_ROWS])}
 

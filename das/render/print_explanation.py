@@ -93,7 +93,7 @@ def _history(explanation: Explanation, entry: LayerExplanation) -> Table:
     )
     header = ("subsets", "samples", "skipped", "kept", "effect")
     return Table(
-        f"{explanation.metric}, %, of {len(explanation.pick)} layers less, as the search went on", header, rows
+        f"{explanation.metric}, %, without {len(explanation.pick)} layers, at each stage of the search", header, rows
     )
 
 
@@ -109,7 +109,7 @@ def _caption(explanation: Explanation, single: LayerExplanation | None) -> str:
             f"{format_count(single.parameters_saved)} parameters ({single.parameters_share:.1%}), its adapter "
             f"counted in; {single.times:,} of the {explanation.scored:,} scores in the log are of subsets that skip it."
             + (
-                f" Its adapter in closed form explains {single.explained:.0%} of what it does."
+                f" An adapter fitted by least squares explains {single.explained:.0%} of what it does."
                 if single.explained
                 else ""
             )
@@ -212,6 +212,6 @@ def _enumerated(explanation: Explanation) -> str:
     standing = explanation.enumeration.standing
     best = "" if standing.rank == 1 else f" The best is {', '.join(standing.best)}."
     return (
-        f"--regret: {_exact(standing)} on {standing.samples:,} held-out samples, by adapters fitted in closed form; "
-        f"as much work as {explanation.enumeration.forwards:,.0f} forward passes of the full model.{best}"
+        f"--regret: {_exact(standing)} on {standing.samples:,} held-out samples, with adapters fitted by "
+        f"least squares; as much work as {explanation.enumeration.forwards:,.0f} forward passes of the full model.{best}"
     )

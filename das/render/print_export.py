@@ -24,7 +24,7 @@ def print_export(report: Exports) -> None:
             (
                 entry.files[0],
                 format_bytes(entry.bytes),
-                str(entry.opset),
+                "" if entry.opset is None else str(entry.opset),
                 f"{entry.seconds:.0f}",
                 "" if error is None else f"{error:.1e}",
                 entry.parity.status,

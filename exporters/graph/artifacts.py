@@ -93,7 +93,7 @@ def split_graphs(request: Request) -> Artifact:
     def write(target: Path, in_float: Collection[str]) -> tuple[str, ...]:
         with request.progress.stage("exporting the vision tower and the rest to ONNX"):
             write_split(request.model, request.samples, target.with_name(VISION), target, request.form)
-        return ("the vision tower apart: images that are asked several questions pass it once",)
+        return ("the vision tower as a graph of its own: it runs once per image, whatever the number of questions",)
 
     return Artifact(
         request,

@@ -267,7 +267,7 @@ def _by_influence(name: str, pick: Sequence[str], record: SearchResult, log: Seq
 
 
 def _by_lot(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
-    return "by lot"
+    return "at random"
 
 
 def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:

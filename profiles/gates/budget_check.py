@@ -87,7 +87,7 @@ def measure_budget(run: Run, full_model: StepModel | None = None, progress: Prog
 def with_measured(
     result: BudgetResult | None, macs: Pair, parameters: Pair, profiled: ProfileReport | None
 ) -> BudgetResult | None:
-    """Return a run's budget with its measurement: MACs of the traced graphs, parameters, or times of the profile."""
+    """Return a run's budget with its measurement: MACs of the manifest, parameters, or times of the profile."""
     if result is None or result.measured:
         return result
     found: Mapping[str, Callable[[], Amount | None]] = {

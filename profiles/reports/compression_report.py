@@ -26,7 +26,7 @@ class Candidate(Value):
 
     ``gate`` is its final value, None without DAS. ``reward_skipped`` and ``reward_kept`` are mean rewards exp(-loss) of
     the subsets that moved the gates, those that skipped and those that kept it; ``score`` compares the held-out scores
-    of subsets of one size (:func:`contrast`). None where there was no such subset.
+    of subsets of one size (:func:`contrast_layer`). None where there was no such subset.
     """
 
     name: str

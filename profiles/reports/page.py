@@ -137,7 +137,7 @@ def plot_latencies(profile: ProfileReport) -> tuple[Plot, ...]:
                 f"{format_number(runtime.full.p50_ms)} ms, half of the slim one's "
                 f"{format_number(runtime.slim.p50_ms)} ms",
             ),
-            f"{runtime.name}: share of calls that took at most so long; full and slim in turns, "
+            f"{runtime.name}: cumulative share of calls by latency; full and slim in turns, "
             f"n = {runtime.full.n:,} and {runtime.slim.n:,}. The slowest 1 % may be beyond the right edge.",
         )
         for number, runtime in enumerate(profile.runtimes)

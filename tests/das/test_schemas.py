@@ -42,7 +42,7 @@ def test_every_command_with_json_has_one():
     "arguments", [("doctor",), ("flops", "bert", "--skip-layers", "En3"), ("inspect", "meter.ckpt")]
 )
 def test_what_commands_print_follows_their_schemas(arguments, workshop):
-    """das() of tests/support.py looks at every document that any test lets a command print."""
+    """das() of tests/support/command_line.py looks at every document that any test lets a command print."""
     assert das(*arguments, "--json").exit_code == 0
 
 
