@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from compressor.families.family import Family
     from compressor.models.steps import StepModel
@@ -100,6 +100,17 @@ class OnnxRuntime(Runtime):
         if device == "cpu":
             return ""
         return "on a GPU the profiler of ONNX Runtime sees when a kernel is started, not what it takes"
+
+    def write_part(self, module: nn.Module, path: Path, inputs: Mapping[str, Tensor]) -> Path:
+        """Trace it; a layer at these sizes alone."""
+        from compressor.models.steps import StepModel
+        from exporters.graph.onnx import export_onnx, export_part
+
+        if isinstance(module, StepModel):
+            export_onnx(module, path, inputs)
+        else:
+            export_part(module, inputs, path)
+        return path
 
     def watch(
         self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack

@@ -268,6 +268,16 @@ class Runtime(ABC):
         """Return why layers cannot be told apart on ``device``, where they are seen on others; empty where they can."""
         return ""
 
+    def write_part(self, module: nn.Module, path: Path, inputs: Mapping[str, Tensor]) -> Path | None:
+        """Write a model, or a layer alone, to time it, and return the file; None where it executes modules themselves.
+
+        Args:
+            module: called by the names of its inputs.
+            path: of the file, where it writes one.
+            inputs: of the sizes it is timed at, by name.
+        """
+        return None
+
     def watch(
         self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:

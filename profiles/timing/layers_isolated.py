@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from compressor.families import FAMILIES
 from compressor.job import Job
-from compressor.models.steps import Step, StepModel, Streams
+from compressor.models.steps import Step, Streams
 from compressor.models.surgery import new_skip_adapter
 from compressor.progress import QUIET, Progress
 from compressor.search.budgets import Prices
 from exporters.graph.inputs import trim_images
-from exporters.graph.onnx import export_onnx, export_part
 from exporters.runtimes.runtime import ModelSource
 from profiles.comparison.profile_run import choose_runtimes
 from profiles.gates.budget_check import runtime_of
@@ -80,10 +79,9 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
     with TemporaryDirectory() as folder, ExitStack() as stack:
         calls: dict[str, Call] = {}
         for form, part in progress.track(parts.items(), f"Preparing layers for {runtime.name}", len(parts)):
-            path = Path(folder) / f"{len(calls)}.onnx"
-            if runtime.format == "onnx":
-                _export(part, path)
-            source = ModelSource(part.load, path, tuple(part.inputs))
+            path = Path(folder) / f"{len(calls)}{runtime.suffix}"
+            file = runtime.write_part(part.module, path, part.inputs)
+            source = ModelSource(part.load, file, tuple(part.inputs))
             runner = stack.enter_context(runtime.open(source, job.device.type, torch.get_num_threads()))
             calls[form] = runner.bind({name: value.cpu() for name, value in part.inputs.items()})
         times = measure(
@@ -123,10 +121,3 @@ def _first_sample(job: Job) -> dict[str, Tensor]:
     family = FAMILIES[job.model.family]
     inputs = trim_images(family, job.data.evaluation.inputs([0]), getattr(job.model.dims, "patch", 1))
     return {name: inputs[name].to(job.device) for name in family.input_names}
-
-
-def _export(part: _Part, path: Path) -> None:
-    if isinstance(part.module, StepModel):
-        export_onnx(part.module, path, part.inputs)
-    else:
-        export_part(part.module, part.inputs, path)
