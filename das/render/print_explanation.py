@@ -213,5 +213,6 @@ def _enumerated(explanation: Explanation) -> str:
     best = "" if standing.rank == 1 else f" The best is {', '.join(standing.best)}."
     return (
         f"--regret: {_exact(standing)} on {standing.samples:,} held-out samples, with adapters fitted by "
-        f"least squares; as much work as {explanation.enumeration.forwards:,.0f} forward passes of the full model.{best}"
+        f"least squares; as much work as {explanation.enumeration.forwards:,.0f} forward passes of the full model."
+        f"{best}"
     )
