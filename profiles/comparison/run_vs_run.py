@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from compressor.costs.model_costs import ModelCosts, Pair
+from compressor.costs.model_costs import Pair
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.run_folder import Run, open_run
@@ -23,7 +22,6 @@ from profiles.analysis.answer_flips import FlipCount, count_flips
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.comparison.profile_run import read_parities
 from profiles.machine.environment import Environment
-from profiles.reports.compression_report import REPORT
 from profiles.timing.latency import Speedup
 
 SCHEMA_VERSION = 1
@@ -81,9 +79,9 @@ class RunSummary(Value):
     change: ScoreChange | None
     answer_agreement: float | None
     changed: FlipCount | None
-    macs: Pair | None
-    parameters: Pair | None
-    weight_bytes: Pair | None
+    macs: Pair
+    parameters: Pair
+    weight_bytes: Pair
     runtimes: Mapping[str, RuntimeSummary]
     batch: int | None
     environment: Environment | None
@@ -161,7 +159,7 @@ def _shortened(name: str) -> str:
 
 def _figures(name: str, folder: str, run: Run) -> RunSummary:
     made, profile, kept = run.manifest, _profile(run), run.every_answer() if run.manifest.labelled else None
-    costs, full = _costs(run) or profile, made.results.full
+    costs, full = made.costs, made.results.full
     return RunSummary(
         name=name,
         folder=folder,
@@ -179,9 +177,9 @@ def _figures(name: str, folder: str, run: Run) -> RunSummary:
         change=_change(full, made.results.slim, None if TASKS[made.task].ranked else kept) if full else None,
         answer_agreement=made.results.answer_agreement,
         changed=count_flips(kept) if kept else None,
-        macs=costs.macs if costs else None,
-        parameters=costs.parameters if costs else None,
-        weight_bytes=costs.weight_bytes if isinstance(costs, ModelCosts) else None,
+        macs=costs.macs,
+        parameters=costs.parameters,
+        weight_bytes=costs.weight_bytes,
         runtimes=_runtimes(profile) if profile else {},
         batch=profile.batch if profile else None,
         environment=profile.environment if profile else None,
@@ -209,14 +207,6 @@ def _profile(run: Run) -> ProfileReport | None:
     except (OSError, ValidationError) as error:
         found = f"{path} cannot be read ({type(error).__name__})"
         raise input_error("profile-unreadable", found, "a profile that das wrote", f"das profile {run.path}") from None
-
-
-def _costs(run: Run) -> ModelCosts | None:
-    """Read the costs of the report; None where there is none yet, or one of another das."""
-    try:
-        return ModelCosts.model_validate(json.loads((run.path / REPORT).read_bytes())["costs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _runtimes(profile: ProfileReport) -> dict[str, RuntimeSummary]:
@@ -284,8 +274,7 @@ def _missing(runs: Sequence[RunSummary]) -> Iterable[NotMeasured]:
     runtimes = dict.fromkeys(name for run in runs for name in run.runtimes)
     for run in runs:
         if run.environment is None:
-            costs = "" if run.macs else "MACs, "
-            yield NotMeasured(what=f"{run.name}, {costs}latency and memory", why=f"das profile {run.folder}")
+            yield NotMeasured(what=f"{run.name}, latency and memory", why=f"das profile {run.folder}")
         elif absent := [name for name in runtimes if name not in run.runtimes]:
             command = " ".join(f"--runtime {name}" for name in runtimes)
             yield NotMeasured(what=f"{run.name}, {', '.join(absent)}", why=f"das profile {run.folder} {command}")

@@ -71,6 +71,7 @@ def profiled(folder, full=10.0, slim=5.0, names=("torch",), **place):
         not_measured=(),
     )
     (folder / "profile.json").write_text(report.model_dump_json())
+    change(folder, lambda manifest: manifest["costs"]["macs"].update(report.macs.model_dump()))
 
 
 def table(report, start):
@@ -96,7 +97,7 @@ def test_figures_are_those_of_the_runs(copies):
     assert found["change, points"][2] == f"{50 - 100 * results.full.value:+.2f}"
     costs = cells(table(report, "What it costs"))
     assert costs["MACs, M"] == ("100.00", "50.00*", "80.00", "51.00")
-    assert "weights, B" not in costs  # no report counted them
+    assert costs["weights, MB"][0] == f"{open_run(copies[0]).manifest.costs.weight_bytes.full / 1e6:.2f}"
     times = cells(table(report, "Latency in torch"))
     assert times["median, ms"] == ("10.0-10.2", "5.00", "8.00", "5.10")
     assert times["speed-up"] == ("", "2.00x*", "1.25x", "2.00x*")
@@ -120,15 +121,15 @@ def test_what_is_missing_says_which_command_measures_it(copies):
     assert cells(table(report, "Latency in torch"))["speed-up"][-1] == NOT_YET
     assert cells(table(report, "Latency in onnxruntime"))["speed-up"][-2:] == (NOT_YET, NOT_YET)
     notes = " ".join(write_footnotes(report))
-    assert f"again, MACs, latency and memory: das profile {copies[2]}" in notes
+    assert f"again, latency and memory: das profile {copies[2]}" in notes
     assert f"das profile {copies[1]} --runtime torch --runtime onnxruntime" in notes
     assert f"das export {copies[0]} --onnx" in notes
 
 
 def test_runs_that_nobody_profiled(copies):
     report = compare_runs(copies)
-    assert [each.title for each in tabulate_runs(report)] == ["VQA score"]
-    assert f"not yet: skip7, MACs, latency and memory: das profile {copies[1]}" in write_footnotes(report)
+    assert [each.title for each in tabulate_runs(report)] == ["VQA score", "What it costs (1 MAC = 2 FLOPs)"]
+    assert f"not yet: skip7, latency and memory: das profile {copies[1]}" in write_footnotes(report)
 
 
 def test_other_machines_and_versions_are_named(copies):
