@@ -172,8 +172,3 @@ def parts_of(path: Path) -> tuple[Path, ...]:
 def hashes_of(path: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of an export, by file name."""
     return {part.name: sha256(part) for part in parts_of(path)}
-
-
-def bytes_of(path: Path) -> int:
-    """Return the size of all files of an export, in bytes."""
-    return sum(part.stat().st_size for part in parts_of(path))

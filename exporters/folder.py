@@ -39,7 +39,7 @@ class Export:
     @property
     def bytes(self) -> int:
         """Size of the file and of those that belong to it, without JSON records."""
-        return sum(file.stat().st_size for file in _files_of(self.path) if file.suffix != ".json")
+        return count_bytes(self.path)
 
     @property
     def executable(self) -> bool:
@@ -171,6 +171,11 @@ def exports_of(run: Run) -> ExportsFolder:
 def is_split(path: Path) -> bool:
     """True of a model with its vision tower apart, which lies beside ``path``."""
     return path.name == REST
+
+
+def count_bytes(path: Path) -> int:
+    """Count the bytes of the export ``path`` and of the files that belong to it, without JSON records."""
+    return sum(file.stat().st_size for file in _files_of(path) if file.suffix != ".json")
 
 
 def remove_export(path: Path, record: Parity) -> None:

@@ -6,11 +6,9 @@ Batch and text length can be fixed instead; a graph that takes one size only has
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from compressor.costs.parts import weight_bytes
 from compressor.errors import DasError, input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.families.family import Family
-from compressor.files import bytes_of, staged
+from compressor.files import staged
 from compressor.models.steps import StepModel
 from exporters.graph.attention import FORMS, AttentionForm, Numerics
 from exporters.graph.inputs import VARYING, Fixed, any_size, with_text_length
@@ -30,16 +28,6 @@ from exporters.graph.precision import PRECISIONS, Precision, in_precision
 # One ONNX file holds 2 GiB at most, and writing it needs that much memory again; above half of it weights go beside it.
 ONE_FILE_BYTES = 2**30
 TRACED_ROWS = 2  # an axis traced at 1 would be fixed at 1
-
-
-@dataclass(frozen=True)
-class OnnxExport:
-    """An ONNX file: its opset as read back from it, the bytes of all its files, and the seconds it took."""
-
-    path: Path
-    opset: int
-    bytes: int
-    seconds: float
 
 
 def export_onnx(
@@ -51,7 +39,7 @@ def export_onnx(
     form: AttentionForm = FORMS["composed"],
     precision: Precision = PRECISIONS["fp32"],
     fixed: Fixed = VARYING,
-) -> OnnxExport:
+) -> None:
     """Trace ``model`` and write ``path``; weights above 1 GiB go to ``<path>.data`` beside it.
 
     Args:
@@ -73,7 +61,6 @@ def export_onnx(
     check_opset(opset, form, precision)
     family = FAMILIES[model.family]
     outputs = [output.name for output in family.outputs_of(model.task)]
-    started = time.perf_counter()
     rows = _rows(family, samples, fixed)
     needed = max(form.opset or 0, precision.opset or 0) or None
     with staged(path) as temporary:
@@ -85,7 +72,6 @@ def export_onnx(
         if opset not in (None, written):
             raise _wrong_opset(opset, f"the exporter wrote opset {written} instead")
         onnx.checker.check_model(str(temporary))
-    return OnnxExport(path, written, bytes_of(path), time.perf_counter() - started)
 
 
 def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> None:

@@ -17,14 +17,14 @@ from compressor.costs.parts import parameters, weight_bytes, without_idle
 from compressor.device import choose_device
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from compressor.families import FAMILIES
-from compressor.files import bytes_of, write_json
+from compressor.files import write_json
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from exporters.checks.parity import record_of
 from exporters.export import export_split
-from exporters.folder import ExportsFolder, exports_of
+from exporters.folder import ExportsFolder, count_bytes, exports_of
 from exporters.graph.vision_split import check_splittable
 from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
 from exporters.runtimes.runtime import ModelSource, Runtime
@@ -282,7 +282,7 @@ def _compare(
         slim=measurement.times[SLIM],
         speedup=measurement.speedup,
         file_bytes=Pair(
-            **{which: bytes_of(file) if file else static_costs[which].weight_bytes for which, file in files.items()}
+            **{which: count_bytes(file) if file else static_costs[which].weight_bytes for which, file in files.items()}
         ),
         memory=MemoryPair(**measurement.memory) if measurement.memory else None,
         started=StartedPair(**measurement.started),

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from compressor.errors import InputError
 from compressor.families import FAMILIES
-from compressor.files import bytes_of
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.values import Value
@@ -84,7 +83,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
     choices += [
         Choice(
             name=path.name,
-            bytes=bytes_of(path),
+            bytes=exports[path].bytes,
             parity=exports[path].record,
             latency=times[path.name],
             speedup=estimate_speedup(times[EAGER], times[path.name]),

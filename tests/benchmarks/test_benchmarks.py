@@ -150,7 +150,7 @@ def test_the_gpu_script_lets_go_of_what_it_opened(monkeypatch):
     closed, close = [], OnnxRunner.close
     monkeypatch.setattr(OnnxRunner, "close", lambda runner: (closed.append(runner.path), close(runner)))
     way = next(way for way in gpu.WAYS if way.runtime == "onnxruntime")
-    path = full_onnx().path
+    path = full_onnx()
     found = gpu.timed(way, dict.fromkeys(("full", "slim"), ModelSource(full, path)), samples(), "cpu", 0.01)
     assert closed == [path, path]
     assert set(found) == {"full", "slim"}

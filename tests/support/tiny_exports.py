@@ -8,12 +8,11 @@ import onnx
 import torch
 
 from compressor.checkpoints.build import load_checkpoint
-from compressor.files import bytes_of
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING
-from exporters.graph.onnx import OnnxExport, export_onnx, opset_of
+from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN
@@ -42,19 +41,18 @@ def samples():
 
 
 @cache
-def full_onnx() -> OnnxExport:
+def full_onnx() -> Path:
     return exported("full", full)
 
 
 @cache
-def slim_onnx() -> OnnxExport:
+def slim_onnx() -> Path:
     return exported("slim", lambda: trim(slim()))
 
 
-def exported(name, make) -> OnnxExport:
+def exported(name, make) -> Path:
     """The ONNX file of a model, traced once for all processes that run tests."""
-    path = once(f"onnx-{name}", lambda folder: export_onnx(make(), folder / "model.onnx", samples())) / "model.onnx"
-    return OnnxExport(path, opset_of(path), bytes_of(path), seconds=0.0)
+    return once(f"onnx-{name}", lambda folder: export_onnx(make(), folder / "model.onnx", samples())) / "model.onnx"
 
 
 @cache

@@ -49,7 +49,7 @@ def reference(slim, targets=None):
 
 
 def certified(known, precision=FP32, fixed=VARYING, tolerance=1e-4, batch=8):
-    with OnnxRunner(full_onnx().path, threads=1) as onnx_runner, TorchRunner(full(), "cpu") as ours:
+    with OnnxRunner(full_onnx(), threads=1) as onnx_runner, TorchRunner(full(), "cpu") as ours:
         return certify(onnx_runner, ours, known, batch, tolerance, precision, fixed, QUIET)
 
 
@@ -167,7 +167,7 @@ def test_logits_that_are_no_numbers_are_refused():
 
 def test_metadata_names_the_graph_it_is_for(tmp_path):
     path = tmp_path / "model.onnx"
-    shutil.copy(full_onnx().path, path)
+    shutil.copy(full_onnx(), path)
     digest = embed(path, {"certificate": "{}"})
     assert facts_in(path) == {"certificate": "{}", "graph": digest}
     assert embed(path, {"certificate": "another"}) == digest
@@ -180,7 +180,7 @@ def test_metadata_names_the_graph_it_is_for(tmp_path):
 
 def test_the_digest_of_a_graph_covers_the_weights_beside_it(tmp_path):
     path, data = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
-    model = onnx.load(full_onnx().path)
+    model = onnx.load(full_onnx())
     onnx.save(model, path, save_as_external_data=True, location=data.name)
     digest = embed(path, {})
     content = bytearray(data.read_bytes())

@@ -35,12 +35,12 @@ def case_of(tmp_path_factory):
         return Case(model, shallow_onnx(family, task, precision=precision), inputs_of(model))
 
     def quantised():
-        quantise_dynamic(full_onnx().path, folder / "int8.onnx", [])
+        quantise_dynamic(full_onnx(), folder / "int8.onnx", [])
         return Case(full(), folder / "int8.onnx", samples())
 
     makers = {
-        "meter": lambda: Case(full(), full_onnx().path, samples()),
-        "meter, trimmed": lambda: Case(trim(slim()), slim_onnx().path, samples()),
+        "meter": lambda: Case(full(), full_onnx(), samples()),
+        "meter, trimmed": lambda: Case(trim(slim()), slim_onnx(), samples()),
         "meter, int8": quantised,
         "vilt": lambda: of_family("vilt", "vqa"),
         "bert": lambda: of_family("bert", "text-classification"),

@@ -47,7 +47,9 @@ class Case:
 
     def __init__(self, model, samples, folder, source=None):
         self.model, self.samples, self.folder = model, samples, folder
-        self.source = source or export_onnx(model, folder / "model.onnx", samples).path
+        self.source = source or folder / "model.onnx"
+        if source is None:
+            export_onnx(model, self.source, samples)
         self.quantise = cache(self.quantise)  # no test changes a file
         with TorchRunner(model, "cpu") as runner:
             self.logits = runner.run(samples)
@@ -84,7 +86,7 @@ def case_of(tmp_path_factory):
     def made(family):
         folder = tmp_path_factory.mktemp(family)
         if family == "meter":
-            return Case(exported.full(), exported.samples(), folder, exported.full_onnx().path)
+            return Case(exported.full(), exported.samples(), folder, exported.full_onnx())
         model = shallow(family, "vqa" if family == "vilt" else "text-classification")
         return Case(model, samples_of(model), folder)
 
@@ -316,13 +318,13 @@ def missing(folder):
 
 def without_data(folder):
     path = folder / "model.onnx"
-    onnx.save_model(onnx.load(exported.full_onnx().path), path, save_as_external_data=True, location="lost")
+    onnx.save_model(onnx.load(exported.full_onnx()), path, save_as_external_data=True, location="lost")
     (folder / "lost").unlink()
     return path
 
 
 def int8_already(folder):
-    quantise_dynamic(exported.full_onnx().path, folder / "model.onnx")
+    quantise_dynamic(exported.full_onnx(), folder / "model.onnx")
     return folder / "model.onnx"
 
 
@@ -340,7 +342,7 @@ def test_a_source_that_cannot_be_used(tmp_path, way, broken):
 
 
 def test_samples_that_do_not_fit(tmp_path):
-    shutil.copy(exported.full_onnx().path, tmp_path / "model.onnx")
+    shutil.copy(exported.full_onnx(), tmp_path / "model.onnx")
     samples = {name: exported.samples()[name] for name in ("input_ids", "attention_mask")}
     with refused(InputError, "runtime-refused", tmp_path / "model.onnx"):
         quantise_static(tmp_path / "model.onnx", tmp_path / "int8.onnx", samples)

@@ -85,10 +85,10 @@ def runner_of(tmp_path_factory):
     opened = []
 
     def quantised():
-        quantise_dynamic(full_onnx().path, folder / "int8.onnx")
+        quantise_dynamic(full_onnx(), folder / "int8.onnx")
         return folder / "int8.onnx"
 
-    paths = {"full": lambda: full_onnx().path, "slim": lambda: slim_onnx().path, "int8": quantised}
+    paths = {"full": lambda: full_onnx(), "slim": lambda: slim_onnx(), "int8": quantised}
 
     @cache
     def run(name):
@@ -138,20 +138,20 @@ def test_fused_kernels_are_among_them(runner_of):
     runner, _, times = runner_of("full")
     optimised = load_graph(runner.optimised).graph
     fused = {each.name for each in optimised.node if each.domain == "com.microsoft"}
-    original = {each.name for each in onnx.load(full_onnx().path).graph.node}
+    original = {each.name for each in onnx.load(full_onnx()).graph.node}
     assert fused & set(times)
     assert fused - original
 
 
 def test_the_answer_is_that_of_the_deployed_session(runner_of):
-    with OnnxRunner(full_onnx().path, threads=1) as runner:
+    with OnnxRunner(full_onnx(), threads=1) as runner:
         assert torch.equal(runner_of("full")[1], runner.run(samples()))
 
 
 @pytest.mark.parametrize("whole", [1e-3, 1e9])
 def test_times_of_parts_sum_those_of_their_kernels(whole, monkeypatch):
     """What a call takes longer with the profiler than without is taken off its kernels in proportion."""
-    with KernelRunner(slim_onnx().path, threads=1) as runner:
+    with KernelRunner(slim_onnx(), threads=1) as runner:
         bound = runner.bind(samples())
         bound()
         folder, parts, kernels = runner.optimised.parent, runner.parts_of_kernels(), runner.kernel_times()

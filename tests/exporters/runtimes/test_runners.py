@@ -56,7 +56,7 @@ def test_inputs_that_do_not_lie_in_a_row_are_bound_as_they_are_meant(graph):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: OnnxRunner(full_onnx().path, threads=1), lambda: TorchRunner(full(), "cpu")], ids=["onnx", "torch"]
+    "make", [lambda: OnnxRunner(full_onnx(), threads=1), lambda: TorchRunner(full(), "cpu")], ids=["onnx", "torch"]
 )
 def test_what_is_bound_side_by_side_stays_apart(make):
     one, three = {name: rows[:1] for name, rows in samples().items()}, samples()

@@ -191,7 +191,7 @@ def test_an_engine_of_a_precision_from_model_to_metadata(tmp_path, precision, re
 
 
 def _copy(path):
-    path.write_bytes(full_onnx().path.read_bytes())
+    path.write_bytes(full_onnx().read_bytes())
     return full_onnx()
 
 
@@ -268,7 +268,7 @@ def test_a_workspace_is_kept_to_or_the_engine_is_not_built(tmp_path):
     assert EngineMetadata.model_validate_json(metadata_path(engine.path).read_bytes()) == engine.metadata
     shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in samples().items()}
     with refused(EnvironmentProblem, "engine-not-built", "1024 bytes") as failure:
-        build_engine(full_onnx().path, tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
+        build_engine(full_onnx(), tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
     assert failure.value.problems[0].fix == "a larger --workspace, or none"
     assert not (tmp_path / "other.plan").exists()
 
@@ -426,7 +426,7 @@ def test_times_are_kept_and_used_again(tmp_path):
 def test_a_profile_that_does_not_fit(tmp_path):
     shapes = {name: (tuple(rows.shape[1:]),) * 3 for name, rows in samples().items()}  # the batch axis forgotten
     with refused(EnvironmentProblem, "engine-not-built", "tensorrt_rtx"):
-        build_engine(full_onnx().path, tmp_path / "model.plan", shapes, AHEAD)
+        build_engine(full_onnx(), tmp_path / "model.plan", shapes, AHEAD)
     assert not any(tmp_path.iterdir())
 
 

@@ -36,8 +36,8 @@ def case_of(tmp_path_factory):
 
     def meter():
         subjects = {
-            "full": ModelSource(full, full_onnx().path),
-            "slim": ModelSource(lambda: trim(slim()), slim_onnx().path),
+            "full": ModelSource(full, full_onnx()),
+            "slim": ModelSource(lambda: trim(slim()), slim_onnx()),
         }
         return subjects, make_batch(samples(), 1)
 
