@@ -146,6 +146,7 @@ def test_only_pytorch_on_a_gpu_is_timed_with_its_events():
     assert [key for key, clock in clocks.items() if clock is cuda_clock] == [("torch", "cuda"), ("compile", "cuda")]
 
 
+@pytest.mark.slow
 def test_the_gpu_script_lets_go_of_what_it_opened(monkeypatch):
     closed, close = [], OnnxRunner.close
     monkeypatch.setattr(OnnxRunner, "close", lambda runner: (closed.append(runner.path), close(runner)))

@@ -107,6 +107,7 @@ def test_families_that_read_images_carry_a_new_task_with_images(family, images, 
     monkeypatch.setitem(TASKS, "yes-no", replace(VQA, name="yes-no", images=images))
     assert "yes-no" in FAMILIES[family].heads and "yes-no" not in FAMILIES["bert"].heads
     monkeypatch.setitem(DEMOS, (family, "yes-no"), MODELS[family](task="yes-no", images=1, steps=1))
+    monkeypatch.setitem(tiny.SIZES, (family, "yes-no"), tiny.SIZES[family, "nlvr2"])
     model = tiny.model(family, "yes-no", shallow=True)
     path = tmp_path / "yes-no.ckpt"
     save_public_checkpoint(model, path, DEMOS[family, "yes-no"].config(model.dims, None))

@@ -1,5 +1,7 @@
 """Each command reads what it needs once: the checkpoint, its hash, the images."""
 
+import pytest
+
 import das
 from compressor.run_folder import open_run
 from profiles.analysis.answer_flips import EXAMPLES
@@ -7,6 +9,7 @@ from profiles.reports.save import save_report
 from tests.support.workers import in_threads
 
 
+@pytest.mark.slow
 def test_every_command_reads_once(workshop, reads, monkeypatch):
     in_threads(monkeypatch)
     run = das.compress(

@@ -36,6 +36,7 @@ from profiles.reports.save import save_report
 from profiles.timing.layers_isolated import layer_prices
 from profiles.timing.sample_batches import make_inputs
 from tests.support.command_line import das, stopped
+from tests.support.marks import slow_but
 from tests.support.progress import StepProgress
 from tests.support.workers import in_threads
 
@@ -299,6 +300,7 @@ class InterruptAt(StepProgress):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_resumed_drop_ends_where_an_uninterrupted_one_does(workshop, ctrl_c_arrives):
     asked = {"max_drop": 3, "recover": "train", "recover_epochs": 0.25, "batch_size": 32}
     whole = compress(settings(**asked, out="runs/whole"))
@@ -315,7 +317,9 @@ def test_a_resumed_drop_ends_where_an_uninterrupted_one_does(workshop, ctrl_c_ar
         assert all((value == weights[name]).all() for name, value in resumed.load_slim().state_dict().items())
 
 
-@pytest.mark.parametrize(("runtime", "scope"), [("torch", "all"), ("onnx", "FL0,FL5,FV0")])
+@pytest.mark.parametrize(
+    ("runtime", "scope"), slow_but([("torch", "all")], [("torch", "all"), ("onnx", "FL0,FL5,FV0")])
+)
 def test_prices_of_layers_are_measured(workshop, runtime, scope):
     job = prepare_job(settings(max_latency="0.9x", runtime=runtime, scope=scope))
     prices = layer_prices(job, seconds=0.1)

@@ -470,6 +470,7 @@ def test_engines_are_timed_on_a_gpu_only(run):
     assert das(run, "--runtime", "tensorrt").exit_code == 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there: the engine would be of another kind")
 def test_the_full_models_engine_is_built_like_the_slim_one(tmp_path, threads, monkeypatch):
     """Real engines, of TensorRT-RTX; ONNX Runtime takes the place of the GPU that would run them."""
