@@ -177,7 +177,7 @@ def test_killed_in_every_stage_in_turn(workshop, monkeypatch, strategy, stages, 
 ])  # fmt: skip
 def test_killed_once(workshop, monkeypatch, strategy, stage):
     whole = compress(settings(strategy, "whole"))
-    kill = SignalAt(signal.SIGKILL, 4, stage)
+    kill = SignalAt(signal.SIGKILL, 2, stage)
     with monkeypatch.context() as patch:
         patch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
         assert in_a_process(lambda: compress(settings(strategy, "broken"), progress=kill)) == -signal.SIGKILL
