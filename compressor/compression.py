@@ -109,6 +109,7 @@ class Compression:
         choose_device(settings.device)
         folder = from_main(lambda: destination(settings, self.resume))
         if run := from_main(lambda: _open_finished(folder, settings)):
+            self._point_latest_at(run)
             return Compressed(run)
         job = prepare_job(settings, self.progress)
         for note in job.loaded.notes:
@@ -122,7 +123,13 @@ class Compression:
             checkpoint.remove()
             raise
         checkpoint.remove()
+        self._point_latest_at(compressed.run)
         return compressed
+
+    def _point_latest_at(self, run: Run) -> None:
+        """Let ``runs/latest`` lead to the run; where it cannot, say so: the run is complete."""
+        if is_main() and (why := point_latest_at(run.path)):
+            self.progress.say(f"note: {why}: name the run in the next commands, {run.path}")
 
     def search(self) -> tuple[Plan, FinishedSearch]:
         """Search without cutting; return the plan that would be followed, and the search.
@@ -239,7 +246,6 @@ def _open_finished(folder: Path, settings: Settings) -> Run | None:
     values = settings.model_dump(mode="json", exclude=PLACES)
     check_same(folder, values, run.manifest.settings.model_dump(mode="json", include=set(values)))
     RunCheckpoint(folder, {}).remove()
-    point_latest_at(folder)
     return run
 
 

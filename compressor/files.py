@@ -95,11 +95,33 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def link_to(link: Path, folder: Path) -> None:
-    """Make ``link`` a relative link to ``folder``, replacing an earlier link in one step."""
+    """Make ``link`` a relative link to ``folder``, replacing an earlier link in one step.
+
+    On a file system without symbolic links (exFAT, many network drives) it is a text file that holds where the link
+    would lead, as git checks links out there; :func:`follow_link` reads both.
+
+    Raises:
+        OSError: neither can be written.
+    """
+    target = os.path.relpath(folder.resolve(), link.parent.resolve())
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()))
-    temporary.replace(link)
+    _remove(temporary)
+    try:
+        try:
+            temporary.symlink_to(target)
+        except OSError:
+            temporary.write_text(target, encoding="utf-8")
+        temporary.replace(link)
+    finally:
+        _remove(temporary)
+
+
+def follow_link(link: Path) -> Path:
+    """Return where a link that :func:`link_to` made leads; of anything else the path itself."""
+    try:
+        return link.parent / link.read_text(encoding="utf-8").strip() if link.is_file() else link
+    except (OSError, ValueError):  # not a text
+        return link
 
 
 def cannot_write(

@@ -24,7 +24,7 @@ from compressor.data.types import Transforms
 from compressor.errors import DasError, input_error
 from compressor.evaluation.evaluate import EveryAnswer
 from compressor.families import FAMILIES
-from compressor.files import atomic_folder, cannot_write, link_to, write_json
+from compressor.files import atomic_folder, cannot_write, follow_link, link_to, write_json
 from compressor.manifest import MANIFEST, Manifest, read_manifest
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
@@ -184,23 +184,34 @@ class Run:
         )
 
 
+def is_run(path: str | Path) -> bool:
+    """Return whether ``path`` is a run folder; of ``runs/latest`` it is said where that leads nowhere, too."""
+    return Path(path) == ROOT / LATEST or (_folder_at(path) / MANIFEST).exists()
+
+
 def open_run(path: str | Path | None = None) -> Run:
     """Open a run folder; None opens ``runs/latest``.
 
     Raises:
         InputError: no run there, or one whose manifest is damaged or of a newer das.
     """
-    folder = Path(path) if path is not None else ROOT / LATEST
+    named = Path(path) if path is not None else ROOT / LATEST
+    folder = _folder_at(named)
     manifest = folder / MANIFEST
     if not manifest.exists():
         there = sorted(str(found.parent) for found in ROOT.glob(f"*/{MANIFEST}"))
         raise input_error(
             "run-missing",
-            f"no run in {folder}" + (f"; there is {', '.join(there)}" if there else ""),
+            f"no run in {named}" + (f"; there is {', '.join(there)}" if there else ""),
             f"a run folder with {MANIFEST}",
             "das compress CKPT --task vqa --skip 8",
         )
     return Run(folder.resolve(), read_manifest(manifest))
+
+
+def _folder_at(path: str | Path) -> Path:
+    """Return the folder that ``path`` means: ``latest`` may be a link of the kind that is a file."""
+    return follow_link(Path(path)) if Path(path).name == LATEST else Path(path)
 
 
 def every_tensor(answers: EveryAnswer) -> dict[str, Tensor]:
@@ -240,17 +251,24 @@ def save_run(
             "".join(json.dumps(entry.model_dump(exclude_none=True)) + "\n" for entry in log)
         )
         (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    point_latest_at(folder)
     return Run(folder.resolve(), manifest)
 
 
-def point_latest_at(folder: Path) -> None:
-    """Make ``runs/latest`` a link to ``folder``, wherever that is, replacing an older link in one step."""
+def point_latest_at(folder: Path) -> str | None:
+    """Make ``runs/latest`` a link to ``folder``, wherever that is, replacing an older link in one step.
+
+    Returns:
+        Why that cannot be done, as a clause; None where it is. A run is complete without.
+    """
     link = ROOT / LATEST
-    if link.exists() and not link.is_symlink():
-        return
-    ROOT.mkdir(exist_ok=True)
-    link_to(link, folder)
+    if link.is_dir() and not link.is_symlink():
+        return f"{link} is a folder of its own"
+    try:
+        ROOT.mkdir(exist_ok=True)
+        link_to(link, folder)
+    except OSError as error:
+        return f"{link} cannot be written ({error.strerror})"
+    return None
 
 
 def new_folder(out: str | None, stem: str) -> Path:

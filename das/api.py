@@ -37,9 +37,9 @@ def load(path: str | Path, task: str | None = None, image_size: int | None = Non
         UsageError: the checkpoint has several heads and no ``task`` is given.
     """
     from compressor.checkpoints.build import load_checkpoint
-    from compressor.run_folder import MANIFEST, open_run
+    from compressor.run_folder import is_run, open_run
 
-    if (Path(path) / MANIFEST).exists():
+    if is_run(path):
         if task or image_size:
             raise usage_error(
                 "option-for-a-run", "task or image_size for a run", "neither: a run knows both", "das.load(run)"

@@ -14,9 +14,8 @@ from compressor.data.text import find_tokenizer
 from compressor.data.types import Reading
 from compressor.device import limit_threads
 from compressor.errors import input_error
-from compressor.manifest import MANIFEST
 from compressor.models.steps import StepModel
-from compressor.run_folder import LATEST, ROOT, Run, open_run
+from compressor.run_folder import Run, is_run, open_run
 from compressor.tasks import TASKS, check_task
 
 
@@ -73,7 +72,7 @@ def open_for_evaluation(
     Raises:
         InputError: subject, tokenizer or data unusable.
     """
-    if (subject / MANIFEST).exists() or subject == ROOT / LATEST:
+    if is_run(subject):
         run = open_run(subject)
         model = run.load_slim()
         found = open_data(run, data)

@@ -24,10 +24,9 @@ from compressor.compression import SAMPLE_BYTES
 from compressor.costs.parts import weight_bytes
 from compressor.data.splits import FALSE_TEXTS
 from compressor.families import FAMILIES
-from compressor.manifest import MANIFEST
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.models.surgery import new_skip_adapter, remove_layers
-from compressor.run_folder import LATEST, ROOT, open_run
+from compressor.run_folder import LATEST, ROOT, is_run, open_run
 from compressor.search.select_layers import CALIBRATION_SAMPLES
 from compressor.settings import Settings
 from compressor.tasks import TASKS
@@ -86,7 +85,7 @@ def outline_model(path: Path) -> ModelOutline:
     Raises:
         InputError: neither of them, or one that cannot be read.
     """
-    if (path / MANIFEST).exists() or path == ROOT / LATEST:
+    if is_run(path):
         run = open_run(path)
         family, manifest = FAMILIES[run.manifest.family], run.manifest
         with torch.device("meta"):

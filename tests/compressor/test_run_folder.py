@@ -1,0 +1,62 @@
+"""Run folders, and what leads to the newest one."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from compressor.compression import compress
+from compressor.errors import InputError
+from compressor.run_folder import open_run, point_latest_at
+from compressor.settings import Settings
+from das.api import load
+from tests.support.command_line import das, refused, stopped
+
+BY_HAND = Settings(checkpoint="meter.ckpt", task="vqa", layers=("FL1",), recover="none")
+
+
+@pytest.fixture
+def no_links(monkeypatch):
+    """A file system without symbolic links."""
+
+    def refuse(*given, **named):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "symlink", refuse)
+
+
+def test_a_file_takes_the_place_of_the_link_where_there_are_none(workshop, no_links):
+    compress(BY_HAND)
+    run = compress(BY_HAND)
+    assert Path("runs/latest").read_text() == run.path.name == "meter-vqa-by-hand-2"
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["latest", "meter-vqa-by-hand", run.path.name]
+    for named in (None, "runs/latest", workshop / "runs" / "latest"):
+        assert open_run(named).path == run.path
+    assert load("runs/latest").layers == run.load_slim().layers
+    told = das("eval", "--json")
+    assert json.loads(told.stdout)["value"] == pytest.approx(run.manifest.results.slim.value)
+
+
+@pytest.mark.parametrize("content", [b"gone", b"\xff\xfe", b""])
+def test_a_file_that_leads_nowhere_is_no_run(workshop, content):
+    Path("runs").mkdir()
+    Path("runs/latest").write_bytes(content)
+    with refused(InputError, "run-missing", "no run in runs/latest"):
+        open_run()
+    stopped(das("eval"), 3, "run-missing")
+
+
+def test_a_run_is_complete_where_latest_cannot_be_written(workshop, capsys):
+    Path("runs").write_text("a file")
+    told = das("compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", "--recover", "none", "--out", "run")
+    assert told.exit_code == 0, told.stderr
+    assert "runs/latest cannot be written" in told.stderr and str(workshop / "run") in " ".join(told.stderr.split())
+    assert open_run("run").manifest.plan.layers == ("FL1",)
+
+
+def test_a_folder_called_latest_stays(workshop):
+    Path("runs/latest").mkdir(parents=True)
+    assert "a folder of its own" in point_latest_at(Path("run"))
+    assert Path("runs/latest").is_dir() and not Path("runs/latest").is_symlink()
