@@ -34,6 +34,8 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     numbers = {old: by_name.get(name, by_lower_case.get(name.lower())) for old, name in enumerate(dataset.labels)}
     places = {old: new for old, new in numbers.items() if new is not None}
     named = {old for old, name in enumerate(dataset.labels) if not name.startswith("<class ")}
+    if not places and dataset.numbers_in_files and len(names) == len(dataset.labels):
+        return replace(dataset, labels=tuple(names))
     if not places or (not task.open_vocabulary and named - places.keys()):
         unknown = [dataset.labels[old] for old in sorted(named - places.keys())]
         raise input_error(

@@ -104,6 +104,7 @@ class RawDataset:
         splits: by name: ``train``, and ``val`` or ``test`` or both; more names are scored apart (``val mismatched``).
         labels: name of each class.
         numbered_here: the numbers of the classes are only the order in which they were found in this folder.
+        numbers_in_files: the files have numbers; the names are those that the makers of the data set gave them.
         metrics: names of further metrics that belong to this dataset (GLUE's), keys of
         ``compressor.evaluation.metrics.METRICS``.
     """
@@ -113,6 +114,7 @@ class RawDataset:
     labels: tuple[str, ...]
     metrics: tuple[str, ...] = ()
     numbered_here: bool = False
+    numbers_in_files: bool = False
 
 
 @dataclass(frozen=True)

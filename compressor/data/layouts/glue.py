@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from compressor.data.reading.readers import csv_rows, lines
-from compressor.data.reading.rows import Row, Unreadable, class_names, class_of, read_rows, text_cell
+from compressor.data.reading.rows import NO_LABEL, Row, Unreadable, class_names, class_of, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 
@@ -19,7 +19,8 @@ FILES = {
     "val mismatched": ("dev_mismatched.tsv",),
     "test": ("test.tsv",),
 }
-LOOKED_AT = 1000  # lines of the training file that tell which data set it is
+LOOKED_AT = 1000  # lines of a file that tell which data set it is
+KNOWN_SHARE = 0.95  # of them have one of its labels; a third class would have more than the rest
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class _Dataset:
         label: column of the label.
         values: the labels as the files write them, in the order of the classes.
         labels: names of the classes.
+        marks: other columns that tell it from what looks like it.
         metrics: beside accuracy.
         header: names for the columns of files without a header.
     """
@@ -41,6 +43,7 @@ class _Dataset:
     label: str
     values: tuple[str, ...]
     labels: tuple[str, ...]
+    marks: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     header: tuple[str, ...] | None = None
 
@@ -50,12 +53,22 @@ MNLI = ("entailment", "neutral", "contradiction")
 BINARY = ("0", "1")
 PAIR = ("sentence1", "sentence2")
 DATASETS = (
-    _Dataset("GLUE's MRPC", ("#1 String", "#2 String"), "Quality", BINARY, ("not_equivalent", "equivalent"), ("f1",)),
-    _Dataset("GLUE's QQP", ("question1", "question2"), "is_duplicate", BINARY, ("not_duplicate", "duplicate"), ("f1",)),
+    _Dataset(
+        "GLUE's MRPC", ("#1 String", "#2 String"), "Quality", BINARY, ("not_equivalent", "equivalent"), metrics=("f1",)
+    ),
+    _Dataset(
+        "GLUE's QQP",
+        ("question1", "question2"),
+        "is_duplicate",
+        BINARY,
+        ("not_duplicate", "duplicate"),
+        metrics=("f1",),
+    ),
+    _Dataset("SNLI's TSV", PAIR, "gold_label", MNLI, MNLI, ("captionID",)),
     _Dataset("GLUE's MNLI", PAIR, "gold_label", MNLI, MNLI),
     _Dataset("GLUE's QNLI", ("question", "sentence"), "label", ENTAILMENT, ENTAILMENT),
     _Dataset("GLUE's RTE", PAIR, "label", ENTAILMENT, ENTAILMENT),
-    _Dataset("GLUE's WNLI", PAIR, "label", BINARY, ("not_entailment", "entailment")),
+    _Dataset("GLUE's WNLI", PAIR, "label", BINARY, ("not_entailment", "entailment"), ("index",)),
     _Dataset("GLUE's SST-2", ("sentence",), "label", BINARY, ("negative", "positive")),
 )
 COLA = _Dataset(
@@ -64,7 +77,7 @@ COLA = _Dataset(
     "label",
     BINARY,
     ("unacceptable", "acceptable"),
-    ("matthews",),
+    metrics=("matthews",),
     header=("source", "label", "mark", "sentence"),
 )
 PLAIN = _Dataset("TSV of sentence and label", ("sentence",), "label", (), (), header=("sentence", "label"))
@@ -74,13 +87,13 @@ REGRESSION = {*PAIR, "score"}
 
 
 class GlueTsv:
-    """``train.tsv`` and ``dev.tsv``; the columns tell which data set it is."""
+    """``train.tsv``, ``dev.tsv`` and ``test.tsv``; columns and labels tell which data set it is."""
 
     name = "GLUE's TSV"
     looks_for = "train.tsv and dev.tsv with GLUE's columns, or of sentence and label without a header"
 
     def recognises(self, root: Path) -> bool:
-        """Return whether ``train.tsv`` is that of a data set of GLUE, or two columns without a header."""
+        """Return whether a file is that of a data set of GLUE, or two columns without a header."""
         return _find_dataset(root) is not None or _is_regression(root)
 
     def read(self, root: Path, reading: Reading) -> RawDataset:
@@ -98,9 +111,10 @@ class GlueTsv:
                 "give another data set: --data",
             )
         if dataset is PLAIN:
-            names = class_names(cells[1] for cells in _cells(root / FILES["train"][0]) if len(cells) == 2)
+            names = class_names(cells[1] for cells in _cells(_paths(root)[0]) if len(cells) == 2)
             dataset = replace(dataset, values=names, labels=names)
-        numbered_here = dataset.header == PLAIN.header and not all(name.isdecimal() for name in dataset.labels)
+        numbers = all(name.isdecimal() for name in dataset.values)
+        numbered_here = dataset.header == PLAIN.header and not numbers
         samples = partial(_samples, dataset)
         splits = {
             split: read_rows([path], csv_rows(path, dataset.header), samples, reading)
@@ -109,22 +123,30 @@ class GlueTsv:
             and (path := next((root / name for name in names if (root / name).is_file()), None))
             and (split != "test" or _has_labels(path, dataset))
         }
-        return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here)
+        return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here, numbers)
 
 
 def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
+    if row.get(dataset.label) == NO_LABEL:
+        return []
     texts = [text_cell(row, name) for name in dataset.texts]
     label = class_of(text_cell(row, dataset.label), dataset.values)
     return [Sample(texts[0], texts[1] if len(texts) > 1 else None, labels=(label,), scores=(1.0,))]
 
 
+def _paths(root: Path) -> list[Path]:
+    """Return the files that are there."""
+    return [root / name for names in FILES.values() for name in names if (root / name).is_file()]
+
+
 def _find_dataset(root: Path) -> _Dataset | None:
-    first, *rows = [*islice(_cells(root / FILES["train"][0]), LOOKED_AT)] or [[]]
+    """Return the data set that the first of the files belongs to."""
+    first, *rows = [row for path in _paths(root)[:1] for row in islice(_cells(path), LOOKED_AT)] or [[]]
     for dataset in DATASETS:
-        if {*dataset.texts, dataset.label} <= set(first):
+        if {*dataset.texts, dataset.label, *dataset.marks} <= set(first):
             at = first.index(dataset.label)
-            matches = [cells[at] in dataset.values for cells in rows if len(cells) == len(first)]
-            if sum(matches) > len(matches) / 2:
+            matches = [cells[at] in (*dataset.values, NO_LABEL) for cells in rows if len(cells) == len(first)]
+            if sum(matches) > KNOWN_SHARE * len(matches):
                 return dataset
     if len(first) == len(COLA.header or ()) and first[1] in BINARY:
         return COLA
@@ -135,7 +157,7 @@ def _find_dataset(root: Path) -> _Dataset | None:
 
 
 def _is_regression(root: Path) -> bool:
-    return set(next(_cells(root / FILES["train"][0]), [])) >= REGRESSION
+    return any(set(next(_cells(path), [])) >= REGRESSION for path in _paths(root)[:1])
 
 
 def _has_labels(path: Path, dataset: _Dataset) -> bool:
@@ -145,6 +167,5 @@ def _has_labels(path: Path, dataset: _Dataset) -> bool:
 
 
 def _cells(path: Path) -> Iterator[list[str]]:
-    """Return the cells of the lines of a file; none when it is not there."""
-    if path.is_file():
-        yield from (line.rstrip("\n").split("\t") for line in lines(path))
+    """Return the cells of the lines of a file."""
+    return (line.rstrip("\n").split("\t") for line in lines(path))

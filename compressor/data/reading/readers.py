@@ -22,6 +22,7 @@ from compressor.data.reading.rows import Placed, Unreadable, number_rows
 from compressor.errors import input_error
 
 LONGEST_CELL = 1 << 27  # characters
+QUOTED = {"question1", "question2"}  # columns of GLUE's QQP, which is quoted as CSV is; no other TSV file is
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -98,23 +99,24 @@ def _object(value: Any) -> Any:
 
 
 def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
-    """Return the rows of a CSV file, or of a TSV file, whose quotes are plain characters.
+    """Return the rows of a CSV file, or of a TSV file, whose quotes are plain characters (but for QQP's).
 
     Args:
         path: ends in ``.tsv`` or ``.csv``.
         header: names of the columns, for files whose first line is a row.
     """
     tabs = path.suffix == ".tsv"
+    plain = tabs and not {*next(lines(path), "").strip().split("\t")} >= QUOTED
     reader = csv.reader(
-        lines(path), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+        lines(path), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     )
     csv.field_size_limit(LONGEST_CELL)
     try:
         names = list(header or next(reader, []))
         for cells in reader:
             if cells:
-                right = len(cells) == len(names)
-                row = dict(zip(names, cells, strict=True)) if right else Unreadable(_columns(cells, names))
+                fault = _fault(cells, names, tabs)
+                row = Unreadable(fault) if fault else dict(zip(names, cells, strict=True))
                 yield f"{path.name}, line {reader.line_num}", row
     except csv.Error as error:
         raise input_error(
@@ -122,8 +124,13 @@ def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
         ) from None
 
 
-def _columns(cells: Sequence[str], names: Sequence[str]) -> str:
-    return f"{len(cells)} columns, not {len(names)}"
+def _fault(cells: Sequence[str], names: Sequence[str], tabs: bool) -> str:
+    """Return what is wrong with a row as a whole; nothing when all is right."""
+    if len(cells) != len(names):
+        return f"{len(cells)} columns, not {len(names)}"
+    if tabs and any("\t" in cell and "\n" in cell for cell in cells):
+        return "a quote that nothing closes holds the lines after it"
+    return ""
 
 
 @dataclass(frozen=True)

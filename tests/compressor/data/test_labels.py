@@ -7,6 +7,7 @@ from compressor.data.read_data import read_data
 from compressor.data.types import RawDataset, Records, Sample
 from compressor.errors import InputError
 from compressor.tasks import TASKS
+from tests.support.command_line import refused
 from tests.support.data_files import png, put
 
 TEXT, VQA, NLVR2 = TASKS["text-classification"], TASKS["vqa"], TASKS["nlvr2"]
@@ -27,6 +28,15 @@ def numbers(of):
 def test_classes_are_numbered_as_the_model_numbers_them():
     moved = align_labels(found(("negative", "positive"), 0, 1), ("POSITIVE", "NEGATIVE"), TEXT)
     assert (numbers(moved), moved.labels) == ([(1,), (0,)], ("POSITIVE", "NEGATIVE"))
+
+
+def test_numbers_in_files_count_where_the_model_has_its_own_names():
+    given = found(("negative", "positive"), 0, 1, numbers_in_files=True)
+    taken = align_labels(given, ("spam", "ham"), TEXT)
+    assert (numbers(taken), taken.labels) == ([(0,), (1,)], ("spam", "ham"))
+    assert numbers(align_labels(given, ("POSITIVE", "NEGATIVE"), TEXT)) == [(1,), (0,)]
+    with refused(InputError, "classes-named-otherwise"):
+        align_labels(given, ("ham", "spam", "other"), TEXT)
 
 
 def test_numbers_stay_numbers():

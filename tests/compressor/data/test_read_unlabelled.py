@@ -49,6 +49,11 @@ def test_the_test_files_of_glue(tmp_path, header, pair):
     assert told(inputs(tmp_path, "text-classification")) == [pair]
 
 
+def test_the_test_file_of_qqp_is_quoted(tmp_path):
+    put(tmp_path / "test.tsv", 'id\tquestion1\tquestion2\n0\t"What is ""it""?"\tWhy?\n1\t"How?\n"\tWho?\n')
+    assert told(inputs(tmp_path, "text-classification")) == [('What is "it"?', "Why?"), ("How?\n", "Who?")]
+
+
 def test_questions_of_vqa_v2_without_annotations(tmp_path):
     for part, number in (("val2014", 42), ("test2015", 7)):
         put(tmp_path / "images" / f"COCO_{part}_{number:012d}.jpg", png(number, "JPEG"))
