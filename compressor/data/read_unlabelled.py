@@ -72,9 +72,16 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
     for patterns, open_source in FILE_KINDS:
         sources = [open_source([path]) for path in _files(root, patterns)]
         parts = [
-            read_rows(source.files, source.rows(list(columns.values())), samples, Reading(progress), source.total)
+            read_rows(
+                source.files,
+                source.rows(list(columns.values())),
+                partial(_samples, columns, form, images),
+                Reading(progress),
+                source.total,
+                form.some_absent,
+            )
             for source in sources
-            for columns, samples in _bind_form(task, source, images)
+            for form, columns in _bind_form(task, source)
         ]
         if parts:
             rows = join(parts)
@@ -97,12 +104,10 @@ def _files(root: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for folder in FOLDERS for pattern in patterns for path in (root / folder).glob(pattern)})
 
 
-def _bind_form(
-    task: Task, source: RowSource, images: ImageFiles
-) -> Sequence[tuple[Mapping[str, str], Callable[[Row], list[Sample]]]]:
-    """Return the columns of a source that inputs of the task are made of, and what makes them; none without a form."""
+def _bind_form(task: Task, source: RowSource) -> Sequence[tuple[InputForm, Mapping[str, str]]]:
+    """Return the form of the task's inputs that a source has, and its columns in it; none without a form."""
     bound = ((form, bind(form.columns, source)) for form in task.unlabelled)
-    return [(columns, partial(_samples, columns, form, images)) for form, columns in bound if columns][:1]
+    return [(form, columns) for form, columns in bound if columns][:1]
 
 
 def _samples(

@@ -121,7 +121,7 @@ def _check_images(train: Split, held_out: Split, root: Path) -> None:
 def _check_unreadable(dataset: RawDataset, root: Path) -> None:
     bad = [place for records in dataset.splits.values() for place in records.unreadable]
     total = len(bad) + sum(len(records.samples) for records in dataset.splits.values())
-    if len(bad) > UNREADABLE_SHARE * total:
+    if len(bad) - sum(records.absent for records in dataset.splits.values()) > UNREADABLE_SHARE * total:
         shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
         raise input_error(
             "too-many-unusable-rows",
@@ -162,7 +162,7 @@ def _hold_out(records: Records, root: Path) -> tuple[Records, Records]:
             "samples enough to train on some and hold others out",
             "give more training data, or a labelled test split beside val",
         )
-    return replace(records, samples=fitting), replace(records, samples=held_out, unreadable=(), dropped=0)
+    return replace(records, samples=fitting), replace(records, samples=held_out, unreadable=(), dropped=0, absent=0)
 
 
 def random_partition(samples: Sequence[Sample], shares: Sequence[float]) -> list[tuple[Sample, ...]]:

@@ -86,13 +86,16 @@ class Records:
         files: that it was read from, images left out.
         samples: in the order of the files.
         unreadable: "file, row: reason" for each row that cannot be used.
-        dropped: questions left out by the rules of the dataset: none of their answers is in the vocabulary.
+        dropped: samples left out by the rules of the dataset: without an answer among the classes.
+        absent: how many of the unreadable rows lack their image in a data set of which not all images can be had; no
+            share of them is too large.
     """
 
     files: tuple[Path, ...]
     samples: tuple[Sample, ...]
     unreadable: tuple[str, ...] = ()
     dropped: int = 0
+    absent: int = 0
 
 
 @dataclass(frozen=True)

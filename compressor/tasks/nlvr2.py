@@ -34,7 +34,7 @@ NLVR2 = Task(
     unlabelled=(
         *COLUMNS.unlabelled,
         InputForm({"text": ("questions",), "image": ("image_0",), "right image": ("image_1",)}),
-        InputForm({"text": ("sentence",), "image": ("identifier",)}, image_pair),
+        InputForm({"text": ("sentence",), "image": ("identifier",)}, image_pair, some_absent=True),
     ),
     generated=GeneratedData(write_nlvr2, images=1000, steps=900),
     report_val=True,

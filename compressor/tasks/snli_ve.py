@@ -8,7 +8,7 @@ from compressor.data.baselines import Baseline, text_only_score
 from compressor.data.generated.hypotheses import write_snli_ve
 from compressor.data.layouts import arrow_tables
 from compressor.data.layouts.columns import NamedColumns
-from compressor.data.layouts.input_forms import IMAGE, InputForm, image_by_number
+from compressor.data.layouts.input_forms import FLICKR, IMAGE, InputForm, image_of_flickr
 from compressor.data.layouts.label_columns import LABEL, task_classes
 from compressor.data.layouts.snli_ve_jsonl import SnliVeJsonl
 from compressor.tasks.task import GeneratedData, Task
@@ -28,7 +28,7 @@ SNLI_VE = Task(
     unlabelled=(
         *COLUMNS.unlabelled,
         InputForm({"text": ("sentences",), "image": IMAGE}),
-        InputForm({"text": ("sentence2",), "image": ("Flickr30K_ID",)}, image_by_number),
+        InputForm({"text": ("sentence2",), "image": FLICKR}, image_of_flickr),
     ),
     generated=GeneratedData(write_snli_ve, images=1500, steps=800),
     report_val=True,

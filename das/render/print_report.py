@@ -105,6 +105,10 @@ def print_scores(scores: Evaluated) -> None:
             console.print(f"  {name} {100 * value:.2f}")
         files = ", ".join(score.split["files"])
         console.print(f"  on {score.samples} {samples} of {files}, loss {score.loss:.4f}")
+        if dropped := score.split["dropped"]:
+            console.print(f"  {dropped} left out: no answer of theirs is among the classes")
+        if bad := score.split["unreadable"]:
+            console.print(f"  {len(bad)} left out that cannot be used, the first is {bad[0]}", markup=False)
 
 
 def print_answers(predicted: Predicted) -> None:

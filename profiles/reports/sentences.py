@@ -88,7 +88,7 @@ def describe_splits(report: CompressionReport) -> tuple[str, ...]:
 def _split(split: Mapping[str, Any], samples: str) -> str:
     """Describe one split in a line, with the first of its rows that could not be used."""
     bad = split["unreadable"]
-    left_out = [f"{split['dropped']} that no answer of the vocabulary fits"] if split["dropped"] else []
+    left_out = [f"{split['dropped']} without an answer among the classes"] if split["dropped"] else []
     left_out += [f"{len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})"] if bad else []
     beside = f", left out: {', '.join(left_out)}" if left_out else ""
     line = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"

@@ -58,10 +58,19 @@ def table(images, first_label=0):
     }
 
 
+def statement(identifier, label="True", **more):
+    """A line of NLVR2's JSON."""
+    sides = {f"{side}_url": f"http://example.org/{identifier}.jpg" for side in ("left", "right")}
+    notes = {"validation": {"8": label}, "extra_validations": {"20": label}, "writer": "130", "synset": "dog"}
+    return (
+        {"sentence": "both are red", "identifier": identifier, "label": label, "query": "dogs0"} | notes | sides | more
+    )
+
+
 def write_nlvr2_json(root, folder="."):
-    line = {"identifier": "train-5-0-1", "sentence": "both are red", "label": "True", "directory": 3}
-    put(root / folder / "train.json", [line, line | {"identifier": "train-5-0-2", "label": "False"}])
-    put(root / folder / "dev.json", [line | {"identifier": "dev-1-0-0"}])
+    lines = [statement("train-5-0-1", directory=3), statement("train-5-0-2", "False", directory=3)]
+    put(root / folder / "train.json", lines)
+    put(root / folder / "dev.json", [statement("dev-1-0-0")])
     for side in (0, 1):
         put(root / "images" / "train" / "3" / f"train-5-0-img{side}.png", png(side))
         put(root / "dev" / f"dev-1-0-img{side}.png", png(side))

@@ -15,6 +15,8 @@ Form = Mapping[str, tuple[str, ...]]
 IMAGES = ("image", "right image")  # what columns of images hold
 IMAGE = ("image", "image_path", "file_name", "filename")
 COCO_NAME = "file name in COCO"
+FLICKR = ("Flickr30K_ID", "Flickr30k_ID", "Flickr30kID", "Flikr30kID", "flickr30k_id", "captionID")
+"""What editions of SNLI-VE call the image; the last holds its caption's number, too: ``3416050480.jpg#2``."""
 
 
 def bind(form: Form, source: RowSource) -> dict[str, str] | None:
@@ -33,9 +35,10 @@ def image_by_name(files: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
     return (files.named(cell),)
 
 
-def image_by_number(files: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
-    """Return the image of Flickr30k with this number (SNLI-VE)."""
-    return (files.named(f"{cell}.jpg"),)
+def image_of_flickr(files: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
+    """Return the image of Flickr30k with this number, file name, or caption (SNLI-VE)."""
+    number = str(cell).partition("#")[0].removesuffix(".jpg")
+    return (files.named(f"{number}.jpg"),)
 
 
 def image_pair(files: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
@@ -46,7 +49,14 @@ def image_pair(files: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
 
 @dataclass(frozen=True)
 class InputForm:
-    """Columns that inputs may be made of, and which images a cell of a column of images means."""
+    """Columns that inputs may be made of.
+
+    Attributes:
+        columns: by what they hold.
+        images: the images that a cell of a column of images means.
+        some_absent: not all of the images can be had.
+    """
 
     columns: Form
     images: Callable[[ImageFiles, Any], tuple[ImageRef, ...]] = image_in_cell
+    some_absent: bool = False

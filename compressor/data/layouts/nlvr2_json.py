@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.layouts.arrow_tables import NLVR2_LABELS
+from compressor.data.layouts.input_forms import image_pair
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import first_row, json_rows
 from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text_cell
@@ -28,12 +29,14 @@ class Nlvr2Json:
     def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return statements with two images each: the left one, then the right one.
 
+        The images are downloaded from all over the web, where some are gone: statements without theirs may be many.
+
         Raises:
             InputError: a file is no text.
         """
         samples = partial(_samples, ImageFiles(root))
         splits = {
-            split: read_rows([path], json_rows(path), samples, reading)
+            split: read_rows([path], json_rows(path), samples, reading, some_absent=True)
             for split, path in find_files(root, FILES).items()
             if reading.wants(split)
         }
@@ -41,8 +44,7 @@ class Nlvr2Json:
 
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:
-    """Return one statement; its images are named after the identifier without the number of the statement."""
-    pair = text_cell(row, "identifier").rpartition("-")[0]
+    """Return one statement; its identifier names its images."""
     label = class_of(field(row, "label", object), NLVR2_LABELS)
-    sides = tuple(images.named(f"{pair}-img{side}.png") for side in (0, 1))
+    sides = image_pair(images, text_cell(row, "identifier"))
     return [Sample(text_cell(row, "sentence"), images=sides, labels=(label,), scores=(1.0,))]

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.layouts.arrow_tables import SNLI_VE_LABELS
+from compressor.data.layouts.input_forms import FLICKR, image_of_flickr
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_rows
-from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text_cell
+from compressor.data.reading.rows import NO_LABEL, Row, class_of, field, find_files, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = {"train": "snli_ve_train.jsonl", "val": "snli_ve_dev.jsonl", "test": "snli_ve_test.jsonl"}
@@ -40,6 +41,9 @@ class SnliVeJsonl:
 
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:
+    if row.get("gold_label") == NO_LABEL:
+        return []
     label = class_of(text_cell(row, "gold_label"), SNLI_VE_LABELS)
-    image = images.named(f"{field(row, 'Flickr30K_ID', object)}.jpg")
-    return [Sample(text_cell(row, "sentence2"), images=(image,), labels=(label,), scores=(1.0,))]
+    name = next((name for name in FLICKR if name in row), FLICKR[0])
+    image = image_of_flickr(images, field(row, name, object))
+    return [Sample(text_cell(row, "sentence2"), images=image, labels=(label,), scores=(1.0,))]

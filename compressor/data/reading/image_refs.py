@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from compressor.data.reading.rows import Unreadable
+from compressor.data.reading.rows import NoImage, Unreadable
 from compressor.data.types import ImageRef
 
 END = 1 << 16  # bytes
@@ -81,24 +81,25 @@ class ImageFiles:
         """Return the image in the file called ``name``, wherever it lies below the folder.
 
         Raises:
-            Unreadable: no such file, or several of them.
+            NoImage: no such file.
+            Unreadable: several of them.
         """
         places = self._places.get(name, [])
         if len(places) > 1:
             raise Unreadable(f"{len(places)} files are called {name}: {', '.join(places[:2])}")
         if not places:
-            raise Unreadable(f"no image {name}")
+            raise NoImage(f"no image {name}")
         return self._open(self.root / places[0])
 
     def at(self, place: str) -> ImageRef:
         """Return the image at a path relative to the folder, or to its ``images``.
 
         Raises:
-            Unreadable: no such file.
+            NoImage: no such file.
         """
         paths = [path for path in (self.root / place, self.root / "images" / place) if path.is_file()]
         if not paths:
-            raise Unreadable(f"no image {place}")
+            raise NoImage(f"no image {place}")
         return self._open(paths[0])
 
     def of(self, value: Any) -> ImageRef:

@@ -19,6 +19,10 @@ class Unreadable(Exception):
     """Why one row cannot be used; the others still can."""
 
 
+class NoImage(Unreadable):
+    """A row names an image that is not there."""
+
+
 Row = Mapping[str, Any]
 Placed = Iterable[tuple[str, Any]]
 """Records with their places ("train.tsv, line 7"); an :class:`Unreadable` stands where a row did not even parse."""
@@ -30,16 +34,17 @@ def read_rows(
     samples: Callable[[Any], list[Sample]],
     reading: Reading,
     total: int | None = None,
+    some_absent: bool = False,
 ) -> Records:
     """Return the samples of all rows, and an account of the others.
 
     Records for which ``samples`` raises :class:`Unreadable`, or whose image does not decode, are listed; those that it
-    makes nothing of are counted.
+    makes nothing of are counted. ``some_absent`` says that not all images of the data set can be had.
     """
     reasons = _known_reasons(files, reading)
     readable: list[Sample] = []
     unreadable: list[str] = []
-    dropped = 0
+    dropped = absent = 0
     checks: dict[ImageRef, bool] = {}
     for place, row in reading.progress.track(rows, f"reading {files[0].name}", total):
         try:
@@ -52,10 +57,11 @@ def read_rows(
                 _check_images(new, checks)
         except Unreadable as reason:
             unreadable.append(f"{place}: {reason}")
+            absent += some_absent and isinstance(reason, NoImage)
         else:
             readable += new
             dropped += not new
-    return Records(tuple(files), tuple(readable), tuple(unreadable), dropped)
+    return Records(tuple(files), tuple(readable), tuple(unreadable), dropped, absent)
 
 
 def _known_reasons(files: Sequence[Path], reading: Reading) -> dict[str, str] | None:
@@ -89,6 +95,7 @@ def join(parts: Sequence[Records]) -> Records:
         tuple(sample for part in parts for sample in part.samples),
         tuple(place for part in parts for place in part.unreadable),
         sum(part.dropped for part in parts),
+        sum(part.absent for part in parts),
     )
 
 

@@ -3,7 +3,11 @@
 import pytest
 
 from compressor.data.read_data import read_data
-from tests.support.data_files import png, put, tell, write_nlvr2_json
+from compressor.data.roles import make_splits
+from compressor.errors import InputError
+from compressor.tasks import TASKS
+from tests.support.command_line import refused
+from tests.support.data_files import png, put, statement, tell, transforms, write_nlvr2_json
 
 
 @pytest.mark.parametrize("folder", [".", "nlvr/nlvr2/data"])
@@ -31,3 +35,49 @@ def test_official_nlvr2_with_faults(tmp_path):
         "train.json, line 6: no image train-9-0-img0.png",
     )
     assert "2 files are called dev-1-0-img0.png" in found.splits["val"].unreadable[0]
+
+
+def write_statements(root, part, pairs, images):
+    """Two statements on each pair; ``images`` of the pairs, the first ones, are there, the others are not."""
+    numbers = [(pair, number) for pair in range(pairs) for number in (0, 1)]
+    put(root / f"{part}.json", [statement(f"{part}-{i}-0-{n}", ["False", "True"][n]) for i, n in numbers])
+    for pair in range(images):
+        for side in (0, 1):
+            put(root / part / f"{part}-{pair}-0-img{side}.png", png(pair))
+
+
+def splits(root):
+    return make_splits(read_data(root, "nlvr2"), root, TASKS["nlvr2"], transforms(), 2)
+
+
+def test_statements_whose_images_are_gone_from_the_web_are_left_out_however_many(tmp_path):
+    write_statements(tmp_path, "train", 20, 19)
+    write_statements(tmp_path, "dev", 10, 9)
+    write_statements(tmp_path, "test1", 10, 7)
+    put(tmp_path / "test2.json", [statement("test2-0-0-0")])
+    data = splits(tmp_path)
+    assert [(split.name, len(split)) for split in (data.train, data.held_out, data.evaluation, *data.extra)] == [
+        ("train", 38),
+        ("val", 18),
+        ("test", 14),
+        ("val", 18),
+    ]
+    left_out = data.evaluation.describe()["unreadable"]
+    assert left_out[0] == "test1.json, line 15: no image test1-7-0-img0.png"
+    assert len(left_out) == 6
+
+
+def test_images_that_are_there_and_damaged_are_not_gone_from_the_web(tmp_path):
+    write_statements(tmp_path, "train", 20, 19)
+    write_statements(tmp_path, "dev", 10, 10)
+    put(tmp_path / "dev" / "dev-3-0-img1.png", b"an error page")
+    with refused(InputError, "too-many-unusable-rows", "dev-3-0-img1.png does not decode"):
+        splits(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["True", True, "False", False])
+def test_labels_are_texts_or_truth_values(tmp_path, label):
+    write_nlvr2_json(tmp_path)
+    put(tmp_path / "dev.json", [statement("dev-1-0-0", label)])
+    (sample,) = read_data(tmp_path, "nlvr2").splits["val"].samples
+    assert sample.labels == (int(str(label) == "True"),)
