@@ -492,7 +492,8 @@ def test_a_single_image_that_does_not_decode_is_left_out_and_said(workshop, whol
     said = "vqav2_test.arrow, row 7: the image does not decode"
     assert said in " ".join(result.stderr.split())
     (test,) = (split for split in json.loads(result.stdout)["data"] if split["name"] == "test")
-    assert test["unreadable"] == [said]
+    assert len(test["unreadable"]) == 1
+    assert test["unreadable"][0].startswith(said)
 
 
 def test_no_tokenizer(workshop):

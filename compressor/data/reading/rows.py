@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.arrow_files import fingerprint
-from compressor.data.images import decodes
+from compressor.data.images import why_not_decoded
 from compressor.data.types import ImageRef, Reading, Records, Sample
 
 NO_LABEL = "-"  # in SNLI and what is made of it: the annotators did not agree
@@ -45,7 +45,7 @@ def read_rows(
     readable: list[Sample] = []
     unreadable: list[str] = []
     dropped = absent = 0
-    checks: dict[ImageRef, bool] = {}
+    checks: dict[ImageRef, str] = {}
     for place, row in reading.progress.track(rows, f"reading {files[0].name}", total):
         try:
             if isinstance(row, Unreadable):
@@ -75,17 +75,17 @@ def _known_reasons(files: Sequence[Path], reading: Reading) -> dict[str, str] | 
     return {place: reason for place, _, reason in places}
 
 
-def _check_images(samples: Sequence[Sample], checks: dict[ImageRef, bool]) -> None:
-    """Decode the images of samples, each once; ``checks`` remembers those before.
+def _check_images(samples: Sequence[Sample], checks: dict[ImageRef, str]) -> None:
+    """Decode the images of samples, each once; ``checks`` remembers what was wrong with those before.
 
     Raises:
         Unreadable: one does not decode.
     """
     for image in dict.fromkeys(image for sample in samples for image in sample.images):
         if image not in checks:
-            checks[image] = decodes(image)
-        if not checks[image]:
-            raise Unreadable(f"{image.name} does not decode")
+            checks[image] = why_not_decoded(image)
+        if checks[image]:
+            raise Unreadable(f"{image.name} {checks[image]}")
 
 
 def join(parts: Sequence[Records]) -> Records:

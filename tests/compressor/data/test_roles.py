@@ -126,7 +126,7 @@ def test_more_than_a_hundredth_of_unreadable_rows_fails(tmp_path, bad, fails):
             splits_of(tmp_path)
     else:
         assert splits_of(tmp_path).train.describe()["unreadable"] == [
-            "vqav2_train.arrow, row 0: the image does not decode"
+            "vqav2_train.arrow, row 0: the image does not decode (cannot identify image file)"
         ]
 
 

@@ -80,7 +80,9 @@ def test_damaged_rows_are_skipped_where_they_were_found(tmp_path, opened):
     task, transforms = TASKS["nlvr2"], Transforms(None, None)
     first = make_split("test", checked, task, transforms, 2)
     described = first.describe()
-    assert described["unreadable"] == ["test1.json, line 2: test1-1-0-img0.png does not decode"]
+    assert described["unreadable"] == [
+        "test1.json, line 2: test1-1-0-img0.png does not decode (image file is truncated)"
+    ]
     known = Reading(splits={"test"}, checked={described["fingerprint"]: described["unreadable"]})
     again = make_split("test", read_data(tmp_path, "nlvr2", reading=known), task, transforms, 2)
     assert again.describe() == described

@@ -93,7 +93,7 @@ def test_one_bad_row_leaves_the_others(tmp_path):
     rows = read_data(tmp_path, "vqa").splits["train"]
     assert len(rows.samples) == 36
     assert rows.unreadable == (
-        "vqav2_train.arrow, row 3: the image does not decode",
+        "vqav2_train.arrow, row 3: the image does not decode (cannot identify image file)",
         "vqav2_train.arrow, row 7: answer label -2",
     )
 
