@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -27,8 +28,13 @@ from compressor.models.rounds import Rounds, Step
 from compressor.values import Value
 
 if TYPE_CHECKING:
+    from transformers.models.bert.configuration_bert import BertConfig
     from transformers.models.clip.configuration_clip import CLIPVisionConfig
     from transformers.models.roberta.configuration_roberta import RobertaConfig
+
+TextEncoder = Literal["roberta", "bert"]
+RESERVED: Mapping[TextEncoder, int] = {"roberta": 2, "bert": 0}
+"""Of the rows of positions, those that no token has: RoBERTa counts from behind its padding token's, BERT from 0."""
 
 POOLS = (
     Pool("language", "LEn", 1 / 4),
@@ -41,7 +47,7 @@ POOLS = (
 class MeterDims(Value):
     """Sizes of a METER; the defaults are the published model at 384 pixels with a VQA v2 head.
 
-    ``text_positions`` includes RoBERTa's two reserved rows. ``image_size`` is in pixels. ``parallel_width`` is the
+    ``text_positions`` includes two rows that RoBERTa reserves. ``image_size`` is in pixels. ``parallel_width`` is the
     bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
     questions are padded to, ``images`` the number of images that belong to one question.
     """
@@ -50,6 +56,7 @@ class MeterDims(Value):
     heads: PositiveInt = 12
     fusion_layers: PositiveInt = 6
     fusion_ffn: PositiveInt = 3072
+    text_encoder: TextEncoder = "roberta"
     text_vocabulary: PositiveInt = 50265
     text_positions: PositiveInt = 514
     text_types: PositiveInt = 1
@@ -90,22 +97,24 @@ class MeterDims(Value):
 
     @property
     def longest_text(self) -> int:
-        """Most tokens a text may have: the position rows without RoBERTa's two reserved ones."""
-        return self.text_positions - 2
+        """Most tokens a text may have."""
+        return self.text_positions - RESERVED[self.text_encoder]
 
     @property
-    def text_config(self) -> RobertaConfig:
-        """RoBERTa's configuration for transformers."""
+    def text_config(self) -> RobertaConfig | BertConfig:
+        """The text encoder's configuration for transformers."""
+        from transformers.models.bert.configuration_bert import BertConfig
         from transformers.models.roberta.configuration_roberta import RobertaConfig
 
-        config = RobertaConfig(
+        kind, norm_eps = {"roberta": (RobertaConfig, 1e-5), "bert": (BertConfig, 1e-12)}[self.text_encoder]
+        config = kind(
             vocab_size=self.text_vocabulary,
             hidden_size=self.text_hidden,
             num_attention_heads=self.text_heads,
             intermediate_size=self.text_ffn,
             max_position_embeddings=self.text_positions,
             type_vocab_size=self.text_types,
-            layer_norm_eps=1e-5,
+            layer_norm_eps=norm_eps,
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
         )

@@ -126,7 +126,8 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
         model.load_state_dict(parameters | {name: value.float() for name, value in read.items()})
     used = {origin[name] for name in read if name in origin}
     leftovers = _leftovers(source, task, own_head, used, set(origin.values()))
-    return Loaded(model.eval(), source.checkpoint.config, leftovers, _notes(model, source.checkpoint))
+    notes = source.format.remarks(source.state, source.checkpoint.config) + _notes(model, source.checkpoint)
+    return Loaded(model.eval(), source.checkpoint.config, leftovers, notes)
 
 
 def _leftovers(source: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:

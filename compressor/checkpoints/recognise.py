@@ -72,6 +72,9 @@ def recognise(source: Checkpoint | str | Path) -> Recognised:
     ]
     if len(matches) == 1:
         return matches[0]
+    for relative in (relative for _, format in formats for relative in format.unbuilt):
+        if all(key in checkpoint.state for key in relative.signature):
+            raise input_error(relative.code, f"{checkpoint.path} is {relative.what}", relative.expected, relative.fix)
     declared = checkpoint.config.get("model_type")
     signature = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
     if matches:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers.models.bert.modeling_bert import BertEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
 if TYPE_CHECKING:
@@ -17,11 +18,13 @@ class UntypedEmbeddings(nn.Module):
     """What the library's embeddings compute when every token is of type 0, whose row is part of the positions here.
 
     Args:
-        typed: RoBERTa's or ViLT's embeddings; their words and norm are shared, not copied.
+        typed: RoBERTa's, BERT's or ViLT's embeddings; their words and norm are shared, not copied.
         place: token ids, (B, L), to the position of each, (B, L) or (1, L).
     """
 
-    def __init__(self, typed: RobertaEmbeddings | TextEmbeddings, place: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, typed: RobertaEmbeddings | BertEmbeddings | TextEmbeddings, place: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
         self.word_embeddings, self.LayerNorm, self.place = typed.word_embeddings, typed.LayerNorm, place
         positions = typed.position_embeddings.weight + typed.token_type_embeddings.weight[0]
@@ -30,6 +33,31 @@ class UntypedEmbeddings(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         """(B, L) int64 -> (B, L, D)."""
         return self.LayerNorm(self.word_embeddings(input_ids) + self.position_embeddings(self.place(input_ids)))
+
+
+class RobertaWords(RobertaEmbeddings):
+    """RoBERTa's embeddings of texts of one token type."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(B, L) int64 -> (B, L, D)."""
+        return super().forward(input_ids, token_type_ids=torch.zeros_like(input_ids))
+
+    def untyped(self) -> UntypedEmbeddings:
+        """Return the same without the token type."""
+        return untyped_roberta(self)
+
+
+class BertWords(BertEmbeddings):
+    """BERT's embeddings of texts of one token type."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(B, L) int64 -> (B, L, D)."""
+        types, positions = torch.zeros_like(input_ids), from_the_start(input_ids)
+        return super().forward(input_ids, token_type_ids=types, position_ids=positions)
+
+    def untyped(self) -> UntypedEmbeddings:
+        """Return the same without the token type."""
+        return UntypedEmbeddings(self, from_the_start)
 
 
 def from_the_start(input_ids: Tensor) -> Tensor:

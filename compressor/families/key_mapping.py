@@ -109,6 +109,25 @@ def _rows(key: str, tensor: Tensor, part: TensorPart) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Unbuilt:
+    """A relative of a format that das knows by its keys and does not compute, and what to tell who has one.
+
+    ``what`` goes behind "FILE is", ``signature`` are keys that every such checkpoint has.
+    """
+
+    code: str
+    signature: tuple[str, ...]
+    what: str
+    expected: str
+    fix: str
+
+
+def no_remarks(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return nothing: the default ``remarks``."""
+    return ()
+
+
+@dataclass(frozen=True)
 class Format:
     """One way in which checkpoints of a family are written.
 
@@ -125,6 +144,8 @@ class Format:
         leftovers: keys that are known to be of no use here, with the reason.
         heads_by_name: heads of tasks that no model can be built for, by task: they are named and left out.
         base_prefix: put before every key of a checkpoint that has none starting with it (a bare Hugging Face backbone).
+        remarks: checkpoint tensors and configuration to sentences that the user should see.
+        unbuilt: relatives that are refused by name.
     """
 
     name: str
@@ -139,6 +160,8 @@ class Format:
     leftovers: tuple[Leftover, ...] = ()
     heads_by_name: Mapping[str, str] = field(default_factory=dict)
     base_prefix: str = ""
+    remarks: Callable[[State, Mapping[str, Any]], tuple[str, ...]] = no_remarks
+    unbuilt: tuple[Unbuilt, ...] = ()
 
     def table(self, task: str | None) -> KeyTable:
         """Return the keys of a checkpoint with the head of ``task``."""

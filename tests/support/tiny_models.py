@@ -4,6 +4,7 @@ from functools import partial
 
 import torch
 
+from compressor.architectures.meter import RESERVED
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_model import MeterDims
 from compressor.families.text_encoder import BertDims, RobertaDims
@@ -14,13 +15,14 @@ from compressor.models.supernet import Supernet
 CLASSES, LENGTH, CAPTIONS, VOCABULARY = 5, 9, 3, 40
 
 
-def meter(images, classes, layers=1, fusion_layers=3):
+def meter(images, classes, layers=1, fusion_layers=3, text_encoder="roberta"):
     """Sizes of a METER of 3 x 3 patches."""
+    types = {"roberta": 1, "bert": 2}[text_encoder]
     return MeterDims(
-        hidden=40, heads=4, fusion_layers=fusion_layers, fusion_ffn=80, text_vocabulary=VOCABULARY,
-        text_positions=LENGTH + 2, text_hidden=40, text_layers=layers, text_heads=4, text_ffn=80, vision_width=64,
-        vision_layers=layers, vision_ffn=128, patch=12, image_size=36, images=images, image_types=images,
-        classes=classes, text_length=LENGTH, dropout=0.0,
+        hidden=40, heads=4, fusion_layers=fusion_layers, fusion_ffn=80, text_encoder=text_encoder, text_types=types,
+        text_vocabulary=VOCABULARY, text_positions=LENGTH + RESERVED[text_encoder], text_hidden=40, text_layers=layers,
+        text_heads=4, text_ffn=80, vision_width=64, vision_layers=layers, vision_ffn=128, patch=12, image_size=36,
+        images=images, image_types=images, classes=classes, text_length=LENGTH, dropout=0.0,
     )  # fmt: skip
 
 
@@ -44,7 +46,8 @@ def text_encoder(kind, model_type, types, reserved, pad):
 
 SIZES = {
     ("meter", "vqa"): partial(meter, layers=2, fusion_layers=6),
-    **{("meter", task): meter for task in ("nlvr2", "irtr", "snli-ve")},
+    **{("meter", task): meter for task in ("nlvr2", "irtr")},
+    ("meter", "snli-ve"): partial(meter, text_encoder="bert"),
     **{("vilt", task): vilt for task in ("vqa", "nlvr2", "irtr", "snli-ve")},
     ("roberta", "text-classification"): text_encoder(RobertaDims, "roberta", types=1, reserved=2, pad=1),
     ("bert", "text-classification"): text_encoder(BertDims, "bert", types=2, reserved=0, pad=0),

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from compressor.architectures.meter import RESERVED
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
+from compressor.families.meter.meter_encoders import (
+    SWIN,
+    check_vision_encoder,
+    describe_contradictions,
+    find_text_encoder,
+)
 from compressor.families.meter.meter_model import MeterDims
 from compressor.families.vision_language import PREFIXES, find_head, for_another_task
 
@@ -35,9 +42,11 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
 
     Raises:
         KeyError: a tensor that sizes are read from is missing.
-        ValueError, TypeError, IndexError: sizes that make no METER.
+        ValueError, TypeError, IndexError: sizes that make no METER, or encoders that its configuration contradicts.
 
     """
+    check_vision_encoder(config)
+    encoder = find_text_encoder(state, config)
     head = find_head(task)
     last = f"{PUBLIC.prefix(task)}3.weight" if task else ""
     hidden, text_hidden = state["cross_modal_text_transform.weight"].shape
@@ -56,12 +65,13 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
         heads=heads,
         fusion_layers=_count(state, fusion),
         fusion_ffn=len(state[fusion.format(i=0)]),
+        text_encoder=encoder,
         text_vocabulary=len(state["text_transformer.embeddings.word_embeddings.weight"]),
         text_positions=positions,
         text_types=len(state["text_transformer.embeddings.token_type_embeddings.weight"]),
         text_hidden=text_hidden,
         text_layers=_count(state, layer),
-        # No upstream configuration names RoBERTa's heads; RoBERTa-base has as many as the fusion layers.
+        # No upstream configuration names the text encoder's heads; a base one has as many as the fusion layers.
         text_heads=heads if text_hidden == hidden else text_hidden // 64,
         text_ffn=len(state[layer.format(i=0)]),
         vision_width=len(conv),
@@ -72,7 +82,7 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
         images=head.images,
         image_types=max(types, head.images) if types else 0,
         classes=head.classes or (len(state[last]) if last in state else 1),
-        text_length=min(int(config.get("max_text_len", 50)), positions - 2),
+        text_length=min(int(config.get("max_text_len", 50)), positions - RESERVED[encoder]),
         class_token="token4classifier" in state,
         parallel_width=adapters[0] if adapters else 0,
         dropout=float(config.get("drop_rate", 0.1)),
@@ -151,7 +161,7 @@ PUBLIC = Format(
     keys=KEYS,
     leftovers=(
         Leftover(r"text_transformer\.embeddings\.position_ids", "a constant buffer of old transformers"),
-        Leftover(r"text_transformer\.pooler\.", "RoBERTa's pooler, unused by METER"),
+        Leftover(r"text_transformer\.pooler\.", "the text encoder's pooler, unused by METER"),
         Leftover(r"vit_model\.(positional_embedding|ln_final\.)", "CLIP's text side, unused by METER"),
         Leftover(r"das_gate|skip_num", "search state of the public DAS code"),
     ),
@@ -159,4 +169,6 @@ PUBLIC = Format(
     other_heads="{task}_classifier.",
     heads_by_name={"mlm": "mlm_score."},
     read_dims=read_dims,
+    remarks=describe_contradictions,
+    unbuilt=(SWIN,),
 )

@@ -1,8 +1,8 @@
-"""METER (Dou et al., CVPR 2022): CLIP ViT and RoBERTa, joined by rounds of co-attention layers.
+"""METER (Dou et al., CVPR 2022): CLIP ViT and RoBERTa or BERT, joined by rounds of co-attention layers.
 
 The forward pass computes what the public code computes, trap by trap: both fusion layers of a round read the previous
-text and image; post-LN with eps 1e-12 in fusion, 1e-5 elsewhere; QuickGELU in CLIP, erf GELU elsewhere; the image
-mask is all ones; DAS's checkpoints replace the projected text token 0 by a learned one.
+text and image; post-LN with eps 1e-12 in fusion and in BERT, 1e-5 elsewhere; QuickGELU in CLIP, erf GELU elsewhere;
+the image mask is all ones; DAS's checkpoints replace the projected text token 0 by a learned one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionEmbeddings
-from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
+from transformers.models.roberta.modeling_roberta import RobertaLayer
 
 from compressor.architectures.meter import MeterDims, meter_rounds
-from compressor.families.embeddings import UntypedEmbeddings, untyped_roberta
+from compressor.families.embeddings import BertWords, RobertaWords, UntypedEmbeddings
 from compressor.families.meter.meter_fusion import FusionLayer, FusionSizes
 from compressor.families.vision_language import build_head
 from compressor.models.readout import Readout, read_tokens
@@ -26,20 +26,13 @@ READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
 MASKED = -10000.0  # added to the scores of padding, as in the public code
 
 
-class MeterWordEmbeddings(RobertaEmbeddings):
-    """RoBERTa's embeddings of texts of one token type."""
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """(B, L) int64 -> (B, L, Dt)."""
-        return super().forward(input_ids, token_type_ids=torch.zeros_like(input_ids))
-
-
 class MeterPrologue(nn.Module):
     """Token ids and pixels to the first ``text`` and ``image`` streams and the additive ``text_mask``."""
 
     def __init__(self, dims: MeterDims) -> None:
         super().__init__()
-        self.text: MeterWordEmbeddings | UntypedEmbeddings = MeterWordEmbeddings(dims.text_config)
+        words = {"roberta": RobertaWords, "bert": BertWords}[dims.text_encoder]
+        self.text: RobertaWords | BertWords | UntypedEmbeddings = words(dims.text_config)
         self.image = CLIPVisionEmbeddings(dims.vision_config)
         self.image_norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
 
@@ -56,13 +49,13 @@ class MeterPrologue(nn.Module):
         return {"text": self.text(input_ids), "image": image, "text_mask": mask}
 
     def fold_constants(self) -> None:
-        """Add RoBERTa's token type to the positions."""
-        if isinstance(self.text, MeterWordEmbeddings):
-            self.text = untyped_roberta(self.text)
+        """Add the token type to the positions."""
+        if not isinstance(self.text, UntypedEmbeddings):
+            self.text = self.text.untyped()
 
 
 class TextBridge(TokenWise):
-    """RoBERTa's width to the fusion width, plus the text's type; token 0 replaced when DAS trained one."""
+    """The text encoder's width to the fusion width, plus the text's type; token 0 replaced when DAS trained one."""
 
     def __init__(self, dims: MeterDims) -> None:
         super().__init__()
@@ -138,7 +131,7 @@ class VisionLayer(CLIPEncoderLayer):
 
 
 class LanguageLayer(RobertaLayer):
-    """RoBERTa's post-LN encoder layer."""
+    """RoBERTa's post-LN encoder layer, which is BERT's too."""
 
     def one_token(self, pick: Pick, text: Tensor, mask: Tensor) -> Tensor:
         """Return the output, (B, 1, Dt), at the token that ``pick`` takes."""
