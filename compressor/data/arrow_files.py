@@ -30,6 +30,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
         )
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table.validate(full=True)  # a damaged offset would be followed out of the file, and end the process
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise input_error(

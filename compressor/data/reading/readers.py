@@ -169,6 +169,7 @@ def stream_source(paths: Sequence[Path]) -> RowSource:
     def part(path: Path) -> _FileTable:
         with _opened(path, "an arrow stream"):
             table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+            table.validate(full=True)  # a damaged offset would be followed out of the file, and end the process
         return _FileTable(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)
 
     return _source([part(path) for path in paths])
