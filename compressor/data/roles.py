@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from compressor.data.splits import Split, TaskData
-from compressor.data.types import ImageRef, RawDataset, Records, Sample, Transforms
-from compressor.errors import input_error
+from compressor.data.splits import ScoredData, Split, TaskData
+from compressor.data.types import SCORED, ImageRef, RawDataset, Records, Sample, Transforms
+from compressor.errors import InputError, input_error
 from compressor.tasks.task import Task
 
 UNREADABLE_SHARE = 0.01  # more unusable rows than this fail the command
@@ -28,32 +28,60 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     Raises:
         InputError: too few splits or samples, labels the head does not have, or too many unusable records.
     """
-    _check_unreadable(dataset, root)
+    _check_unreadable(dataset.splits, root)
     usable = {name: _usable(records, task, classes) for name, records in dataset.splits.items()}
     usable = {name: records for name, records in usable.items() if records.samples}
     if "train" not in usable or not usable.keys() & {"val", "test"}:
-        raise input_error(
-            "split-missing",
-            f"{root} ({dataset.layout}) has answers for the splits: {', '.join(usable) or 'none'}",
-            "a training split, and a validation or a test split, with answers",
-            "see docs/data.md for the files of each layout, or give another folder: --data",
-        )
+        missing = ("train",) if "train" not in usable else ("val", "test")
+        raise _split_missing(dataset, root, usable, "a training split, and a validation or a test split", missing)
 
     def split(name: str, records: Records) -> Split:
         return task.split(name, records, transforms, classes, task.images)
 
     splits = {name: split(name, records) for name, records in usable.items()}
-    extra = tuple(part for name, part in splits.items() if name not in ("train", "val", "test"))
+    evaluation, *extra = (splits[name] for name in _scored(splits, task))
     if "val" in splits and "test" in splits:
-        extra = (splits["val"], *extra) if task.report_val else extra
-        roles = splits["train"], splits["val"], splits["test"]
+        roles = splits["train"], splits["val"], evaluation
     else:
         fitting, held_out = _hold_out(usable["train"], root)
-        evaluation = splits["val"] if "val" in splits else splits["test"]
         roles = split("train", fitting), split("train, a tenth", held_out), evaluation
     if task.ranked:
         _check_images(roles[0], roles[1], root)
-    return TaskData(*roles, extra, _name_all(dataset.labels, classes), dataset.metrics, dataset.layout)
+    return TaskData(*roles, tuple(extra), _name_all(dataset.labels, classes), dataset.metrics, dataset.layout)
+
+
+def make_scored(dataset: RawDataset, root: Path, task: Task, transforms: Transforms, classes: int) -> ScoredData:
+    """Return the splits of ``dataset`` that a model is scored on: no others need to be there, or to be sound.
+
+    Raises:
+        InputError: there is none with answers, labels the head does not have, or too many unusable records.
+    """
+    usable = {name: _usable(records, task, classes) for name, records in dataset.splits.items() if name in SCORED}
+    there = {name for name, records in usable.items() if records.samples or _spoiled([dataset.splits[name]])}
+    if not there:
+        raise _split_missing(dataset, root, (), "a test or a validation split", ("val", "test"))
+    names = _scored(there, task)
+    _check_unreadable({name: dataset.splits[name] for name in names}, root)
+    evaluation, *extra = (task.split(name, usable[name], transforms, classes, task.images) for name in names)
+    return ScoredData(evaluation, tuple(extra), dataset.metrics)
+
+
+def _scored(there: Collection[str], task: Task) -> list[str]:
+    """Return the split that the score comes from, then those that are scored apart."""
+    evaluation, *others = (name for name in SCORED if name in there)
+    return [evaluation, *(name for name in others if name != "val" or task.report_val)]
+
+
+def _split_missing(
+    dataset: RawDataset, root: Path, answered: Collection[str], needed: str, missing: Sequence[str]
+) -> InputError:
+    files = " or ".join(dataset.files.get(split, split) for split in missing)
+    return input_error(
+        "split-missing",
+        f"{root} ({dataset.layout}) has answers for the splits: {', '.join(answered) or 'none'}",
+        f"{needed}, with answers",
+        f"add {files}, or give another folder: --data (docs/data.md has the files of each layout)",
+    )
 
 
 def make_split(name: str, dataset: RawDataset, task: Task, transforms: Transforms, classes: int) -> Split:
@@ -83,7 +111,7 @@ def make_unlabelled_splits(
     Raises:
         InputError: too few inputs, or too many unusable records.
     """
-    _check_unreadable(dataset, root)
+    _check_unreadable(dataset.splits, root)
     (records,) = dataset.splits.values()
     if (different := len(set(_image_groups(records.samples)))) < LEAST_INPUTS:
         apart = f", {different} of them without an image in common" if task.images else ""
@@ -118,10 +146,17 @@ def _check_images(train: Split, held_out: Split, root: Path) -> None:
             )
 
 
-def _check_unreadable(dataset: RawDataset, root: Path) -> None:
-    bad = [place for records in dataset.splits.values() for place in records.unreadable]
-    total = len(bad) + sum(len(records.samples) for records in dataset.splits.values())
-    if len(bad) - sum(records.absent for records in dataset.splits.values()) > UNREADABLE_SHARE * total:
+def _spoiled(parts: Collection[Records]) -> bool:
+    """Return whether no row can be used, or more cannot than a score may leave out; absent images are no fault."""
+    bad, readable = sum(len(part.unreadable) for part in parts), sum(len(part.samples) for part in parts)
+    faults = bad - sum(part.absent for part in parts)
+    return faults > UNREADABLE_SHARE * (bad + readable) or (bad > 0 and not readable)
+
+
+def _check_unreadable(splits: Mapping[str, Records], root: Path) -> None:
+    if _spoiled(splits.values()):
+        bad = [place for records in splits.values() for place in records.unreadable]
+        total = len(bad) + sum(len(records.samples) for records in splits.values())
         shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
         raise input_error(
             "too-many-unusable-rows",

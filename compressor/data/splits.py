@@ -202,3 +202,18 @@ class TaskData:
     def splits(self) -> tuple[Split, ...]:
         """All of them, each once."""
         return tuple(dict.fromkeys((self.train, self.held_out, self.evaluation, *self.extra)))
+
+
+@dataclass(frozen=True)
+class ScoredData:
+    """The splits of a task that a model is scored on, without those that it was trained on.
+
+    Attributes:
+        evaluation: the score comes from it.
+        extra: further splits whose scores are reported beside it.
+        metrics: names of the dataset's further metrics.
+    """
+
+    evaluation: Split
+    extra: tuple[Split, ...]
+    metrics: tuple[str, ...]

@@ -98,18 +98,23 @@ class Records:
     absent: int = 0
 
 
+SCORED = ("test", "val", "val mismatched")
+"""The splits that a model is scored on, all but ``train``. The first that is there gives the score."""
+
+
 @dataclass(frozen=True)
 class RawDataset:
     """The data of one task as it lies in a folder, before its splits have roles.
 
     Attributes:
         layout: name of the layout it lies in.
-        splits: by name: ``train``, and ``val`` or ``test`` or both; more names are scored apart (``val mismatched``).
+        splits: by name: ``train``, and those of ``SCORED`` that are there.
         labels: name of each class.
         numbered_here: the numbers of the classes are only the order in which they were found in this folder.
         numbers_in_files: the files have numbers; the names are those that the makers of the data set gave them.
         metrics: names of further metrics that belong to this dataset (GLUE's), keys of
         ``compressor.evaluation.metrics.METRICS``.
+        files: for each split the name of its file, or of its files, for messages about one that is not there.
     """
 
     layout: str
@@ -118,6 +123,7 @@ class RawDataset:
     metrics: tuple[str, ...] = ()
     numbered_here: bool = False
     numbers_in_files: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

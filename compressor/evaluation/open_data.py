@@ -8,10 +8,10 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.recognise import choose_task, recognise
 from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, read_data
-from compressor.data.roles import make_split, make_splits
-from compressor.data.splits import Split, TaskData
+from compressor.data.roles import make_scored, make_split
+from compressor.data.splits import ScoredData, Split
 from compressor.data.text import find_tokenizer
-from compressor.data.types import Reading
+from compressor.data.types import SCORED, Reading
 from compressor.device import limit_threads
 from compressor.errors import input_error
 from compressor.models.steps import StepModel
@@ -19,8 +19,8 @@ from compressor.run_folder import Run, is_run, open_run
 from compressor.tasks import TASKS, check_task
 
 
-def open_data(run: Run, data: str | None = None) -> TaskData:
-    """Return the data of a run: what is named, else where it was when the run was made, else as :func:`find_data`.
+def open_data(run: Run, data: str | None = None) -> ScoredData:
+    """Return the data that a run is scored on: what is named, else its own, else as :func:`find_data`.
 
     Images of files that have not changed since the run was made are not checked again.
 
@@ -28,8 +28,9 @@ def open_data(run: Run, data: str | None = None) -> TaskData:
         InputError: not there, unusable, or the run was made without answers.
     """
     root, task = _find_root(run, data), TASKS[run.manifest.task]
-    dataset = align_labels(read_data(root, task.name, reading=Reading(checked=checked_rows(run))), run.labels(), task)
-    return make_splits(dataset, root, task, run.transforms(), run.manifest.dims["classes"])
+    reading = Reading(splits=SCORED, checked=checked_rows(run))
+    dataset = align_labels(read_data(root, task.name, reading=reading), run.labels(), task)
+    return make_scored(dataset, root, task, run.transforms(), run.manifest.dims["classes"])
 
 
 def open_evaluation(run: Run, data: str | None = None) -> Split:
@@ -66,8 +67,10 @@ def _find_root(run: Run, data: str | None) -> Path:
 
 def open_for_evaluation(
     subject: Path, task: str | None, data: str | None, tokenizer: str | None, text_length: int | None = None
-) -> tuple[StepModel, TaskData, tuple[str, ...]]:
+) -> tuple[StepModel, ScoredData, tuple[str, ...]]:
     """Open a checkpoint or a run folder and the data it is to be scored on; also return notes for the user.
+
+    Splits to train on need not be there.
 
     Raises:
         InputError: subject, tokenizer or data unusable.
@@ -85,6 +88,6 @@ def open_for_evaluation(
     words = find_tokenizer(tokenizer, checkpoint.checkpoint.path, checkpoint.checkpoint.config.get("tokenizer"))
     transforms = checkpoint.family.transforms(loaded.model.dims, words)
     root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-    read = align_labels(read_data(root, task), checkpoint.labels, TASKS[task])
+    read = align_labels(read_data(root, task, reading=Reading(splits=SCORED)), checkpoint.labels, TASKS[task])
     limit_threads(loaded.model)
-    return loaded.model, make_splits(read, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
+    return loaded.model, make_scored(read, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes

@@ -63,7 +63,12 @@ class ArrowTables:
             for split, paths in self.tables(root).items()
             if reading.wants(split)
         }
-        return RawDataset(self.name, splits, self.labels)
+        return RawDataset(self.name, splits, self.labels, files=self.files)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The first table of each split."""
+        return {split: f"{names[0]}.arrow" for split, names in self.splits.items()}
 
     def tables(self, root: Path) -> dict[str, list[Path]]:
         """Return the tables that are there, by split."""
@@ -200,7 +205,7 @@ class VqaTables(ArrowTables):
                 for path in paths:
                     _learn_names(names, path)
         labels = tuple(names.get(number, f"<class {number}>") for number in range(1 + max(names, default=-1)))
-        return RawDataset(self.name, splits, labels)
+        return RawDataset(self.name, splits, labels, files=self.files)
 
 
 def _learn_names(names: dict[int, str], path: Path) -> None:

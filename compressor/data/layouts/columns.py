@@ -11,7 +11,7 @@ from compressor.data.layouts.glue import METRICS
 from compressor.data.layouts.input_forms import IMAGES, Form, InputForm, bind
 from compressor.data.layouts.label_columns import Classes, Labels, present_labels
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource, parquet_source, stream_source, text_source
+from compressor.data.reading.readers import RowSource, concatenate, parquet_source, stream_source, text_source
 from compressor.data.reading.rows import Row, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Records, Sample
 from compressor.errors import input_error
@@ -32,6 +32,11 @@ class _FileKind:
     name: str
     patterns: tuple[str, ...]
     open: Callable[[Sequence[Path]], RowSource]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Names of each split's files by the first pattern."""
+        return {split: self.patterns[0].format(names[0]) for split, names in SPLITS.items()}
 
     def find(self, root: Path) -> dict[str, list[Path]]:
         """Return the files of each split that is there."""
@@ -58,7 +63,7 @@ class NamedColumns:
 
     Attributes:
         forms: the columns it may have; the first form whose columns are all there is taken.
-        classes: the training split and its column of labels to the classes.
+        classes: the split that names them, the training split where there is one, and its column to the classes.
     """
 
     forms: tuple[Form, ...]
@@ -79,40 +84,45 @@ class NamedColumns:
         return tuple(InputForm(form) for form in forms)
 
     def recognises(self, root: Path) -> bool:
-        """Return whether there is a training split with the columns of a form."""
+        """Return whether there is a split with the columns of a form."""
         kind, paths = _find_files(root)
-        return "train" in paths and self._bind(kind.open(paths["train"])) is not None
+        return any(self._bind(kind.open(files)) is not None for files in paths.values())
 
     def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return the samples of every split; a test split without labels is left out.
 
         Raises:
-            InputError: a file is damaged, or a split lacks a column of the training split.
+            InputError: a file is damaged, or a split lacks a column of the others.
         """
         kind, paths = _find_files(root)
         sources = {split: kind.open(files) for split, files in paths.items()}
-        columns = self._bind(sources["train"])
-        assert columns is not None, "read before it was recognised"
-        classes = self.classes(sources["train"], columns.get("label", ""))
+        wanted = {split: source for split, source in sources.items() if reading.wants(split)}
+        columns = next(bound for source in (*wanted.values(), *sources.values()) if (bound := self._bind(source)))
+        label = columns.get("label", "")
+        read = {split: source for split, source in wanted.items() if split != "test" or _has_labels(source, label)}
+        if not read:
+            return RawDataset(kind.name, {}, (), files=kind.files)
+        classes = self.classes(_source_of_classes(sources, read, label), label)
         samples = partial(_samples, columns, classes.parse, ImageFiles(root))
-        splits = {
-            split: _read_split(source, columns, samples, reading)
-            for split, source in sources.items()
-            if reading.wants(split) and (split != "test" or _has_labels(source, columns))
-        }
-        return RawDataset(kind.name, splits, classes.names, METRICS.get(classes.names, ()), classes.numbered_here)
+        splits = {split: _read_split(source, columns, samples, reading) for split, source in read.items()}
+        metrics = METRICS.get(classes.names, ())
+        here = classes.numbered_here
+        return RawDataset(kind.name, splits, classes.names, metrics, here, files=kind.files)
 
     def _bind(self, source: RowSource) -> dict[str, str] | None:
         return next((bound for form in self.forms if (bound := bind(form, source))), None)
 
 
 def _find_files(root: Path) -> tuple[_FileKind, dict[str, list[Path]]]:
-    """Return the files of each split, of the first kind that has any training split."""
-    for kind in FILE_KINDS:
-        paths = kind.find(root)
-        if "train" in paths:
-            return kind, paths
-    return FILE_KINDS[0], {}
+    """Return the files of each split, of the first kind that has any."""
+    found = ((kind, kind.find(root)) for kind in FILE_KINDS)
+    return next(((kind, paths) for kind, paths in found if paths), (FILE_KINDS[0], {}))
+
+
+def _source_of_classes(sources: Mapping[str, RowSource], read: Mapping[str, RowSource], label: str) -> RowSource:
+    """Return the training split, which has every class; where it has no labels or is not there, what is read."""
+    train = sources.get("train")
+    return train if train is not None and label in ("", *train.columns) else concatenate([*read.values()])
 
 
 def _read_split(
@@ -123,18 +133,17 @@ def _read_split(
         raise input_error(
             "column-missing",
             f"{source.files[0]} has no column {', '.join(missing)} (it has: {', '.join(source.columns)})",
-            "the columns of the training split",
+            "the columns of the other splits",
             "give every split the same columns",
         )
     names = list(dict.fromkeys(columns.values()))
     return read_rows(source.files, source.rows(names), samples, reading, source.total)
 
 
-def _has_labels(source: RowSource, columns: Mapping[str, str]) -> bool:
+def _has_labels(source: RowSource, column: str) -> bool:
     """Return whether any row of a split says what is right."""
-    column = columns.get("label")
-    if column is None or column not in source.columns:
-        return column is None
+    if column not in source.columns:
+        return not column
     return any(label not in NOT_PUBLIC for label in present_labels(source, column))
 
 

@@ -123,7 +123,8 @@ class GlueTsv:
             and (path := next((root / name for name in names if (root / name).is_file()), None))
             and (split != "test" or _has_labels(path, dataset))
         }
-        return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here, numbers)
+        files = {split: names[0] for split, names in FILES.items()}
+        return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here, numbers, files)
 
 
 def _samples(dataset: _Dataset, row: Row) -> list[Sample]:

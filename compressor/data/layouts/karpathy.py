@@ -42,7 +42,8 @@ class KarpathyJson:
             for split, rows in by_split.items()
             if reading.wants(split)
         }
-        return RawDataset(self.name, splits, RETRIEVAL_LABELS)
+        files = {split: f'images of the split "{split}" to {path.name}' for split in SPLITS.values()}
+        return RawDataset(self.name, splits, RETRIEVAL_LABELS, files=files)
 
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:

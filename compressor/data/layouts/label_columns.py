@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compressor.data.reading.readers import RowSource, lines
+from compressor.data.reading.readers import RowSource
 from compressor.data.reading.rows import Unreadable, class_names
-from compressor.data.reading.vqa_answers import soft_answers
+from compressor.data.reading.vqa_answers import listed_answers, soft_answers
 
 LABEL = ("label", "labels", "gold_label")
 MISSING = (None, "", "-")
-ANSWERS_FILE = "answers.txt"
 ANNOTATORS = 10  # of a question of VQA v2: as many answers mean soft scores
 
 Labels = tuple[tuple[int, ...], tuple[float, ...]]
@@ -72,12 +71,9 @@ def own_classes(train: RowSource, column: str) -> Classes:
 
 def answer_vocabulary(train: RowSource, column: str) -> Classes:
     """Return the lines of answers.txt beside the files; else the answers of the training split in first-seen order."""
-    file = train.files[0].parent / ANSWERS_FILE
-    listed = file.is_file()
-    if listed:
-        names = tuple(line.strip() for line in lines(file) if line.strip())
-    else:
-        names = tuple(dict.fromkeys(answer for cell in present_labels(train, column) for answer in _answers(cell)))
+    folder = train.files[0].parent
+    listed = listed_answers(folder)
+    names = listed or tuple(dict.fromkeys(a for cell in present_labels(train, column) for a in _answers(cell)))
     numbers = {answer: number for number, answer in enumerate(names)}
     return Classes(names, partial(_parse_answers, numbers), numbered_here=not listed)
 

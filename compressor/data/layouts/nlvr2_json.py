@@ -40,7 +40,7 @@ class Nlvr2Json:
             for split, path in find_files(root, FILES).items()
             if reading.wants(split)
         }
-        return RawDataset(self.name, splits, NLVR2_LABELS)
+        return RawDataset(self.name, splits, NLVR2_LABELS, files=FILES)
 
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:

@@ -37,7 +37,7 @@ class SnliVeJsonl:
             for split, path in find_files(root, FILES).items()
             if reading.wants(split)
         }
-        return RawDataset(self.name, splits, SNLI_VE_LABELS)
+        return RawDataset(self.name, splits, SNLI_VE_LABELS, files=FILES)
 
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
-from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, soft_answers
+from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, listed_answers, soft_answers
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 
@@ -23,7 +23,7 @@ FILES = tuple(name.format(part) for part in SPLITS.values() for name in (QUESTIO
 
 
 class VqaJson:
-    """All four files, and COCO's images anywhere below the folder."""
+    """All four files, or to score a model two of them, and COCO's images anywhere below the folder."""
 
     name = "VQA v2's JSON"
     looks_for = ", ".join(FILES)
@@ -35,39 +35,59 @@ class VqaJson:
     def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return questions with soft scores over the answers that were given at least 9 times in both splits.
 
+        Where the annotations of one split are missing, the classes are the lines of answers.txt, else all answers.
+
         Raises:
-            InputError: one of the four files is missing or damaged, or no answer is that frequent.
+            InputError: a file of a split that is wanted is missing or damaged, or no answer is that frequent.
         """
         paths = {name: path for name in FILES if (path := find_file(root, name))}
-        if len(paths) < len(FILES):
+        wanted = {split: part for split, part in SPLITS.items() if reading.wants(split)}
+        needed = [name.format(part) for part in wanted.values() for name in (QUESTIONS, ANNOTATIONS)]
+        if missing := [name for name in needed if name not in paths]:
             raise input_error(
                 "data-file-missing",
-                f"{root} lacks {', '.join(name for name in FILES if name not in paths)}",
-                "questions and annotations of train2014 and val2014: the answers' numbers follow from both",
+                f"{root} lacks {', '.join(missing)}",
+                f"questions and annotations of {' and '.join(wanted.values())}"
+                + (": the answers' numbers follow from both" if len(wanted) > 1 else ""),
                 "download them from visualqa.org, or give the folder that holds them: --data",
             )
         with reading.progress.stage("reading answers"):
-            annotations = {split: _annotations(paths[ANNOTATIONS.format(part)]) for split, part in SPLITS.items()}
-        labels = frequent_answers(row["multiple_choice_answer"] for row in chain(*annotations.values()))
-        if not labels:
-            raise input_error(
-                "no-frequent-answer",
-                f"no answer in {root} is given {LEAST_COUNT} times",
-                "VQA v2's annotations",
-                "download them again",
-            )
+            names = {split: ANNOTATIONS.format(part) for split, part in SPLITS.items()}
+            annotations = {split: _annotations(paths[name]) for split, name in names.items() if name in paths}
+        labels, numbered_here = _classes(root, annotations)
         classes = {answer: number for number, answer in enumerate(labels)}
         images = ImageFiles(root)
         splits = {}
-        for split, part in SPLITS.items():
-            if not reading.wants(split):
-                continue
+        for split, part in wanted.items():
             files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
             questions = json_list(files[0], "questions")
             annotated = {row["question_id"]: row for row in annotations[split]}
             samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, images)
             splits[split] = read_rows(files, number_rows(files[0], questions), samples, reading, len(questions))
-        return RawDataset(self.name, splits, labels)
+        return RawDataset(self.name, splits, labels, numbered_here=numbered_here)
+
+
+def _classes(root: Path, annotations: Mapping[str, Sequence[Row]]) -> tuple[tuple[str, ...], bool]:
+    """Return the answers that are classes, and whether their numbers are no more than the order of this folder.
+
+    Raises:
+        InputError: no answer is frequent.
+    """
+    rows = list(chain(*annotations.values()))
+    if len(annotations) < len(SPLITS):
+        given = dict.fromkeys(answer for row in rows for answer in row["answers"])
+        listed = listed_answers(root)
+        # Classes are in lower case, so no other answer can be one.
+        return listed or tuple(answer for answer in given if answer == answer.lower()), not listed
+    labels = frequent_answers(row["multiple_choice_answer"] for row in rows)
+    if not labels:
+        raise input_error(
+            "no-frequent-answer",
+            f"no answer in {root} is given {LEAST_COUNT} times",
+            "VQA v2's annotations",
+            "download them again",
+        )
+    return labels, False
 
 
 def _annotations(path: Path) -> list[dict[str, Any]]:

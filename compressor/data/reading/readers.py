@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,15 @@ def parquet_source(paths: Sequence[Path]) -> RowSource:
         return _FileTable(path, file.schema_arrow, starts[-1], partial(_parquet_rows, path), column)
 
     return _source([part(path) for path in paths])
+
+
+def concatenate(sources: Sequence[RowSource]) -> RowSource:
+    """Return several splits with the columns of the first as one."""
+    files = tuple(path for source in sources for path in source.files)
+    first = sources[0]
+    return RowSource(
+        files, first.columns, lambda names: chain.from_iterable(s.rows(names) for s in sources), first.class_names
+    )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from compressor.data.reading.readers import lines
+
+ANSWERS_FILE = "answers.txt"
 LEAST_COUNT = 9  # answers given less often are in no vocabulary (3,129 are left of VQA v2)
 SOFT_SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)  # for 0, 1, 2, 3, and 4 or more annotators
 
@@ -59,6 +63,12 @@ def normalise(answer: str) -> str:
     plain = PERIOD_BEFORE_NO_DIGIT.sub("", MARKS.sub(replacement, answer)).lower()
     words = (DIGITS.get(word, word) for word in plain.split())
     return " ".join(WITH_APOSTROPHES.get(word, word) for word in words if word not in ARTICLES)
+
+
+def listed_answers(folder: Path) -> tuple[str, ...]:
+    """Return the lines of answers.txt in a folder, which are the classes in the order of the head; none without it."""
+    file = folder / ANSWERS_FILE
+    return tuple(line.strip() for line in lines(file) if line.strip()) if file.is_file() else ()
 
 
 def frequent_answers(answers: Iterable[str]) -> tuple[str, ...]:

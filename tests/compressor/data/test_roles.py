@@ -9,12 +9,12 @@ import torch
 
 from compressor.data.arrow_files import write_table
 from compressor.data.read_data import read_data
-from compressor.data.roles import make_splits
-from compressor.data.types import ImageRef, RawDataset, Records, Sample, Transforms
+from compressor.data.roles import make_scored, make_splits
+from compressor.data.types import SCORED, ImageRef, RawDataset, Reading, Records, Sample, Transforms
 from compressor.errors import InputError
 from compressor.tasks import TASKS
 from tests.support.command_line import refused
-from tests.support.data_files import png, splits_of, table, write_tables
+from tests.support.data_files import png, put, splits_of, table, write_columns, write_tables
 
 TEXT, VQA, NLVR2 = TASKS["text-classification"], TASKS["vqa"], TASKS["nlvr2"]
 
@@ -133,3 +133,58 @@ def test_more_than_a_hundredth_of_unreadable_rows_fails(tmp_path, bad, fails):
 def test_a_training_split_alone_is_not_enough(tmp_path):
     with refused(InputError, "split-missing", "splits: train"):
         splits_of(write_tables(tmp_path, train=5))
+
+
+def scored(given, task=TEXT, classes=2):
+    return make_scored(given, "folder", task, Transforms(None, None), classes)
+
+
+STATEMENT = {"identifier": "test1-0-0-0", "sentence": "s", "label": "True"}
+HYPOTHESIS = {"gold_label": "neutral", "Flickr30K_ID": "0", "sentence2": "s"}
+PICTURE = {"filename": "0.jpg", "split": "test", "sentences": [{"raw": "s"}]}
+ALONE = (
+    ("vqa", {"vqav2_test.arrow": table(1)}, "test"),
+    ("vqa", {"vqav2_rest_val.arrow": table(1)}, "val"),
+    ("vqa", {"test.jsonl": [{"question": "s", "answer": "a", "image": "0.jpg"}]}, "test"),
+    ("nlvr2", {"test1.json": [STATEMENT]}, "test"),
+    ("nlvr2", {"dev.json": [STATEMENT]}, "val"),
+    ("snli-ve", {"snli_ve_test.jsonl": [HYPOTHESIS]}, "test"),
+    ("irtr", {"dataset.json": {"images": [PICTURE]}}, "test"),
+    ("text-classification", {"dev.tsv": "sentence\tlabel\ns\t1\n"}, "val"),
+    ("text-classification", {"dev.tsv": "s\t1\ns\t1\n"}, "val"),
+    (
+        "text-classification",
+        {"dev_mismatched.tsv": "sentence1\tsentence2\tgold_label\ns\tt\tneutral\n"},
+        "val mismatched",
+    ),
+    ("text-classification", {"test.csv": "text,label\ns,1\n"}, "test"),
+)
+
+
+@pytest.mark.parametrize(("task", "files", "split"), ALONE)
+def test_a_split_that_is_scored_needs_no_other(tmp_path, task, files, split):
+    for name, content in files.items():
+        write_table(tmp_path / name, content) if name.endswith(".arrow") else put(tmp_path / name, content)
+    for name in ("0.jpg", "test1-0-0-img0.png", "test1-0-0-img1.png"):
+        put(tmp_path / name, png())
+    data = scored(read_data(tmp_path, task, reading=Reading(splits=SCORED)), TASKS[task], 3)
+    assert (data.evaluation.name, data.extra) == (split, ())
+    assert {sample.text for sample in data.evaluation.samples} <= {"s", *table(1)["questions"][0]}
+    with refused(InputError, "split-missing", f"splits: {split}\n", "add ", "train"):
+        roles(read_data(tmp_path, task), TASKS[task], 3)
+
+
+def test_rows_that_are_not_scored_are_not_judged():
+    bad = Records((), (), ("train.csv, row 0: no image",) * 9)
+    given = RawDataset("x", {"train": bad, "val": bad, "test": labelled(0, 1)}, ("a", "b"))
+    assert scored(given).evaluation.name == "test"
+    with refused(InputError, "too-many-unusable-rows", "9 of 11 rows"):  # of NLVR2 val is reported, too
+        scored(given, NLVR2)
+    with refused(InputError, "too-many-unusable-rows", "9 of 9 rows"):
+        scored(RawDataset("x", {"test": bad, "val": labelled(0)}, ("a", "b")))
+
+
+def test_nothing_to_score(tmp_path):
+    write_columns(tmp_path, "train.csv", [{"text": "a", "label": 0}])
+    with refused(InputError, "split-missing", "add val.csv or test.csv"):
+        scored(read_data(tmp_path, "text-classification", reading=Reading(splits=SCORED)))

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from compressor.data.read_data import read_data
+from compressor.data.types import SCORED, Reading
 from compressor.errors import InputError
 from tests.support.command_line import refused
 from tests.support.data_files import first_images, png, put, save_like_datasets, tell, write_columns
@@ -142,3 +143,13 @@ def test_named_datasets_keep_their_metric(tmp_path):
         table = pa.Table.from_pylist(rows).replace_schema_metadata(metadata)
         pq.write_table(table, tmp_path / f"{split}.parquet")
     assert read_data(tmp_path, "text-classification").metrics == ("matthews",)
+
+
+def test_a_test_file_beside_a_training_file_with_other_columns_is_scored(tmp_path):
+    write_columns(tmp_path, "train.csv", [{"body": "a", "stars": 1}])
+    write_columns(tmp_path, "test.csv", [{"text": "a", "label": "good"}, {"text": "b", "label": "bad"}])
+    found = read_data(tmp_path, "text-classification", reading=Reading(splits=SCORED))
+    assert (found.labels, found.numbered_here) == (("bad", "good"), True)
+    assert tell(found.splits["test"]) == [("a", None, (1,)), ("b", None, (0,))]
+    with refused(InputError, "column-missing", "train.csv", "it has: body, stars"):
+        read_data(tmp_path, "text-classification")

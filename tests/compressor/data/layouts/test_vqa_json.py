@@ -1,11 +1,16 @@
 """VQA v2's JSON, read and damaged."""
 
+import shutil
+
 import pytest
 
+from compressor.data.labels import align_labels
 from compressor.data.read_data import read_data
+from compressor.data.types import Reading
 from compressor.errors import InputError
+from compressor.tasks import TASKS
 from tests.support.command_line import refused
-from tests.support.data_files import first_images, png, put
+from tests.support.data_files import first_images, png, put, tell
 
 
 def write_vqa_json(root, images="train2014", top="annotations"):
@@ -76,3 +81,22 @@ def test_questions_that_are_none(tmp_path, row):
     put(path, {"questions": [row, {"question_id": 1, "image_id": 0, "question": "q?"}]})
     rows = read_data(tmp_path, "vqa").splits["train"]
     assert (len(rows.samples), len(rows.unreadable)) == (1, 1)
+
+
+def test_val_alone_is_scored_by_the_names_of_the_checkpoint(tmp_path):
+    write_vqa_json(tmp_path, "{}")
+    only_val = Reading(splits=("val",))
+    whole = read_data(tmp_path, "vqa", reading=only_val)
+    for path in tmp_path.rglob("*train2014*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    alone = read_data(tmp_path, "vqa", reading=only_val)
+    assert alone.numbered_here
+    aligned = align_labels(alone, whole.labels, TASKS["vqa"]).splits["val"]
+    assert tell(aligned) == tell(whole.splits["val"])
+    assert aligned.dropped == whole.splits["val"].dropped == 1
+    put(tmp_path / "answers.txt", "no\nyes\n")
+    listed = read_data(tmp_path, "vqa", reading=only_val)
+    assert (listed.labels, listed.numbered_here) == (("no", "yes"), False)
+    assert listed.splits["val"].samples[0].labels == (1, 0)
+    with refused(InputError, "data-file-missing", "train2014_questions.json", "numbers follow from both"):
+        read_data(tmp_path, "vqa")
