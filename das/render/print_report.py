@@ -108,7 +108,9 @@ def print_scores(scores: Evaluated) -> None:
         if dropped := score.split["dropped"]:
             console.print(f"  {dropped} left out: no answer of theirs is among the classes")
         if bad := score.split["unreadable"]:
-            console.print(f"  {len(bad)} left out that cannot be used, the first is {bad[0]}", markup=False, soft_wrap=True)
+            console.print(
+                f"  {len(bad)} left out that cannot be used, the first is {bad[0]}", markup=False, soft_wrap=True
+            )
 
 
 def print_answers(predicted: Predicted) -> None:
