@@ -31,8 +31,8 @@ class MeterPrologue(nn.Module):
 
     def __init__(self, dims: MeterDims) -> None:
         super().__init__()
-        words = {"roberta": RobertaWords, "bert": BertWords}[dims.text_encoder]
-        self.text: RobertaWords | BertWords | UntypedEmbeddings = words(dims.text_config)
+        words: dict[str, type[RobertaWords | BertWords]] = {"roberta": RobertaWords, "bert": BertWords}
+        self.text: RobertaWords | BertWords | UntypedEmbeddings = words[dims.text_encoder](dims.text_config)
         self.image = CLIPVisionEmbeddings(dims.vision_config)
         self.image_norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
 
