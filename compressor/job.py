@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from compressor.checkpoints.build import Loaded, load_checkpoint
+from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head
@@ -19,7 +20,6 @@ from compressor.data.read_data import find_data, read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import make_splits, make_unlabelled_splits
 from compressor.data.splits import TaskData
-from compressor.data.text import find_tokenizer
 from compressor.data.types import RawDataset
 from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
@@ -138,12 +138,15 @@ def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
     check_sizes(checkpoint, task, settings.image_size, settings.text_length)
     root, dataset = _read_dataset(settings, checkpoint, task, progress)
     transfer = Transfer(checkpoint.family.heads[task].classes or len(dataset.labels)) if settings.adapt else None
-    loaded = load_checkpoint(checkpoint, task, settings.image_size, transfer, settings.text_length)
-    candidates = _candidates(settings, loaded.model)
-    tokenizer = find_tokenizer(
+    words = find_tokenizer(
         settings.tokenizer, checkpoint.checkpoint.path, checkpoint.checkpoint.config.get("tokenizer")
     )
-    transforms, classes = checkpoint.family.transforms(loaded.model.dims, tokenizer), loaded.model.dims.classes
+    size, length = settings.image_size, settings.text_length
+    loaded = load_checkpoint(checkpoint, task, size, transfer, length, words.longest)
+    candidates = _candidates(settings, loaded.model)
+    transforms, classes = checkpoint.family.transforms(loaded.model.dims, words.tokenizer), loaded.model.dims.classes
+    for note in (*words.notes, *transforms.text.notes):
+        progress.say(note)
     make = make_splits if settings.calibration is None else make_unlabelled_splits
     data = make(dataset, root, _task(settings, task), transforms, classes)
     for split in data.splits:
@@ -158,7 +161,7 @@ def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
     )
     loaded.model.to(device)
     limit_threads(loaded.model)
-    job = Job(settings, loaded, data, tokenizer, root, candidates, device, source)
+    job = Job(settings, loaded, data, words.tokenizer, root, candidates, device, source)
     _check_work(job)
     return job
 

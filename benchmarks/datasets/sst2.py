@@ -30,12 +30,13 @@ from torch import Tensor
 
 from benchmarks.results import LogProgress
 from compressor.checkpoints.build import load_backbone
+from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.costs.macs import count_macs
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.splits import TaskData
-from compressor.data.text import FILE_NAME, find_tokenizer
+from compressor.data.text import FILE_NAME
 from compressor.errors import environment_problem
 from compressor.evaluation.evaluate import Score, evaluate
 from compressor.families import FAMILIES
@@ -111,7 +112,7 @@ def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress) ->
     dims = backbone.dims.model_copy(update={"classes": len(found.labels), "text_length": TEXT_LENGTH})
     model = FAMILY.build(dims, TASK.name)
     model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
-    tokenizer = find_tokenizer(None, pretrained(), None)
+    tokenizer = find_tokenizer(None, pretrained(), None).tokenizer
     data = make_splits(found, source, TASK, FAMILY.transforms(dims, tokenizer), dims.classes)
     steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
     finetune(

@@ -96,6 +96,11 @@ class MeterDims(Value):
         return (self.image_size // self.patch) ** 2 + 1
 
     @property
+    def text_padding(self) -> int | None:
+        """Id of the padding token."""
+        return self.text_config.pad_token_id
+
+    @property
     def longest_text(self) -> int:
         """Most tokens a text may have."""
         return self.text_positions - RESERVED[self.text_encoder]

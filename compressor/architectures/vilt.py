@@ -65,6 +65,10 @@ class ViltDims(Value):
         return self
 
     @property
+    def text_padding(self) -> None:
+        """Nothing: positions are counted from the start, and no configuration names the padding token."""
+
+    @property
     def longest_text(self) -> int:
         """Most tokens a text may have."""
         return self.text_positions

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compressor.checkpoints.read import Checkpoint
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
-from compressor.checkpoints.sizes import Transfer, change_dims, has_own_head, sizes_that_fit
+from compressor.checkpoints.sizes import Transfer, change_dims, has_own_head, note_text_length, sizes_that_fit
 from compressor.errors import InputError, Problem
 from compressor.families.key_mapping import HEAD, State
 from compressor.models.adapters import Adapter, SkipAdapter
@@ -53,6 +53,7 @@ def load_checkpoint(
     image_size: int | None = None,
     transfer: Transfer | None = None,
     text_length: int | None = None,
+    longest: int | None = None,
 ) -> Loaded:
     """Read a full checkpoint, key for key.
 
@@ -61,7 +62,8 @@ def load_checkpoint(
         task: which head to use; may be left out when the checkpoint has exactly one.
         image_size: pixels; position embeddings are resized when it is not the checkpoint's own.
         transfer: adapt a pre-trained checkpoint: fresh parallel adapters, and a fresh head where there is none.
-        text_length: tokens texts are padded to; the checkpoint's own when left out.
+        text_length: tokens texts are padded to; when left out the checkpoint's own, but at most ``longest``.
+        longest: most tokens of a text that the tokenizer was made for; None where it does not say.
 
     Raises:
         InputError: unreadable, of no known family, without the task's head, or with keys missing or misshapen.
@@ -72,11 +74,12 @@ def load_checkpoint(
     task = choose_task(recognised, task, transfer is not None)
     own_head = has_own_head(recognised, task, transfer.classes if transfer else None, transfer is not None)
     with sizes_that_fit(recognised):
-        dims = recognised.format.read_dims(recognised.state, recognised.checkpoint.config, task)
-        dims = change_dims(recognised, dims, image_size, transfer, text_length, own_head)
+        own = recognised.format.read_dims(recognised.state, recognised.checkpoint.config, task)
+        dims = change_dims(recognised, own, image_size, transfer, text_length, own_head, longest)
         if dims.classes == 1 and recognised.family.heads[task].classes is None:
             raise ValueError("the head has one output: regression, not classification")
-    return _load(recognised, task, dims, own_head, transfer is not None)
+    loaded = _load(recognised, task, dims, own_head, transfer is not None)
+    return replace(loaded, notes=(*loaded.notes, *note_text_length(own.text_length, text_length, longest)))
 
 
 def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:

@@ -26,7 +26,7 @@ SAFE, PICKLED = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 
 _EXPECTED = "a checkpoint file, a Hugging Face folder (config.json and weights) or a Hugging Face name"
 _FILE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".safetensors"})

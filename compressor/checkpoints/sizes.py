@@ -59,8 +59,9 @@ def change_dims(
     transfer: Transfer | None,
     text_length: int | None,
     own_head: bool,
+    longest: int | None = None,
 ) -> Any:
-    """Return the checkpoint's dims with what the user asked for.
+    """Return the checkpoint's dims with what the user asked for; ``longest`` are the tokenizer's most tokens of a text.
 
     Raises:
         UsageError: an impossible image size or text length.
@@ -96,6 +97,8 @@ def change_dims(
                 )
             )
         changes["text_length"] = text_length
+    elif longest is not None:
+        changes["text_length"] = min(dims.text_length, longest)
     if problems:
         raise UsageError(*problems)
     if transfer is not None and not own_head:
@@ -103,6 +106,16 @@ def change_dims(
     if transfer is not None and not dims.parallel_width:
         changes["parallel_width"] = max(1, round(dims.hidden * source.family.parallel_fraction))
     return dims.model_copy(update=changes)
+
+
+def note_text_length(own: int, asked: int | None, longest: int | None) -> tuple[str, ...]:
+    """Return a note where the tokenizer's ``longest`` text is less than what the model takes or the user asked for."""
+    if longest is None or longest >= (asked or own):
+        return ()
+    limit = f"the {longest} tokens of the tokenizer's model_max_length"
+    if asked is None:
+        return (f"texts are cut to {limit}; the model takes {own}",)
+    return (f"--text-length {asked} is more than {limit}",)
 
 
 @contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.checkpoints.recognise import choose_task, recognise
 from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, read_data
 from compressor.data.roles import make_scored, make_split
 from compressor.data.splits import ScoredData, Split
-from compressor.data.text import find_tokenizer
 from compressor.data.types import SCORED, Reading
 from compressor.device import limit_threads
 from compressor.errors import input_error
@@ -84,10 +84,11 @@ def open_for_evaluation(
     checkpoint = recognise(subject)
     task = choose_task(checkpoint, task)
     check_task(task)
-    loaded = load_checkpoint(checkpoint, task, text_length=text_length)
     words = find_tokenizer(tokenizer, checkpoint.checkpoint.path, checkpoint.checkpoint.config.get("tokenizer"))
-    transforms = checkpoint.family.transforms(loaded.model.dims, words)
+    loaded = load_checkpoint(checkpoint, task, text_length=text_length, longest=words.longest)
+    transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
     root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
     read = align_labels(read_data(root, task, reading=Reading(splits=SCORED)), checkpoint.labels, TASKS[task])
     limit_threads(loaded.model)
-    return loaded.model, make_scored(read, root, TASKS[task], transforms, loaded.model.dims.classes), loaded.notes
+    notes = (*loaded.notes, *words.notes, *transforms.text.notes)
+    return loaded.model, make_scored(read, root, TASKS[task], transforms, loaded.model.dims.classes), notes

@@ -108,8 +108,9 @@ class Family:
     """Everything the rest of das needs to know about one kind of model.
 
     Its dims are a frozen pydantic model with at least ``hidden`` (width of the head's streams), ``classes``, ``images``
-    (of a sample), ``text_length``, ``longest_text``, ``text_vocabulary``, ``parallel_width`` (0 without parallel
-    adapters) and, where images are read, ``image_size`` and ``patch`` in pixels. Its defaults are the published model.
+    (of a sample), ``text_length``, ``longest_text``, ``text_vocabulary``, ``text_types`` (of tokens), ``text_padding``
+    (id of the padding token; None where nothing says it), ``parallel_width`` (0 without parallel adapters) and, where
+    images are read, ``image_size`` and ``patch`` in pixels. Its defaults are the published model.
 
     Attributes:
         name: as users type it.
@@ -220,7 +221,9 @@ class Family:
         Raises:
             InputError: a tokenizer of another model.
         """
-        text = TextTransform(tokenizer, dims.text_length, dims.text_vocabulary, self.names_of("text"))
+        text = TextTransform(
+            tokenizer, dims.text_length, dims.text_vocabulary, self.names_of("text"), dims.text_types, dims.text_padding
+        )
         return Transforms(text, self.image_transform(dims) if self.image_transform else None)
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -114,6 +114,16 @@ class TextDims(Value):
         return self.library.vocab_size
 
     @property
+    def text_types(self) -> int:
+        """Token types: rows of their embedding, 1 without one."""
+        return getattr(self.library, "type_vocab_size", 1)
+
+    @property
+    def text_padding(self) -> int | None:
+        """Id of the padding token."""
+        return self.library.pad_token_id
+
+    @property
     def longest_text(self) -> int:
         """Most tokens a text may have."""
         return self.library.max_position_embeddings

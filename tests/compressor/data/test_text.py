@@ -1,12 +1,11 @@
 """Tokenizers, and texts as a model's inputs."""
 
-import json
-
+import pytest
 import torch
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, processors
 
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.text import TextTransform, find_tokenizer
+from compressor.data.text import TextTransform
 from compressor.errors import InputError
 from tests.support.command_line import refused
 
@@ -21,19 +20,6 @@ def test_a_tokenizer_that_cannot_pad_is_refused():
         TextTransform(plain, 8, 100)
 
 
-def test_a_named_tokenizer_never_brings_code(monkeypatch, tmp_path):
-    asked = {}
-
-    def from_pretrained(name, **options):
-        asked.update(options)
-        raise OSError("not there")
-
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", from_pretrained)
-    with refused(InputError, "tokenizer-missing"):
-        find_tokenizer("someone/model", tmp_path / "meter.ckpt", None)
-    assert asked["trust_remote_code"] is False
-
-
 def test_texts_are_padded_as_roberta_is():
     encoded = TextTransform(tokenizer(), 8, 100)(["what color is the circle?", "how many"])
     assert encoded["input_ids"].shape == (2, 8)
@@ -46,16 +32,6 @@ def test_long_texts_keep_their_end_token():
     encoded = TextTransform(tokenizer(), 4, 100)(["what color is the circle?"])
     assert encoded["input_ids"].shape == (1, 4)
     assert encoded["input_ids"][0, -1] == 2
-
-
-def test_tokenizer_beside_the_checkpoint_in_a_folder_or_by_name(tmp_path):
-    checkpoint = tmp_path / "meter.ckpt"
-    tokenizer().save(str(tmp_path / "tokenizer.json"))
-    assert find_tokenizer(None, checkpoint, None).get_vocab() == tokenizer().get_vocab()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "tokenizer.json").rename(tmp_path / "elsewhere" / "tokenizer.json")
-    assert find_tokenizer(str(tmp_path / "elsewhere"), checkpoint, None).get_vocab() == tokenizer().get_vocab()
-    assert find_tokenizer(None, checkpoint, str(tmp_path / "elsewhere")).get_vocab() == tokenizer().get_vocab()
 
 
 def test_pairs_are_encoded_as_pairs():
@@ -74,20 +50,40 @@ def test_the_longer_text_of_a_pair_is_cut():
     assert encoded["input_ids"].tolist() == plain["input_ids"].tolist()
 
 
-def test_the_tokenizer_in_a_hugging_face_folder(tmp_path):
-    tokenizer("[CLS]").save(str(tmp_path / "tokenizer.json"))
-    assert find_tokenizer(None, tmp_path, None).get_vocab() == tokenizer("[CLS]").get_vocab()
+NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def test_the_vocabulary_file_in_a_hugging_face_folder(tmp_path):
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
-    found = find_tokenizer(None, tmp_path, None)
-    assert found.encode("Red blue").ids == [2, 5, 6, 3]
+def test_a_model_of_one_token_type_sees_pairs_of_that_type():
+    transform = TextTransform(tokenizer("[CLS]"), 10, 100, NAMES, types=1)
+    pairs, plain = transform(["how many"], ["the"]), TextTransform(tokenizer("[CLS]"), 10, 100, NAMES)
+    assert not pairs["token_type_ids"].any()
+    assert pairs["input_ids"].tolist() == plain(["how many"], ["the"])["input_ids"].tolist()
+    assert "one token type" in transform.notes[0]
 
 
-def test_a_folder_without_a_tokenizer_says_so(tmp_path):
-    with refused(InputError, "tokenizer-missing", "tokenizer.json (not there)"):
-        find_tokenizer(None, tmp_path, None)
+@pytest.mark.parametrize(("inputs", "types", "last"), [(NAMES, 2, 2), (NAMES[:2], 2, 1)])
+def test_more_token_types_than_the_model_is_given(inputs, types, last):
+    made = tokenizer("[CLS]")
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair=f"[CLS] $A [SEP] $B:{last} [SEP]",
+        special_tokens=[("[CLS]", made.token_to_id("[CLS]")), ("[SEP]", made.token_to_id("[SEP]"))],
+    )
+    transform = TextTransform(made, 10, 100, inputs, types=types)
+    assert transform(["how many"])["input_ids"].shape == (1, 10)
+    with refused(InputError, "tokenizer-token-types", f"{last + 1} token types"):
+        transform(["how many"], ["the"])
+
+
+def test_padding_that_disagrees_with_the_configuration_is_said():
+    assert TextTransform(tokenizer(), 8, 100, padding=1).notes == ()
+    (note,) = TextTransform(tokenizer(), 8, 100, padding=0).notes
+    assert "pads with token 1" in note
+    assert "names 0" in note
+
+
+def test_half_a_character_is_an_input_error():
+    with refused(InputError, "text-not-unicode", r"'\ud83d'", "place 4"):
+        TextTransform(tokenizer(), 8, 100)(["the", "how \ud83d many"])
+    with refused(InputError, "text-not-unicode"):
+        TextTransform(tokenizer("[CLS]"), 10, 100)(["the"], ["\udc80"])

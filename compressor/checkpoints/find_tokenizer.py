@@ -1,0 +1,219 @@
+"""Tokenizers: in or beside the checkpoint, in a folder, by a Hugging Face name; read as transformers reads them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from compressor.checkpoints.read import CONFIG, TOKENIZER
+from compressor.data.text import FILE_NAME, give_one_type
+from compressor.errors import InputError, input_error
+
+SETTINGS = "tokenizer_config.json"
+WORDS, MERGED = "vocab.txt", "vocab.json"  # of BERT's kind, and of RoBERTa's beside its merges.txt
+SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+VOCABULARIES = (FILE_NAME, WORDS, MERGED, *SENTENCEPIECE)  # any of them makes a folder one of a tokenizer
+UNBOUNDED = 1_000_000  # tokens: transformers writes 1e30 where a tokenizer knows no limit
+# What tokenizer_config.json says of the parts of a tokenizer.json, and what it is called there.
+STATED = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+    "add_prefix_space": "add_prefix_space",
+}
+
+
+@dataclass(frozen=True)
+class FoundTokenizer:
+    """A tokenizer and what its files say beside the tokens.
+
+    Attributes:
+        tokenizer: its padding token and the side that long texts lose tokens at are part of it, and saved with it.
+        longest: most tokens of a text (``model_max_length``); None where nothing is said.
+        notes: sentences the user should see.
+    """
+
+    tokenizer: Tokenizer
+    longest: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> FoundTokenizer:
+    """Return the tokenizer of a checkpoint.
+
+    Args:
+        source: what the user named: a tokenizer.json, a folder, or a Hugging Face name; None to look around.
+        checkpoint: a folder, looked into, or a file, looked beside: for ``tokenizer.json``, the vocabulary files of a
+            Hugging Face folder, or a folder ``tokenizer`` that has them.
+        named: the name in the checkpoint's configuration (``roberta-base``), looked up last.
+
+    Raises:
+        InputError: nothing found, with the list of places looked at; or what is found cannot be used.
+    """
+    home = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    around = {folder: _has_vocabulary(folder) for folder in (home, home / "tokenizer")}
+    nearby = [str(folder) for folder, there in around.items() if there]
+    places = [source] if source else [*nearby, *([named] if named else [])]
+    problems, unusable = [], []
+    for place in places:
+        try:
+            found = _open(place)
+        except InputError as error:
+            unusable.append(error)
+            problems.append(f"{place} ({error.problems[0].found})")
+        except Exception as error:  # transformers and tokenizers raise anything
+            problems.append(f"{place} ({str(error).splitlines()[0][:100] if str(error) else type(error).__name__})")
+        else:
+            passed = tuple(f"the tokenizer is that of {place}; not used: {problem}" for problem in problems)
+            return replace(found, notes=(*passed, *found.notes))
+    if unusable:
+        raise unusable[0]
+    empty = [f"{folder / FILE_NAME} (not there)" for folder, there in around.items() if not there]
+    place = "in" if checkpoint.is_dir() else "beside"
+    raise input_error(
+        "tokenizer-missing",
+        f"no tokenizer; looked at: {'; '.join(problems if source else problems + empty)}",
+        "the tokenizer the checkpoint was trained with",
+        f"put its tokenizer.json {place} {checkpoint.name}, or --tokenizer FILE, FOLDER or Hugging Face name",
+    )
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in VOCABULARIES)
+
+
+def _open(place: str) -> FoundTokenizer:
+    path = Path(place)
+    if path.is_file() and path.name != FILE_NAME:
+        return FoundTokenizer(Tokenizer.from_file(place))
+    folder = path.parent if path.is_file() else path if path.is_dir() else _download(place)
+    if not _has_vocabulary(folder):
+        raise FileNotFoundError(f"none of {', '.join(VOCABULARIES)} in it")
+    whole = Tokenizer.from_file(str(folder / FILE_NAME)) if (folder / FILE_NAME).is_file() else None
+    if whole and not (folder / SETTINGS).is_file():
+        return FoundTokenizer(whole)
+    settings = _read_settings(folder / SETTINGS)
+    found = _open_with_settings(folder, settings)
+    if whole:
+        _check_agreement(folder, whole, found.tokenizer, settings)
+    return found
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not isinstance(settings, dict):
+        raise TypeError(f"{path.name} holds {type(settings).__name__}, not settings by name")
+    return settings
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, allow_patterns=[CONFIG, *TOKENIZER]))
+
+
+def _open_with_settings(folder: Path, settings: Mapping[str, Any]) -> FoundTokenizer:
+    """Return the tokenizer of a folder as transformers opens it.
+
+    Raises:
+        InputError: it has no fast form, or no words.
+    """
+    from transformers import AutoTokenizer
+
+    unsaid, notes = _unsaid(folder, settings)
+    try:
+        opened = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **unsaid)
+    except (ValueError, ImportError) as error:
+        if (folder / FILE_NAME).is_file():
+            raise
+        raise _slow_only(folder, settings, str(error)) from None
+    tokenizer = getattr(opened, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise _slow_only(folder, settings, f"{type(opened).__name__} has no fast form")
+    if set(tokenizer.get_vocab()) <= set(opened.all_special_tokens):
+        raise _slow_only(folder, settings, f"{type(opened).__name__} finds nothing but special tokens")
+    longest = int(opened.model_max_length) if 0 < opened.model_max_length < UNBOUNDED else None
+    tokenizer.enable_truncation(longest or UNBOUNDED, direction=opened.truncation_side)
+    if opened.pad_token is not None:
+        tokenizer.enable_padding(pad_id=opened.pad_token_id, pad_token=opened.pad_token)
+    if "token_type_ids" not in settings.get("model_input_names", ["token_type_ids"]):
+        give_one_type(tokenizer)
+    if opened.padding_side == "left":
+        notes = (*notes, "the tokenizer pads on the left; das pads on the right, which answers as a text alone does")
+    return FoundTokenizer(tokenizer, longest, notes)
+
+
+def _slow_only(folder: Path, settings: Mapping[str, Any], reason: str) -> InputError:
+    files = ", ".join(name for name in VOCABULARIES if (folder / name).is_file())
+    kind = settings.get("tokenizer_class") or "its class"
+    convert = f"from transformers import AutoTokenizer as T; T.from_pretrained('{folder}').save_pretrained('{folder}')"
+    return input_error(
+        "tokenizer-without-fast-form",
+        f"{folder} has {files}, of which transformers makes no fast tokenizer for {kind} ({' '.join(reason.split())})",
+        f"a {FILE_NAME} that holds the same tokenizer",
+        f'write it where sentencepiece and tiktoken are installed: python -c "{convert}"; a class that has no fast form'
+        f" (BertJapaneseTokenizer) writes none, and das cannot read it",
+    )
+
+
+def _unsaid(folder: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what vocabulary files leave open and the library would guess wrongly, and notes on it."""
+    if (folder / FILE_NAME).is_file():
+        return {}, ()
+    if (folder / MERGED).is_file() and isinstance(settings.get("mask_token", "<mask>"), str):
+        mask = settings.get("mask_token", "<mask>")
+        there = mask in json.loads((folder / MERGED).read_text(encoding="utf-8"))
+        # RoBERTa's mask takes the space before it along, which only a tokenizer.json would say.
+        return ({"mask_token": AddedToken(mask, lstrip=True, normalized=False, special=True)} if there else {}), ()
+    if not (folder / WORDS).is_file() or "do_lower_case" in settings:
+        return {}, ()
+    words = [word for word in (folder / WORDS).read_text(encoding="utf-8").splitlines() if not word.startswith("[")]
+    lower = not any(word != word.lower() for word in words)
+    stripped = lower and not any(_has_accents(word) for word in words)
+    case = "no upper-case words: texts are put in lower case" if lower else "upper-case words: texts keep their case"
+    accents = ", and accents: they are kept" if lower and not stripped else ""
+    note = f"nothing says do_lower_case, but {WORDS} has {case}{accents}"
+    return {"do_lower_case": lower, "strip_accents": settings.get("strip_accents", stripped)}, (note,)
+
+
+def _has_accents(word: str) -> bool:
+    return any(unicodedata.category(letter) == "Mn" for letter in unicodedata.normalize("NFD", word))
+
+
+def _check_agreement(folder: Path, whole: Tokenizer, opened: Tokenizer, settings: Mapping[str, Any]) -> None:
+    """Refuse a tokenizer.json that is other than what transformers makes of it where the settings do not say why.
+
+    Its classes for BERT and RoBERTa take the vocabulary from the file and build everything else anew, by default for
+    texts in lower case.
+    """
+    stated = {name: settings[setting] for setting, name in STATED.items() if setting in settings}
+    for ours, theirs in zip(_parts(whole), _parts(opened), strict=True):
+        expected = {name: stated.get(name, value) for name, value in ours.items()}
+        if expected != theirs:
+            raise input_error(
+                "tokenizer-undecided",
+                f"{folder}: {FILE_NAME} has {_differing(ours, theirs)}, and of {SETTINGS} transformers makes"
+                f" {_differing(theirs, ours)}",
+                "files that agree",
+                f"say in {SETTINGS} what the model was trained with ({', '.join(STATED)}), or remove it to have"
+                f" {FILE_NAME} as it is",
+            )
+
+
+def _parts(tokenizer: Tokenizer) -> Iterable[dict[str, Any]]:
+    """Return model, normaliser and pre-tokenizer as they are saved, without the words and what changes no id."""
+    yield {"model": type(tokenizer.model).__name__}
+    for part in (tokenizer.normalizer, tokenizer.pre_tokenizer):
+        state = json.loads(part.__getstate__()) if part else {"type": "nothing"}
+        yield {name: value for name, value in state.items() if name != "trim_offsets"}
+
+
+def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    shown = {name: value for name, value in ours.items() if name not in theirs or theirs[name] != value}
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in shown.items()) or "nothing of the kind"
