@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compressor.data.layouts.gqa_json import question_rows
 from compressor.data.layouts.input_forms import COCO_NAME, IMAGES, InputForm, bind, image_in_cell
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import (
@@ -44,8 +45,16 @@ def _questions_source(paths: Sequence[Path]) -> RowSource:
     return RowSource((path,), ("question", COCO_NAME), lambda columns: number_rows(path, rows), total=len(rows))
 
 
+def _gqa_source(paths: Sequence[Path]) -> RowSource:
+    """Return GQA's questions."""
+    (path,) = paths
+    rows = question_rows(path)
+    return RowSource((path,), ("question", "imageId"), lambda columns: rows, total=len(rows))
+
+
 FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], RowSource]], ...] = (
     (("*OpenEnded*_questions.json",), _questions_source),
+    (("*_balanced_questions.json", "*_all_questions.json"), _gqa_source),
     (("data-*.arrow", "*/data-*.arrow"), stream_source),
     (("*.arrow",), table_source),
     (("*.parquet",), parquet_source),

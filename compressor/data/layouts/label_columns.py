@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.data.reading.readers import RowSource
 from compressor.data.reading.rows import Unreadable, class_names
-from compressor.data.reading.vqa_answers import listed_answers, soft_answers
+from compressor.data.reading.vqa_answers import answer_classes, soft_answers
 
 LABEL = ("label", "labels", "gold_label")
 MISSING = (None, "", "-")
@@ -71,11 +71,10 @@ def own_classes(train: RowSource, column: str) -> Classes:
 
 def answer_vocabulary(train: RowSource, column: str) -> Classes:
     """Return the lines of answers.txt beside the files; else the answers of the training split in first-seen order."""
-    folder = train.files[0].parent
-    listed = listed_answers(folder)
-    names = listed or tuple(dict.fromkeys(a for cell in present_labels(train, column) for a in _answers(cell)))
+    given = (answer for cell in present_labels(train, column) for answer in _answers(cell))
+    names, numbered_here = answer_classes(train.files[0].parent, given)
     numbers = {answer: number for number, answer in enumerate(names)}
-    return Classes(names, partial(_parse_answers, numbers), numbered_here=not listed)
+    return Classes(names, partial(_parse_answers, numbers), numbered_here)
 
 
 def _parse_class(names: tuple[str, ...], numbers: Mapping[str, int], cell: Any) -> Labels:

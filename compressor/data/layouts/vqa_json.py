@@ -12,7 +12,7 @@ from typing import Any
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
-from compressor.data.reading.vqa_answers import LEAST_COUNT, frequent_answers, listed_answers, soft_answers
+from compressor.data.reading.vqa_answers import LEAST_COUNT, answer_classes, frequent_answers, soft_answers
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 
@@ -75,10 +75,8 @@ def _classes(root: Path, annotations: Mapping[str, Sequence[Row]]) -> tuple[tupl
     """
     rows = list(chain(*annotations.values()))
     if len(annotations) < len(SPLITS):
-        given = dict.fromkeys(answer for row in rows for answer in row["answers"])
-        listed = listed_answers(root)
         # Classes are in lower case, so no other answer can be one.
-        return listed or tuple(answer for answer in given if answer == answer.lower()), not listed
+        return answer_classes(root, (answer for row in rows for answer in row["answers"] if answer == answer.lower()))
     labels = frequent_answers(row["multiple_choice_answer"] for row in rows)
     if not labels:
         raise input_error(

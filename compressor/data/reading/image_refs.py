@@ -92,12 +92,15 @@ class ImageFiles:
         return self._open(self.root / places[0])
 
     def at(self, place: str) -> ImageRef:
-        """Return the image at a path relative to the folder, or to its ``images``.
+        """Return the image at a path relative to the folder, or to its ``images``; a bare name may lie anywhere below.
 
         Raises:
             NoImage: no such file.
+            Unreadable: a bare name that several files have.
         """
         paths = [path for path in (self.root / place, self.root / "images" / place) if path.is_file()]
+        if not paths and Path(place).name == place:
+            return self.named(place)
         if not paths:
             raise NoImage(f"no image {place}")
         return self._open(paths[0])

@@ -70,6 +70,28 @@ def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | Non
     return [_object(row) for row in rows]
 
 
+def json_objects(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[tuple[str, Any]]:
+    """Return the objects of a JSON document that is an object of objects, with their keys as places.
+
+    Args:
+        path: of the document.
+        name: of one of them, for messages.
+        hook: as in :func:`load_json`.
+
+    Raises:
+        InputError: no JSON, or no such document, or an empty one.
+    """
+    document = load_json(path, hook)
+    if not isinstance(document, dict) or not document:
+        raise input_error(
+            "json-objects-missing",
+            f"{path} has no {name}s",
+            f"a JSON document of {name}s by number",
+            "download it again",
+        )
+    return [(f"{path.name}, {name} {key}", _object(row)) for key, row in document.items()]
+
+
 def json_rows(path: Path) -> Placed:
     """Return the objects of a JSON list, or of JSON lines.
 

@@ -12,7 +12,10 @@ from compressor.data.types import ImageRef, Reading, Records, Sample
 
 NO_LABEL = "-"  # in SNLI and what is made of it: the annotators did not agree
 MOST_CLASSES = 100_000  # numbers beyond are no classes, but dates, or keys of something
-FOLDERS = (".", "annotations", "questions", "karpathy", "data", "nlvr2/data", "nlvr/nlvr2/data")
+FOLDERS = (
+    *(".", "annotations", "Annotations", "questions", "questions1.2"),
+    *("karpathy", "data", "nlvr2/data", "nlvr/nlvr2/data"),
+)
 
 
 class Unreadable(Exception):

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from compressor.data.reading.readers import lines
+from compressor.data.reading.rows import find_file
+from compressor.errors import input_error
 
 ANSWERS_FILE = "answers.txt"
 LEAST_COUNT = 9  # answers given less often are in no vocabulary (3,129 are left of VQA v2)
@@ -65,16 +67,45 @@ def normalise(answer: str) -> str:
     return " ".join(WITH_APOSTROPHES.get(word, word) for word in words if word not in ARTICLES)
 
 
-def listed_answers(folder: Path) -> tuple[str, ...]:
-    """Return the lines of answers.txt in a folder, which are the classes in the order of the head; none without it."""
-    file = folder / ANSWERS_FILE
-    return tuple(line.strip() for line in lines(file) if line.strip()) if file.is_file() else ()
-
-
 def frequent_answers(answers: Iterable[str]) -> tuple[str, ...]:
     """Return the normalised answers given at least 9 times, in first-seen order: METER's and ViLT's classes."""
     counts = Counter(map(normalise, answers))
     return tuple(answer for answer, count in counts.items() if count >= LEAST_COUNT)
+
+
+def answer_classes(root: Path, answers: Iterable[str]) -> tuple[tuple[str, ...], bool]:
+    """Return the classes of a data set that has no rule for them.
+
+    Args:
+        root: the folder of the data set.
+        answers: that its questions have.
+
+    Returns:
+        The lines of answers.txt and False; else the answers in first-seen order and True: their numbers mean nothing
+        outside the folder.
+    """
+    listed = listed_answers(root)
+    return listed or tuple(dict.fromkeys(answers)), not listed
+
+
+def listed_answers(root: Path) -> tuple[str, ...]:
+    """Return the lines of answers.txt, which are the classes in the order of the head; none without the file.
+
+    An empty line is the empty answer, which is one of VQA v2's.
+
+    Raises:
+        InputError: an answer is there twice.
+    """
+    file = find_file(root, ANSWERS_FILE)
+    listed = tuple(line.strip() for line in lines(file)) if file else ()
+    if twice := [answer for answer, count in Counter(listed).items() if count > 1]:
+        raise input_error(
+            "answer-listed-twice",
+            f"{file} has {twice[0]!r} {listed.count(twice[0])} times",
+            "an answer in each line, in the order of the model's head",
+            "write the list again from the model's answers",
+        )
+    return listed
 
 
 def soft_answers(answers: Sequence[str], classes: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[float, ...]]:
