@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from compressor.data.reading.class_labels import class_finder, class_number, shorten
 from compressor.data.types import RawDataset, Records, Sample
-from compressor.errors import input_error
+from compressor.errors import DasError, input_error
 from compressor.tasks.task import Task
+
+NAMELESS = "<class "  # how a class without a name starts
 
 
 def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head: bool = True) -> RawDataset:
-    """Return the same data with classes numbered as the model numbers them.
+    """Return the same data with classes numbered, and named, as the model numbers and names them.
+
+    Names decide before numbers: a model that calls its first class "1" gets the data's ones as class 0. Where the
+    model knows none of the data's names, the data's numbers, if it has any, are those of the classes.
 
     Args:
         dataset: data whose own numbering may differ.
@@ -25,27 +30,65 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     """
     if not own_head or tuple(names) == dataset.labels:
         return dataset
-    if all(name.startswith("<class ") for name in names):
+    if all(name.startswith(NAMELESS) for name in names):
         return _check_numbering(dataset, task)
-    if all(re.fullmatch(r"\d+|<class \d+>", name) for name in dataset.labels):
-        return dataset
-    by_lower_case = {name.lower(): i for i, name in reversed(tuple(enumerate(names)))}
-    by_name = by_lower_case | {name: i for i, name in reversed(tuple(enumerate(names)))}
-    numbers = {old: by_name.get(name, by_lower_case.get(name.lower())) for old, name in enumerate(dataset.labels)}
-    places = {old: new for old, new in numbers.items() if new is not None}
-    named = {old for old, name in enumerate(dataset.labels) if not name.startswith("<class ")}
-    if not places and dataset.numbers_in_files and len(names) == len(dataset.labels):
-        return replace(dataset, labels=tuple(names))
-    if not places or (not task.open_vocabulary and named - places.keys()):
-        unknown = [dataset.labels[old] for old in sorted(named - places.keys())]
-        raise input_error(
-            "classes-named-otherwise",
-            f"the model names its classes {_shorten(names)}; the data has {_shorten(unknown)}",
-            "the model's name for each class of the data",
-            "rename the classes in the data, or give the data this checkpoint was trained on: --data",
-        )
+    choose = _known_answers if task.open_vocabulary else _known_classes
+    places = choose(dataset, tuple(names), _used(dataset))
     splits = {name: _renumber(records, places) for name, records in dataset.splits.items()}
     return replace(dataset, splits=splits, labels=tuple(names))
+
+
+def _used(dataset: RawDataset) -> list[int]:
+    """Return the classes that occur in what was read."""
+    samples = (sample for records in dataset.splits.values() for sample in records.samples)
+    return sorted({label for sample in samples for label in sample.labels})
+
+
+def _known_answers(dataset: RawDataset, names: tuple[str, ...], used: Iterable[int]) -> dict[int, int]:
+    """Return the model's number of each answer that it knows; answers are no numbers, whatever they look like."""
+    named = [old for old in used if not dataset.labels[old].startswith(NAMELESS)]
+    if not named:
+        return {old: old for old in used}
+    find = class_finder(names, numbers=False)
+    places = _places(named, lambda old: find(dataset.labels[old]))
+    if not places:
+        raise _named_otherwise(dataset, names, named)
+    return places
+
+
+def _known_classes(dataset: RawDataset, names: tuple[str, ...], used: Sequence[int]) -> dict[int, int]:
+    """Return the model's number of each class: by its name, else by its number.
+
+    Raises:
+        InputError: the model knows some of the names only, or none and the classes have no numbers.
+    """
+    find, labels = class_finder(names), dataset.labels
+    places = _places(used, lambda old: find(labels[old]))
+    if not places and not dataset.numbered_here:
+        if all(class_number(name) is not None for name in names):
+            places = _places(used, lambda old: find(str(old)))
+        elif all(labels[old].isdecimal() for old in used) or (dataset.numbers_in_files and len(names) == len(labels)):
+            places = {old: old for old in used}
+    if unknown := [old for old in used if old not in places]:
+        raise _named_otherwise(dataset, names, unknown)
+    return places
+
+
+def _places(classes: Iterable[int], find: Callable[[int], int | None]) -> dict[int, int]:
+    return {old: new for old in classes if (new := find(old)) is not None}
+
+
+def _named_otherwise(dataset: RawDataset, names: Sequence[str], unknown: Sequence[int]) -> DasError:
+    called = [dataset.labels[old] for old in unknown]
+    counted = all(class_number(name) is not None for name in (*called, *names))
+    counts = "number the classes in the data as the model's names do (which may count from 1), or "
+    return input_error(
+        "classes-named-otherwise",
+        f"the model names its classes {shorten(names)}; the data has {shorten(called)}",
+        "the model's name for each class of the data",
+        (counts if counted else "rename the classes in the data, or ")
+        + "give the data this checkpoint was trained on: --data",
+    )
 
 
 def _check_numbering(dataset: RawDataset, task: Task) -> RawDataset:
@@ -58,16 +101,12 @@ def _check_numbering(dataset: RawDataset, task: Task) -> RawDataset:
         raise input_error(
             "classes-not-numbered",
             f"the checkpoint does not say what its classes are called, and the data ({dataset.layout}) does not say "
-            f"how {_shorten(dataset.labels)} are numbered",
-            "names in the checkpoint (id2label in config.json), or numbers in the data"
+            f"how {shorten(dataset.labels)} are numbered",
+            "names in the checkpoint (id2label in config.json), or numbers in the data, from 0"
             + (", or answers.txt beside it: an answer in each line, in the order of the head" * task.open_vocabulary),
             "add one of them (see docs/data.md)",
         )
     return dataset
-
-
-def _shorten(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _renumber(records: Records, places: Mapping[int, int]) -> Records:
@@ -78,6 +117,9 @@ def _renumber(records: Records, places: Mapping[int, int]) -> Records:
 
 
 def _renumber_sample(sample: Sample, places: Mapping[int, int]) -> Sample:
-    pairs = zip(sample.labels, sample.scores, strict=True)
-    mapped = [(places[label], score) for label, score in pairs if label in places]
-    return replace(sample, labels=tuple(label for label, _ in mapped), scores=tuple(score for _, score in mapped))
+    """Return the sample with new class numbers; of answers that are one to the model the best score counts."""
+    scores: dict[int, float] = {}
+    for label, score in zip(sample.labels, sample.scores, strict=True):
+        if label in places:
+            scores[places[label]] = max(score, scores.get(places[label], 0.0))
+    return replace(sample, labels=tuple(scores), scores=tuple(scores.values()))

@@ -22,7 +22,7 @@ COLUMNS = NamedColumns(
             "right image": ("image_1", "right_image", "image_right", "image2"),
         },
     ),
-    classes=partial(task_classes, arrow_tables.NLVR2_LABELS, {"false": 0, "true": 1, "0": 0, "1": 1}),
+    classes=partial(task_classes, arrow_tables.NLVR2_LABELS, {"no": "False", "yes": "True"}),
 )
 NLVR2 = Task(
     name="nlvr2",

@@ -16,7 +16,7 @@ from compressor.tasks.task import GeneratedData, Task
 LABELS = arrow_tables.SNLI_VE_LABELS
 COLUMNS = NamedColumns(
     forms=({"text": ("hypothesis", "sentence2", "sentence", "text"), "label": LABEL, "image": IMAGE},),
-    classes=partial(task_classes, LABELS, {name: number for number, name in enumerate(LABELS)}),
+    classes=partial(task_classes, LABELS, {}),
 )
 SNLI_VE = Task(
     name="snli-ve",

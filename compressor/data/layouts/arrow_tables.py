@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.arrow_files import read_table, table_rows
+from compressor.data.reading.class_labels import class_of
 from compressor.data.reading.image_refs import Cell
-from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, class_of, field, join, read_rows
+from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, field, join, read_rows
 from compressor.data.types import ImageRef, RawDataset, Reading, Records, Sample
 
 NLVR2_LABELS = ("False", "True")

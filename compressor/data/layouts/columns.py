@@ -10,6 +10,7 @@ from pathlib import Path
 from compressor.data.layouts.glue import METRICS
 from compressor.data.layouts.input_forms import IMAGES, Form, InputForm, bind
 from compressor.data.layouts.label_columns import Classes, Labels, present_labels
+from compressor.data.reading.class_labels import class_number, shorten
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, concatenate, parquet_source, stream_source, text_source
 from compressor.data.reading.rows import Row, read_rows, text_cell
@@ -22,7 +23,7 @@ SPLITS = {
     "val mismatched": ("validation_mismatched", "dev_mismatched"),
     "test": ("test",),
 }
-NOT_PUBLIC = (-1, "-1")  # how test files write their labels
+NOT_PUBLIC = -1  # how test files write their labels
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ class NamedColumns:
         read = {split: source for split, source in wanted.items() if split != "test" or _has_labels(source, label)}
         if not read:
             return RawDataset(kind.name, {}, (), files=kind.files)
-        classes = self.classes(_source_of_classes(sources, read, label), label)
+        of_classes = _source_of_classes(sources, read, label)
+        for source in read.values():
+            _check_class_names(source.class_names.get(label), of_classes.class_names.get(label), source)
+        classes = self.classes(of_classes, label)
         samples = partial(_samples, columns, classes.parse, ImageFiles(root))
         splits = {split: _read_split(source, columns, samples, reading) for split, source in read.items()}
         metrics = METRICS.get(classes.names, ())
@@ -140,11 +144,22 @@ def _read_split(
     return read_rows(source.files, source.rows(names), samples, reading, source.total)
 
 
+def _check_class_names(names: Sequence[str] | None, expected: Sequence[str] | None, source: RowSource) -> None:
+    """Refuse a split whose numbers of classes mean others than those of the training split."""
+    if names and expected and names != expected:
+        raise input_error(
+            "classes-differ",
+            f"{source.files[0]} calls its classes {shorten(names)}",
+            f"those of the training split: {shorten(expected)}",
+            "give every split the same ClassLabel, and save the data set again",
+        )
+
+
 def _has_labels(source: RowSource, column: str) -> bool:
     """Return whether any row of a split says what is right."""
     if column not in source.columns:
         return not column
-    return any(label not in NOT_PUBLIC for label in present_labels(source, column))
+    return any(class_number(label) != NOT_PUBLIC for label in present_labels(source, column))
 
 
 def _samples(

@@ -8,8 +8,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from compressor.data.reading.class_labels import class_finder, class_names, class_of
 from compressor.data.reading.readers import csv_rows, lines
-from compressor.data.reading.rows import NO_LABEL, Row, Unreadable, class_names, class_of, read_rows, text_cell
+from compressor.data.reading.rows import NO_LABEL, Row, Unreadable, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 
@@ -131,7 +132,7 @@ def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
     if row.get(dataset.label) == NO_LABEL:
         return []
     texts = [text_cell(row, name) for name in dataset.texts]
-    label = class_of(text_cell(row, dataset.label), dataset.values)
+    label = class_of(row.get(dataset.label), dataset.values)
     return [Sample(texts[0], texts[1] if len(texts) > 1 else None, labels=(label,), scores=(1.0,))]
 
 
@@ -146,10 +147,11 @@ def _find_dataset(root: Path) -> _Dataset | None:
     for dataset in DATASETS:
         if {*dataset.texts, dataset.label, *dataset.marks} <= set(first):
             at = first.index(dataset.label)
-            matches = [cells[at] in (*dataset.values, NO_LABEL) for cells in rows if len(cells) == len(first)]
+            find, labels = class_finder(dataset.values), [cells[at] for cells in rows if len(cells) == len(first)]
+            matches = [label == NO_LABEL or find(label) is not None for label in labels]
             if sum(matches) > KNOWN_SHARE * len(matches):
                 return dataset
-    if len(first) == len(COLA.header or ()) and first[1] in BINARY:
+    if len(first) == len(COLA.header or ()) and class_finder(BINARY)(first[1]) is not None:
         return COLA
     # The first line is no header when its label comes again.
     if len(first) == 2 and any(cells[1:] == first[1:] for cells in rows):
@@ -164,7 +166,8 @@ def _is_regression(root: Path) -> bool:
 def _has_labels(path: Path, dataset: _Dataset) -> bool:
     """Return whether a test file has labels: GLUE's own have none, or -1 in every row."""
     rows = (row for _, row in csv_rows(path, dataset.header) if not isinstance(row, Unreadable))
-    return any(row.get(dataset.label) in dataset.values for row in rows)
+    find = class_finder(dataset.values)
+    return any(find(row.get(dataset.label, "")) is not None for row in rows)
 
 
 def _cells(path: Path) -> Iterator[list[str]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from compressor.data.reading.class_labels import class_names, class_number, find_class, is_given, read_label
 from compressor.data.reading.readers import RowSource
-from compressor.data.reading.rows import Unreadable, class_names
+from compressor.data.reading.rows import Unreadable
 from compressor.data.reading.vqa_answers import answer_classes, soft_answers
 
 LABEL = ("label", "labels", "gold_label")
-MISSING = (None, "", "-")
 ANNOTATORS = 10  # of a question of VQA v2: as many answers mean soft scores
 
 Labels = tuple[tuple[int, ...], tuple[float, ...]]
@@ -37,7 +37,7 @@ class Classes:
 def present_labels(source: RowSource, column: str) -> Iterator[Any]:
     """Return the labels of a split that are given."""
     rows = (row for _, row in source.rows([column]) if not isinstance(row, Unreadable))
-    return (row[column] for row in rows if row.get(column) not in MISSING)
+    return (row[column] for row in rows if is_given(row.get(column)))
 
 
 def no_classes(names: tuple[str, ...], train: RowSource, column: str) -> Classes:
@@ -45,28 +45,24 @@ def no_classes(names: tuple[str, ...], train: RowSource, column: str) -> Classes
     return Classes(names, lambda cell: ((), ()))
 
 
-def task_classes(names: tuple[str, ...], numbers: Mapping[str, int], train: RowSource, column: str) -> Classes:
+def task_classes(names: tuple[str, ...], synonyms: Mapping[str, str], train: RowSource, column: str) -> Classes:
     """Return the classes of a task that has its own.
 
     Args:
         names: of the classes.
-        numbers: lower-case spellings of the labels; numbers mean what the file's names of its classes say.
-        train: the training split.
+        synonyms: of them, in lower case.
+        train: the training split; where its file names its classes, numbers mean these names.
         column: of labels.
     """
-    named = enumerate(train.class_names.get(column, ()))
-    by_number = {str(number): numbers[name.lower()] for number, name in named if name.lower() in numbers}
-    return Classes(names, partial(_parse_class, names, {**numbers, **by_number}))
+    return Classes(names, partial(_parse_class, names, synonyms, train.class_names.get(column, ())))
 
 
 def own_classes(train: RowSource, column: str) -> Classes:
     """Return the classes that the training split has: those that its file names, else the labels that occur."""
     named = train.class_names.get(column, ())
     names = named or class_names(present_labels(train, column))
-    by_number = {str(number): number for number in range(len(named))}
-    by_name = {name.lower(): number for number, name in enumerate(names)}
     numbered_here = not named and not all(name.isdecimal() for name in names)
-    return Classes(names, partial(_parse_class, names, by_name | by_number), numbered_here)
+    return Classes(names, partial(_parse_class, names, {}, named), numbered_here)
 
 
 def answer_vocabulary(train: RowSource, column: str) -> Classes:
@@ -77,11 +73,19 @@ def answer_vocabulary(train: RowSource, column: str) -> Classes:
     return Classes(names, partial(_parse_answers, numbers), numbered_here)
 
 
-def _parse_class(names: tuple[str, ...], numbers: Mapping[str, int], cell: Any) -> Labels:
-    number = numbers.get(str(cell).lower())
-    if number is None:
-        raise Unreadable(f"label {str(cell)[:40]!r} is none of {', '.join(names)}")
-    return (number,), (1.0,)
+def _parse_class(names: tuple[str, ...], synonyms: Mapping[str, str], named: tuple[str, ...], cell: Any) -> Labels:
+    """Return the class in a cell; ``named`` is what the file calls the numbers of its classes, nothing if it does not.
+
+    Raises:
+        Unreadable: there is none, or none of these.
+    """
+    label = read_label(cell)
+    number = class_number(label)
+    if named and number is not None:
+        if not 0 <= number < len(named):
+            raise Unreadable(f"label {label[:40]!r} is no number of a class")
+        label = named[number]
+    return (find_class(synonyms.get(label.lower(), label), names),), (1.0,)
 
 
 def _parse_answers(numbers: Mapping[str, int], cell: Any) -> Labels:
@@ -98,4 +102,4 @@ def _answers(cell: Any) -> list[str]:
     """Return the answers of a cell: one, a list of them, or a list of VQA v2's annotations."""
     listed = cell if isinstance(cell, list) else [cell]
     answers = (item.get("answer") if isinstance(item, dict) else item for item in listed)
-    return [str(answer) for answer in answers if answer not in MISSING]
+    return [str(answer) for answer in answers if is_given(answer)]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from compressor.data.layouts.arrow_tables import NLVR2_LABELS
 from compressor.data.layouts.input_forms import image_pair
+from compressor.data.reading.class_labels import class_of
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import first_row, json_rows
-from compressor.data.reading.rows import Row, class_of, field, find_files, read_rows, text_cell
+from compressor.data.reading.rows import Row, find_files, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = {"train": "train.json", "val": "dev.json", "test": "test1.json"}
@@ -45,6 +46,6 @@ class Nlvr2Json:
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:
     """Return one statement; its identifier names its images."""
-    label = class_of(field(row, "label", object), NLVR2_LABELS)
+    label = class_of(row.get("label"), NLVR2_LABELS)
     sides = image_pair(images, text_cell(row, "identifier"))
     return [Sample(text_cell(row, "sentence"), images=sides, labels=(label,), scores=(1.0,))]

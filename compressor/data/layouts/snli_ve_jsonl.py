@@ -7,9 +7,10 @@ from pathlib import Path
 
 from compressor.data.layouts.arrow_tables import SNLI_VE_LABELS
 from compressor.data.layouts.input_forms import FLICKR, image_of_flickr
+from compressor.data.reading.class_labels import class_of
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_rows
-from compressor.data.reading.rows import NO_LABEL, Row, class_of, field, find_files, read_rows, text_cell
+from compressor.data.reading.rows import NO_LABEL, Row, field, find_files, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = {"train": "snli_ve_train.jsonl", "val": "snli_ve_dev.jsonl", "test": "snli_ve_test.jsonl"}
@@ -43,7 +44,7 @@ class SnliVeJsonl:
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:
     if row.get("gold_label") == NO_LABEL:
         return []
-    label = class_of(text_cell(row, "gold_label"), SNLI_VE_LABELS)
+    label = class_of(row.get("gold_label"), SNLI_VE_LABELS)
     name = next((name for name in FLICKR if name in row), FLICKR[0])
     image = image_of_flickr(images, field(row, name, object))
     return [Sample(text_cell(row, "sentence2"), images=image, labels=(label,), scores=(1.0,))]

@@ -141,22 +141,3 @@ def text_cell(row: Row, name: str) -> str:
     if not value.strip():
         raise Unreadable(f"{name} is empty")
     return value
-
-
-def class_of(value: Any, classes: Sequence[str]) -> int:
-    """Return the number of a class that is given by its name.
-
-    Raises:
-        Unreadable: there is no such class.
-    """
-    if str(value) not in classes:
-        raise Unreadable(f"label {str(value)[:40]!r} is none of {', '.join(classes)}")
-    return classes.index(str(value))
-
-
-def class_names(labels: Iterable[Any]) -> tuple[str, ...]:
-    """Return the classes of a column of labels: numbers up to the highest, or the names in alphabetical order."""
-    names = {str(label) for label in labels}
-    if all(name.isdecimal() and int(name) < MOST_CLASSES for name in names):
-        return tuple(str(number) for number in range(1 + max(map(int, names), default=-1)))
-    return tuple(sorted(names))

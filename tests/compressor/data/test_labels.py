@@ -39,10 +39,50 @@ def test_numbers_in_files_count_where_the_model_has_its_own_names():
         align_labels(given, ("ham", "spam", "other"), TEXT)
 
 
-def test_numbers_stay_numbers():
-    for names in (("0", "1"), ("<class 0>", "<class 1>")):
-        given = found(names, 0, 1)
-        assert align_labels(given, ("POSITIVE", "NEGATIVE"), TEXT) is given
+def test_numbers_are_those_of_a_model_that_has_names_for_them():
+    moved = align_labels(found(("0", "1"), 0, 1), ("POSITIVE", "NEGATIVE"), TEXT)
+    assert (numbers(moved), moved.labels) == ([(0,), (1,)], ("POSITIVE", "NEGATIVE"))
+
+
+STARS = ("1", "2", "3", "4", "5")
+TEXT_ORDER = tuple(sorted(map(str, range(12))))
+
+
+@pytest.mark.parametrize(
+    ("labels", "used", "names", "expected"),
+    [
+        (("0", *STARS), (1, 3, 5), STARS, [(0,), (2,), (4,)]),
+        (("0", *STARS), (1, 3), tuple(f"LABEL_{star}" for star in STARS), [(0,), (2,)]),
+        (tuple(map(str, range(12))), (2, 10), TEXT_ORDER, [(4,), (2,)]),
+        (TEXT_ORDER, (4, 2), tuple(map(str, range(12))), [(2,), (10,)]),
+        (TEXT_ORDER, (4, 2), tuple("abcdefghijkl"), [(4,), (2,)]),
+        (("negative", "positive"), (0, 1), ("1", "0"), [(1,), (0,)]),
+        (("0", "1"), (0, 1), ("True", "False"), [(1,), (0,)]),
+        (("False", "True"), (0, 1), ("0.0", "1.0"), [(0,), (1,)]),
+    ],
+)
+def test_names_that_are_numbers_decide_before_numbers(labels, used, names, expected):
+    assert numbers(align_labels(found(labels, *used), names, TEXT)) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "used", "names"),
+    [
+        (STARS, (0, 4), ("0", "1", "2", "3", "4")),  # 1 to 5 for 0 to 4
+        (("0", *STARS), (0, 4), STARS),
+        (("1 star", "2 stars"), (0, 1), STARS),
+        (("-1", "0", "1"), (0, 1, 2), ("negative", "neutral", "positive")),
+        (("0", "1", "2"), (0, 1, 2), ("0", "1", "other")),
+    ],
+)
+def test_numbers_that_are_counted_otherwise_are_not_guessed(labels, used, names):
+    with refused(InputError, "classes-named-otherwise", "the model names its classes"):
+        align_labels(found(labels, *used, numbered_here="-1" in labels), names, TEXT)
+
+
+def test_a_class_that_does_not_occur_needs_no_name():
+    moved = align_labels(found(("neutral", "negative", "positive"), 1, 2), ("positive", "negative"), TEXT)
+    assert numbers(moved) == [(1,), (0,)]
 
 
 @pytest.mark.parametrize("names", [("negative", "positive"), ("negative", "neutral", "positive")])
@@ -55,6 +95,17 @@ def test_a_class_that_the_model_has_no_name_for_is_an_error(names, own):
 def test_answers_that_the_model_does_not_know_are_dropped_and_counted():
     moved = align_labels(found(("yes", "purple"), 0, 1, 1), ("no", "yes"), VQA)
     assert (numbers(moved), moved.splits["train"].dropped) == ([(1,)], 2)
+
+
+def test_answers_are_no_numbers():
+    moved = align_labels(found(("3", "1", "1.0"), 0, 1, 2), ("1", "2", "3", "yes"), VQA)
+    assert (numbers(moved), moved.splits["train"].dropped) == ([(2,), (0,)], 1)
+
+
+def test_answers_that_are_one_to_the_model_are_one():
+    sample = Sample("what?", labels=(0, 1), scores=(0.3, 0.9))
+    moved = align_labels(RawDataset("x", {"train": Records((), (sample,))}, ("Yes", "yes")), ("no", "yes"), VQA)
+    assert [(s.labels, s.scores) for s in moved.splits["train"].samples] == [((1,), (0.9,))]
 
 
 def test_names_in_an_order_of_their_own_need_a_checkpoint_that_names_its_classes():
