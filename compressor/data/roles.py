@@ -76,9 +76,11 @@ def _split_missing(
     dataset: RawDataset, root: Path, answered: Collection[str], needed: str, missing: Sequence[str]
 ) -> InputError:
     files = " or ".join(dataset.files.get(split, split) for split in missing)
+    spoiled = [records.unreadable for records in dataset.splits.values() if records.unreadable and not records.samples]
+    lost = "".join(f"; none of {len(rows)} rows can be used: {rows[0]}" for rows in spoiled)
     return input_error(
         "split-missing",
-        f"{root} ({dataset.layout}) has answers for the splits: {', '.join(answered) or 'none'}",
+        f"{root} ({dataset.layout}) has answers for the splits: {', '.join(answered) or 'none'}{lost}",
         f"{needed}, with answers",
         f"add {files}, or give another folder: --data (docs/data.md has the files of each layout)",
     )

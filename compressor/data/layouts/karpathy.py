@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
 from compressor.data.reading.rows import Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
 from compressor.data.types import RawDataset, Reading, Sample
+from compressor.errors import input_error
 
 FILES = ("dataset_flickr30k.json", "dataset_coco.json", "dataset.json")
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -29,12 +31,13 @@ class KarpathyJson:
         """Return one sample for each caption; ``restval`` is trained on.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or there are several and their images do not tell which is meant.
         """
-        path = next(path for name in FILES if (path := find_file(root, name)))
-        samples = partial(_samples, ImageFiles(root))
+        images = ImageFiles(root)
+        path, listed = _choose(root, images)
+        samples = partial(_samples, images)
         by_split: dict[str, list[tuple[str, Row]]] = {}
-        for place, row in number_rows(path, json_list(path, "images")):
+        for place, row in number_rows(path, listed):
             split = SPLITS.get(str(row.get("split")), "train") if isinstance(row, dict) else "train"
             by_split.setdefault(split, []).append((place, row))
         splits = {
@@ -44,6 +47,27 @@ class KarpathyJson:
         }
         files = {split: f'images of the split "{split}" to {path.name}' for split in SPLITS.values()}
         return RawDataset(self.name, splits, RETRIEVAL_LABELS, files=files)
+
+
+def _choose(root: Path, images: ImageFiles) -> tuple[Path, list[Any]]:
+    """Return the file and its rows; of several, which one archive has together, the one whose images are there."""
+    there = [(path, json_list(path, "images")) for name in FILES if (path := find_file(root, name))]
+    chosen = [(path, rows) for path, rows in there if any(_is_there(images, row) for row in rows)]
+    if len(there) > 1 and len(chosen) != 1:
+        raise input_error(
+            "several-data-sets",
+            f"{root} holds {' and '.join(path.name for path, _ in there)}, with images of {len(chosen)} of them",
+            "one data set, or the images of one",
+            "move the files of the others elsewhere, or add the images",
+        )
+    return (chosen or there)[0]
+
+
+def _is_there(images: ImageFiles, row: Any) -> bool:
+    try:
+        return isinstance(row, dict) and bool(images.named(str(row.get("filename"))))
+    except Unreadable:
+        return False
 
 
 def _samples(images: ImageFiles, row: Row) -> list[Sample]:

@@ -67,6 +67,14 @@ def test_statements_whose_images_are_gone_from_the_web_are_left_out_however_many
     assert len(left_out) == 6
 
 
+@pytest.mark.parametrize(("of_train", "code"), [(0, "too-many-unusable-rows"), (3, "split-missing")])
+def test_a_split_without_any_image_is_none(tmp_path, of_train, code):
+    write_statements(tmp_path, "train", 3, of_train)
+    write_statements(tmp_path, "dev", 3, 0)
+    with refused(InputError, code, "no image"):
+        splits(tmp_path)
+
+
 def test_images_that_are_there_and_damaged_are_not_gone_from_the_web(tmp_path):
     write_statements(tmp_path, "train", 20, 19)
     write_statements(tmp_path, "dev", 10, 10)
