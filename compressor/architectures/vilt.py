@@ -30,13 +30,29 @@ if TYPE_CHECKING:
 POOLS = (Pool("encoder", "En", 1 / 4),)
 
 
+class PixelSettings(Value):
+    """What is done to the values of an image's pixels, 0 to 255, under the names of transformers' image processor.
+
+    ``resample`` is Pillow's number of the filter that images are resized with (3 is bicubic); ``size_divisor`` divides
+    both sides of what the model sees, in pixels.
+    """
+
+    resample: int = Field(default=3, ge=0, le=5)
+    do_rescale: bool = True
+    rescale_factor: float = Field(default=1 / 255, gt=0)
+    do_normalize: bool = True
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
+    size_divisor: PositiveInt = 32
+
+
 class ViltDims(Value):
     """Sizes of a ViLT; the defaults are the published ViLT-B/32 with a VQA v2 head.
 
     ``position_grid`` is the side of the stored grid of positions, which is interpolated to every image;
-    ``image_size`` is the shorter side that images are resized to, in pixels. ``images`` belong to one text;
-    ``image_types`` are the learned vectors that tell them apart. ``text_length`` is the length texts are padded to.
-    ``parallel_width`` is the bottleneck of the parallel adapters, 0 when there are none.
+    ``image_size`` is the shorter side that images are resized to, in pixels, and ``pixels`` what else is done to them.
+    ``images`` belong to one text; ``image_types`` are the learned vectors that tell them apart. ``text_length`` is the
+    length texts are padded to. ``parallel_width`` is the bottleneck of the parallel adapters, 0 when there are none.
     """
 
     hidden: PositiveInt = 768
@@ -46,6 +62,7 @@ class ViltDims(Value):
     patch: PositiveInt = 32
     position_grid: PositiveInt = 12
     image_size: PositiveInt = 384
+    pixels: PixelSettings = PixelSettings()
     images: PositiveInt = 1
     image_types: PositiveInt = 1
     text_vocabulary: PositiveInt = 30522
@@ -100,7 +117,8 @@ def vilt_rounds(dims: ViltDims) -> Rounds:
 
 def example_image(dims: ViltDims) -> tuple[int, int]:
     """Return the size of an image in 4:3 in whole patches, 384 x 512 for the published model."""
-    return dims.image_size, max(1, dims.image_size * 4 // 3 // dims.patch) * dims.patch
+    height, width = (max(1, side // dims.patch) * dims.patch for side in (dims.image_size, dims.image_size * 4 // 3))
+    return height, width
 
 
 def vilt_macs(dims: ViltDims, task: str, patches: tuple[int, int]) -> ModelMacs:

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from compressor.checkpoints.read import Checkpoint
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
-from compressor.checkpoints.sizes import Transfer, change_dims, has_own_head, note_text_length, sizes_that_fit
+from compressor.checkpoints.sizes import (
+    Transfer,
+    change_dims,
+    has_own_head,
+    note_text_length,
+    read_dims,
+    sizes_that_fit,
+)
 from compressor.errors import InputError, Problem
 from compressor.families.key_mapping import HEAD, State
 from compressor.models.adapters import Adapter, SkipAdapter
@@ -74,12 +81,12 @@ def load_checkpoint(
     task = choose_task(recognised, task, transfer is not None)
     own_head = has_own_head(recognised, task, transfer.classes if transfer else None, transfer is not None)
     with sizes_that_fit(recognised):
-        own = recognised.format.read_dims(recognised.state, recognised.checkpoint.config, task)
+        own, notes = read_dims(recognised, task)
         dims = change_dims(recognised, own, image_size, transfer, text_length, own_head, longest)
         if dims.classes == 1 and recognised.family.heads[task].classes is None:
             raise ValueError("the head has one output: regression, not classification")
     loaded = _load(recognised, task, dims, own_head, transfer is not None)
-    return replace(loaded, notes=(*loaded.notes, *note_text_length(own.text_length, text_length, longest)))
+    return replace(loaded, notes=(*loaded.notes, *notes, *note_text_length(own.text_length, text_length, longest)))
 
 
 def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
@@ -91,8 +98,9 @@ def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
     """
     recognised = source if isinstance(source, Recognised) else recognise(source)
     with sizes_that_fit(recognised):
-        dims = recognised.format.read_dims(recognised.state, recognised.checkpoint.config, None)
-    return _load(recognised, None, dims, False, False)
+        dims, notes = read_dims(recognised, None)
+    loaded = _load(recognised, None, dims, False, False)
+    return replace(loaded, notes=(*loaded.notes, *notes))
 
 
 def outline_checkpoint(source: Recognised | Checkpoint | str | Path, task: str | None) -> Loaded:

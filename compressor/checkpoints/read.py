@@ -27,6 +27,7 @@ SAFE, PICKLED = (
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
 TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+IMAGES = "*processor_config.json"
 
 _EXPECTED = "a checkpoint file, a Hugging Face folder (config.json and weights) or a Hugging Face name"
 _FILE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".safetensors"})
@@ -98,7 +99,9 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[CONFIG, *TOKENIZER, "model*.safetensors", SAFE[1]]))
+        folder = Path(
+            snapshot_download(name, allow_patterns=[CONFIG, *TOKENIZER, IMAGES, "model*.safetensors", SAFE[1]])
+        )
         if any((folder / file).exists() for file in SAFE):
             return folder
         return Path(snapshot_download(name, allow_patterns=["pytorch_model*.bin", PICKLED[1]]))

@@ -25,6 +25,17 @@ class Transfer:
     classes: int
 
 
+def read_dims(source: Recognised, task: str | None) -> tuple[Any, tuple[str, ...]]:
+    """Return the dims of a checkpoint's model, without a head for None, and notes on where they come from.
+
+    Raises:
+        InputError: other files of its folder are damaged or ask for what das does not do.
+        Exception: what tensors and settings of impossible sizes raise, see :func:`sizes_that_fit`.
+    """
+    dims = source.format.read_dims(source.state, source.checkpoint.config, task)
+    return source.format.read_beside(dims, source.checkpoint.path) if source.format.read_beside else (dims, ())
+
+
 def check_sizes(source: Recognised, task: str, image_size: int | None, text_length: int | None) -> None:
     """Refuse sizes that a model of the checkpoint cannot have, before anything is loaded.
 
@@ -33,7 +44,7 @@ def check_sizes(source: Recognised, task: str, image_size: int | None, text_leng
         UsageError: an impossible image size or text length.
     """
     with sizes_that_fit(source):
-        dims = source.format.read_dims(source.state, source.checkpoint.config, task)
+        dims, _ = read_dims(source, task)
     change_dims(source, dims, image_size, None, text_length, own_head=True)
 
 

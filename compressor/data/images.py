@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
+from transformers.image_processing_backends import PilBackend
+from transformers.image_utils import ChannelDimension, SizeDict
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil, get_resize_output_image_size
 
 from compressor.data.reading.signatures import HEAD, find_signature
 from compressor.data.types import ImageRef
@@ -21,7 +24,7 @@ from compressor.errors import input_error
 LONGEST_OVER_SHORTER = 1333 / 800
 GREY_16 = (("I", "PNG"), ("I", "PPM"))  # have 16 bits; elsewhere numbers of mode I have 32
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of TIFF
-MULTIPLE = 32  # pixels: the patch of ViT-B/32
+NOTHING: Mapping[str, Any] = {}
 
 
 class ClipTransform:
@@ -49,29 +52,22 @@ class ClipTransform:
 
 
 class PixelbertTransform:
-    """ViLT's ``pixelbert``: the whole image, resized with its aspect ratio, pixels in [-1, 1].
+    """ViLT's ``pixelbert``: the whole image, resized with its aspect ratio, by default with pixels in [-1, 1].
 
     Args:
         shorter: pixels of the shorter side; the longer one is at most 1333/800 of it.
+        settings: further ones of transformers' image processor, whose defaults are ViLT's own.
     """
 
-    def __init__(self, shorter: int) -> None:
-        self.shorter = shorter
-        self.sides = MULTIPLE, max(int(LONGEST_OVER_SHORTER * shorter) // MULTIPLE * MULTIPLE, MULTIPLE)
+    def __init__(self, shorter: int, settings: Mapping[str, Any] = NOTHING) -> None:
+        self.shorter, self.settings = shorter, dict(settings)
+        self.processor = _ViltProcessor(size={"shortest_edge": shorter}, **self.settings)
+        multiple = self.processor.size_divisor
+        self.sides = multiple, max(int(LONGEST_OVER_SHORTER * shorter) // multiple * multiple, multiple)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Return an RGB image of any size as (3, h, w) float32, h and w multiples of 32 and at least 32."""
-        resized = image.resize(self.fit(image.width, image.height), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1)
-        return (pixels / 255 - 0.5) / 0.5
-
-    def fit(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and height that an image of this size is resized to."""
-        longest = int(LONGEST_OVER_SHORTER * self.shorter)
-        short, long = float(self.shorter), self.shorter / min(width, height) * max(width, height)
-        shrink = min(1.0, longest / long)
-        short, long = (max(int(shrink * side + 0.5) // MULTIPLE * MULTIPLE, MULTIPLE) for side in (short, long))
-        return (short, long) if width < height else (long, short)
+        """Return an RGB image of any size as (3, h, w) float32, h and w multiples of the size divisor, 32."""
+        return self.processor(image, return_tensors="pt")["pixel_values"][0].to(torch.float32)
 
     def collate(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
         """Pad at the right and the bottom to the largest height and width of the batch.
@@ -91,7 +87,20 @@ class PixelbertTransform:
 
     def describe(self) -> dict[str, Any]:
         """Return the name and the sizes, for preprocessor.json."""
-        return {"transform": "pixelbert", "shorter": self.shorter, "multiple": MULTIPLE}
+        return {"transform": "pixelbert", "shorter": self.shorter, **self.settings}
+
+
+class _ViltProcessor(ViltImageProcessorPil):
+    """ViLT's, which also takes images so narrow that no multiple of the divisor is left of a side: one is."""
+
+    def resize(
+        self, image: np.ndarray, size: SizeDict, resample: Any = None, size_divisor: int | None = None
+    ) -> np.ndarray:
+        shorter, multiple = size.shortest_edge, size_divisor or self.size_divisor
+        longest = int(LONGEST_OVER_SHORTER * shorter)
+        sides = get_resize_output_image_size(image, shorter, longest, multiple, ChannelDimension.FIRST)
+        height, width = (max(side, multiple) for side in sides)
+        return PilBackend.resize(self, image, SizeDict(height=height, width=width), resample)
 
 
 def why_not_decoded(image: ImageRef) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -146,6 +147,7 @@ class Format:
         base_prefix: put before every key of a checkpoint that has none starting with it (a bare Hugging Face backbone).
         remarks: checkpoint tensors and configuration to sentences that the user should see.
         unbuilt: relatives that are refused by name.
+        read_beside: dims, and the folder or a file in it, to dims with what other files there say, and notes on it.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Format:
     base_prefix: str = ""
     remarks: Callable[[State, Mapping[str, Any]], tuple[str, ...]] = no_remarks
     unbuilt: tuple[Unbuilt, ...] = ()
+    read_beside: Callable[[Any, Path], tuple[Any, tuple[str, ...]]] | None = None
 
     def table(self, task: str | None) -> KeyTable:
         """Return the keys of a checkpoint with the head of ``task``."""

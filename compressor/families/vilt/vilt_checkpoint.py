@@ -13,6 +13,7 @@ from transformers.models.vilt.configuration_vilt import ViltConfig
 
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
 from compressor.families.vilt.vilt_model import ViltDims
+from compressor.families.vilt.vilt_pixels import read_pixels
 from compressor.families.vision_language import PREFIXES, find_head, for_another_task
 
 
@@ -192,4 +193,5 @@ HUGGING_FACE = Format(
     leftovers=(_BUFFERS,),
     heads_by_name={"mlm": "mlm_score."},
     base_prefix="vilt.",
+    read_beside=read_pixels,
 )

@@ -23,7 +23,7 @@ VILT = Family(
     rounds=vilt_rounds,
     build=build,
     example_image=example_image,
-    image_transform=lambda dims: PixelbertTransform(dims.image_size),
+    image_transform=lambda dims: PixelbertTransform(dims.image_size, dims.pixels.model_dump()),
     formula=vilt_macs,
     prepare=prepare_vilt,
 )

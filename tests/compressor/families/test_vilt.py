@@ -1,6 +1,8 @@
 """ViLT's forward pass, its two checkpoint formats and its image transform, against the public code and transformers."""
 
+import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +22,7 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import read_checkpoint
 from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.sizes import Transfer
-from compressor.data.images import PixelbertTransform
+from compressor.data.images import PixelbertTransform, decode_image
 from compressor.errors import InputError
 from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC
 from compressor.families.vilt.vilt_family import VILT
@@ -368,13 +370,118 @@ def noise(width, height):
     return Image.fromarray(pixels)
 
 
+OLD = {
+    "feature_extractor_type": "ViltFeatureExtractor", "do_normalize": True, "do_resize": True, "resample": 3,
+    "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "size": 384, "size_divisor": 32,
+}  # fmt: skip
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+PREPROCESSORS = {
+    "as published": OLD,
+    "nothing": {},
+    "288": {"image_processor_type": "ViltImageProcessor", "size": {"shortest_edge": 288}},
+    "ImageNet's, bilinear": {"size": {"shortest_edge": 96}, "resample": 2, **IMAGENET},
+    "larger multiples": {"size": 200, "size_divisor": 64},
+    "neither rescaled": {"do_rescale": False, "size": 96, **IMAGENET},
+    "nor normalised": {"do_normalize": False, "do_pad": False, "size": 96, "rescale_factor": 0.5},
+}
+
+
+def preprocessing(folder, content, name="preprocessor_config.json"):
+    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A folder of a model of transformers without a word on images."""
+    hugging_face(folder := tmp_path_factory.mktemp("vilt"), "vqa")
+    return folder
+
+
+@pytest.fixture
+def folder(bare, tmp_path):
+    """The same, to write into."""
+    return shutil.copytree(bare, tmp_path / "vilt")
+
+
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_pixels_are_those_of_the_folders_own_image_processor(folder, name):
+    expected = ViltImageProcessorPil.from_pretrained(preprocessing(folder, PREPROCESSORS[name]))
+    dims = load_checkpoint(folder).model.dims
+    transform = VILT.image_transform(ViltDims(**json.loads(dims.model_dump_json())))  # as a run's manifest keeps them
+    for size in ((320, 240), (111, 167), (187, 94), (97, 61), (250, 250), (600, 210)):
+        pixels = expected(noise(*size), return_tensors="pt")["pixel_values"][0]
+        torch.testing.assert_close(transform(noise(*size)), pixels.float(), atol=1e-6, rtol=0)
+
+
+def test_images_of_any_mode_are_read_as_the_folders_own_image_processor_reads_their_colours(folder):
+    expected = ViltImageProcessorPil.from_pretrained(preprocessing(folder, PREPROCESSORS["ImageNet's, bilinear"]))
+    transform = VILT.image_transform(load_checkpoint(folder).model.dims)
+    for mode in ("L", "RGBA", "P", "CMYK"):
+        noise(120, 90).convert(mode).save(content := io.BytesIO(), "TIFF")
+        image = decode_image(content.getvalue(), "a test")
+        pixels = expected(Image.open(content).convert("RGB"), return_tensors="pt")["pixel_values"][0]
+        torch.testing.assert_close(transform(image), pixels, atol=1e-6, rtol=0)
+
+
+def test_an_image_processor_within_a_processor_comes_first(folder):
+    preprocessing(folder, {"size": 64})
+    preprocessing(folder, {"image_processor": {"size": {"shortest_edge": 128}}}, "processor_config.json")
+    assert load_checkpoint(folder).model.dims.image_size == 128
+    preprocessing(folder, {"processor_class": "ViltProcessor"}, "processor_config.json")
+    assert load_checkpoint(folder).model.dims.image_size == 64
+    assert load_checkpoint(folder, image_size=192).model.dims.image_size == 192
+
+
+def test_a_folder_that_says_nothing_of_images_has_the_published_settings(bare):
+    loaded = load_checkpoint(bare)
+    assert loaded.model.dims.pixels == ViltDims().pixels
+    assert "no preprocessor_config.json" in loaded.notes[0]
+    assert "96 pixels" in loaded.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"image_processor_type": "CLIPImageProcessor"}, "image_processor_type CLIPImageProcessor"),
+        ({"feature_extractor_type": "ViTFeatureExtractor"}, "feature_extractor_type ViTFeatureExtractor"),
+        ({"do_resize": False}, "do_resize false"),
+        ({"do_center_crop": True, "crop_size": 64}, "do_center_crop true"),
+        ({"do_flip_channel_order": True}, "do_flip_channel_order true"),
+        ({"size": {"height": 64, "width": 64}}, '"height": 64'),
+        ({"size": {"shortest_edge": 64, "longest_edge": 80}}, '"longest_edge": 80'),
+        ({"size": "large"}, "large"),
+        ({"size": 20}, "size 20"),
+        ({"size_divisor": 16}, "size_divisor 16, no multiple of the patch 32"),
+        ({"resample": "bilinear"}, "resample"),
+        ({"image_mean": [0.5, 0.5]}, "image_mean"),
+        ({"image_std": [0.5, 0, 0.5]}, "image_std"),
+        ({"image_std": None}, "image_std"),
+        ({"rescale_factor": "1/255"}, "rescale_factor"),
+    ],
+)
+def test_what_is_not_done_to_images_is_refused_by_name(folder, content, named):
+    with refused(InputError, "image-settings-unsupported", "preprocessor_config.json", named):
+        load_checkpoint(preprocessing(folder, content))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", '{"size": '])
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
+def test_damaged_settings_of_images(folder, content, name):
+    with refused(InputError, "image-settings-damaged", name):
+        load_checkpoint(preprocessing(folder, content, name))
+
+
 @pytest.mark.parametrize("size", [(640, 480), (333, 500), (374, 187), (97, 61), (500, 500), (1200, 420)])
 @pytest.mark.parametrize("shorter", [96, 384])
-def test_pixelbert_resizes_as_transformers_does(size, shorter):
-    expected = ViltImageProcessorPil(size={"shortest_edge": shorter})(noise(*size), return_tensors="pt")
-    torch.testing.assert_close(
-        PixelbertTransform(shorter)(noise(*size)), expected["pixel_values"][0], atol=1e-6, rtol=0
-    )
+def test_pixelbert_resizes_as_the_public_code_does(size, shorter):
+    short, long = float(shorter), shorter / min(size) * max(size)
+    shrink = min(1.0, int(1333 / 800 * shorter) / long)
+    short, long = (int(shrink * side + 0.5) // 32 * 32 for side in (short, long))
+    fitted = (short, long) if size[0] < size[1] else (long, short)
+    resized = np.asarray(noise(*size).resize(fitted, Image.Resampling.BICUBIC), dtype=np.float32)
+    expected = torch.from_numpy((resized / 255 - 0.5) / 0.5).permute(2, 0, 1)
+    torch.testing.assert_close(PixelbertTransform(shorter)(noise(*size)), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 2), (2, 3000), (1, 50), (384, 384)])
@@ -400,5 +507,13 @@ def test_a_batch_is_padded_to_its_largest_height_and_width():
 
 
 def test_transforms_describe_themselves():
-    assert PixelbertTransform(384).describe() == {"transform": "pixelbert", "shorter": 384, "multiple": 32}
-    assert json.loads(json.dumps(VILT.image_transform(ViltDims()).describe()))["shorter"] == 384
+    assert PixelbertTransform(384).describe() == {"transform": "pixelbert", "shorter": 384}
+    described = json.loads(json.dumps(VILT.image_transform(ViltDims()).describe()))
+    assert described["shorter"] == 384
+    assert described["image_mean"] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("size", [20, 96, 400])
+def test_an_example_image_has_whole_patches(size):
+    example = VILT.example_inputs(ViltDims(image_size=size))["pixel_values"]
+    assert all(side % 32 == 0 and side > 0 for side in example.shape[2:])
