@@ -111,8 +111,10 @@ def read_manifest(path: Path) -> Manifest:
     _check_version(path)
     try:
         content = Manifest.model_validate_json(path.read_bytes())
-        FAMILIES[content.family].dims_type(**content.dims)
-    except (ValidationError, KeyError) as error:
+        dims = FAMILIES[content.family].dims_type(**content.dims)
+        if dims.text_length > dims.longest_text:
+            raise ValueError(f"dims.text_length {dims.text_length} is over {dims.longest_text}, the longest text")
+    except (ValueError, KeyError) as error:
         raise input_error(
             "manifest-damaged",
             f"{path} is damaged: {_first_problem(error)}",
@@ -149,8 +151,10 @@ def _check_version(path: Path) -> None:
         )
 
 
-def _first_problem(error: ValidationError | KeyError) -> str:
+def _first_problem(error: ValueError | KeyError) -> str:
     if isinstance(error, KeyError):
         return f"unknown family {error.args[0]!r}"
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+    return str(error)

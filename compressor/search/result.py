@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from pydantic import model_validator
+
 from compressor.values import Value
 
 
@@ -91,6 +93,18 @@ class SearchResult(Value):
     parameters: int
     parameters_saved: Mapping[str, int]
     explained: Mapping[str, float] = {}
+
+    @model_validator(mode="after")
+    def _of_one_search(self) -> SearchResult:
+        """Return it where every layer is a candidate, and every choice is among the points."""
+        candidates, subsets = set(self.macs_saved), {frozenset(point.layers) for point in self.points}
+        if self.parameters_saved.keys() != candidates or not self.explained.keys() <= candidates:
+            raise ValueError("its savings are of different layers")
+        if not frozenset().union(*subsets) <= candidates or not subsets.issuperset(
+            map(frozenset, self.chosen.values())
+        ):
+            raise ValueError("its points are not of its candidates, or its choices not among its points")
+        return self
 
     def point(self, layers: Collection[str]) -> Point:
         """Return the point of these layers."""

@@ -632,6 +632,7 @@ def test_damaged_side_files_of_a_run(run_here, name, content):
         ('"schema_version": 2', '"schema_version": 1', "schema-too-old"),
         ('"family": "meter"', '"family": "retem"', "manifest-damaged"),
         ('"hidden": 40', '"hidden": "wide"', "manifest-damaged"),
+        ('"text_length": ', '"text_length": 9', "manifest-damaged"),
     ],
 )
 def test_manifests_of_another_das(run_here, old, new, code):
