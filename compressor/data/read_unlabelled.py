@@ -14,15 +14,9 @@ from typing import Any
 from compressor.data.layouts.gqa_json import question_rows
 from compressor.data.layouts.input_forms import COCO_NAME, IMAGES, InputForm, bind, image_in_cell
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import (
-    RowSource,
-    json_list,
-    parquet_source,
-    stream_source,
-    table_source,
-    text_source,
-)
+from compressor.data.reading.readers import RowSource, json_list, text_source
 from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell
+from compressor.data.reading.tables import arrow_source, parquet_source
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
@@ -55,8 +49,8 @@ def _gqa_source(paths: Sequence[Path]) -> RowSource:
 FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], RowSource]], ...] = (
     (("*OpenEnded*_questions.json",), _questions_source),
     (("*_balanced_questions.json", "*_all_questions.json"), _gqa_source),
-    (("data-*.arrow", "*/data-*.arrow"), stream_source),
-    (("*.arrow",), table_source),
+    (("data-*.arrow", "*/data-*.arrow"), arrow_source),
+    (("*.arrow",), arrow_source),
     (("*.parquet",), parquet_source),
     (("*.csv", "*.tsv", "*.jsonl", "*.json"), text_source),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from compressor.data.arrow_files import read_table, table_rows
 from compressor.data.reading.class_labels import class_of
-from compressor.data.reading.image_refs import Cell
+from compressor.data.reading.image_refs import image_in_table
 from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, field, join, read_rows
 from compressor.data.types import ImageRef, RawDataset, Reading, Records, Sample
 
@@ -96,7 +96,7 @@ class ArrowTables:
         def read(numbered: tuple[int, Row]) -> list[Sample]:
             number, row = numbered
             origin = f"the image in row {number} of {path}"
-            return samples(row, tuple(Cell(column, number, origin).image_ref() for column in images))
+            return samples(row, tuple(image_in_table(column, number, origin) for column in images))
 
         return read_rows([path], number_rows(), read, reading, table.num_rows)
 

@@ -12,8 +12,9 @@ from compressor.data.layouts.input_forms import IMAGES, Form, InputForm, bind
 from compressor.data.layouts.label_columns import Classes, Labels, present_labels
 from compressor.data.reading.class_labels import class_number, shorten
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource, concatenate, parquet_source, stream_source, text_source
+from compressor.data.reading.readers import RowSource, concatenate, text_source
 from compressor.data.reading.rows import Row, read_rows, text_cell
+from compressor.data.reading.tables import arrow_source, parquet_source
 from compressor.data.types import RawDataset, Reading, Records, Sample
 from compressor.errors import input_error
 
@@ -50,7 +51,7 @@ class _FileKind:
 
 
 FILE_KINDS = (
-    _FileKind("Hugging Face data set", ("{}/data-*.arrow",), stream_source),
+    _FileKind("Hugging Face data set", ("{}/data-*.arrow",), arrow_source),
     _FileKind("Parquet", ("{}.parquet", "{}-*.parquet", "data/{}.parquet", "data/{}-*.parquet"), parquet_source),
     _FileKind("CSV", ("{}.csv",), text_source),
     _FileKind("TSV", ("{}.tsv",), text_source),

@@ -111,7 +111,7 @@ def _samples(
 ) -> list[Sample]:
     number = field(row, "question_id", int)
     if number not in annotated:
-        raise Unreadable(f"no annotation of question {number}")
+        raise Unreadable(f"no usable annotation of question {number}")
     question, image = text_cell(row, "question"), images.named(image_name.format(field(row, "image_id", int)))
     labels, scores = soft_answers(annotated[number]["answers"], classes)
 

@@ -1,43 +1,81 @@
-"""Files of rows: JSON lists and lines, CSV and TSV, Hugging Face arrow streams, Parquet."""
+"""Rows of text files: JSON documents and lines, CSV and TSV."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-from bisect import bisect_right
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import accumulate, chain
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from compressor.data.arrow_files import BATCH, read_table, table_rows
-from compressor.data.reading.image_refs import Cell
-from compressor.data.reading.rows import Placed, Unreadable, number_rows
-from compressor.errors import input_error
+from compressor.data.reading.image_refs import Cell, may_hold_image
+from compressor.data.reading.rows import Placed, Row, Unreadable, number_rows
+from compressor.data.reading.signatures import find_signature, find_text_signature, read_head, wide_encoding
+from compressor.errors import InputError, input_error
 
 LONGEST_CELL = 1 << 27  # characters
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON escapes half a character, or one of two halves
 QUOTED = {"question1", "question2"}  # columns of GLUE's QQP, which is quoted as CSV is; no other TSV file is
 
+_Reread = tuple[str, Any, Callable[[], Row]]
+"""A row's place, the row (or :class:`Unreadable`), and how to read it again."""
 
-def lines(path: Path) -> Iterator[str]:
-    """Return the lines of a text file.
+
+@contextmanager
+def _opened(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file.
 
     Raises:
-        InputError: it is not UTF-8.
+        InputError: it is not UTF-8, or stands in place of the file itself.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from file
-    except UnicodeDecodeError as error:
+    head = read_head(path)
+    if other := find_text_signature(head):
+        raise input_error("not-a-table", f"{path} is {other.name}", "rows of text", other.fix)
+    if wide := wide_encoding(head):
         raise input_error(
-            "not-text", f"{path} is no text ({error})", "UTF-8 text", "convert or copy it again"
-        ) from None
+            "not-text", f"{path} is {wide} text", "UTF-8 text", f"save it as UTF-8: iconv -f {wide} -t UTF-8"
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError:
+        raise _not_utf8(path, head) from None
+
+
+def _not_utf8(path: Path, head: bytes) -> InputError:
+    """Return what is there instead of UTF-8, and in which line."""
+    if other := find_signature(head):
+        return input_error("not-text", f"{path} is {other.name}", "UTF-8 text", other.fix)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                byte = f"line {number} holds the byte {line[error.start]:#04x}"
+                return input_error(
+                    "not-text",
+                    f"{path} is no UTF-8 text: {byte}",
+                    "UTF-8 text",
+                    "convert it (from Latin-1: iconv -f latin1 -t utf-8), or copy it again",
+                )
+    return input_error("not-text", f"{path} is no UTF-8 text", "UTF-8 text", "copy it again")
+
+
+def lines(path: Path, newline: str | None = None) -> Iterator[str]:
+    """Return the lines of a text file, which end in a newline whatever ended them; as they are with ``newline=""``.
+
+    Raises:
+        InputError: it is not UTF-8, or stands in place of the file itself.
+    """
+    with _opened(path, newline) as file:
+        yield from file
 
 
 def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -47,7 +85,7 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         InputError: it is no JSON.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with _opened(path) as file:
             return json.load(file, object_hook=hook)
     except (ValueError, RecursionError) as error:
         raise input_error(
@@ -98,10 +136,24 @@ def json_rows(path: Path) -> Placed:
     Raises:
         InputError: it is no text, or starts as a list and is none.
     """
-    first = next(lines(path), "").lstrip()
+    return ((place, row) for place, row, _ in _json_rows(path))
+
+
+def _json_rows(path: Path) -> Iterator[_Reread]:
+    first = next((line for line in lines(path) if line.strip()), "").lstrip()
     if first.startswith("["):
-        return number_rows(path, [_object(row) for row in load_json(path)])
-    return ((f"{path.name}, line {n}", _parse_line(line)) for n, line in enumerate(lines(path), 1) if line.strip())
+        for place, row in number_rows(path, map(_object, load_json(path))):
+            yield place, row, partial(_same, row)
+    else:
+        tape = _Tape(path)
+        for number, line in enumerate(tape, 1):
+            span = tape.cut()
+            if line.strip():
+                yield f"{path.name}, line {number}", _parse_line(line), partial(_reread, path, span, json.loads)
+
+
+def _same(row: Any) -> Any:
+    return row
 
 
 def first_row(rows: Placed) -> Mapping[str, Any]:
@@ -112,12 +164,52 @@ def first_row(rows: Placed) -> Mapping[str, Any]:
 def _parse_line(line: str) -> Any:
     try:
         return _object(json.loads(line))
-    except (ValueError, RecursionError):
-        return Unreadable("no JSON")
+    except (ValueError, RecursionError) as error:
+        return Unreadable(f"no JSON ({getattr(error, 'msg', error)})")
 
 
 def _object(value: Any) -> Any:
-    return value if isinstance(value, dict) else Unreadable("no JSON object")
+    """Return a JSON object, or why it is none; no text holds half a character, which only JSON's escapes can write."""
+    if not isinstance(value, dict):
+        return Unreadable("no JSON object")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return Unreadable(f"a text with half a character, {error.object[error.start]!a}")
+    return value
+
+
+class _Tape:
+    """The lines of a file as they are, and which bytes the lines since the last cut took."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = lines(path, newline="")
+        self._since: list[str] = []
+        self._stop = len(BYTE_ORDER_MARK) if read_head(path).startswith(BYTE_ORDER_MARK) else 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self._since.append(line)
+            yield line
+
+    @property
+    def text(self) -> str:
+        """The lines since the last cut."""
+        return "".join(self._since)
+
+    def cut(self) -> tuple[int, int]:
+        """Return the first byte of the lines since the last cut, and the one behind them."""
+        start = self._stop
+        self._stop += sum(len(line.encode()) for line in self._since)
+        self._since = []
+        return start, self._stop
+
+
+def _reread(path: Path, span: tuple[int, int], parse: Callable[[str], Row]) -> Row:
+    """Return a row that lies in these bytes of a text file."""
+    with path.open("rb") as file:
+        file.seek(span[0])
+        return parse(file.read(span[1] - span[0]).decode())
 
 
 def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
@@ -126,24 +218,62 @@ def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
     Args:
         path: ends in ``.tsv`` or ``.csv``.
         header: names of the columns, for files whose first line is a row.
+
+    Raises:
+        InputError: it is no text, or a quote that is not closed holds rows.
     """
-    tabs = path.suffix == ".tsv"
-    plain = tabs and not {*next(lines(path), "").strip().split("\t")} >= QUOTED
-    reader = csv.reader(
-        lines(path), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
-    )
+    return ((place, row) for place, row, _ in _csv_rows(path, header))
+
+
+def _csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[_Reread]:
+    tape, dialect, names = _Tape(path), _dialect(path), header
     csv.field_size_limit(LONGEST_CELL)
-    try:
-        names = list(header or next(reader, []))
-        for cells in reader:
-            if cells:
-                fault = _fault(cells, names, tabs)
-                row = Unreadable(fault) if fault else dict(zip(names, cells, strict=True))
-                yield f"{path.name}, line {reader.line_num}", row
-    except csv.Error as error:
-        raise input_error(
-            "table-damaged", f"{path} is damaged ({error})", "a table as text", "write it again"
-        ) from None
+    reader = csv.reader(iter(tape), strict=True, **dialect)
+    while True:
+        start = reader.line_num
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if reader.line_num > start + 1:
+                raise _open_quote(path, start + 1, error) from None
+            cells = _parse_cells(tape.text, dialect)
+        span = tape.cut()
+        if names is None:
+            names = _strip(cells)
+        elif cells:
+            fault = _fault(cells, names, path.suffix == ".tsv")
+            row = Unreadable(fault) if fault else dict(zip(names, cells, strict=True))
+            parse = partial(_parse_row, names, dialect)
+            yield f"{path.name}, line {reader.line_num}", row, partial(_reread, path, span, parse)
+
+
+def csv_header(path: Path) -> tuple[str, ...]:
+    """Return the names in the first line of a CSV or TSV file, without spaces around them; none of an empty file."""
+    return _strip(_parse_cells(next(lines(path), ""), _dialect(path)))
+
+
+def _strip(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names)
+
+
+def _dialect(path: Path) -> dict[str, Any]:
+    """Return how a file is separated and quoted; where spaces follow the commas of its header, they mean nothing."""
+    first = next(lines(path), "")
+    if path.suffix == ".tsv":
+        quoted = {*first.strip().split("\t")} >= QUOTED
+        return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE}
+    return {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL, "skipinitialspace": ", " in first}
+
+
+def _parse_row(names: Sequence[str], dialect: Mapping[str, Any], text: str) -> Row:
+    return dict(zip(names, _parse_cells(text, dialect), strict=True))
+
+
+def _parse_cells(text: str, dialect: Mapping[str, Any]) -> list[str]:
+    """Return the cells of one row, in which quotes may be written carelessly."""
+    return next(csv.reader(io.StringIO(text, newline=""), **dialect), [])
 
 
 def _fault(cells: Sequence[str], names: Sequence[str], tabs: bool) -> str:
@@ -153,6 +283,15 @@ def _fault(cells: Sequence[str], names: Sequence[str], tabs: bool) -> str:
     if tabs and any("\t" in cell and "\n" in cell for cell in cells):
         return "a quote that nothing closes holds the lines after it"
     return ""
+
+
+def _open_quote(path: Path, line: int, error: csv.Error) -> InputError:
+    return input_error(
+        "quote-not-closed",
+        f"{path}: a quote that opens in line {line} is not closed before the lines after it ({error})",
+        'cells with quotes in quotes, their own quotes doubled: "a ""word"""',
+        "write it again with a program for CSV, or as JSON lines",
+    )
 
 
 @dataclass(frozen=True)
@@ -175,55 +314,30 @@ class RowSource:
 
 
 def text_source(paths: Sequence[Path]) -> RowSource:
-    """Return a CSV, TSV or JSON file."""
+    """Return a CSV, TSV or JSON file. Images in it, as base64, are decoded when they are needed."""
     (path,) = paths
-    read = partial(json_rows if path.suffix.startswith(".json") else csv_rows, path)
-    return RowSource((path,), tuple(first_row(read())), lambda columns: read())
+    json_file = path.suffix.startswith(".json")
+    columns = tuple(first_row(json_rows(path))) if json_file else csv_header(path)
+
+    def rows(names: Sequence[str]) -> Placed:
+        check_once(path, columns, names)
+        empty = True
+        for place, row, reread in _json_rows(path) if json_file else _csv_rows(path):
+            empty = False
+            if isinstance(row, Unreadable):
+                yield place, row
+            else:
+                images = [name for name in names if may_hold_image(row.get(name))]
+                cells = {name: Cell(f"the image in {place}", partial(_cell, reread, name)) for name in images}
+                yield place, {**row, **cells} if cells else row
+        if empty:
+            raise input_error("table-empty", f"{path} has no rows", "at least one row", "write it again")
+
+    return RowSource((path,), columns, rows)
 
 
-def stream_source(paths: Sequence[Path]) -> RowSource:
-    """Return a split that ``datasets`` saved to disk: memory-mapped arrow streams.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-
-    def part(path: Path) -> _FileTable:
-        with _opened(path, "an arrow stream"):
-            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-            table.validate(full=True)  # a damaged offset would be followed out of the file, and end the process
-        return _FileTable(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)
-
-    return _source([part(path) for path in paths])
-
-
-def table_source(paths: Sequence[Path]) -> RowSource:
-    """Return a table as METER's and ViLT's converters write it: a memory-mapped arrow file.
-
-    Raises:
-        InputError: it is damaged or empty.
-    """
-    (path,) = paths
-    table = read_table(path, ())
-    return _source([_FileTable(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)])
-
-
-def parquet_source(paths: Sequence[Path]) -> RowSource:
-    """Return a split in Parquet files; its images are read by groups of rows, the last few of which are kept.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-
-    def part(path: Path) -> _FileTable:
-        with _opened(path, "a Parquet file"):
-            file = pq.ParquetFile(path)
-            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        starts = tuple(accumulate(sizes, initial=0))
-        column = partial(_ParquetColumn, path, starts)
-        return _FileTable(path, file.schema_arrow, starts[-1], partial(_parquet_rows, path), column)
-
-    return _source([part(path) for path in paths])
+def _cell(reread: Callable[[], Row], name: str) -> Any:
+    return reread()[name]
 
 
 def concatenate(sources: Sequence[RowSource]) -> RowSource:
@@ -235,86 +349,16 @@ def concatenate(sources: Sequence[RowSource]) -> RowSource:
     )
 
 
-@dataclass(frozen=True)
-class _FileTable:
-    """One file of a split: its rows of some columns, and its columns of images by name."""
+def check_once(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+    """Check that a file has no two columns of one name among those that are read.
 
-    path: Path
-    schema: pa.Schema
-    total: int
-    rows: Callable[[Sequence[str]], Iterator[dict[str, Any]]]
-    column: Callable[[str], Any]
-
-
-def _source(parts: Sequence[_FileTable]) -> RowSource:
-    schema = parts[0].schema
-    for part in parts:
-        if part.schema.names != schema.names:
-            raise input_error(
-                "columns-differ",
-                f"{part.path} has the columns {', '.join(part.schema.names)}",
-                f"those of {parts[0].path.name}: {', '.join(schema.names)}",
-                "save the data set again",
-            )
-    images = {column.name for column in schema if _holds_images(column.type)}
-
-    def rows(names: Sequence[str]) -> Placed:
-        for part in parts:
-            columns = {name: part.column(name) for name in names if name in images}
-            plain = part.rows([name for name in names if name not in images])
-            for number, row in enumerate(plain):
-                origin = f"the image in row {number} of {part.path}"
-                cells = {name: Cell(column, number, origin) for name, column in columns.items()}
-                yield f"{part.path.name}, row {number}", row | cells
-
-    files = tuple(part.path for part in parts)
-    return RowSource(files, tuple(schema.names), rows, _class_names(schema), sum(part.total for part in parts))
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    struct = pa.types.is_struct(kind) and any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
-    return struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """Return the names of the classes of label columns, which ``datasets`` keeps in the metadata of its files."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: tuple(feature["names"]) for name, feature in features.items() if "names" in feature}
-    except (KeyError, TypeError, ValueError):
-        return {}
-
-
-@dataclass(frozen=True)
-class _ParquetColumn:
-    """A column whose groups of rows are read when asked for; ``starts`` holds the first row of each."""
-
-    path: Path
-    starts: tuple[int, ...]
-    name: str
-
-    def __getitem__(self, row: int) -> Any:
-        group = bisect_right(self.starts, row) - 1
-        return _row_group(self.path, self.name, group)[row - self.starts[group]]
-
-
-@lru_cache(maxsize=4)
-def _row_group(path: Path, name: str, group: int) -> Any:
-    return pq.ParquetFile(path).read_row_group(group, columns=[name]).column(0)
-
-
-def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    with _opened(path, "a Parquet file"):
-        for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=list(columns)):
-            yield from batch.to_pylist()
-
-
-@contextmanager
-def _opened(path: Path, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    Raises:
+        InputError: it has.
+    """
+    if twice := [name for name in names if columns.count(name) > 1]:
         raise input_error(
-            "not-of-file-type", f"{path} is not {kind} ({reason})", kind, "save or copy it again"
-        ) from None
+            "column-twice",
+            f"{path} has {columns.count(twice[0])} columns called {twice[0]}",
+            "one column of each name that is read",
+            "rename or remove the others",
+        )

@@ -29,7 +29,7 @@ def test_official_nlvr2_with_faults(tmp_path):
         file.write('{"identifier": "train-9-0-1", "sentence": "gone", "label": "True"}\n')
     found = read_data(tmp_path, "nlvr2")
     assert found.splits["train"].unreadable == (
-        "train.json, line 3: no JSON",
+        "train.json, line 3: no JSON (Expecting property name enclosed in double quotes)",
         "train.json, line 4: no JSON object",
         "train.json, line 5: label 'Perhaps' is none of False, True",
         "train.json, line 6: no image train-9-0-img0.png",

@@ -1,38 +1,198 @@
-"""Files of rows: damaged ones, and images in Parquet."""
+"""Files of text as people have them: CSV, TSV and JSON, and what stands in their place."""
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import gzip
+import json
+
 import pytest
 
 from compressor.data.read_data import read_data
+from compressor.data.read_unlabelled import INPUTS, read_unlabelled
+from compressor.data.reading.readers import json_rows, text_source
+from compressor.data.reading.rows import Unreadable
 from compressor.errors import InputError
+from compressor.tasks import TASKS
 from tests.support.command_line import refused
-from tests.support.data_files import first_images, png, put
+from tests.support.data_files import png, put, tell
+
+HALF = "hello \ud83d"
+WHOLE = "hello \ud83d\ude00"  # two halves, which are one character
+SAID = r"a text with half a character, '\ud83d'"
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+PAGE = "\n<!DOCTYPE html>\n<title>Sign in</title>\n"
 
 
-@pytest.mark.parametrize("name", ["{}.parquet", "data/{}-0000{}-of-00002.parquet"])
-def test_images_in_parquet_are_read_by_row_groups(tmp_path, name):
-    rows = [{"image": {"bytes": png(n), "path": f"{n}.png"}, "caption": str(n)} for n in range(7)]
-    rows[5]["image"]["bytes"] = b"nonsense"
-    for part, some in enumerate((rows[:4], rows[4:]) if "of" in name else (rows,)):
-        path = tmp_path / name.format("train", part)
-        path.parent.mkdir(exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(some), path, row_group_size=2)
-    train = read_data(tmp_path, "irtr").splits["train"]
-    assert first_images(train) == [png(n) for n in (0, 1, 2, 3, 4, 6)]
-    assert len(train.unreadable) == 1
+def sentences(root):
+    return read_data(root, "text-classification").splits["train"]
 
 
+class TestHalfCharacters:
+    """JSON's escapes can write one half of a pair that only together is a character."""
+
+    @pytest.mark.parametrize("name", ["train.jsonl", "train.json"])
+    @pytest.mark.parametrize("column", ["sentence", "label"])
+    def test_in_named_columns(self, tmp_path, name, column):
+        rows = [{"sentence": WHOLE.encode("utf-16", "surrogatepass").decode("utf-16"), "label": "a"}] * 2
+        rows.append(rows[0] | {column: HALF})
+        put(tmp_path / name, json.dumps(rows) if name.endswith("json") else rows)
+        train = sentences(tmp_path)
+        assert tell(train) == [("hello 😀", None, (0,))] * 2
+        assert train.unreadable == (f"{name}, {'row 2' if name.endswith('json') else 'line 3'}: {SAID}",)
+
+    def test_in_nlvr2_and_snli_ve(self, tmp_path):
+        for side in (0, 1):
+            put(tmp_path / f"dev-1-0-img{side}.png", png())
+        put(tmp_path / "7.jpg", png())
+        texts = (WHOLE, HALF)
+        statements = [{"identifier": "dev-1-0-0", "sentence": text, "label": "True"} for text in texts]
+        put(tmp_path / "train.json", statements)
+        hypotheses = [{"Flickr30K_ID": 7, "sentence2": text, "gold_label": "neutral"} for text in texts]
+        put(tmp_path / "snli_ve_train.jsonl", hypotheses)
+        for task, name in (("nlvr2", "train.json"), ("snli-ve", "snli_ve_train.jsonl")):
+            train = read_data(tmp_path, task).splits["train"]
+            assert [sample.text for sample in train.samples] == ["hello 😀"]
+            assert train.unreadable == (f"{name}, line 2: {SAID}",)
+
+    def test_in_karpathys_captions(self, tmp_path):
+        put(tmp_path / "7.jpg", png())
+        rows = [{"filename": "7.jpg", "split": "train", "sentences": [{"raw": text}]} for text in (WHOLE, HALF)]
+        put(tmp_path / "dataset.json", {"images": rows})
+        train = read_data(tmp_path, "irtr").splits["train"]
+        assert len(train.samples) == 1
+        assert train.unreadable == (f"dataset.json, row 1: {SAID}",)
+
+    def test_in_questions_and_answers_of_vqa(self, tmp_path):
+        for part in ("train2014", "val2014"):
+            put(tmp_path / f"COCO_{part}_{7:012d}.jpg", png())
+            asked = [{"question_id": n, "image_id": 7, "question": HALF if n == 9 else "why?"} for n in range(12)]
+            answered = [
+                {"question_id": n, "answers": [{"answer": HALF if n == 8 else "so"}], "multiple_choice_answer": "so"}
+                for n in range(12)
+            ]
+            put(tmp_path / f"v2_OpenEnded_mscoco_{part}_questions.json", {"questions": asked})
+            put(tmp_path / f"v2_mscoco_{part}_annotations.json", {"annotations": answered})
+        train = read_data(tmp_path, "vqa").splits["train"]
+        name = "v2_OpenEnded_mscoco_train2014_questions.json"
+        assert len(train.samples) == 10
+        assert train.unreadable == (
+            f"{name}, row 8: no usable annotation of question 8",
+            f"{name}, row 9: {SAID}",
+        )
+        inputs = read_unlabelled(tmp_path, TASKS["vqa"]).splits[INPUTS]
+        assert [reason.partition(": ")[2] for reason in inputs.unreadable] == [SAID] * 2
+
+
+class TestCsv:
+    """CSV and TSV as other programs write them."""
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_lines_end_as_on_any_machine(self, tmp_path, end):
+        put(tmp_path / "train.csv", end.join(["text,label", "good,1", '"bad, really",0', ""]).encode())
+        assert tell(sentences(tmp_path)) == [("good", None, (1,)), ("bad, really", None, (0,))]
+
+    def test_spaces_around_the_names_and_after_commas_mean_nothing(self, tmp_path):
+        put(tmp_path / "train.csv", 'text , label\ngood, 1\n"bad, really", "0"\n')
+        assert tell(sentences(tmp_path)) == [("good", None, (1,)), ("bad, really", None, (0,))]
+
+    def test_a_column_without_a_name_is_an_index(self, tmp_path):
+        put(tmp_path / "train.csv", "\ufeff,text,label,\n0,good,1,\n1,bad,0,\n")
+        assert tell(sentences(tmp_path)) == [("good", None, (1,)), ("bad", None, (0,))]
+
+    @pytest.mark.parametrize("name", ["train.csv", "train.tsv"])
+    def test_two_columns_of_one_name_are_refused_where_they_are_read(self, tmp_path, name):
+        lines = [["text", "note", "label", "note"], ["good", "a", "1", "b"], ["bad", "a", "0", "b"]]
+        separator = "," if name.endswith("csv") else "\t"
+        put(tmp_path / name, "".join(separator.join(line) + "\n" for line in lines))
+        assert len(sentences(tmp_path).samples) == 2
+        lines[0][1] = "label"
+        put(tmp_path / name, "".join(separator.join(line) + "\n" for line in lines))
+        with refused(InputError, "column-twice", name, "2 columns called label"):
+            sentences(tmp_path)
+
+    def test_a_quote_that_nothing_closes_swallows_no_rows_in_silence(self, tmp_path):
+        put(tmp_path / "train.csv", 'text,label\ngood,1\n"open,1\nbad,0\n"closed, late",0\n')
+        with refused(InputError, "quote-not-closed", "train.csv", "line 3"):
+            sentences(tmp_path)
+
+    def test_careless_quotes_in_a_line_are_read_as_everyone_reads_them(self, tmp_path):
+        put(tmp_path / "train.csv", 'text,label\n"a" b,1\nsaid "hi" twice,0\n"one ""word""",0\n"two\nlines",1\n"end,1')
+        train = sentences(tmp_path)
+        assert tell(train) == [
+            ("a b", None, (1,)),
+            ('said "hi" twice', None, (0,)),
+            ('one "word"', None, (0,)),
+            ("two\nlines", None, (1,)),
+        ]
+        assert train.unreadable == ("train.csv, line 7: 1 columns, not 2",)
+
+    def test_a_cell_may_be_long(self, tmp_path):
+        put(tmp_path / "train.csv", f"text,label\n{'long ' * 50_000},1\nb,0\n")
+        assert len(sentences(tmp_path).samples[0].text) == 250_000
+
+    def test_zero_bytes_and_late_marks_are_characters(self, tmp_path):
+        put(tmp_path / "train.csv", "text,label\na\0b,1\n\ufeffc,0\n")
+        assert tell(sentences(tmp_path)) == [("a\0b", None, (1,)), ("\ufeffc", None, (0,))]
+
+    @pytest.mark.parametrize("name", ["train.csv", "train.tsv"])
+    def test_a_header_alone_is_no_table(self, tmp_path, name):
+        put(tmp_path / name, "text,label\n" if name.endswith("csv") else "text\tlabel\n")
+        with refused(InputError, "table-empty", name):
+            sentences(tmp_path)
+
+
+def test_json_lines_that_are_none_say_why(tmp_path):
+    put(tmp_path / "a.jsonl", '\n{"text": "a"}\n\ufeff{"text": "b"}\n{"text": \n7\n')
+    (_, first), *others = json_rows(tmp_path / "a.jsonl")
+    assert first == {"text": "a"}
+    assert [place for place, _ in others] == ["a.jsonl, line 3", "a.jsonl, line 4", "a.jsonl, line 5"]
+    reasons = [str(row) for _, row in others if isinstance(row, Unreadable)]
+    assert "byte" not in reasons[1]
+    assert "BOM" in reasons[0]
+    assert reasons[2] == "no JSON object"
+
+
+def test_a_list_may_begin_after_empty_lines(tmp_path):
+    put(tmp_path / "a.json", '\n\n[{"text": "a"}]')
+    assert [row for _, row in json_rows(tmp_path / "a.json")] == [{"text": "a"}]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.tsv", "train.jsonl", "train.json", "dataset.json"])
 @pytest.mark.parametrize(
-    ("name", "content", "code"),
+    ("content", "code", "said"),
     [
-        ("train/data-00000-of-00001.arrow", b"not arrow", "not-of-file-type"),
-        ("train.parquet", b"not parquet", "not-of-file-type"),
-        ("train.csv", b"text,label\n\xff\xfe,1\n", "not-text"),
-        ("train.json", b"[1, 2", "not-json"),
+        (LFS.encode(), "not-a-table", "git lfs pull"),
+        (PAGE.encode(), "not-a-table", "a web page"),
+        (gzip.compress(b"text,label\n" * 9), "not-text", "compressed by gzip"),
+        (b"PK\x03\x04\x14\xff\xff", "not-text", "a zip archive"),
+        ("text,label\na,1\n".encode("utf-16"), "not-text", "UTF-16"),
+        ("text,label\na,1\n".encode("utf-16-be"), "not-text", "UTF-16"),
+        ("text,label\na,1\ncafé,1\n".encode("latin1"), "not-text", "line 3 holds the byte 0xe9"),
     ],
 )
+def test_what_stands_in_place_of_a_table_is_said(tmp_path, name, content, code, said):
+    put(tmp_path / name, content)
+    with refused(InputError, code, tmp_path / name, said):
+        read_data(tmp_path, "irtr" if name == "dataset.json" else "text-classification")
+
+
+def test_answers_are_text_too(tmp_path):
+    put(tmp_path / "train.jsonl", [{"question": "why?", "answer": "so", "image": "a.png"}])
+    put(tmp_path / "answers.txt", "ja\nnaïf\n".encode("latin1"))
+    with refused(InputError, "not-text", "answers.txt", "line 2 holds the byte 0xef"):
+        read_data(tmp_path, "vqa")
+
+
+@pytest.mark.parametrize(("name", "content", "code"), [("train.json", b"[1, 2", "not-json")])
 def test_damaged_files(tmp_path, name, content, code):
     put(tmp_path / name, content)
     with refused(InputError, code, name.rpartition("/")[2]):
         read_data(tmp_path, "text-classification")
+
+
+def test_rows_are_read_again_where_they_lie(tmp_path):
+    """Images in a text file are found by the bytes of their rows, whatever stands before them."""
+    put(tmp_path / "b.csv", '\ufefftext,image\r\n"ä\r\n""b""","data:,1"\r\né,"data:,2"\r\n'.encode())
+    rows = list(text_source([tmp_path / "b.csv"]).rows(["text", "image"]))
+    assert [(place, row["text"], row["image"].value()) for place, row in rows] == [
+        ("b.csv, line 3", 'ä\r\n"b"', "data:,1"),
+        ("b.csv, line 4", "é", "data:,2"),
+    ]
