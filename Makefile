@@ -6,7 +6,7 @@ comma := ,
 # TensorRT-RTX ships for x86-64 Linux and Windows; elsewhere the demo says that no engine was built.
 EXTRAS := cpu,dev$(if $(filter x86_64,$(shell uname -m)),$(if $(filter Linux,$(shell uname -s)),$(comma)tensorrt-rtx))
 
-.PHONY: demo test test-all faults lint bench clean
+.PHONY: demo test test-all faults fuzz lint bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -25,6 +25,9 @@ test-all: $(VENV)/.installed ## all tests
 
 faults: $(VENV)/.installed ## mistakes of one line, one by one: does a test catch each
 	$(BIN)/python -m tests.faults
+
+fuzz: $(VENV)/.installed ## ten thousand damaged files: is each read, or refused as it should be
+	$(BIN)/python -m tests.fuzz
 
 lint: $(VENV)/.installed ## format, lint, types
 	$(BIN)/ruff format --check .
