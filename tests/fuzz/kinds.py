@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 import das
 from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.checkpoints.read import CONFIG, SAFE
 from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.write import save_public_checkpoint
@@ -22,7 +23,7 @@ from compressor.data.labels import align_labels
 from compressor.data.read_data import read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import make_splits
-from compressor.data.text import TextTransform, find_tokenizer
+from compressor.data.text import TextTransform
 from compressor.data.types import Transforms
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
@@ -85,7 +86,7 @@ def read_lightning(folder):
 
 def read_texts(folder):
     """Find the tokenizer, and turn texts and pairs of texts into ids."""
-    transform = TextTransform(find_tokenizer(None, folder / "bert", None), 12, 100)
+    transform = TextTransform(find_tokenizer(None, folder / "bert", None).tokenizer, 12, 100)
     transform(TEXTS)
     transform(TEXTS, TEXTS[::-1])
 
