@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from compressor.costs.layer_macs import has_linear_head
+from compressor.errors import input_error
 from compressor.families.family import LOGITS, MATCH, Head, Output
 from compressor.families.key_mapping import HEAD, State
 from compressor.tasks import TASKS
@@ -15,6 +17,7 @@ from compressor.tasks.task import OutputKind
 
 OUTPUTS: Mapping[OutputKind, tuple[Output, ...]] = {"classes": (LOGITS,), "score": (MATCH,)}
 OTHER_HEADS = {"itm": Head(classes=2)}
+AUGMENTED = "_randaug"
 PREFIXES = {
     "vqa": "vqa_classifier.",
     "nlvr2": "nlvr2_classifier.",
@@ -30,6 +33,28 @@ def find_head(task: str | None) -> Head:
     if task is None:
         return Head()
     return OTHER_HEADS.get(task) or Head(TASKS[task].images, TASKS[task].classes)
+
+
+def check_transform(config: Mapping[str, Any], ours: str) -> None:
+    """Refuse a checkpoint that makes pixels of images otherwise than by the transform ``ours``.
+
+    Args:
+        config: ``hyper_parameters["config"]``; what it leaves out is as published. Of ``val_transform_keys`` the models
+            read the first view; ``clip_randaug`` is ``clip`` with noise for training.
+        ours: the key of the transform that das makes for the family.
+
+    Raises:
+        InputError: names the other transform.
+    """
+    keys = config.get("val_transform_keys") or config.get("train_transform_keys") or ours
+    first = keys[0] if isinstance(keys, list | tuple) else keys
+    if isinstance(first, str) and first.removesuffix(AUGMENTED) != ours:
+        raise input_error(
+            "image-transform-unsupported",
+            f"a checkpoint that is shown images by the transform {first}",
+            f"{ours}, which is what das makes for this family",
+            f"give a checkpoint that was trained with {ours}",
+        )
 
 
 def build_head(task: str, joined: int, inner: int, classes: int) -> nn.Module:

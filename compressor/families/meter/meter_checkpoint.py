@@ -20,7 +20,7 @@ from compressor.families.meter.meter_encoders import (
     find_text_encoder,
 )
 from compressor.families.meter.meter_model import MeterDims
-from compressor.families.vision_language import PREFIXES, find_head, for_another_task
+from compressor.families.vision_language import PREFIXES, check_transform, find_head, for_another_task
 
 _PARALLEL_ADAPTER = r"cross_modal_(text|image)_layers\.\d+\.(.+\.)?adapter\.down_proj\.weight"
 
@@ -43,9 +43,11 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
     Raises:
         KeyError: a tensor that sizes are read from is missing.
         ValueError, TypeError, IndexError: sizes that make no METER, or encoders that its configuration contradicts.
+        InputError: it is shown images by another transform than METER's ``clip``.
 
     """
     check_vision_encoder(config)
+    check_transform(config, "clip")
     encoder = find_text_encoder(state, config)
     head = find_head(task)
     last = f"{PUBLIC.prefix(task)}3.weight" if task else ""

@@ -14,7 +14,7 @@ from transformers.models.vilt.configuration_vilt import ViltConfig
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
 from compressor.families.vilt.vilt_model import ViltDims
 from compressor.families.vilt.vilt_pixels import read_pixels
-from compressor.families.vision_language import PREFIXES, find_head, for_another_task
+from compressor.families.vision_language import PREFIXES, check_transform, find_head, for_another_task
 
 
 def _sizes(state: Mapping[str, Tensor], keys: KeyTable, last: str, task: str | None) -> dict[str, Any]:
@@ -61,7 +61,9 @@ def read_public_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], tas
     Raises:
         KeyError: a tensor that sizes are read from is missing.
         ValueError, TypeError, IndexError: sizes that make no ViLT.
+        InputError: it is shown images by another transform than ViLT's ``pixelbert``.
     """
+    check_transform(config, "pixelbert")
     sizes = _sizes(state, PUBLIC_KEYS, f"{PUBLIC.prefix(task)}3.weight" if task else "", task)
     return ViltDims(
         **sizes,

@@ -472,6 +472,28 @@ def test_damaged_settings_of_images(folder, content, name):
         load_checkpoint(preprocessing(folder, content, name))
 
 
+@pytest.mark.parametrize(
+    ("file", "keys", "named"),
+    [
+        ("vilt_tiny_vqa", {"val_transform_keys": ["clip"]}, "clip"),
+        ("vilt_tiny_vqa", {"val_transform_keys": ("pixelbert", "vit")}, None),
+        ("vilt_tiny_vqa", {"val_transform_keys": None, "train_transform_keys": ["pixelbert_randaug"]}, None),
+        ("vilt_tiny_vqa", {"val_transform_keys": [], "train_transform_keys": ["vit_randaug"]}, "vit_randaug"),
+        ("meter_tiny_vqa", {"val_transform_keys": ["imagenet"]}, "imagenet"),
+        ("meter_tiny_vqa", {"val_transform_keys": ["clip_randaug"]}, None),
+        ("meter_tiny_vqa", {"val_transform_keys": ["pixelbert"]}, "pixelbert"),
+    ],
+)
+def test_another_image_transform_of_the_public_code_is_refused_by_name(file, keys, named):
+    checkpoint = read_checkpoint(GOLDEN / f"{file}.ckpt")
+    changed = replace(checkpoint, config={**checkpoint.config, **keys})
+    if named is None:
+        assert load_checkpoint(changed, "vqa").model.task == "vqa"
+    else:
+        with refused(InputError, "image-transform-unsupported", f"transform {named}"):
+            load_checkpoint(changed, "vqa")
+
+
 @pytest.mark.parametrize("size", [(640, 480), (333, 500), (374, 187), (97, 61), (500, 500), (1200, 420)])
 @pytest.mark.parametrize("shorter", [96, 384])
 def test_pixelbert_resizes_as_the_public_code_does(size, shorter):
