@@ -99,7 +99,11 @@ def _parse_answers(numbers: Mapping[str, int], cell: Any) -> Labels:
 
 
 def _answers(cell: Any) -> list[str]:
-    """Return the answers of a cell: one, a list of them, or a list of VQA v2's annotations."""
-    listed = cell if isinstance(cell, list) else [cell]
-    answers = (item.get("answer") if isinstance(item, dict) else item for item in listed)
-    return [str(answer) for answer in answers if is_given(answer)]
+    """Return the answers of a cell: one, a list of them, or a list of VQA v2's annotations.
+
+    In a list the empty text is an answer, as it is one of VQA v2's; an empty cell has none.
+    """
+    if not isinstance(cell, list):
+        return [str(cell)] if is_given(cell) else []
+    answers = (item.get("answer") if isinstance(item, dict) else item for item in cell)
+    return [str(answer) for answer in answers if answer is not None]

@@ -104,6 +104,14 @@ def test_repositories_of_snli_ve_and_nlvr2(tmp_path):
     assert [picture.read() for picture in sample.images] == [png(0), png(1)]
 
 
+def test_statements_without_their_images_are_no_inputs_and_no_fault(tmp_path):
+    put(tmp_path / "dev.json", [{"identifier": f"dev-{n}-1-0", "sentence": "two dogs"} for n in range(3)])
+    for side in (0, 1):
+        put(tmp_path / "dev" / f"dev-0-1-img{side}.png", png(side))
+    rows = inputs(tmp_path, "nlvr2")
+    assert (len(rows.samples), len(rows.unreadable), rows.absent) == (1, 2, 2)
+
+
 def test_named_columns_with_images(tmp_path):
     put(tmp_path / "images" / "a.png", png(5))
     put(tmp_path / "ask.jsonl", [{"question": "what?", "image": "a.png"}])

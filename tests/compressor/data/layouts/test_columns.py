@@ -135,6 +135,16 @@ def test_vqa_in_columns_takes_the_order_of_answers_txt(tmp_path):
     assert [sample.labels for sample in given.splits["train"].samples] == [(2,), (1,)]
 
 
+def test_the_empty_answer_is_an_answer_in_a_list(tmp_path):
+    put(tmp_path / "a.png", png(1))
+    put(tmp_path / "answers.txt", "yes\n\nno\n")
+    rows = [{"image": "a.png", "question": "what?", "answers": answers} for answers in (["", *["no"] * 9], [""], "")]
+    write_columns(tmp_path, "train.jsonl", rows)
+    train = read_data(tmp_path, "vqa").splits["train"]
+    assert [(sample.labels, sample.scores) for sample in train.samples] == [((1, 2), (0.3, 1.0)), ((1,), (1.0,))]
+    assert train.unreadable == ("train.jsonl, line 3: no answer",)
+
+
 def test_named_datasets_keep_their_metric(tmp_path):
     rows = [{"sentence": f"s{i}", "label": i % 2} for i in range(20)]
     features = {"label": {"names": ["unacceptable", "acceptable"], "_type": "ClassLabel"}}

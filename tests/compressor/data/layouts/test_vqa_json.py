@@ -1,5 +1,6 @@
 """VQA v2's JSON, read and damaged."""
 
+import json
 import shutil
 
 import pytest
@@ -45,6 +46,25 @@ def test_official_vqa(tmp_path, images, top):
     assert first_images(train)[:2] == [png(0, "JPEG"), png(1, "JPEG")]
     assert found.splits["val"].samples[0].text == "question 11?"
     assert {(sample.answer_type, sample.question_type) for sample in train.samples} == {("yes/no", "")}
+
+
+def test_what_annotators_wrote_is_looked_up_as_it_is(tmp_path):
+    """The empty answer, what is left of "the", is a class; "the" itself is none."""
+    write_vqa_json(tmp_path, "{}")
+    for part in ("train2014", "val2014"):
+        path = tmp_path / "annotations" / f"v2_mscoco_{part}_annotations.json"
+        rows = json.loads(path.read_text())["annotations"]
+        for row in rows:
+            answers = [*[""] * 4, *["the"] * 3, *["yes"] * 2, "Yes"]
+            row["answers"] = [
+                {"answer": a, "answer_confidence": "maybe", "answer_id": i} for i, a in enumerate(answers)
+            ]
+            row["multiple_choice_answer"] = "the" if row["question_id"] % 2 else "yes"
+        put(path, {"annotations": rows})
+    put(tmp_path / "questions" / "v2_OpenEnded_mscoco_test-dev2015_questions.json", {"questions": []})
+    found = read_data(tmp_path, "vqa")
+    assert (found.labels, set(found.splits)) == (("", "yes"), {"train", "val"})
+    assert {(sample.labels, sample.scores) for sample in found.splits["train"].samples} == {((0, 1), (1.0, 0.6))}
 
 
 def test_official_vqa_with_faults(tmp_path):
