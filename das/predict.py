@@ -113,6 +113,8 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
                 "text-empty", "an empty text", f"one of the {task.samples} the model was trained on", '--text "..."'
             )
         )
+    if broken := [text for text in texts if text.encode(errors="ignore").decode() != text]:
+        problems.append(Problem("text-not-utf8", f"--text {broken[0]!a}", "UTF-8 text", "type it in a UTF-8 terminal"))
     if not texts or (not task.images and len(texts) > 2):
         expected = "one, or several on the same image" if task.images else "one (two for pairs of sentences)"
         problems.append(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from compressor.data.arrow_files import fingerprint
 from compressor.data.images import decode_image
+from compressor.data.reading.rows import Unreadable
 from compressor.data.types import ImageRef, Records, Transforms
 from compressor.errors import input_error
 
@@ -97,10 +98,10 @@ class Split:
         assert self.transforms.image is not None
         try:
             content = image.read()
-        except OSError as error:
+        except (OSError, Unreadable) as error:
             raise input_error(
                 "image-unreadable",
-                f"{image.origin} cannot be read ({error.strerror or error})",
+                f"{image.origin} cannot be read ({getattr(error, 'strerror', None) or error})",
                 "an image",
                 "put it back, or --data FOLDER",
             ) from None

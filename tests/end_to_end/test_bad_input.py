@@ -404,6 +404,7 @@ def test_predict_with_other_pictures_or_texts_than_the_task_has(run_here):
         (question, images, ("0 images for vqa", "1 image", "--image FILE")),
         ((*picture, *picture, *question), images, ("2 images for vqa",)),
         ((*picture, *question, "--text", " "), "text-empty", ()),
+        ((*picture, *question, "--text", "caf\udce9?"), "text-not-utf8", (r"'caf\udce9?'",)),
         ((*picture, *question, "--top", 0), "top-too-small", ("--top 0", "at least 1")),
     ):
         stopped(das("predict", *given), 2, codes, *values)

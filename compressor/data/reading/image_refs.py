@@ -23,6 +23,7 @@ from compressor.data.types import ImageRef
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 LONGEST_PATH = 1024  # characters
 BEGINNING = 64  # characters of base64 that tell whether an image follows
+BEGINNINGS = ("data:", "iVBOR", "/9j/", "_9j_", "R0lG", "UklG", "SUkq", "TU0A", "Qk", "AAAA")  # PNG's, JPEG's and so on
 BASE64 = str.maketrans("-_", "+/", " \t\r\n")  # the alphabet for addresses to the common one; line breaks go
 
 
@@ -109,6 +110,8 @@ def image_content(value: Any) -> bytes | None:
 
 def _is_base64(text: str) -> bool:
     """Return whether a text begins as an image in base64 does, or as ``data:`` does; no path begins so."""
+    if not text.startswith(BEGINNINGS):
+        return False
     if text.startswith("data:"):
         return True
     try:

@@ -20,6 +20,7 @@ from compressor.data.reading.signatures import find_signature, find_text_signatu
 from compressor.errors import InputError, input_error
 
 LONGEST_CELL = 1 << 27  # characters
+SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON escapes half a character, or one of two halves
 QUOTED = {"question1", "question2"}  # columns of GLUE's QQP, which is quoted as CSV is; no other TSV file is
@@ -200,7 +201,7 @@ class _Tape:
     def cut(self) -> tuple[int, int]:
         """Return the first byte of the lines since the last cut, and the one behind them."""
         start = self._stop
-        self._stop += sum(len(line.encode()) for line in self._since)
+        self._stop += sum(len(line) if line.isascii() else len(line.encode()) for line in self._since)
         self._since = []
         return start, self._stop
 
@@ -226,7 +227,8 @@ def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
 
 
 def _csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[_Reread]:
-    tape, dialect, names = _Tape(path), _dialect(path), header
+    tape, dialect, names = _Tape(path), _dialect(path), tuple(header or csv_header(path))
+    parse = partial(_parse_row, names, dialect)
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(iter(tape), strict=True, **dialect)
     while True:
@@ -240,22 +242,15 @@ def _csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[_Rere
                 raise _open_quote(path, start + 1, error) from None
             cells = _parse_cells(tape.text, dialect)
         span = tape.cut()
-        if names is None:
-            names = _strip(cells)
-        elif cells:
+        if cells and (header or reader.line_num > 1):
             fault = _fault(cells, names, path.suffix == ".tsv")
             row = Unreadable(fault) if fault else dict(zip(names, cells, strict=True))
-            parse = partial(_parse_row, names, dialect)
             yield f"{path.name}, line {reader.line_num}", row, partial(_reread, path, span, parse)
 
 
 def csv_header(path: Path) -> tuple[str, ...]:
     """Return the names in the first line of a CSV or TSV file, without spaces around them; none of an empty file."""
-    return _strip(_parse_cells(next(lines(path), ""), _dialect(path)))
-
-
-def _strip(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names)
+    return tuple(name.strip() for name in _parse_cells(next(lines(path), ""), _dialect(path)))
 
 
 def _dialect(path: Path) -> dict[str, Any]:
@@ -314,10 +309,16 @@ class RowSource:
 
 
 def text_source(paths: Sequence[Path]) -> RowSource:
-    """Return a CSV, TSV or JSON file. Images in it, as base64, are decoded when they are needed."""
+    """Return a CSV, TSV or JSON file. Images in it, as base64, are decoded when they are needed.
+
+    Raises:
+        InputError: it is no text, or separated otherwise than its suffix says.
+    """
     (path,) = paths
     json_file = path.suffix.startswith(".json")
     columns = tuple(first_row(json_rows(path))) if json_file else csv_header(path)
+    if not json_file:
+        _check_separator(path, columns)
 
     def rows(names: Sequence[str]) -> Placed:
         check_once(path, columns, names)
@@ -338,6 +339,18 @@ def text_source(paths: Sequence[Path]) -> RowSource:
 
 def _cell(reread: Callable[[], Row], name: str) -> Any:
     return reread()[name]
+
+
+def _check_separator(path: Path, names: Sequence[str]) -> None:
+    header = names[0] if len(names) == 1 else ""
+    for mark, called in SEPARATORS.items():
+        if mark in header and (mark == "\t" or " " not in header.replace(f"{mark} ", mark)):
+            raise input_error(
+                "wrong-separator",
+                f"{path} is separated by {called} ({header[:60]!r})",
+                "commas in .csv, tabs in .tsv",
+                "save it with commas as .csv, or with tabs as .tsv",
+            )
 
 
 def concatenate(sources: Sequence[RowSource]) -> RowSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from compressor.data.reading.signatures import find_signature, read_head
 from compressor.errors import input_error
 
 PARQUET_MARK = b"PAR1"
+SHARD = re.compile(r"(.*)-(?P<number>[0-9]{1,9})-of-(?P<of>[0-9]{1,9})\b")
 
 
 def arrow_source(paths: Sequence[Path]) -> RowSource:
@@ -36,6 +38,7 @@ def arrow_source(paths: Sequence[Path]) -> RowSource:
         table = open_table(path)
         return _FileTable(path, table.schema, table.num_rows, partial(table_rows, path, table), table.column)
 
+    _check_shards(paths)
     return _source([part(path) for path in paths])
 
 
@@ -54,7 +57,28 @@ def parquet_source(paths: Sequence[Path]) -> RowSource:
         column = partial(_ParquetColumn, path, starts)
         return _FileTable(path, file.schema_arrow, starts[-1], partial(_parquet_rows, path), column)
 
+    _check_shards(paths)
     return _source([part(path) for path in paths])
+
+
+def _check_shards(paths: Sequence[Path]) -> None:
+    """Check that the parts of a split that was written in parts are all there.
+
+    Raises:
+        InputError: one is not.
+    """
+    for path in paths:
+        if part := SHARD.match(path.name):
+            parts = filter(None, (SHARD.match(other.name) for other in path.parent.iterdir()))
+            there = {int(other["number"]) for other in parts if other["of"] == part["of"] and other[1] == part[1]}
+            lacking = next((number for number in range(int(part["of"])) if number not in there), None)
+            if lacking is not None:
+                raise input_error(
+                    "shard-missing",
+                    f"{path} is one of {int(part['of'])} files, of which number {lacking} is not there",
+                    "all parts of the split",
+                    "download the others; to use these alone, rename them without -of-",
+                )
 
 
 @dataclass(frozen=True)

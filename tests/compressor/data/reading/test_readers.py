@@ -132,6 +132,21 @@ class TestCsv:
         put(tmp_path / "train.csv", "text,label\na\0b,1\n\ufeffc,0\n")
         assert tell(sentences(tmp_path)) == [("a\0b", None, (1,)), ("\ufeffc", None, (0,))]
 
+    @pytest.mark.parametrize(
+        ("name", "header", "said"),
+        [
+            ("train.csv", "text;label", "separated by semicolons"),
+            ("train.csv", "text; label", "separated by semicolons"),
+            ("train.csv", "the text\tlabel", "separated by tabs"),
+            ("train.tsv", "text,label", "separated by commas"),
+            ("train.tsv", "text;label", "separated by semicolons"),
+        ],
+    )
+    def test_another_separator_than_the_suffix_says_is_named(self, tmp_path, name, header, said):
+        put(tmp_path / name, f"{header}\ngood;1\n")
+        with refused(InputError, "wrong-separator", tmp_path / name, said):
+            sentences(tmp_path)
+
     @pytest.mark.parametrize("name", ["train.csv", "train.tsv"])
     def test_a_header_alone_is_no_table(self, tmp_path, name):
         put(tmp_path / name, "text,label\n" if name.endswith("csv") else "text\tlabel\n")

@@ -148,6 +148,19 @@ def test_two_columns_of_one_name_are_refused(tmp_path, name):
         sentences(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["train/data-{:05}-of-00003.arrow", "data/train-{:05}-of-00003-0a1b.parquet"])
+def test_a_split_without_one_of_its_parts_is_refused(tmp_path, name):
+    for part in range(3):
+        path = tmp_path / name.format(part)
+        put(path, arrow())
+        if path.suffix == ".parquet":
+            pq.write_table(TABLE, path)
+    assert len(sentences(tmp_path).samples) == 900
+    (tmp_path / name.format(1)).unlink()
+    with refused(InputError, "shard-missing", "one of 3 files", "number 1 is not there"):
+        sentences(tmp_path)
+
+
 @pytest.mark.parametrize("name", [ARROW, "train.parquet"])
 def test_a_table_without_rows_is_refused(tmp_path, name):
     put(tmp_path / name, arrow(table=TABLE[:0]))
