@@ -72,16 +72,33 @@ class TextTransform:
         """Return the model's text inputs, (B, length) int64 each; ``seconds`` are the second texts of pairs.
 
         Raises:
-            InputError: a text that is no Unicode, or pairs of more token types than the model can be given.
+            InputError: a text that is no Unicode, pairs of more token types than the model can be given, or a
+                tokenizer that fails on a text or makes too many tokens of it.
         """
         inputs = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
         self._check_room(pairs=seconds is not None)
         for text in (*texts, *(seconds or ())):
             _check_unicode(text)
-        encoded = self.tokenizer.encode_batch(inputs)
+        encoded = self._encode(inputs)
         self._check_types(encoded)
         made = {name: torch.tensor([getattr(entry, INPUTS[name]) for entry in encoded]) for name in self.inputs}
         return made | ({TYPES: torch.zeros_like(made[TYPES])} if TYPES in made and self.types == 1 else {})
+
+    def _encode(self, inputs: Sequence[str | tuple[str, str]]) -> Sequence[Encoding]:
+        """Return the tokens of texts or pairs.
+
+        Raises:
+            InputError: the tokenizer does not do what it says: its parts do not fit together.
+        """
+        try:
+            encoded = self.tokenizer.encode_batch(inputs)
+            wrong = {len(entry.ids) for entry in encoded} - {self.length}
+            failed = f"makes {max(wrong)} tokens of a text that was to get {self.length}" if wrong else ""
+        except Exception as error:  # tokenizers raises plain Exception
+            failed = f"fails on a text ({error})"
+        if failed:
+            raise input_error("tokenizer-fails", f"a tokenizer that {failed}", TRAINED_WITH, OTHER_TOKENIZER)
+        return encoded
 
     def _check_room(self, pairs: bool) -> None:
         special = self.tokenizer.num_special_tokens_to_add(pairs)

@@ -87,3 +87,22 @@ def test_half_a_character_is_an_input_error():
         TextTransform(tokenizer(), 8, 100)(["the", "how \ud83d many"])
     with refused(InputError, "text-not-unicode"):
         TextTransform(tokenizer("[CLS]"), 10, 100)(["the"], ["\udc80"])
+
+
+def test_a_tokenizer_that_fails_on_a_text():
+    made = Tokenizer(models.WordPiece({"[PAD]": 0, "the": 1}, unk_token="[UNK]"))
+    transform = TextTransform(made, 8, 100)
+    assert transform(["the"])["input_ids"].tolist() == [[1, *[0] * 7]]
+    with refused(InputError, "tokenizer-fails", "[UNK]"):
+        transform(["how"])
+
+
+def test_a_tokenizer_that_makes_too_many_tokens():
+    made = tokenizer("[CLS]")
+    ends = [(name, made.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    twice = "[CLS] $A [SEP] $B:1 [SEP]:1 $A"
+    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair=twice, special_tokens=ends)
+    transform = TextTransform(made, 8, 100)
+    assert transform(["how many"])["input_ids"].shape == (1, 8)
+    with refused(InputError, "tokenizer-fails", "was to get 8"):
+        transform(["how many things"], ["the circle"])
