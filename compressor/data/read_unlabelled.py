@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.layouts.gqa_json import question_rows
-from compressor.data.layouts.input_forms import COCO_NAME, IMAGES, InputForm, bind, image_in_cell
+from compressor.data.layouts.input_forms import COCO_NAME, IMAGES, InputForm, bind, image_in_cell, list_columns
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, json_list, text_source
 from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell
@@ -93,12 +93,11 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
         seen += sources
     held = [f"{source.files[0].name} (columns: {', '.join(source.columns) or 'none'})" for source in seen]
     shown = "; ".join(held[:SHOWN]) + (f"; and {len(held) - SHOWN} more files" if len(held) > SHOWN else "")
-    plain = [form.columns for form in task.unlabelled if form.images is image_in_cell]
-    expected = "; or ".join(", ".join(names[0] for names in columns.values()) for columns in plain)
+    plain = [form for form in task.unlabelled if form.images is image_in_cell]
     raise input_error(
         "no-inputs-for-task",
         f"{root} holds no inputs for {task.name}: {shown or 'no table, and no CSV, TSV or JSON file'}",
-        f"a file with the columns {expected}",
+        f"a file with the columns {list_columns(plain)}",
         "rename the columns, or give another folder: --calibration (see docs/data.md)",
     )
 

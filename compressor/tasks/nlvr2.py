@@ -13,14 +13,20 @@ from compressor.data.layouts.label_columns import task_classes
 from compressor.data.layouts.nlvr2_json import Nlvr2Json
 from compressor.tasks.task import GeneratedData, Task
 
+STATEMENT = {"text": ("sentence", "statement", "caption", "text", "question"), "label": ("label", "answer")}
+PAIRS = (
+    ("image_0", "image_1"),
+    ("image0", "image1"),
+    ("left_image", "right_image"),
+    ("image_left", "image_right"),
+    ("left", "right"),
+    ("image_1", "image_2"),
+    ("image1", "image2"),
+)
 COLUMNS = NamedColumns(
     forms=(
-        {
-            "text": ("sentence", "statement", "caption", "text", "question"),
-            "label": ("label", "answer"),
-            "image": ("image_0", "left_image", "image_left", "image1"),
-            "right image": ("image_1", "right_image", "image_right", "image2"),
-        },
+        *(InputForm({**STATEMENT, "image": (left,), "right image": (right,)}) for left, right in PAIRS),
+        InputForm({**STATEMENT, "image": ("identifier",)}, image_pair, some_absent=True),
     ),
     classes=partial(task_classes, arrow_tables.NLVR2_LABELS, {"no": "False", "yes": "True"}),
 )
@@ -34,7 +40,6 @@ NLVR2 = Task(
     unlabelled=(
         *COLUMNS.unlabelled,
         InputForm({"text": ("questions",), "image": ("image_0",), "right image": ("image_1",)}),
-        InputForm({"text": ("sentence",), "image": ("identifier",)}, image_pair, some_absent=True),
     ),
     generated=GeneratedData(write_nlvr2, images=1000, steps=900),
     report_val=True,

@@ -8,14 +8,14 @@ from compressor.data.baselines import Baseline, chance_score
 from compressor.data.generated.captions import write_retrieval
 from compressor.data.layouts import arrow_tables
 from compressor.data.layouts.columns import NamedColumns
-from compressor.data.layouts.input_forms import IMAGE
+from compressor.data.layouts.input_forms import IMAGE, InputForm
 from compressor.data.layouts.karpathy import KarpathyJson
 from compressor.data.layouts.label_columns import no_classes
 from compressor.data.splits import RankedSplit
 from compressor.tasks.task import GeneratedData, Task
 
 COLUMNS = NamedColumns(
-    forms=({"text": ("caption", "captions", "sentence", "sentences", "text"), "image": IMAGE},),
+    forms=(InputForm({"text": ("caption", "captions", "sentence", "sentences", "raw", "text"), "image": IMAGE}),),
     classes=partial(no_classes, arrow_tables.RETRIEVAL_LABELS),
 )
 RETRIEVAL = Task(

@@ -13,9 +13,13 @@ from compressor.data.layouts.label_columns import LABEL, task_classes
 from compressor.data.layouts.snli_ve_jsonl import SnliVeJsonl
 from compressor.tasks.task import GeneratedData, Task
 
+HYPOTHESIS = ("hypothesis", "sentence2", "sentence", "text")
 LABELS = arrow_tables.SNLI_VE_LABELS
 COLUMNS = NamedColumns(
-    forms=({"text": ("hypothesis", "sentence2", "sentence", "text"), "label": LABEL, "image": IMAGE},),
+    forms=(
+        InputForm({"text": HYPOTHESIS, "label": LABEL, "image": IMAGE}),
+        InputForm({"text": HYPOTHESIS, "label": LABEL, "image": FLICKR}, image_of_flickr),
+    ),
     classes=partial(task_classes, LABELS, {}),
 )
 SNLI_VE = Task(
@@ -28,7 +32,6 @@ SNLI_VE = Task(
     unlabelled=(
         *COLUMNS.unlabelled,
         InputForm({"text": ("sentences",), "image": IMAGE}),
-        InputForm({"text": ("sentence2",), "image": FLICKR}, image_of_flickr),
     ),
     generated=GeneratedData(write_snli_ve, images=1500, steps=800),
     report_val=True,

@@ -15,11 +15,18 @@ PAIRS = (
     ("question1", "question2"),
     ("question", "sentence"),
     ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+    ("text", "text_pair"),
+    ("s1", "s2"),
+    ("query", "passage"),
+    ("query", "document"),
 )
+SENTENCE = ("sentence", "text", "content", "review", "comment", "tweet", "document")
 COLUMNS = NamedColumns(
     forms=(
-        *({"text": (first,), "second": (second,), "label": LABEL} for first, second in PAIRS),
-        {"text": ("sentence", "text"), "label": LABEL},
+        *(InputForm({"text": (first,), "second": (second,), "label": LABEL}) for first, second in PAIRS),
+        InputForm({"text": SENTENCE, "label": LABEL}),
     ),
     classes=own_classes,
 )

@@ -20,7 +20,10 @@ from compressor.tasks.losses import soft_binary_distillation, soft_binary_loss, 
 from compressor.tasks.task import GeneratedData, Task
 
 COLUMNS = NamedColumns(
-    forms=({"text": ("question",), "label": ("answers", "answer", "multiple_choice_answer"), "image": IMAGE},),
+    forms=tuple(
+        InputForm({"text": ("question",), "label": (answers,), "image": IMAGE})
+        for answers in ("answers", "answer", "multiple_choice_answer")
+    ),
     classes=answer_vocabulary,
 )
 VQA = Task(

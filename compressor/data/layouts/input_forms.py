@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource
 from compressor.data.types import ImageRef
+from compressor.errors import input_error
 
 Form = Mapping[str, tuple[str, ...]]
 """The columns of a task by what they hold ("text", "second", "label", "image"), each with the names it goes by."""
 IMAGES = ("image", "right image")  # what columns of images hold
-IMAGE = ("image", "image_path", "file_name", "filename")
+IMAGE = ("image", "img", "image_path", "img_path", "image_file", "file_name", "filename", "filepath")
 COCO_NAME = "file name in COCO"
 FLICKR = ("Flickr30K_ID", "Flickr30k_ID", "Flickr30kID", "Flikr30kID", "flickr30k_id", "captionID")
 """What editions of SNLI-VE call the image; the last holds its caption's number, too: ``3416050480.jpg#2``."""
 
 
 def bind(form: Form, source: RowSource) -> dict[str, str] | None:
-    """Return the column that a source has for each thing in a form; None where it lacks one."""
-    bound = {role: next((n for n in names if n in source.columns), "") for role, names in form.items()}
-    return bound if all(bound.values()) else None
+    """Return the column that a source has for each thing in a form; None where it lacks one.
+
+    Upper and lower case are the same, and so are blanks and underscores. Of several columns of images the first in the
+    form is taken: a picture stands before the name of its file.
+
+    Raises:
+        InputError: several columns may be the text or the label.
+    """
+    there: defaultdict[str, list[str]] = defaultdict(list)
+    for column in dict.fromkeys(source.columns):
+        there[_plain(column)].append(column)
+    known = {role: dict.fromkeys(map(_plain, names)) for role, names in form.items()}
+    bound = {role: [column for name in names for column in there[name]] for role, names in known.items()}
+    if not all(bound.values()):
+        return None
+    for role, columns in bound.items():
+        if len(columns) > 1 and role not in IMAGES:
+            raise input_error(
+                "columns-ambiguous",
+                f"{source.files[0]} has several columns for the {role}: {', '.join(columns)}",
+                f"one of {', '.join(form[role])}",
+                "remove or rename those that are not meant",
+            )
+    return {role: columns[0] for role, columns in bound.items()}
+
+
+def _plain(column: str) -> str:
+    return "_".join(column.lower().split())
 
 
 def image_in_cell(files: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
@@ -60,3 +87,21 @@ class InputForm:
     columns: Form
     images: Callable[[ImageFiles, Any], tuple[ImageRef, ...]] = image_in_cell
     some_absent: bool = False
+
+
+def describe_columns(forms: Sequence[InputForm]) -> dict[str, str]:
+    """Return the names that are taken for each thing: those that all forms share, then those that they differ in."""
+    first, *others = (form.columns for form in forms)
+    shared = {role: names for role, names in first.items() if all(form.get(role) == names for form in others)}
+    own = [{role: names for role, names in form.items() if role not in shared} for form in (first, *others)]
+    known = {role: ", ".join(names) for role, names in shared.items()}
+    if not any(own):
+        return known
+    roles = dict.fromkeys(" and ".join(form) for form in own)
+    ways = dict.fromkeys(" and ".join(", ".join(names) for names in form.values()) for form in own)
+    return known | {" or ".join(roles): "; or ".join(ways)}
+
+
+def list_columns(forms: Sequence[InputForm]) -> str:
+    """Return the same in one line, for messages."""
+    return "; ".join(f"{role}: {names}" for role, names in describe_columns(forms).items())

@@ -9,10 +9,11 @@ from typing import Any
 
 from compressor.data.reading.class_labels import class_names, class_number, find_class, is_given, read_label
 from compressor.data.reading.readers import RowSource
-from compressor.data.reading.rows import Unreadable
+from compressor.data.reading.rows import NO_LABEL, Unreadable
 from compressor.data.reading.vqa_answers import answer_classes, soft_answers
 
-LABEL = ("label", "labels", "gold_label")
+LABEL = ("label", "labels", "gold_label", "target", "class", "category", "sentiment", "intent", "is_duplicate")
+NOT_PUBLIC = -1  # how data sets whose classes have names write that a row has no label
 ANNOTATORS = 10  # of a question of VQA v2: as many answers mean soft scores
 
 Labels = tuple[tuple[int, ...], tuple[float, ...]]
@@ -54,7 +55,7 @@ def task_classes(names: tuple[str, ...], synonyms: Mapping[str, str], train: Row
         train: the training split; where its file names its classes, numbers mean these names.
         column: of labels.
     """
-    return Classes(names, partial(_parse_class, names, synonyms, train.class_names.get(column, ())))
+    return Classes(names, partial(_parse_class, names, synonyms, train.class_names.get(column, ()), True))
 
 
 def own_classes(train: RowSource, column: str) -> Classes:
@@ -62,7 +63,7 @@ def own_classes(train: RowSource, column: str) -> Classes:
     named = train.class_names.get(column, ())
     names = named or class_names(present_labels(train, column))
     numbered_here = not named and not all(name.isdecimal() for name in names)
-    return Classes(names, partial(_parse_class, names, {}, named), numbered_here)
+    return Classes(names, partial(_parse_class, names, {}, named, bool(named)), numbered_here)
 
 
 def answer_vocabulary(train: RowSource, column: str) -> Classes:
@@ -73,12 +74,23 @@ def answer_vocabulary(train: RowSource, column: str) -> Classes:
     return Classes(names, partial(_parse_answers, numbers), numbered_here)
 
 
-def _parse_class(names: tuple[str, ...], synonyms: Mapping[str, str], named: tuple[str, ...], cell: Any) -> Labels:
-    """Return the class in a cell; ``named`` is what the file calls the numbers of its classes, nothing if it does not.
+def _parse_class(
+    names: tuple[str, ...], synonyms: Mapping[str, str], named: tuple[str, ...], may_hide: bool, cell: Any
+) -> Labels:
+    """Return the class in a cell; none of it where the data set says that the annotators gave none.
+
+    Args:
+        names: of the classes.
+        synonyms: of them, in lower case.
+        named: what the file calls the numbers of its classes, nothing if it does not.
+        may_hide: -1 says that there is no label.
+        cell: of the column.
 
     Raises:
         Unreadable: there is none, or none of these.
     """
+    if str(cell).strip() == NO_LABEL or (may_hide and class_number(cell) == NOT_PUBLIC):
+        return (), ()
     label = read_label(cell)
     number = class_number(label)
     if named and number is not None:

@@ -136,10 +136,12 @@ class ImageFiles:
 
     Args:
         root: the folder, however deep the images lie in it, and behind whatever links.
+        beside: the folder of the file that names them, where that is another one.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, beside: Path | None = None) -> None:
         self.root = root
+        self._folders = dict.fromkeys((beside or root, root, root / "images"))
         self._files: dict[Path, ImageRef] = {}
         self._cells: dict[bytes, ImageRef] = {}
 
@@ -170,7 +172,7 @@ class ImageFiles:
             raise Unreadable(
                 f"the image is neither a path nor an encoded image ({place[:20]!r}..., {len(place)} characters)"
             )
-        paths = [path for path in (self.root / place, self.root / "images" / place) if os.path.isfile(path)]  # noqa: PTH113  # Path.is_file raises where a folder may not be read
+        paths = [path for folder in self._folders if os.path.isfile(path := folder / place)]  # noqa: PTH113  # Path.is_file raises where a folder may not be read
         if not paths and PurePath(place).name == place:
             return self.named(place)
         if not paths:

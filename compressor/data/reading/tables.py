@@ -125,8 +125,9 @@ def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     """Return the names of the classes of label columns, which ``datasets`` keeps in the metadata of its files."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: tuple(feature["names"]) for name, feature in features.items() if "names" in feature}
-    except (KeyError, TypeError, ValueError):
+        labels = {name: feature for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+        return {name: tuple(feature["names"]) for name, feature in labels.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
         return {}
 
 

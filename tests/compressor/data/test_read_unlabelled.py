@@ -130,8 +130,8 @@ def test_what_datasets_saves(tmp_path, place):
 
 
 def test_a_folder_without_inputs_says_what_it_has(tmp_path):
-    put(tmp_path / "reviews.csv", "review,stars\nnice,3\n")
-    with refused(InputError, "no-inputs-for-task", "reviews.csv (columns: review, stars)", "sentence1, sentence2"):
+    put(tmp_path / "reviews.csv", "opinion,stars\nnice,3\n")
+    with refused(InputError, "no-inputs-for-task", "reviews.csv (columns: opinion, stars)", "sentence1 and sentence2"):
         read_unlabelled(tmp_path, TASKS["text-classification"])
     (tmp_path / "empty").mkdir()
     with refused(InputError, "no-inputs-for-task", "vqa: no table"):

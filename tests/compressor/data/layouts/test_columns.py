@@ -9,6 +9,7 @@ import pytest
 from compressor.data.read_data import read_data
 from compressor.data.types import SCORED, Reading
 from compressor.errors import InputError
+from compressor.tasks import TASKS
 from tests.support.command_line import refused
 from tests.support.data_files import first_images, png, put, save_like_datasets, tell, write_columns
 
@@ -163,3 +164,128 @@ def test_a_test_file_beside_a_training_file_with_other_columns_is_scored(tmp_pat
     assert tell(found.splits["test"]) == [("a", None, (1,)), ("b", None, (0,))]
     with refused(InputError, "column-missing", "train.csv", "it has: body, stars"):
         read_data(tmp_path, "text-classification")
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "expected"),
+    [
+        ("text-classification", {"Text ": "s", "Label": 1}, ("s", None)),
+        ("text-classification", {"review": "s", "sentiment": 1}, ("s", None)),
+        ("text-classification", {"id": 7, "tweet": "s", "class": 1}, ("s", None)),
+        ("text-classification", {"sentence_A": "s", "sentence_B": "t", "Gold Label": 1}, ("s", "t")),
+        ("text-classification", {"text": "s", "text_pair": "t", "label": 1}, ("s", "t")),
+        ("text-classification", {"question": "s", "sentence": "t", "label": 1}, ("s", "t")),
+        ("text-classification", {"question1": "s", "question2": "t", "is_duplicate": 1}, ("s", "t")),
+        ("vqa", {"Question": "s", "img": "0.png", "answer": "a", "multiple_choice_answer": "b"}, ("s", None)),
+        ("nlvr2", {"caption": "s", "image_1": "0.png", "image_2": "0.png", "label": "True"}, ("s", None)),
+        ("nlvr2", {"sentence": "s", "identifier": "dev-1-0-2", "label": "True"}, ("s", None)),
+        ("irtr", {"Caption": "s", "Image Path": "0.png"}, ("s", None)),
+        ("irtr", {"sentences": [{"raw": "s"}], "filename": "deep.png"}, ("s", None)),
+        (
+            "snli-ve",
+            {"premise": "p", "hypothesis": "s", "image": "0.png", "filename": "x", "label": "neutral"},
+            ("s", None),
+        ),
+        ("snli-ve", {"sentence2": "s", "Flickr30K_ID": 12, "gold_label": "neutral"}, ("s", None)),
+    ],
+)
+def test_names_one_would_expect(tmp_path, task, row, expected):
+    for name in ("0.png", "a/deep.png", "a/12.jpg", "a/dev-1-0-img0.png", "a/dev-1-0-img1.png"):
+        put(tmp_path / name, png())
+    write_columns(tmp_path, "train.jsonl", [row])
+    rows = read_data(tmp_path, task).splits["train"]
+    assert rows.unreadable == ()
+    assert [(sample.text, sample.second) for sample in rows.samples] == [expected]
+    assert len(rows.samples[0].images) == TASKS[task].images
+
+
+@pytest.mark.parametrize(
+    ("row", "role"),
+    [
+        ({"text": "a", "sentence": "b", "label": 1}, "text: sentence, text"),
+        ({"text": "a", "Text": "b", "label": 1}, "text: text, Text"),
+        ({"text": "a", "label": 1, "category": 2}, "label: label, category"),
+    ],
+)
+def test_columns_that_would_be_a_guess(tmp_path, row, role):
+    write_columns(tmp_path, "train.csv", [row])
+    with refused(InputError, "columns-ambiguous", "train.csv", f"several columns for the {role}"):
+        read_data(tmp_path, "text-classification")
+
+
+def test_other_columns_are_listed_beside_the_names_that_are_taken(tmp_path):
+    write_columns(tmp_path, "train.csv", [{"opinion": "a", "stars": 1}])
+    with refused(InputError, "data-not-of-task", "train.csv has the columns opinion, stars", "review", "gold_label"):
+        read_data(tmp_path, "text-classification")
+
+
+@pytest.mark.parametrize(
+    ("names", "both"),
+    [
+        (("val.csv", "dev.csv"), "val.csv and dev.csv"),
+        (("validation.jsonl", "validation.json"), "validation.jsonl and validation.json"),
+        (("val.parquet", "val.csv"), "val.parquet and val.csv"),
+        (("data/dev.csv", "dev.csv"), "dev.csv and data/dev.csv"),
+    ],
+)
+def test_a_split_that_is_there_twice(tmp_path, names, both):
+    for name in ("train.csv", *names):
+        write_columns(tmp_path, name, [{"text": "a", "label": 1}])
+    with refused(InputError, "split-ambiguous", both, "'val'"):
+        read_data(tmp_path, "text-classification")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test-00000-of-00001.parquet"),
+        ("plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet"),
+        ("default/train/0000.parquet", "default/train/0001.parquet", "default/test/0000.parquet"),
+        ("train/0000.parquet", "test/0000.parquet"),
+        ("train.csv", "test.parquet"),
+        ("data/train.csv", "data/test.jsonl"),
+    ],
+)
+def test_files_as_they_lie_on_the_hub(tmp_path, names):
+    for name in names:
+        write_columns(tmp_path, name, [{"text": name, "label": 1}])
+    splits = read_data(tmp_path, "text-classification").splits
+    assert {split: [text for text, *_ in tell(rows)] for split, rows in splits.items()} == {
+        split: [name for name in names if split in name] for split in ("train", "test")
+    }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-00001-of-00002.parquet",),
+        ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "train-00000-of-00001.parquet"),
+    ],
+)
+def test_files_of_a_split_that_are_missing_or_too_many(tmp_path, names):
+    for name in names:
+        write_columns(tmp_path, name, [{"text": "a", "label": 1}])
+    with refused(InputError, "shards-incomplete", *names):
+        read_data(tmp_path, "text-classification")
+
+
+def test_images_beside_the_file_that_names_them(tmp_path):
+    for number, split in enumerate(("train", "test")):
+        put(tmp_path / split / "0.png", png(number))
+        row = {"file_name": "0.png", "question": "what?", "answer": "red"}
+        write_columns(tmp_path, f"{split}/metadata.{'csv' if number else 'jsonl'}", [row])
+    splits = read_data(tmp_path, "vqa").splits
+    assert [first_images(splits[split]) for split in ("train", "test")] == [[png(0)], [png(1)]]
+
+
+def test_rows_without_a_label_are_left_out_and_counted(tmp_path):
+    rows = [{"premise": "a", "hypothesis": f"h{label}", "label": label} for label in (2, -1, 0, -1)]
+    splits = {"train": rows, "validation": rows, "test": [row | {"label": -1} for row in rows]}
+    save_like_datasets(tmp_path, splits, ("entailment", "neutral", "contradiction"))
+    found = read_data(tmp_path, "text-classification").splits
+    assert list(found) == ["train", "val"]
+    assert tell(found["train"]) == [("a", "h2", (2,)), ("a", "h0", (0,))]
+    assert (found["train"].dropped, found["train"].unreadable) == (2, ())
+    put(tmp_path / "b" / "train.csv", "sentence1,sentence2,gold_label\ns,t,-\ns,t,neutral\n")
+    train = read_data(tmp_path / "b", "text-classification").splits["train"]
+    assert (tell(train), train.dropped) == ([("s", "t", (0,))], 1)
