@@ -19,7 +19,7 @@ from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import make_splits, make_unlabelled_splits
-from compressor.data.splits import TaskData
+from compressor.data.splits import TaskData, describe_dropped
 from compressor.data.types import RawDataset
 from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
@@ -152,6 +152,8 @@ def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
     for split in data.splits:
         if bad := split.records.unreadable:
             progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
+        if dropped := split.records.dropped:
+            progress.say(f"{split.name}: {describe_dropped(dropped, len(split))}")
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
         path=str(checkpoint.checkpoint.path.resolve()),
@@ -211,7 +213,7 @@ def _read_dataset(settings: Settings, checkpoint: Recognised, task: str, progres
         root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
         dataset = read_data(root, task, progress)
         own_head = has_own_head(checkpoint, task, len(dataset.labels), settings.adapt)
-        return root, align_labels(dataset, checkpoint.labels, TASKS[task], own_head)
+        return root, align_labels(dataset, checkpoint.labels if own_head else (), TASKS[task], own_head)
     if not TASKS[task].unlabelled:
         raise usage_error(
             "task-needs-answers",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressor.checkpoints.class_names import note_class_names
 from compressor.checkpoints.read import Checkpoint
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import (
@@ -138,6 +139,8 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
     used = {origin[name] for name in read if name in origin}
     leftovers = _leftovers(source, task, own_head, used, set(origin.values()))
     notes = source.format.remarks(source.state, source.checkpoint.config) + _notes(model, source.checkpoint)
+    if task is not None and own_head and dims.classes > 1:  # one output is a score, not a class
+        notes += note_class_names(source.checkpoint.config, dims.classes)
     return Loaded(model.eval(), source.checkpoint.config, leftovers, notes)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.checkpoints.class_names import read_class_names
 from compressor.checkpoints.read import Checkpoint, read_checkpoint
 from compressor.errors import input_error, usage_error
 from compressor.families import FAMILIES, Family
@@ -49,11 +48,12 @@ class Recognised:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The name of each class of its head; empty when it names none."""
-        named = self.checkpoint.config.get("id2label") or {}
-        numbered = {str(number): str(name) for number, name in named.items()} if isinstance(named, Mapping) else {}
-        labels = tuple(numbered.get(str(number), "") for number in range(len(numbered)))
-        return () if all(re.fullmatch(r"(LABEL_\d+)?", label) for label in labels) else labels
+        """The name of each class of its head (:func:`read_class_names`); empty when it names none.
+
+        Raises:
+            InputError: its config contradicts itself.
+        """
+        return read_class_names(self.checkpoint.config)
 
 
 def recognise(source: Checkpoint | str | Path) -> Recognised:

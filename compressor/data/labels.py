@@ -63,9 +63,17 @@ def _known_classes(dataset: RawDataset, names: tuple[str, ...], used: Sequence[i
         InputError: the model knows some of the names only, or none and the classes have no numbers.
     """
     find, labels = class_finder(names), dataset.labels
-    places = _places(used, lambda old: find(labels[old]))
+    counted = all(class_number(name) is not None for name in names)
+
+    def find_name(old: int) -> int | None:
+        """Return the class of the same name; the number of a class without a name is no name beside real ones."""
+        new = find(labels[old])
+        is_name = counted or new is None or not names[new].startswith(NAMELESS) or labels[old] == names[new]
+        return new if is_name else None
+
+    places = _places(used, find_name)
     if not places and not dataset.numbered_here:
-        if all(class_number(name) is not None for name in names):
+        if counted:
             places = _places(used, lambda old: find(str(old)))
         elif all(labels[old].isdecimal() for old in used) or (dataset.numbers_in_files and len(names) == len(labels)):
             places = {old: old for old in used}

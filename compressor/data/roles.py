@@ -33,7 +33,7 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     usable = {name: records for name, records in usable.items() if records.samples}
     if "train" not in usable or not usable.keys() & {"val", "test"}:
         missing = ("train",) if "train" not in usable else ("val", "test")
-        raise _split_missing(dataset, root, usable, "a training split, and a validation or a test split", missing)
+        raise _split_missing(dataset, root, task, usable, "a training split, and a validation or a test split", missing)
 
     def split(name: str, records: Records) -> Split:
         return task.split(name, records, transforms, classes, task.images)
@@ -59,7 +59,7 @@ def make_scored(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     usable = {name: _usable(records, task, classes) for name, records in dataset.splits.items() if name in SCORED}
     there = {name for name, records in usable.items() if records.samples or _spoiled([dataset.splits[name]])}
     if not there:
-        raise _split_missing(dataset, root, (), "a test or a validation split", ("val", "test"))
+        raise _split_missing(dataset, root, task, (), "a test or a validation split", ("val", "test"))
     names = _scored(there, task)
     _check_unreadable({name: dataset.splits[name] for name in names}, root)
     evaluation, *extra = (task.split(name, usable[name], transforms, classes, task.images) for name in names)
@@ -73,11 +73,13 @@ def _scored(there: Collection[str], task: Task) -> list[str]:
 
 
 def _split_missing(
-    dataset: RawDataset, root: Path, answered: Collection[str], needed: str, missing: Sequence[str]
+    dataset: RawDataset, root: Path, task: Task, answered: Collection[str], needed: str, missing: Sequence[str]
 ) -> InputError:
     files = " or ".join(dataset.files.get(split, split) for split in missing)
     spoiled = [records.unreadable for records in dataset.splits.values() if records.unreadable and not records.samples]
     lost = "".join(f"; none of {len(rows)} rows can be used: {rows[0]}" for rows in spoiled)
+    if dropped := sum(records.dropped for records in dataset.splits.values()):
+        lost += f"; {dropped:,} {task.samples} have no answer that the model can give"
     return input_error(
         "split-missing",
         f"{root} ({dataset.layout}) has answers for the splits: {', '.join(answered) or 'none'}{lost}",
@@ -134,7 +136,7 @@ def make_unlabelled_splits(
 
 
 def _name_all(labels: tuple[str, ...], classes: int) -> tuple[str, ...]:
-    return (*labels, *(f"<class {number}>" for number in range(len(labels), classes)))
+    return (*labels[:classes], *(f"<class {number}>" for number in range(len(labels), classes)))
 
 
 def _check_images(train: Split, held_out: Split, root: Path) -> None:
@@ -177,14 +179,18 @@ def _usable(records: Records, task: Task, classes: int) -> Records:
     if task.ranked:
         return records
     samples = tuple(sample for sample in records.samples if sample.labels)
-    beyond = max((label for sample in samples for label in sample.labels), default=0)
+    labels = {label for sample in samples for label in sample.labels}
+    beyond = max(labels, default=0)
     if beyond >= classes:
+        from_one = min(labels) > 0 and beyond == classes
         raise input_error(
             "label-beyond-head",
             f"{', '.join(path.name for path in records.files)} has answer label {beyond}, "
             f"the model's head has {classes} classes",
             "answer labels that the head has",
-            "give the --data folder of this checkpoint, or convert it again",
+            f"count the labels from 0: these seem to be counted from 1, to {beyond}"
+            if from_one
+            else "give the --data folder of this checkpoint, or convert it again",
         )
     return replace(records, samples=samples, dropped=records.dropped + len(records.samples) - len(samples))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import rich.box
 from rich.panel import Panel
 from rich.table import Table as RichTable
 
+from compressor.data.splits import describe_dropped
 from compressor.models.plan import summarise
 from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
@@ -89,6 +91,7 @@ def print_dry_run(outlook: DryRun) -> None:
     console.print(f"recovery {outlook.recover}{f': {outlook.recover_steps} steps at {rate:.1e}' if rate else ''}")
     for split in outlook.data:
         console.print(f"{split['name']}: {split['rows']} {samples} of {', '.join(split['files'])}")
+        _print_left_out(split)
     for reason, keys in outlook.leftovers.items():
         examples = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
         console.print(f"left over, {reason}: {len(keys)} keys ({examples})", style="dim")
@@ -105,12 +108,14 @@ def print_scores(scores: Evaluated) -> None:
             console.print(f"  {name} {100 * value:.2f}")
         files = ", ".join(score.split["files"])
         console.print(f"  on {score.samples} {samples} of {files}, loss {score.loss:.4f}")
-        if dropped := score.split["dropped"]:
-            console.print(f"  {dropped} left out: no answer of theirs is among the classes")
-        if bad := score.split["unreadable"]:
-            console.print(
-                f"  {len(bad)} left out that cannot be used, the first is {bad[0]}", markup=False, soft_wrap=True
-            )
+        _print_left_out(score.split)
+
+
+def _print_left_out(split: Mapping[str, Any]) -> None:
+    if dropped := split["dropped"]:
+        console.print(f"  {describe_dropped(dropped, split['rows'])}", soft_wrap=True)
+    if bad := split["unreadable"]:
+        console.print(f"  {len(bad)} left out that cannot be used, the first is {bad[0]}", markup=False, soft_wrap=True)
 
 
 def print_answers(predicted: Predicted) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compressor.data.splits import describe_dropped
 from compressor.tasks import TASKS
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from profiles.analysis.answer_flips import flips_sentence
@@ -88,9 +89,8 @@ def describe_splits(report: CompressionReport) -> tuple[str, ...]:
 def _split(split: Mapping[str, Any], samples: str) -> str:
     """Describe one split in a line, with the first of its rows that could not be used."""
     bad = split["unreadable"]
-    left_out = [f"{split['dropped']} without an answer among the classes"] if split["dropped"] else []
-    left_out += [f"{len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})"] if bad else []
-    beside = f", left out: {', '.join(left_out)}" if left_out else ""
+    beside = f", {describe_dropped(split['dropped'], split['rows'])}" if split["dropped"] else ""
+    beside += f", {len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})" if bad else ""
     line = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"
     line += f", answers: {split['answers']}" if "answers" in split else ""
     return f"{line}, fingerprint {split['fingerprint']}{beside}"
