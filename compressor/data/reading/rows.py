@@ -53,11 +53,11 @@ def read_rows(
         try:
             if isinstance(row, Unreadable):
                 raise row
-            if reasons and place in reasons:
-                raise Unreadable(reasons[place])
             new = samples(row)
             if reasons is None:
                 _check_images(new, checks)
+            elif place in reasons:
+                raise NoImage(reasons[place])  # for whatever reason the compression left it out
         except Unreadable as reason:
             unreadable.append(f"{place}: {reason}")
             absent += some_absent and isinstance(reason, NoImage)

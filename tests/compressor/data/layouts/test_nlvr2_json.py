@@ -2,8 +2,10 @@
 
 import pytest
 
+from compressor.data.arrow_files import fingerprint
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
+from compressor.data.types import Reading
 from compressor.errors import InputError
 from compressor.tasks import TASKS
 from tests.support.command_line import refused
@@ -73,6 +75,19 @@ def test_a_split_without_any_image_is_none(tmp_path, of_train, code):
     write_statements(tmp_path, "dev", 3, 0)
     with refused(InputError, code, "no image"):
         splits(tmp_path)
+
+
+def test_statements_that_a_run_left_out_stay_out_when_their_images_come_back(tmp_path):
+    write_statements(tmp_path, "train", 20, 19)
+    write_statements(tmp_path, "dev", 10, 7)
+    before = read_data(tmp_path, "nlvr2")
+    checked = {fingerprint(rows.files[0]): rows.unreadable for rows in before.splits.values()}
+    for name in ("dev-7-0-img0.png", "dev-7-0-img1.png"):
+        put(tmp_path / "dev" / name, png())
+    after = read_data(tmp_path, "nlvr2", reading=Reading(checked=checked))
+    for split, rows in before.splits.items():
+        assert (rows.unreadable, rows.absent) == (after.splits[split].unreadable, after.splits[split].absent)
+        assert tell(rows) == tell(after.splits[split])
 
 
 def test_images_that_are_there_and_damaged_are_not_gone_from_the_web(tmp_path):
