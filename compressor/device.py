@@ -1,6 +1,8 @@
-"""Choose the device and the number of CPU threads."""
+"""Choose the device and the number of CPU threads; what the CPU multiplies integers with."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 
@@ -9,6 +11,18 @@ from compressor.errors import Problem, UsageError, environment_problem
 from compressor.models.steps import StepModel
 
 SMALL_MODEL = 5_000_000  # parameters; the published METER has 326 million
+# What integers are multiplied with, the best first, and what PyTorch calls a CPU that has it.
+_INSTRUCTIONS: Mapping[str, str] = {
+    "amx": "amx_int8",
+    "avx512_vnni": "avx512_vnni",
+    "avx_vnni": "avx_vnni",
+    "avx512": "avx512_bw",
+    "avx2": "avx2",
+    "i8mm": "i8mm",
+    "dotprod": "dot",
+    "neon": "neon",
+}
+_EXACT = ("amx", "avx512_vnni", "avx_vnni", "i8mm", "dotprod", "neon")
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -31,3 +45,17 @@ def limit_threads(model: StepModel) -> None:
     """Let PyTorch use one CPU thread for a small model: more would wait for each other longer than they work."""
     if sum(parameter.numel() for parameter in model.parameters()) < SMALL_MODEL:
         torch.set_num_threads(1)
+
+
+def cpu_instructions() -> str:
+    """Return the best of the CPU's instruction sets for integers ("avx512_vnni"); "" where PyTorch cannot tell."""
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.9 has none
+    return next((name for name, key in _INSTRUCTIONS.items() if known.get(key)), "")
+
+
+def may_saturate(instructions: str) -> bool:
+    """Return whether sums of products of uint8 and int8 may be cut to 16 bits: on x86-64 without VNNI and AMX.
+
+    It is vpmaddubsw that does it, which adds two products before anything is 32 bits wide.
+    """
+    return instructions not in _EXACT

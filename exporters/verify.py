@@ -191,6 +191,7 @@ def _verify(
         remove_export(path, parity)
     notes = [] if same else [f"not what was exported: {record_of(path).name} named another SHA-256"]
     notes += [_describe_longer(longer, certificate)] if longer and certificate else []
+    notes += _compare_instructions(earlier.certificate, certificate)
     return Verified(file=path.name, parity=parity, certificate=certificate, audit=audit, notes=tuple(notes))
 
 
@@ -239,3 +240,11 @@ def _longer_certificate(earlier: Parity, certificate: Certificate | None) -> Cer
 def _describe_longer(longer: Certificate, certificate: Certificate) -> str:
     why = f" ({certificate.note})" if certificate.note else ""
     return f"ran here on {certificate.samples} samples{why}; its record keeps the certificate on {longer.samples}"
+
+
+def _compare_instructions(earlier: Certificate | None, certificate: Certificate | None) -> list[str]:
+    """Say where the CPU here multiplies integers otherwise than the one of the earlier certificate."""
+    before, here = (made.instructions if made else "" for made in (earlier, certificate))
+    if not before or not here or before == here:
+        return []
+    return [f"the CPU here has {here}, the one that it was certified on {before}"]

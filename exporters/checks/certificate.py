@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from compressor.device import cpu_instructions
 from compressor.errors import usage_error
 from compressor.evaluation.reference import Reference, digest
 from compressor.progress import Progress
@@ -53,6 +54,7 @@ class Certificate(Value):
 
     ``fingerprint`` says which samples; ``tolerance`` is what a logit may be off by, ``tightest_tolerance`` the smallest
     round one that would pass; ``reason`` is empty when it passed; ``note`` says why there are fewer samples than 200.
+    ``instructions`` is the instruction set that the CPU it was made on has for integers.
     """
 
     samples: int
@@ -65,6 +67,7 @@ class Certificate(Value):
     metric_against_full: MetricChange | None
     reason: str = ""
     note: str = ""
+    instructions: str = ""
 
     @property
     def within_tolerance(self) -> bool:
@@ -127,6 +130,7 @@ def certify(
         metric=_change(reference, rows, ours, theirs),
         metric_against_full=None if full is None else _change(reference, rows, full, theirs),
         note="; ".join(filter(None, (reference.note, left_out))),
+        instructions=cpu_instructions(),
     )
     return certificate.model_copy(update={"reason": _reason(certificate, precision)})
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.device import cpu_instructions, may_saturate
 from compressor.errors import DasError, environment_problem, input_error
 from exporters.runtimes.runner import Bound, Runner, refused
 
@@ -113,11 +114,14 @@ def session_options(threads: int | None = None) -> Any:
 
     Threads stop spinning when a call ends: of two models that are timed in turns, the one at rest would otherwise take
     a core from the other for the first milliseconds of its turn. A model that runs alone is no slower for it.
+    On CPUs whose products of uint8 and int8 saturate, int8 weights beyond 7 bits are made uint8, which is exact.
     """
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if may_saturate(cpu_instructions()):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 import exporters.verify
 from compressor.data.generated.questions import write_vqa
+from compressor.device import cpu_instructions
 from compressor.errors import EnvironmentProblem
 from compressor.files import sha256
 from exporters.checks.parity import Parity
@@ -191,14 +192,19 @@ def test_an_export_of_two_files_has_one_certificate_and_goes_as_a_whole(exported
 
 def test_a_certificate_on_fewer_samples_does_not_replace_one_on_more(exported, tmp_path):
     write_vqa(tmp_path / "few", 30, 0)
+    path, other = exported / "exports" / RECORD, "a CPU of another kind"
     before = record(exported / "exports")
+    elsewhere = before.certificate.model_copy(update={"instructions": other})
+    before = before.model_copy(update={"certificate": elsewhere})
+    path.write_text(before.model_dump_json())
     done = das("verify", exported, "--onnx", "--data", tmp_path / "few", "--json")
     assert done.exit_code == 0, done.stderr
     entry = json.loads(done.stdout)["exports"][0]
     fewer = entry["certificate"]["samples"]
     assert fewer < before.certificate.samples == entry["parity"]["certificate"]["samples"]
     expected = f"ran here on {fewer} samples; its record keeps the certificate on {before.certificate.samples}"
-    assert entry["notes"] == [expected]
+    cpu = f"the CPU here has {cpu_instructions()}, the one that it was certified on {other}"
+    assert entry["notes"] == [expected, cpu]
     after = record(exported / "exports").certificate
     assert after == before.certificate.model_copy(update={"note": "made earlier, in ONNX Runtime, CPU"})
     said = " ".join(das("verify", exported, "--onnx", "--data", tmp_path / "few").stdout.split())

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from compressor.device import cpu_instructions
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import evaluate, parity_indices
 from compressor.evaluation.open_data import open_data
@@ -68,6 +69,7 @@ def test_an_export_that_answers_as_the_model_does_passes():
     found = certified(reference(logits()))
     assert found.passed
     assert found.samples == 3
+    assert found.instructions == cpu_instructions()
     assert found.against_slim.max_abs_error <= found.tightest_tolerance <= found.tolerance == 1e-4
     assert found.against_full == found.against_slim
     assert found.metric is None

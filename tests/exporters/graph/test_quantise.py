@@ -138,6 +138,9 @@ def test_dynamic_weights_are_int8_and_everything_else_is_as_before(case_of, fami
         assert weight.dtype == np.int8
         assert zero.shape == weight.shape[1:]  # per channel
         assert not zero.any()
+        # 7 bits: whatever the activations are, the sum of two products fits into 16 bits.
+        assert np.abs(weight.astype(int)).max() in (64, 0)  # 0: an adapter that starts at nothing
+        assert 2 * 255 * 64 <= np.iinfo(np.int16).max < 2 * 255 * 65
     for name in now.keys() & before.keys():
         np.testing.assert_array_equal(now[name], before[name])
     assert {name for name in before if "embeddings.weight" in name} <= now.keys()
@@ -233,6 +236,11 @@ def test_sensitivities_are_what_int8_does_to_each_output():
     assert error == pytest.approx((0.4 / 0.6) ** 2, rel=1e-4)
     (error,) = sensitivities(model, {"x": x}, symmetric=False).values()  # steps of 127 / 255: 0.498
     assert error == pytest.approx(((0.6 - 127 / 255) / 0.6) ** 2, rel=1e-3)
+    model["only"].weight.data[:, 1], x[0, :2] = 1.2 / 127, torch.tensor([0.0, 127.0])
+    (error,) = sensitivities(model, {"x": x}, symmetric=True).values()  # steps of 1 / 127: 8 bits
+    assert error == pytest.approx((0.2 / 1.2) ** 2, rel=1e-4)
+    (error,) = sensitivities(model, {"x": x}, symmetric=False).values()  # steps of 1 / 64: 7 bits
+    assert error == pytest.approx(((127 / 64 - 1.2) / 1.2) ** 2, rel=1e-4)
     assert not model["only"]._forward_hooks
 
 
