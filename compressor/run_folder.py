@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from compressor.checkpoints.build import load_checkpoint
+from compressor.checkpoints.finite import check_finite
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.sizes import Transfer
 from compressor.data.text import FILE_NAME as TOKENIZER_FILE
@@ -60,7 +61,7 @@ class Run:
         """Return the slim model as it was trained and saved, before its exact trims, in eval mode on the CPU.
 
         Raises:
-            InputError: the weights are missing, damaged, or not those of the manifest's plan.
+            InputError: the weights are missing, damaged, NaN, or not those of the manifest's plan.
         """
         family = FAMILIES[self.manifest.family]
         full = family.build(family.dims_type(**self.manifest.dims), self.manifest.task)
@@ -74,6 +75,7 @@ class Run:
                 "the weights of this run",
                 "compress again",
             )
+        check_finite(weights.items(), self.path / WEIGHTS)
         slim.load_state_dict(weights, assign=True)
         return slim.eval()
 

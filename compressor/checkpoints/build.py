@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.checkpoints.class_names import note_class_names
+from compressor.checkpoints.finite import check_finite
 from compressor.checkpoints.read import Checkpoint
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import (
@@ -74,7 +75,7 @@ def load_checkpoint(
         longest: most tokens of a text that the tokenizer was made for; None where it does not say.
 
     Raises:
-        InputError: unreadable, of no known family, without the task's head, or with keys missing or misshapen.
+        InputError: unreadable, of no known family, without the task's head, with keys missing or misshapen, or NaN.
         UsageError: several heads and no ``task``, or an impossible image size or text length.
 
     """
@@ -135,7 +136,9 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
         read = {name: value for name, value in ours.items() if name in parameters}
         fresh = _fresh_names(model, read, adapt)
         _check_complete(parameters, read, source, task, fresh)
-        model.load_state_dict(parameters | {name: value.float() for name, value in read.items()})
+        weights = {name: value.float() for name, value in read.items()}
+        model.load_state_dict(parameters | weights)
+    check_finite(((origin.get(name, name), value) for name, value in weights.items()), source.checkpoint.path)
     used = {origin[name] for name in read if name in origin}
     leftovers = _leftovers(source, task, own_head, used, set(origin.values()))
     notes = source.format.remarks(source.state, source.checkpoint.config) + _notes(model, source.checkpoint)

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.checkpoints.finite import is_finite
 from compressor.data.splits import RankedSplit, Split
 from compressor.distributed import all_gather, share
+from compressor.errors import input_error
 from compressor.evaluation.metrics import METRICS
 from compressor.evaluation.ranking import hits, match_scores, recalls
 from compressor.families import FAMILIES
@@ -110,6 +112,9 @@ def evaluate(
         batch_size: rows of the model's batch.
         progress: told about the batches.
         label: what it calls them.
+
+    Raises:
+        InputError: the model answers with NaN or infinity.
     """
     if isinstance(split, RankedSplit):
         return _ranked(model.eval(), split, task, batch_size, progress, label)
@@ -129,6 +134,9 @@ def evaluate_samples(
     """Return a score sample by sample, as :func:`evaluate` does where nothing is ranked.
 
     Of retrieval the score is how often the right caption is told from those it is trained against, as a search has it.
+
+    Raises:
+        InputError: the model answers with NaN or infinity.
     """
     model.eval()
     device, names = next(model.parameters()).device, FAMILIES[model.family].input_names
@@ -141,6 +149,7 @@ def evaluate_samples(
             numbers = np.arange(start, min(start + size, len(split)))
             batch = {name: value.to(device) for name, value in split.batch(numbers).items()}
             logits = model(**{name: batch[name] for name in names})
+            check_logits(logits, split, numbers)
             scores.append(task.scores(logits, batch).cpu())
             answers.append(logits.argmax(-1).cpu())
             kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
@@ -164,6 +173,7 @@ def _ranked(
 ) -> Evaluation:
     """Return the mean of image and text retrieval's R@1; the loss is on the captions that training would draw."""
     matches, owners = match_scores(model, split, batch_size, progress, label), torch.from_numpy(split.owners)
+    check_logits(matches.T, split, range(len(split)))
     by_image, by_caption = (found[1].double() for found in hits(matches, owners))
     drawn = torch.tensor([split.captions_of(number) for number in range(len(split))])
     logits, targets = matches[owners[:, None], drawn], torch.zeros(drawn.shape)
@@ -178,6 +188,22 @@ def _ranked(
     )
     own = matches[owners, torch.arange(len(owners))][parity_indices(len(split)), None]
     return Evaluation(score, matches.argmax(0), own, owners, by_caption)
+
+
+def check_logits(logits: Tensor, split: Split, numbers: Sequence[int] | np.ndarray) -> None:
+    """Refuse logits (B, classes) of these samples of a split that are NaN or infinite.
+
+    Raises:
+        InputError: names the first sample.
+    """
+    if not is_finite(logits):
+        row = int((~logits.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise input_error(
+            "answers-not-finite",
+            f"the model answers with NaN or infinity, first to sample {numbers[row]} of {split.name}",
+            "logits that are numbers",
+            "compare with the program that trained it: weights or inputs may be too large for float32",
+        )
 
 
 def _margin(each: Tensor) -> float:

@@ -8,6 +8,7 @@ leave it when it is trained. No labels are needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import cast
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from compressor.errors import input_error
 from compressor.models.adapters import SkipAdapter
 from compressor.models.steps import Streams, valid_tokens
 from compressor.models.supernet import Supernet
@@ -94,6 +96,9 @@ def fit_adapters(
         batches: calibration samples in front of the first candidate, as ``supernet.encode`` returns them.
         skipped: the layers that will go together; None fits all candidates, each for itself.
         keep: layers whose adapters stay as they are.
+
+    Raises:
+        InputError: a layer gives NaN or infinity.
     """
     model, names = supernet.model, supernet.candidates if skipped is None else skipped
     explained = {}
@@ -108,6 +113,13 @@ def fit_adapters(
                 for before, target in zip(slim, after, strict=True):
                     real = valid_tokens(before, step.stream)
                     regression.add(before[step.stream][real], target[step.stream][real])
+                if not math.isfinite(regression.spread):
+                    raise input_error(
+                        "answers-not-finite",
+                        f"layer {step.name} gives NaN or infinity on the samples that adapters are fitted on",
+                        "streams that are numbers",
+                        "a checkpoint whose answers are numbers",
+                    )
                 explained[step.name] = regression.solve(adapter)
             if skipped is None:
                 slim = after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from compressor.distributed import all_gather, even_share, share
+from compressor.errors import input_error
+from compressor.models.plan import summarise
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Bar, Progress
 from compressor.search.cost import Costs
@@ -21,7 +23,7 @@ from compressor.search.strategies.das_bandit import reward
 from compressor.search.strategies.strategy import Result, Strategy, Subset, Trial
 from compressor.tasks.task import Task
 from compressor.training.activation_cache import Encoded
-from compressor.training.optimiser import Optimiser, batch_of_step
+from compressor.training.optimiser import Optimiser, batch_of_step, check_loss
 from compressor.training.recovery import trained_parameters
 
 CHUNK = 256  # held-out samples that run together,
@@ -103,6 +105,8 @@ class Search:
             progress: told about the training steps of all trials, and about the subsets of those without training.
 
         Raises:
+            CheckFailed: the loss of a training is NaN or infinite.
+            InputError: the model's answers are.
             Interrupted: as ``after_step`` does.
         """
         if self.training is not None:
@@ -123,6 +127,7 @@ class Search:
             mine, skipped = share(numbers), self.names(subset)
             batch = training.data.batch(mine)
             loss = self.task.loss(self.supernet.logits(batch, skipped), batch)
+            check_loss(loss, training.optimiser)
             training.optimiser.step(loss, len(mine) / len(numbers))
             self.spent.add("training", (1 + BACKWARD) * self.spent.costs.subset(skipped), len(numbers))
             self._finish_step(bar, after_step)
@@ -144,7 +149,7 @@ class Search:
                 chunk = numbers[start : start + self._chunk]
                 batch, added = self.held_out.batch(chunk), {}
                 for layers, logits in self.supernet.logits_of_all(batch, names):
-                    added[names[layers]] = self._sums(logits, batch)
+                    added[names[layers]] = self._sums(logits, batch, layers)
                     self._finish_step(bar, after_step)
                 # All of a chunk or nothing: an interrupted one is run again.
                 for subset, sums in dict(all_gather(list(added.items()))).items():
@@ -189,19 +194,30 @@ class Search:
         for start in range(0, len(self.held_out), self._chunk):
             numbers = np.arange(start, min(start + self._chunk, len(self.held_out)))
             batch = self.held_out.batch(numbers)
-            sums += self._sums(batch["teacher"], batch)
+            sums += self._sums(batch["teacher"], batch, ())
         divergence, loss, value = (sums / len(self.held_out)).tolist()
         return Result((), divergence, loss, value, len(self.held_out))
 
-    def _sums(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return divergence, loss and value of a batch's logits, summed over its samples, (3,) float64.
+    def _sums(self, logits: Tensor, batch: Mapping[str, Tensor], layers: Collection[str]) -> Tensor:
+        """Return divergence, loss and value of a batch's logits without ``layers``, summed over samples, (3,) float64.
 
         Sums of scores are exact, so that subsets of equal value are equal.
+
+        Raises:
+            InputError: they are NaN or infinite.
         """
         teacher, samples = batch["teacher"], len(batch["targets"])
         divergence = self.task.distillation(logits, teacher, batch) - self.task.distillation(teacher, teacher, batch)
         value = self.task.scores(logits, batch).double().sum()
         sums = samples * float(divergence), samples * float(self.task.loss(logits, batch)), float(value)
+        if not all(map(math.isfinite, sums)):
+            what = f"without {summarise(sorted(layers))} the model" if layers else "the model"
+            raise input_error(
+                "answers-not-finite",
+                f"{what} answers with NaN or infinity on held-out samples",
+                "logits that are numbers",
+                "leave these layers out of the search: --scope" if layers else "a checkpoint whose answers are numbers",
+            )
         return torch.tensor(sums, dtype=torch.float64)
 
     def _samples(self, trial: Trial) -> int:

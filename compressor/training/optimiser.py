@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from compressor.distributed import sum_gradients
+from compressor.errors import CheckFailed, Problem
 
 # METER's fine-tuning of VQA v2 (docs/architecture.md): 10 epochs over 658k questions in batches of 512.
 PAPER_STEPS = 10 * 658_000 // 512
@@ -55,6 +56,11 @@ class Optimiser:
         """Number of steps done."""
         return self.schedule.last_epoch
 
+    @property
+    def peak(self) -> float:
+        """Learning rate of the first group at the peak."""
+        return float(self.adam.param_groups[0]["initial_lr"])
+
     def step(self, loss: Tensor, weight: float = 1.0) -> None:
         """Take one step down the gradient of ``loss``; gradients are clipped at norm 1.
 
@@ -78,6 +84,29 @@ class Optimiser:
         """Continue where :meth:`state_dict` was taken."""
         self.adam.load_state_dict(state["adam"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+def check_loss(loss: Tensor, optimiser: Optimiser, layers: Iterable[str] = ()) -> None:
+    """Stop a training whose loss is NaN or infinite: no later step would bring it back.
+
+    Args:
+        loss: of the step that comes next.
+        optimiser: says which step that is, and at what rate.
+        layers: that were chosen by a search, which need not be made again.
+
+    Raises:
+        CheckFailed: names a lower rate.
+    """
+    if not loss.isfinite():
+        lower, chosen = optimiser.peak / 10, ",".join(layers)
+        raise CheckFailed(
+            Problem(
+                "training-diverged",
+                f"the loss is {loss.item()} at training step {optimiser.done + 1} of {optimiser.steps}",
+                "a loss that is a number",
+                f"--learning-rate {lower:.1e}" + (f", and --layers {chosen} in place of a search" if chosen else ""),
+            )
+        )
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

@@ -23,6 +23,7 @@ from compressor.training.optimiser import (
     POOLER_FACTOR,
     Optimiser,
     batch_of_step,
+    check_loss,
 )
 
 DISTILLATION_SHARE = 0.5
@@ -158,6 +159,7 @@ class RecoveryTraining:
             progress: told about the steps.
 
         Raises:
+            CheckFailed: the loss is NaN or infinite.
             Interrupted: as ``after_step`` does.
         """
         slim, recovery, task = self.slim, self.recovery, self.task
@@ -173,6 +175,7 @@ class RecoveryTraining:
                 if "teacher" in batch:
                     distilled = task.distillation(logits, batch["teacher"], batch)
                     loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
+                check_loss(loss, self.optimiser, slim.skipped)
                 self.optimiser.step(loss, len(mine) / len(numbers))
                 bar.advance()
                 after_step(step + 1, self)
