@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from compressor.costs.model_costs import count_costs
-from compressor.data.splits import TaskData
+from compressor.data.splits import Split, TaskData
 from compressor.device import choose_device
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, evaluate, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
+from compressor.evaluation.remarks import remark_on
 from compressor.job import Job, prepare_job
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.plan import Plan
@@ -39,7 +40,7 @@ from compressor.search.budgets import KINDS, BudgetResult, Prices
 from compressor.search.fit_budget import fit_request
 from compressor.search.option_rules import check_options
 from compressor.search.reuse import open_search
-from compressor.search.select_layers import FinishedSearch, select_layers
+from compressor.search.select_layers import FinishedSearch, draw_scored_samples, select_layers
 from compressor.settings import Settings
 from compressor.training.fit_slim import Fitter, SlimModel
 
@@ -141,6 +142,9 @@ class Compression:
         job, checkpoint = prepare_job(self.settings, self.progress), RunCheckpoint(None, {})
         if self.settings.calibration is not None:
             job = label_with_full(job, checkpoint, self.progress)
+        if not (job.settings.adapt or job.task.ranked):
+            held_out, label = draw_scored_samples(job), "Evaluating the full model on held-out samples"
+            self._remark(job, held_out, evaluate(job.model, held_out, job.task, progress=self.progress, label=label))
         search = select_layers(job, checkpoint, Stages(), self.progress)
         return make_plan(job.model, search.result.chosen[job.skip]), search
 
@@ -151,12 +155,13 @@ class Compression:
                 job = label_with_full(job, checkpoint, self.progress)
         prices = self._measure_prices(job, checkpoint, stages)
         full = self._evaluate_full(job, checkpoint, stages)
+        remarks = self._remark(job, job.data.evaluation, full[0]) if full else ()
         fitter = Fitter(job, checkpoint, stages, self.progress)  # before the search adds adapters
         search = self._search(job, checkpoint, stages)
         slim, budget = fit_request(fitter, search.result if search else None, prices)
         with stages.timed("evaluate"):
             scores = _evaluate(job, slim.model, "slim", self.progress)
-        manifest = _manifest(job, slim, search, self.command, _results(job, full, scores, stages), budget)
+        manifest = _manifest(job, slim, search, self.command, _results(job, full, scores, stages, remarks), budget)
         slim.model.to("cpu")
         save = partial(
             save_run,
@@ -197,6 +202,14 @@ class Compression:
             full = _evaluate(job, job.model, "full", self.progress)
         checkpoint.finish(Stage.EVALUATE, [{**vars(entry), "score": entry.score.model_dump()} for entry in full])
         return full
+
+    def _remark(self, job: Job, split: Split, evaluation: Evaluation) -> tuple[str, ...]:
+        """Say, and return, what makes the full model's score on a split implausible; before long work is done."""
+        floor = job.task.baseline.score(job.data.train, split)
+        remarks = remark_on(evaluation, job.task, job.data.labels, floor)
+        for remark in remarks:
+            self.progress.say(f"warning: {remark}")
+        return remarks
 
     def _search(self, job: Job, checkpoint: RunCheckpoint, stages: Stages) -> FinishedSearch | None:
         """Search, or open an earlier run's search; None where the layers are named."""
@@ -275,7 +288,9 @@ def _evaluate(job: Job, model: StepModel, name: str, progress: Progress) -> Eval
     )
 
 
-def _results(job: Job, full: Evaluations | None, slim: Evaluations, stages: Stages) -> Results:
+def _results(
+    job: Job, full: Evaluations | None, slim: Evaluations, stages: Stages, remarks: tuple[str, ...]
+) -> Results:
     full_scores = [evaluation.score for evaluation in full] if full else [None] * len(slim)
     pairs = [ScorePair(full=score, slim=after.score) for score, after in zip(full_scores, slim, strict=True)]
     return Results(
@@ -285,6 +300,7 @@ def _results(job: Job, full: Evaluations | None, slim: Evaluations, stages: Stag
         floor=job.task.baseline.score(job.data.train, job.data.evaluation),
         answer_agreement=float((full[0].answers == slim[0].answers).double().mean()) if full else None,
         seconds=stages.seconds,
+        remarks=remarks,
     )
 
 

@@ -58,7 +58,8 @@ class ScorePair(Value):
 class Results(Value):
     """Measurements of a compression: of the evaluation split, and in ``apart`` of further splits by name.
 
-    ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only.
+    ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only; ``remarks`` say
+    what makes the full model's score implausible.
     """
 
     full: Score | None
@@ -67,6 +68,7 @@ class Results(Value):
     floor: float
     answer_agreement: float | None
     seconds: Mapping[str, float]
+    remarks: tuple[str, ...] = ()
 
 
 class Manifest(Value):

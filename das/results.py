@@ -36,11 +36,15 @@ class SplitScore(Score):
 
 
 class Evaluated(SplitScore):
-    """The score on the evaluation split, and in ``apart`` on others by name."""
+    """The score on the evaluation split, and in ``apart`` on others by name.
+
+    ``remarks`` say what makes it implausible.
+    """
 
     schema_version: int = 1
     task: str
     apart: Mapping[str, SplitScore]
+    remarks: tuple[str, ...] = ()
 
 
 class Answer(Value):

@@ -64,6 +64,7 @@ def evaluate(
     from compressor.device import choose_device
     from compressor.evaluation.evaluate import evaluate as score
     from compressor.evaluation.open_data import open_for_evaluation
+    from compressor.evaluation.remarks import remark_on
     from compressor.tasks import TASKS
     from das.results import Evaluated, SplitScore
 
@@ -75,18 +76,19 @@ def evaluate(
     for note in notes:
         progress.say(f"note: {note}")
     model.to(choose_device(device))
-    scores = [
-        SplitScore(
-            **dict(
-                score(
-                    model, split, TASKS[model.task], metrics=opened.metrics, batch_size=batch_size, progress=progress
-                ).score
-            ),
-            split=split.describe(),
-        )
-        for split in (opened.evaluation, *opened.extra)
+    chosen, splits = TASKS[model.task], (opened.evaluation, *opened.extra)
+    found = [
+        score(model, split, chosen, metrics=opened.metrics, batch_size=batch_size, progress=progress)
+        for split in splits
     ]
-    return Evaluated(**dict(scores[0]), task=model.task, apart={entry.split["name"]: entry for entry in scores[1:]})
+    remarks = remark_on(found[0], chosen, opened.labels)
+    for remark in remarks:
+        progress.say(f"warning: {remark}")
+    scores = [
+        SplitScore(**dict(entry.score), split=split.describe()) for entry, split in zip(found, splits, strict=True)
+    ]
+    apart = {entry.split["name"]: entry for entry in scores[1:]}
+    return Evaluated(**dict(scores[0]), task=model.task, apart=apart, remarks=remarks)
 
 
 def verify(

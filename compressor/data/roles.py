@@ -63,7 +63,7 @@ def make_scored(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     names = _scored(there, task)
     _check_unreadable({name: dataset.splits[name] for name in names}, root)
     evaluation, *extra = (task.split(name, usable[name], transforms, classes, task.images) for name in names)
-    return ScoredData(evaluation, tuple(extra), dataset.metrics)
+    return ScoredData(evaluation, tuple(extra), _name_all(dataset.labels, classes), dataset.metrics)
 
 
 def _scored(there: Collection[str], task: Task) -> list[str]:

@@ -220,9 +220,11 @@ class ScoredData:
     Attributes:
         evaluation: the score comes from it.
         extra: further splits whose scores are reported beside it.
+        labels: name of each class.
         metrics: names of the dataset's further metrics.
     """
 
     evaluation: Split
     extra: tuple[Split, ...]
+    labels: tuple[str, ...]
     metrics: tuple[str, ...]

@@ -21,6 +21,7 @@ from compressor.errors import InputError
 from compressor.evaluation.evaluate import EveryAnswer
 from compressor.evaluation.open_data import open_evaluation
 from compressor.evaluation.reference import same_data
+from compressor.evaluation.significance import mcnemar
 from compressor.files import write_json
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
@@ -264,18 +265,6 @@ def _spread(found: _Found, types: np.ndarray) -> list[int]:
         ranked.append((order.index(outcome), seen[kind], number))
         seen[kind] += 1
     return [number for _, _, number in sorted(ranked)[:EXAMPLES]]
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Return the two-sided exact p-value of the split of samples that only one of two models has right.
-
-    The binomial test with an even chance (McNemar, 1947), in whole numbers.
-    """
-    both, term, tail = lost + gained, 1, 0
-    for number in range(min(lost, gained) + 1):
-        tail += term
-        term = term * (both - number) // (number + 1)
-    return min(1.0, 2 * tail / 2**both)
 
 
 def plain(text: str) -> str:

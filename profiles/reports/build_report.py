@@ -63,6 +63,7 @@ def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport
         command=manifest.command,
         budget=with_measured(manifest.budget, costs.macs, costs.parameters, profile),
         flips=flips if isinstance(flips, Flips) else None,
+        remarks=manifest.results.remarks,
     )
 
 

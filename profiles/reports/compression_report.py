@@ -76,6 +76,7 @@ class CompressionReport(Value):
     command: str
     budget: BudgetResult | None = None
     flips: Flips | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:

@@ -23,7 +23,7 @@ def describe_result(report: CompressionReport) -> tuple[str, ...]:
     how = "" if by_hand else f" (strategy {report.strategy})"
     count = len(report.skipped)
     what = what.replace("layers", "layer", 1) if by_hand and count == 1 else what
-    lines = [f"{count} {what}{how}: {', '.join(report.skipped)}."]
+    lines = [*report.remarks, f"{count} {what}{how}: {', '.join(report.skipped)}."]
     lines += _scores(report) if report.labelled else _agreement(report)
     if report.updated_parameters:
         lines.append(_updated(report.updated_parameters))

@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 from dataclasses import replace
-from math import comb
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.data.types import ImageRef
 from compressor.evaluation.evaluate import EveryAnswer, evaluate
 from compressor.evaluation.open_data import open_data
+from compressor.evaluation.significance import mcnemar
 from compressor.files import atomic_file
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import ANSWERS, EVERY, Run, every_tensor, open_run
@@ -30,7 +30,6 @@ from profiles.analysis.answer_flips import (
     flips_of,
     flips_sentence,
     flips_table,
-    mcnemar,
     plain,
     question_type,
     thumbnail,
@@ -269,18 +268,6 @@ def test_a_hostile_class_does_not_break_the_table(shared_run):
     table = flips_table(found)
     lines = format_markdown_table(table.header, table.rows).splitlines()
     assert {line.count("|") for line in lines} == {7}
-
-
-@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 5), (12, 3), (3, 12), (40, 21)])
-def test_mcnemar_is_the_binomial_test(lost, gained):
-    both = lost + gained
-    tail = sum(comb(both, i) for i in range(min(lost, gained) + 1)) / 2**both
-    assert mcnemar(lost, gained) == pytest.approx(min(1, 2 * tail))
-
-
-def test_mcnemar_takes_large_numbers():
-    assert 0 < mcnemar(10_400, 10_000) < 0.01
-    assert mcnemar(5_000, 5_000) == 1
 
 
 @pytest.mark.parametrize(
