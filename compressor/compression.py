@@ -13,13 +13,12 @@ import torch
 
 from compressor.costs.model_costs import count_costs
 from compressor.data.splits import Split, TaskData
-from compressor.device import choose_device
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, evaluate, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.remarks import remark_on
-from compressor.job import Job, prepare_job
+from compressor.job import Job, open_inputs, prepare_job
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
@@ -38,7 +37,6 @@ from compressor.run_folder import (
 )
 from compressor.search.budgets import KINDS, BudgetResult, Prices
 from compressor.search.fit_budget import fit_request
-from compressor.search.option_rules import check_options
 from compressor.search.reuse import open_search
 from compressor.search.select_layers import FinishedSearch, draw_scored_samples, select_layers
 from compressor.settings import Settings
@@ -106,13 +104,13 @@ class Compression:
             Interrupted: on Ctrl-C or SIGTERM; the state is saved.
         """
         settings = self.settings
-        check_options(settings)
-        choose_device(settings.device)
-        folder = from_main(lambda: destination(settings, self.resume))
+        inputs = open_inputs(settings, lambda: from_main(lambda: destination(settings, self.resume)))
+        folder = inputs.folder
+        assert folder
         if run := from_main(lambda: _open_finished(folder, settings)):
             self._point_latest_at(run)
             return Compressed(run)
-        job = prepare_job(settings, self.progress)
+        job = prepare_job(settings, self.progress, inputs)
         for note in job.loaded.notes:
             self.progress.say(note)
         checkpoint = RunCheckpoint(folder if is_main() else None, _identity(job))

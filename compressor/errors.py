@@ -67,6 +67,37 @@ class EnvironmentProblem(DasError):
     exit_code = 5
 
 
+class Checks:
+    """Independent checks whose problems are reported together: ``with checks:`` wraps each of them.
+
+    A check inside another one is made only where that has got so far.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[DasError] = []
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
+        """Keep an error for later."""
+        if isinstance(error, DasError):
+            self.found.append(error)
+            return True
+        return False
+
+    def raise_found(self) -> None:
+        """Raise everything that was found as one error: of usage where any of it is, else of input before others.
+
+        What two checks found under the same code is said once.
+        """
+        problems: list[Problem] = []
+        for error in self.found:
+            known = {problem.code for problem in problems}
+            problems += [problem for problem in error.problems if problem.code not in known]
+        if problems:
+            raise type(min(self.found, key=lambda error: error.exit_code))(*problems)
+
+
 def input_error(code: str, found: str, expected: str, fix: str) -> InputError:
     """Return an :class:`InputError` with a single problem."""
     return InputError(Problem(code, found, expected, fix))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from compressor.checkpoints.build import Loaded, load_checkpoint
-from compressor.checkpoints.find_tokenizer import find_tokenizer
+from compressor.checkpoints.find_tokenizer import FoundTokenizer, find_tokenizer
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
-from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head
+from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head, sizes_that_fit
 from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, read_data
 from compressor.data.read_unlabelled import read_unlabelled
@@ -23,8 +24,7 @@ from compressor.data.splits import TaskData, describe_dropped
 from compressor.data.types import RawDataset
 from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
-from compressor.errors import Problem, UsageError, input_error, usage_error
-from compressor.families import FAMILIES
+from compressor.errors import Checks, Problem, UsageError, input_error, usage_error
 from compressor.manifest import Source
 from compressor.models.plan import match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
@@ -40,6 +40,29 @@ from compressor.training.optimiser import scale_learning_rate, steps_per_epoch
 from compressor.training.recovery import Recovery
 
 MOST_SUBSETS = 100_000  # that an exhaustive search takes on
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a compression is given, checked as far as that is cheap: no table and no weight has been read.
+
+    Attributes:
+        checkpoint: to be compressed.
+        task: to be compressed for.
+        candidates: layers that may be skipped.
+        words: the tokenizer.
+        root: folder of the data.
+        device: to work on.
+        folder: where the run will lie; None where none is made.
+    """
+
+    checkpoint: Recognised
+    task: str
+    candidates: tuple[str, ...]
+    words: FoundTokenizer
+    root: Path
+    device: torch.device
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -121,29 +144,72 @@ class Job:
         return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))
 
 
-def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
-    """Open and check everything a compression needs, cheapest first, before any long work.
+def open_inputs(settings: Settings, find_folder: Callable[[], Path] | None = None) -> Inputs:
+    """Check everything about a compression that is cheap to check; what is wrong is reported together.
+
+    Args:
+        settings: what is asked for.
+        find_folder: returns the folder of the run to be; None where none is made.
 
     Raises:
-        UsageError: impossible options, all of them at once.
+        UsageError: impossible options, among all other problems.
+        InputError: checkpoint, tokenizer or folders unusable.
+        EnvironmentProblem: the device is not there, or the folder cannot be written.
+    """
+    checks, named, folder = Checks(), settings.data or settings.calibration, None
+    checkpoint: Recognised | None = None
+    with checks:
+        check_options(settings)
+    with checks:
+        device = choose_device(settings.device)
+    with checks:
+        checkpoint = recognise(settings.checkpoint)
+    config = checkpoint.checkpoint.config if checkpoint else {}
+    if checkpoint:
+        with checks:
+            task = choose_task(checkpoint, settings.task, settings.adapt)
+            check_task(task)
+            with checks:
+                _check_answers(settings, task)
+            with checks:
+                check_sizes(checkpoint, task, settings.image_size, settings.text_length)
+            with checks:
+                candidates = _candidates(settings, checkpoint, task)
+    if checkpoint or settings.tokenizer:
+        with checks:
+            path = checkpoint.checkpoint.path if checkpoint else Path(settings.checkpoint)
+            words = find_tokenizer(settings.tokenizer, path, config.get("tokenizer"))
+    if checkpoint or named:
+        with checks:
+            root = _find_root(settings, str(config.get("data_root") or ""))
+    if find_folder and (world_size() == 1 or not checks.found):  # several processes ask the main one, if all are there
+        with checks:
+            folder = find_folder()
+    checks.raise_found()
+    assert checkpoint
+    return Inputs(checkpoint, task, candidates, words, root, device, folder)
+
+
+def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs | None = None) -> Job:
+    """Open and check everything a compression needs, cheapest first, before any long work.
+
+    Args:
+        settings: what is asked for.
+        progress: told about the rows that are read.
+        inputs: of these settings, where they are open already.
+
+    Raises:
+        UsageError: impossible options.
         InputError: checkpoint, tokenizer or data unusable.
         EnvironmentProblem: the device is not there.
     """
-    check_options(settings)
+    inputs = inputs or open_inputs(settings)
+    checkpoint, task, words, root = inputs.checkpoint, inputs.task, inputs.words, inputs.root
     torch.manual_seed(settings.seed)  # fresh heads and adapters are drawn from here
-    device = choose_device(settings.device)
-    checkpoint = recognise(settings.checkpoint)
-    task = choose_task(checkpoint, settings.task, settings.adapt)
-    check_task(task)
-    check_sizes(checkpoint, task, settings.image_size, settings.text_length)
-    root, dataset = _read_dataset(settings, checkpoint, task, progress)
+    dataset = _read_dataset(settings, inputs, progress)
     transfer = Transfer(checkpoint.family.heads[task].classes or len(dataset.labels)) if settings.adapt else None
-    words = find_tokenizer(
-        settings.tokenizer, checkpoint.checkpoint.path, checkpoint.checkpoint.config.get("tokenizer")
-    )
     size, length = settings.image_size, settings.text_length
     loaded = load_checkpoint(checkpoint, task, size, transfer, length, words.longest)
-    candidates = _candidates(settings, loaded.model)
     transforms, classes = checkpoint.family.transforms(loaded.model.dims, words.tokenizer), loaded.model.dims.classes
     for note in (*words.notes, *transforms.text.notes):
         progress.say(note)
@@ -161,9 +227,9 @@ def prepare_job(settings: Settings, progress: Progress = QUIET) -> Job:
         image_size=getattr(loaded.model.dims, "image_size", None),
         transfer_classes=transfer.classes if transfer else None,
     )
-    loaded.model.to(device)
+    loaded.model.to(inputs.device)
     limit_threads(loaded.model)
-    job = Job(settings, loaded, data, words.tokenizer, root, candidates, device, source)
+    job = Job(settings, loaded, data, words.tokenizer, root, inputs.candidates, inputs.device, source)
     _check_work(job)
     return job
 
@@ -207,20 +273,10 @@ def _task(settings: Settings, name: str) -> Task:
     return TASKS[name] if settings.calibration is None else teacher_agreement(TASKS[name])
 
 
-def _read_dataset(settings: Settings, checkpoint: Recognised, task: str, progress: Progress) -> tuple[Path, RawDataset]:
-    """Return the folder of the data and its content, with classes as the checkpoint numbers them."""
+def _find_root(settings: Settings, recorded: str) -> Path:
+    """Return the folder of the data, or of the inputs without answers."""
     if settings.calibration is None:
-        root = find_data(settings.data, str(checkpoint.checkpoint.config.get("data_root") or ""))
-        dataset = read_data(root, task, progress)
-        own_head = has_own_head(checkpoint, task, len(dataset.labels), settings.adapt)
-        return root, align_labels(dataset, checkpoint.labels if own_head else (), TASKS[task], own_head)
-    if not TASKS[task].unlabelled:
-        raise usage_error(
-            "task-needs-answers",
-            f"--calibration for {task}",
-            "a task whose inputs can be had without answers: a caption beside its image is the answer",
-            "--data FOLDER in its place",
-        )
+        return find_data(settings.data, recorded)
     root = Path(settings.calibration)
     if not root.is_dir():
         raise input_error(
@@ -229,18 +285,43 @@ def _read_dataset(settings: Settings, checkpoint: Recognised, task: str, progres
             "a folder of inputs (docs/data.md)",
             "--calibration FOLDER",
         )
-    return root, replace(read_unlabelled(root, TASKS[task], progress), labels=checkpoint.labels)
+    return root
 
 
-def _candidates(settings: Settings, model: StepModel) -> tuple[str, ...]:
+def _read_dataset(settings: Settings, inputs: Inputs, progress: Progress) -> RawDataset:
+    """Return the content of the data's folder, with classes as the checkpoint numbers them."""
+    checkpoint, root, task = inputs.checkpoint, inputs.root, TASKS[inputs.task]
+    if settings.calibration is None:
+        dataset = read_data(root, task.name, progress)
+        own_head = has_own_head(checkpoint, task.name, len(dataset.labels), settings.adapt)
+        return align_labels(dataset, checkpoint.labels if own_head else (), task, own_head)
+    return replace(read_unlabelled(root, task, progress), labels=checkpoint.labels)
+
+
+def _check_answers(settings: Settings, task: str) -> None:
+    """Refuse a task whose inputs cannot be had without answers."""
+    if settings.calibration is not None and not TASKS[task].unlabelled:
+        raise usage_error(
+            "task-needs-answers",
+            f"--calibration for {task}",
+            "a task whose inputs can be had without answers: a caption beside its image is the answer",
+            "--data FOLDER in its place",
+        )
+
+
+def _candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[str, ...]:
     """Return the layers that may be skipped: those named by hand, or the scope's."""
-    family = FAMILIES[model.family]
-    layers = family.layer_order(model.layers)
+    family = checkpoint.family
+    with sizes_that_fit(checkpoint):
+        steps = steps_of(
+            family.rounds(checkpoint.format.read_dims(checkpoint.state, checkpoint.checkpoint.config, task))
+        )
+    layers = family.layer_order(tuple(step.name for step in steps if step.pool))
     if settings.layers:
         return match_layers(settings.layers, layers)
     scope = settings.scope or next(iter(family.scopes))
     pools = family.scopes.get(scope)
-    in_pools = {step.name for step in steps_of(model.rounds) if step.pool in (pools or ())}
+    in_pools = {step.name for step in steps if step.pool in (pools or ())}
     candidates = tuple(name for name in layers if name in in_pools) if pools else match_layers(scope.split(","), layers)
     if settings.skip is not None and settings.skip > len(candidates):
         raise UsageError(

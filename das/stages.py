@@ -24,11 +24,12 @@ def dry_run(settings: Settings, resume: bool = False) -> DryRun:
         DasError: as :func:`compressor.job.prepare_job` says.
     """
     from compressor.compression import destination
-    from compressor.job import prepare_job
+    from compressor.job import open_inputs, prepare_job
     from das.results import describe_job
 
-    folder = destination(settings, resume)
-    return describe_job(prepare_job(settings), folder)
+    inputs = open_inputs(settings, lambda: destination(settings, resume))
+    assert inputs.folder
+    return describe_job(prepare_job(settings, inputs=inputs), inputs.folder)
 
 
 def search(settings: Settings, progress: Progress = QUIET) -> Searched:

@@ -31,13 +31,10 @@ def search(
 
     Next: [bold]das compress meter.ckpt --layers FL1,FV0[/] with the layers it names
     """
-    from compressor.errors import usage_error
     from compressor.settings import make_settings
     from das import stages
     from das.render.print_report import print_search
     from das.terminal import print_json, progress
 
-    if skip is None:
-        raise usage_error("goal-missing", "no --skip", "how many layers to skip", "--skip 8")
     result = stages.search(make_settings(**o.read_typed(context, without=("json",))), progress())
     print_json(result) if json else print_search(checkpoint, result)

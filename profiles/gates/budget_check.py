@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from compressor.costs.model_costs import Pair
-from compressor.errors import CheckFailed, Problem, UsageError, environment_problem
+from compressor.errors import CheckFailed, Checks, Problem, environment_problem
 from compressor.evaluation.evaluate import Score
+from compressor.job import open_inputs
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult
-from compressor.search.option_rules import check_options
 from compressor.settings import Settings
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Runtime
@@ -30,24 +30,20 @@ def runtime_of(budget: Budget) -> Runtime:
 
 
 def with_runtime(settings: Settings) -> Settings:
-    """Check the settings; return them with the runtime of a latency budget under its own name.
+    """Return the settings with the runtime of a latency budget under its own name.
 
     Raises:
-        UsageError: as :func:`compressor.search.option_rules.check_options`, or no such runtime.
+        UsageError: no such runtime; with it all else that is wrong, as :func:`compressor.job.open_inputs`.
         EnvironmentProblem: a runtime that single layers cannot be timed on.
     """
-    runtime, problems = None, list[Problem]()
-    if settings.limits.keys() == {"latency"} or settings.runtime:
-        try:
+    runtime, checks = None, Checks()
+    with checks:
+        if settings.limits.keys() == {"latency"} or settings.runtime:
             runtime = find_runtime(settings.runtime or RUNTIME)
-        except UsageError as error:
-            problems += error.problems
-    try:
-        check_options(settings)
-    except UsageError as error:
-        problems = [*error.problems, *problems]
-    if problems:
-        raise UsageError(*problems)
+    if checks.found:
+        with checks:
+            open_inputs(settings)  # for what else is wrong
+    checks.raise_found()
     if runtime is None:
         return settings
     if not runtime.times_layers:
