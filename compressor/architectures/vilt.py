@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from compressor.architectures.architecture import Architecture, Pool
 from compressor.costs.layer_macs import (
@@ -36,6 +36,8 @@ class PixelSettings(Value):
     ``resample`` is Pillow's number of the filter that images are resized with (3 is bicubic); ``size_divisor`` divides
     both sides of what the model sees, in pixels.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     resample: int = Field(default=3, ge=0, le=5)
     do_rescale: bool = True

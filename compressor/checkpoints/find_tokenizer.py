@@ -16,7 +16,7 @@ from compressor.data.text import FILE_NAME, give_one_type
 from compressor.errors import InputError, input_error
 
 SETTINGS = "tokenizer_config.json"
-WORDS, MERGED = "vocab.txt", "vocab.json"  # of BERT's kind, and of RoBERTa's beside its merges.txt
+WORDS, MERGED, MERGES = "vocab.txt", "vocab.json", "merges.txt"  # of BERT's kind, and the two of RoBERTa's
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 VOCABULARIES = (FILE_NAME, WORDS, MERGED, *SENTENCEPIECE)  # any of them makes a folder one of a tokenizer
 UNBOUNDED = 1_000_000  # tokens: transformers writes 1e30 where a tokenizer knows no limit
@@ -124,11 +124,9 @@ def _open_with_settings(folder: Path, settings: Mapping[str, Any]) -> FoundToken
     Raises:
         InputError: it has no fast form, or no words.
     """
-    from transformers import AutoTokenizer
-
     unsaid, notes = _unsaid(folder, settings)
     try:
-        opened = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **unsaid)
+        opened = _class_of(folder, settings).from_pretrained(str(folder), trust_remote_code=False, **unsaid)
     except (ValueError, ImportError) as error:
         if (folder / FILE_NAME).is_file():
             raise
@@ -162,23 +160,43 @@ def _slow_only(folder: Path, settings: Mapping[str, Any], reason: str) -> InputE
     )
 
 
+def _class_of(folder: Path, settings: Mapping[str, Any]) -> Any:
+    """Return the library's class: the one that is said, else the one whose vocabulary files these are."""
+    from transformers import AutoTokenizer, BertTokenizer, RobertaTokenizer
+
+    if "tokenizer_class" in settings or any((folder / name).is_file() for name in (CONFIG, FILE_NAME)):
+        return AutoTokenizer
+    kinds = {MERGES: RobertaTokenizer, WORDS: BertTokenizer}
+    return next((kind for file, kind in kinds.items() if (folder / file).is_file()), AutoTokenizer)
+
+
 def _unsaid(folder: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return what vocabulary files leave open and the library would guess wrongly, and notes on it."""
     if (folder / FILE_NAME).is_file():
         return {}, ()
-    if (folder / MERGED).is_file() and isinstance(settings.get("mask_token", "<mask>"), str):
-        mask = settings.get("mask_token", "<mask>")
-        there = mask in json.loads((folder / MERGED).read_text(encoding="utf-8"))
-        # RoBERTa's mask takes the space before it along, which only a tokenizer.json would say.
-        return ({"mask_token": AddedToken(mask, lstrip=True, normalized=False, special=True)} if there else {}), ()
-    if not (folder / WORDS).is_file() or "do_lower_case" in settings:
+    if (folder / MERGES).is_file():
+        return _mask(folder / MERGED, settings), ()
+    return _case(folder / WORDS, settings) if (folder / WORDS).is_file() else ({}, ())
+
+
+def _mask(vocabulary: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """RoBERTa's mask takes the space before it along, which of all files only a tokenizer.json would say."""
+    mask = settings.get("mask_token", "<mask>")
+    if not isinstance(mask, str) or mask not in json.loads(vocabulary.read_text(encoding="utf-8")):
+        return {}
+    return {"mask_token": AddedToken(mask, lstrip=True, normalized=False, special=True)}
+
+
+def _case(vocabulary: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """BERT's words show whether they were made of texts in lower case, and without accents."""
+    if "do_lower_case" in settings:
         return {}, ()
-    words = [word for word in (folder / WORDS).read_text(encoding="utf-8").splitlines() if not word.startswith("[")]
+    words = [word for word in vocabulary.read_text(encoding="utf-8").splitlines() if not word.startswith("[")]
     lower = not any(word != word.lower() for word in words)
     stripped = lower and not any(_has_accents(word) for word in words)
     case = "no upper-case words: texts are put in lower case" if lower else "upper-case words: texts keep their case"
     accents = ", and accents: they are kept" if lower and not stripped else ""
-    note = f"nothing says do_lower_case, but {WORDS} has {case}{accents}"
+    note = f"nothing says do_lower_case, but {vocabulary.name} has {case}{accents}"
     return {"do_lower_case": lower, "strip_accents": settings.get("strip_accents", stripped)}, (note,)
 
 

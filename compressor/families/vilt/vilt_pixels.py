@@ -83,7 +83,7 @@ def _understand(dims: ViltDims, said: Mapping[str, Any]) -> ViltDims:
     pixels = PixelSettings(**{name: getattr(processor, name) for name in PixelSettings.model_fields})
     if size["shortest_edge"] < divisor:
         raise ValueError(f"size {size['shortest_edge']}, less than size_divisor {divisor}")
-    return dims.model_copy(update={"image_size": size["shortest_edge"], "pixels": pixels})
+    return ViltDims(**dict(dims) | {"image_size": size["shortest_edge"], "pixels": pixels})
 
 
 def _reason(error: Exception) -> str:

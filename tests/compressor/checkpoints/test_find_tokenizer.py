@@ -199,6 +199,16 @@ def test_the_mask_takes_the_space_before_it_along(merges):
     assert len(alone.encode("red <mask>").ids) == 4
 
 
+@pytest.mark.parametrize(
+    ("make", "ids"), [(lambda folder: words_alone(folder, CASED), [2, 6, 3]), (merges_alone, None)]
+)
+def test_vocabulary_files_beside_a_checkpoint_need_no_config(tmp_path, make, ids):
+    expected = opened(make(tmp_path)).tokenizer.encode("Red").ids
+    (tmp_path / "config.json").unlink()
+    assert find_tokenizer(None, tmp_path / "meter.ckpt", None).tokenizer.encode("Red").ids == expected
+    assert ids in (None, expected)
+
+
 @pytest.mark.parametrize("explicitly", [True, False])
 def test_a_folder_of_a_config_alone_has_no_tokenizer(tmp_path, explicitly):
     source = str(configured(tmp_path, "bert")) if explicitly else None
@@ -209,7 +219,7 @@ def test_a_folder_of_a_config_alone_has_no_tokenizer(tmp_path, explicitly):
 SLOW = {
     "japanese": ({"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "basic"}, "vocab.txt", "red\n"),
     "sentencepiece": ({"tokenizer_class": "XLMRobertaTokenizer"}, "sentencepiece.bpe.model", "no model"),
-    "another class's words": ({}, "vocab.txt", "\n".join(CASED)),
+    "another class's words": ({"tokenizer_class": "RobertaTokenizer"}, "vocab.txt", "\n".join(CASED)),
 }
 
 

@@ -458,6 +458,8 @@ def test_a_folder_that_says_nothing_of_images_has_the_published_settings(bare):
         ({"image_std": [0.5, 0, 0.5]}, "image_std"),
         ({"image_std": None}, "image_std"),
         ({"rescale_factor": "1/255"}, "rescale_factor"),
+        ({"rescale_factor": float("inf")}, "rescale_factor"),
+        ({"size": {"shortest_edge": 64.5}}, "image_size"),
     ],
 )
 def test_what_is_not_done_to_images_is_refused_by_name(folder, content, named):
