@@ -390,6 +390,13 @@ def test_classes_in_another_order_than_the_data_are_found_by_name(sentences):
     assert json.loads(das("eval", "roberta", "--json").stdout)["value"] == before["value"]
 
 
+def test_the_split_that_is_scored_is_enough(sentences):
+    before = json.loads(das("eval", "roberta", "--json").stdout)
+    (sentences / "data" / "train.tsv").unlink()
+    assert json.loads(das("eval", "roberta", "--json").stdout) == before
+    refused(compress_sentences(), 3, "split-missing", "add train.tsv")
+
+
 def test_a_run_given_where_a_checkpoint_belongs(run_here):
     for command in (("compress", "--skip", 1), ("search", "--skip", 1), ("inspect",)):
         result = das(command[0], run_here, *command[1:])

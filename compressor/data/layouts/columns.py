@@ -25,11 +25,11 @@ class NamedColumns:
 
     Attributes:
         forms: the columns it may have; the first form whose columns are all there is taken.
-        classes: the split that names them, the training split where there is one, and its column to the classes.
+        classes: the split that names them, its column of labels and the folder to the classes.
     """
 
     forms: tuple[InputForm, ...]
-    classes: Callable[[RowSource, str], Classes]
+    classes: Callable[[RowSource, str, Path], Classes]
     name: str = "named columns"
 
     @property
@@ -70,7 +70,7 @@ class NamedColumns:
         of_classes = _source_of_classes(sources, read, label)
         for source in read.values():
             _check_class_names(source.class_names.get(label), of_classes.class_names.get(label), source)
-        classes = self.classes(of_classes, label)
+        classes = self.classes(of_classes, label, root)
         splits = {}
         for split, source in read.items():
             images = ImageFiles(root, source.files[0].parent)

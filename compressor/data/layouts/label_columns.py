@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from compressor.data.reading.class_labels import class_names, class_number, find_class, is_given, read_label
@@ -41,12 +43,14 @@ def present_labels(source: RowSource, column: str) -> Iterator[Any]:
     return (row[column] for row in rows if is_given(row.get(column)))
 
 
-def no_classes(names: tuple[str, ...], train: RowSource, column: str) -> Classes:
+def no_classes(names: tuple[str, ...], train: RowSource, column: str, root: Path) -> Classes:
     """Return ``names`` for a task whose samples need no label, such as captions beside their images."""
     return Classes(names, lambda cell: ((), ()))
 
 
-def task_classes(names: tuple[str, ...], synonyms: Mapping[str, str], train: RowSource, column: str) -> Classes:
+def task_classes(
+    names: tuple[str, ...], synonyms: Mapping[str, str], train: RowSource, column: str, root: Path
+) -> Classes:
     """Return the classes of a task that has its own.
 
     Args:
@@ -54,11 +58,12 @@ def task_classes(names: tuple[str, ...], synonyms: Mapping[str, str], train: Row
         synonyms: of them, in lower case.
         train: the training split; where its file names its classes, numbers mean these names.
         column: of labels.
+        root: the folder of the data.
     """
     return Classes(names, partial(_parse_class, names, synonyms, train.class_names.get(column, ()), True))
 
 
-def own_classes(train: RowSource, column: str) -> Classes:
+def own_classes(train: RowSource, column: str, root: Path) -> Classes:
     """Return the classes that the training split has: those that its file names, else the labels that occur."""
     named = train.class_names.get(column, ())
     names = named or class_names(present_labels(train, column))
@@ -66,10 +71,10 @@ def own_classes(train: RowSource, column: str) -> Classes:
     return Classes(names, partial(_parse_class, names, {}, named, bool(named)), numbered_here)
 
 
-def answer_vocabulary(train: RowSource, column: str) -> Classes:
-    """Return the lines of answers.txt beside the files; else the answers of the training split in first-seen order."""
+def answer_vocabulary(train: RowSource, column: str, root: Path) -> Classes:
+    """Return the lines of answers.txt in the folder; else the answers of the training split in first-seen order."""
     given = (answer for cell in present_labels(train, column) for answer in _answers(cell))
-    names, numbered_here = answer_classes(train.files[0].parent, given)
+    names, numbered_here = answer_classes(root, given)
     numbers = {answer: number for number, answer in enumerate(names)}
     return Classes(names, partial(_parse_answers, numbers), numbered_here)
 
@@ -101,21 +106,34 @@ def _parse_class(
 
 
 def _parse_answers(numbers: Mapping[str, int], cell: Any) -> Labels:
-    answers = _answers(cell)
+    answers, given = _answers(cell), _unpack(cell)
     if not answers:
-        raise Unreadable("no answer")
-    if isinstance(cell, list) and len(cell) == ANNOTATORS:
+        raise Unreadable("no answer, or a list of them that is no JSON")
+    if isinstance(given, list) and len(given) == ANNOTATORS:
         return soft_answers(answers, numbers)
     labels = tuple(numbers[answer] for answer in dict.fromkeys(answers) if answer in numbers)
     return labels, (1.0,) * len(labels)
 
 
 def _answers(cell: Any) -> list[str]:
-    """Return the answers of a cell: one, a list of them, or a list of VQA v2's annotations.
+    """Return the answers of a cell: one, a list of them, or VQA v2's annotations, a list or a dictionary of lists.
 
     In a list the empty text is an answer, as it is one of VQA v2's; an empty cell has none.
     """
-    if not isinstance(cell, list):
-        return [str(cell)] if is_given(cell) else []
-    answers = (item.get("answer") if isinstance(item, dict) else item for item in cell)
+    given = _unpack(cell)
+    if not isinstance(given, list):
+        return [str(given)] if is_given(given) else []
+    answers = (item.get("answer") if isinstance(item, dict) else item for item in given)
     return [str(answer) for answer in answers if answer is not None]
+
+
+def _unpack(cell: Any) -> Any:
+    """Return the list that a dictionary of lists has for the answers, or that is in a text of JSON; else the cell."""
+    if isinstance(cell, dict):
+        return cell.get("answer")
+    if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            return None
+    return cell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ SPLITS = {
 }
 """What the files of each split may be called."""
 FOLDERS = ("", "data/", "default/", "plain_text/")  # where data sets on the Hugging Face Hub have their files
-SHARD = re.compile(r"-(\d+)-of-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class FileKind:
     open: Callable[[Sequence[Path]], RowSource]
 
 
-ARROW = FileKind("Hugging Face data set", ("{}/data-*.arrow",), arrow_source)
+SAVED = ("data-*.arrow", "dataset.arrow")  # by versions of datasets from 2.8 on, and before
+ARROW = FileKind("Hugging Face data set", tuple(f"{{}}/{name}" for name in SAVED), arrow_source)
 FILE_KINDS = (
     ARROW,
     FileKind("Parquet", ("{}.parquet", "{}-*.parquet", "{}/*.parquet"), parquet_source),
@@ -64,7 +63,7 @@ def find_splits(root: Path) -> dict[str, SplitFiles]:
     A data set that ``datasets`` saved without splits, straight into the folder, is one to score a model on: ``test``.
 
     Raises:
-        InputError: a split is there twice, or not all of its files are.
+        InputError: a split is there twice.
     """
     found = {split: several for split, names in SPLITS.items() if (several := _find(root, names))}
     for split, several in found.items():
@@ -76,9 +75,7 @@ def find_splits(root: Path) -> dict[str, SplitFiles]:
                 "one form of each split",
                 "remove all but one, or give a folder that has one: --data",
             )
-        _check_shards(several[0].paths)
-    if not found and (paths := tuple(sorted(root.glob("data-*.arrow")))):
-        _check_shards(paths)
+    if not found and (paths := tuple(path for name in SAVED for path in sorted(root.glob(name)))):
         return {"test": SplitFiles(ARROW, ARROW.patterns[0], paths)}
     return {split: several[0] for split, several in found.items()}
 
@@ -98,15 +95,3 @@ def _find(root: Path, names: Sequence[str]) -> list[SplitFiles]:
         for pattern in kind.patterns
     ]
     return [SplitFiles(*some) for some in patterns if some[-1]]
-
-
-def _check_shards(paths: Sequence[Path]) -> None:
-    """Refuse a split some of whose files, numbered ``-00000-of-00002``, are missing or there twice."""
-    shards = [match for path in paths if (match := SHARD.search(path.name))]
-    if shards and {int(match[2]) for match in shards} != {len(paths)}:
-        raise input_error(
-            "shards-incomplete",
-            f"{', '.join(path.name for path in paths)} in {paths[0].parent} are not the files of one split",
-            "every file of the split, once",
-            "download or save the data set again",
-        )

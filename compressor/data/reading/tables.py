@@ -62,10 +62,10 @@ def parquet_source(paths: Sequence[Path]) -> RowSource:
 
 
 def _check_shards(paths: Sequence[Path]) -> None:
-    """Check that the parts of a split that was written in parts are all there.
+    """Check that the parts of a split that was written in parts are all there, each once.
 
     Raises:
-        InputError: one is not.
+        InputError: one is not, or there are parts of several editions.
     """
     for path in paths:
         if part := SHARD.match(path.name):
@@ -78,6 +78,13 @@ def _check_shards(paths: Sequence[Path]) -> None:
                     f"{path} is one of {int(part['of'])} files, of which number {lacking} is not there",
                     "all parts of the split",
                     "download the others; to use these alone, rename them without -of-",
+                )
+            if len(paths) > int(part["of"]):
+                raise input_error(
+                    "shards-of-several-editions",
+                    f"{', '.join(other.name for other in paths)} in {path.parent} are more than {int(part['of'])}",
+                    "the parts of the split, each once",
+                    "remove those of other editions",
                 )
 
 

@@ -63,6 +63,8 @@ def test_vqa_in_columns(tmp_path, suffix):
         (["red", "blue", "red"], (0, 1), (1.0, 1.0)),
         (["red"] * 2 + ["blue"] * 8, (0, 1), (0.6, 1.0)),
         ([{"answer": "red", "answer_id": 1}] * 10, (0,), (1.0,)),
+        (json.dumps(["red"] * 2 + ["blue"] * 8), (0, 1), (0.6, 1.0)),
+        (["red"] * 3 + ["blue"] * 6 + [None], (0, 1), (0.9, 1.0)),
     ],
 )
 def test_lists_of_answers(tmp_path, answers, labels, scores):
@@ -255,17 +257,10 @@ def test_files_as_they_lie_on_the_hub(tmp_path, names):
     }
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("train-00001-of-00002.parquet",),
-        ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "train-00000-of-00001.parquet"),
-    ],
-)
-def test_files_of_a_split_that_are_missing_or_too_many(tmp_path, names):
-    for name in names:
+def test_parts_of_two_editions_of_a_split(tmp_path):
+    for name in ("train-00000-of-00001.parquet", "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"):
         write_columns(tmp_path, name, [{"text": "a", "label": 1}])
-    with refused(InputError, "shards-incomplete", *names):
+    with refused(InputError, "shards-of-several-editions", "train-00001-of-00002.parquet"):
         read_data(tmp_path, "text-classification")
 
 
@@ -289,3 +284,35 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path):
     put(tmp_path / "b" / "train.csv", "sentence1,sentence2,gold_label\ns,t,-\ns,t,neutral\n")
     train = read_data(tmp_path / "b", "text-classification").splits["train"]
     assert (tell(train), train.dropped) == ([("s", "t", (0,))], 1)
+
+
+@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "dataset.arrow"])
+def test_a_data_set_saved_without_splits_is_scored(tmp_path, name):
+    save_like_datasets(tmp_path, {"part": [{"sentence": "good", "label": 1}]}, ("negative", "positive"))
+    (tmp_path / "part" / "data-00000-of-00001.arrow").rename(tmp_path / name)
+    found = read_data(tmp_path, "text-classification")
+    assert (list(found.splits), found.labels) == (["test"], ("negative", "positive"))
+    assert tell(found.splits["test"]) == [("good", None, (1,))]
+    assert found.files["train"] == "train/data-*.arrow"
+
+
+def test_annotations_as_datasets_keeps_lists_of_them(tmp_path):
+    """A ``Sequence`` of a dictionary is saved as a dictionary of lists; answers.txt lies in the folder itself."""
+    answers = {"answer": ["red"] * 3 + ["blue"] * 7, "answer_id": list(range(10))}
+    row = {"question": "what?", "image": {"bytes": png(), "path": None}, "answers": answers}
+    save_like_datasets(tmp_path, {"train": [row], "validation": [row]}, ())
+    put(tmp_path / "answers.txt", "blue\nred\n")
+    found = read_data(tmp_path, "vqa")
+    assert (found.labels, found.numbered_here) == (("blue", "red"), False)
+    sample = found.splits["val"].samples[0]
+    assert dict(zip(sample.labels, sample.scores, strict=True)) == {0: 1.0, 1: 0.9}
+
+
+def test_a_list_of_answers_as_python_prints_it_is_no_answer(tmp_path):
+    put(tmp_path / "0.png", png())
+    write_columns(
+        tmp_path, "train.csv", [{"image": "0.png", "question": "what?", "answers": a} for a in ("['a']", "b")]
+    )
+    train = read_data(tmp_path, "vqa").splits["train"]
+    assert (tell(train), len(train.unreadable)) == ([("what?", None, (0,))], 1)
+    assert "a list of them that is no JSON" in train.unreadable[0]
