@@ -11,6 +11,7 @@ from compressor.errors import DasError, input_error
 from compressor.tasks.task import Task
 
 NAMELESS = "<class "  # how a class without a name starts
+OF_CLASS_0 = {"f1": "f1 of class 0"}  # metrics of the data's class 1, where the model numbers that 0
 
 
 def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head: bool = True) -> RawDataset:
@@ -35,7 +36,8 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     choose = _known_answers if task.open_vocabulary else _known_classes
     places = choose(dataset, tuple(names), _used(dataset))
     splits = {name: _renumber(records, places) for name, records in dataset.splits.items()}
-    return replace(dataset, splits=splits, labels=tuple(names))
+    metrics = tuple(OF_CLASS_0.get(name, name) if places.get(1) == 0 else name for name in dataset.metrics)
+    return replace(dataset, splits=splits, labels=tuple(names), metrics=metrics)
 
 
 def _used(dataset: RawDataset) -> list[int]:

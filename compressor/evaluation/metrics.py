@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -17,17 +18,17 @@ class Metric:
     value: Callable[[Tensor, Tensor], float]
 
 
-def _counts(answers: Tensor, truth: Tensor) -> tuple[int, int, int, int]:
-    """Count true and false positives, false and true negatives; class 1 is positive."""
-    said, so = answers == 1, truth == 1
+def _counts(answers: Tensor, truth: Tensor, positive: int = 1) -> tuple[int, int, int, int]:
+    """Count true and false positives, false and true negatives."""
+    said, so = answers == positive, truth == positive
     pairs = (said & so, said & ~so, ~said & so, ~said & ~so)
     true_positives, false_positives, false_negatives, true_negatives = (int(found.sum()) for found in pairs)
     return true_positives, false_positives, false_negatives, true_negatives
 
 
-def f1(answers: Tensor, truth: Tensor) -> float:
-    """Return the F1 of class 1 (GLUE: MRPC, QQP); 0 without a true positive."""
-    hits, false_positives, false_negatives, _ = _counts(answers, truth)
+def f1(answers: Tensor, truth: Tensor, positive: int = 1) -> float:
+    """Return the F1 of one class (GLUE: MRPC, QQP); 0 without a true positive."""
+    hits, false_positives, false_negatives, _ = _counts(answers, truth, positive)
     return 2 * hits / (2 * hits + false_positives + false_negatives) if hits else 0.0
 
 
@@ -39,4 +40,8 @@ def matthews(answers: Tensor, truth: Tensor) -> float:
     return (hits * rejections - false_positives * false_negatives) / math.sqrt(product) if product else 0.0
 
 
-METRICS = {"f1": Metric("F1", f1), "matthews": Metric("Matthews correlation", matthews)}
+METRICS = {
+    "f1": Metric("F1", f1),
+    "f1 of class 0": Metric("F1", partial(f1, positive=0)),
+    "matthews": Metric("Matthews correlation", matthews),
+}

@@ -1,11 +1,13 @@
 """What the numbers of classes mean."""
 
 import pytest
+import torch
 
 from compressor.data.labels import align_labels
 from compressor.data.read_data import read_data
 from compressor.data.types import RawDataset, Records, Sample
 from compressor.errors import InputError
+from compressor.evaluation.metrics import METRICS
 from compressor.tasks import TASKS
 from tests.support.command_line import refused
 from tests.support.data_files import png, put
@@ -28,6 +30,15 @@ def numbers(of):
 def test_classes_are_numbered_as_the_model_numbers_them():
     moved = align_labels(found(("negative", "positive"), 0, 1), ("POSITIVE", "NEGATIVE"), TEXT)
     assert (numbers(moved), moved.labels) == ([(1,), (0,)], ("POSITIVE", "NEGATIVE"))
+
+
+def test_the_f1_is_of_the_same_class_whatever_its_number():
+    given = found(("not_equivalent", "equivalent"), 0, 1, metrics=("f1",))
+    turned = align_labels(given, ("EQUIVALENT", "NOT_EQUIVALENT"), TEXT)
+    answers, truth = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])
+    scored = [METRICS[name].value(answers, truth) for name in turned.metrics]
+    same = align_labels(given, ("Not_equivalent", "Equivalent"), TEXT)
+    assert scored == [METRICS[name].value(1 - answers, 1 - truth) for name in same.metrics] == [0.8]
 
 
 def test_numbers_in_files_count_where_the_model_has_its_own_names():

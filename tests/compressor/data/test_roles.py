@@ -1,5 +1,6 @@
 """Which samples take which role."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ def roles(given, task=TEXT, classes=2):
 def test_every_class_of_the_head_has_a_name():
     given = RawDataset("x", {"train": labelled(*[0, 1] * 10), "val": labelled(0)}, ("bad", "good"))
     assert roles(given, classes=4).labels == ("bad", "good", "<class 2>", "<class 3>")
+    assert roles(replace(given, labels=("bad", "good", "never")), classes=2).labels == ("bad", "good")
 
 
 def test_a_tenth_of_a_sorted_file_has_every_class():
