@@ -160,6 +160,8 @@ def _row_group(path: Path, name: str, group: int) -> Any:
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     with _opened(path):
         for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=list(columns)):
+            if {*batch.schema.names} != {*columns}:
+                raise pa.ArrowInvalid(f"its metadata names columns that it lacks, of {', '.join(columns)}")
             yield from batch.to_pylist()
 
 
