@@ -108,7 +108,7 @@ def _parse_class(
 def _parse_answers(numbers: Mapping[str, int], cell: Any) -> Labels:
     answers, given = _answers(cell), _unpack(cell)
     if not answers:
-        raise Unreadable("no answer, or a list of them that is no JSON")
+        raise Unreadable("a list of answers that is no JSON" if str(cell).startswith("[") else "no answer")
     if isinstance(given, list) and len(given) == ANNOTATORS:
         return soft_answers(answers, numbers)
     labels = tuple(numbers[answer] for answer in dict.fromkeys(answers) if answer in numbers)

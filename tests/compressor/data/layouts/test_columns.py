@@ -315,4 +315,4 @@ def test_a_list_of_answers_as_python_prints_it_is_no_answer(tmp_path):
     )
     train = read_data(tmp_path, "vqa").splits["train"]
     assert (tell(train), len(train.unreadable)) == ([("what?", None, (0,))], 1)
-    assert "a list of them that is no JSON" in train.unreadable[0]
+    assert "a list of answers that is no JSON" in train.unreadable[0]
