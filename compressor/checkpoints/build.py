@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from compressor.checkpoints.sizes import (
     read_dims,
     sizes_that_fit,
 )
+from compressor.checkpoints.unread_keys import find_unread
+from compressor.checkpoints.weight_sets import BETWEEN_SETS
 from compressor.errors import InputError, Problem
 from compressor.families.key_mapping import HEAD, State
 from compressor.models.adapters import Adapter, SkipAdapter
@@ -39,6 +41,7 @@ class Loaded:
         config: the checkpoint's own configuration.
         leftovers: keys that nothing reads, with the reason.
         notes: sentences the user should see.
+        problems: why the model may not be the one that was trained; only an outline has any.
 
     """
 
@@ -46,6 +49,7 @@ class Loaded:
     config: Mapping[str, Any]
     leftovers: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def leftovers_by_reason(self) -> dict[str, list[str]]:
@@ -66,6 +70,8 @@ def load_checkpoint(
 ) -> Loaded:
     """Read a full checkpoint, key for key.
 
+    A key that nothing reads has to be one of known use elsewhere: another could change every answer.
+
     Args:
         source: a checkpoint of a known family, as a path or already opened.
         task: which head to use; may be left out when the checkpoint has exactly one.
@@ -75,11 +81,24 @@ def load_checkpoint(
         longest: most tokens of a text that the tokenizer was made for; None where it does not say.
 
     Raises:
-        InputError: unreadable, of no known family, without the task's head, with keys missing or misshapen, or NaN.
+        InputError: unreadable, of no known family, without the task's head, with keys missing, misshapen or unread, or
+            with weights that are no floats, or NaN.
         UsageError: several heads and no ``task``, or an impossible image size or text length.
 
     """
     recognised = source if isinstance(source, Recognised) else recognise(source)
+    return _accept(_load_with_head(recognised, task, image_size, transfer, text_length, longest))
+
+
+def _load_with_head(
+    recognised: Recognised,
+    task: str | None,
+    image_size: int | None = None,
+    transfer: Transfer | None = None,
+    text_length: int | None = None,
+    longest: int | None = None,
+) -> Loaded:
+    """Return what :func:`load_checkpoint` does, whatever its problems."""
     task = choose_task(recognised, task, transfer is not None)
     own_head = has_own_head(recognised, task, transfer.classes if transfer else None, transfer is not None)
     with sizes_that_fit(recognised):
@@ -98,33 +117,51 @@ def load_backbone(source: Recognised | Checkpoint | str | Path) -> Loaded:
         InputError: as :func:`load_checkpoint`, but for the head.
 
     """
-    recognised = source if isinstance(source, Recognised) else recognise(source)
+    return _accept(_load_without_head(source if isinstance(source, Recognised) else recognise(source)))
+
+
+def _load_without_head(recognised: Recognised) -> Loaded:
+    """Return what :func:`load_backbone` does, whatever its problems."""
     with sizes_that_fit(recognised):
         dims, notes = read_dims(recognised, None)
     loaded = _load(recognised, None, dims, False, False)
     return replace(loaded, notes=(*loaded.notes, *notes))
 
 
+def _accept(loaded: Loaded) -> Loaded:
+    """Return a model that is the one that was trained.
+
+    Raises:
+        InputError: it may not be.
+    """
+    if loaded.problems:
+        raise InputError(*loaded.problems)
+    return loaded
+
+
 def outline_checkpoint(source: Recognised | Checkpoint | str | Path, task: str | None) -> Loaded:
     """Build the model of a checkpoint on the meta device: every shape and key is checked, no weight is read.
+
+    Keys that nothing reads and weights that are no floats are its ``problems``.
 
     Args:
         source: a checkpoint of a known family, as a path or already opened.
         task: whose head the model gets; None builds it without a head, as :func:`load_backbone`.
 
     Raises:
-        InputError: as :func:`load_checkpoint`.
+        InputError: as :func:`load_checkpoint`, but for its ``problems``.
 
     """
     recognised = source if isinstance(source, Recognised) else recognise(source)
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in recognised.state.items()}
     outline = replace(recognised, state=shapes)
     with torch.device("meta"):
-        return load_checkpoint(outline, task) if task else load_backbone(outline)
+        return _load_with_head(outline, task) if task else _load_without_head(outline)
 
 
 def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt: bool) -> Loaded:
-    family, table = source.family, source.format.table(task if own_head else None)
+    family, format = source.family, source.format
+    table = format.table(task if own_head else None)
     with sizes_that_fit(source):
         model = family.build(dims, task or "")
         if task is None:
@@ -139,29 +176,41 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
         weights = {name: value.float() for name, value in read.items()}
         model.load_state_dict(parameters | weights)
     check_finite(((origin.get(name, name), value) for name, value in weights.items()), source.checkpoint.path)
-    used = {origin[name] for name in read if name in origin}
-    leftovers = _leftovers(source, task, own_head, used, set(origin.values()))
-    notes = source.format.remarks(source.state, source.checkpoint.config) + _notes(model, source.checkpoint)
+    used = {origin[name]: source.state[origin[name]] for name in read if name in origin}
+    explained = _explain_leftovers(source, task, own_head, used)
+    unread = {key: _reason_of(key, source, origin) for key in (*source.state, *source.beside)}
+    unread = {key: reason for key, reason in unread.items() if key not in used and key not in explained}
+    problems = find_unread(source.checkpoint.path, family.name, unread, used)
+    remarks = format.remarks(source.state, source.checkpoint.config)
+    notes = (*source.notes, *remarks, *_notes(model, source.checkpoint))
     if task is not None and own_head and dims.classes > 1:  # one output is a score, not a class
-        notes += note_class_names(source.checkpoint.config, dims.classes)
-    return Loaded(model.eval(), source.checkpoint.config, leftovers, notes)
+        notes = (*notes, *note_class_names(source.checkpoint.config, dims.classes))
+    return Loaded(model.eval(), source.checkpoint.config, explained | unread, notes, problems)
 
 
-def _leftovers(source: Recognised, task: str | None, own_head: bool, used: set[str], known: set[str]) -> dict[str, str]:
-    """Return every key that is not ``used``, and why; ``known`` are those that the family has a name for."""
+def _reason_of(key: str, source: Recognised, origin: Mapping[str, str]) -> str:
+    """Return why nothing reads a key that no rule explains; ``origin`` has those that the family has a name for."""
+    if key in source.beside:
+        return f"not under {source.prefix}, as the model's are"
+    return "no such part in this model" if key in origin.values() else f"not part of a {source.family.name}"
+
+
+def _explain_leftovers(source: Recognised, task: str | None, own_head: bool, used: Container[str]) -> dict[str, str]:
+    """Return the keys that are not ``used`` and are known to be of no use for ``task``, each with the reason."""
     format = source.format
     own_prefix = format.prefix(task) if task else ""
     replaced = None if own_head else own_prefix
     heads = {name: format.prefix(name) for name in (*source.family.heads, *format.heads)} | {**format.heads_by_name}
     unread = {head: name for name, head in heads.items() if head not in ("", own_prefix)}
-    leftovers = {}
+    leftovers: dict[str, str] = {}
     for key in (key for key in source.state if key not in used):
         reasons = [entry.reason for entry in format.leftovers if re.match(entry.pattern, key)]
         reasons += [f"head of another task ({name})" for head, name in unread.items() if key.startswith(head)]
         reasons += ["a head for other classes; a new one is trained"] * bool(replaced and key.startswith(replaced))
-        unknown = "no such part in this model" if key in known else f"not part of a {source.family.name}"
-        leftovers[key] = reasons[0] if reasons else unknown
-    return leftovers
+        if reasons:
+            leftovers[key] = reasons[0]
+    averaged = (key for key in source.beside if key.rpartition(BETWEEN_SETS)[2] == "n_averaged")
+    return leftovers | dict.fromkeys(averaged, "how many models PyTorch has averaged")
 
 
 def _attach_skips(model: StepModel, ours: State) -> None:

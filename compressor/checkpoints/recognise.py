@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from compressor.checkpoints.class_names import read_class_names
 from compressor.checkpoints.read import Checkpoint, read_checkpoint
-from compressor.errors import input_error, usage_error
+from compressor.checkpoints.unread_keys import find_stored_otherwise
+from compressor.checkpoints.weight_sets import BETWEEN_SETS, find_prefixes, split_at, without_wrappers
+from compressor.errors import InputError, input_error, usage_error
 from compressor.families import FAMILIES, Family
 from compressor.families.key_mapping import Format, State
 from compressor.tasks import TASKS
 
+_ONE_SET = 'save the set that was evaluated alone: torch.save(its state dict, "weights.pt")'
+
 
 @dataclass(frozen=True)
 class Recognised:
-    """A checkpoint, the family it belongs to, how it is written, and its tensors under that format's names."""
+    """A checkpoint, the family it belongs to, how it is written, and its tensors under that format's names.
+
+    Attributes:
+        checkpoint: as it was read, with the configuration that is of this format.
+        family: of the model.
+        format: of the checkpoint.
+        state: the tensors of the model's set of weights, without ``prefix``.
+        prefix: of the keys in the file that are in ``state``; "" without one.
+        beside: keys of the same set without it.
+        others: other sets of tensors in the file, by name.
+        notes: sentences on where the weights were found.
+
+    """
 
     checkpoint: Checkpoint
     family: Family
     format: Format
     state: State
+    prefix: str = ""
+    beside: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -34,12 +56,35 @@ class Recognised:
         return tuple(task for task in self.heads if task in TASKS)
 
     def has_head(self, task: str) -> bool:
-        """Return whether it has a head for ``task``; one of a prefix that tasks share may be for any of them."""
-        prefix = self.format.heads_by_name.get(task) or self.format.prefix(task)
-        declared = self.checkpoint.config.get("architectures")
+        """Return whether it has a head for ``task``; one of a prefix that tasks share may be for any of them.
+
+        What config.json says of its architecture counts; where it says nothing, the head's tensors do.
+        """
+        if task in self.format.heads_by_name:
+            return self._has_keys(self.format.heads_by_name[task])
         needed = self.format.architecture(task)
-        there = bool(prefix) and any(key.startswith(prefix) for key in self.state)
-        return there and (needed is None or needed in (declared if isinstance(declared, list) else []))
+        if not self._has_keys(self.format.prefix(task)):
+            return False
+        if needed is None or not self.architectures:
+            return needed is None or self.format.head_fits(self.state, task)
+        return needed in self.architectures
+
+    def _has_keys(self, prefix: str) -> bool:
+        return bool(prefix) and any(key.startswith(prefix) for key in self.state)
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The classes of the library that config.json names; empty where it names none."""
+        declared = self.checkpoint.config.get("architectures") or ()
+        return tuple(map(str, [declared] if isinstance(declared, str) else declared))
+
+    def describe_absence(self, task: str) -> str:
+        """Return why it has no head for ``task``."""
+        prefix = self.format.prefix(task)
+        if not self._has_keys(prefix):
+            return f"no key starts with {prefix or 'one'}"
+        named = f"is a {' and '.join(self.architectures)}" if self.architectures else "has another shape"
+        return f"what starts with {prefix} {named}"
 
     @property
     def _with_keys_of_their_own(self) -> tuple[str, ...]:
@@ -57,55 +102,89 @@ class Recognised:
 
 
 def recognise(source: Checkpoint | str | Path) -> Recognised:
-    """Return the checkpoint with the family and format whose signature it carries.
+    """Return the checkpoint with the family and format whose signature it carries, wrapped or not.
 
     Raises:
-        InputError: unreadable; none does, or more than one.
+        InputError: unreadable; none does, more than one, or several sets of weights do; weights that are stored as
+            something else.
 
     """
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
-    formats = [(family, format) for family in FAMILIES.values() for format in family.formats]
+    path, formats = checkpoint.path, [(family, format) for family in FAMILIES.values() for format in family.formats]
+    settings = {**checkpoint.beside, **checkpoint.config}
+    if problem := find_stored_otherwise(path, checkpoint.state, settings):
+        raise InputError(problem)
+    try:
+        state, wrappers = without_wrappers(checkpoint.state)
+    except ValueError as error:
+        raise input_error("weights-ambiguous", f"{path}: {error}", "each tensor once", _ONE_SET) from None
+    # METER has a whole RoBERTa inside: backbones without their own prefix are looked for where nothing else is found.
     matches = [
-        Recognised(checkpoint, family, format, state)
+        match for family, format in formats for match in _find_format(checkpoint, state, family, format, "")
+    ] or [
+        match
         for family, format in formats
-        if (state := _as_written(checkpoint, format)) is not None
+        if format.base_prefix
+        for match in _find_format(checkpoint, state, family, format, format.base_prefix)
     ]
+    if not matches:
+        raise _unknown(checkpoint, state, formats)
+    first = matches[0]
     if len(matches) == 1:
-        return matches[0]
+        return replace(first, notes=_describe_place(first, wrappers))
+    if all(match.format is first.format for match in matches):
+        places = " and ".join(match.prefix or "no prefix" for match in matches)
+        found = f"{path} has {len(matches)} sets of weights of a {first.family.name}: under {places}"
+        raise input_error("weights-ambiguous", found, "one set", _ONE_SET)
+    names = ", ".join(dict.fromkeys(f"{match.family.name} ({match.format.name})" for match in matches))
+    raise input_error(
+        "family-ambiguous", f"{path} looks like {names} at once", "one family", "save one model in a file"
+    )
+
+
+def _find_format(
+    checkpoint: Checkpoint, state: State, family: Family, format: Format, base: str
+) -> Iterator[Recognised]:
+    """Yield every set of weights in ``state`` that is of ``format`` but for ``base`` before its names, with it."""
+    settings: tuple[Mapping[str, Any], ...] = (checkpoint.config, checkpoint.beside, {})
+    config = next((entry for entry in settings if entry.get("model_type") == format.model_type), None)
+    if config is None:
+        return
+    given = replace(checkpoint, config=config)
+    for prefix in find_prefixes(state, tuple(key.removeprefix(base) for key in format.signature)):
+        inside, beside, others = split_at(state, prefix)
+        inside = {base + key: tensor for key, tensor in inside.items()}
+        yield Recognised(given, family, format, inside, prefix, beside, others)
+
+
+def _describe_place(found: Recognised, wrappers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what was left out of the keys, and what else the file holds."""
+    name, _, prefix = found.prefix.rpartition(BETWEEN_SETS)
+    others = f"; not read: {', '.join(found.others)}" if found.others else ""
+    notes = [f"the weights are those that the file calls {name}{others}"] if name else []
+    notes += [f"the keys start with {prefix}, which is left out"] if prefix else []
+    notes += [f"the keys have {', '.join(wrappers)} in them, which is left out"] if wrappers else []
+    return tuple(notes)
+
+
+def _unknown(checkpoint: Checkpoint, state: State, formats: list[tuple[Family, Format]]) -> InputError:
+    """Return the error for tensors of no family, or of one that das knows and does not compute."""
     for relative in (relative for _, format in formats for relative in format.unbuilt):
-        if all(key in checkpoint.state for key in relative.signature):
-            raise input_error(relative.code, f"{checkpoint.path} is {relative.what}", relative.expected, relative.fix)
+        if find_prefixes(state, relative.signature):
+            return input_error(relative.code, f"{checkpoint.path} is {relative.what}", relative.expected, relative.fix)
     declared = checkpoint.config.get("model_type")
     signature = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
-    if matches:
-        names = ", ".join(f"{entry.family.name} ({entry.format.name})" for entry in matches)
-        raise input_error(
-            "family-ambiguous",
-            f"{checkpoint.path} looks like {names} at once",
-            "one family",
-            "save one model in a file",
-        )
     looked_for = "; ".join(
         f"{family.name}: "
         + (f"config.json with model_type {format.model_type}" if format.model_type else ", ".join(format.signature))
         for family, format in formats
     )
-    raise input_error(
+    return input_error(
         "unknown-model",
         f"{checkpoint.path} is of no family das knows ({signature})",
         f"one of {looked_for}",
         "give a checkpoint of one of these; docs/add-a-family.md adds another",
     )
-
-
-def _as_written(checkpoint: Checkpoint, format: Format) -> State | None:
-    """Return the checkpoint's tensors as ``format`` names them; None when it is of another format."""
-    if checkpoint.config.get("model_type") != format.model_type:
-        return None
-    state = dict(checkpoint.state)
-    if format.base_prefix and not any(key.startswith(format.base_prefix) for key in state):
-        state = {format.base_prefix + key: tensor for key, tensor in state.items()}
-    return state if all(key in state for key in format.signature) else None
 
 
 def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> str:
@@ -137,7 +216,7 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
     target = task or next(iter(family.heads))
     raise input_error(
         "head-missing",
-        f"{path} has no head for {target} (no key starts with {source.format.prefix(target) or 'one'})",
+        f"{path} has no head for {target} ({source.describe_absence(target)})",
         f"a checkpoint fine-tuned on {target}"
         + (f"; this one has heads for: {', '.join(source.heads)}" if source.heads else ""),
         "give a fine-tuned checkpoint, or train a new head with --adapt",

@@ -86,16 +86,37 @@ def load_plain(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
 
 
+def foreign_name(value: object) -> str | None:
+    """Return the qualified name of the class that an inert stand-in is an instance of; None of any other value."""
+    return type(value).__qualname__ if isinstance(type(value), _Foreign) else None
+
+
+def module_of_old_format(path: Path) -> str | None:
+    """Return the class of the first whole module in a file of the old format, which PyTorch refuses; None without."""
+    marked = False
+    for name, argument in _opcodes_of_old_format(path):
+        if name == "GLOBAL" and marked:
+            return str(argument).replace(" ", ".", 1)
+        marked = argument == "module" or (marked and "PUT" in name)
+    return None
+
+
 def _globals_of_old_format(path: Path) -> Iterator[str]:
-    """Yield the names that a file's pickles refer to, up to the first damaged one, which PyTorch will refuse."""
+    """Yield the names that a file's pickles refer to."""
+    for opcode, argument in _opcodes_of_old_format(path):
+        if opcode == "GLOBAL":
+            module, name = str(argument).split(" ", 1)
+            yield f"{module}.{name}"
+            # PyTorch knows some, not all, of the Python 2 names that protocol 2 writes (__builtin__).
+            yield ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
+
+
+def _opcodes_of_old_format(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield names and arguments of a file's opcodes, up to the first damaged pickle, which PyTorch will refuse."""
     with path.open("rb") as file:
         try:
             for _ in range(_PICKLES_BEFORE_PYTORCH_1_6):
                 for opcode, argument, _position in pickletools.genops(file):
-                    if opcode.name == "GLOBAL":
-                        module, name = str(argument).split(" ", 1)
-                        yield f"{module}.{name}"
-                        # PyTorch knows some, not all, of the Python 2 names that protocol 2 writes (__builtin__).
-                        yield ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
+                    yield opcode.name, argument
         except ValueError:
             return

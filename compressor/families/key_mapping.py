@@ -109,6 +109,11 @@ def _rows(key: str, tensor: Tensor, part: TensorPart) -> Tensor:
     return tensor[part.start * unit : None if part.stop is None else part.stop * unit].clone()
 
 
+def any_head_fits(state: Mapping[str, Tensor], task: str) -> bool:
+    """Return True: the default ``head_fits``."""
+    return True
+
+
 @dataclass(frozen=True)
 class Unbuilt:
     """A relative of a format that das knows by its keys and does not compute, and what to tell who has one.
@@ -148,6 +153,8 @@ class Format:
         remarks: checkpoint tensors and configuration to sentences that the user should see.
         unbuilt: relatives that are refused by name.
         read_beside: dims, and the folder or a file in it, to dims with what other files there say, and notes on it.
+        head_fits: checkpoint tensors and task to whether a head of a shared prefix can be of this task; asked where the
+            checkpoint names no architecture.
     """
 
     name: str
@@ -165,6 +172,7 @@ class Format:
     remarks: Callable[[State, Mapping[str, Any]], tuple[str, ...]] = no_remarks
     unbuilt: tuple[Unbuilt, ...] = ()
     read_beside: Callable[[Any, Path], tuple[Any, tuple[str, ...]]] | None = None
+    head_fits: Callable[[State, str], bool] = any_head_fits
 
     def table(self, task: str | None) -> KeyTable:
         """Return the keys of a checkpoint with the head of ``task``."""

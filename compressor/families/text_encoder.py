@@ -292,7 +292,9 @@ def encoder_family(
                 other_heads=HEAD_KEYS,
                 other_architecture=MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[name],
                 leftovers=(
-                    Leftover(rf"{name}\.embeddings\.position_ids", "a constant buffer of old transformers"),
+                    Leftover(
+                        rf"{name}\.embeddings\.(position_ids|token_type_ids)$", "a constant buffer of old transformers"
+                    ),
                     Leftover(rf"{name}\.pooler\.", "a pooler that the classification head does not read"),
                 ),
                 heads_by_name=other_heads or {},

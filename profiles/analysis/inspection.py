@@ -71,6 +71,7 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     model, dims = loaded.model, loaded.model.dims
     with torch.device("meta"):
         macs = count_macs(model, family.example_inputs(dims))
+    refusals = (f"every other command refuses it: {problem.found}; {problem.fix}" for problem in loaded.problems)
     pools = {step.name: step.pool for step in steps_of(model.rounds) if step.pool}
     order = family.layer_order(model.layers)
     return Inspection(
@@ -97,5 +98,5 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
             for scope, members in family.scopes.items()
         },
         leftovers=loaded.leftovers_by_reason,
-        notes=loaded.notes if head else (*loaded.notes, WITHOUT_HEAD),
+        notes=(*loaded.notes, *(() if head else (WITHOUT_HEAD,)), *refusals),
     )

@@ -162,14 +162,20 @@ PUBLIC = Format(
     ),
     keys=KEYS,
     leftovers=(
-        Leftover(r"text_transformer\.embeddings\.position_ids", "a constant buffer of old transformers"),
+        Leftover(
+            r"text_transformer\.embeddings\.(position_ids|token_type_ids)$", "a constant buffer of old transformers"
+        ),
         Leftover(r"text_transformer\.pooler\.", "the text encoder's pooler, unused by METER"),
-        Leftover(r"vit_model\.(positional_embedding|ln_final\.)", "CLIP's text side, unused by METER"),
+        Leftover(
+            r"vit_model\.(positional_embedding|ln_final\.|token_embedding\.|text_projection|transformer\.|logit_scale)",
+            "CLIP's text side, unused by METER",
+        ),
+        Leftover(r"vit_model\.visual\.proj$", "CLIP's projection for matching, unused by METER"),
         Leftover(r"das_gate|skip_num", "search state of the public DAS code"),
     ),
     heads=PREFIXES,
     other_heads="{task}_classifier.",
-    heads_by_name={"mlm": "mlm_score."},
+    heads_by_name={"mlm": "mlm_score.", "gqa": "gqa_classifier."},
     read_dims=read_dims,
     remarks=describe_contradictions,
     unbuilt=(SWIN,),

@@ -159,6 +159,15 @@ HUGGING_FACE_KEYS = KeyTable(
     splits=(("vilt.embeddings.token_type_embeddings.weight", _TYPES),),
 )
 
+
+def _head_fits(state: Mapping[str, Tensor], task: str) -> bool:
+    """Return whether the head reads as many pooled images as ``task`` has: those of VQA and NLVR2 share their names."""
+    if task == "irtr":
+        return True
+    first, pooler = state.get("classifier.0.weight"), state.get("vilt.pooler.dense.weight")
+    return first is not None and pooler is not None and first.shape[-1] == find_head(task).images * len(pooler)
+
+
 _BUFFERS = Leftover(r"(vilt\.embeddings\.)?text_embeddings\.(position_ids|token_type_ids)$", "a constant buffer")
 
 PUBLIC = Format(
@@ -172,8 +181,15 @@ PUBLIC = Format(
     heads=PREFIXES,
     other_heads="{task}_classifier.",
     read_dims=read_public_dims,
-    leftovers=(_BUFFERS, Leftover(r"das_gate|skip_num", "search state of the public DAS code")),
-    heads_by_name={"mlm": "mlm_score.", "mpp": "mpp_score."},
+    leftovers=(
+        _BUFFERS,
+        Leftover(r"das_gate|skip_num", "search state of the public DAS code"),
+        Leftover(
+            r"adapter_list\.\d+\.0\.(adapter_layer_norm_before|down_proj|up_proj)\.(weight|bias)$",
+            "a skip adapter of a layer that is not there: the public DAS code makes twelve",
+        ),
+    ),
+    heads_by_name={"mlm": "mlm_score.", "mpp": "mpp_score.", "gqa": "gqa_classifier."},
 )
 
 HUGGING_FACE = Format(
@@ -196,4 +212,5 @@ HUGGING_FACE = Format(
     heads_by_name={"mlm": "mlm_score."},
     base_prefix="vilt.",
     read_beside=read_pixels,
+    head_fits=_head_fits,
 )

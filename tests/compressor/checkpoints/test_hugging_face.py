@@ -178,7 +178,7 @@ def test_truncated_safetensors(folder, share):
 
 def test_a_pointer_to_the_weights_in_their_place(folder):
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    refused(folder, "checkpoint-damaged", "model.safetensors")
+    refused(folder, "git-lfs-pointer", "model.safetensors", "git lfs pull")
 
 
 def test_safetensors_without_tensors(folder):
