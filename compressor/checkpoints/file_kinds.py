@@ -129,8 +129,8 @@ def describe_file(path: Path) -> FileKind | None:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES).lower()
-        members = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
-    except (OSError, zipfile.BadZipFile):
+        members = _members(path) if zipfile.is_zipfile(path) else []
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return None
     head_of_text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for kind in FILES:
@@ -139,6 +139,11 @@ def describe_file(path: Path) -> FileKind | None:
         if named or started or (kind.member and any(fnmatch(name, kind.member) for name in members)):
             return kind
     return _PICKLE if head.startswith(b"\x80") and not head.startswith(_STARTS_OF_TORCH) else None
+
+
+def _members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
 
 
 def refuse_part(path: Path) -> None:

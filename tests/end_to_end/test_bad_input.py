@@ -96,7 +96,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_nothing_runs(workshop, 
 
 def test_a_plain_hostile_pickle(workshop, tmp_path):
     (workshop / "meter.ckpt").write_bytes(pickle.dumps(Hostile(tmp_path / "owned")))
-    refused(compress(), 3, "checkpoint-damaged", "meter.ckpt")
+    refused(compress(), 3, "other-format", "meter.ckpt")
     assert not (tmp_path / "owned").exists()
 
 
