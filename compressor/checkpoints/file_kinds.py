@@ -93,7 +93,9 @@ FILES = (
 # Weights that PyTorch would read, though they are a part only.
 _ZERO_SHARD = FileKind("sharded-checkpoint", "one shard of a checkpoint of DeepSpeed ZeRO", _ZERO)
 _PICKLE = FileKind(
-    "other-format", "a pickle that torch.save did not write", 'load it where it was made, and torch.save(state, "a.pt")'
+    "other-format",
+    "a pickle that torch.save did not write",
+    'save it where it was made: torch.save(state_dict, "weights.pt")',
 )
 _STARTS_OF_TORCH = b"\x80\x02\x8a\nl\xfc\x9cf\xf9 j\xa8p\x19."  # the magic number of torch.save before 1.6, lower case
 
