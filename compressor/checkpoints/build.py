@@ -23,8 +23,8 @@ from compressor.checkpoints.sizes import (
     read_dims,
     sizes_that_fit,
 )
+from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS
 from compressor.checkpoints.unread_keys import find_unread
-from compressor.checkpoints.weight_sets import BETWEEN_SETS
 from compressor.errors import InputError, Problem
 from compressor.families.key_mapping import HEAD, State
 from compressor.models.adapters import Adapter, SkipAdapter

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from compressor.checkpoints.locate import CONFIG, TOKENIZER
+from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
 from compressor.data.text import FILE_NAME, give_one_type
 from compressor.errors import InputError, input_error
 

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from compressor.checkpoints.file_kinds import SAVE, refuse_file
-from compressor.checkpoints.locate import CONFIG, first_line, locate, read_config, unreadable, weight_files
 from compressor.checkpoints.safe_pickle import RefusedCall, foreign_name, load_plain, module_of_old_format
-from compressor.checkpoints.weight_sets import gather_tensors
+from compressor.checkpoints.sources.file_kinds import SAVE, refuse_file
+from compressor.checkpoints.sources.locate import CONFIG, first_line, locate, read_config, unreadable, weight_files
+from compressor.checkpoints.sources.weight_sets import gather_tensors
 from compressor.errors import InputError, input_error
 from compressor.files import sha256
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from compressor.checkpoints.class_names import read_class_names
 from compressor.checkpoints.read import Checkpoint, read_checkpoint
+from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS, find_prefixes, split_at, without_wrappers
 from compressor.checkpoints.unread_keys import find_stored_otherwise
-from compressor.checkpoints.weight_sets import BETWEEN_SETS, find_prefixes, split_at, without_wrappers
 from compressor.errors import InputError, input_error, usage_error
 from compressor.families import FAMILIES, Family
 from compressor.families.key_mapping import Format, State

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from compressor.checkpoints.locate import CONFIG, SAFE
+from compressor.checkpoints.sources.locate import CONFIG, SAFE
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import State
 from compressor.files import atomic_file, atomic_folder

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import das
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.find_tokenizer import find_tokenizer
-from compressor.checkpoints.locate import CONFIG, SAFE
 from compressor.checkpoints.recognise import recognise
+from compressor.checkpoints.sources.locate import CONFIG, SAFE
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer

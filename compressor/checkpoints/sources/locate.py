@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compressor.checkpoints.file_kinds import describe_folder, refuse_adapter, refuse_file, refuse_part
+from compressor.checkpoints.sources.file_kinds import describe_folder, refuse_adapter, refuse_file, refuse_part
 from compressor.errors import InputError, input_error
 
 CONFIG = "config.json"
