@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressor.errors import DasError, usage_error
+from compressor.errors import Checks, DasError, usage_error
 from compressor.progress import QUIET, Progress
 from das.api import open_run_at
 
@@ -69,24 +69,30 @@ def evaluate(
     from compressor.tasks import TASKS
     from das.results import Evaluated, SplitScore
 
-    if batch_size < 1:
-        raise usage_error("batch-size-too-small", f"--batch-size {batch_size}", "at least 1 sample", "--batch-size 64")
+    checks = Checks()
+    with checks:
+        if batch_size < 1:
+            found = f"--batch-size {batch_size}"
+            raise usage_error("batch-size-too-small", found, "at least 1 sample", "--batch-size 64")
+    with checks:
+        place = choose_device(device)
     with progress.stage("Opening model and data"):
         folder = None if data is None else str(data)
-        model, opened, notes = open_for_evaluation(Path(subject), task, folder, tokenizer, text_length)
+        model, opened, notes = open_for_evaluation(Path(subject), task, folder, tokenizer, text_length, checks)
     for note in notes:
         progress.say(f"note: {note}")
-    model.to(choose_device(device))
+    model.to(place)
     chosen, splits = TASKS[model.task], (opened.evaluation, *opened.extra)
-    found = [
+    evaluations = [
         score(model, split, chosen, metrics=opened.metrics, batch_size=batch_size, progress=progress)
         for split in splits
     ]
-    remarks = remark_on(found[0], chosen, opened.labels)
+    remarks = remark_on(evaluations[0], chosen, opened.labels)
     for remark in remarks:
         progress.say(f"warning: {remark}")
     scores = [
-        SplitScore(**dict(entry.score), split=split.describe()) for entry, split in zip(found, splits, strict=True)
+        SplitScore(**dict(entry.score), split=split.describe())
+        for entry, split in zip(evaluations, splits, strict=True)
     ]
     apart = {entry.split["name"]: entry for entry in scores[1:]}
     return Evaluated(**dict(scores[0]), task=model.task, apart=apart, remarks=remarks)

@@ -7,13 +7,14 @@ from pathlib import Path
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.checkpoints.recognise import choose_task, recognise
+from compressor.checkpoints.sizes import check_sizes
 from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, read_data
 from compressor.data.roles import make_scored, make_split
 from compressor.data.splits import ScoredData, Split
 from compressor.data.types import SCORED, Reading
 from compressor.device import limit_threads
-from compressor.errors import input_error
+from compressor.errors import Checks, input_error
 from compressor.models.steps import StepModel
 from compressor.run_folder import Run, is_run, open_run
 from compressor.tasks import TASKS, check_task
@@ -66,28 +67,45 @@ def _find_root(run: Run, data: str | None) -> Path:
 
 
 def open_for_evaluation(
-    subject: Path, task: str | None, data: str | None, tokenizer: str | None, text_length: int | None = None
+    subject: Path,
+    task: str | None,
+    data: str | None,
+    tokenizer: str | None,
+    text_length: int | None = None,
+    checks: Checks | None = None,
 ) -> tuple[StepModel, ScoredData, tuple[str, ...]]:
     """Open a checkpoint or a run folder and the data it is to be scored on; also return notes for the user.
 
-    Splits to train on need not be there.
+    Splits to train on need not be there. What ``checks`` found already is reported with what is wrong here.
 
     Raises:
         InputError: subject, tokenizer or data unusable.
     """
+    checks = checks or Checks()
     if is_run(subject):
-        run = open_run(subject)
+        with checks:
+            run = open_run(subject)
+            _find_root(run, data)
+        checks.raise_found()
         model = run.load_slim()
         found = open_data(run, data)
         limit_threads(model)
         return model, found, ()
-    checkpoint = recognise(subject)
-    task = choose_task(checkpoint, task)
-    check_task(task)
-    words = find_tokenizer(tokenizer, checkpoint.checkpoint.path, checkpoint.checkpoint.config.get("tokenizer"))
+    with checks:
+        checkpoint = recognise(subject)
+        config = checkpoint.checkpoint.config
+        with checks:
+            task = choose_task(checkpoint, task)
+            check_task(task)
+            check_sizes(checkpoint, task, None, text_length)
+        with checks:
+            words = find_tokenizer(tokenizer, checkpoint.checkpoint.path, config.get("tokenizer"))
+        with checks:
+            root = find_data(data, str(config.get("data_root") or ""))
+    checks.raise_found()
+    assert task
     loaded = load_checkpoint(checkpoint, task, text_length=text_length, longest=words.longest)
     transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
-    root = find_data(data, str(checkpoint.checkpoint.config.get("data_root") or ""))
     read = align_labels(read_data(root, task, reading=Reading(splits=SCORED)), checkpoint.labels, TASKS[task])
     limit_threads(loaded.model)
     notes = (*loaded.notes, *words.notes, *transforms.text.notes)

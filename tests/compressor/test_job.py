@@ -78,3 +78,18 @@ def test_three_and_more_faults_in_the_order_they_are_looked_for(workshop):
         2,
         ("unknown-strategy", "skip-too-large", "tokenizer-missing", "data-folder-missing", "folder-exists"),
     )
+
+
+def test_an_evaluation_reports_everything_too(workshop):
+    options = ("--batch-size", 0, "--device", "tpu", "--tokenizer", "nothing.json", "--data", "nowhere")
+    codes = ("batch-size-too-small", "unknown-device", "tokenizer-missing", "data-folder-missing")
+    stopped(
+        das("eval", "meter.ckpt", "--text-length", 9999, *options),
+        2,
+        (*codes[:2], "text-length-impossible", *codes[2:]),
+    )
+    stopped(das("eval", "meter.ckpt", "--tokenizer", "nothing.json", "--data", "nowhere"), 3, codes[2:])
+
+
+def test_an_evaluation_of_a_run_reports_everything_too(workshop):
+    stopped(das("eval", "runs/latest", "--batch-size", 0), 2, ("batch-size-too-small", "run-missing"))
