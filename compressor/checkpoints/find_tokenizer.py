@@ -75,12 +75,13 @@ def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> F
     if unusable:
         raise unusable[0]
     empty = [f"{folder / FILE_NAME} (not there)" for folder, there in around.items() if not there]
-    place = "in" if checkpoint.is_dir() else "beside"
+    put = f"put its tokenizer.json {'in' if checkpoint.is_dir() else 'beside'} {checkpoint.name}"
+    renew = "pip install --upgrade tokenizers transformers, where newer ones wrote it"
     raise input_error(
         "tokenizer-missing",
         f"no tokenizer; looked at: {'; '.join(problems if source else problems + empty)}",
         "the tokenizer the checkpoint was trained with",
-        f"put its tokenizer.json {place} {checkpoint.name}, or --tokenizer FILE, FOLDER or Hugging Face name",
+        f"{renew if nearby else put}, or --tokenizer FILE, FOLDER or Hugging Face name",
     )
 
 

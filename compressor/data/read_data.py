@@ -29,6 +29,13 @@ def find_data(named: str | Path | None, recorded: str | None) -> Path:
         if place and Path(place).is_dir():
             return Path(place)
     looked = "; ".join(f"{origin}: {place or 'not set'}" for origin, place in candidates)
+    if named and Path(named).is_file():
+        raise input_error(
+            "data-not-a-folder",
+            f"--data {named} is a file",
+            "the folder that it lies in, with files called as docs/data.md says",
+            f"--data {Path(named).parent}",
+        )
     raise input_error(
         "data-folder-missing",
         f"no data folder; looked at {looked}",

@@ -30,6 +30,7 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     """
     _check_unreadable(dataset.splits, root)
     usable = {name: _usable(records, task, classes) for name, records in dataset.splits.items()}
+    _check_classes(dataset, root, classes)
     usable = {name: records for name, records in usable.items() if records.samples}
     if "train" not in usable or not usable.keys() & {"val", "test"}:
         missing = ("train",) if "train" not in usable else ("val", "test")
@@ -57,6 +58,7 @@ def make_scored(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
         InputError: there is none with answers, labels the head does not have, or too many unusable records.
     """
     usable = {name: _usable(records, task, classes) for name, records in dataset.splits.items() if name in SCORED}
+    _check_classes(dataset, root, classes)
     there = {name for name, records in usable.items() if records.samples or _spoiled([dataset.splits[name]])}
     if not there:
         raise _split_missing(dataset, root, task, (), "a test or a validation split", ("val", "test"))
@@ -136,7 +138,7 @@ def make_unlabelled_splits(
 
 
 def _name_all(labels: tuple[str, ...], classes: int) -> tuple[str, ...]:
-    return (*labels[:classes], *(f"<class {number}>" for number in range(len(labels), classes)))
+    return (*labels, *(f"<class {number}>" for number in range(len(labels), classes)))
 
 
 def _check_images(train: Split, held_out: Split, root: Path) -> None:
@@ -167,6 +169,21 @@ def _check_unreadable(splits: Mapping[str, Records], root: Path) -> None:
             f"{len(bad)} of {total} rows in {root} cannot be used: {shown}",
             f"at most {UNREADABLE_SHARE:.0%} unusable rows",
             "repair or remove them, or copy the data again",
+        )
+
+
+def _check_classes(dataset: RawDataset, root: Path, classes: int) -> None:
+    """Refuse a list of classes that is longer than the head: its numbers are not those of the head.
+
+    Raises:
+        InputError: it is.
+    """
+    if len(dataset.labels) > classes:
+        raise input_error(
+            "more-classes-than-head",
+            f"{root} ({dataset.layout}) has {len(dataset.labels)} classes, the model's head has {classes}",
+            "classes that are numbered as the head's",
+            "give the data, or the answers.txt, of this checkpoint: --data",
         )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from compressor.data.layouts.split_files import SPLITS
 from compressor.data.reading.class_labels import class_finder, class_names, class_of
 from compressor.data.reading.readers import csv_rows, lines
 from compressor.data.reading.rows import NO_LABEL, Row, Unreadable, read_rows, text_cell
@@ -94,7 +95,12 @@ class GlueTsv:
     looks_for = "train.tsv and dev.tsv with GLUE's columns, or of sentence and label without a header"
 
     def recognises(self, root: Path) -> bool:
-        """Return whether a file is that of a data set of GLUE, or two columns without a header."""
+        """Return whether a file is that of a data set of GLUE, or two columns without a header.
+
+        GLUE's validation split is ``dev``: files that call it otherwise only have columns of the same names.
+        """
+        if any((root / f"{name}.tsv").is_file() for name in SPLITS["val"] if f"{name}.tsv" not in FILES["val"]):
+            return False
         return _find_dataset(root) is not None or _is_regression(root)
 
     def read(self, root: Path, reading: Reading) -> RawDataset:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import blake2b
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import pyarrow as pa
@@ -162,6 +162,8 @@ class ImageFiles:
     def at(self, place: str) -> ImageRef:
         """Return the image at a path relative to the folder, or to its ``images``; a bare name may lie anywhere below.
 
+        Backslashes separate folders where no file has them in its name: tables that were written on Windows have them.
+
         Raises:
             NoImage: no such file.
             Unreadable: it is no path, or a bare name that several files have.
@@ -172,12 +174,15 @@ class ImageFiles:
             raise Unreadable(
                 f"the image is neither a path nor an encoded image ({place[:20]!r}..., {len(place)} characters)"
             )
-        paths = [path for folder in self._folders if os.path.isfile(path := folder / place)]  # noqa: PTH113  # Path.is_file raises where a folder may not be read
+        paths = self._paths(place) or self._paths(PureWindowsPath(place).as_posix())
         if not paths and PurePath(place).name == place:
             return self.named(place)
         if not paths:
             raise NoImage(f"no image {place}{self._hint(PurePath(place).name)}")
         return self._open(paths[0])
+
+    def _paths(self, place: str) -> list[Path]:
+        return [path for folder in self._folders if os.path.isfile(path := folder / place)]  # noqa: PTH113  # Path.is_file raises where a folder may not be read
 
     def of(self, cell: Any) -> ImageRef:
         """Return the image that a cell of a row means: an encoded one, or the path of one.

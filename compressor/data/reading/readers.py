@@ -23,7 +23,9 @@ LONGEST_CELL = 1 << 27  # characters
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON escapes half a character, or one of two halves
-QUOTED = {"question1", "question2"}  # columns of GLUE's QQP, which is quoted as CSV is; no other TSV file is
+QUOTED = {"question1", "question2"}  # columns of GLUE's QQP, the only set of GLUE that is quoted as CSV is
+LOOKED_AT = 1 << 20  # characters that tell how a TSV file is quoted
+QUOTED_CELL = re.compile(r'"(?:[^"]|"")*"')
 
 _Reread = tuple[str, Any, Callable[[], Row]]
 """A row's place, the row (or :class:`Unreadable`), and how to read it again."""
@@ -226,8 +228,8 @@ def csv_rows(path: Path, header: Sequence[str] | None = None) -> Placed:
     return ((place, row) for place, row, _ in _csv_rows(path, header))
 
 
-def _csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[_Reread]:
-    tape, dialect, names = _Tape(path), _dialect(path), tuple(header or csv_header(path))
+def _csv_rows(path: Path, header: Sequence[str] | None = None, quoted: bool = False) -> Iterator[_Reread]:
+    tape, dialect, names = _Tape(path), _dialect(path, quoted), tuple(header or csv_header(path, quoted))
     parse = partial(_parse_row, names, dialect)
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(iter(tape), strict=True, **dialect)
@@ -248,18 +250,32 @@ def _csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[_Rere
             yield f"{path.name}, line {reader.line_num}", row, partial(_reread, path, span, parse)
 
 
-def csv_header(path: Path) -> tuple[str, ...]:
-    """Return the names in the first line of a CSV or TSV file, without spaces around them; none of an empty file."""
-    return tuple(name.strip() for name in _parse_cells(next(lines(path), ""), _dialect(path)))
+def csv_header(path: Path, quoted: bool = False) -> tuple[str, ...]:
+    """Return the names in the first line of a CSV or TSV file, without spaces around them; none of an empty file.
+
+    A TSV file is ``quoted`` where its quotes are no plain characters.
+    """
+    return tuple(name.strip() for name in _parse_cells(next(lines(path), ""), _dialect(path, quoted)))
 
 
-def _dialect(path: Path) -> dict[str, Any]:
+def _dialect(path: Path, quoted: bool) -> dict[str, Any]:
     """Return how a file is separated and quoted; where spaces follow the commas of its header, they mean nothing."""
     first = next(lines(path), "")
     if path.suffix == ".tsv":
-        quoted = {*first.strip().split("\t")} >= QUOTED
+        quoted = quoted or {*first.strip().split("\t")} >= QUOTED
         return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE}
     return {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL, "skipinitialspace": ", " in first}
+
+
+def _is_quoted(path: Path) -> bool:
+    """Return whether a TSV file is quoted as CSV is, which pandas and spreadsheets do and GLUE does not.
+
+    It is where every cell with a quote stands in quotes and has its own quotes doubled, and some cell has any.
+    """
+    with _opened(path) as file:
+        whole = file.read(LOOKED_AT).splitlines()[:-1]
+    cells = [cell for line in whole for cell in line.split("\t") if '"' in cell]
+    return all(map(QUOTED_CELL.fullmatch, cells)) and any('""' in cell[1:-1] for cell in cells)
 
 
 def _parse_row(names: Sequence[str], dialect: Mapping[str, Any], text: str) -> Row:
@@ -316,14 +332,15 @@ def text_source(paths: Sequence[Path]) -> RowSource:
     """
     (path,) = paths
     json_file = path.suffix.startswith(".json")
-    columns = tuple(first_row(json_rows(path))) if json_file else csv_header(path)
+    quoted = path.suffix == ".tsv" and _is_quoted(path)
+    columns = tuple(first_row(json_rows(path))) if json_file else csv_header(path, quoted)
     if not json_file:
         _check_separator(path, columns)
 
     def rows(names: Sequence[str]) -> Placed:
         check_once(path, columns, names)
         empty = True
-        for place, row, reread in _json_rows(path) if json_file else _csv_rows(path):
+        for place, row, reread in _json_rows(path) if json_file else _csv_rows(path, quoted=quoted):
             empty = False
             if isinstance(row, Unreadable):
                 yield place, row

@@ -45,3 +45,9 @@ def test_the_places_looked_at_for_data(tmp_path, monkeypatch):
         find_data(None, "gone")
     (tmp_path / "data").mkdir()
     assert find_data(None, "gone").resolve() == (tmp_path / "data").resolve()
+
+
+def test_a_file_is_no_folder_of_data(tmp_path):
+    (tmp_path / "val.csv").write_text("text,label\nhello,1\n")
+    with refused(InputError, "data-not-a-folder", tmp_path / "val.csv", f"--data {tmp_path}"):
+        find_data(tmp_path / "val.csv", None)

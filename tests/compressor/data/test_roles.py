@@ -1,6 +1,5 @@
 """Which samples take which role."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -31,7 +30,14 @@ def roles(given, task=TEXT, classes=2):
 def test_every_class_of_the_head_has_a_name():
     given = RawDataset("x", {"train": labelled(*[0, 1] * 10), "val": labelled(0)}, ("bad", "good"))
     assert roles(given, classes=4).labels == ("bad", "good", "<class 2>", "<class 3>")
-    assert roles(replace(given, labels=("bad", "good", "never")), classes=2).labels == ("bad", "good")
+
+
+@pytest.mark.parametrize("make", [make_splits, make_scored])
+def test_a_list_of_classes_longer_than_the_head_is_not_its_list(make):
+    given = RawDataset("x", {"train": labelled(*[0, 1] * 10), "val": labelled(0)}, ("bad", "good", "never"))
+    transforms = Transforms(lambda texts, seconds=None: {}, None)
+    with refused(InputError, "more-classes-than-head", "3 classes", "2"):
+        make(given, "folder", TEXT, transforms, 2)
 
 
 def test_a_tenth_of_a_sorted_file_has_every_class():

@@ -220,3 +220,10 @@ def test_scores_are_no_classes(tmp_path, name):
     put(tmp_path / name, f'{header}\n0\tmain\tMSRvid\t2012\t0001\tnone\tnone\t"A plane.\tA plane\t5.000\n')
     with refused(InputError, "labels-not-classes", "STS-B"):
         read_data(tmp_path, "text-classification")
+
+
+def test_a_validation_split_called_otherwise_is_not_of_glue(tmp_path):
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.tsv").write_text("sentence\tlabel\ngood\t1\nbad\t0\n")
+    dataset = read_data(tmp_path, "text-classification")
+    assert dataset.layout == "TSV" and sorted(dataset.splits) == ["train", "val"]

@@ -202,3 +202,13 @@ def test_two_files_of_one_name_are_not_chosen_from(tmp_path):
     put(tmp_path / "two" / "a.jpg", IMAGES[1])
     with pytest.raises(Unreadable, match=r"2 files are called a\.jpg"):
         ImageFiles(tmp_path).named("a.jpg")
+
+
+def test_paths_of_windows(tmp_path):
+    put(tmp_path / "images" / "a" / "0.png", png(3))
+    put(tmp_path / "images" / "b\\0.png", png(4))
+    files = ImageFiles(tmp_path)
+    for place, shade in (("a\\0.png", 3), ("images\\a\\0.png", 3), ("b\\0.png", 4)):
+        assert files.at(place).read() == png(shade)
+    with pytest.raises(Unreadable, match=r"no image c\\0\.png"):
+        files.at("c\\0.png")

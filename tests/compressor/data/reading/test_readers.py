@@ -1,5 +1,6 @@
 """Files of text as people have them: CSV, TSV and JSON, and what stands in their place."""
 
+import csv
 import gzip
 import json
 
@@ -211,3 +212,21 @@ def test_rows_are_read_again_where_they_lie(tmp_path):
         ("b.csv, line 3", 'ä\r\n"b"', "data:,1"),
         ("b.csv, line 4", "é", "data:,2"),
     ]
+
+
+class TestQuotedTsv:
+    """TSV files of pandas and of spreadsheets are quoted as CSV is; those of GLUE are not."""
+
+    ROWS = (("plain", 0), ('she said "no"', 1), ('"yes" and "no"', 0), ("a\tb", 1))
+
+    def test_rows_are_those_that_were_written(self, tmp_path):
+        for name in ("train", "val"):
+            with (tmp_path / f"{name}.tsv").open("w", newline="") as file:
+                csv.writer(file, delimiter="\t").writerows([("sentence", "label"), *self.ROWS])
+        assert tell(sentences(tmp_path)) == [(text, None, (label,)) for text, label in self.ROWS]
+
+    @pytest.mark.parametrize("text", ['"a" word', 'a "" b', '"a"', '"open'])
+    def test_other_quotes_are_characters(self, tmp_path, text):
+        put(tmp_path / "train.tsv", f"sentence\tlabel\n{text}\t0\nplain\t1\n")
+        put(tmp_path / "val.tsv", "sentence\tlabel\nplain\t1\n")
+        assert tell(sentences(tmp_path))[0] == (text, None, (0,))
