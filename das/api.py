@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import DasError, usage_error
+from compressor.errors import Checks, DasError, usage_error
 from compressor.progress import QUIET, Progress
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ def export(
     data: str | Path | None = None,
     recommend: bool = False,
     progress: Progress = QUIET,
+    checks: Checks | None = None,
 ) -> Exports:
     """Export a run's slim model to its ``exports`` folder, run what was exported, and compare it with PyTorch.
 
@@ -228,12 +229,15 @@ def export(
         data: folder of the samples that exports are compared on; None is the run's own.
         recommend: time the run's ONNX exports against PyTorch, too, to tell which one to run here.
         progress: told about each stage.
+        checks: of what options were read from; what they found is reported with what is wrong here.
 
     Raises:
-        UsageError: everything that cannot be exported so, at once and before anything is read.
+        UsageError: everything that cannot be exported so, at once and before any weight is read.
+        InputError: no run or data there.
         CheckFailed: an export does not answer as the model does; it is not kept.
         EnvironmentProblem: a runtime is missing.
     """
+    from compressor.data.read_data import find_data
     from compressor.evaluation.reference import open_reference
     from das.results import Exports
     from exporters import export as exporting
@@ -242,17 +246,27 @@ def export(
     from profiles.comparison.recommend_export import compare_exports
     from profiles.reports.save import save_report
 
+    checks = checks or Checks()
     fixed_batch, batches = (batch, ENGINE_BATCHES) if isinstance(batch, int) else (None, batch)
+    fixed = Fixed(fixed_batch, text_length)
     options: dict[str, Any] = {
         "precision": precision,
         "split": split,
-        "fixed": Fixed(fixed_batch, text_length),
+        "fixed": fixed,
         "batch": batches,
         "attention": attention,
         "opset": opset,
     }
-    exporting.check_request(formats, **options)
-    opened = open_run_at(run)
+    with checks:
+        exporting.check_request(formats, **options)
+    with checks:
+        opened = open_run_at(run)
+        with checks:
+            exporting.check_run(opened, fixed, split)
+    with checks:
+        if data is not None:
+            find_data(data, None)
+    checks.raise_found()
     options |= {"workspace": workspace, "progress": progress}
     try:
         reference = open_reference(opened, None if data is None else str(data))
@@ -279,6 +293,7 @@ def profile(
     layers: bool = False,
     command: str = "",
     progress: Progress = QUIET,
+    checks: Checks | None = None,
 ) -> ProfileReport:
     """Measure a run's full model against its slim one, in turns; write profile.json and the report.
 
@@ -294,6 +309,7 @@ def profile(
         layers: also time every layer.
         command: the command line, for the report.
         progress: told about each stage.
+        checks: of what the profile is for; what they found is reported with what is wrong here.
 
     Raises:
         UsageError: an unknown runtime, or a number that cannot be.
@@ -302,9 +318,20 @@ def profile(
     """
     from profiles.comparison import profile_run
     from profiles.reports.save import save_report
-    from profiles.timing.sweeps import parse_sweeps
+    from profiles.timing.sweeps import Sweep, check_sweeps, parse_sweeps
 
-    opened = open_run_at(run)
+    checks, parsed = checks or Checks(), tuple[Sweep, ...]()
+    with checks:
+        profile_run.check_settings(runtimes, device, batch, threads, seconds, questions_per_image)
+    with checks:
+        parsed = parse_sweeps(sweeps)
+    with checks:
+        opened = open_run_at(run)
+        with checks:
+            check_sweeps(parsed, opened)
+        with checks:
+            profile_run.check_questions(opened, questions_per_image)
+    checks.raise_found()
     report = profile_run.measure_run(
         opened,
         runtimes=runtimes,
@@ -313,7 +340,7 @@ def profile(
         seconds=seconds,
         device=device,
         questions_per_image=questions_per_image,
-        sweeps=parse_sweeps(sweeps, opened),
+        sweeps=parsed,
         layers=layers,
         command=command,
         progress=progress,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from compressor.data.splits import Split
 from compressor.data.types import ImageRef, Records, Sample
-from compressor.errors import Problem, UsageError, input_error
+from compressor.errors import Checks, InputError, Problem, UsageError
 from compressor.families import FAMILIES
-from compressor.run_folder import Run
+from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
 from das.results import Answer, Predicted
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
     from exporters.graph.inputs import Fixed
     from exporters.runtimes.runner import Runner
 
+TEXT = '--text "..."'
+
 
 def answer_questions(
-    run: Run, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str = "fp32"
+    folder: Path | None, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str = "fp32"
 ) -> Predicted:
     """Return for each question the ``top`` most likely answers with their probabilities, as the task reads its logits.
 
     Retrieval has one answer with a score, which only compares with those of other captions and images.
 
     Args:
-        run: whose slim model answers.
+        folder: of the run whose slim model answers, or None for runs/latest.
         images: as many as the task has.
         texts: questions, statements or captions on these images; without images one sentence, or a pair of two.
         runtime: name or alias of a runtime. ONNX Runtime runs the split export in fp32 where the run has one.
@@ -41,14 +43,26 @@ def answer_questions(
         precision: of the exported model.
 
     Raises:
-        UsageError: no such runtime or precision, nothing to print, or other images or texts than the task has.
-        InputError: no such image, or the run has no export for that runtime in that precision that takes these texts.
+        UsageError: no such runtime or precision, nothing to print, or other images or texts than the task has; with
+            everything else that is wrong but for the export.
+        InputError: no such run or image, or the run has no export for that runtime in that precision that takes these
+            texts.
         EnvironmentProblem: the runtime cannot run here.
     """
     from exporters.graph.inputs import with_text_length
 
-    task = TASKS[run.manifest.task]
-    _check(task, images, texts, runtime, top, precision)
+    checks = Checks()
+    with checks:
+        _check_options(runtime, top, precision)
+    with checks:
+        _check_texts(texts)
+    with checks:
+        _check_images(images)
+    with checks:
+        run = open_run(folder)
+        task = TASKS[run.manifest.task]
+        _check_sample(task, images, texts)
+    checks.raise_found()
     pictures = tuple(ImageRef(str(image), image.read_bytes) for image in images)
     questions = [(text,) for text in texts] if task.images else [tuple(texts)]
     samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in questions)
@@ -82,7 +96,8 @@ def _best(texts: tuple[str, ...], labels: Sequence[str], task: Task, logits: Ten
     ]
 
 
-def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str) -> None:
+def _check_options(runtime: str, top: int, precision: str) -> None:
+    """Refuse a runtime, a precision or a number of answers that cannot be."""
     from exporters.graph.precision import PRECISIONS
 
     problems = []
@@ -103,28 +118,39 @@ def _check(task: Task, images: Sequence[Path], texts: Sequence[str], runtime: st
         )
     if top < 1:
         problems.append(Problem("top-too-small", f"--top {top}", "at least 1 answer", "--top 3"))
+    if problems:
+        raise UsageError(*problems)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    """Refuse texts that no model reads."""
+    problems = []
+    if any(not text.strip() for text in texts):
+        problems.append(Problem("text-empty", "an empty text", "a question, statement, caption or sentence", TEXT))
+    if broken := [text for text in texts if text.encode(errors="ignore").decode() != text]:
+        problems.append(Problem("text-not-utf8", f"--text {broken[0]!a}", "UTF-8 text", "type it in a UTF-8 terminal"))
+    if problems:
+        raise UsageError(*problems)
+
+
+def _check_images(images: Sequence[Path]) -> None:
+    """Refuse images that are not there."""
+    if gone := [image for image in images if not image.is_file()]:
+        raise InputError(*(Problem("image-missing", f"no file {image}", "an image", "--image FILE") for image in gone))
+
+
+def _check_sample(task: Task, images: Sequence[Path], texts: Sequence[str]) -> None:
+    """Refuse more or fewer images or texts than the task has."""
+    problems = []
     if len(images) != task.images:
         found = f"{len(images)} images for {task.name}"
         fix = " ".join(["--image FILE"] * task.images) or "leave --image out"
         problems.append(Problem("wrong-number-of-images", found, f"{task.images} image{'s' * (task.images != 1)}", fix))
-    if any(not text.strip() for text in texts):
-        problems.append(
-            Problem(
-                "text-empty", "an empty text", f"one of the {task.samples} the model was trained on", '--text "..."'
-            )
-        )
-    if broken := [text for text in texts if text.encode(errors="ignore").decode() != text]:
-        problems.append(Problem("text-not-utf8", f"--text {broken[0]!a}", "UTF-8 text", "type it in a UTF-8 terminal"))
     if not texts or (not task.images and len(texts) > 2):
         expected = "one, or several on the same image" if task.images else "one (two for pairs of sentences)"
-        problems.append(
-            Problem("wrong-number-of-texts", f"{len(texts)} texts for {task.name}", expected, '--text "..."')
-        )
+        problems.append(Problem("wrong-number-of-texts", f"{len(texts)} texts for {task.name}", expected, TEXT))
     if problems:
         raise UsageError(*problems)
-    for image in images:
-        if not image.is_file():
-            raise input_error("image-missing", f"no file {image}", "an image", "--image FILE")
 
 
 def choose_runner(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:

@@ -118,9 +118,12 @@ def verify(
         The report, also of failures: :func:`exporters.verify.require_verified` raises for them.
 
     Raises:
-        InputError: there are no exports.
+        UsageError: an unknown runtime or device; what is wrong with run and data is said, too.
+        InputError: no run or data there, or there are no exports.
         EnvironmentProblem: the device is not here.
     """
+    from compressor.data.read_data import find_data
+    from compressor.device import choose_device
     from compressor.evaluation.reference import open_reference
     from exporters.folder import exports_of
     from exporters.runtimes import RUNTIMES, find_runtimes
@@ -128,9 +131,19 @@ def verify(
     from exporters.verify import verify as verify_exports
     from profiles.reports.save import save_report
 
-    names = runtimes or [runtime.name for runtime in RUNTIMES if runtime.suffix]
-    chosen = find_runtimes(names, executes_files=True)
-    place, opened = runtime_device(device, chosen), open_run_at(run)
+    checks, names = Checks(), runtimes or [runtime.name for runtime in RUNTIMES if runtime.suffix]
+    with checks:
+        choose_device(device)
+    with checks:
+        chosen = find_runtimes(names, executes_files=True)
+        with checks:
+            place = runtime_device(device, chosen)
+    with checks:
+        opened = open_run_at(run)
+    with checks:
+        if data is not None:
+            find_data(data, None)
+    checks.raise_found()
     reference = open_reference(opened, None if data is None else str(data))
     slim, samples, folder = opened.load_slim(), opened.samples(), exports_of(opened)
     try:

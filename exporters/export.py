@@ -9,12 +9,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from compressor.errors import InputError, Problem, UsageError, usage_error
+from compressor.errors import Checks, InputError, Problem, UsageError, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.files import hashes_of, sha256, staged
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
+from compressor.run_folder import Run
 from compressor.values import Value
 from exporters.checks.divergence import starts_at
 from exporters.checks.parity import Comparison, Parity, parity_failure, read_record, record, record_of
@@ -185,11 +186,9 @@ def check_request(
     Raises:
         UsageError: everything that is wrong, at once.
     """
-    problems, runtimes = list[Problem](), tuple[Runtime, ...]()
-    try:
+    checks, problems, runtimes = Checks(), list[Problem](), tuple[Runtime, ...]()
+    with checks:
         runtimes = find_runtimes(formats, "--to", executes_files=True)
-    except UsageError as error:
-        problems += error.problems
     if not formats:
         names = [runtime.name for runtime in RUNTIMES if runtime.suffix]
         problems.append(
@@ -231,10 +230,29 @@ def check_request(
         found = "--split with another runtime, a precision, a fixed size or an opset"
         expected = "--split alone: ONNX in fp32, any batch and text length, the exporter's opset"
         problems.append(Problem("split-not-alone", found, expected, "two commands, one of them with --split"))
-    if problems:
-        raise UsageError(*problems)
-    for runtime in runtimes:
-        check_opset(opset, FORMS[attention or runtime.attention], PRECISIONS[precision])
+    with checks:
+        if problems:
+            raise UsageError(*problems)
+    if precision in PRECISIONS:
+        for form in {attention or runtime.attention for runtime in runtimes} & FORMS.keys():
+            with checks:
+                check_opset(opset, FORMS[form], PRECISIONS[precision])
+    checks.raise_found()
+
+
+def check_run(run: Run, fixed: Fixed, split: bool) -> None:
+    """Refuse what the slim model of ``run`` cannot be exported as, before it is loaded.
+
+    Raises:
+        UsageError: everything that is wrong, at once.
+    """
+    checks, family = Checks(), FAMILIES[run.manifest.family]
+    with checks:
+        if split:
+            check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
+    with checks:
+        with_text_length(family, run.samples(), fixed.text_length)
+    checks.raise_found()
 
 
 def _unknown(code: str, what: str, name: str, known: Collection[str], fix: str) -> list[Problem]:

@@ -45,23 +45,31 @@ def export(
 
     Next: [bold]das profile[/]
     """
+    from compressor.errors import Checks
     from das import api
     from das.render.print_export import print_export
     from das.terminal import print_json, progress
 
-    formats = o.merge_runtimes(to, onnx, trt) or o.FILE_NAMES[:1]
+    formats, checks = o.merge_runtimes(to, onnx, trt) or o.FILE_NAMES[:1], Checks()
+    batches: int | tuple[int, int, int] = api.ENGINE_BATCHES
+    space = None
+    with checks:
+        batches = o.read_batch_sizes(batch)
+    with checks:
+        space = o.read_byte_size("--workspace", workspace)
     report = api.export(
         run,
         *formats,
         precision=precision,
         split=split,
-        batch=o.read_batch_sizes(batch),
+        batch=batches,
         text_length=text_length,
         attention=attention,
         opset=opset,
-        workspace=o.read_byte_size("--workspace", workspace),
+        workspace=space,
         data=data,
         recommend=True,
         progress=progress(),
+        checks=checks,
     )
     print_json(report) if json else print_export(report)

@@ -34,12 +34,9 @@ def predict(
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
     """
-    from compressor.run_folder import open_run
     from das.predict import answer_questions
     from das.render.print_report import print_answers
     from das.terminal import print_json
-    from exporters.runtimes import find_runtime
 
-    name = find_runtime(runtime).name  # a wrong one is better told of before the run is opened
-    answers = answer_questions(open_run(run), image or (), text or (), name, top, precision)
+    answers = answer_questions(run, image or (), text or (), runtime, top, precision)
     print_json(answers) if json else print_answers(answers)

@@ -63,17 +63,17 @@ def profile(
 
     Next: [bold]das compare RUN RUN[/], [bold]das predict --image photo.jpg --question "..."[/]
     """
+    from compressor.errors import Checks
     from das import api
     from das.render.print_profile import print_profile
     from das.terminal import progress
-    from profiles.comparison.profile_run import choose_runtimes
     from profiles.gates.gates import open_gates
 
-    names = [entry.name for entry in choose_runtimes(runtime or (), device)]
-    opened = api.open_run_at(run)
-    gates = open_gates(opened, claims or "", baseline, runtimes=names, batch=batch, threads=threads, device=device)
+    checks, names = Checks(), runtime or ()
+    with checks:
+        gates = open_gates(run, claims or "", baseline, runtimes=names, batch=batch, threads=threads, device=device)
     report = api.profile(
-        opened,
+        run,
         runtimes=names,
         batch=batch,
         threads=threads,
@@ -84,7 +84,8 @@ def profile(
         layers=layers,
         command=o.command_line(),
         progress=progress(),
+        checks=checks,
     )
     changes = gates.compare(report)
-    print_profile(opened, report, changes, details=details, html=html, markdown=markdown, json=json)
+    print_profile(gates.run, report, changes, details=details, html=html, markdown=markdown, json=json)
     gates.check(report, changes)

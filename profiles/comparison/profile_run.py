@@ -15,7 +15,7 @@ from compressor.costs.macs import Macs, count_macs
 from compressor.costs.model_costs import Pair, Trims
 from compressor.costs.parts import parameters, weight_bytes, without_idle
 from compressor.device import choose_device
-from compressor.errors import EnvironmentProblem, Problem, UsageError
+from compressor.errors import Checks, EnvironmentProblem, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.files import write_json
 from compressor.models.simplify import trim
@@ -137,13 +137,8 @@ def measure_run(
         EnvironmentProblem: a device or runtime that was asked for is not here, or the exports cannot be written.
         CheckFailed: an export that was made on the way does not answer as its model does.
     """
-    chosen = choose_runtimes(runtimes, device)
-    numbers = {"batch": batch, "threads": threads, "seconds": seconds, "questions-per-image": questions_per_image}
-    _check_positive(numbers)
-    if questions_per_image:
-        family = FAMILIES[run.manifest.family]
-        check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
-        choose_runtimes([QUESTIONED], device)
+    chosen = check_settings(runtimes, device, batch, threads, seconds, questions_per_image)
+    check_questions(run, questions_per_image)
     place, folder = choose_device(device).type, exports_of(run)
     # Full comes first: that its checkpoint has changed is better found out before slim is exported.
     full_model = without_idle(run.load_full() if full_model is None else full_model)
@@ -195,6 +190,46 @@ def measure_run(
             *_left_out(chosen, place),
         ),
     )
+
+
+def check_settings(
+    runtimes: Sequence[str],
+    device: str | None,
+    batch: int,
+    threads: int | None,
+    seconds: float,
+    questions_per_image: int | None,
+) -> tuple[Runtime, ...]:
+    """Return the runtimes that :func:`measure_run` measures with these settings, which need no run to be checked.
+
+    Raises:
+        UsageError: an unknown runtime or device, or a number that cannot be: everything that is wrong, at once.
+        EnvironmentProblem: a device or runtime that was asked for is not here.
+    """
+    checks = Checks()
+    with checks:
+        choose_device(device)
+    with checks:
+        chosen = choose_runtimes(runtimes, device)
+    with checks:
+        if questions_per_image:
+            choose_runtimes([QUESTIONED], device)
+    numbers = {"batch": batch, "threads": threads, "seconds": seconds, "questions-per-image": questions_per_image}
+    with checks:
+        _check_positive(numbers)
+    checks.raise_found()
+    return chosen
+
+
+def check_questions(run: Run, questions_per_image: int | None) -> None:
+    """Refuse questions on one image for a model that has no vision tower to put apart.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if questions_per_image:
+        family = FAMILIES[run.manifest.family]
+        check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
 
 
 def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Runtime, ...]:

@@ -107,33 +107,25 @@ class RunsReport(Value):
     not_measured: tuple[NotMeasured, ...]
 
 
-def open_runs(folders: Sequence[Path]) -> list[Run]:
-    """Open the runs in ``folders``.
-
-    Raises:
-        InputError: naming every folder that holds none.
-    """
-    found: list[Run] = []
-    problems: list[Problem] = []
-    for folder in folders:
-        try:
-            found.append(open_run(folder))
-        except DasError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(*problems)
-    return found
-
-
 def compare_runs(folders: Sequence[Path]) -> RunsReport:
     """Collect the results of the runs in ``folders``; nothing is measured and no model is loaded.
 
     Raises:
-        InputError: a folder holds no run, or one whose profile is damaged.
+        InputError: naming every folder that holds no run, or one whose profile or answers are damaged.
     """
-    opened = open_runs(folders)
+    opened: list[Run] = []
+    summaries: list[RunSummary] = []
+    problems: list[Problem] = []
+    for folder in folders:
+        try:
+            opened.append(run := open_run(folder))
+            summaries.append(_figures(str(folder), run))
+        except DasError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
     names = short_names([run.path.name for run in opened])
-    runs = [_figures(*each) for each in zip(names, map(str, folders), opened, strict=True)]
+    runs = [entry.model_copy(update={"name": name}) for entry, name in zip(summaries, names, strict=True)]
     answers, times = _of_answers(runs), _of_times([run for run in runs if run.environment])
     return RunsReport(
         runs=tuple(runs),
@@ -157,11 +149,11 @@ def _shortened(name: str) -> str:
     return name if len(name) <= WIDTH else f"{name[: WIDTH // 2]}…{name[-(WIDTH // 2) :]}"
 
 
-def _figures(name: str, folder: str, run: Run) -> RunSummary:
+def _figures(folder: str, run: Run) -> RunSummary:
     made, profile, kept = run.manifest, _profile(run), run.every_answer() if run.manifest.labelled else None
     costs, full = made.costs, made.results.full
     return RunSummary(
-        name=name,
+        name=run.path.name,
         folder=folder,
         family=made.family,
         task=made.task,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from compressor.device import choose_device
-from compressor.errors import CheckFailed
-from compressor.run_folder import Run
+from compressor.errors import CheckFailed, Checks
+from compressor.run_folder import Run, open_run
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.comparison.profile_run import read_parities
+from profiles.comparison.profile_run import choose_runtimes, read_parities
 from profiles.gates import assertions
 from profiles.gates.assertions import Claim
 from profiles.gates.baseline import (
@@ -54,23 +54,39 @@ class Gates:
 
 
 def open_gates(
-    run: Run,
+    folder: Path | None,
     claims: str,
     baseline: Path | None,
     *,
-    runtimes: Collection[str],
+    runtimes: Sequence[str],
     batch: int,
     threads: int | None,
     device: str | None,
 ) -> Gates:
-    """Read the claims, and open the baseline that a profile of ``run`` with these settings can be compared with.
+    """Read the claims, and open the baseline that a profile of a run with these settings can be compared with.
+
+    Args:
+        folder: of the run, or None for runs/latest.
+        claims: as typed.
+        baseline: an earlier profile; None without one.
+        runtimes: names or aliases; when empty those that are measured then.
+        batch: samples in one call.
+        threads: CPU threads of every runtime.
+        device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
 
     Raises:
-        UsageError: a claim that cannot be read, or of a runtime that is not measured.
-        InputError: the baseline holds no profile, or one whose numbers cannot be compared.
+        UsageError: an unknown runtime or device, or a claim that cannot be read, or of a runtime that is not measured.
+        InputError: no run there, or the baseline holds no profile, or one whose numbers cannot be compared.
     """
-    conditions, earlier = assertions.parse_claims(claims, list(runtimes)), None
-    if baseline:
+    checks, earlier = Checks(), None
+    with checks:
+        names = [runtime.name for runtime in choose_runtimes(runtimes, device)]
+        with checks:
+            conditions = assertions.parse_claims(claims, names)
+    with checks:
+        run = open_run(folder)
+    if not checks.found and baseline:
         place = describe_environment(choose_device(device).type, threads or torch.get_num_threads())
-        earlier = open_baseline(baseline, run, batch=batch, runtimes=runtimes, environment=place)
+        earlier = open_baseline(baseline, run, batch=batch, runtimes=names, environment=place)
+    checks.raise_found()
     return Gates(run, conditions, earlier)

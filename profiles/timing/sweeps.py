@@ -35,11 +35,11 @@ class Sweep:
     values: tuple[int, ...]
 
 
-def parse_sweeps(texts: Sequence[str], run: Run) -> tuple[Sweep, ...]:
+def parse_sweeps(texts: Sequence[str]) -> tuple[Sweep, ...]:
     """Read ``batch=1,8,32`` and the like.
 
     Raises:
-        UsageError: everything that cannot be read, or that this run's model cannot take.
+        UsageError: everything that cannot be read.
     """
     sweeps: list[Sweep] = []
     problems: list[Problem] = []
@@ -50,12 +50,20 @@ def parse_sweeps(texts: Sequence[str], run: Run) -> tuple[Sweep, ...]:
             expected = f"NAME=NUMBER,NUMBER with a NAME of: {', '.join(UNITS)}"
             problems.append(Problem("wrong-sweep", f"--sweep {text}", expected, EXAMPLE))
             continue
-        sweep = Sweep(axis, tuple(dict.fromkeys(map(int, numbers))))
-        problems += _impossible(sweep, run)
-        sweeps.append(sweep)
+        sweeps.append(Sweep(axis, tuple(dict.fromkeys(map(int, numbers)))))
     if problems:
         raise UsageError(*problems)
     return tuple(sweeps)
+
+
+def check_sweeps(sweeps: Sequence[Sweep], run: Run) -> None:
+    """Refuse values that the model of ``run`` cannot take.
+
+    Raises:
+        UsageError: naming all of them.
+    """
+    if problems := [problem for sweep in sweeps for problem in _impossible(sweep, run)]:
+        raise UsageError(*problems)
 
 
 def _impossible(sweep: Sweep, run: Run) -> list[Problem]:

@@ -54,7 +54,7 @@ from profiles.reports.sentences import describe_result
 from profiles.timing import latency
 from profiles.timing import paired as timing
 from profiles.timing.sample_batches import make_batch
-from profiles.timing.sweeps import Sweep, parse_sweeps
+from profiles.timing.sweeps import Sweep, check_sweeps, parse_sweeps
 from profiles.timing.worker import Setting, Worker, WorkerRequest, resize_inputs
 from tests.support.command_line import GOLDEN, refused
 from tests.support.search_logs import log_entry
@@ -334,8 +334,8 @@ def test_a_profile_survives_json(report):
     assert report.model_dump()["schema_version"] == 2
 
 
-def test_sweeps_are_read(run):
-    assert parse_sweeps(["batch=1,8,1", "text-length=4"], run) == (Sweep("batch", (1, 8)), Sweep("text-length", (4,)))
+def test_sweeps_are_read():
+    assert parse_sweeps(["batch=1,8,1", "text-length=4"]) == (Sweep("batch", (1, 8)), Sweep("text-length", (4,)))
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_sweeps_are_read(run):
 )
 def test_sweeps_that_cannot_be_are_refused(run, wrong, code):
     with refused(UsageError, code, f"--sweep {wrong}"):
-        parse_sweeps(["batch=1", wrong], run)
+        check_sweeps(parse_sweeps(["batch=1", wrong]), run)
 
 
 def test_inputs_of_other_sizes(run):
