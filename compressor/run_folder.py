@@ -63,11 +63,8 @@ class Run:
         Raises:
             InputError: the weights are missing, damaged, NaN, or not those of the manifest's plan.
         """
-        family = FAMILIES[self.manifest.family]
-        full = family.build(family.dims_type(**self.manifest.dims), self.manifest.task)
-        slim = remove_layers(full, self.manifest.plan, copy_kept=False)
         weights = self._tensors(WEIGHTS)
-        expected = slim.state_dict()
+        expected = self.outline().state_dict()
         if {name: value.shape for name, value in expected.items()} != {name: v.shape for name, v in weights.items()}:
             raise input_error(
                 "weights-do-not-fit-manifest",
@@ -76,8 +73,31 @@ class Run:
                 "compress again",
             )
         check_finite(weights.items(), self.path / WEIGHTS)
+        slim = self._build()
         slim.load_state_dict(weights, assign=True)
         return slim.eval()
+
+    def outline(self) -> StepModel:
+        """Return the slim model on the meta device: nothing is read, and no memory needed, whatever the sizes are.
+
+        Raises:
+            InputError: the manifest's sizes are those of no model.
+        """
+        try:
+            with torch.device("meta"):
+                return self._build()
+        except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+            raise input_error(
+                "manifest-damaged",
+                f"{self.path / MANIFEST} has dims that make no {self.manifest.family} ({error})",
+                "the sizes of the model that was compressed",
+                "compress again",
+            ) from None
+
+    def _build(self) -> StepModel:
+        family = FAMILIES[self.manifest.family]
+        full = family.build(family.dims_type(**self.manifest.dims), self.manifest.task)
+        return remove_layers(full, self.manifest.plan, copy_kept=False)
 
     def checkpoint(self, moved: str | Path | None = None) -> Path:
         """Return the full checkpoint: where the manifest says, or where it was ``moved``.

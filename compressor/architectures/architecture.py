@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from compressor.costs.layer_macs import ModelMacs
 from compressor.models.rounds import Rounds
+
+MOST_LAYERS = 1000
+LayerCount = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+"""Layers of one kind. None is so deep: a damaged number is refused before a model of as many layers is begun."""
 
 
 @dataclass(frozen=True)

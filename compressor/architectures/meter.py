@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from compressor.architectures.architecture import Architecture, Pool
+from compressor.architectures.architecture import Architecture, LayerCount, Pool
 from compressor.costs.layer_macs import (
     CONVOLUTION,
     NORMS,
@@ -54,18 +54,18 @@ class MeterDims(Value):
 
     hidden: PositiveInt = 768
     heads: PositiveInt = 12
-    fusion_layers: PositiveInt = 6
+    fusion_layers: LayerCount = 6
     fusion_ffn: PositiveInt = 3072
     text_encoder: TextEncoder = "roberta"
     text_vocabulary: PositiveInt = 50265
     text_positions: PositiveInt = 514
     text_types: PositiveInt = 1
     text_hidden: PositiveInt = 768
-    text_layers: PositiveInt = 12
+    text_layers: LayerCount = 12
     text_heads: PositiveInt = 12
     text_ffn: PositiveInt = 3072
     vision_width: PositiveInt = 768
-    vision_layers: PositiveInt = 11
+    vision_layers: LayerCount = 11
     vision_ffn: PositiveInt = 3072
     patch: PositiveInt = 16
     image_size: PositiveInt = 384

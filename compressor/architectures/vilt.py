@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from compressor.architectures.architecture import Architecture, Pool
+from compressor.architectures.architecture import Architecture, LayerCount, Pool
 from compressor.costs.layer_macs import (
     CONVOLUTION,
     NORMS,
@@ -59,7 +59,7 @@ class ViltDims(Value):
 
     hidden: PositiveInt = 768
     heads: PositiveInt = 12
-    layers: PositiveInt = 12
+    layers: LayerCount = 12
     ffn: PositiveInt = 3072
     patch: PositiveInt = 32
     position_grid: PositiveInt = 12

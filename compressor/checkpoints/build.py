@@ -163,18 +163,18 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
     family, format = source.family, source.format
     table = format.table(task if own_head else None)
     with sizes_that_fit(source):
-        model = family.build(dims, task or "")
-        if task is None:
-            model.epilogue.head = nn.Identity()
         ours, origin = table.to_ours(source.state)
         ours = family.prepare(ours, dims, source.state, task)
-        _attach_skips(model, ours)
-        parameters = model.state_dict()
+        with torch.device("meta"):  # sizes that the tensors do not have may ask for more memory than there is
+            outline = _build(source, dims, task, ours)
+        parameters = outline.state_dict()
         read = {name: value for name, value in ours.items() if name in parameters}
-        fresh = _fresh_names(model, read, adapt)
-        _check_complete(parameters, read, source, task, fresh)
+        _check_complete(parameters, read, source, task, _fresh_names(outline, read, adapt))
+        model = _build(source, dims, task, ours)
+        if adapt:
+            _draw_head(model, read)
         weights = {name: value.float() for name, value in read.items()}
-        model.load_state_dict(parameters | weights)
+        model.load_state_dict(model.state_dict() | weights)
     check_finite(((origin.get(name, name), value) for name, value in weights.items()), source.checkpoint.path)
     used = {origin[name]: source.state[origin[name]] for name in read if name in origin}
     explained = _explain_leftovers(source, task, own_head, used)
@@ -186,6 +186,15 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
     if task is not None and own_head and dims.classes > 1:  # one output is a score, not a class
         notes = (*notes, *note_class_names(source.checkpoint.config, dims.classes))
     return Loaded(model.eval(), source.checkpoint.config, explained | unread, notes, problems)
+
+
+def _build(source: Recognised, dims: Any, task: str | None, ours: State) -> StepModel:
+    """Return a model of these dims, randomly initialised, with room for what ``ours`` brings along."""
+    model = source.family.build(dims, task or "")
+    if task is None:
+        model.epilogue.head = nn.Identity()
+    _attach_skips(model, ours)
+    return model
 
 
 def _reason_of(key: str, source: Recognised, origin: Mapping[str, str]) -> str:
@@ -227,15 +236,22 @@ def _fresh_names(model: StepModel, read: State, adapt: bool) -> set[str]:
     A backbone may come without a pooler (BERT saved with its language-modelling head does).
     """
     beside = tuple(f"blocks.{name}." for name, module in model.blocks.named_modules() if isinstance(module, Adapter))
-    head_there = any(name.startswith(HEAD) for name in read)
-    if adapt and not head_there:
+    anew = (*(beside if adapt else ()), *(() if _has_head(read) else (HEAD, "epilogue.pooler.")))
+    without_head = adapt or isinstance(model.epilogue.head, nn.Identity)
+    return {name for name in model.state_dict() if without_head and name.startswith(anew) and name not in read}
+
+
+def _draw_head(model: StepModel, read: State) -> None:
+    """Initialise the head anew where the checkpoint has none."""
+    if not _has_head(read):
         for module in model.epilogue.get_submodule("head").modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-    anew = (*(beside if adapt else ()), *(() if head_there else (HEAD, "epilogue.pooler.")))
-    without_head = adapt or isinstance(model.epilogue.head, nn.Identity)
-    return {name for name in model.state_dict() if without_head and name.startswith(anew) and name not in read}
+
+
+def _has_head(read: State) -> bool:
+    return any(name.startswith(HEAD) for name in read)
 
 
 def _check_complete(

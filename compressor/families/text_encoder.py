@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, RobertaLayer
 
+from compressor.architectures.architecture import MOST_LAYERS
 from compressor.costs.layer_macs import (
     NORMS,
     PRODUCTS,
@@ -81,6 +82,8 @@ class TextDims(Value):
             raise ValueError(
                 f"{settings.num_attention_heads} attention heads do not divide a width of {settings.hidden_size}"
             )
+        if not 1 <= settings.num_hidden_layers <= MOST_LAYERS:
+            raise ValueError(f"{settings.num_hidden_layers} layers are not 1 to {MOST_LAYERS}")
         return {"model_type": config["model_type"]} | {name: getattr(settings, name) for name in kind.__annotations__}
 
     @property

@@ -25,7 +25,7 @@ from compressor.costs.parts import weight_bytes
 from compressor.data.splits import FALSE_TEXTS
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
-from compressor.models.surgery import new_skip_adapter, remove_layers
+from compressor.models.surgery import new_skip_adapter
 from compressor.run_folder import LATEST, ROOT, is_run, open_run
 from compressor.search.select_layers import CALIBRATION_SAMPLES
 from compressor.settings import Settings
@@ -87,10 +87,7 @@ def outline_model(path: Path) -> ModelOutline:
     """
     if is_run(path):
         run = open_run(path)
-        family, manifest = FAMILIES[run.manifest.family], run.manifest
-        with torch.device("meta"):
-            full = family.build(family.dims_type(**manifest.dims), manifest.task)
-            return ModelOutline(run.path, remove_layers(full, manifest.plan, copy_kept=False), True)
+        return ModelOutline(run.path, run.outline(), True)
     recognised = recognise(path)
     task = next(iter((*recognised.tasks, *recognised.heads, *recognised.family.heads)))
     task = task if task in recognised.family.heads else next(iter(recognised.family.heads))

@@ -60,3 +60,24 @@ def test_a_folder_called_latest_stays(workshop):
     Path("runs/latest").mkdir(parents=True)
     assert "a folder of its own" in point_latest_at(Path("run"))
     assert Path("runs/latest").is_dir() and not Path("runs/latest").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("dims", "code"),
+    [
+        ({"fusion_layers": 2**31}, "manifest-damaged"),
+        ({"text_layers": 0}, "manifest-damaged"),
+        ({"text_vocabulary": 2**70}, "manifest-damaged"),
+        ({"vision_ffn": 2**62}, "manifest-damaged"),
+        ({"text_vocabulary": 10**11}, "weights-do-not-fit-manifest"),
+        ({"fusion_ffn": 10**11}, "weights-do-not-fit-manifest"),
+        ({"text_layers": 9}, "weights-do-not-fit-manifest"),
+    ],
+)
+def test_sizes_that_the_weights_do_not_have_are_refused_before_a_model_is_built(shared_run, tmp_path, dims, code):
+    for name in ("manifest.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((shared_run.path / name).read_bytes())
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(content | {"dims": content["dims"] | dims}))
+    with refused(InputError, code, tmp_path):
+        open_run(tmp_path).load_slim()

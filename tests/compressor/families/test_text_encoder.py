@@ -294,6 +294,12 @@ def test_a_head_of_one_output_is_refused(saved):
         ({"hidden_act": "unheard of"}, "model-does-not-fit-together", "cannot build its config.json: 'unheard of'"),
         ({"pad_token_id": 99}, "model-does-not-fit-together", "cannot build its config.json: Padding_idx"),
         ({"vocab_size": -3}, "model-does-not-fit-together", "negative dimension"),
+        *(({"num_hidden_layers": count}, "model-does-not-fit-together", f"{count} layers") for count in (0, 2**31)),
+        ({"hidden_size": 2**40, "num_attention_heads": 4}, "model-does-not-fit-together", "overflow"),
+        *(
+            ({name: 10**11}, "tensors-misshapen", 10**11)  # nothing of 10**11 rows was built, then
+            for name in ("vocab_size", "intermediate_size", "max_position_embeddings", "type_vocab_size")
+        ),
         ({"model_type": "bart"}, "unknown-model", "model_type bart"),
         ({"architectures": ["BertForTokenClassification"]}, "head-missing", "text-classification"),
     ],
