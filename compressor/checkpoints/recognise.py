@@ -76,7 +76,7 @@ class Recognised:
     def architectures(self) -> tuple[str, ...]:
         """The classes of the library that config.json names; empty where it names none."""
         declared = self.checkpoint.config.get("architectures") or ()
-        return tuple(map(str, [declared] if isinstance(declared, str) else declared))
+        return tuple(map(str, declared if isinstance(declared, list | tuple) else [declared]))
 
     def describe_absence(self, task: str) -> str:
         """Return why it has no head for ``task``."""

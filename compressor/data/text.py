@@ -94,7 +94,9 @@ class TextTransform:
             encoded = self.tokenizer.encode_batch(inputs)
             wrong = {len(entry.ids) for entry in encoded} - {self.length}
             failed = f"makes {max(wrong)} tokens of a text that was to get {self.length}" if wrong else ""
-        except Exception as error:  # tokenizers raises plain Exception
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # tokenizers raises plain Exception; a panic of Rust's is not even that
             failed = f"fails on a text ({error})"
         if failed:
             raise input_error("tokenizer-fails", f"a tokenizer that {failed}", TRAINED_WITH, OTHER_TOKENIZER)

@@ -112,7 +112,7 @@ def fit_interactions(groups: Groups, layers: Sequence[str]) -> Interactions:
     pairs = list(combinations(range(len(layers)), 2))
     subsets = len({tuple(entry.layers) for group in several for entry in group})
     needed = len(layers) + len(pairs) + len(several)
-    if subsets < needed:
+    if not pairs or subsets < needed:
         return Interactions(subsets=subsets, needed=needed)
     designs, divergence = [], []
     for group in several:

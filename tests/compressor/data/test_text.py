@@ -1,5 +1,7 @@
 """Tokenizers, and texts as a model's inputs."""
 
+import json
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, processors
@@ -95,6 +97,14 @@ def test_a_tokenizer_that_fails_on_a_text():
     assert transform(["the"])["input_ids"].tolist() == [[1, *[0] * 7]]
     with refused(InputError, "tokenizer-fails", "[UNK]"):
         transform(["how"])
+
+
+def test_a_tokenizer_whose_template_names_a_token_that_it_does_not_have():
+    parts = json.loads(tokenizer("[CLS]").to_str())
+    parts["post_processor"]["single"][-1]["SpecialToken"]["id"] = "[SEPARATE]"
+    transform = TextTransform(Tokenizer.from_str(json.dumps(parts)), 8, 100)
+    with refused(InputError, "tokenizer-fails", "fails on a text"):  # with a panic of Rust's
+        transform(["the"])
 
 
 def test_a_tokenizer_that_makes_too_many_tokens():

@@ -302,6 +302,7 @@ def test_a_head_of_one_output_is_refused(saved):
         ),
         ({"model_type": "bart"}, "unknown-model", "model_type bart"),
         ({"architectures": ["BertForTokenClassification"]}, "head-missing", "text-classification"),
+        *(({"architectures": said}, "head-missing", f"is a {said}") for said in (2**31, True)),
     ],
 )
 def test_settings_that_make_another_model_are_refused(settings, code, words, saved):

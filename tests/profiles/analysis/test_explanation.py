@@ -100,6 +100,11 @@ def test_too_few_subsets_tell_of_no_interactions():
     assert (found.subsets, found.needed, found.r2, found.pairs) == (20, 22, None, ())
 
 
+def test_one_layer_interacts_with_none():
+    groups = [[entry("A", 1.0), entry("", 0.0)]]
+    assert fit_interactions(groups, "A").pairs == ()
+
+
 def test_subsets_that_all_diverge_alike_explain_nothing():
     log = [entry(subset, 1.0) for size in (2, 3) for subset in combinations(LAYERS, size)]
     found = fit_interactions(group_comparable(log), LAYERS)
