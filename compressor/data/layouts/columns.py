@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,9 +15,11 @@ from compressor.data.layouts.split_files import expected_files, find_splits
 from compressor.data.reading.class_labels import class_number, shorten
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, concatenate
-from compressor.data.reading.rows import Row, read_rows, text_cell
+from compressor.data.reading.rows import Row, Unreadable, listed, read_rows, text_cell
 from compressor.data.types import ImageRef, RawDataset, Reading, Records, Sample
 from compressor.errors import input_error
+
+PRINTED_LIST = re.compile(r"\[\s*[\"']")
 
 
 @dataclass(frozen=True)
@@ -148,13 +151,26 @@ def _samples(
     images = tuple(image for role in IMAGES if role in columns for image in images_in(row.get(columns[role])))
     second = text_cell(row, columns["second"]) if "second" in columns else None
     name = columns["text"]
-    texts = [text_cell({name: text}, name) for text in _texts(row.get(name))]
+    cells = [row.get(name)] if "label" in columns else _captions(row.get(name))
+    texts = [text_cell({name: text}, name) for text in cells]
     if "label" in columns and not labels:
         return []
     return [Sample(text, second, images, labels, scores) for text in texts]
 
 
-def _texts(cell: object) -> list[object]:
-    """Return what should be texts in a cell: it alone, or all in a list, whose captions may have Karpathy's form."""
-    listed = cell if isinstance(cell, list) and cell else [cell]
-    return [text.get("raw") if isinstance(text, dict) else text for text in listed]
+def _captions(cell: object) -> list[object]:
+    """Return what should be the captions in a cell: it alone, or all of a list, which may have Karpathy's form.
+
+    Raises:
+        Unreadable: it looks like a list, and is none.
+    """
+    given = cell.get("raw") if isinstance(cell, dict) else listed(cell) if _is_printed_list(cell) else cell
+    if given is None and cell is not None:
+        raise Unreadable("a list of captions that is no JSON")
+    several = given if isinstance(given, list) and given else [given]
+    return [caption.get("raw") if isinstance(caption, dict) else caption for caption in several]
+
+
+def _is_printed_list(cell: object) -> bool:
+    """Return whether a cell is a text that begins as a list of texts does, and not as a caption in brackets."""
+    return isinstance(cell, str) and PRINTED_LIST.match(cell) is not None

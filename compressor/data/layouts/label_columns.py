@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 
 from compressor.data.reading.class_labels import class_names, class_number, find_class, is_given, read_label
 from compressor.data.reading.readers import RowSource
-from compressor.data.reading.rows import NO_LABEL, Unreadable
+from compressor.data.reading.rows import NO_LABEL, Unreadable, listed
 from compressor.data.reading.vqa_answers import answer_classes, soft_answers
 
 LABEL = ("label", "labels", "gold_label", "target", "class", "category", "sentiment", "intent", "is_duplicate")
@@ -128,12 +127,5 @@ def _answers(cell: Any) -> list[str]:
 
 
 def _unpack(cell: Any) -> Any:
-    """Return the list that a dictionary of lists has for the answers, or that is in a text of JSON; else the cell."""
-    if isinstance(cell, dict):
-        return cell.get("answer")
-    if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
-        try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
-            return None
-    return cell
+    """Return what a dictionary of lists has for the answers, or the list in a text of JSON; else the cell."""
+    return cell.get("answer") if isinstance(cell, dict) else listed(cell)

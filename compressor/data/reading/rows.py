@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,17 @@ def text_cell(row: Row, name: str) -> str:
     if not value.strip():
         raise Unreadable(f"{name} is empty")
     return value
+
+
+def listed(cell: Any) -> Any:
+    """Return the list that a text of JSON holds, as a cell of CSV does; None where it only looks like a list.
+
+    Any other cell comes back as it is. Python's own spelling is not read: in an array as NumPy prints it, texts stand
+    beside each other without commas, and would become one.
+    """
+    if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            return None
+    return cell

@@ -98,6 +98,28 @@ def test_the_other_tasks_in_columns(tmp_path):
     assert "label '2' is none of" in rows.unreadable[0]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_captions_that_a_cell_lists(tmp_path, suffix):
+    put(tmp_path / "0.png", png())
+    cells = ['["A dog\'s ball.", "It runs."]', '[ "one" ]', "[laughs] a man", "[laughs]", "['a', 'b']", "['a'\n 'b']"]
+    write_columns(tmp_path, f"test.{suffix}", [{"image": "0.png", "raw": cell} for cell in cells])
+    rows = read_data(tmp_path, "irtr").splits["test"]
+    told = [text for text, *_ in tell(rows)]
+    assert told == ["A dog's ball.", "It runs.", "one", "[laughs] a man", "[laughs]"]
+    assert len(rows.unreadable) == 2
+    assert all(reason.endswith("a list of captions that is no JSON") for reason in rows.unreadable)
+
+
+def test_a_list_is_captions_and_no_text_of_another_task(tmp_path):
+    put(tmp_path / "0.png", png())
+    write_columns(tmp_path, "test.jsonl", [{"image": "0.png", "sentences": {"raw": ["a", "b"], "sentid": [0, 1]}}])
+    assert [text for text, *_ in tell(read_data(tmp_path, "irtr").splits["test"])] == ["a", "b"]
+    write_columns(tmp_path, "test.jsonl", [{"text": '["a", "b"]', "label": 0}, {"text": ["a", "b"], "label": 1}])
+    rows = read_data(tmp_path, "text-classification").splits["test"]
+    assert tell(rows) == [('["a", "b"]', None, (0,))]
+    assert "text is \"['a', 'b']\", not str" in rows.unreadable[0]
+
+
 def test_a_hugging_face_data_set_with_images(tmp_path):
     rows = [{"image": {"bytes": png(n), "path": None}, "hypothesis": f"h{n}", "label": n} for n in range(3)]
     save_like_datasets(tmp_path, {"train": rows, "validation": rows}, ("entailment", "neutral", "contradiction"))
