@@ -64,13 +64,16 @@ def remark_on(evaluation: Evaluation, task: Task, labels: Sequence[str], floor: 
     if better:
         guess = f"{better.name}, {_percent(better.share)}"
         remarks.append(f"{score.metric} {_percent(score.value)} of the model is worse than {guess}.")
+    one_answer = "" if task.ranked else _find_one_answer(evaluation, labels)
+    if one_answer:
+        remarks.append(one_answer)
     if numbering:
         remarks.append(
             f"With its classes numbered otherwise {_percent(numbering.share)} of its answers would be right: "
             f"{_describe(numbering.classes, labels)}. Name the classes in the checkpoint (id2label) and in the data, "
             "or renumber the data."
         )
-    elif better:
+    elif remarks:
         remarks.append("Check that checkpoint, tokenizer and data belong together.")
     return tuple(remarks)
 
@@ -89,6 +92,19 @@ def _guess(evaluation: Evaluation, task: Task, labels: Sequence[str], floor: flo
     lost, gained = int((guessed & ~answered).sum()), int((answered & ~guessed).sum())
     p_value = mcnemar(lost, gained) if lost > gained else 1.0
     return [Guesser(f"always giving {_name(usual, labels)}", float(guessed.double().mean()), p_value), baseline]
+
+
+def _find_one_answer(evaluation: Evaluation, labels: Sequence[str]) -> str:
+    """Return that a model gives one answer to all samples, where chance does not explain it; else nothing.
+
+    The classes are as frequent as they are: were the usual one drawn every time, that would be just as unlikely.
+    """
+    answers = evaluation.answers.unique()
+    _, counts = evaluation.expected.unique(return_counts=True)
+    samples = int(counts.sum())
+    if len(answers) > 1 or (int(counts.max()) / samples) ** samples >= CHANCE:
+        return ""
+    return f"The model gives all {samples:,} samples the same answer, {_name(int(answers), labels)}."
 
 
 def _percent(share: float) -> str:

@@ -106,6 +106,17 @@ def prepare_vilt(ours: State, dims: ViltDims, state: State, task: str | None) ->
     return for_another_task(ours, state, task, "prologue.image_types", dims.image_types, PREFIXES["itm"])
 
 
+def describe_sampling(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a sentence where ViLT's own code would leave out patches of an image at random, in evaluation too."""
+    longest = next((config[name] for name in ("max_image_len", "max_image_length") if name in config), None)
+    if not isinstance(longest, int) or longest < 0:  # -1, the default, takes all
+        return ()
+    return (
+        f"the checkpoint takes {longest} patches of an image at most, drawn at random where there are more; "
+        "das takes them all, so that the same image has the same answer",
+    )
+
+
 _TYPES = TensorPart("prologue.text_type", 0, 1), TensorPart("prologue.image_types", 1, None)
 _BLOCK, _ATTENTION, _MLP = "transformer.blocks.{i}.", "blocks.En{i}.attention.", "blocks.En{i}.mlp."
 _QKV = ("query", "key", "value")
@@ -190,6 +201,7 @@ PUBLIC = Format(
         ),
     ),
     heads_by_name={"mlm": "mlm_score.", "mpp": "mpp_score.", "gqa": "gqa_classifier."},
+    remarks=describe_sampling,
 )
 
 HUGGING_FACE = Format(
@@ -213,4 +225,5 @@ HUGGING_FACE = Format(
     base_prefix="vilt.",
     read_beside=read_pixels,
     head_fits=_head_fits,
+    remarks=describe_sampling,
 )

@@ -24,7 +24,7 @@ from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.sizes import Transfer
 from compressor.data.images import PixelbertTransform, decode_image
 from compressor.errors import InputError
-from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC
+from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC, describe_sampling
 from compressor.families.vilt.vilt_family import VILT
 from compressor.families.vilt.vilt_model import ViltDims, build
 from compressor.models.steps import StepModel, steps_of
@@ -318,6 +318,21 @@ def test_a_bare_backbone_of_hugging_face_loads_for_a_new_head(tmp_path):
     given = random_inputs(model.dims, 2, 64, 64)
     with torch.no_grad():
         close(run(model, given)["cls_feats"], theirs(**given).pooler_output)
+
+
+def test_a_model_that_takes_some_patches_at_random_takes_all_and_says_so(tmp_path):
+    theirs = hugging_face(tmp_path, "vqa", max_image_length=4)
+    loaded = load_checkpoint(tmp_path)
+    assert "4 patches of an image at most" in loaded.notes[0]
+    theirs.config.max_image_length = -1
+    given = random_inputs(loaded.model.dims, 3, 96, 128)
+    with torch.no_grad():
+        close(loaded.model(**given), theirs(**given).logits)
+
+
+@pytest.mark.parametrize(("longest", "said"), [(-1, False), (None, False), (200, True)])
+def test_the_public_code_is_told_of_its_patches_at_random(longest, said):
+    assert bool(describe_sampling({}, {"max_image_len": longest})) == said
 
 
 def test_a_config_with_another_activation_is_refused(tmp_path):
