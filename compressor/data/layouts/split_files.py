@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from compressor.data.reading.readers import RowSource, text_source
+from compressor.data.reading.rows import Row, Unreadable
 from compressor.data.reading.tables import arrow_source, parquet_source
 from compressor.errors import input_error
 
@@ -17,6 +20,9 @@ SPLITS = {
     "test": ("test",),
 }
 """What the files of each split may be called."""
+COLUMN = "split"  # that may say of each row which split it belongs to
+SAID = {name: split for split, names in SPLITS.items() for name in (split, *names)} | {"restval": "train"}
+"""What it may say; the last is that of COCO's captions."""
 FOLDERS = ("", "data/", "default/", "plain_text/")  # where data sets on the Hugging Face Hub have their files
 
 
@@ -42,30 +48,45 @@ FILE_KINDS = (
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files of one split, and the pattern that they were found by."""
+    """The files of one split.
 
+    Attributes:
+        split: its name, a key of ``SPLITS``.
+        kind, pattern: what they were found by.
+        paths: of the files.
+        shared: the other splits are in them, too: a column says which rows belong to which.
+    """
+
+    split: str
     kind: FileKind
     pattern: str
     paths: tuple[Path, ...]
+    shared: bool = False
 
     def open(self) -> RowSource:
-        """Return the rows.
+        """Return the rows; those that the column ``split`` gives to another split cannot be used.
 
         Raises:
             InputError: a file is damaged.
         """
-        return self.kind.open(self.paths)
+        source = self.kind.open(self.paths)
+        column = _find_column(source)
+        if not column:
+            return source
+        rows = partial(_rows_of, source, column, self.split, self.shared)
+        return replace(source, rows=rows, total=None if self.shared else source.total)
 
 
 def find_splits(root: Path) -> dict[str, SplitFiles]:
     """Return the files of the splits that are there.
 
     A data set that ``datasets`` saved without splits, straight into the folder, is one to score a model on: ``test``.
+    Files of one split alone, and a file alone in the folder, are taken apart by their column ``split``.
 
     Raises:
-        InputError: a split is there twice.
+        InputError: a split is there twice, or the column says something else of a row.
     """
-    found = {split: several for split, names in SPLITS.items() if (several := _find(root, names))}
+    found = {split: several for split, names in SPLITS.items() if (several := _find(root, split, names))}
     for split, several in found.items():
         if len(several) > 1:
             named = (str(files.paths[0].relative_to(root)) for files in several)
@@ -75,9 +96,11 @@ def find_splits(root: Path) -> dict[str, SplitFiles]:
                 "one form of each split",
                 "remove all but one, or give a folder that has one: --data",
             )
-    if not found and (paths := tuple(path for name in SAVED for path in sorted(root.glob(name)))):
-        return {"test": SplitFiles(ARROW, ARROW.patterns[0], paths)}
-    return {split: several[0] for split, several in found.items()}
+    named = {split: several[0] for split, several in found.items()}
+    if not named and (paths := tuple(path for name in SAVED for path in sorted(root.glob(name)))):
+        named = {"test": SplitFiles("test", ARROW, ARROW.patterns[0], paths)}
+    alone = [*named.values()] or _find_any(root)
+    return (_take_apart(alone[0]) if len(alone) == 1 else {}) or named
 
 
 def expected_files(files: SplitFiles) -> dict[str, str]:
@@ -85,7 +108,59 @@ def expected_files(files: SplitFiles) -> dict[str, str]:
     return {split: files.pattern.format(names[0]) for split, names in SPLITS.items()}
 
 
-def _find(root: Path, names: Sequence[str]) -> list[SplitFiles]:
+def _find_any(root: Path) -> list[SplitFiles]:
+    """Return the files that may hold a data set, whatever they are called."""
+    found = (
+        (kind, path)
+        for folder in FOLDERS
+        for kind in FILE_KINDS
+        if kind is not ARROW
+        for path in sorted(root.glob(folder + kind.patterns[0].format("*")))
+    )
+    return [SplitFiles("", kind, kind.patterns[0], (path,)) for kind, path in found]
+
+
+def _take_apart(files: SplitFiles) -> dict[str, SplitFiles]:
+    """Return the splits that the column ``split`` of files gives their rows to; none without one that names any.
+
+    Raises:
+        InputError: it names some, and says something else of a row.
+    """
+    source = files.kind.open(files.paths)
+    column = _find_column(source)
+    rows = (row for _, row in source.rows([column]) if not isinstance(row, Unreadable)) if column else ()
+    said = {str(row.get(column)): _named_split(row, column) for row in rows}
+    if any(said.values()) and (other := next((cell for cell, split in said.items() if not split), None)) is not None:
+        raise input_error(
+            "split-unknown",
+            f"the column {column} of {source.files[0]} says {other!r} of a row",
+            f"one of {', '.join(SAID)}",
+            "name the split of each row, or write a file for each split",
+        )
+    return {split: replace(files, split=split, shared=True) for split in SPLITS if split in said.values()}
+
+
+def _find_column(source: RowSource) -> str:
+    return next((column for column in source.columns if column.lower() == COLUMN), "")
+
+
+def _named_split(row: Row, column: str) -> str | None:
+    return SAID.get(str(row.get(column)).strip().lower())
+
+
+def _rows_of(
+    source: RowSource, column: str, split: str, shared: bool, names: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
+    """Return the rows of a split; of those that belong to another one, that they do, unless they are read there."""
+    for place, row in source.rows([*names, column] if column not in names else names):
+        said = None if isinstance(row, Unreadable) else _named_split(row, column)
+        if said in (None, split):
+            yield place, row
+        elif not shared:
+            yield place, Unreadable(f"its {column} is {row[column]}, in a file of the split {split}")
+
+
+def _find(root: Path, split: str, names: Sequence[str]) -> list[SplitFiles]:
     """Return the files of a split in every form in which it is there."""
     patterns = [
         (kind, folder + pattern, tuple(sorted(root.glob(folder + pattern.format(name)))))
@@ -94,4 +169,4 @@ def _find(root: Path, names: Sequence[str]) -> list[SplitFiles]:
         for kind in FILE_KINDS
         for pattern in kind.patterns
     ]
-    return [SplitFiles(*some) for some in patterns if some[-1]]
+    return [SplitFiles(split, *some) for some in patterns if some[-1]]

@@ -98,6 +98,44 @@ def test_the_other_tasks_in_columns(tmp_path):
     assert "label '2' is none of" in rows.unreadable[0]
 
 
+KARPATHY = ["train", "restval", "val", "Test"]
+
+
+@pytest.mark.parametrize("name", ["annotations.csv", "data/all.tsv", "all.jsonl", "all.parquet", "test.csv"])
+def test_a_file_alone_is_taken_apart_by_its_column_of_splits(tmp_path, name):
+    write_columns(tmp_path, name, [{"text": f"of {split}", "label": 1, "split": split} for split in KARPATHY])
+    found = read_data(tmp_path, "text-classification")
+    told = {split: [text for text, *_ in tell(rows)] for split, rows in found.splits.items()}
+    assert told == {"train": ["of train", "of restval"], "val": ["of val"], "test": ["of Test"]}
+
+
+def test_a_saved_split_of_everything_is_taken_apart_by_its_column(tmp_path):
+    """As Flickr30k is on the Hub: all of it is called test."""
+    rows = [{"sentence": f"of {split}", "label": 0, "split": split} for split in KARPATHY]
+    save_like_datasets(tmp_path, {"test": rows}, ("negative", "positive"))
+    test = read_data(tmp_path, "text-classification", reading=Reading(splits=SCORED)).splits["test"]
+    assert tell(test) == [("of Test", None, (0,))]
+
+
+def test_rows_of_another_split_than_their_files_are_not_used(tmp_path):
+    rows = [{"text": f"of {split}", "label": 1, "split": split} for split in ("train", "test", "easy", "")]
+    for name in ("train", "test"):
+        write_columns(tmp_path, f"{name}.csv", rows)
+    splits = read_data(tmp_path, "text-classification").splits
+    assert [text for text, *_ in tell(splits["train"])] == ["of train", "of easy", "of "]
+    assert [text for text, *_ in tell(splits["test"])] == ["of test", "of easy", "of "]
+    assert splits["test"].unreadable == ("test.csv, line 2: its split is train, in a file of the split test",)
+
+
+def test_a_column_that_names_some_splits_names_all(tmp_path):
+    write_columns(tmp_path, "all.csv", [{"text": "a", "label": 1, "split": split} for split in ("train", "spare")])
+    with refused(InputError, "split-unknown", "all.csv", "'spare'"):
+        read_data(tmp_path, "text-classification")
+    write_columns(tmp_path, "all.csv", [{"text": "a", "label": 1, "split": "spare"}])
+    with refused(InputError, "data-not-of-task", "all.csv"):
+        read_data(tmp_path, "text-classification")
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_captions_that_a_cell_lists(tmp_path, suffix):
     put(tmp_path / "0.png", png())
