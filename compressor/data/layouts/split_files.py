@@ -89,10 +89,10 @@ def find_splits(root: Path) -> dict[str, SplitFiles]:
     found = {split: several for split, names in SPLITS.items() if (several := _find(root, split, names))}
     for split, several in found.items():
         if len(several) > 1:
-            named = (str(files.paths[0].relative_to(root)) for files in several)
+            there = (str(files.paths[0].relative_to(root)) for files in several)
             raise input_error(
                 "split-ambiguous",
-                f"{' and '.join(named)} in {root} are each the split {split!r}",
+                f"{' and '.join(there)} in {root} are each the split {split!r}",
                 "one form of each split",
                 "remove all but one, or give a folder that has one: --data",
             )

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.errors import input_error
+
 HEAD = 512  # bytes that are looked at
 
 
@@ -90,9 +92,18 @@ def is_image(head: bytes) -> bool:
 
 
 def read_head(path: Path) -> bytes:
-    """Return the first bytes of a file."""
-    with path.open("rb") as file:
-        return file.read(HEAD)
+    """Return the first bytes of a file.
+
+    Raises:
+        InputError: it may not be read, is a folder, or a link to nothing.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise input_error(
+            "data-unreadable", f"{path} cannot be read: {error.strerror or error}", "a readable file", f"ls -ld {path}"
+        ) from None
 
 
 def wide_encoding(head: bytes) -> str | None:

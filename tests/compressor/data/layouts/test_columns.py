@@ -98,6 +98,20 @@ def test_the_other_tasks_in_columns(tmp_path):
     assert "label '2' is none of" in rows.unreadable[0]
 
 
+@pytest.mark.parametrize(
+    "name", ["train.csv", "train.jsonl", "train-0.parquet", "train/data-00000-of-00001.arrow", "vqav2_train.arrow"]
+)
+def test_a_folder_or_a_link_to_nothing_in_place_of_a_file(tmp_path, name):
+    task = "vqa" if name.startswith("vqa") else "text-classification"
+    (tmp_path / name).mkdir(parents=True)
+    with refused(InputError, "data-unreadable", name, "Is a directory"):
+        read_data(tmp_path, task)
+    (tmp_path / name).rmdir()
+    (tmp_path / name).symlink_to("nothing")
+    with refused(InputError, "data-not-of-task" if task == "vqa" else "data-unreadable", name.partition("/")[0]):
+        read_data(tmp_path, task)
+
+
 KARPATHY = ["train", "restval", "val", "Test"]
 
 
