@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from pydantic import ConfigDict, NonNegativeInt, PositiveInt, field_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor, nn
 from transformers.configuration_utils import PretrainedConfig
 from transformers.modeling_utils import PreTrainedModel
@@ -44,6 +44,7 @@ from compressor.values import Value
 TASK, HEAD_KEYS = "text-classification", "classifier."
 BOTTLENECK = 1 / 24
 TEXT_LENGTH = 128
+MOST_CLASSES = 1_000_000  # the library gives each a name, whatever the number
 
 # What a config.json must say, where it says it: everything else would be another network, or another loss.
 _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
@@ -64,7 +65,7 @@ class TextDims(Value):
     model_config = ConfigDict(validate_default=True)
 
     config: Mapping[str, Any]
-    classes: PositiveInt = 2
+    classes: int = Field(default=2, ge=1, le=MOST_CLASSES)
     images: NonNegativeInt = 0
     text_length: PositiveInt = TEXT_LENGTH
     parallel_width: NonNegativeInt = 0

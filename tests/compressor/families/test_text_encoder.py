@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
@@ -356,3 +357,8 @@ def test_the_onnx_graph_answers_alike_at_any_batch_and_length(name, saved, tmp_p
 def test_bert_reads_128_tokens_where_it_could_read_more():
     assert BertDims().text_length == 128
     assert BertDims().longest_text == 512
+
+
+def test_no_names_are_made_for_more_classes_than_there_can_be():
+    with pytest.raises(ValidationError, match="classes"):
+        FAMILIES["bert"].dims_type(classes=2**31)
