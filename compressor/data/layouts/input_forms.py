@@ -15,7 +15,7 @@ from compressor.errors import input_error
 Form = Mapping[str, tuple[str, ...]]
 """The columns of a task by what they hold ("text", "second", "label", "image"), each with the names it goes by."""
 IMAGES = ("image", "right image")  # what columns of images hold
-IMAGE = ("image", "img", "image_path", "img_path", "image_file", "file_name", "filename", "filepath")
+IMAGE = ("image", "img", "image_path", "img_path", "image_file", "image_name", "file_name", "filename", "filepath")
 COCO_NAME = "file name in COCO"
 FLICKR = ("Flickr30K_ID", "Flickr30k_ID", "Flickr30kID", "Flikr30kID", "flickr30k_id", "captionID")
 """What editions of SNLI-VE call the image; the last holds its caption's number, too: ``3416050480.jpg#2``."""

@@ -328,12 +328,15 @@ def text_source(paths: Sequence[Path]) -> RowSource:
     """Return a CSV, TSV or JSON file. Images in it, as base64, are decoded when they are needed.
 
     Raises:
-        InputError: it is no text, or separated otherwise than its suffix says.
+        InputError: it is no text, empty, or separated otherwise than its suffix says.
     """
     (path,) = paths
     json_file = path.suffix.startswith(".json")
     quoted = path.suffix == ".tsv" and _is_quoted(path)
     columns = tuple(first_row(json_rows(path))) if json_file else csv_header(path, quoted)
+    written = json_rows(path) if json_file else filter(str.strip, lines(path))
+    if not columns and next(iter(written), None) is None:
+        raise _no_rows(path)
     if not json_file:
         _check_separator(path, columns)
 
@@ -349,9 +352,13 @@ def text_source(paths: Sequence[Path]) -> RowSource:
                 cells = {name: Cell(f"the image in {place}", partial(_cell, reread, name)) for name in images}
                 yield place, {**row, **cells} if cells else row
         if empty:
-            raise input_error("table-empty", f"{path} has no rows", "at least one row", "write it again")
+            raise _no_rows(path)
 
     return RowSource((path,), columns, rows)
+
+
+def _no_rows(path: Path) -> InputError:
+    return input_error("table-empty", f"{path} has no rows", "at least one row", "write it again")
 
 
 def _cell(reread: Callable[[], Row], name: str) -> Any:
