@@ -98,7 +98,9 @@ def test_the_other_tasks_in_columns(tmp_path):
     assert "label '2' is none of" in rows.unreadable[0]
 
 
-@pytest.mark.parametrize(("name", "content"), [("val.csv", ""), ("val.tsv", "\n\n"), ("val.jsonl", ""), ("val.json", "[]")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("val.csv", ""), ("val.tsv", "\n\n"), ("val.jsonl", ""), ("val.json", "[]")]
+)
 def test_a_file_without_anything_has_no_rows(tmp_path, name, content):
     write_columns(tmp_path, "test.csv", [{"text": "a", "label": 1}])
     put(tmp_path / name, content)
