@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
-from compressor.data.reading.rows import Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
-from compressor.data.types import RawDataset, Reading, Sample
+from compressor.data.reading.rows import NoImage, Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
+from compressor.data.types import ImageRef, RawDataset, Reading, Sample
 from compressor.errors import input_error
 
 FILES = ("dataset_flickr30k.json", "dataset_coco.json", "dataset.json")
@@ -65,7 +66,7 @@ def _choose(root: Path, images: ImageFiles) -> tuple[Path, list[Any]]:
 
 def _is_there(images: ImageFiles, row: Any) -> bool:
     try:
-        return isinstance(row, dict) and bool(images.named(str(row.get("filename"))))
+        return isinstance(row, dict) and bool(_find_image(images, row))
     except Unreadable:
         return False
 
@@ -77,5 +78,18 @@ def _samples(images: ImageFiles, row: Row) -> list[Sample]:
     if not sentences or not all(isinstance(sentence, dict) for sentence in sentences):
         raise Unreadable("no captions")
     captions = [text_cell(sentence, "raw") for sentence in sentences]
-    image = images.named(text_cell(row, "filename"))
+    image = _find_image(images, row)
     return [Sample(caption, images=(image,)) for caption in captions]
+
+
+def _find_image(images: ImageFiles, row: Row) -> ImageRef:
+    """Return the image in the folder that the row names (COCO), else wherever it lies.
+
+    Raises:
+        Unreadable: there is none, or several elsewhere.
+    """
+    name, folder = text_cell(row, "filename"), row.get("filepath")
+    if isinstance(folder, str) and folder:
+        with suppress(NoImage):
+            return images.at(f"{folder}/{name}")
+    return images.named(name)

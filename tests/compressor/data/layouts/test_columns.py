@@ -133,6 +133,19 @@ def test_a_file_alone_is_taken_apart_by_its_column_of_splits(tmp_path, name):
     assert told == {"train": ["of train", "of restval"], "val": ["of val"], "test": ["of Test"]}
 
 
+def test_the_csv_of_flickr30k(tmp_path):
+    rows = [
+        {"raw": json.dumps([f"a{n}", "it's"]), "sentids": f"[{n}, 9]", "split": split, "filename": f"{n}.jpg", "img_id": n}
+        for n, split in enumerate(("train", "val", "test"))
+    ]
+    write_columns(tmp_path, "flickr_annotations_30k.csv", rows)
+    for n in range(3):
+        put(tmp_path / "flickr30k-images" / f"{n}.jpg", png(n, "JPEG"))
+    splits = read_data(tmp_path, "irtr").splits
+    assert [text for text, *_ in tell(splits["test"])] == ["a2", "it's"]
+    assert first_images(splits["val"]) == [png(1, "JPEG")] * 2
+
+
 def test_a_saved_split_of_everything_is_taken_apart_by_its_column(tmp_path):
     """As Flickr30k is on the Hub: all of it is called test."""
     rows = [{"sentence": f"of {split}", "label": 0, "split": split} for split in KARPATHY]

@@ -53,6 +53,16 @@ def test_coco_is_trained_on_restval_too(tmp_path):
     assert first_images(splits["test"])[0] == png(3, "JPEG")
 
 
+def test_of_two_files_of_one_name_the_row_says_which(tmp_path):
+    """As where smaller copies of the images lie beside them."""
+    names = write_coco(tmp_path)
+    put_images(tmp_path, names)
+    put_images(tmp_path / "small", reversed(names))
+    splits = read_data(tmp_path, "irtr").splits
+    assert first_images(splits["test"])[0] == png(3, "JPEG")
+    assert not any(split.unreadable for split in splits.values())
+
+
 @pytest.mark.parametrize("of", [[write_coco], [write_flickr30k], [], [write_flickr30k, write_coco]])
 def test_of_the_files_of_one_archive_the_images_choose(tmp_path, of):
     write_flickr30k(tmp_path)
