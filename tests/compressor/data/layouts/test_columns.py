@@ -135,7 +135,13 @@ def test_a_file_alone_is_taken_apart_by_its_column_of_splits(tmp_path, name):
 
 def test_the_csv_of_flickr30k(tmp_path):
     rows = [
-        {"raw": json.dumps([f"a{n}", "it's"]), "sentids": f"[{n}, 9]", "split": split, "filename": f"{n}.jpg", "img_id": n}
+        {
+            "raw": json.dumps([f"a{n}", "it's"]),
+            "sentids": f"[{n}, 9]",
+            "split": split,
+            "filename": f"{n}.jpg",
+            "img_id": n,
+        }
         for n, split in enumerate(("train", "val", "test"))
     ]
     write_columns(tmp_path, "flickr_annotations_30k.csv", rows)
