@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+LONGEST_LINE = 200  # characters of an error of a library
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,18 @@ def usage_error(code: str, found: str, expected: str, fix: str) -> UsageError:
 def environment_problem(code: str, found: str, expected: str, fix: str) -> EnvironmentProblem:
     """Return an :class:`EnvironmentProblem` with a single problem."""
     return EnvironmentProblem(Problem(code, found, expected, fix))
+
+
+def shorten(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
+    """Return the first names of a list for a message, and how many more there are."""
+    beyond = len(names) - most
+    return between.join(names[:most]) + (f" and {beyond} more" if beyond > 0 else "")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library says went wrong, without PyTorch's advice to load a file unsafely."""
+    lines = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines()
+    return lines[0][:LONGEST_LINE] if lines else type(error).__name__
 
 
 class Terminated(KeyboardInterrupt):

@@ -25,7 +25,7 @@ from compressor.checkpoints.sizes import (
 )
 from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS
 from compressor.checkpoints.unread_keys import find_unread
-from compressor.errors import InputError, Problem
+from compressor.errors import InputError, Problem, shorten
 from compressor.families.key_mapping import HEAD, State
 from compressor.models.adapters import Adapter, SkipAdapter
 from compressor.models.steps import StepModel, steps_of
@@ -262,11 +262,10 @@ def _check_complete(
     problems = []
     missing = sorted({table.checkpoint_name(name) for name in expected if name not in ours and name not in fresh})
     if missing:
-        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         problems.append(
             Problem(
                 "tensors-missing",
-                f"{path} lacks {len(missing)} keys: {shown}",
+                f"{path} lacks {len(missing)} keys: {shorten(missing, 8)}",
                 f"every tensor of a {source.family.name} checkpoint",
                 "save the whole state dict, or copy the file again",
             )

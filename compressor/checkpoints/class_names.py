@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compressor.data.reading.class_labels import class_number, shorten
+from compressor.data.reading.class_labels import class_number
 from compressor.data.reading.rows import MOST_CLASSES
-from compressor.errors import input_error
+from compressor.errors import input_error, shorten
 
 BY_NUMBER, BY_NAME = "id2label", "label2id"
 

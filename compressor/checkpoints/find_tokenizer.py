@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
 from compressor.data.text import FILE_NAME, give_one_type
-from compressor.errors import InputError, input_error
+from compressor.errors import InputError, first_line, input_error
 
 SETTINGS = "tokenizer_config.json"
 WORDS, MERGED, MERGES = "vocab.txt", "vocab.json", "merges.txt"  # of BERT's kind, and the two of RoBERTa's
@@ -68,7 +68,7 @@ def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> F
             unusable.append(error)
             problems.append(f"{place} ({error.problems[0].found})")
         except Exception as error:  # transformers and tokenizers raise anything
-            problems.append(f"{place} ({str(error).splitlines()[0][:100] if str(error) else type(error).__name__})")
+            problems.append(f"{place} ({first_line(error)})")
         else:
             passed = tuple(f"the tokenizer is that of {place}; not used: {problem}" for problem in problems)
             return replace(found, notes=(*passed, *found.notes))

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from compressor.errors import input_error
-
-SHOWN = 4  # names of tensors in a message
+from compressor.errors import input_error, shorten
 
 
 def check_finite(weights: Iterable[tuple[str, Tensor]], path: Path) -> None:
@@ -24,10 +22,9 @@ def check_finite(weights: Iterable[tuple[str, Tensor]], path: Path) -> None:
     """
     wrong = list(dict.fromkeys(name for name, values in weights if not is_finite(values)))
     if wrong:
-        shown = ", ".join(wrong[:SHOWN]) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
         raise input_error(
             "weights-not-finite",
-            f"{path} has NaN or infinity in {len(wrong)} tensor{'s' * (len(wrong) > 1)}: {shown}",
+            f"{path} has NaN or infinity in {len(wrong)} tensor{'s' * (len(wrong) > 1)}: {shorten(wrong)}",
             "weights that are numbers",
             "a checkpoint from before its training diverged, or saved in float32 where float16 overflowed",
         )

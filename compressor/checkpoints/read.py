@@ -16,9 +16,9 @@ from torch import Tensor
 
 from compressor.checkpoints.safe_pickle import RefusedCall, foreign_name, load_plain, module_of_old_format
 from compressor.checkpoints.sources.file_kinds import SAVE, refuse_file
-from compressor.checkpoints.sources.locate import CONFIG, first_line, locate, read_config, unreadable, weight_files
+from compressor.checkpoints.sources.locate import CONFIG, locate, read_config, unreadable, weight_files
 from compressor.checkpoints.sources.weight_sets import gather_tensors
-from compressor.errors import InputError, input_error
+from compressor.errors import InputError, first_line, input_error
 from compressor.files import sha256
 
 # What checkpoints converted from TensorFlow call the parameters of a LayerNorm (bert-base-uncased is one).

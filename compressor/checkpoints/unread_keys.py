@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressor.errors import Problem
+from compressor.errors import Problem, shorten
 
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def find_stored_otherwise(path: Any, keys: Iterable[str], config: Mapping[str, A
             method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
             named = f" (config.json says {method})" if method and kind.code == "weights-quantised" else ""
             return Problem(
-                kind.code, f"{path} holds {kind.what}{named}: {_list(telling)}", "weights as plain floats", kind.fix
+                kind.code, f"{path} holds {kind.what}{named}: {shorten(telling)}", "weights as plain floats", kind.fix
             )
     return None
 
@@ -118,7 +117,7 @@ def find_unread(path: Any, family: str, unread: Iterable[str], read: Mapping[str
         problems.append(
             Problem(
                 "keys-unread",
-                f"{path} has {len(strays)} keys that nothing reads: {_list(strays)}",
+                f"{path} has {len(strays)} keys that nothing reads: {shorten(strays)}",
                 f"no more than a {family} has: what is left out could change every answer",
                 "save the model without them if they are of no use, or give the checkpoint that has none",
             )
@@ -128,13 +127,9 @@ def find_unread(path: Any, family: str, unread: Iterable[str], read: Mapping[str
         problems.append(
             Problem(
                 "weights-not-float",
-                f"{path} has {len(others)} weights of {dtypes}: {_list(list(others))}",
+                f"{path} has {len(others)} weights of {dtypes}: {shorten(list(others))}",
                 "weights of float32, float16, bfloat16 or float64",
                 "give the checkpoint from before they were converted; numbers without their scales are not the weights",
             )
         )
     return tuple(problems)
-
-
-def _list(keys: list[str]) -> str:
-    return ", ".join(keys[:_SHOWN]) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")

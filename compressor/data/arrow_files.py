@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from compressor.data.reading.signatures import find_signature, read_head
-from compressor.errors import input_error
+from compressor.errors import first_line, input_error
 from compressor.files import atomic_file
 
 BATCH = 1000  # rows that are Python objects at a time
@@ -42,7 +42,7 @@ def open_table(path: Path) -> pa.Table:
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         other = None if head.startswith((FILE_MARK, STREAM_MARK)) else find_signature(head)
-        reason = other.name if other else str(error).splitlines()[0]
+        reason = other.name if other else first_line(error)
         raise input_error(
             "not-arrow",
             f"{path} is no arrow file or stream ({reason})",

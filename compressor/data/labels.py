@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from compressor.data.reading.class_labels import class_finder, class_number, shorten
+from compressor.data.reading.class_labels import class_finder, class_number
 from compressor.data.types import RawDataset, Records, Sample
-from compressor.errors import DasError, input_error
+from compressor.errors import DasError, input_error, shorten
 from compressor.tasks.task import Task
 
 NAMELESS = "<class "  # how a class without a name starts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compressor.data.layouts.columns import tell_columns
 from compressor.data.types import RawDataset, Reading
-from compressor.errors import InputError, input_error
+from compressor.errors import InputError, input_error, shorten
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
 
@@ -61,9 +61,10 @@ def read_data(root: Path, task: str, progress: Progress = QUIET, reading: Readin
             return layout.read(root, reading or Reading(progress))
     others = [other for other in TASKS if other != task and _holds(root, other)]
     names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
-    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     columns = tell_columns(root)
-    held = f"data for {' or '.join(others)}" if others else f"{shown or 'nothing'}, and no data for {task}"
+    held = (
+        f"data for {' or '.join(others)}" if others else f"{shorten(names, SHOWN) or 'nothing'}, and no data for {task}"
+    )
     expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in TASKS[task].layouts)
     fix = f"--task {others[0]}, or give" if others else "give"
     raise input_error(

@@ -18,12 +18,11 @@ from compressor.data.reading.readers import RowSource, json_list, text_source
 from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell
 from compressor.data.reading.tables import arrow_source, parquet_source
 from compressor.data.types import RawDataset, Reading, Sample
-from compressor.errors import input_error
+from compressor.errors import input_error, shorten
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
 
 INPUTS = "inputs"
-SHOWN = 4  # files in a message
 
 
 def _questions_source(paths: Sequence[Path]) -> RowSource:
@@ -92,7 +91,7 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
             return RawDataset("inputs without answers", {INPUTS: once}, ())
         seen += sources
     held = [f"{source.files[0].name} (columns: {', '.join(source.columns) or 'none'})" for source in seen]
-    shown = "; ".join(held[:SHOWN]) + (f"; and {len(held) - SHOWN} more files" if len(held) > SHOWN else "")
+    shown = shorten(held, between="; ")
     plain = [form for form in task.unlabelled if form.images is image_in_cell]
     raise input_error(
         "no-inputs-for-task",

@@ -10,7 +10,7 @@ import numpy as np
 
 from compressor.data.splits import ScoredData, Split, TaskData
 from compressor.data.types import SCORED, ImageRef, RawDataset, Records, Sample, Transforms
-from compressor.errors import InputError, input_error
+from compressor.errors import InputError, input_error, shorten
 from compressor.tasks.task import Task
 
 UNREADABLE_SHARE = 0.01  # more unusable rows than this fail the command
@@ -163,10 +163,9 @@ def _check_unreadable(splits: Mapping[str, Records], root: Path) -> None:
     if _spoiled(splits.values()):
         bad = [place for records in splits.values() for place in records.unreadable]
         total = len(bad) + sum(len(records.samples) for records in splits.values())
-        shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
         raise input_error(
             "too-many-unusable-rows",
-            f"{len(bad)} of {total} rows in {root} cannot be used: {shown}",
+            f"{len(bad)} of {total} rows in {root} cannot be used: {shorten(bad, 3, '; ')}",
             f"at most {UNREADABLE_SHARE:.0%} unusable rows",
             "repair or remove them, or copy the data again",
         )

@@ -9,12 +9,12 @@ from operator import attrgetter
 
 import numpy as np
 
+from compressor.errors import shorten
 from compressor.evaluation.evaluate import Evaluation
 from compressor.evaluation.significance import at_most, mcnemar
 from compressor.tasks.task import Task
 
 CHANCE = 0.01
-SHOWN = 4  # classes in a sentence
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _renumber(answers: np.ndarray, classes: Mapping[int, int]) -> np.ndarray:
 def _describe(classes: Mapping[int, int], labels: Sequence[str]) -> str:
     moved = [(ours, theirs) for ours, theirs in classes.items() if ours != theirs]
     shown = [f"the model's {_name(ours, labels)} is the data's {_name(theirs, labels)}" for ours, theirs in moved]
-    return ", ".join(shown[:SHOWN]) + (f", and so on for {len(moved) - SHOWN} more" if len(moved) > SHOWN else "")
+    return shorten(shown)
 
 
 def _name(number: int, labels: Sequence[str]) -> str:

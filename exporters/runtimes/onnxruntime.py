@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, Watched, first_line, version_of
+from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, Watched, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -178,7 +178,7 @@ def cuda_conflict(torch_cuda: str | None, wanted: str | None) -> Iterator[Probe]
 
 def probe_provider(name: str) -> Probe:
     """Run the smallest sum there is: a provider whose libraries are missing is listed all the same."""
-    from compressor.errors import DasError
+    from compressor.errors import DasError, first_line
     from exporters.runtimes.sessions import doubles
 
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import environment_problem
-from exporters.runtimes.runtime import Artifact, Making, ModelSource, Probe, Runtime, first_line, version_of
+from compressor.errors import environment_problem, first_line
+from exporters.runtimes.runtime import Artifact, Making, ModelSource, Probe, Runtime, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
-from compressor.errors import DasError, environment_problem, input_error
+from compressor.errors import DasError, environment_problem, input_error, shorten
 from compressor.files import hashes_of, staged
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
@@ -266,11 +266,7 @@ def _errors(parser: Any) -> list[str]:
         problem = f"{error.node_operator()}: {error.code().name}, {error.desc()}"
         nodes[problem].append(error.node_name() or f"node {error.node()}")
 
-    def named(names: list[str]) -> str:
-        more = f" and {len(names) - NODES_NAMED} more" if len(names) > NODES_NAMED else ""
-        return ", ".join(names[:NODES_NAMED]) + more
-
-    return [f"{problem}, at {named(names)}" for problem, names in nodes.items()]
+    return [f"{problem}, at {shorten(names, NODES_NAMED)}" for problem, names in nodes.items()]
 
 
 def metadata_path(plan: Path) -> Path:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.costs.parts import blocks_of
-from compressor.errors import DasError, environment_problem
+from compressor.errors import DasError, environment_problem, first_line
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from exporters.runtimes.runner import Bound, Runner, require_cuda
@@ -132,7 +132,7 @@ def _compiling() -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        raise _no_compiler("compiler-fails", f"torch.compile fails here ({str(error).splitlines()[0]})") from error
+        raise _no_compiler("compiler-fails", f"torch.compile fails here ({first_line(error)})") from error
 
 
 def _no_compiler(code: str, found: str) -> DasError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.checkpoints.sources.file_kinds import describe_folder, refuse_adapter, refuse_file, refuse_part
-from compressor.errors import InputError, input_error
+from compressor.errors import InputError, first_line, input_error
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -141,12 +141,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise refuse_file("config-not-json", path, f"JSON that holds {type(content).__name__}, not settings by name")
     return content
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what went wrong, without PyTorch's advice to load the file unsafely."""
-    lines = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

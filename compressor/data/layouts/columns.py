@@ -12,12 +12,12 @@ from compressor.data.layouts.glue import METRICS
 from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, list_columns
 from compressor.data.layouts.label_columns import NOT_PUBLIC, Classes, Labels, present_labels
 from compressor.data.layouts.split_files import expected_files, find_splits
-from compressor.data.reading.class_labels import class_number, shorten
+from compressor.data.reading.class_labels import class_number
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, concatenate
 from compressor.data.reading.rows import Row, Unreadable, listed, read_rows, text_cell
 from compressor.data.types import ImageRef, RawDataset, Reading, Records, Sample
-from compressor.errors import input_error
+from compressor.errors import input_error, shorten
 
 PRINTED_LIST = re.compile(r"\[\s*[\"']")
 

@@ -13,12 +13,12 @@ from numbers import Number
 from typing import Any
 
 from compressor.data.reading.rows import MOST_CLASSES, NO_LABEL, Unreadable
+from compressor.errors import shorten
 
 # A whole number; a class without a name, as transformers calls it; and as das does.
 _CLASS_NUMBER = re.compile(r"(-?[0-9]{1,18})(?:\.0*)?|label_([0-9]{1,18})|<class ([0-9]{1,18})>")
 _NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf")
 _TRUTH_VALUES = {"false": 0, "true": 1}
-SHOWN = 4  # names of classes in a message
 
 
 def class_number(label: Any) -> int | None:
@@ -112,8 +112,3 @@ def _labels(cells: Iterable[Any]) -> Iterator[str]:
     for cell in {str(cell): cell for cell in cells}.values():
         with suppress(Unreadable):
             yield read_label(cell)
-
-
-def shorten(names: Sequence[str]) -> str:
-    """Return the first names of several classes, and how many more there are."""
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

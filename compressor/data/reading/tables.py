@@ -21,7 +21,7 @@ from compressor.data.reading.image_refs import cell_of_table, holds_images, may_
 from compressor.data.reading.readers import RowSource, check_once
 from compressor.data.reading.rows import Placed
 from compressor.data.reading.signatures import find_signature, read_head
-from compressor.errors import input_error
+from compressor.errors import first_line, input_error
 
 PARQUET_MARK = b"PAR1"
 SHARD = re.compile(r"(.*)-(?P<number>[0-9]{1,9})-of-(?P<of>[0-9]{1,9})\b")
@@ -173,7 +173,7 @@ def _opened(path: Path) -> Iterator[None]:
         other = find_signature(head) if not (head := read_head(path)).startswith(PARQUET_MARK) else None
         raise input_error(
             "not-of-file-type",
-            f"{path} is no Parquet file ({other.name if other else str(error).splitlines()[0]})",
+            f"{path} is no Parquet file ({other.name if other else first_line(error)})",
             "a Parquet file",
             other.fix if other else "save or copy it again",
         ) from None

@@ -47,7 +47,7 @@ def test_twelve_classes_in_the_order_of_their_digits_as_text():
     order = sorted(range(12), key=str)
     expected = draws(12, 240)
     (remark,) = remark_on(evaluation([order.index(label) for label in expected], expected), SENTENCES, CLASSES)
-    assert "100.00 %" in remark and "the model's 3 is the data's 11" in remark and "for 6 more" in remark
+    assert "100.00 %" in remark and "the model's 3 is the data's 11" in remark and "and 6 more" in remark
 
 
 CLASSES = tuple(f"<class {number}>" for number in range(12))
