@@ -94,6 +94,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2))
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of settings by name holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("JSON too deep to be settings") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"JSON that holds {type(content).__name__}, not settings by name")
+    return content
+
+
 def link_to(link: Path, folder: Path) -> None:
     """Make ``link`` a relative link to ``folder``, replacing an earlier link in one step.
 

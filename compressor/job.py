@@ -222,9 +222,7 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
             progress.say(f"{split.name}: {describe_dropped(dropped, len(split))}")
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
-        path=str(
-            checkpoint.checkpoint.path.absolute()
-        ),  # a link keeps its name: in a cache, files have none of their own
+        path=str(checkpoint.checkpoint.path.absolute()),  # a link keeps its name: files of a cache have none
         sha256=_checkpoint_digest(settings, checkpoint),
         image_size=getattr(loaded.model.dims, "image_size", None),
         transfer_classes=transfer.classes if transfer else None,

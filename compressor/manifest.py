@@ -16,7 +16,7 @@ from compressor.families import FAMILIES
 from compressor.models.plan import Plan
 from compressor.search.budgets import BudgetResult
 from compressor.settings import Settings
-from compressor.values import Value
+from compressor.values import Value, list_faults
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -157,6 +157,5 @@ def _first_problem(error: ValueError | KeyError) -> str:
     if isinstance(error, KeyError):
         return f"unknown family {error.args[0]!r}"
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+        return list_faults(error)[0]
     return str(error)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, ValidationError
 
 from compressor.errors import Problem, UsageError
 from compressor.search.budgets import KINDS, Budget, parse_budget
-from compressor.values import Value
+from compressor.values import Value, list_faults
 
 
 class Settings(Value):
@@ -109,7 +109,9 @@ def make_settings(**options: Any) -> Settings:
         return Settings(**plain)
     except ValidationError as error:
         names = ", ".join(Settings.model_fields)
-        wrong = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
         raise UsageError(
-            *(Problem("unknown-setting", entry, f"one of: {names}", "help(das.compress)") for entry in wrong)
+            *(
+                Problem("unknown-setting", entry, f"one of: {names}", "help(das.compress)")
+                for entry in list_faults(error)
+            )
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compressor.data.reading.class_labels import class_number
+from compressor.data.reading.class_labels import class_number, is_nameless, nameless
 from compressor.data.reading.rows import MOST_CLASSES
 from compressor.errors import input_error, shorten
 
@@ -31,7 +31,7 @@ def read_class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
                 f"correct one of them in config.json, or leave {BY_NAME} out",
             )
     names = {number: called[0] for number, called in others.items()} | names
-    return tuple(names.get(number, _nameless(number)) for number in range(1 + max(names, default=-1)))
+    return tuple(names.get(number, nameless(number)) for number in range(1 + max(names, default=-1)))
 
 
 def note_class_names(config: Mapping[str, Any], classes: int) -> tuple[str, ...]:
@@ -50,11 +50,12 @@ def note_class_names(config: Mapping[str, Any], classes: int) -> tuple[str, ...]
             "at most a name for each class",
             f"correct {BY_NUMBER} in config.json, or give the weights that it belongs to",
         )
-    nameless = [_nameless(number) for number in range(classes) if names[number:][:1] in ((), (_nameless(number),))]
+    all_names = (*names, *map(nameless, range(len(names), classes)))
+    without = [name for name in all_names if is_nameless(name)]
     stated, listed = config.get("num_labels"), config.get(BY_NUMBER) or ()
     notes = []
-    if nameless:
-        notes.append(f"the checkpoint names {classes - len(nameless)} of {classes} classes, not {shorten(nameless)}")
+    if without:
+        notes.append(f"the checkpoint names {classes - len(without)} of {classes} classes, not {shorten(without)}")
     if not _names_by_number(config):
         notes.append(f"the names of the classes are those of {BY_NAME}; transformers reads {BY_NUMBER} alone")
     elif isinstance(stated, int) and stated != len(listed):
@@ -63,10 +64,6 @@ def note_class_names(config: Mapping[str, Any], classes: int) -> tuple[str, ...]
             "transformers drops them"
         )
     return tuple(notes)
-
-
-def _nameless(number: int) -> str:
-    return f"<class {number}>"
 
 
 def _names_by_number(config: Mapping[str, Any]) -> dict[int, str]:

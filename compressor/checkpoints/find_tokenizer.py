@@ -14,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer
 from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
 from compressor.data.text import FILE_NAME, give_one_type
 from compressor.errors import InputError, first_line, input_error
+from compressor.files import read_settings
 
 SETTINGS = "tokenizer_config.json"
 WORDS, MERGED, MERGES = "vocab.txt", "vocab.json", "merges.txt"  # of BERT's kind, and the two of RoBERTa's
@@ -99,18 +100,11 @@ def _open(place: str) -> FoundTokenizer:
     whole = Tokenizer.from_file(str(folder / FILE_NAME)) if (folder / FILE_NAME).is_file() else None
     if whole and not (folder / SETTINGS).is_file():
         return FoundTokenizer(whole)
-    settings = _read_settings(folder / SETTINGS)
+    settings = read_settings(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     found = _open_with_settings(folder, settings)
     if whole:
         _check_agreement(folder, whole, found.tokenizer, settings)
     return found
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if not isinstance(settings, dict):
-        raise TypeError(f"{path.name} holds {type(settings).__name__}, not settings by name")
-    return settings
 
 
 def _download(name: str) -> Path:

@@ -82,7 +82,7 @@ class Recognised:
         """Return why it has no head for ``task``."""
         prefix = self.format.prefix(task)
         if not self._has_keys(prefix):
-            return f"no key starts with {prefix or 'one'}"
+            return f"no key starts with {prefix}" if prefix else f"{self.format.name} has none"
         named = f"is a {' and '.join(self.architectures)}" if self.architectures else "has another shape"
         return f"what starts with {prefix} {named}"
 

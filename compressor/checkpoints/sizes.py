@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from compressor.checkpoints.recognise import Recognised
-from compressor.errors import Problem, UsageError, input_error
+from compressor.errors import Problem, UsageError, first_line, input_error
+from compressor.values import list_faults
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,7 @@ def sizes_that_fit(source: Recognised) -> Iterator[None]:
             "save the whole state dict, or copy the file again",
         ) from None
     except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError, AttributeError) as error:
-        reason = (
-            "; ".join(f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip() for problem in error.errors())
-            if isinstance(error, ValidationError)
-            else str(error).partition("\n")[0]
-        )
+        reason = "; ".join(list_faults(error)) if isinstance(error, ValidationError) else first_line(error)
         raise input_error(
             "model-does-not-fit-together",
             f"{path} has tensors or hyper_parameters that make no {family}: {reason}",

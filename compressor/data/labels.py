@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from compressor.data.reading.class_labels import class_finder, class_number
+from compressor.data.reading.class_labels import class_finder, class_number, is_nameless
 from compressor.data.types import RawDataset, Records, Sample
 from compressor.errors import DasError, input_error, shorten
 from compressor.tasks.task import Task
 
-NAMELESS = "<class "  # how a class without a name starts
 OF_CLASS_0 = {"f1": "f1 of class 0"}  # metrics of the data's class 1, where the model numbers that 0
 
 
@@ -31,7 +30,7 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     """
     if not own_head or tuple(names) == dataset.labels:
         return dataset
-    if all(name.startswith(NAMELESS) for name in names):
+    if all(map(is_nameless, names)):
         return _check_numbering(dataset, task)
     choose = _known_answers if task.open_vocabulary else _known_classes
     places = choose(dataset, tuple(names), _used(dataset))
@@ -48,7 +47,7 @@ def _used(dataset: RawDataset) -> list[int]:
 
 def _known_answers(dataset: RawDataset, names: tuple[str, ...], used: Iterable[int]) -> dict[int, int]:
     """Return the model's number of each answer that it knows; answers are no numbers, whatever they look like."""
-    named = [old for old in used if not dataset.labels[old].startswith(NAMELESS)]
+    named = [old for old in used if not is_nameless(dataset.labels[old])]
     if not named:
         return {old: old for old in used}
     find = class_finder(names, numbers=False)
@@ -70,7 +69,7 @@ def _known_classes(dataset: RawDataset, names: tuple[str, ...], used: Sequence[i
     def find_name(old: int) -> int | None:
         """Return the class of the same name; the number of a class without a name is no name beside real ones."""
         new = find(labels[old])
-        is_name = counted or new is None or not names[new].startswith(NAMELESS) or labels[old] == names[new]
+        is_name = counted or new is None or not is_nameless(names[new]) or labels[old] == names[new]
         return new if is_name else None
 
     places = _places(used, find_name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.data.layouts.columns import tell_columns
@@ -12,6 +13,7 @@ from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
 
 SHOWN = 6  # names of files in a message
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  # of JSON documents, few are data
 
 
 def find_data(named: str | Path | None, recorded: str | None) -> Path:
@@ -62,17 +64,25 @@ def read_data(root: Path, task: str, progress: Progress = QUIET, reading: Readin
     others = [other for other in TASKS if other != task and _holds(root, other)]
     names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
     columns = tell_columns(root)
-    held = (
-        f"data for {' or '.join(others)}" if others else f"{shorten(names, SHOWN) or 'nothing'}, and no data for {task}"
-    )
+    shown = shorten(names, SHOWN) or "nothing"
+    held = f"data for {' or '.join(others)}" if others else f"{shown}, and no data for {task}"
     expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in TASKS[task].layouts)
-    fix = f"--task {others[0]}, or give" if others else "give"
     raise input_error(
         "data-not-of-task",
         f"{root} holds {held}{f'; {columns}' if columns else ''}",
         expected,
-        f"{fix} the folder of the data: --data (see docs/data.md)",
+        f"{_advise(names, others, columns)}give the folder of the data: --data (see docs/data.md)",
     )
+
+
+def _advise(names: Sequence[str], others: Sequence[str], columns: str) -> str:
+    """Return what makes data of files that are there; nothing where none of them could be."""
+    if others:
+        return f"--task {others[0]}, or "
+    if columns:
+        return "rename the columns to these, or "
+    table = next((name for name in names if Path(name).suffix in TABLES), None)
+    return f"name {table} after its split, as test{Path(table).suffix}, or " if table else ""
 
 
 def _holds(root: Path, task: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compressor.data.reading.class_labels import nameless
 from compressor.data.splits import ScoredData, Split, TaskData
 from compressor.data.types import SCORED, ImageRef, RawDataset, Records, Sample, Transforms
 from compressor.errors import InputError, input_error, shorten
@@ -138,7 +139,7 @@ def make_unlabelled_splits(
 
 
 def _name_all(labels: tuple[str, ...], classes: int) -> tuple[str, ...]:
-    return (*labels, *(f"<class {number}>" for number in range(len(labels), classes)))
+    return (*labels, *map(nameless, range(len(labels), classes)))
 
 
 def _check_images(train: Split, held_out: Split, root: Path) -> None:
@@ -201,9 +202,9 @@ def _usable(records: Records, task: Task, classes: int) -> Records:
         from_one = min(labels) > 0 and beyond == classes
         raise input_error(
             "label-beyond-head",
-            f"{', '.join(path.name for path in records.files)} has answer label {beyond}, "
+            f"{', '.join(path.name for path in records.files)} has label {beyond}, "
             f"the model's head has {classes} classes",
-            "answer labels that the head has",
+            "labels that the head has",
             f"count the labels from 0: these seem to be counted from 1, to {beyond}"
             if from_one
             else "give the --data folder of this checkpoint, or convert it again",

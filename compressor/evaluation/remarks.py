@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
 
+from compressor.data.reading.class_labels import is_nameless
 from compressor.errors import shorten
 from compressor.evaluation.evaluate import Evaluation
 from compressor.evaluation.significance import at_most, mcnemar
@@ -161,4 +161,4 @@ def _describe(classes: Mapping[int, int], labels: Sequence[str]) -> str:
 
 def _name(number: int, labels: Sequence[str]) -> str:
     label = labels[number]
-    return str(number) if re.fullmatch(rf"{number}|<class \d+>", label) else f"{number} ({label})"
+    return str(number) if label == str(number) or is_nameless(label) else f"{number} ({label})"

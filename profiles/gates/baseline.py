@@ -22,7 +22,7 @@ from compressor.errors import InputError, Problem, input_error
 from compressor.evaluation.evaluate import Score
 from compressor.manifest import RunSettings
 from compressor.run_folder import Run
-from compressor.values import Value
+from compressor.values import Value, list_faults
 from exporters.runtimes import RUNTIMES
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, NotMeasured, ProfileReport, RuntimeProfile
 from profiles.formatting import Table, format_count
@@ -364,6 +364,5 @@ def _signed(change: float, unit: Unit) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return list_faults(error)[0]
     return getattr(error, "strerror", None) or str(error)

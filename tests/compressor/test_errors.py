@@ -6,12 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from compressor.errors import CheckFailed, DasError, EnvironmentProblem, InputError, Problem, UsageError, input_error
+from compressor.errors import (
+    CheckFailed,
+    DasError,
+    EnvironmentProblem,
+    InputError,
+    Problem,
+    UsageError,
+    first_line,
+    input_error,
+    shorten,
+)
 from tests.support.command_line import refused
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("compressor", "exporters", "profiles", "das", "benchmarks")
-MAKERS = {"Problem", "Rule", "input_error", "usage_error", "environment_problem"}
 KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -36,18 +45,29 @@ def forwarders(tree):
     return {node.name for node in defined if node.args.args[0].arg == "code"}
 
 
+def kinds(tree):
+    """Names of the classes of a file whose first field is a code: values that problems are made of."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            first = next((field for field in node.body if isinstance(field, ast.AnnAssign)), None)
+            if first and ast.unparse(first.target) == "code":
+                yield node.name
+
+
+KINDS = {name for tree in SOURCES.values() for name in kinds(tree)}
 SHARED = {name for tree in SOURCES.values() for name in forwarders(tree) if not name.startswith("_")}
 
 
 def calls():
     """File, line, what stands first, and whether a function around passes its own code on."""
     for path, tree in SOURCES.items():
-        makers = MAKERS | SHARED | forwarders(tree)
+        makers = KINDS | SHARED | forwarders(tree)
         for node, inside in functions(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", None) in makers:
                 if not node.args and [keyword.arg for keyword in node.keywords] == [None]:
                     continue  # Problem(**found): one that another process made
-                first = node.args[0] if node.args else None
+                named = (keyword.value for keyword in node.keywords if keyword.arg == "code")
+                first = node.args[0] if node.args else next(named, None)
                 yield f"{path}:{node.lineno}", first, bool(inside)
 
 
@@ -58,7 +78,7 @@ def test_every_problem_is_made_with_a_code():
         if isinstance(first, ast.Name):
             assert first.id == "code" and forwards, f"{place}: a code has to be written out"
         elif isinstance(first, ast.Attribute):
-            assert ast.unparse(first) == "self.code", f"{place}: a code has to be written out"  # a rule's own
+            assert first.attr == "code", f"{place}: a code has to be written out"  # that of a kind, where it is made
         else:
             assert isinstance(first, ast.Constant) and isinstance(first.value, str), f"{place}: no code"
             assert KEBAB.fullmatch(first.value) and len(first.value) <= 32, f"{place}: {first.value}"
@@ -77,6 +97,25 @@ def test_refused_wants_the_code_and_the_values():
     for code, value in (("table-missing", "x.arrow"), ("table-empty", "y.arrow")):
         with pytest.raises(AssertionError), refused(InputError, code, value):
             raise input_error("table-empty", "x.arrow has no rows", "some", "write some")
+
+
+def test_a_long_list_is_cut_and_what_is_left_is_counted():
+    assert shorten(["a", "b", "c", "d"]) == "a, b, c, d"
+    assert shorten(["a", "b", "c", "d"], 2, "; ") == "a; b and 2 more"
+    assert shorten([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "first"),
+    [
+        ("one\ntwo", "one"),
+        ("", "ValueError"),
+        ("x" * 300, "x" * 200),
+        ("load it unsafely\nWeightsUnpickler error: Unsupported operand 118\nmore", "Unsupported operand 118"),
+    ],
+)
+def test_of_an_error_of_a_library_the_first_line_is_said(said, first):
+    assert first_line(ValueError(said)) == first
 
 
 def test_exit_codes_are_those_of_the_contract():

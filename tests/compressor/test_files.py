@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compressor.errors import EnvironmentProblem
-from compressor.files import atomic_file, atomic_folder, staged, write_json
+from compressor.files import atomic_file, atomic_folder, read_settings, staged, write_json
 
 
 def names(folder):
@@ -62,3 +62,16 @@ def test_weights_move_first_and_records_last(tmp_path, monkeypatch):
             temporary.with_name(name).write_text(name)
     assert moved == ["model.onnx.data", "model.onnx", "model.onnx.parity.json"]
     assert names(tmp_path) == sorted(written)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", "[" * 200_000, "\udcff"])
+def test_what_is_no_json_of_settings_is_a_value_error(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError):  # whatever it says, its readers say what was expected
+        read_settings(path)
+
+
+def test_settings_are_read_by_name(tmp_path):
+    (tmp_path / "config.json").write_text('{"é": 1}', encoding="utf-8")
+    assert read_settings(tmp_path / "config.json") == {"é": 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from compressor.errors import InputError, Problem, input_error
+from compressor.files import read_settings
 
 WHOLE = "a checkpoint as it was saved, whole"
 SAVE = (
@@ -28,8 +28,8 @@ _MERGE = _GATHER.format("accelerate merge-weights FOLDER OUT")
 
 
 @dataclass(frozen=True)
-class FileKind:
-    """A kind of file that das does not read.
+class ForeignFormat:
+    """A format of files that das does not read.
 
     Attributes:
         code: of the problem.
@@ -51,38 +51,38 @@ class FileKind:
 
 # The first that fits counts.
 FILES = (
-    FileKind(
+    ForeignFormat(
         "git-lfs-pointer",
         "a Git LFS pointer, in the place of the file it stands for",
         _DOWNLOAD,
         (b"version https://",),
     ),
-    FileKind(
+    ForeignFormat(
         "page-instead-of-file",
         "a web page or an error message of a server, saved in the place of the file",
         "download it again; a page comes where a login, a licence or another address is asked for",
         (b"<!doctype", b"<html", b"<?xml", b'{"error', b'{"message'),
     ),
-    FileKind("other-format", "an HDF5 file of TensorFlow or Keras", _FROM_JAX.format("tf"), (b"\x89hdf\r\n",)),
-    FileKind("other-format", "a GGUF file of llama.cpp", _CONVERT, (b"gguf",)),
-    FileKind("other-format", "an ONNX graph", _CONVERT, names=("*.onnx",)),
-    FileKind("other-format", "a file of Flax", _FROM_JAX.format("flax"), names=("*.msgpack",)),
-    FileKind(
+    ForeignFormat("other-format", "an HDF5 file of TensorFlow or Keras", _FROM_JAX.format("tf"), (b"\x89hdf\r\n",)),
+    ForeignFormat("other-format", "a GGUF file of llama.cpp", _CONVERT, (b"gguf",)),
+    ForeignFormat("other-format", "an ONNX graph", _CONVERT, names=("*.onnx",)),
+    ForeignFormat("other-format", "a file of Flax", _FROM_JAX.format("flax"), names=("*.msgpack",)),
+    ForeignFormat(
         "other-format",
         "a checkpoint of TensorFlow",
         _FROM_JAX.format("tf"),
         names=("*.ckpt.index", "*.ckpt.meta", "*.data-?????-of-?????", "*.pb", "*.h5", "*.keras"),
     ),
-    FileKind("other-format", "a TorchScript archive", SAVE, member="*/constants.pkl"),
-    FileKind("other-format", "a program of torch.export", SAVE, member="*archive_format"),
-    FileKind("other-format", "arrays of NumPy", SAVE, (b"\x93numpy",), member="*.npy"),
-    FileKind("other-format", "a model of Keras", _FROM_JAX.format("tf"), member="*.weights.h5"),
-    FileKind("sharded-checkpoint", "one shard of a distributed checkpoint", _MERGE, names=("*.distcp",)),
+    ForeignFormat("other-format", "a TorchScript archive", SAVE, member="*/constants.pkl"),
+    ForeignFormat("other-format", "a program of torch.export", SAVE, member="*archive_format"),
+    ForeignFormat("other-format", "arrays of NumPy", SAVE, (b"\x93numpy",), member="*.npy"),
+    ForeignFormat("other-format", "a model of Keras", _FROM_JAX.format("tf"), member="*.weights.h5"),
+    ForeignFormat("sharded-checkpoint", "one shard of a distributed checkpoint", _MERGE, names=("*.distcp",)),
     *(
-        FileKind("archive-not-unpacked", "a zip archive of files, not a checkpoint", _UNPACK, member=f"*{name}")
+        ForeignFormat("archive-not-unpacked", "a zip archive of files, not a checkpoint", _UNPACK, member=f"*{name}")
         for name in ("config.json", ".safetensors", ".ckpt", ".bin", ".pt", ".pth")
     ),
-    FileKind(
+    ForeignFormat(
         "archive-not-unpacked",
         "a packed archive",
         _UNPACK,
@@ -91,8 +91,8 @@ FILES = (
     ),
 )
 # Weights that PyTorch would read, though they are a part only.
-_ZERO_SHARD = FileKind("sharded-checkpoint", "one shard of a checkpoint of DeepSpeed ZeRO", _ZERO)
-_PICKLE = FileKind(
+_ZERO_SHARD = ForeignFormat("sharded-checkpoint", "one shard of a checkpoint of DeepSpeed ZeRO", _ZERO)
+_PICKLE = ForeignFormat(
     "other-format",
     "a pickle that torch.save did not write",
     'save it where it was made: torch.save(state_dict, "weights.pt")',
@@ -101,10 +101,10 @@ _STARTS_OF_TORCH = b"\x80\x02\x8a\nl\xfc\x9cf\xf9 j\xa8p\x19."  # the magic numb
 
 # Of folders without weights that das reads: what lies in them.
 FOLDERS = (
-    FileKind(
+    ForeignFormat(
         "sharded-checkpoint", "a checkpoint of DeepSpeed in shards", _ZERO, names=("zero_to_fp32.py", "global_step*")
     ),
-    FileKind(
+    ForeignFormat(
         "sharded-checkpoint", "a distributed checkpoint in shards", _MERGE, names=("*.distcp", "pytorch_model_fsdp_?")
     ),
     *(kind for kind in FILES if kind.names),
@@ -126,7 +126,7 @@ def refuse_file(code: str, path: Path, found: str, fix: str = "copy or download 
     return input_error(kind.code, f"{path} is {kind.what}", WHOLE, kind.fix)
 
 
-def describe_file(path: Path) -> FileKind | None:
+def describe_file(path: Path) -> ForeignFormat | None:
     """Return what kind of file this is, if it is a known one that das does not read."""
     try:
         with path.open("rb") as file:
@@ -191,8 +191,8 @@ def refuse_adapter(folder: Path, settings: str) -> None:
     if not (folder / settings).is_file():
         return
     try:
-        base = json.loads((folder / settings).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
+        base = read_settings(folder / settings).get("base_model_name_or_path")
+    except (OSError, ValueError):
         base = None
     raise input_error(
         "adapter-not-merged",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from compressor.checkpoints.sources.file_kinds import describe_folder, refuse_adapter, refuse_file, refuse_part
 from compressor.errors import InputError, first_line, input_error
+from compressor.files import read_settings
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -82,7 +82,7 @@ def read_config(path: Path) -> dict[str, Any]:
         InputError: a folder without one, or one that is no JSON.
     """
     config = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
-    return _read_json(config) if path.is_dir() or config.exists() else {}
+    return _read(config) if path.is_dir() or config.exists() else {}
 
 
 def _near(folder: Path) -> str:
@@ -113,7 +113,7 @@ def _download(name: str) -> Path:
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    listed = _read_json(index).get("weight_map")
+    listed = _read(index).get("weight_map")
     if not isinstance(listed, Mapping) or not listed or not all(isinstance(name, str) for name in listed.values()):
         raise refuse_file("index-empty", index, "an index that names no files of weights")
     shards = tuple(index.parent / name for name in sorted(set(listed.values())))
@@ -127,9 +127,9 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return shards
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_settings(path)
     except FileNotFoundError:
         raise input_error(
             "config-missing", f"no {path.name} in {path.parent}", _EXPECTED, "download the model's files again"
@@ -137,10 +137,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise unreadable(path, error) from None
     except ValueError as error:
-        raise refuse_file("config-not-json", path, f"no JSON ({first_line(error)})") from None
-    if not isinstance(content, dict):
-        raise refuse_file("config-not-json", path, f"JSON that holds {type(content).__name__}, not settings by name")
-    return content
+        raise refuse_file("config-not-json", path, f"no JSON of settings ({first_line(error)})") from None
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.arrow_files import read_table, table_rows
-from compressor.data.reading.class_labels import class_of
+from compressor.data.reading.class_labels import class_of, nameless
 from compressor.data.reading.image_refs import image_in_table
 from compressor.data.reading.rows import MOST_CLASSES, Row, Unreadable, field, join, read_rows
 from compressor.data.types import ImageRef, RawDataset, Reading, Records, Sample
@@ -146,7 +146,7 @@ def _questions(names: dict[int, str], row: Row, images: tuple[ImageRef, ...]) ->
     for of_labels, of_answers in zip(labels or [], answers or [], strict=False):
         names.update(zip(of_labels, of_answers, strict=False))
     for label in (label for of_labels in labels or [] for label in of_labels):
-        names.setdefault(label, f"<class {label}>")
+        names.setdefault(label, nameless(label))
     empty: list[list[Any]] = [[] for _ in questions]
     return [
         Sample(question, images=images, labels=tuple(of_labels), scores=tuple(of_scores))
@@ -205,7 +205,7 @@ class VqaTables(ArrowTables):
             else:
                 for path in paths:
                     _learn_names(names, path)
-        labels = tuple(names.get(number, f"<class {number}>") for number in range(1 + max(names, default=-1)))
+        labels = tuple(names.get(number, nameless(number)) for number in range(1 + max(names, default=-1)))
         return RawDataset(self.name, splits, labels, files=self.files)
 
 

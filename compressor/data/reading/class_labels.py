@@ -28,6 +28,16 @@ def class_number(label: Any) -> int | None:
     return int(found[found.lastindex or 0]) if found else _TRUTH_VALUES.get(text)
 
 
+def nameless(number: int) -> str:
+    """Return what a class without a name is called."""
+    return f"<class {number}>"
+
+
+def is_nameless(name: str) -> bool:
+    """Return whether a class of this name has none of its own."""
+    return name.startswith("<class ")
+
+
 def is_given(cell: Any) -> bool:
     """Return whether a cell holds anything: not none, no empty text, no NaN, and no dash (SNLI's)."""
     return cell is not None and cell == cell and cell not in ("", NO_LABEL)

@@ -12,6 +12,8 @@ from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcesso
 
 from compressor.architectures.vilt import PixelSettings, ViltDims
 from compressor.errors import input_error
+from compressor.files import read_settings
+from compressor.values import list_faults
 
 ALONE, NESTED = "preprocessor_config.json", "processor_config.json"
 KINDS = ("image_processor_type", "feature_extractor_type")
@@ -51,14 +53,11 @@ def read_pixels(dims: ViltDims, checkpoint: Path) -> tuple[ViltDims, tuple[str, 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if not isinstance(content, dict):
-            raise TypeError(f"it holds {type(content).__name__}, not settings by name")
-    except (OSError, ValueError, TypeError) as error:
+        return read_settings(path) if path.exists() else {}
+    except (OSError, ValueError) as error:
         raise input_error(
             "image-settings-damaged", f"{path} cannot be read ({error})", "JSON", "download the model's files again"
         ) from None
-    return content
 
 
 def _understand(dims: ViltDims, said: Mapping[str, Any]) -> ViltDims:
@@ -87,6 +86,4 @@ def _understand(dims: ViltDims, said: Mapping[str, Any]) -> ViltDims:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-    return str(error)
+    return "; ".join(list_faults(error)) if isinstance(error, ValidationError) else str(error)

@@ -24,6 +24,22 @@ def test_data_of_another_task_is_named(tmp_path):
         read_data(tmp_path, "vqa")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "fix"),
+    [
+        ("reviews.csv", "text,label\nfine,1\n", "name reviews.csv after its split, as test.csv"),
+        ("test.csv", "review,rating\nfine,1\n", "rename the columns"),
+        ("config.json", "{}", "give the folder"),
+    ],
+)
+def test_the_fix_is_what_makes_data_of_the_files(tmp_path, name, content, fix):
+    put(tmp_path / name, content)
+    with pytest.raises(InputError) as error:
+        read_data(tmp_path, "text-classification")
+    assert error.value.codes == ("data-not-of-task",)
+    assert error.value.problems[0].fix.startswith(fix)
+
+
 def test_progress_sees_every_row(tmp_path):
     seen = []
 
