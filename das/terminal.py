@@ -91,7 +91,7 @@ class TerminalProgress(Progress):
 
     def say(self, message: str) -> None:
         """Print a sentence."""
-        err_console.print(message)
+        err_console.print(message, soft_wrap=True)
 
 
 def progress() -> Progress:

@@ -215,7 +215,8 @@ def test_fitting_on_inputs_alone_brings_answers_back(questions):
         ({"data": "data"}, "data-beside-calibration", ["--data", "--calibration"]),
     ],
 )
-def test_what_needs_answers_is_refused(changes, codes, values):
+def test_what_needs_answers_is_refused(workshop, changes, codes, values):
+    (workshop / "inputs").mkdir()
     with refused(UsageError, codes, *values):
         prepare_job(asked("meter.ckpt", **changes))
 

@@ -192,7 +192,7 @@ def test_everything_wrong_with_a_budget_is_said_at_once(workshop):
     stopped(result, 2, codes, "--skip and --max-macs and --max-drop", "2x", "much", "--at", "--strategy das")
     stopped(das(*COMMAND), 2, "goal-missing", "--skip")
     result = das(*COMMAND, "--max-latency", "0.7x", "--at", "p42", "--runtime", "java")
-    stopped(result, 2, ("unknown-quantile", "unknown-runtime"), "p42", "java")
+    stopped(result, 2, ("unknown-runtime", "unknown-quantile"), "p42", "java")
     stopped(das(*COMMAND, "--max-latency", "0.7x", "--runtime", "trt"), 5, "layers-not-timed", "trt")
     codes = ("budget-without-sizes", "adapt-without-training")
     stopped(das(*COMMAND, "--max-macs", "0.7x", "--adapt"), 2, codes, "--adapt with --max-macs")
