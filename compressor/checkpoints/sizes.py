@@ -78,46 +78,37 @@ def change_dims(
     Raises:
         UsageError: an impossible image size or text length.
     """
-    problems, changes = [], {}
+    changes: dict[str, Any] = {}
     if image_size is not None:
-        if not hasattr(dims, "image_size"):
-            problems.append(
-                Problem(
-                    "image-size-without-images",
-                    f"an image size for {source.family.name}",
-                    "none: it reads no images",
-                    "leave it out",
-                )
-            )
-        elif image_size <= 0 or image_size % dims.patch:
-            expected = f"a multiple of the patch size {dims.patch}"
-            problems.append(
-                Problem(
-                    "image-size-impossible", f"image size {image_size}", expected, f"--image-size {dims.image_size}"
-                )
-            )
         changes["image_size"] = image_size
     if text_length is not None:
-        if not 1 <= text_length <= dims.longest_text:
-            expected = f"1 to {dims.longest_text} tokens"
-            problems.append(
-                Problem(
-                    "text-length-impossible",
-                    f"text length {text_length}",
-                    expected,
-                    f"--text-length {dims.text_length}",
-                )
-            )
         changes["text_length"] = text_length
     elif longest is not None:
         changes["text_length"] = min(dims.text_length, longest)
-    if problems:
+    if problems := (*_check_image_size(source, dims, image_size), *_check_text_length(dims, text_length)):
         raise UsageError(*problems)
     if transfer is not None and not own_head:
         changes["classes"] = transfer.classes
     if transfer is not None and not dims.parallel_width:
         changes["parallel_width"] = max(1, round(dims.hidden * source.family.parallel_fraction))
     return dims.model_copy(update=changes)
+
+
+def _check_image_size(source: Recognised, dims: Any, size: int | None) -> Iterator[Problem]:
+    if size is None:
+        return
+    if not hasattr(dims, "image_size"):
+        found = f"an image size for {source.family.name}"
+        yield Problem("image-size-without-images", found, "none: it reads no images", "leave it out")
+    elif size <= 0 or size % dims.patch:
+        expected = f"a multiple of the patch size {dims.patch}"
+        yield Problem("image-size-impossible", f"image size {size}", expected, f"--image-size {dims.image_size}")
+
+
+def _check_text_length(dims: Any, length: int | None) -> Iterator[Problem]:
+    if length is not None and not 1 <= length <= dims.longest_text:
+        expected = f"1 to {dims.longest_text} tokens"
+        yield Problem("text-length-impossible", f"text length {length}", expected, f"--text-length {dims.text_length}")
 
 
 def note_text_length(own: int, asked: int | None, longest: int | None) -> tuple[str, ...]:
@@ -147,7 +138,7 @@ def sizes_that_fit(source: Recognised) -> Iterator[None]:
         reason = "; ".join(list_faults(error)) if isinstance(error, ValidationError) else first_line(error)
         raise input_error(
             "model-does-not-fit-together",
-            f"{path} has tensors or hyper_parameters that make no {family}: {reason}",
+            f"{path} has tensors or settings that make no {family}: {reason}",
             "shapes and settings that fit together",
             "check which training run the file came from",
         ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.checkpoints.sources.file_kinds import describe_folder, refuse_adapter, refuse_file, refuse_part
-from compressor.errors import InputError, first_line, input_error
+from compressor.errors import InputError, first_line, input_error, shorten
 from compressor.files import read_settings
 
 CONFIG = "config.json"
@@ -86,9 +86,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _near(folder: Path) -> str:
-    """Return the checkpoints in a folder, as a hint; '' without any."""
+    """Return that one of the checkpoints in a folder be given; '' without any."""
     files = sorted(str(file) for file in folder.glob("*") if file.suffix in _FILE_SUFFIXES) if folder.is_dir() else []
-    return f"there is {', '.join(files)}" if files else ""
+    return f"give {'one of ' * (len(files) > 1)}{shorten(files)}" if files else ""
 
 
 def _download(name: str) -> Path:

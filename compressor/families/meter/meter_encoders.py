@@ -41,9 +41,9 @@ def find_text_encoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) ->
     if named and named in signs.values():
         return named
     if named:
-        raise ValueError(f"its tokenizer {config['tokenizer']} is {_NAMES[named]}'s, but {_describe(signs)}")
+        raise ValueError(f"its tokenizer {config['tokenizer']} is {_NAMES[named]}'s, but it has {_describe(signs)}")
     if len(set(signs.values())) > 1:
-        raise ValueError(f"it names no tokenizer, and {_describe(signs)}")
+        raise ValueError(f"it names no tokenizer, and has {_describe(signs)}")
     return next(iter(signs.values()))
 
 
@@ -55,7 +55,7 @@ def describe_contradictions(state: Mapping[str, Tensor], config: Mapping[str, An
         return ()
     return (
         f"the text encoder is computed as {_NAMES[encoder]}, for the checkpoint's tokenizer is "
-        f"{config['tokenizer']}; yet {_describe(against)}",
+        f"{config['tokenizer']}; yet it has {_describe(against)}",
     )
 
 
