@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from compressor.costs.model_costs import ModelCosts
 from compressor.errors import input_error
 from compressor.evaluation.evaluate import Score
 from compressor.families import FAMILIES
+from compressor.files import read_settings
 from compressor.models.plan import Plan
 from compressor.search.budgets import BudgetResult
 from compressor.settings import Settings
@@ -133,7 +133,7 @@ def _check_version(path: Path) -> None:
         InputError: names the command that makes the run again.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = read_settings(path)
         version, command = int(content["schema_version"]), str(content.get("command") or "das compress")
     except (ValueError, KeyError, TypeError, AttributeError):
         return  # what is damaged is named when it is validated

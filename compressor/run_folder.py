@@ -163,7 +163,7 @@ class Run:
         """Return the name of each class."""
         try:
             return tuple(str(label) for label in json.loads((self.path / LABELS).read_text()))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise self._incomplete(LABELS, error) from None
 
     def transforms(self) -> Transforms:

@@ -9,7 +9,8 @@ import pytest
 
 from compressor.compression import compress
 from compressor.errors import InputError
-from compressor.run_folder import open_run, point_latest_at
+from compressor.manifest import read_manifest
+from compressor.run_folder import Run, open_run, point_latest_at
 from compressor.settings import Settings
 from das.api import load
 from tests.support.command_line import das, refused, stopped
@@ -81,3 +82,12 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_a_model_is_built(
     (tmp_path / "manifest.json").write_text(json.dumps(content | {"dims": content["dims"] | dims}))
     with refused(InputError, code, tmp_path):
         open_run(tmp_path).load_slim()
+
+
+def test_files_of_a_run_that_are_too_deep_are_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 200_000)
+    with refused(InputError, "manifest-damaged", "manifest.json"):
+        read_manifest(tmp_path / "manifest.json")
+    (tmp_path / "labels.json").write_text("[" * 200_000)
+    with refused(InputError, "run-incomplete", "labels.json"):
+        Run(tmp_path, None).labels()
