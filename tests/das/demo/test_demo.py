@@ -1,6 +1,5 @@
 """The demo: its checkpoint, its data, and the whole story."""
 
-import functools
 import json
 import re
 import shlex
@@ -9,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import das as api
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare_job
@@ -75,8 +73,7 @@ def test_a_demo_of_a_family_or_task_that_there_is_none_of():
 
 
 def test_the_whole_story(folder, monkeypatch):
-    monkeypatch.setitem(DEMOS, ("meter", "vqa"), replace(SHIPPED, images=200))
-    monkeypatch.setattr(api, "profile", functools.partial(api.profile, seconds=0.2))
+    monkeypatch.setitem(DEMOS, ("meter", "vqa"), replace(SHIPPED, images=100, seconds=0.2))
     in_threads(monkeypatch)
     result = das("demo")
     assert result.exit_code == 0, result.stderr
@@ -101,9 +98,8 @@ def test_the_whole_story(folder, monkeypatch):
 
 @pytest.mark.slow
 def test_the_story_of_another_family_and_task_ends_with_commands_that_work(folder, monkeypatch):
-    small = replace(DEMOS["vilt", "nlvr2"], images=40, steps=3)
+    small = replace(DEMOS["vilt", "nlvr2"], images=40, steps=3, seconds=0.2)
     monkeypatch.setitem(DEMOS, ("vilt", "nlvr2"), small)
-    monkeypatch.setattr(api, "profile", functools.partial(api.profile, seconds=0.2))
     in_threads(monkeypatch)
     result = das("demo", "--family", "vilt", "--task", "nlvr2", "--skip", 2)
     assert result.exit_code == 0, result.stderr
