@@ -29,7 +29,7 @@ CONTENTS = {
     "model.onnx": (b"\x08\x07\x12\x07pytorch", "other-format", "PyTorch checkpoint"),
     "model.gguf": (b"GGUF\x03\x00\x00\x00", "other-format", "llama.cpp"),
     "bert_model.ckpt.index": (b"\x00\x00\x01\x02", "other-format", "TensorFlow"),
-    "model.tar.gz": (gzip.compress(b"anything"), "archive-not-unpacked", "unpack it"),
+    "model.tar.gz": (gzip.compress(b"anything", mtime=0), "archive-not-unpacked", "unpack it"),
     "a.npy": (b"\x93NUMPY\x01\x00", "other-format", "NumPy"),
     "__0_0.distcp": (b"\x00\x01\x02", "sharded-checkpoint", "merge-weights"),
     "state.pt": (pickle.dumps({"weight": [1.0, 2.0]}), "other-format", "torch.save did not write"),
