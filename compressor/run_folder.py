@@ -294,11 +294,11 @@ def point_latest_at(folder: Path) -> str | None:
 
 
 def new_folder(out: str | None, stem: str) -> Path:
-    """Return the folder of a new run: ``out``, or the first free ``runs/<stem>[-n]``; makes its parent.
+    """Return the folder of a new run: ``out``, or the first free ``runs/<stem>[-n]``; none is made yet.
 
     Raises:
         InputError: ``out`` exists already.
-        EnvironmentProblem: the parent cannot be written.
+        EnvironmentProblem: it cannot be made.
     """
     folder, number = Path(out) if out else ROOT / stem, 2
     while not out and (folder.exists() or partial_of(folder).exists()):
@@ -312,9 +312,8 @@ def new_folder(out: str | None, stem: str) -> Path:
         raise input_error(
             "run-interrupted-there", found, "a new folder", "--resume to go on with it, another --out, or remove it"
         )
+    probe = next(path for path in folder.absolute().parents if path.exists()) / f".das-{os.getpid()}"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        probe = folder.parent / f".das-{os.getpid()}"
         probe.write_text("writable")
         probe.unlink()
     except OSError as error:
