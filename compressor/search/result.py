@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from pydantic import model_validator
+from pydantic import PositiveInt, model_validator
 
 from compressor.values import Value
 
@@ -83,14 +83,14 @@ class SearchResult(Value):
     strategy: str
     sizes: tuple[int, ...]
     metric: str
-    samples: int
+    samples: PositiveInt
     full: Point
     points: tuple[Point, ...]
     chosen: Mapping[int, tuple[str, ...]]
     forwards: Mapping[str, float]
-    macs: int
+    macs: PositiveInt
     macs_saved: Mapping[str, int]
-    parameters: int
+    parameters: PositiveInt
     parameters_saved: Mapping[str, int]
     explained: Mapping[str, float] = {}
 

@@ -37,8 +37,9 @@ from tests.support import tiny_models as tiny
 from tests.support.command_line import refused
 from tests.support.marks import slow_but
 
-CLOSE = 0.06  # norm of the error of the logits, in norms of the logits; two layers of width 48
-WAYS = ("dynamic", "static")
+# Norm of the error of the logits, in norms of the logits; two layers of width 48. Dynamic files have weights of 7 bits.
+CLOSE = {"dynamic": 0.1, "static": 0.06}
+WAYS = tuple(CLOSE)
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 
 
@@ -106,7 +107,7 @@ def values_of(graph):
 def test_the_answers_stay_close_at_every_size(case_of, family, way):
     case = case_of(family)
     path = case.quantise(way)
-    assert 0 < case.error(path) < CLOSE
+    assert 0 < case.error(path) < CLOSE[way]
     length = case.samples["input_ids"].shape[1]
     smaller = {
         name: rows[:1, : length // 2] if rows.shape[1:] == (length,) else rows[:1]
@@ -115,7 +116,7 @@ def test_the_answers_stay_close_at_every_size(case_of, family, way):
     with OnnxRunner(path, threads=1) as theirs, TorchRunner(case.model, "cpu") as ours:
         expected = ours.run(smaller)
         # Twice as far: static ranges come from other, longer texts.
-        assert (theirs.run(smaller) - expected).norm() < 2 * CLOSE * expected.norm()
+        assert (theirs.run(smaller) - expected).norm() < 2 * CLOSE[way] * expected.norm()
 
 
 @pytest.mark.parametrize("family", slow_but(["meter", "roberta"], ["meter", "vilt", "roberta", "bert"]))
@@ -196,7 +197,7 @@ def test_kept_nodes_stay_float(case_of, way):
     weights = {node.input[node.op_type == "MatMulInteger"] for node in of_int8} & int8
     others = {node.input[1] for node in graph_of(case.source).node if node.name in layers.keys() - kept}
     assert weights == {f"{name}_quantized" for name in others}
-    assert 0 < case.error(path) < CLOSE
+    assert 0 < case.error(path) < CLOSE[way]
 
 
 def plant(model):
@@ -279,7 +280,7 @@ def test_data_files_on_both_sides_and_not_a_word(case_of, tmp_path, monkeypatch,
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
         ["model.onnx", "model.onnx.data", f"{way}.onnx", f"{way}.onnx.data"]
     )
-    assert apart.error(path) < CLOSE
+    assert apart.error(path) < CLOSE[way]
 
 
 def test_static_ranges_of_a_graph_with_a_fixed_batch(case_of, tmp_path):
