@@ -1,6 +1,7 @@
 """Damage files of every kind and read them: ``python -m tests.fuzz``. Exit code 1 where one is not read or refused."""
 
 import argparse
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,7 +23,7 @@ def main():
     for kind in kinds:
         outcomes, found = Counter(), []
         with TemporaryDirectory() as folder:
-            for attempt in attempt_all(kind, range(options.count // len(kinds)), options.seed, Path(folder)):
+            for attempt in attempt_all(kind, range(math.ceil(options.count / len(kinds))), options.seed, Path(folder)):
                 outcomes[attempt.outcome] += not attempt.fault
                 found += [attempt] if attempt.fault else []
         read = outcomes.pop("read", 0)
