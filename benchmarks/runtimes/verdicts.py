@@ -30,7 +30,7 @@ from exporters.export import export
 from exporters.folder import exports_of
 from exporters.runtimes import find_runtime
 from profiles.reports.markdown import format_markdown_table
-from profiles.timing.paired import Timed, time_pair
+from profiles.timing.paired import Timed, time_models
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
 
 DIMS = MeterDims(
@@ -96,7 +96,7 @@ def compared(run: Run, runtime: str, others: str, seconds: float, threads: int) 
         )
         for place, which in ((FULL, FULL), (SLIM, others))
     }
-    return time_pair(requests, seconds, LogProgress())
+    return time_models(requests, seconds, LogProgress())
 
 
 def main() -> None:
@@ -124,9 +124,9 @@ def main() -> None:
                 found.append(timed)
                 rows.append(row(runtime, name, number + 1, timed))
                 print(" | ".join(rows[-1]), flush=True)
-            called = sum(timed.speedup.significant and timed.speedup.ratio > 1 for timed in found)
-            wrong = sum(timed.speedup.significant and timed.speedup.ratio < 1 for timed in found)
-            ratios = sorted(timed.speedup.ratio for timed in found)
+            called = sum(timed.speedup().significant and timed.speedup().ratio > 1 for timed in found)
+            wrong = sum(timed.speedup().significant and timed.speedup().ratio < 1 for timed in found)
+            ratios = sorted(timed.speedup().ratio for timed in found)
             counts.append(
                 (
                     f"{runtime}, {name}",
@@ -153,7 +153,7 @@ def main() -> None:
 
 def row(runtime: str, name: str, number: int, timed: Timed) -> tuple[str, ...]:
     """One comparison."""
-    ratio, seen = timed.speedup, timed.conditions
+    ratio, seen = timed.speedup(), timed.conditions
     return (
         f"{runtime}, {name}",
         str(number),

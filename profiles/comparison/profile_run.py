@@ -38,11 +38,12 @@ from profiles.comparison.full_vs_slim import (
     StartedPair,
 )
 from profiles.comparison.matching_exports import make_full, make_slim
+from profiles.machine.energy import EnergyPair
 from profiles.machine.environment import describe_environment
 from profiles.macs.agreement import Agreement
 from profiles.macs.crosscheck import cross_check
 from profiles.timing.layers_in_situ import LayerTimes, count_work, explain_unseen, time_layers
-from profiles.timing.paired import time_pair, time_sweep
+from profiles.timing.paired import Timed, time_models, time_sweep
 from profiles.timing.roofline import Peaks, measure_peaks
 from profiles.timing.sample_batches import make_inputs
 from profiles.timing.shared_image import Questions, measure_questions
@@ -309,25 +310,35 @@ def _compare(
     runtime: Runtime, bench: _Bench, static_costs: Mapping[str, _Counted]
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
     """Measure full and slim in one runtime, and list the quantities that could not be measured there."""
-    measurement = time_pair(_requests(runtime, bench), bench.seconds, bench.progress)
+    measurement = time_models(_requests(runtime, bench), bench.seconds, bench.progress)
     files = {which: model.file(runtime) for which, model in bench.models.items()}
+    memory, energy = _memory(measurement), _energy(measurement)
     profile = RuntimeProfile(
         name=runtime.name,
         full=measurement.times[FULL],
         slim=measurement.times[SLIM],
-        speedup=measurement.speedup,
+        speedup=measurement.speedup(),
         file_bytes=Pair(
             **{which: count_bytes(file) if file else static_costs[which].weight_bytes for which, file in files.items()}
         ),
-        memory=MemoryPair(**measurement.memory) if measurement.memory else None,
+        memory=memory,
         started=StartedPair(**measurement.started),
-        energy=None if isinstance(measurement.energy, str) else measurement.energy,
+        energy=energy,
         conditions=measurement.conditions,
         remark=measurement.remark,
     )
-    missing = {} if measurement.memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
-    missing |= {"energy": measurement.energy} if isinstance(measurement.energy, str) else {}
+    missing = {} if memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
+    missing |= {"energy": measurement.joules} if isinstance(measurement.joules, str) else {}
     return profile, [NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()]
+
+
+def _memory(measurement: Timed) -> MemoryPair | None:
+    full, slim = (measurement.memory[which] for which in (FULL, SLIM))
+    return MemoryPair(full=full, slim=slim) if full and slim else None
+
+
+def _energy(measurement: Timed) -> EnergyPair | None:
+    return None if isinstance(measurement.joules, str) else EnergyPair(meter=measurement.meter, **measurement.joules)
 
 
 def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:

@@ -1,4 +1,4 @@
-"""Two models in one runtime, each in a process of its own, timed in interleaved turns."""
+"""Models in runtimes, each in a process of its own, timed in interleaved turns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from compressor.progress import Progress
 from exporters.runtimes import find_runtime
 from profiles.machine.conditions import Conditions, watch
-from profiles.machine.energy import EnergyPair, Meter, find_meter
+from profiles.machine.energy import Meter, find_meter
 from profiles.machine.memory import Memory
 from profiles.timing.latency import Latency, Sample, Speedup, Turn, estimate_speedup, take_turns
 from profiles.timing.sweeps import BATCH, IMAGE, TEXT, THREADS, Sweep, SweepPoint
@@ -23,57 +23,95 @@ FIELDS = {BATCH: "batch", TEXT: "text_length", IMAGE: "image_size"}
 
 @dataclass(frozen=True)
 class Timed:
-    """Measurements of "full" and "slim"; ``memory`` is None where it is hidden, ``energy`` may be a reason for none.
+    """Measurements of several models by name.
 
-    ``remark`` holds caveats of the times.
+    Attributes:
+        times: of a call.
+        started: seconds to load each.
+        memory: None where no counter sees it.
+        joules: of a call; or the reason that there are none.
+        meter: name of what counted the joules; empty without one.
+        conditions: of the machine meanwhile.
+        remark: caveats of the times.
     """
 
     times: Mapping[str, Latency]
-    speedup: Speedup
     started: Mapping[str, Started]
-    memory: Mapping[str, Memory] | None
-    energy: EnergyPair | str
+    memory: Mapping[str, Memory | None]
+    joules: Mapping[str, float] | str
+    meter: str
     conditions: Conditions
     remark: str
 
+    def speedup(self, which: str = SLIM, over: str = FULL) -> Speedup:
+        """Return how many times faster ``which`` is than ``over``."""
+        return estimate_speedup(self.times[over], self.times[which])
 
-def time_pair(requests: Requests, seconds: float, progress: Progress) -> Timed:
-    """Time the models of two requests, "full" and "slim", in turns.
 
-    A machine so noisy that the speed-up's interval stays wide is measured up to three times as long.
+def time_models(requests: Requests, seconds: float, progress: Progress) -> Timed:
+    """Time any number of models in turns; each speed-up is that over the first.
+
+    A machine so noisy that the interval of a speed-up stays wide is measured up to three times as long.
+
+    Args:
+        requests: by name; the models may be run by different runtimes, but on one device.
+        seconds: how long they are timed, all together.
+        progress: told about it.
 
     Raises:
         EnvironmentProblem: a process died or cannot run its model.
     """
-    request = requests[FULL]
+    first, *others = requests
+    request = requests[first]
     meter, on_gpu = find_meter(request.device), request.device == "cuda"
+
+    def widest(times: Mapping[str, Latency]) -> float:
+        return max((estimate_speedup(times[first], times[name]).width for name in others), default=0.0)
+
     with _workers(requests, progress) as workers:
         for worker in workers.values():
             worker.warm_up()
-        turns = {which: _Metered(worker.turn, meter) for which, worker in workers.items()}
+        turns = {name: _Metered(worker.turn, meter) for name, worker in workers.items()}
         with watch([worker.pid for worker in workers.values()], on_gpu) as conditions:
             times = take_turns(
                 turns,
                 seconds=seconds,
                 batch=request.setting.batch,
                 least_turns=LEAST_TURNS,
-                settled=lambda latencies: estimate_speedup(latencies[FULL], latencies[SLIM]).width <= PRECISE,
+                settled=lambda latencies: widest(latencies) <= PRECISE,
                 progress=progress,
-                label=f"timing full and slim in {request.runtime}",
+                label=f"timing {_named(requests)}",
             )
-        visible = not on_gpu or find_runtime(request.runtime).seen_by_torch
-        memory = {which: worker.memory() for which, worker in workers.items()} if visible else None
-        started = {which: worker.started for which, worker in workers.items()}
-    ratio = estimate_speedup(times[FULL], times[SLIM])
-    energy = meter if isinstance(meter, str) else EnergyPair(meter=meter.name, **_joules(turns))
-    return Timed(times, ratio, started, memory, energy, conditions[0], _remark(ratio, conditions[0]))
+        memory = {name: worker.memory() if _visible(worker.request) else None for name, worker in workers.items()}
+        started = {name: worker.started for name, worker in workers.items()}
+    return Timed(
+        times=times,
+        started=started,
+        memory=memory,
+        joules=meter if isinstance(meter, str) else {name: turn.joules / turn.calls for name, turn in turns.items()},
+        meter="" if isinstance(meter, str) else meter.name,
+        conditions=conditions[0],
+        remark=_remark(widest(times), conditions[0]),
+    )
+
+
+def _visible(request: WorkerRequest) -> bool:
+    """Return whether the memory that a model takes is seen: PyTorch's counters do not see all of a GPU's."""
+    return request.device != "cuda" or find_runtime(request.runtime).seen_by_torch
+
+
+def _named(requests: Requests) -> str:
+    """Return the names of what is timed and of the runtimes."""
+    *most, last = requests
+    runtimes = dict.fromkeys(request.runtime for request in requests.values())
+    return f"{' and '.join(filter(None, (', '.join(most), last)))} in {', '.join(runtimes)}"
 
 
 def time_sweep(requests: Requests, sweep: Sweep, seconds: float, progress: Progress) -> Iterator[SweepPoint]:
     """Time the models at every value of ``sweep``: threads belong to a process, all else can be changed in one.
 
     Raises:
-        EnvironmentProblem: as :func:`time_pair`.
+        EnvironmentProblem: as :func:`time_models`.
     """
     if sweep.axis == THREADS:
         for value in sweep.values:
@@ -120,11 +158,6 @@ class _Metered:
         return samples
 
 
-def _joules(turns: Mapping[str, _Metered]) -> dict[str, float]:
-    """Return the joules of one call."""
-    return {which: turn.joules / turn.calls for which, turn in turns.items()}
-
-
 @contextmanager
 def _workers(requests: Requests, progress: Progress) -> Iterator[dict[str, Worker]]:
     """Start a process for each request, one after the other so that the seconds of each are its own."""
@@ -136,7 +169,7 @@ def _workers(requests: Requests, progress: Progress) -> Iterator[dict[str, Worke
         yield workers
 
 
-def _remark(ratio: Speedup, conditions: Conditions) -> str:
-    wide = f"the interval is still {ratio.width:.0%} of the ratio wide after {conditions.seconds:.0f} s"
-    parts = ([wide] if ratio.width > PRECISE else []) + ([conditions.remark] if conditions.remark else [])
+def _remark(width: float, conditions: Conditions) -> str:
+    wide = f"the interval is still {width:.0%} of the ratio wide after {conditions.seconds:.0f} s"
+    parts = ([wide] if width > PRECISE else []) + ([conditions.remark] if conditions.remark else [])
     return f"noisy machine: {'; '.join(parts)}" if parts else ""
