@@ -111,6 +111,7 @@ def shared_run(shared_workshop):
         search_epochs=2,
         recover_epochs=1,
         batch_size=32,
+        device="cpu",
     )
 
     def make(folder):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.costs.parts import blocks_of
+from compressor.device import compute_fp32_exactly
 from compressor.errors import DasError, environment_problem, first_line
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
@@ -50,6 +51,7 @@ class TorchRunner(Runner):
         """
         if self.device.type == "cuda":
             require_cuda(self.name)
+        compute_fp32_exactly(self.device)
         if self.compiled:
             require_compiler()
         self.model.to(self.device).eval()

@@ -352,7 +352,8 @@ def test_the_report_command_and_evaluation_agree(run_here, shared_run):
 
 
 def test_vqa_score_and_loss_follow_their_definitions(shared_workshop):
-    job = prepare_job(settings(checkpoint=str(shared_workshop / "meter.ckpt"), data=str(shared_workshop / "data")))
+    checkpoint, data = str(shared_workshop / "meter.ckpt"), str(shared_workshop / "data")
+    job = prepare_job(settings(checkpoint=checkpoint, data=data, device="cpu"))
     result = evaluate(job.model, job.data.evaluation, TASKS["vqa"])
     batch = job.data.evaluation.batch(range(len(job.data.evaluation)))
     with torch.no_grad():

@@ -25,6 +25,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 def settings(strategy, out, **changes):
     quick = {"search_epochs": 0.5, "recover_epochs": 0.2, "batch_size": 48, "skip": 2}
+    quick["device"] = "cpu"  # a forked process cannot use a GPU that its parent has used
     return Settings(checkpoint="meter.ckpt", task="vqa", strategy=strategy, out=f"runs/{out}", **quick | changes)
 
 

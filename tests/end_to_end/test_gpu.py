@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from compressor.compression import compress
+from compressor.evaluation.evaluate import evaluate
+from compressor.evaluation.open_data import open_data
 from compressor.settings import Settings
+from compressor.tasks import TASKS
 from tests.support.command_line import das
 
 pytestmark = [
@@ -22,6 +25,10 @@ def test_compress_on_cuda(workshop):
     run = compress(settings)
     assert run.manifest.device == "cuda"
     assert len(run.load_slim().skipped) == 8
+    part = open_data(run, "data").evaluation.subset(run.answers()["numbers"].numpy())
+    for which, model in (("full", run.load_full()), ("slim", run.load_slim())):
+        on_cpu = evaluate(model, part, TASKS["vqa"]).logits
+        torch.testing.assert_close(run.answers()[which], on_cpu, atol=1e-4, rtol=0)
 
 
 def test_profile_on_cuda(run_here):

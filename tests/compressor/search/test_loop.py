@@ -182,7 +182,7 @@ class Bench:
 def bench(shared_workshop):
     """The shipped METER, whose fusion layers matter."""
     checkpoint, data = str(shared_workshop / "meter.ckpt"), str(shared_workshop / "data")
-    return Bench(prepare_job(Settings(checkpoint=checkpoint, data=data, skip=2)))
+    return Bench(prepare_job(Settings(checkpoint=checkpoint, data=data, skip=2, device="cpu")))
 
 
 def measures(outcome):
@@ -216,7 +216,12 @@ def test_pairs_and_captions_are_scored_as_the_slim_model_scores_them(family, tas
     prepare_demo(demo, tmp_path / "demo")
     bench = Bench(
         prepare_job(
-            Settings(checkpoint=str(tmp_path / "demo" / demo.checkpoint), data=str(tmp_path / "demo/data"), skip=1)
+            Settings(
+                checkpoint=str(tmp_path / "demo" / demo.checkpoint),
+                data=str(tmp_path / "demo/data"),
+                skip=1,
+                device="cpu",
+            )
         )
     )
     samples = len(bench.split) // 2

@@ -431,7 +431,7 @@ def test_questions_on_one_image_are_in_the_report(run, threads):
 def test_a_model_without_a_vision_tower_has_no_questions_to_time(run):
     manifest = run.manifest.model_copy(update={"family": "vilt", "dims": {}})
     with refused(UsageError, "nothing-to-split", "vilt"):
-        measure_run(replace(run, manifest=manifest), runtimes=["torch"], questions_per_image=3)
+        measure_run(replace(run, manifest=manifest), runtimes=["torch"], device="cpu", questions_per_image=3)
 
 
 def blocked(monkeypatch, runtime, found):
