@@ -50,7 +50,9 @@ def test_truncated_checkpoint(workshop, share):
     refused(compress(), 3, "checkpoint-damaged", "meter.ckpt")
 
 
-@pytest.mark.parametrize("content", [b"not a checkpoint", random.Random(0).randbytes(5000), b"PK\x03\x04 and then nothing"])
+@pytest.mark.parametrize(
+    "content", [b"not a checkpoint", random.Random(0).randbytes(5000), b"PK\x03\x04 and then nothing"]
+)
 def test_not_a_checkpoint(workshop, content):
     (workshop / "meter.ckpt").write_bytes(content)
     refused(compress(), 3, "checkpoint-damaged", "meter.ckpt")
