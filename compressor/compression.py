@@ -341,10 +341,14 @@ def _manifest(
 
 
 def _parity_samples(job: Job) -> dict[str, torch.Tensor]:
-    """Return the first evaluation inputs that exports are compared on: up to 32 samples or 32 MB, at least one."""
+    """Return the first evaluation inputs that exports are compared on: up to 32 samples or 32 MB, at least one.
+
+    Their texts have the full length: exports take it, and profiles measure at it.
+    """
     split = job.data.evaluation
-    size = sum(value.nbytes for value in split.inputs([0]).values())
-    return split.inputs(parity_indices(len(split))[: min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size))])
+    size = sum(value.nbytes for value in job.sample().values())
+    numbers = parity_indices(len(split))[: min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size))]
+    return split.inputs(numbers, full_length=True)
 
 
 def _answers(job: Job, full: Evaluations | None, slim: Evaluations) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from compressor.checkpoints.find_tokenizer import FoundTokenizer, find_tokenizer
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head, sizes_that_fit
+from compressor.data.batches import steps_per_epoch
 from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, read_data
 from compressor.data.read_unlabelled import read_unlabelled
@@ -36,7 +37,7 @@ from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings
 from compressor.tasks import TASKS, check_task
 from compressor.tasks.task import Task, teacher_agreement
-from compressor.training.optimiser import scale_learning_rate, steps_per_epoch
+from compressor.training.optimiser import scale_learning_rate
 from compressor.training.recovery import Recovery
 
 MOST_SUBSETS = 100_000  # that an exhaustive search takes on
@@ -131,8 +132,12 @@ class Job:
         return Recovery(steps, s.batch_size, self.learning_rate(steps), s.seed, s.train_head, s.adapt)
 
     def sample(self) -> dict[str, Tensor]:
-        """Return the first evaluation sample, (1, ...) by name, on the job's device: costs are those of this one."""
-        return {name: value.to(self.device) for name, value in self.data.evaluation.inputs([0]).items()}
+        """Return the first evaluation sample, (1, ...) by name, on the job's device: costs are those of this one.
+
+        Its text has the full length, whatever it says.
+        """
+        inputs = self.data.evaluation.inputs([0], full_length=True)
+        return {name: value.to(self.device) for name, value in inputs.items()}
 
     def learning_rate(self, steps: int) -> float:
         """Return the peak rate of the skip adapters over a training of ``steps``."""

@@ -49,7 +49,7 @@ def answer_questions(
             texts.
         EnvironmentProblem: the runtime cannot run here.
     """
-    from exporters.graph.inputs import with_text_length
+    from exporters.graph.inputs import as_the_graph_takes
 
     checks = Checks()
     with checks:
@@ -67,9 +67,9 @@ def answer_questions(
     questions = [(text,) for text in texts] if task.images else [tuple(texts)]
     samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in questions)
     split = Split("asked", Records((), samples), run.transforms(), len(run.labels()), task.images)
-    inputs = split.inputs(range(len(samples)))
+    inputs = split.inputs(range(len(samples)), full_length=True)
     runner, fixed = choose_runner(run, runtime, precision, inputs)
-    rows = with_text_length(FAMILIES[run.manifest.family], inputs, fixed.text_length)
+    rows = as_the_graph_takes(FAMILIES[run.manifest.family], inputs, fixed)
     size = fixed.batch or len(samples)
     with runner:
         batches = (

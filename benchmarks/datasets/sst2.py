@@ -33,6 +33,7 @@ from compressor.checkpoints.build import load_backbone
 from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.costs.macs import count_macs
+from compressor.data.batches import steps_per_epoch
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.splits import TaskData
@@ -50,7 +51,6 @@ from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
 from compressor.training.finetune import finetune
-from compressor.training.optimiser import steps_per_epoch
 from compressor.training.recovery import RecoveryTraining, count_updated_parameters, encoder_of, recovery_groups
 
 WORK = Path("work-sst2")

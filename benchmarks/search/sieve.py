@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from benchmarks.results import LogProgress, write_section
 from benchmarks.search.strategies import SETTINGS, WORK
+from compressor.data.batches import batches_of_like_length
 from compressor.job import prepare_job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET
@@ -45,9 +46,9 @@ def measure_all(work: Path, source: Path) -> dict[frozenset[str], np.ndarray]:
     held_out = Encoded(job.data.held_out.subset(drawn), with_teacher(supernet), job.device)
     subsets = [frozenset(chosen) for size in SIZES for chosen in combinations(job.candidates, size)]
     found: dict[frozenset[str], list[torch.Tensor]] = {subset: [] for subset in subsets}
-    starts = range(0, len(held_out), CHUNK)
-    for start in LogProgress().track(starts, "Scoring every subset", len(starts)):
-        batch = held_out.batch(np.arange(start, min(start + CHUNK, len(held_out))))
+    chunks = batches_of_like_length(held_out.lengths, CHUNK)
+    for numbers in LogProgress().track(chunks, "Scoring every subset", len(chunks)):
+        batch = held_out.batch(numbers)
         for subset, logits in supernet.logits_of_all(batch, subsets):
             apart = F.binary_cross_entropy_with_logits(logits, batch["teacher"].sigmoid(), reduction="none").sum(-1)
             loss = F.binary_cross_entropy_with_logits(logits, batch["targets"], reduction="none").sum(-1)

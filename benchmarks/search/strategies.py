@@ -37,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from benchmarks.datasets import easyvqa, sst2
 from benchmarks.results import LogProgress
+from compressor.data.batches import TrainingOrder, batches_of_like_length
 from compressor.data.generated.questions import write_vqa
 from compressor.job import Job, prepare_job
 from compressor.models.supernet import Supernet
@@ -49,7 +50,7 @@ from compressor.search.strategies import STRATEGIES
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
-from compressor.training.optimiser import Optimiser, batch_of_step
+from compressor.training.optimiser import Optimiser
 from compressor.training.recovery import DISTILLATION_SHARE, freeze_all_but
 from das.demo.checkpoints import TRAINING_SEED, prepare_demo
 from das.demo.demos import SHIPPED
@@ -180,8 +181,8 @@ class Judge:
         """On the test samples, as ``das eval`` scores."""
         task, total = TASKS[self.supernet.model.task], 0.0
         with torch.inference_mode():
-            for start in range(0, len(self.test), CHUNK):
-                batch = self.test.batch(np.arange(start, min(start + CHUNK, len(self.test))))
+            for numbers in batches_of_like_length(self.test.lengths, CHUNK):
+                batch = self.test.batch(numbers)
                 total += float(task.scores(self.supernet.logits(batch, layers), batch).sum())
         return total / len(self.test)
 
@@ -191,10 +192,9 @@ class Judge:
         groups = [([p for name in sorted(layers) for p in model.skips[name].parameters()], RECOVERY_RATE)]
         freeze_all_but(model, groups)
         optimiser = Optimiser(groups, self.setting.steps)
+        order = TrainingOrder(self.train.lengths, self.setting.batch_size, self.job.settings.seed)
         for step in range(self.setting.steps):
-            batch = self.train.batch(
-                batch_of_step(step, self.setting.batch_size, len(self.train), self.job.settings.seed)
-            )
+            batch = self.train.batch(order.batch(step))
             logits = self.supernet.logits(batch, layers)
             loss, distilled = task.loss(logits, batch), task.distillation(logits, batch["teacher"], batch)
             optimiser.step((1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled)

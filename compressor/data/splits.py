@@ -14,7 +14,8 @@ from torch import Tensor
 from compressor.data.arrow_files import fingerprint
 from compressor.data.images import decode_image
 from compressor.data.reading.rows import Unreadable
-from compressor.data.types import ImageRef, Records, Transforms
+from compressor.data.text import Text, Tokens
+from compressor.data.types import ImageRef, Records, Sample, Transforms
 from compressor.errors import input_error
 
 FALSE_TEXTS = 15  # false captions that an image's own is told from in training, as in METER and ViLT
@@ -30,7 +31,7 @@ def describe_dropped(dropped: int, rows: int) -> str:
 
 
 class Split:
-    """Samples of one split, by index.
+    """Samples of one split, by index; texts are tokenised once, and padded to the longest of a batch.
 
     Args:
         name: as reports call it.
@@ -43,6 +44,7 @@ class Split:
     def __init__(self, name: str, records: Records, transforms: Transforms, classes: int, images: int) -> None:
         self.name, self.records, self.samples = name, records, records.samples
         self.transforms, self.classes, self.images = transforms, classes, images
+        self._tokens: dict[Text, Tokens] = {}
         self._pixels: dict[ImageRef, Tensor] = {}
         self._pixel_bytes = 0
 
@@ -53,6 +55,11 @@ class Split:
     def rows_per_sample(self) -> int:
         """Rows of the model's batch that one sample becomes: the work it takes."""
         return max(1, self.images)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sample's text, or pair of texts, (n,)."""
+        return np.array([tokens.shape[1] for tokens in self._tokenise(self.samples)], dtype=int)
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
         """Return a split of these samples alone."""
@@ -71,18 +78,17 @@ class Split:
             "unreadable": list(self.records.unreadable),
         }
 
-    def inputs(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """Return the model's inputs of these samples."""
+    def inputs(self, indices: Sequence[int] | np.ndarray, full_length: bool = False) -> dict[str, Tensor]:
+        """Return the model's inputs of these samples; at the ``full_length`` texts have as many tokens as they may."""
         samples = [self.samples[int(index)] for index in indices]
-        pairs = [sample.second for sample in samples if sample.second is not None]
         return {
-            **self.transforms.text([sample.text for sample in samples], pairs or None),
+            **self._texts(samples, full_length),
             **self.pixels([image for sample in samples for image in sample.images]),
         }
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+    def batch(self, indices: Sequence[int] | np.ndarray, full_length: bool = False) -> dict[str, Tensor]:
         """Return the model's inputs and ``targets`` (B, classes): how right each answer is, 0 to 1."""
-        return {**self.inputs(indices), "targets": self.targets(indices)}
+        return {**self.inputs(indices, full_length), "targets": self.targets(indices)}
 
     def targets(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Return the targets of these samples, (B, classes): how right each answer is, 0 to 1."""
@@ -98,6 +104,16 @@ class Split:
             return {}
         pixels = self.transforms.image.collate([self._decode(image) for image in images])
         return pixels if self.images == 1 else {name: x.unflatten(0, (-1, self.images)) for name, x in pixels.items()}
+
+    def _texts(self, samples: Sequence[Sample], full_length: bool = False) -> dict[str, Tensor]:
+        text = self.transforms.text
+        return text.pad(self._tokenise(samples), text.length if full_length else None)
+
+    def _tokenise(self, samples: Sequence[Sample]) -> list[Tokens]:
+        texts = [sample.text if sample.second is None else (sample.text, sample.second) for sample in samples]
+        new = [text for text in dict.fromkeys(texts) if text not in self._tokens]
+        self._tokens.update(zip(new, self.transforms.text.tokenise(new), strict=True))
+        return [self._tokens[text] for text in texts]
 
     def _decode(self, image: ImageRef) -> Tensor:
         cached = self._pixels.get(image)
@@ -148,13 +164,13 @@ class RankedSplit(Split):
 
     def texts(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """Return the model's text inputs of these captions."""
-        return self.transforms.text([self.samples[int(index)].text for index in indices])
+        return self._texts([self.samples[int(index)] for index in indices])
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+    def batch(self, indices: Sequence[int] | np.ndarray, full_length: bool = False) -> dict[str, Tensor]:
         """Return each image once with 1 + n captions, the right one first; ``targets`` (B, 1 + n) say so."""
-        captions = [caption for index in indices for caption in self.captions_of(int(index))]
+        captions = [self.samples[caption] for index in indices for caption in self.captions_of(int(index))]
         images = [self.samples[int(index)].images[0] for index in indices]
-        return {**self.texts(captions), **self.pixels(images), "targets": self.targets(indices)}
+        return {**self._texts(captions, full_length), **self.pixels(images), "targets": self.targets(indices)}
 
     def targets(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """(B, 1 + n): the first caption is the right one."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer, processors
 from torch import Tensor
@@ -15,19 +16,26 @@ from compressor.errors import input_error, usage_error
 FILE_NAME = "tokenizer.json"
 PAD_TOKENS = ("<pad>", "[PAD]")
 TYPES = "token_type_ids"
-INPUTS = {"input_ids": "ids", "attention_mask": "attention_mask", TYPES: "type_ids"}
+MASK = "attention_mask"
+INPUTS = {"input_ids": "ids", MASK: "attention_mask", TYPES: "type_ids"}
+AT_ONCE = 1024  # texts that are tokenised together: as long as one of them are all, for a moment
 TRAINED_WITH = "the tokenizer that the model was trained with"
 OTHER_TOKENIZER = "--tokenizer FILE, FOLDER or Hugging Face name"
+Text = str | tuple[str, str]
+"""A text, or a pair of texts."""
+Tokens = np.ndarray
+"""Of one text or pair, (inputs, n) int32: the model's text inputs in their order, without padding."""
 
 
 class TextTransform:
-    """Texts, or pairs of texts, to token ids of one fixed length, padded at the end.
+    """Texts, or pairs of texts, to token ids, padded at the end to the longest of a batch.
 
-    The tokenizer's own padding token is taken, and long texts lose tokens at the side that it says.
+    The tokenizer's own padding token is taken, and long texts lose tokens at the side that it says. A model without an
+    attention mask is not told what is padding: it gets all texts at the full length.
 
     Args:
         tokenizer: a fast tokenizer that adds its own special tokens.
-        length: tokens per text, padding included; of a pair the longer text is cut first.
+        length: most tokens of a text; of a pair the longer text is cut first.
         vocabulary: rows of the model's embedding; ids beyond it are an error.
         inputs: the model's text inputs, keys of ``INPUTS``.
         types: token types that the model embeds; None leaves it to the tokenizer. A model of one type has seen pairs
@@ -35,6 +43,7 @@ class TextTransform:
         padding: id of the padding token in the model's configuration; None where it has none.
 
     Attributes:
+        padding: id of the tokenizer's padding token.
         notes: sentences the user should see.
 
     Raises:
@@ -59,47 +68,72 @@ class TextTransform:
             )
         self.tokenizer, self.inputs, self.length, self.types = tokenizer, tuple(inputs), length, types
         self._check_room(pairs=False)
-        pad, number = _padding_token(tokenizer)
+        pad, self.padding = _padding_token(tokenizer)
         self.notes = (
-            *_different_padding(number, padding),
+            *_different_padding(self.padding, padding),
             *("the model has one token type: both texts of a pair get it",) * (TYPES in inputs and types == 1),
         )
         cut = tokenizer.truncation
-        tokenizer.enable_padding(length=length, pad_id=number, pad_token=pad)
+        tokenizer.enable_padding(
+            pad_id=self.padding, pad_token=pad
+        )  # to the longest of a batch, as others read it, too
         tokenizer.enable_truncation(length, direction=cut["direction"] if cut else "right")
 
-    def __call__(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the model's text inputs, (B, length) int64 each; ``seconds`` are the second texts of pairs.
+    def __call__(self, texts: Sequence[Text], length: int | None = None) -> dict[str, Tensor]:
+        """Return the model's text inputs of texts or pairs, as :meth:`tokenise` and :meth:`pad` make them."""
+        return self.pad(self.tokenise(texts), length)
+
+    def tokenise(self, texts: Sequence[Text]) -> list[Tokens]:
+        """Return the tokens of each text or pair.
 
         Raises:
             InputError: a text that is no Unicode, pairs of more token types than the model can be given, or a
                 tokenizer that fails on a text or makes too many tokens of it.
         """
-        inputs = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
-        self._check_room(pairs=seconds is not None)
-        for text in (*texts, *(seconds or ())):
-            _check_unicode(text)
-        encoded = self._encode(inputs)
-        self._check_types(encoded)
-        made = {name: torch.tensor([getattr(entry, INPUTS[name]) for entry in encoded]) for name in self.inputs}
-        return made | ({TYPES: torch.zeros_like(made[TYPES])} if TYPES in made and self.types == 1 else {})
+        self._check_room(pairs=any(isinstance(text, tuple) for text in texts))
+        for text in texts:
+            for part in (text,) if isinstance(text, str) else text:
+                _check_unicode(part)
+        parts = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+        return [self._inputs_of(entry) for part in parts for entry in self._encode(part)]
 
-    def _encode(self, inputs: Sequence[str | tuple[str, str]]) -> Sequence[Encoding]:
-        """Return the tokens of texts or pairs.
+    def pad(self, tokens: Sequence[Tokens], length: int | None = None) -> dict[str, Tensor]:
+        """Return the model's text inputs, (B, length) int64 each; None is the length of the longest text."""
+        if length is None:
+            longest = max((entry.shape[1] for entry in tokens), default=0)
+            length = max(1, longest) if MASK in self.inputs else self.length
+        padded = {name: np.zeros((len(tokens), length), dtype=np.int64) for name in self.inputs}
+        padded["input_ids"] += self.padding
+        for row, entry in enumerate(tokens):
+            for name, values in zip(self.inputs, entry, strict=True):
+                padded[name][row, : len(values)] = values
+        return {name: torch.from_numpy(values) for name, values in padded.items()}
+
+    def _inputs_of(self, encoded: Encoding) -> Tokens:
+        length = sum(encoded.attention_mask)
+        made = np.array([getattr(encoded, INPUTS[name])[:length] for name in self.inputs], dtype=np.int32)
+        if TYPES in self.inputs and self.types == 1:
+            made[self.inputs.index(TYPES)] = 0
+        return made
+
+    def _encode(self, texts: Sequence[Text]) -> Sequence[Encoding]:
+        """Return the tokens of texts or pairs, padded to the longest.
 
         Raises:
             InputError: the tokenizer does not do what it says: its parts do not fit together.
         """
         try:
-            encoded = self.tokenizer.encode_batch(inputs)
-            wrong = {len(entry.ids) for entry in encoded} - {self.length}
-            failed = f"makes {max(wrong)} tokens of a text that was to get {self.length}" if wrong else ""
+            encoded = self.tokenizer.encode_batch(texts)
+            longest = max((len(entry.ids) for entry in encoded), default=0)
+            too_many = longest > self.length
+            failed = f"makes {longest} tokens of a text that was to get {self.length} at most" if too_many else ""
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # tokenizers raises plain Exception; a panic of Rust's is not even that
             failed = f"fails on a text ({error})"
         if failed:
             raise input_error("tokenizer-fails", f"a tokenizer that {failed}", TRAINED_WITH, OTHER_TOKENIZER)
+        self._check_types(encoded)
         return encoded
 
     def _check_room(self, pairs: bool) -> None:

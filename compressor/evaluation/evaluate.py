@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from compressor.checkpoints.finite import is_finite
+from compressor.data.batches import batches_of_like_length
 from compressor.data.splits import RankedSplit, Split
-from compressor.distributed import all_gather, share
+from compressor.distributed import all_gather, deal
 from compressor.errors import input_error
 from compressor.evaluation.metrics import METRICS
 from compressor.evaluation.ranking import hits, match_scores, recalls
@@ -131,7 +132,7 @@ def evaluate_samples(
     progress: Progress = QUIET,
     label: str = "Evaluating",
 ) -> Evaluation:
-    """Return a score sample by sample, as :func:`evaluate` does where nothing is ranked.
+    """Return a score sample by sample, in batches of texts of like length, as :func:`evaluate` does without ranking.
 
     Of retrieval the score is how often the right caption is told from those it is trained against, as a search has it.
 
@@ -142,11 +143,9 @@ def evaluate_samples(
     device, names = next(model.parameters()).device, FAMILIES[model.family].input_names
     scores, answers, truth, losses, kept = [], [], [], [], []
     wanted = parity_indices(len(split))
-    size = max(1, batch_size // split.rows_per_sample)
-    starts = share(range(0, len(split), size))
+    batches = deal(batches_of_like_length(split.lengths, max(1, batch_size // split.rows_per_sample)))
     with torch.inference_mode():
-        for start in progress.track(starts, label, len(starts)):
-            numbers = np.arange(start, min(start + size, len(split)))
+        for numbers in progress.track(batches, label, len(batches)):
             batch = {name: value.to(device) for name, value in split.batch(numbers).items()}
             logits = model(**{name: batch[name] for name in names})
             check_logits(logits, split, numbers)
@@ -155,8 +154,10 @@ def evaluate_samples(
             kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
             truth.append(batch["targets"].argmax(-1).cpu())
             losses.append(float(task.loss(logits, batch)) * len(numbers))
-    each, given = torch.cat(all_gather(scores)).double(), torch.cat(all_gather(answers))
-    expected = torch.cat(all_gather(truth))
+    order = np.concatenate(all_gather(batches))
+    place, place_of_wanted = order.argsort(), order[np.isin(order, wanted)].argsort()
+    each, given, expected = (torch.cat(all_gather(rows))[place] for rows in (scores, answers, truth))
+    each = each.double()
     score = Score(
         metric=task.metric,
         value=float(each.mean()),
@@ -165,7 +166,7 @@ def evaluate_samples(
         loss=sum(all_gather(losses)) / len(each),
         parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics},
     )
-    return Evaluation(score, given, torch.cat(all_gather(kept)), expected, each)
+    return Evaluation(score, given, torch.cat(all_gather(kept))[place_of_wanted], expected, each)
 
 
 def _ranked(

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.data.batches import batches_of_like_length
 from compressor.data.splits import RankedSplit
-from compressor.distributed import all_gather, share
+from compressor.distributed import all_gather, deal
 from compressor.families import FAMILIES
+from compressor.models.padding import join_streams
 from compressor.models.steps import StepModel, Streams, split_where_modalities_meet
 from compressor.progress import Progress
-from compressor.training.activation_cache import join_rows
 
 ENCODED_AT_ONCE = 64
 RANKS = (1, 5, 10)
@@ -36,12 +37,13 @@ def match_scores(model: StepModel, split: RankedSplit, batch_size: int, progress
     with torch.inference_mode():
         texts, images = _encode(model, split, progress)
         columns = []
-        starts = share(range(0, len(texts), batch_size))
-        for start in progress.track(starts, label, len(starts)):
-            captions = _joined(texts[start : start + batch_size], device)
+        batches = deal(batches_of_like_length(split.lengths, batch_size))
+        for numbers in progress.track(batches, label, len(batches)):
+            captions = _joined([texts[number] for number in numbers], device)
             rows = (model.advance({**captions, **_joined([image], device)}, late) for image in images)
             columns.append(torch.stack([model.epilogue(streams)[:, 0].cpu() for streams in rows]))
-    return torch.cat(all_gather(columns), 1)
+    order = np.concatenate(all_gather(batches))
+    return torch.cat(all_gather(columns), 1)[:, order.argsort()]
 
 
 def _encode(model: StepModel, split: RankedSplit, progress: Progress) -> tuple[list[Streams], list[Streams]]:
@@ -50,23 +52,24 @@ def _encode(model: StepModel, split: RankedSplit, progress: Progress) -> tuple[l
     early, _ = split_where_modalities_meet(model.rounds, modalities)
     gallery = split.gallery
     parts = min(len(gallery), math.ceil(len(split) / ENCODED_AT_ONCE))
+    captions_by_length = np.argsort(-split.lengths, kind="stable")
     pairs = list(
-        zip(np.array_split(np.arange(len(split)), parts), np.array_split(np.arange(len(gallery)), parts), strict=True)
+        zip(np.array_split(captions_by_length, parts), np.array_split(np.arange(len(gallery)), parts), strict=True)
     )
-    encoded: dict[str, list[Streams]] = {"text": [], "image": []}
+    encoded: dict[str, list[Streams]] = {"text": [{}] * len(split), "image": [{}] * len(gallery)}
     for captions, numbers in progress.track(pairs, "Encoding captions and images once", parts):
         inputs = {**split.texts(captions), **split.pixels([gallery[i] for i in numbers])}
         names = FAMILIES[model.family].input_names
         streams = model.advance(model.prologue(**{name: inputs[name].to(device) for name in names}), early)
         for modality, rows in encoded.items():
             found = {name: streams[name].cpu() for name in modalities[modality] if name in streams}
-            count = len(captions) if modality == "text" else len(numbers)
-            rows += [{name: value[i : i + 1] for name, value in found.items()} for i in range(count)]
+            for i, number in enumerate(captions if modality == "text" else numbers):
+                rows[number] = {name: value[i : i + 1] for name, value in found.items()}
     return encoded["text"], encoded["image"]
 
 
 def _joined(rows: list[Streams], device: torch.device) -> Streams:
-    return {name: join_rows([row[name] for row in rows]).to(device) for name in rows[0]}
+    return {name: value.to(device) for name, value in join_streams(rows).items()}
 
 
 def recalls(scores: Tensor, owners: Tensor) -> dict[str, float]:

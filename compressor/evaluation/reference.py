@@ -26,7 +26,7 @@ class Reference:
 
     Attributes:
         samples: how many.
-        inputs: numbers to the model's inputs, (B, ...) by name.
+        inputs: numbers to the model's inputs, (B, ...) by name; texts have the full length.
         slim: its logits, (samples, classes), computed in PyTorch on a CPU; None where they are to be computed now.
         full: the full model's; None where it has no head of its own.
         targets: how right each answer is, (samples, classes); None where one sample has no score of its own.
@@ -67,7 +67,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
     task = TASKS[run.manifest.task]
     return Reference(
         samples=len(numbers),
-        inputs=lambda rows: split.inputs([numbers[row] for row in rows]),
+        inputs=lambda rows: split.inputs([numbers[row] for row in rows], full_length=True),
         slim=_of_a_cpu(run, known),
         full=known.get("full"),
         targets=None if task.ranked else known.get("targets", split.targets(numbers)),

@@ -113,6 +113,11 @@ def masks_of(stream: str) -> tuple[str, ...]:
     return f"{stream}_mask", "mask"
 
 
+def is_mask(name: str) -> bool:
+    """Return whether a stream of this name is a mask of others."""
+    return name == "mask" or name.endswith("_mask")
+
+
 def valid_tokens(streams: Mapping[str, Tensor], name: str) -> Tensor:
     """Return which tokens of the stream ``name``, (B, N, D), are no padding, (B, N) bool.
 

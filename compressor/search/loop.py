@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.data.batches import TrainingOrder, batch_of_step, batches_of_like_length
 from compressor.distributed import all_gather, even_share, share
 from compressor.errors import input_error
 from compressor.models.plan import summarise
@@ -23,7 +23,7 @@ from compressor.search.strategies.das_bandit import reward
 from compressor.search.strategies.strategy import Result, Strategy, Subset, Trial
 from compressor.tasks.task import Task
 from compressor.training.activation_cache import Encoded
-from compressor.training.optimiser import Optimiser, batch_of_step, check_loss
+from compressor.training.optimiser import Optimiser, check_loss
 from compressor.training.recovery import trained_parameters
 
 CHUNK = 256  # held-out samples that run together,
@@ -55,14 +55,12 @@ class Training:
     Attributes:
         data: encoded training samples.
         optimiser: over the adapters; ``optimiser.done`` says where a resumed search goes on.
-        batch_size: samples of a step.
-        seed: of the data's order.
+        order: which samples a step has.
     """
 
     data: Encoded
     optimiser: Optimiser
-    batch_size: int
-    seed: int
+    order: TrainingOrder
 
 
 class Search:
@@ -123,7 +121,7 @@ class Search:
     def _train(self, trial: Trial, training: Training, bar: Bar, after_step: AfterStep) -> None:
         """Carry out the trial's training steps that are still to be done."""
         for subset in trial.training[training.optimiser.done - self.strategy.trained :]:
-            numbers = batch_of_step(training.optimiser.done, training.batch_size, len(training.data), training.seed)
+            numbers = training.order.batch(training.optimiser.done)
             mine, skipped = share(numbers), self.names(subset)
             batch = training.data.batch(mine)
             loss = self.task.loss(self.supernet.logits(batch, skipped), batch)
@@ -191,8 +189,7 @@ class Search:
     def score_full(self) -> Result:
         """Score the full model on all held-out samples."""
         sums = torch.zeros(3, dtype=torch.float64)
-        for start in range(0, len(self.held_out), self._chunk):
-            numbers = np.arange(start, min(start + self._chunk, len(self.held_out)))
+        for numbers in batches_of_like_length(self.held_out.lengths, self._chunk):
             batch = self.held_out.batch(numbers)
             sums += self._sums(batch["teacher"], batch, ())
         divergence, loss, value = (sums / len(self.held_out)).tolist()
@@ -225,7 +222,7 @@ class Search:
 
     @property
     def _chunk(self) -> int:
-        return min(CHUNK, max(1, CHUNK_BYTES // (self.held_out.sample_bytes * (1 + len(self.supernet.varying)))))
+        return min(CHUNK, max(1, CHUNK_BYTES // (self.held_out.largest_bytes * (1 + len(self.supernet.varying)))))
 
     def _entry(self, trial: Trial, result: Result, seconds: float) -> LogEntry:
         return LogEntry(

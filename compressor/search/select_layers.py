@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.data.batches import TrainingOrder, batches_of_like_length
 from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
 from compressor.job import Job
@@ -56,7 +57,7 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
     if saved := checkpoint.result(Stage.SEARCH):
         model.load_state_dict(saved["parameters"], strict=False)
         return FinishedSearch(SearchResult(**saved["result"]), [LogEntry(**entry) for entry in saved["log"]])
-    spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0]))))
+    spent = Spent(measure_costs(supernet, _on_device(job, job.data.held_out.batch([0], full_length=True))))
     priced = measure_costs(supernet, job.sample())  # as reports count a sample
     batches: list[Streams] = []
     explained: dict[str, float] = {}
@@ -102,12 +103,11 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
 def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:
     """Encode the samples that adapters are fitted on: streams (B, tokens, width) in front of the first candidate."""
     part = _some(job.data.train, CALIBRATION_SAMPLES, job.settings.seed)
-    size = max(1, CALIBRATION_CHUNK // part.rows_per_sample)
-    starts = range(0, len(part), size)
+    chunks = batches_of_like_length(part.lengths, max(1, CALIBRATION_CHUNK // part.rows_per_sample))
     with torch.inference_mode():
         batches = [
-            supernet.encode(_on_device(job, part.batch(range(start, min(start + size, len(part))))))
-            for start in progress.track(starts, "Encoding calibration samples", len(starts))
+            supernet.encode(_on_device(job, part.batch(numbers)))
+            for numbers in progress.track(chunks, "Encoding calibration samples", len(chunks))
         ]
     # Inference tensors cannot be used in training: hand out ordinary copies.
     return [{name: value.clone() for name, value in streams.items()} for streams in batches]
@@ -147,7 +147,8 @@ def _prepare_training(
     freeze_all_but(job.model, groups)
     train = encode_split(job, job.data.train, supernet.encode, checkpoint, progress, "Encoding the training data once")
     spent.add("encoding", spent.costs.fixed, len(train))
-    return Training(train, Optimiser(groups, steps), job.settings.batch_size, job.settings.seed)
+    order = TrainingOrder(train.lengths, job.settings.batch_size, job.settings.seed)
+    return Training(train, Optimiser(groups, steps), order)
 
 
 def _fitting_macs(supernet: Supernet, costs: Costs) -> float:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import psutil
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from compressor.data.batches import batches_of_like_length
 from compressor.data.splits import Split
 from compressor.distributed import from_main, world_size
+from compressor.models.padding import join_streams
 from compressor.progress import QUIET, Progress
 
 CHUNK = 64
@@ -23,9 +24,10 @@ Tensors = Mapping[str, Tensor]
 class Encoded:
     """A split behind a frozen encoder.
 
-    Where the results fit into memory (35 % of what is free) every sample is encoded once, in fixed chunks so that
-    the numbers do not depend on the order of training; otherwise each batch is encoded when it is asked for.
-    A sample may have several rows of a tensor (the images of a pair), and another length than the next one's.
+    Where the results fit into memory (35 % of what is free) every sample is encoded once, in fixed chunks of like
+    length so that the numbers do not depend on the order of training; otherwise each batch is encoded when it is asked
+    for. A sample may have several rows of a tensor (the images of a pair), and another length than the next one's: it
+    is kept as long as its chunk, not as the longest of all.
 
     Args:
         split: samples.
@@ -47,15 +49,18 @@ class Encoded:
     ) -> None:
         self.split, self.encode, self.device = split, encode, device
         self.stored: dict[str, list[Tensor]] | None = None
-        self.chunk = max(1, CHUNK // split.rows_per_sample)
         with progress.stage(label):
-            first = self._encode(np.arange(min(self.chunk, len(split))))
-        self.sample_bytes = sum(value.nbytes for value in first.values()) // max(1, min(self.chunk, len(split)))
+            self.lengths = split.lengths
+            chunks = batches_of_like_length(self.lengths, max(1, CHUNK // split.rows_per_sample))
+            # Bytes grow with the length, so samples of mean length have the mean of all.
+            mean = int((self.lengths > self.lengths.mean()).sum()) // len(chunks[0])
+            known = {at: self._encode(chunks[at]) for at in {0, mean}}
+        self.largest_bytes, self.sample_bytes = (_bytes(known[at]) // len(chunks[at]) for at in (0, mean))
         needed = self.sample_bytes * len(split) * world_size()
         fits = from_main(lambda: needed < MEMORY_SHARE * psutil.virtual_memory().available)
         self.in_memory = fits if in_memory is None else in_memory
         if self.in_memory:
-            self._store(first, progress, label)
+            self._store(chunks, known, progress, label)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -64,7 +69,8 @@ class Encoded:
         """Return the encoded samples with these numbers."""
         if self.stored is None:
             return self._encode(numbers)
-        return {name: join_rows([rows[i] for i in numbers]).to(self.device) for name, rows in self.stored.items()}
+        samples = [{name: rows[number] for name, rows in self.stored.items()} for number in numbers]
+        return {name: value.to(self.device) for name, value in join_streams(samples).items()}
 
     def _encode(self, numbers: np.ndarray) -> dict[str, Tensor]:
         batch = {name: value.to(self.device) for name, value in self.split.batch(numbers).items()}
@@ -73,25 +79,15 @@ class Encoded:
         # Inference tensors cannot be used in training: hand out ordinary copies.
         return {name: value.clone() for name, value in encoded.items()}
 
-    def _store(self, first: Tensors, progress: Progress, label: str) -> None:
-        stored: dict[str, list[Tensor]] = {name: [] for name in first}
-        starts = range(0, len(self.split), self.chunk)
-        for start in progress.track(starts, label, len(starts)):
-            numbers = np.arange(start, min(start + self.chunk, len(self.split)))
-            for name, value in (first if start == 0 else self._encode(numbers)).items():
-                stored[name] += value.cpu().chunk(len(numbers))
+    def _store(self, chunks: list[np.ndarray], known: Mapping[int, Tensors], progress: Progress, label: str) -> None:
+        stored: dict[str, list[Tensor]] = {}
+        for at, numbers in enumerate(progress.track(chunks, label, len(chunks))):
+            for name, value in (known.get(at) or self._encode(numbers)).items():
+                rows = stored.setdefault(name, [value] * len(self.split))
+                for number, row in zip(numbers, value.cpu().chunk(len(numbers)), strict=True):
+                    rows[number] = row
         self.stored = stored
 
 
-def join_rows(rows: Sequence[Tensor]) -> Tensor:
-    """Concatenate tensors (r, ...), shorter ones padded with zeros, which every mask that das makes leaves out."""
-    shapes = [row.shape[1:] for row in rows]
-    if len(set(shapes)) == 1:
-        return torch.cat(list(rows))
-    largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
-
-    def pad(row: Tensor) -> Tensor:
-        missing = [size - length for size, length in zip(largest, row.shape[1:], strict=True)]
-        return F.pad(row, [amount for size in reversed(missing) for amount in (0, size)])
-
-    return torch.cat([pad(row) for row in rows])
+def _bytes(encoded: Tensors) -> int:
+    return sum(value.nbytes for value in encoded.values())

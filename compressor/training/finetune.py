@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from compressor.data.batches import TrainingOrder
 from compressor.data.splits import Split
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
-from compressor.training.optimiser import Optimiser, batch_of_step
+from compressor.training.optimiser import Optimiser
 
 
 def finetune(
@@ -27,8 +28,9 @@ def finetune(
     torch.manual_seed(seed)
     optimiser = Optimiser([(list(model.parameters()), learning_rate)], steps)
     inputs = FAMILIES[model.family].input_names
+    order = TrainingOrder(split.lengths, batch_size, seed)
     model.train()
     for step in progress.track(range(steps), "Training the full model", steps):
-        batch = split.batch(batch_of_step(step, batch_size, len(split), seed))
+        batch = split.batch(order.batch(step))
         optimiser.step(task.loss(model(**{name: batch[name] for name in inputs}), batch))
     return model.eval()

@@ -1,11 +1,10 @@
-"""METER's optimiser and schedule, and an order of the data that needs no memory."""
+"""METER's optimiser and its schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -113,19 +112,3 @@ def learning_rate_factor(step: int, steps: int) -> float:
     """Return the share of the peak rate at a step, from 1: up over the first 10 % of steps, then down to 0."""
     warm_up = max(1, steps // 10)
     return step / warm_up if step <= warm_up else max(0.0, (steps - step) / max(1, steps - warm_up))
-
-
-def batch_of_step(step: int, size: int, samples: int, seed: int) -> np.ndarray:
-    """Return the sample indices (size,) of training step ``step``.
-
-    Epochs are shuffled by (seed, epoch), so that training can be resumed at any step.
-    """
-    size = min(size, samples)
-    per_epoch = samples // size
-    epoch, at = divmod(step, per_epoch)
-    return np.random.default_rng((seed, epoch)).permutation(samples)[at * size : (at + 1) * size]
-
-
-def steps_per_epoch(size: int, samples: int) -> int:
-    """Return the number of training steps in one pass over the data."""
-    return max(1, samples // min(size, samples))

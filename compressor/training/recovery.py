@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compressor.data.batches import TrainingOrder
 from compressor.distributed import share
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import HEAD
@@ -22,7 +23,6 @@ from compressor.training.optimiser import (
     PARALLEL_FACTOR,
     POOLER_FACTOR,
     Optimiser,
-    batch_of_step,
     check_loss,
 )
 
@@ -164,10 +164,11 @@ class RecoveryTraining:
         """
         slim, recovery, task = self.slim, self.recovery, self.task
         _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+        order = TrainingOrder(self.train.lengths, recovery.batch_size, recovery.seed)
         steps = range(self.optimiser.done, recovery.steps)
         with progress.bar(f"Recovering {len(slim.skipped)} adapters", len(steps)) as bar:
             for step in steps:
-                numbers = batch_of_step(step, recovery.batch_size, len(self.train), recovery.seed)
+                numbers = order.batch(step)
                 mine = share(numbers)
                 batch = self.train.batch(mine)
                 logits = slim.epilogue(slim.advance(batch, varying))

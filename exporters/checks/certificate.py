@@ -12,7 +12,7 @@ from compressor.errors import usage_error
 from compressor.evaluation.reference import Reference, digest
 from compressor.progress import Progress
 from compressor.values import Value
-from exporters.graph.inputs import VARYING, Fixed, texts_that_fit, with_text_length
+from exporters.graph.inputs import VARYING, Fixed, as_the_graph_takes, texts_that_fit
 from exporters.graph.precision import Precision
 from exporters.runtimes.runner import Runner, refused
 
@@ -180,7 +180,7 @@ def _logits(
     logits = []
     for start in progress.track(starts, label, len(starts)):
         inputs = reference.inputs([rows[number % len(rows)] for number in range(start, start + size)])
-        logits.append(runner.run(with_text_length(reference.family, inputs, fixed.text_length)))
+        logits.append(runner.run(as_the_graph_takes(reference.family, inputs, fixed)))
     return torch.cat(logits)[: len(rows)].float()
 
 

@@ -89,6 +89,12 @@ def shortest_texts(family: Family, inputs: Mapping[str, Tensor], size: int) -> d
     return family.cut({name: value[chosen] for name, value in inputs.items()}, length=length)
 
 
+def trim_texts(family: Family, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the same samples without the padding that all their texts share; one token is left at least."""
+    used = _text_mask(family, inputs).any(0).nonzero()
+    return family.cut(inputs, length=int(used.max()) + 1 if len(used) else 1)
+
+
 def texts_that_fit(family: Family, inputs: Mapping[str, Tensor], length: int) -> Tensor:
     """Return which texts have no token behind the first ``length``, (B,) bool."""
     return _text_mask(family, inputs)[:, length:].sum(1) == 0
@@ -114,6 +120,11 @@ def with_text_length(family: Family, inputs: Mapping[str, Tensor], length: int |
             f"--text-length {mask.shape[1]}",
         )
     return family.cut({name: x[fits] for name, x in inputs.items()}, length=length)
+
+
+def as_the_graph_takes(family: Family, inputs: Mapping[str, Tensor], fixed: Fixed) -> dict[str, Tensor]:
+    """Return the samples cut to the one text length of a graph, or to the longest of their texts where it varies."""
+    return with_text_length(family, inputs, fixed.text_length) if fixed.text_length else trim_texts(family, inputs)
 
 
 def _text_mask(family: Family, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -119,5 +119,5 @@ def _part(step: Step, block: nn.Module, streams: Streams) -> _Part:
 
 def _first_sample(job: Job) -> dict[str, Tensor]:
     family = FAMILIES[job.model.family]
-    inputs = trim_images(family, job.data.evaluation.inputs([0]), getattr(job.model.dims, "patch", 1))
-    return {name: inputs[name].to(job.device) for name in family.input_names}
+    inputs = trim_images(family, job.sample(), getattr(job.model.dims, "patch", 1))
+    return {name: inputs[name] for name in family.input_names}

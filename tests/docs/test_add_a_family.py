@@ -19,9 +19,9 @@ from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.errors import InputError
 from compressor.families import FAMILIES
 from compressor.families.text_encoder import TASK
+from compressor.models.padding import join_streams
 from compressor.models.steps import split_at_candidates
 from compressor.run_folder import open_run
-from compressor.training.activation_cache import join_rows
 from exporters.checks.parity import Parity
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.macs.published import count_published
@@ -151,7 +151,7 @@ def test_streams_of_different_lengths_join(tmp_path):
             model.advance(model.prologue(**{key: value[[row], :length] for key, value in inputs.items()}), fixed)
             for row, length in enumerate((6, 12))
         ]
-        streams = {name: join_rows([row[name] for row in rows]) for name in rows[0]}
+        streams = join_streams(rows)
         logits = model.epilogue(model.advance(streams, varying))
         torch.testing.assert_close(logits, model(**inputs), atol=1e-5, rtol=0)
 

@@ -88,7 +88,7 @@ def read_texts(folder):
     """Find the tokenizer, and turn texts and pairs of texts into ids."""
     transform = TextTransform(find_tokenizer(None, folder / "bert", None).tokenizer, 12, 100)
     transform(TEXTS)
-    transform(TEXTS, TEXTS[::-1])
+    transform(list(zip(TEXTS, TEXTS[::-1], strict=True)))
 
 
 def make_vocabulary(folder):

@@ -18,12 +18,12 @@ from compressor.architectures.meter import MeterDims, meter_rounds
 from compressor.families.embeddings import BertWords, RobertaWords, UntypedEmbeddings
 from compressor.families.meter.meter_fusion import FusionLayer, FusionSizes
 from compressor.families.vision_language import build_head
+from compressor.models.padding import MASKED
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.single_query import attend_one_token, one_token_of
 from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
 
 READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
-MASKED = -10000.0  # added to the scores of padding, as in the public code
 
 
 class MeterPrologue(nn.Module):

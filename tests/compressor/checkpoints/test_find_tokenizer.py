@@ -65,7 +65,8 @@ def opened(folder):
 
 def ids(found, texts, seconds=None, length=9):
     transform = TextTransform(found.tokenizer, length, 1000)
-    return transform(texts, seconds)["input_ids"].tolist()
+    pairs = texts if seconds is None else list(zip(texts, seconds, strict=True))
+    return transform(pairs, length)["input_ids"].tolist()
 
 
 def as_transformers(theirs, texts, seconds=None, length=9):
@@ -101,8 +102,9 @@ def test_ids_are_those_of_transformers_now_and_out_of_a_run(both, text, second):
     ours, kept, theirs = both
     seconds = None if second is None else [second]
     expected = as_transformers(theirs, [text], seconds)
-    assert TextTransform(ours, 9, 1000)([text], seconds)["input_ids"].tolist() == expected
-    assert TextTransform(kept, 9, 1000)([text], seconds)["input_ids"].tolist() == expected
+    given = text if second is None else (text, second)
+    assert TextTransform(ours, 9, 1000)([given], 9)["input_ids"].tolist() == expected
+    assert TextTransform(kept, 9, 1000)([given], 9)["input_ids"].tolist() == expected
 
 
 def test_settings_are_not_dead_letters(tmp_path):
@@ -279,9 +281,9 @@ def test_a_tokenizer_whose_model_is_given_no_token_types(tmp_path, kind):
     made.save(str(tmp_path / "tokenizer.json"))
     names = ("input_ids", "token_type_ids")
     say(tmp_path, tokenizer_class="PreTrainedTokenizerFast")
-    with_types = TextTransform(opened(tmp_path).tokenizer, 9, 100, names)(["red"], ["blue"])
+    with_types = TextTransform(opened(tmp_path).tokenizer, 9, 100, names)([("red", "blue")])
     say(tmp_path, model_input_names=["input_ids", "attention_mask"])
-    without = TextTransform(opened(tmp_path).tokenizer, 9, 100, names)(["red"], ["blue"])
+    without = TextTransform(opened(tmp_path).tokenizer, 9, 100, names)([("red", "blue")])
     assert with_types["token_type_ids"].any()
     assert not without["token_type_ids"].any()
     assert with_types["input_ids"].tolist() == without["input_ids"].tolist()

@@ -1,5 +1,6 @@
 """GLUE's metrics on numbers that one can check by hand, and in an evaluation."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,7 @@ from compressor.data.types import Records, Sample, Transforms
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.metrics import METRICS, f1, matthews
 from compressor.tasks import TASKS
+from tests.support.numbered_texts import NumberedTexts
 
 ANSWERS = torch.tensor([1, 1, 0, 1, 0, 0])
 TRUTH = torch.tensor([1, 0, 0, 1, 1, 0])  # 2 hits, 1 false alarm, 1 miss, 2 right rejections
@@ -39,10 +41,8 @@ class Parrot(torch.nn.Module):
 
 
 def split():
-    def text(texts, seconds=None):
-        ids = torch.tensor([[int(text)] for text in texts])
-        return dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ids)
-
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    text = NumberedTexts([np.full((3, 1), number) for number in (0, 1)], names)
     pairs = zip(ANSWERS.tolist(), TRUTH.tolist(), strict=True)
     samples = tuple(Sample(str(said), labels=(so,), scores=(1.0,)) for said, so in pairs)
     return Split("val", Records((), samples), Transforms(text, None), 2, 0)

@@ -13,13 +13,14 @@ from compressor.data.types import ImageRef, Records, Sample, Transforms
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.ranking import match_scores, recalls
 from compressor.families import FAMILIES
+from compressor.models.padding import join_rows
 from compressor.models.simplify import trim
 from compressor.models.steps import split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
 from compressor.tasks import TASKS
-from compressor.training.activation_cache import join_rows
 from tests.support.command_line import GOLDEN
+from tests.support.numbered_texts import NumberedTexts
 
 NAMES = ("meter_tiny_irtr", "vilt_tiny_irtr")
 
@@ -50,9 +51,8 @@ class Numbered:
 
 
 def split_of(vectors):
-    def text(texts, seconds=None):
-        rows = [int(text) for text in texts]
-        return {"input_ids": vectors["recall_text_ids"][rows], "attention_mask": vectors["recall_text_masks"][rows]}
+    ids, masks = (vectors[f"recall_text_{kind}"].numpy() for kind in ("ids", "masks"))
+    texts = NumberedTexts([np.stack([ids[row], mask])[:, : mask.sum()] for row, mask in enumerate(masks)])
 
     def png(number):
         buffer = io.BytesIO()
@@ -63,7 +63,7 @@ def split_of(vectors):
     pictures = [ImageRef(str(i), lambda i=i: png(i)) for i in range(len(places))]
     owners = [places.index(index) for index in vectors["recall_text_image_index"].tolist()]
     samples = tuple(Sample(str(i), images=(pictures[owner],), labels=(0,)) for i, owner in enumerate(owners))
-    return RankedSplit("test", Records((), samples), Transforms(text, Numbered(vectors)), 1, 1)
+    return RankedSplit("test", Records((), samples), Transforms(texts, Numbered(vectors)), 1, 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

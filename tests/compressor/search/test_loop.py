@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compressor.data.batches import TrainingOrder, batch_of_step
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
 from compressor.job import prepare_job
@@ -25,7 +26,7 @@ from compressor.search.strategies.strategy import Result, SearchSpace, Strategy,
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
-from compressor.training.optimiser import Optimiser, batch_of_step
+from compressor.training.optimiser import Optimiser
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS
 from tests.support.command_line import GOLDEN
@@ -318,7 +319,7 @@ def test_training_between_two_trials_makes_scores_anew(bench):
     optimiser = Optimiser([(bench.supernet.adapters(), 1e-2)], 5)
     bench.job.model.skips.requires_grad_(True)
     data = Encoded(bench.job.data.train, bench.supernet.encode, torch.device("cpu"))
-    search.training = Training(data, optimiser, batch_size=16, seed=0)
+    search.training = Training(data, optimiser, TrainingOrder(data.lengths, 16, seed=0))
     numbers, seen = batch_of_step(0, 32, len(bench.split), 1), []
     search.run(lambda step, search: seen.append(optimiser.done))
     first, second, last = (outcomes[0] for outcomes in search.strategy.history)

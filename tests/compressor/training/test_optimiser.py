@@ -1,13 +1,12 @@
-"""The schedule, what decays, the order of the data, and an optimiser that goes on where another stopped."""
+"""The schedule, what decays, and an optimiser that goes on where another stopped."""
 
 import copy
-from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
-from compressor.training.optimiser import Optimiser, batch_of_step
+from compressor.training.optimiser import Optimiser
 
 
 def one_step(optimiser, parameter):
@@ -27,13 +26,6 @@ def test_norms_and_biases_do_not_decay():
     optimiser = Optimiser([(list(nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)).parameters()), 1e-3)], 10)
     decays = {group["weight_decay"]: {p.ndim for p in group["params"]} for group in optimiser.adam.param_groups}
     assert decays == {0.01: {2}, 0.0: {1}}
-
-
-def test_every_epoch_has_all_samples_in_an_order_of_its_own():
-    epochs = [[n for step in range(3 * e, 3 * e + 3) for n in batch_of_step(step, 4, 12, seed=5)] for e in range(4)]
-    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
-    assert all(before != after for before, after in pairwise(epochs))
-    assert batch_of_step(0, 12, 12, seed=6).tolist() != epochs[0]
 
 
 def test_a_resumed_optimiser_takes_the_same_steps():
