@@ -88,6 +88,21 @@ def save(program: Any, module: nn.Module, path: Path) -> None:
     """Write the program that :func:`trace` made of ``module``, its weights beside it where they are large."""
     with silence():
         program.save(path, external_data=needs_data_file(weight_bytes(module)))
+    _say_shapes_once(path)
+
+
+def _say_shapes_once(path: Path) -> None:
+    """Take the weights out of ``value_info``, which says the shapes of values that have none of their own.
+
+    Whoever transposes a weight, as ONNX Runtime's ``quantize_dynamic`` does, leaves that second shape behind, and shape
+    inference then refuses the graph.
+    """
+    model = load_graph(path)
+    weights = {weight.name for weight in model.graph.initializer}
+    values = [value for value in model.graph.value_info if value.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(values)
+    path.write_bytes(model.SerializeToString())
 
 
 def check_opset(

@@ -1,0 +1,81 @@
+"""The tools of others take the graphs that das writes: ONNX Runtime's quantiser, and the strictest shape inference."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnxruntime.quantization import quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from exporters.graph.quantise import quantise_dynamic, quantise_static
+from exporters.runtimes.sessions import OnnxRunner
+from tests.support import tiny_exports as exported
+from tests.support.marks import slow_but
+
+PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
+CLASSIFIER = ("bert", "text-classification")
+KINDS = ("fp32", "fp16", "int8", "int8 for TensorRT", "vision tower", "rest")
+
+
+def answers(path, inputs):
+    with OnnxRunner(path, threads=1) as runner:
+        return runner.run(inputs)
+
+
+@pytest.fixture(scope="module")
+def file_of(tmp_path_factory, shared_exports):
+    """A kind of ONNX file to one of it."""
+    folder = tmp_path_factory.mktemp("kinds")
+
+    def quantised(name, quantise, *given):
+        quantise(exported.shallow_onnx(*CLASSIFIER), folder / name, *given)
+        return folder / name
+
+    kinds = {
+        "fp32": lambda: exported.shallow_onnx(*CLASSIFIER),
+        "fp16": lambda: exported.shallow_onnx(*CLASSIFIER, precision="fp16"),
+        "int8": lambda: quantised("int8.onnx", quantise_dynamic),
+        "int8 for TensorRT": lambda: quantised(
+            "qdq.onnx", quantise_static, exported.inputs_of(exported.shallow(*CLASSIFIER))
+        ),
+        "vision tower": lambda: shared_exports / "exports" / "vision.onnx",
+        "rest": lambda: shared_exports / "exports" / "rest.onnx",
+    }
+    return cache(lambda kind: kinds[kind]())
+
+
+@pytest.mark.parametrize("kind", slow_but([kind for kind in KINDS if kind != "fp16"], KINDS))
+def test_shapes_are_said_once_and_are_right(file_of, kind):
+    model = onnx.load(file_of(kind))
+    weights = {weight.name for weight in model.graph.initializer}
+    assert not weights & {value.name for value in model.graph.value_info}
+    onnx.checker.check_model(model, full_check=True)
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "task"), slow_but([CLASSIFIER], [CLASSIFIER, ("roberta", CLASSIFIER[1]), ("vilt", "vqa")])
+)
+def test_onnx_runtimes_own_quantiser_takes_model_onnx(tmp_path, family, task):
+    source, inputs = exported.shallow_onnx(family, task), exported.inputs_of(exported.shallow(family, task))
+    quantize_dynamic(source, tmp_path / "int8.onnx")
+    quant_pre_process(str(source), str(tmp_path / "ready.onnx"), auto_merge=True)
+    quantize_dynamic(tmp_path / "ready.onnx", tmp_path / "ready-int8.onnx")
+    logits = answers(source, inputs)
+    torch.testing.assert_close(answers(tmp_path / "ready.onnx", inputs), logits, atol=1e-5, rtol=0)
+    for name in ("int8.onnx", "ready-int8.onnx"):
+        error = (answers(tmp_path / name, inputs) - logits).norm() / logits.norm()
+        assert 0 < error < 0.1
+
+
+def test_it_quantises_per_channel_as_the_page_says(tmp_path, monkeypatch):
+    (code,) = re.findall(r"^```python\n(.*?per_channel.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+    source, inputs = exported.shallow_onnx(*CLASSIFIER), exported.inputs_of(exported.shallow(*CLASSIFIER))
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(source.read_bytes())
+    exec(compile(code, PAGE.name, "exec"), {})
+    logits = answers(source, inputs)
+    assert 0 < (answers(Path("int8.onnx"), inputs) - logits).norm() / logits.norm() < 0.1
