@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -229,4 +230,5 @@ def _parts(tokenizer: Tokenizer) -> Iterable[dict[str, Any]]:
 
 def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     shown = {name: value for name, value in ours.items() if name not in theirs or theirs[name] != value}
-    return ", ".join(f"{name} {json.dumps(value)}" for name, value in shown.items()) or "nothing of the kind"
+    said = ", ".join(f"{name} {json.dumps(value)}" for name, value in shown.items()) or "nothing of the kind"
+    return re.sub(r'"([^"]{20})[^"]{20,}"', r'"\1..."', said)  # SentencePiece's table of characters has 300,000

@@ -8,10 +8,10 @@ D this is 2 D^2 N multiply-adds less, and the same result.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from transformers.models.bert.modeling_bert import BertLayer
-from transformers.models.roberta.modeling_roberta import RobertaLayer
 
 from compressor.models.steps import Pick
 
@@ -28,7 +28,8 @@ def attend_one_token(
         key: projection of ``context``.
         value: projection of ``context``.
         heads: number of heads.
-        mask: (B, 1, 1, N), added to the scores, or bool and True at what takes part; None where nothing is masked.
+        mask: (B, 1, 1, N), or (B, 1, heads, N), added to the scores, or bool and True at what takes part; None where
+            nothing is masked.
 
     Returns:
         (B, 1, D). Softmax is in float32 at least.
@@ -47,8 +48,15 @@ def attend_one_token(
     return values.transpose(0, 1).reshape(-1, 1, heads * width) + value.bias
 
 
-def one_token_of(layer: BertLayer | RobertaLayer, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return one token, (B, 1, D), of the library layer's output on ``hidden``, (B, N, D); ``mask`` is (B, 1, 1, N)."""
+def one_token_of(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
+    """Return one token, (B, 1, D), of the output of a library's layer of BERT's layout.
+
+    Args:
+        layer: BERT's, or one with submodules of the same names.
+        pick: takes the token.
+        hidden: (B, N, D).
+        mask: (B, 1, 1, N).
+    """
     token, inner = pick(hidden), layer.attention.self
     heads = inner.num_attention_heads
     attended = attend_one_token(token, hidden, inner.query, inner.key, inner.value, heads, mask)

@@ -118,7 +118,7 @@ DEMOS: dict[tuple[str, str], Demo] = {
     for task in TASKS.values()
     if task.generated and task.name in FAMILIES[family].heads
 } | {(SHIPPED.family, SHIPPED.task): SHIPPED}
-"""Every family with every task that it has a head for and that has generated data."""
+"""Every family of ``MODELS`` with every task that it has a head for and that has generated data."""
 
 
 def find_demo(family: str, task: str | None) -> Demo:

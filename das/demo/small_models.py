@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.data.types import RawDataset
 from compressor.families.meter.meter_model import MeterDims
-from compressor.families.text_encoder import BertDims, RobertaDims
+from compressor.families.text_encoder.bert_families import BertDims, RobertaDims
 from compressor.families.vilt.vilt_model import ViltDims
 
 

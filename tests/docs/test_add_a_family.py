@@ -30,6 +30,7 @@ from tests.support.command_line import refused
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-family.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+FAMILY = {"data2vec-text": "data2vec", "roformer": "roformer"}  # by what config.json says
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 
 
@@ -67,13 +68,15 @@ def batch(name, lengths=(9, 5, 12)):
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
     pad = AutoConfig.for_model(name).pad_token_id
     inputs = {"input_ids": torch.where(mask.bool(), ids, pad), "attention_mask": mask}
-    return inputs | ({"token_type_ids": mask * (ids > 30)} if "token_type_ids" in FAMILIES[name].input_names else {})
+    return inputs | (
+        {"token_type_ids": mask * (ids > 30)} if "token_type_ids" in FAMILIES[FAMILY[name]].input_names else {}
+    )
 
 
-def test_the_page_has_fewer_than_60_lines_of_code():
+def test_the_page_has_at_most_60_lines_of_code():
     code = "\n".join(BLOCKS)
     comments = [token for token in generate_tokens(io.StringIO(code).readline) if token.type == COMMENT]
-    assert len([line for line in code.splitlines() if line.strip()]) < 60
+    assert len([line for line in code.splitlines() if line.strip()]) <= 60
     assert not comments and ";" not in code
     assert max(len(line) for line in PAGE.read_text().splitlines()) <= 120
 
@@ -84,8 +87,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     write_sentences(folder / "sentences", 60, seed=0)
     texts = [line.split("\t")[0] for line in (folder / "sentences" / "train.tsv").read_text().splitlines()[1:]]
-    tiny("mpnet", num_labels=2, vocab_size=200, num_hidden_layers=6).save_pretrained(folder / "mpnet")
-    word_tokenizer(texts).save(str(folder / "mpnet" / "tokenizer.json"))
+    tiny("roformer", num_labels=2, vocab_size=200, num_hidden_layers=6).save_pretrained(folder / "roformer")
+    word_tokenizer(texts).save(str(folder / "roformer" / "tokenizer.json"))
     return folder
 
 
@@ -102,23 +105,23 @@ def test_the_commands_of_the_page_take_the_family(folder):
     slim = open_run(folder / "run").load_slim()
     with OnnxRunner(folder / "run" / "exports" / "model.onnx") as runner, torch.no_grad():
         for lengths in ((9, 5, 12), (1,), (20, 3)):
-            inputs = batch("mpnet", lengths)
+            inputs = batch("roformer", lengths)
             torch.testing.assert_close(runner.run(inputs), slim(**inputs), atol=1e-4, rtol=0)
 
 
-def test_a_missing_bias_is_noticed(page):
+def test_missing_positions_are_noticed(page):
     torch.manual_seed(1)
-    dims = page["MpnetDims"](config=SIZES | {"model_type": "mpnet", "vocab_size": 60})
-    model = page["MPNET"].build(dims, TASK).eval()
+    dims = page["RoformerDims"](config=SIZES | {"model_type": "roformer", "vocab_size": 60})
+    model = page["ROFORMER"].build(dims, TASK).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
-        before = model(**batch("mpnet"))
-        model.prologue.bias.weight.zero_()
-        assert (model(**batch("mpnet")) - before).abs().max() > 1e-3
+        before = model(**batch("roformer"))
+        model.prologue.sines.weight.zero_()
+        assert (model(**batch("roformer")) - before).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["electra", "mpnet"])
+@pytest.mark.parametrize("name", ["data2vec-text", "roformer"])
 def test_logits_are_the_librarys(name, tmp_path):
     library, inputs = tiny(name), batch(name)
     library.save_pretrained(tmp_path)
@@ -132,19 +135,19 @@ def test_logits_are_the_librarys(name, tmp_path):
     assert loaded.leftovers == {}
 
 
-@pytest.mark.parametrize("name", ["electra", "mpnet"])
+@pytest.mark.parametrize("name", ["data2vec-text", "roformer"])
 def test_writing_is_the_inverse_of_reading(name, tmp_path):
     library = tiny(name)
     library.save_pretrained(tmp_path)
-    table = FAMILIES[name].formats[0].table(TASK)
+    table = FAMILIES[FAMILY[name]].formats[0].table(TASK)
     written, expected = table.to_checkpoint(load_checkpoint(tmp_path).model.state_dict()), library.state_dict()
     assert written.keys() == expected.keys()
     assert all(torch.equal(written[key], expected[key]) for key in expected)
 
 
 def test_streams_of_different_lengths_join(tmp_path):
-    tiny("mpnet").save_pretrained(tmp_path)
-    model, inputs = load_checkpoint(tmp_path).model, batch("mpnet", (6, 12))
+    tiny("roformer").save_pretrained(tmp_path)
+    model, inputs = load_checkpoint(tmp_path).model, batch("roformer", (6, 12))
     fixed, varying = split_at_candidates(model.rounds, ["En1"])
     with torch.no_grad():
         rows = [
@@ -157,8 +160,8 @@ def test_streams_of_different_lengths_join(tmp_path):
 
 
 def test_a_parallel_adapter_stands_beside_the_layer(tmp_path):
-    tiny("mpnet").save_pretrained(tmp_path)
-    plain, inputs = load_checkpoint(tmp_path).model, batch("mpnet")
+    tiny("roformer").save_pretrained(tmp_path)
+    plain, inputs = load_checkpoint(tmp_path).model, batch("roformer")
     adapted = load_checkpoint(tmp_path, transfer=Transfer(classes=3)).model
     with torch.no_grad():
         torch.testing.assert_close(adapted(**inputs), plain(**inputs))
@@ -169,33 +172,32 @@ def test_a_parallel_adapter_stands_beside_the_layer(tmp_path):
 
 
 def test_a_checkpoint_that_lacks_tensors_is_refused(tmp_path):
-    library = tiny("mpnet")
+    library = tiny("roformer")
     state = {key: value for key, value in library.state_dict().items() if "layer.1.output.dense" not in key}
     library.save_pretrained(tmp_path, state_dict=state)
-    with refused(InputError, "tensors-missing", 2, "mpnet.encoder.layer.1.output.dense.bias, "):
+    with refused(InputError, "tensors-missing", 2, "roformer.encoder.layer.1.output.dense.bias, "):
         load_checkpoint(tmp_path)
 
 
 def test_the_defaults_are_the_published_models(page):
     with torch.device("meta"):
-        model = page["MPNET"].build(page["MpnetDims"](), TASK)
+        model = page["ROFORMER"].build(page["RoformerDims"](), TASK)
     head = sum(parameter.numel() for parameter in model.epilogue.parameters())
-    pooler = 768 * 769  # of the published encoder; the classifier does not read it
-    assert sum(parameter.numel() for parameter in model.parameters()) - head + pooler == 109_486_464
-    assert (model.dims.longest_text, model.dims.text_length) == (512, 128)
-    assert count_published("mpnet", skip_layers=["En0"]).family == "mpnet"
+    assert sum(parameter.numel() for parameter in model.parameters()) - head == 123_555_840
+    assert (model.dims.longest_text, model.dims.text_length) == (1536, 128)
+    assert count_published("roformer", skip_layers=["En0"]).family == "roformer"
 
 
 def test_search_and_recovery_know_the_family_without_being_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_sentences(tmp_path / "data", 120, seed=0)
     texts = [line.split("\t")[0] for line in (tmp_path / "data" / "train.tsv").read_text().splitlines()[1:]]
-    tiny("mpnet", num_labels=2, vocab_size=200).save_pretrained("checkpoint")
+    tiny("roformer", num_labels=2, vocab_size=200).save_pretrained("checkpoint")
     word_tokenizer(texts).save("checkpoint/tokenizer.json")
     options = {"search_epochs": 3, "recover_epochs": 1, "batch_size": 16, "text_length": 24}
     run = das.compress("checkpoint", skip=1, data="data", device="cpu", **options)
     slim = open_run(run.path).load_slim()
-    assert slim.family == "mpnet" and len(slim.layers) == 2 and len(slim.skipped) == 1
+    assert slim.family == "roformer" and len(slim.layers) == 2 and len(slim.skipped) == 1
     assert {entry.layers for entry in run.search_log()} >= {("En0",), ("En1",), ("En2",)}
     trained = das.compress("checkpoint", skip=1, data="data", device="cpu", strategy="das", **options)
     assert any(trained.search_log()[0].gates.values())

@@ -7,7 +7,7 @@ import torch
 from compressor.architectures.meter import RESERVED
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_model import MeterDims
-from compressor.families.text_encoder import BertDims, RobertaDims
+from compressor.families.text_encoder.bert_families import BertDims, RobertaDims
 from compressor.families.vilt.vilt_model import ViltDims
 from compressor.models.steps import steps_of
 from compressor.models.supernet import Supernet

@@ -2,12 +2,13 @@
 
 import json
 import re
+import struct
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer, BertTokenizer, RobertaTokenizer
+from transformers import AutoTokenizer, BertTokenizer, CamembertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
 
 from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.data.text import TextTransform
@@ -150,6 +151,47 @@ def test_a_tokenizer_json_that_its_class_would_build_anew_is_refused(tmp_path):
     made.save(str(file))
     with refused(InputError, "tokenizer-undecided", '"Lowercase"', '"BertNormalizer"'):
         opened(tmp_path)
+
+
+def sentencepiece(folder, kind, special, table):
+    """A folder of a tokenizer of SentencePiece's kind, with a table that maps no character."""
+    pieces = [*((piece, 0.0) for piece in special), *((piece, -3.0) for piece in ("▁red", "▁blue", "s", "▁"))]
+    kind(vocab=[*pieces, ("<mask>", 0.0)], _spm_precompiled_charsmap=table, model_max_length=64).save_pretrained(folder)
+
+
+TABLE = struct.pack("<I", 4096) + bytes(4096)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "special", "expected"),
+    [
+        (XLMRobertaTokenizer, "xlm-roberta", ["<s>", "<pad>", "</s>", "<unk>"], [0, 4, 2, 2, 5, 6, 2, 1]),
+        (
+            CamembertTokenizer,
+            "camembert",
+            ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>"],
+            [5, 7, 6, 6, 8, 9, 6, 1],
+        ),
+    ],
+)
+def test_tokenizers_of_sentencepieces_kind_are_read_from_their_json(kind, model, special, expected, tmp_path):
+    sentencepiece(tmp_path, kind, special, TABLE)
+    found = find_tokenizer(None, configured(tmp_path, model), None)
+    text = TextTransform(found.tokenizer, 8, 20, types=1, padding=1)
+    given = text(["red"], ["blues"])
+    assert given["input_ids"].tolist() == [expected] and found.longest == 64
+    assert given["attention_mask"].tolist() == [[1] * 7 + [0]] and text.notes == ()
+
+
+def test_a_message_on_a_tokenizer_shows_no_long_tables(tmp_path):
+    sentencepiece(tmp_path, XLMRobertaTokenizer, ["<s>", "<pad>", "</s>", "<unk>"], TABLE)
+    file = tmp_path / "tokenizer.json"
+    made = Tokenizer.from_file(str(file))
+    made.normalizer = normalizers.Sequence([made.normalizer, normalizers.Strip()])
+    made.save(str(file))
+    with refused(InputError, "tokenizer-undecided", '"Strip"', '..."') as error:
+        opened(configured(tmp_path, "xlm-roberta"))
+    assert len(str(error.value)) < 1000
 
 
 def test_tokenizer_json_alone_is_complete(tmp_path):

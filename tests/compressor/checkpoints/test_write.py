@@ -7,7 +7,7 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.families import FAMILIES
-from compressor.families.text_encoder import BertDims
+from compressor.families.text_encoder.bert_families import BertDims
 
 TASK = "text-classification"
 SIZES = {

@@ -72,6 +72,20 @@ def test_two_counts_agree_at_the_published_sizes(family, task):
     assert executed.total == sum(term.macs for term in terms) > 3e9
 
 
+@pytest.mark.parametrize("family", ["electra", "distilbert", "mpnet"])
+def test_three_counts_agree_on_encoders_that_differ_from_bert(family):
+    """Embeddings that are projected, layers of other names, and a bias in the attention."""
+    sizes = {"electra": {"hidden_size": 48, "embedding_size": 24, "intermediate_size": 96, "num_hidden_layers": 3}}
+    sizes["distilbert"] = {"dim": 48, "n_heads": 4, "hidden_dim": 96, "n_layers": 3}
+    sizes["mpnet"] = {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96, "num_hidden_layers": 3}
+    kind = FAMILIES[family].dims_type
+    dims = kind(config={"model_type": family, "vocab_size": 40} | sizes[family], text_length=9, parallel_width=ADAPTER)
+    slim = cut(FAMILIES[family].build(dims, "text-classification").eval())
+    for model in (slim, trim(slim)):
+        found = three(model)
+        assert found.apart == 0, found.off
+
+
 def costing(macs):
     return {name: count for name, count in macs.items() if count}
 

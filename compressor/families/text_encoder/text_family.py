@@ -1,0 +1,185 @@
+"""One declaration for a family of text encoders that classify: its dims and one call of :func:`encoder_family`.
+
+The forward pass is that of transformers' ``...ForSequenceClassification``. Skip and parallel adapters have a bottleneck
+of 32 of 768 (paper, Table C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    AutoModelForSequenceClassification,
+)
+
+from compressor.costs.layer_macs import (
+    NORMS,
+    PRODUCTS,
+    ModelMacs,
+    Place,
+    encoder_layer_macs,
+    encoder_token_macs,
+    norm_macs,
+)
+from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
+from compressor.families.key_mapping import Format, KeyTable, Leftover, State
+from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
+from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
+from compressor.models.readout import Readout
+from compressor.models.steps import Rounds, Step, StepModel
+
+TASK, HEAD_KEYS = "text-classification", "classifier."
+BOTTLENECK = 1 / 24
+
+# What a config.json must say, where it says it: everything else would be another network, or another loss.
+_SUPPORTED: Mapping[str, tuple[Any, ...]] = {
+    "is_decoder": (False,),
+    "position_embedding_type": ("absolute",),
+    "problem_type": (None, "single_label_classification"),
+}
+
+
+def text_rounds(streams: tuple[str, ...], dims: TextDims) -> Rounds:
+    """Return the steps in the order they run; each reads ``streams`` and writes the first of them."""
+    return tuple((Step(f"En{i}", streams, streams[:1], "encoder"),) for i in range(dims.layers))
+
+
+def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> ModelMacs:
+    """Return the MACs of an encoder like BERT with a dense layer on token 0 and a classifier."""
+    d, embedded, tokens = dims.hidden, dims.embedded, dims.text_length
+    whole = encoder_layer_macs(tokens, d, dims.ffn)
+    first = encoder_token_macs(tokens, d, dims.ffn, dims.heads, normed=1)
+    return ModelMacs(
+        prologue={NORMS: norm_macs(tokens, embedded), PRODUCTS: tokens * embedded * d if embedded != d else 0},
+        places={"encoder": Place(1, tokens, d, whole, first, 1)},
+        head={PRODUCTS: d**2 + d * dims.classes},
+    )
+
+
+def encoder_family(
+    name: str,
+    dims_type: type[TextDims],
+    pooler: Callable[[PreTrainedModel], nn.Module],
+    class_rows: str,
+    *,
+    prefix: str = "",
+    layers: str = "encoder.layer",
+    keys: tuple[tuple[str, str], ...] = (),
+    other_heads: Mapping[str, str] | None = None,
+    inputs: tuple[Input, ...] = (INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS),
+    streams: tuple[str, ...] = ("hidden", "mask"),
+    prologue: Callable[[PreTrainedModel], nn.Module] = TextPrologue,
+    block: Callable[[nn.Module, TextDims], nn.Module] = TextEncoderLayer,
+    readout: Readout = "first",
+    formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None,
+) -> Family:
+    """Return a family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
+
+    Args:
+        name: the family, as users type it.
+        dims_type: its dims; the defaults are the published model, and its ``model_type`` is what config.json says.
+        pooler: the library's model to the module between what is read of the tokens and its ``classifier``.
+        class_rows: key of the head's tensor that has one row for each class.
+        prefix: of the backbone's keys, without the dot (the library's ``base_model_prefix``); ``name`` where left out.
+        layers: path of the list of layers in the library's backbone.
+        keys: further checkpoint prefixes against ours: of the pooler's tensors, ``epilogue.pooler.``, and of what the
+            prologue has beside the embeddings.
+        other_heads: prefixes of heads of other tasks, by task.
+        inputs: what the embeddings read, and the mask.
+        streams: what a layer reads and the prologue makes: the one that it writes, and others.
+        prologue: the library's backbone to the module that makes the streams of the inputs.
+        block: a layer of the library, and the dims, to the module of a step.
+        readout: which tokens the pooler reads, (B, 1, D), or (B, L, D) where it is all of them. What it reads of them
+            in the end, token 0 alone say, is part of it: with ``readout`` it is all that the model computes.
+        formula: its MACs, see :class:`Family`.
+    """
+    model_type: str = dims_type.model_fields["config"].default["model_type"]
+    prefix = prefix or name
+    layer = f"{prefix}.{layers}.{{i}}."
+    rounds = partial(text_rounds, streams)
+
+    def build(dims: TextDims, task: str) -> StepModel:
+        """Return the library's model of these dims, randomly initialised, in steps.
+
+        Raises:
+            ValueError: settings that the library cannot build.
+        """
+        try:
+            model = AutoModelForSequenceClassification.from_config(dims.library)
+        except (KeyError, AssertionError) as error:
+            raise ValueError(f"transformers cannot build its config.json: {error}") from None
+        parts = enumerate(model.base_model.get_submodule(layers))
+        blocks = {f"En{i}": block(part, dims) for i, part in parts}
+        epilogue = TextEpilogue(pooler(model), model.classifier, readout)
+        return StepModel(name, task, dims, prologue(model.base_model), rounds(dims), blocks, epilogue)
+
+    def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
+        """Sizes from config.json, classes from the head's tensor.
+
+        Raises:
+            ValueError: settings of another kind of model, or that do not fit the tensors.
+        """
+        for setting, allowed in _SUPPORTED.items():
+            if config.get(setting, allowed[0]) not in allowed:
+                raise ValueError(f"config.json has {setting} {config[setting]!r}, which das does not support")
+        dims = dims_type(config={**config, "model_type": model_type})
+        if any(key.startswith(layer.format(i=dims.layers)) for key in state):
+            raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
+        adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
+        classes = len(state[class_rows]) if task and class_rows in state else dims.classes
+        return dims.model_copy(
+            update={
+                "classes": classes,
+                "text_length": min(TEXT_LENGTH, dims.longest_text),
+                "parallel_width": adapters[0] if adapters else 0,
+            }
+        )
+
+    return Family(
+        name=name,
+        formats=(
+            Format(
+                name="Hugging Face",
+                signature=(f"{prefix}.embeddings.word_embeddings.weight", f"{prefix}.embeddings.LayerNorm.weight"),
+                keys=KeyTable(
+                    renames=(
+                        (f"{prefix}.embeddings.", "prologue.embeddings."),
+                        (f"{prefix}.embeddings_project.", "prologue.project."),
+                        (layer + "adapter.", "blocks.En{i}.adapter."),
+                        (layer, "blocks.En{i}.layer."),
+                        *keys,
+                    )
+                ),
+                heads={TASK: HEAD_KEYS},
+                read_dims=read_dims,
+                model_type=model_type,
+                architectures={TASK: MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[model_type]},
+                other_heads=HEAD_KEYS,
+                other_architecture=MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[model_type],
+                leftovers=(
+                    Leftover(
+                        rf"{prefix}\.embeddings\.(position_ids|token_type_ids)$",
+                        "a constant buffer of old transformers",
+                    ),
+                    Leftover(rf"{prefix}\.pooler\.", "a pooler that the classification head does not read"),
+                ),
+                heads_by_name=other_heads or {},
+                base_prefix=f"{prefix}.",
+            ),
+        ),
+        pools=(Pool("encoder", "En", BOTTLENECK),),
+        scopes={"encoder": ("encoder",)},
+        inputs=inputs,
+        streams={"text": streams},
+        readout={streams[0]: readout},
+        dims_type=dims_type,
+        rounds=rounds,
+        build=build,
+        formula=formula,
+        parallel_fraction=BOTTLENECK,
+    )
