@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from compressor.costs.model_costs import count_costs
+from compressor.costs.count_costs import count_costs
 from compressor.data.splits import Split, TaskData
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError

@@ -1,16 +1,9 @@
-"""Costs of the full and the slim model, side by side: MACs, parameters, bytes."""
+"""Costs of the full and the slim model, side by side: MACs, parameters, bytes; read and written without PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import computed_field
-from torch import Tensor
 
-from compressor.costs.macs import count_macs
-from compressor.costs.parts import parameters, weight_bytes, without_idle
-from compressor.models.simplify import trim
-from compressor.models.steps import StepModel
 from compressor.values import Value
 
 
@@ -28,16 +21,45 @@ class Pair(Value):
 
 
 class Trims(Value):
-    """MACs of the slim model without and with its exact trims, which leave out what no logit depends on."""
+    """MACs of the slim model without and with its exact trims, which leave out what no logit depends on.
+
+    ``full_after`` are those of the full model with the same trims; None in files of versions that did not count them.
+    """
 
     before: int
     after: int
+    full_after: int | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def saved(self) -> int:
         """Savings of the trims, apart from those of the skipped layers."""
         return self.before - self.after
+
+
+class MacsShare(Value):
+    """The MACs of a slim model as shares of the full one's: what is ``left``, and what exact ``trims`` save of it.
+
+    Every report says it in the words of ``str``.
+    """
+
+    left: float
+    trims: float
+
+    @property
+    def layers(self) -> float:
+        """Return the share that the skipped layers save, their adapters counted in."""
+        return 1 - self.left - self.trims
+
+    def __str__(self) -> str:
+        """Return what is left, and what layers and trims save apart."""
+        left, layers, trims = 100 * self.left, 0.0 - 100 * self.layers, 0.0 - 100 * self.trims  # no -0.0
+        return f"{left:.1f} % of full: layers {layers:+.1f} %, exact trims {trims:+.1f} %"
+
+
+def share_macs(macs: Pair, trims: Trims) -> MacsShare:
+    """Return the MACs of a slim model, which is with its trims, as shares of the full one's."""
+    return MacsShare(left=macs.slim / macs.full, trims=trims.saved / macs.full)
 
 
 class ModelCosts(Value):
@@ -51,28 +73,3 @@ class ModelCosts(Value):
     parameters_by_pool: dict[str, Pair]
     weight_bytes: Pair
     uncounted: tuple[str, ...]
-
-
-def count_costs(full: StepModel, saved: StepModel, sample: Mapping[str, Tensor]) -> ModelCosts:
-    """Count the full and the slim model on one sample, on the device it is on.
-
-    Args:
-        full: idle skip adapters do not count.
-        saved: the slim model before its exact trims.
-        sample: inputs, (1, ...) by name.
-    """
-    full, slim = without_idle(full), trim(saved)
-    before, untrimmed, after = (count_macs(model, sample) for model in (full, saved, slim))
-    sizes = parameters(full), parameters(slim)
-    return ModelCosts(
-        macs=Pair(full=before.total, slim=after.total),
-        macs_by_pool={
-            part: Pair(full=before.by_pool[part], slim=after.by_pool.get(part, 0)) for part in before.by_pool
-        },
-        macs_by_layer={name: Pair(full=macs, slim=after.by_step.get(name, 0)) for name, macs in before.by_step.items()},
-        trims=Trims(before=untrimmed.total, after=after.total),
-        parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
-        parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},
-        weight_bytes=Pair(full=weight_bytes(full), slim=weight_bytes(slim)),
-        uncounted=tuple(entry.operator for entry in after.uncounted),
-    )

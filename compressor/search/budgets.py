@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from compressor.costs.model_costs import MacsShare
 from compressor.errors import CheckFailed, Problem, UsageError, usage_error
 from compressor.models.plan import summarise
 from compressor.search.result import Point, SearchResult
@@ -132,15 +133,21 @@ class Budget(Value):
 class Try(Value):
     """A model that was recovered and scored to see whether it keeps to ``--max-drop``.
 
-    ``macs`` is its share of the full model's, ``predicted`` and ``measured`` are points lost on the held-out samples,
-    as the search scored it and after the recovery.
+    ``macs`` is its share of the full model's, ``trims`` what exact trims save of those. ``predicted`` and ``measured``
+    are points lost on the held-out samples, as the search scored it and after the recovery.
     """
 
     layers: tuple[str, ...]
     macs: float
+    trims: float = 0.0
     predicted: float
     measured: float
     holds: bool
+
+    @property
+    def share(self) -> MacsShare:
+        """Return its MACs, those that layers and trims save apart."""
+        return MacsShare(left=self.macs, trims=self.trims)
 
 
 class BudgetResult(Value):

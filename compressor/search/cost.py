@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from compressor.costs.macs import count_call, count_macs
+from compressor.costs.model_costs import Trims
 from compressor.models.simplify import trim
 from compressor.models.steps import Rounds, StepModel
 from compressor.models.supernet import Supernet
@@ -53,11 +54,11 @@ class Costs:
         return walked + len(set(subsets)) * self.epilogue
 
 
-def count_slim(model: StepModel, layers: Collection[str], inputs: Mapping[str, Tensor]) -> int:
-    """Return the MACs of the slim model without ``layers``, with its exact trims, before it is trained."""
+def count_slim(model: StepModel, layers: Collection[str], inputs: Mapping[str, Tensor]) -> Trims:
+    """Return the MACs of the slim model without ``layers``, before and after its exact trims, before it is trained."""
     with torch.random.fork_rng():  # fresh adapters are drawn, and thrown away
         slim = remove_layers(model, make_plan(model, tuple(layers)), copy_kept=False)
-    return count_macs(trim(slim), inputs).total
+    return Trims(before=count_macs(slim, inputs).total, after=count_macs(trim(slim), inputs).total)
 
 
 def measure_costs(supernet: Supernet, inputs: Mapping[str, Tensor]) -> Costs:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from compressor.costs.macs import count_macs
+from compressor.costs.model_costs import Pair, Trims, share_macs
 from compressor.costs.parts import without_idle
 from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import evaluate_samples
@@ -67,21 +68,24 @@ def fit_request(
     if budget.kind == DROP:
         return fit_within_drop(fitter, budget, search, prices)
     layers = best_within(budget, search, prices, _command(job))
-    predicted = (
-        predict_macs(job, layers) if budget.kind == MACS else Amount(full=prices.full, slim=prices.without(layers))
-    )
+    predicted = _counted(job, layers) if budget.kind == MACS else prices.predict(layers)
     fitter.progress.say(f"{budget}: {budget.text(budget.used(predicted))} predicted without {summarise(layers)}")
     return fitter.fit(layers), BudgetResult(budget=budget, prices=prices, predicted=predicted)
 
 
-def predict_macs(job: Job, layers: Collection[str]) -> Amount:
-    """Return the MACs of full and slim on the sample that the run is judged on.
+def count_cut(job: Job, layers: Collection[str]) -> tuple[Pair, Trims]:
+    """Return the MACs of full and slim on the sample that the run is judged on, and those of the exact trims.
 
     Sums of savings know nothing of exact trims: they choose, and what is chosen is counted.
     """
     sample = job.sample()
-    full = count_macs(without_idle(job.model), sample).total
-    return Amount(full=full, slim=count_slim(job.model, layers, sample))
+    full, trims = count_macs(without_idle(job.model), sample).total, count_slim(job.model, layers, sample)
+    return Pair(full=full, slim=trims.after), trims
+
+
+def _counted(job: Job, layers: Collection[str]) -> Amount:
+    macs, _ = count_cut(job, layers)
+    return Amount(full=macs.full, slim=macs.slim)
 
 
 def fit_within_drop(
@@ -93,7 +97,7 @@ def fit_within_drop(
         CheckFailed: no point of the search's Pareto front does; names the nearest.
         Interrupted: on Ctrl-C or SIGTERM while training; the state is saved.
     """
-    front, tries = pareto_front(search, prices), DropTries(fitter, budget, search, prices)
+    front, tries = pareto_front(search, prices), DropTries(fitter, budget, search)
     start = predict_start(front, search.full.value - budget.limit / 100)
     point = smallest_that_holds(front, start, tries.holds)
     if point is None:
@@ -102,8 +106,7 @@ def fit_within_drop(
             Problem(
                 "budget-out-of-reach",
                 f"{budget} cannot be reached: of {len(tries.by_layers)} models tried the nearest loses "
-                f"{nearest.measured:.2f} points, with {nearest.macs:.3f}x of the MACs, without "
-                f"{summarise(nearest.layers)}",
+                f"{nearest.measured:.2f} points, MACs {nearest.share}, without {summarise(nearest.layers)}",
                 f"at most {budget.text(budget.limit)} points of {search.metric} lost on {search.samples:,} samples",
                 f"a longer recovery (--recover-epochs), or {_command(fitter.job)} {budget.reaching(nearest.measured)}",
             )
@@ -127,8 +130,8 @@ class DropTries:
         by_layers: every try so far.
     """
 
-    def __init__(self, fitter: Fitter, budget: Budget, search: SearchResult, prices: Prices) -> None:
-        self.fitter, self.budget, self.search, self.prices = fitter, budget, search, prices
+    def __init__(self, fitter: Fitter, budget: Budget, search: SearchResult) -> None:
+        self.fitter, self.budget, self.search = fitter, budget, search
         job = fitter.job
         self.full = score_held_out(job, job.model, fitter.progress, "Scoring the full model on the held-out data")
         saved: dict[str, Any] = fitter.checkpoint.result(Stage.TRY) or {"tries": [], "best": None}
@@ -143,12 +146,13 @@ class DropTries:
 
     def _try(self, point: Point) -> None:
         fitter, slim = self.fitter, self.fitter.fit(point.layers)
-        label = "Scoring what was tried on the held-out data"
+        label, share = "Scoring what was tried on the held-out data", share_macs(*count_cut(fitter.job, point.layers))
         score = score_held_out(fitter.job, slim.model, fitter.progress, label)
         scores = Amount(full=100 * self.full, slim=100 * score)
         entry = Try(
             layers=point.layers,
-            macs=self.prices.without(point.layers) / self.prices.full,
+            macs=share.left,
+            trims=share.trims,
             predicted=100 * (self.search.full.value - point.value),
             measured=self.budget.used(scores),
             holds=self.budget.holds(scores),
@@ -182,8 +186,8 @@ def _slim_state(job: Job, slim: SlimModel) -> dict[str, Any]:
 def _describe(entry: Try, budget: Budget) -> str:
     verdict = "within" if entry.holds else "more than"
     return (
-        f"without {summarise(entry.layers)}: {entry.macs:.3f}x of the MACs, {entry.measured:.2f} points lost, "
-        f"{verdict} {budget.text(budget.limit)}"
+        f"without {summarise(entry.layers)}: {entry.measured:.2f} points lost, {verdict} {budget.text(budget.limit)}; "
+        f"MACs {entry.share}"
     )
 
 

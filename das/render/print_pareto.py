@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from compressor.models.plan import summarise
+from compressor.search.budgets import KINDS, MACS
 from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.analysis.pareto import ParetoReport
@@ -22,14 +23,14 @@ def print_pareto(report: ParetoReport, folder: Path) -> None:
             str(len(point.layers)),
             f"{100 * point.value:.2f}",
             f"{0.0 - 100 * point.drop:+.2f}" if point.layers else "",
-            f"{point.share:.1%}",
+            f"{point.share - 1:+.1%}" if point.layers else "",
             "yes" if point.front else "",
             "yes" if point.asked else "",
             summarise(point.layers) if point.layers else "(full model)",
         )
         for point in report.rows
     )
-    header = ("skip", report.metric, "change", report.cost, "front", "asked", "layers")
+    header = ("skip", report.metric, "change", report.by_layers, "front", "asked", "layers")
     table = draw(Table(f"Every budget from one search ({report.strategy})", header, rows))
     table.columns[-1].justify, table.columns[-1].no_wrap = "left", False
     console.print(table)
@@ -55,7 +56,7 @@ def _plot(report: ParetoReport) -> list[str]:
     labels = {0: f"{100 * top:.1f}", HEIGHT - 1: f"{100 * bottom:.1f}"}
     lines = [f"{labels.get(number, ''):>6} │{''.join(row)}".rstrip() for number, row in enumerate(grid)]
     ends = f"{left:.1%}", f"{right:.1%}"
-    middle = f"{report.cost}, share of the full model".center(WIDTH - len(ends[0]) - len(ends[1]))
+    middle = f"{report.by_layers}, share of the full model".center(WIDTH - len(ends[0]) - len(ends[1]))
     return [f"{report.metric}, %", *lines, " " * 7 + "└" + "─" * WIDTH, " " * 8 + ends[0] + middle + ends[1]]
 
 
@@ -66,13 +67,18 @@ def _sentences(report: ParetoReport) -> list[str]:
     return [
         "Numbers in the plot are numbers of skipped layers, 0 is the full model; a dot is another scored subset.",
         f"{report.metric} in %, the mean over {report.samples:,} held-out samples, with the adapters of the search and "
-        f"before any recovery; {report.cost} are the full model's less what each skipped layer saves, its adapter "
-        "counted in.",
+        f"before any recovery; {report.by_layers} are the full model's less what each skipped layer saves, its adapter "
+        "counted in; exact trims come on top.",
         "front: nothing that costs as little scores better. asked: this number of layers was asked for and searched "
         "with full care; the others come along with it.",
         f"The run itself, {len(own.layers)} layers, --recover {own.recover}, on the {own.slim.samples:,} samples of "
-        f"the evaluation split: {own.slim.metric} {100 * own.slim.value:.2f}{before}; {report.cost} {own.share:.1%}.",
+        f"the evaluation split: {own.slim.metric} {100 * own.slim.value:.2f}{before}; {_cost(report)}.",
     ]
+
+
+def _cost(report: ParetoReport) -> str:
+    own = report.own
+    return f"MACs {own.macs}" if report.cost == KINDS[MACS].noun else f"{report.cost} {100 * own.share:.1f} % of full"
 
 
 def save_pareto_svg(report: ParetoReport, path: Path) -> None:

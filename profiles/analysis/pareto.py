@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from compressor.costs.model_costs import MacsShare, share_macs
 from compressor.errors import usage_error
 from compressor.evaluation.evaluate import Score
 from compressor.run_folder import Run
-from compressor.search.budgets import DROP, KINDS, Prices, pareto_front
+from compressor.search.budgets import DROP, KINDS, MACS, Amount, Prices, pareto_front
 from compressor.search.result import SearchResult
 from compressor.search.reuse import search_of
 from compressor.values import Value
@@ -30,7 +31,7 @@ class ParetoPoint(Value):
         value: the score in [0, 1], with the search's adapters, before any recovery.
         drop: the full model's score less this one.
         divergence: from the full model's answers.
-        cost: of the model without these layers.
+        cost: of the model without these layers, by what each saves by itself: exact trims come on top.
         share: of the full model's cost.
         chosen: it is the search's choice for its number of layers.
         asked: that number was asked for, so it was searched with full care.
@@ -49,12 +50,20 @@ class ParetoPoint(Value):
 
 
 class OwnResult(Value):
-    """The run's own result, after recovery and on the evaluation split: not comparable with the points."""
+    """The run's own result, after recovery and on the evaluation split: not comparable with the points.
+
+    Attributes:
+        cost, share: as counted on the slim model with its exact trims, where they are counted; else as of a point.
+        share_by_layers: as of a point.
+        macs: with what layers and exact trims save apart.
+    """
 
     layers: tuple[str, ...]
     recover: str
     cost: float
     share: float
+    share_by_layers: float
+    macs: MacsShare
     full: Score | None
     slim: Score
 
@@ -79,6 +88,11 @@ class ParetoReport(Value):
     samples: int
     points: tuple[ParetoPoint, ...]
     own: OwnResult
+
+    @property
+    def by_layers(self) -> str:
+        """Return the name of the points' costs."""
+        return f"{self.cost} by layers"
 
     @property
     def rows(self) -> tuple[ParetoPoint, ...]:
@@ -107,7 +121,9 @@ def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
             f"one of {', '.join(prices_by_kind)}",
             f"--cost {next(iter(prices_by_kind))}",
         )
-    prices, plan = prices_by_kind[cost], manifest.plan.layers
+    prices, plan, costs = prices_by_kind[cost], manifest.plan.layers, manifest.costs
+    counted = {MACS: costs.macs, "params": costs.parameters}.get(cost)
+    own = Amount(full=counted.full, slim=counted.slim) if counted else prices.predict(plan)
     return ParetoReport(
         run=run.path.name,
         task=manifest.task,
@@ -119,8 +135,10 @@ def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
         own=OwnResult(
             layers=plan,
             recover=manifest.settings.recover,
-            cost=prices.without(plan),
-            share=prices.without(plan) / prices.full,
+            cost=own.slim,
+            share=own.slim / own.full,
+            share_by_layers=prices.without(plan) / prices.full,
+            macs=share_macs(costs.macs, costs.trims),
             full=manifest.results.full,
             slim=manifest.results.slim,
         ),

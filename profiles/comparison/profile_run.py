@@ -150,8 +150,8 @@ def measure_run(
         place_of_measurement = describe_environment(place, cpu_threads)
         question_runtimes = (find_runtime(QUESTIONED),) if questions_per_image else ()
         static_costs = {which: _count(which, bench, (*question_runtimes, *chosen)) for which in (SLIM, FULL)}
-        with progress.stage("counting MACs of the slim model without its trims"):
-            untrimmed = count_macs(saved, make_inputs(run, 1)).total
+        with progress.stage("counting MACs of both models without and with trims"):
+            untrimmed, full_after = (count_macs(model, make_inputs(run, 1)).total for model in (saved, trim(full_model)))
         profiles = [_compare(runtime, bench, static_costs) for runtime in chosen]
         sweep_points = [
             point
@@ -171,7 +171,7 @@ def measure_run(
         seconds=seconds,
         macs=Pair(full=full.macs.total, slim=slim.macs.total),
         macs_by_pool=_pairs(full.macs.by_pool, slim.macs.by_pool),
-        trims=Trims(before=untrimmed, after=slim.macs.total),
+        trims=Trims(before=untrimmed, after=slim.macs.total, full_after=full_after),
         uncounted=_pairs(*({entry.operator: entry.calls for entry in model.macs.uncounted} for model in (full, slim))),
         parameters=Pair(full=sum(full.parameters.values()), slim=sum(slim.parameters.values())),
         parameters_by_pool=_pairs(full.parameters, slim.parameters),

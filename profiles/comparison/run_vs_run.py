@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from compressor.costs.model_costs import Pair
+from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.evaluate import EveryAnswer, Score
 from compressor.run_folder import Run, open_run
@@ -59,6 +59,7 @@ class RunSummary(Value):
         sizes: of what the models read, in words.
         data: fingerprint of each split.
         changed: answers that full and slim differ in.
+        share: of the full model's MACs, with what layers and exact trims save.
         batch: of the profile.
         exports: what the comparison of each exported file said.
     """
@@ -80,6 +81,7 @@ class RunSummary(Value):
     answer_agreement: float | None
     changed: FlipCount | None
     macs: Pair
+    share: MacsShare
     parameters: Pair
     weight_bytes: Pair
     runtimes: Mapping[str, RuntimeSummary]
@@ -170,6 +172,7 @@ def _figures(folder: str, run: Run) -> RunSummary:
         answer_agreement=made.results.answer_agreement,
         changed=count_flips(kept) if kept else None,
         macs=costs.macs,
+        share=share_macs(costs.macs, costs.trims),
         parameters=costs.parameters,
         weight_bytes=costs.weight_bytes,
         runtimes=_runtimes(profile) if profile else {},

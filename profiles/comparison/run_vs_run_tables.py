@@ -125,8 +125,13 @@ def _cost_lines(runs: Sequence[RunSummary]) -> list[_Line]:
         slim = _Line(title, lambda run: getattr(pair(run), "slim", None), show, full, best, NOT_YET)
         return [slim, _Line("  of full, %", share, lambda value: f"{100 * value:.1f}", missing=NOT_YET)]
 
+    def saved(share: float) -> str:
+        return f"{0.0 - 100 * share:+.1f}"
+
     return [
         *lines("MACs", "", lambda run: run.macs, min),
+        _Line("  by layers, %", lambda run: run.share.layers, saved),
+        _Line("  by exact trims, %", lambda run: run.share.trims, saved),
         *lines("parameters", "", lambda run: run.parameters, None),
         *lines("weights", "B", lambda run: run.weight_bytes, None),
     ]

@@ -124,7 +124,7 @@ def tries_table(result: BudgetResult) -> Table:
     rows = (
         (
             summarise(entry.layers),
-            f"{entry.macs:.3f}x",
+            f"{entry.macs:.1%}",
             f"{entry.predicted:+.2f}",
             f"{entry.measured:+.2f}",
             "holds" if entry.holds else "too much",

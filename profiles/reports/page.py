@@ -186,10 +186,11 @@ def tabulate_choice(report: CompressionReport) -> Table | None:
 
 def plot_front(front: ParetoReport) -> Plot:
     """Plot score over cost of every subset that the search scored."""
-    description = f"Score over {front.cost} of {len(front.points):,} subsets; those that nothing beats are in the table"
+    description = f"Score over {front.by_layers} of {len(front.points):,} subsets; those that nothing beats are in the table"
     caption = (
         "Numbers are numbers of skipped layers. Points are scored with the search's adapters, before any recovery; "
-        "the run itself after its recovery and on other samples, so it is not comparable with them."
+        "the run itself after its recovery and on other samples, so it is not comparable with them. Costs are those by "
+        "layers alone; exact trims come on top."
     )
     return Plot(inline_svg(draw_pareto(front, inches=(4.4, 3.4)), "front", description), caption)
 
@@ -201,13 +202,13 @@ def tabulate_front(front: ParetoReport) -> Table:
             str(len(point.layers)),
             f"{100 * point.value:.2f}",
             f"{0.0 - 100 * point.drop:+.2f}" if point.layers else "",
-            f"{point.share:.1%}",
+            f"{point.share - 1:+.1%}" if point.layers else "",
             "yes" if point.front else "",
             summarise(point.layers) if point.layers else "(full model)",
         )
         for point in front.rows
     )
-    header = ("skipped", front.metric, "change", front.cost, "front", "layers")
+    header = ("skipped", front.metric, "change", front.by_layers, "front", "layers")
     return Table(f"Every budget from one search ({front.strategy})", header, rows)
 
 

@@ -97,7 +97,7 @@ def draw_pareto(report: ParetoReport, title: str = "", inches: tuple[float, floa
             "D",
             "",
             LIGHT["cut"],
-            [(own.share, own.slim.value)],
+            [(own.share_by_layers, own.slim.value)],
         ),
     )
     for label, marker, line, colour, places in groups:
@@ -108,7 +108,7 @@ def draw_pareto(report: ParetoReport, title: str = "", inches: tuple[float, floa
             place = 100 * point.share, 100 * point.value
             axes.annotate(str(len(point.layers)), place, xytext=(4, -10), textcoords="offset points")
     axes.set(
-        xlabel=f"{report.cost}, % of the full model",
+        xlabel=f"{report.by_layers}, % of the full model",
         ylabel=f"{report.metric}, %, {report.samples:,} held-out samples",
     )
     figure.legend(loc="upper left", bbox_to_anchor=(0, 1 - (0.25 if title else 0) / height), ncols=2, borderaxespad=0)

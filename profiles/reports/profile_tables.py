@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compressor.costs.model_costs import Pair, Trims
+from compressor.costs.model_costs import Pair, Trims, share_macs
 from profiles.comparison.full_vs_slim import AgreementPair, ProfileReport, RuntimeProfile
 from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
 from profiles.macs.agreement import describe_agreement
@@ -12,7 +12,7 @@ from profiles.timing.latency import Latency
 from profiles.timing.shared_image import Questions
 from profiles.timing.sweeps import UNITS, SweepPoint
 
-TRIMS = "  exact trims, no accuracy cost"
+LAYERS, TRIMS = "  by layers", "  by exact trims, no accuracy cost"
 
 
 def tabulate_profile_costs(report: ProfileReport) -> Table:
@@ -30,12 +30,14 @@ def tabulate_costs(
     parameters: Pair,
     sizes: Mapping[str, Pair],
 ) -> Table:
-    """Return MACs by part, the saving of trims, parameters, and ``sizes`` in bytes, of full and slim."""
+    """Return MACs by part, the savings of layers and of trims, parameters, and ``sizes`` in bytes, of full and slim."""
     parts = {part: pair for part, pair in macs_by_pool.items() if pair.full or pair.slim}
+    share = share_macs(macs, trims)
     rows = (
         _row(HEADER, macs),
         *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items()),
-        (TRIMS, "", "", format_count(trims.saved, like=macs.full), f"{trims.saved / macs.full:.1%}"),
+        (LAYERS, "", "", format_count(macs.full - trims.before, like=macs.full), f"{share.layers:.1%}"),
+        (TRIMS, "", "", format_count(trims.saved, like=macs.full), f"{share.trims:.1%}"),
         _row("parameters", parameters),
         *(_row(name, pair, unit="B") for name, pair in sizes.items()),
     )

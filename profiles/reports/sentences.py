@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compressor.costs.model_costs import ModelCosts, share_macs
 from compressor.data.splits import describe_dropped
 from compressor.tasks import TASKS
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
@@ -17,7 +18,6 @@ from profiles.reports.profile_tables import describe_counts, describe_speedups
 
 def describe_result(report: CompressionReport) -> tuple[str, ...]:
     """Return the result in words."""
-    pair, saved = report.costs.macs, 100 * -report.costs.macs.difference / report.costs.macs.full
     by_hand = report.strategy == BY_HAND
     what = "layers removed, named by hand" if by_hand else f"of {len(report.candidates)} candidate layers removed"
     how = "" if by_hand else f" (strategy {report.strategy})"
@@ -27,12 +27,20 @@ def describe_result(report: CompressionReport) -> tuple[str, ...]:
     lines += _scores(report) if report.labelled else _agreement(report)
     if report.updated_parameters:
         lines.append(_updated(report.updated_parameters))
-    lines.append(f"MACs {format_count(pair.full)} -> {format_count(pair.slim)} ({saved:.1f} % fewer).")
+    lines.append(describe_cut(report.costs))
     lines += [budget_sentence(report.budget, report.full, report.slim)] if report.budget else []
     lines += describe_speedups(report.profile) if report.profile else ()
     failed = [entry for entry in report.exports if entry.parity.status == "failed"]
     lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
     return tuple(lines)
+
+
+def describe_cut(costs: ModelCosts) -> str:
+    """Return the MACs of full and slim, what layers and exact trims save of them, and what the trims alone would."""
+    full, slim = (format_count(macs, like=costs.macs.full) for macs in (costs.macs.full, costs.macs.slim))
+    alone = costs.trims.full_after
+    same = f" (the full model trimmed the same way: {100 * alone / costs.macs.full:.1f} %)" if alone else ""
+    return f"MACs {full} -> {slim}, {share_macs(costs.macs, costs.trims)}{same}."
 
 
 def _agreement(report: CompressionReport) -> list[str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import das as api
 from compressor.compression import compress
 from compressor.costs.macs import count_macs
+from compressor.costs.model_costs import share_macs
 from compressor.errors import CheckFailed, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import prepare_job
@@ -264,6 +265,8 @@ def test_the_smallest_model_within_a_drop(workshop):
     kept = min(held, key=lambda entry: entry.macs)
     assert kept.layers == run.manifest.plan.layers
     assert kept.measured <= 2
+    assert kept.share == share_macs(run.manifest.costs.macs, run.manifest.costs.trims)
+    assert f"MACs {kept.share}" in " ".join(result.stderr.split())
     assert held_out_drop(run) == pytest.approx(kept.measured, abs=1e-4)
     assert all(entry.measured > 2 for entry in budget.tries if not entry.holds)
     text = (run.path / "report.md").read_text()

@@ -106,7 +106,9 @@ def test_every_number_of_layers_from_one_search(run_here, monkeypatch):
     assert chosen[8]["share"] == pytest.approx(1 - saved / searched["macs"])
     manifest = json.loads((run_here / "manifest.json").read_text())
     assert found["own"]["slim"] == manifest["results"]["slim"]
-    assert found["own"]["share"] == pytest.approx(chosen[8]["share"])
+    assert found["own"]["share_by_layers"] == pytest.approx(chosen[8]["share"])
+    counted = manifest["costs"]["macs"]
+    assert found["own"]["share"] == counted["slim"] / counted["full"] < found["own"]["share_by_layers"]
 
 
 def test_the_plot_fits_into_80_columns_and_needs_no_colour(run_here):
@@ -128,7 +130,7 @@ def test_the_figure_is_the_same_file_every_time(run_here, tmp_path):
         drawn.append((tmp_path / name).read_bytes())
     assert drawn[0] == drawn[1]
     texts = {"".join(node.itertext()).strip() for node in ElementTree.fromstring(drawn[0]).iter() if "text" in node.tag}
-    assert {"MACs, % of the full model", "front", "full model", "scored subset", "12"} <= texts
+    assert {"MACs by layers, % of the full model", "front", "full model", "scored subset", "12"} <= texts
     assert any(text.startswith("VQA score, %") for text in texts)
     assert b"dc:date" not in drawn[0]
 

@@ -17,7 +17,7 @@ import profiles.comparison.profile_run
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.write import save_public_checkpoint
-from compressor.costs.model_costs import count_costs
+from compressor.costs.count_costs import count_costs
 from compressor.costs.parts import weight_bytes
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.evaluate import EveryAnswer, Score
