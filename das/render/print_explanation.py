@@ -106,8 +106,9 @@ def _caption(explanation: Explanation, single: LayerExplanation | None) -> str:
     if single:
         return (
             f"{comparison} {single.name} saves {format_count(single.macs_saved)} MACs ({single.macs_share:.1%}) and "
-            f"{format_count(single.parameters_saved)} parameters ({single.parameters_share:.1%}) before exact trims, its adapter "
-            f"counted in; {single.times:,} of the {explanation.scored:,} scores in the log are of subsets that skip it."
+            f"{format_count(single.parameters_saved)} parameters ({single.parameters_share:.1%}), its adapter counted "
+            f"in and before exact trims; {single.times:,} of the {explanation.scored:,} scores in the log are of "
+            "subsets that skip it."
             + (
                 f" An adapter fitted by least squares explains {single.explained:.0%} of what it does."
                 if single.explained
@@ -115,9 +116,10 @@ def _caption(explanation: Explanation, single: LayerExplanation | None) -> str:
             )
         )
     return (
-        f"MACs, params: what skipping saves of the full model, before exact trims. times: how many of the {explanation.scored:,} scores in "
-        f"the log are of subsets that skip the layer. score, diverges: their {explanation.metric} in % and divergence "
-        f"from the full model; kept: the score of those that keep it; effect: what skipping adds to the divergence. "
+        "MACs, params: what skipping saves of the full model, before exact trims. times: how many of the "
+        f"{explanation.scored:,} scores in the log are of subsets that skip the layer. score, diverges: their "
+        f"{explanation.metric} in % and divergence from the full model; kept: the score of those that keep it; effect: "
+        "what skipping adds to the divergence. "
         f"{comparison}"
     )
 

@@ -151,7 +151,9 @@ def measure_run(
         question_runtimes = (find_runtime(QUESTIONED),) if questions_per_image else ()
         static_costs = {which: _count(which, bench, (*question_runtimes, *chosen)) for which in (SLIM, FULL)}
         with progress.stage("counting MACs of both models without and with trims"):
-            untrimmed, full_after = (count_macs(model, make_inputs(run, 1)).total for model in (saved, trim(full_model)))
+            untrimmed, full_after = (
+                count_macs(model, make_inputs(run, 1)).total for model in (saved, trim(full_model))
+            )
         profiles = [_compare(runtime, bench, static_costs) for runtime in chosen]
         sweep_points = [
             point

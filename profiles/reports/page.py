@@ -186,7 +186,9 @@ def tabulate_choice(report: CompressionReport) -> Table | None:
 
 def plot_front(front: ParetoReport) -> Plot:
     """Plot score over cost of every subset that the search scored."""
-    description = f"Score over {front.by_layers} of {len(front.points):,} subsets; those that nothing beats are in the table"
+    description = (
+        f"Score over {front.by_layers} of {len(front.points):,} subsets; those that nothing beats are in the table"
+    )
     caption = (
         "Numbers are numbers of skipped layers. Points are scored with the search's adapters, before any recovery; "
         "the run itself after its recovery and on other samples, so it is not comparable with them. Costs are those by "
