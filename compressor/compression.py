@@ -329,6 +329,7 @@ def _manifest(
         source=job.source,
         data=tuple(split.describe() for split in job.data.splits),
         data_root=str(job.data_root.resolve()),
+        pairs=any(sample.second is not None for sample in job.data.train.samples),
         settings=settings,
         updated_parameters=slim.updated_parameters,
         device=str(job.device),

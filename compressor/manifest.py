@@ -72,7 +72,10 @@ class Results(Value):
 
 
 class Manifest(Value):
-    """A run's description, one JSON document."""
+    """A run's description, one JSON document.
+
+    ``pairs`` says whether the texts of its data were pairs; None in runs that were made before that was written down.
+    """
 
     schema_version: int = SCHEMA_VERSION
     family: str
@@ -84,6 +87,7 @@ class Manifest(Value):
     source: Source
     data: tuple[Mapping[str, Any], ...]
     data_root: str
+    pairs: bool | None = None
     settings: RunSettings
     updated_parameters: Mapping[str, int]
     device: str

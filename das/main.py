@@ -25,7 +25,7 @@ from das.commands.export import export
 from das.commands.flops import flops
 from das.commands.inspect import inspect
 from das.commands.pareto import pareto
-from das.commands.predict import predict
+from das.commands.predict import PairCommand, predict
 from das.commands.profile import profile
 from das.commands.search import search
 from das.commands.verify import verify
@@ -97,11 +97,11 @@ for command in (
     profile,
     compare,
     flops,
-    predict,
     doctor,
 ):
     app.command()(command)
 app.command("eval")(evaluate)
+app.command(cls=PairCommand)(predict)
 
 
 def run() -> None:

@@ -1,21 +1,26 @@
-"""One sample, or many questions on one image, in any runtime."""
+"""Answers of a run's model, in any runtime, to any number of questions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from compressor.data.reading.rows import Placed, Unreadable
 from compressor.data.splits import Split
-from compressor.data.types import ImageRef, Records, Sample
-from compressor.errors import Checks, InputError, Problem, UsageError
+from compressor.data.types import Records, Sample
+from compressor.errors import Checks, Problem, UsageError, input_error, shorten
 from compressor.families import FAMILIES
+from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
+from das.asked import Questions
 from das.results import Answer, Predicted
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import ModelSource
@@ -24,80 +29,121 @@ if TYPE_CHECKING:
     from exporters.graph.inputs import Fixed
     from exporters.runtimes.runner import Runner
 
-TEXT = '--text "..."'
+NAMED = 3  # of the questions without an answer
 
 
 def answer_questions(
-    folder: Path | None, images: Sequence[Path], texts: Sequence[str], runtime: str, top: int, precision: str = "fp32"
-) -> Predicted:
-    """Return for each question the ``top`` most likely answers with their probabilities, as the task reads its logits.
+    folder: Path | None,
+    questions: Questions,
+    runtime: str = "torch",
+    top: int = 3,
+    precision: str = "fp32",
+    batch_size: int = 32,
+    progress: Progress = QUIET,
+) -> Iterator[Predicted]:
+    """Check everything at once, then yield each question with its ``top`` most likely answers, in order.
 
-    Retrieval has one answer with a score, which only compares with those of other captions and images.
+    Answers have the probabilities that the task reads in the logits. Retrieval has one answer with a score, which only
+    compares with those of other captions and images. No more than a batch is held in memory.
 
     Args:
         folder: of the run whose slim model answers, or None for runs/latest.
-        images: as many as the task has.
-        texts: questions, statements or captions on these images; without images one sentence, or a pair of two.
+        questions: what is asked.
         runtime: name or alias of a runtime. ONNX Runtime runs the split export in fp32 where the run has one.
-        top: how many.
+        top: how many answers.
         precision: of the exported model.
+        batch_size: questions that are answered in one call.
+        progress: told of texts that were cut.
 
     Raises:
         UsageError: no such runtime or precision, nothing to print, or other images or texts than the task has; with
             everything else that is wrong but for the export.
-        InputError: no such run or image, or the run has no export for that runtime in that precision that takes these
-            texts.
+        InputError: no such run, image or file, or the run has no export for that runtime in that precision that takes
+            these texts. At the end, where some questions could not be read.
         EnvironmentProblem: the runtime cannot run here.
     """
-    from exporters.graph.inputs import as_the_graph_takes
-
     checks = Checks()
     with checks:
-        _check_options(runtime, top, precision)
+        _check_options(runtime, top, precision, batch_size)
     with checks:
-        _check_texts(texts)
+        questions.check()
     with checks:
-        _check_images(images)
+        questions.check_files()
     with checks:
         run = open_run(folder)
-        task = TASKS[run.manifest.task]
-        _check_sample(task, images, texts)
+        task, told = TASKS[run.manifest.task], run.manifest.pairs
+        paired = bool(questions.pairs) if told is None else told  # of older runs, which do not say
+        questions.check_against(task, paired)
     checks.raise_found()
-    pictures = tuple(ImageRef(str(image), image.read_bytes) for image in images)
-    questions = [(text,) for text in texts] if task.images else [tuple(texts)]
-    samples = tuple(Sample(text, second[0] if second else None, pictures) for text, *second in questions)
-    split = Split("asked", Records((), samples), run.transforms(), len(run.labels()), task.images)
-    inputs = split.inputs(range(len(samples)), full_length=True)
-    runner, fixed = choose_runner(run, runtime, precision, inputs)
-    rows = as_the_graph_takes(FAMILIES[run.manifest.family], inputs, fixed)
-    size = fixed.batch or len(samples)
-    with runner:
-        batches = (
-            {name: x[start : start + size] for name, x in rows.items()} for start in range(0, len(samples), size)
+    asked = questions.open(task, paired)
+    return _answer(run, asked, runtime, precision, top, batch_size, progress)
+
+
+def _answer(
+    run: Run, asked: Placed, runtime: str, precision: str, top: int, size: int, progress: Progress
+) -> Iterator[Predicted]:
+    task, labels, transforms = TASKS[run.manifest.task], run.labels(), run.transforms()
+    empty = Predicted(runtime=find_runtime(runtime).name, precision=precision)
+    unanswered, cut, total, waiting = [], 0, 0, iter(asked)
+    with ExitStack() as stack:
+        runners: dict[Fixed, Runner] = {}
+        while group := list(islice(waiting, size)):
+            samples = tuple(sample for _, sample in group if isinstance(sample, Sample))
+            split = Split("asked", Records((), samples), transforms, len(labels), task.images)
+            answered = iter(_predict(run, split, runtime, precision, runners, stack) if samples else ())
+            for place, sample in group:
+                total += 1
+                if isinstance(sample, Unreadable):
+                    unanswered.append(f"{place}: {sample}")
+                    yield empty.model_copy(update={"problem": unanswered[-1]})
+                    continue
+                logits, is_cut = next(answered)
+                cut += is_cut
+                texts = (sample.text,) if sample.second is None else (sample.text, sample.second)
+                images, best = tuple(image.name for image in sample.images), _best(labels, task, logits, top)
+                yield empty.model_copy(update={"texts": texts, "images": images, "cut": is_cut, "answers": best})
+    if cut:
+        read = f"the {transforms.text.length} tokens that the model reads"
+        progress.say(f"note: {cut} of {total} {task.samples} are longer than {read}: the rest was cut")
+    if unanswered:
+        raise input_error(
+            "questions-unreadable",
+            f"{len(unanswered)} of {total} {task.samples} have no answer: {shorten(unanswered, NAMED, '; ')}",
+            "a text, or the columns of one, in each line",
+            "repair or remove these lines; all others are answered",
         )
-        logits = torch.cat([runner.run(batch) for batch in batches])
-    answers = (
-        answer
-        for sample_texts, row in zip(questions, logits, strict=True)
-        for answer in _best(sample_texts, run.labels(), task, row, top)
-    )
-    return Predicted(
-        runtime=find_runtime(runtime).name, precision=precision, texts=tuple(texts), answers=tuple(answers)
-    )
 
 
-def _best(texts: tuple[str, ...], labels: Sequence[str], task: Task, logits: Tensor, top: int) -> list[Answer]:
+def _predict(
+    run: Run, split: Split, runtime: str, precision: str, runners: dict[Fixed, Runner], stack: ExitStack
+) -> Iterator[tuple[Tensor, bool]]:
+    """Yield logits (classes,) of each sample, and whether its texts were cut; ``runners`` holds the open ones."""
+    from exporters.graph.inputs import as_the_graph_takes
+
+    inputs = split.inputs(range(len(split)), full_length=True)
+    runner, fixed = choose_runner(run, runtime, precision, inputs)
+    if fixed not in runners:
+        runners[fixed] = stack.enter_context(runner)
+    rows = as_the_graph_takes(FAMILIES[run.manifest.family], inputs, fixed)
+    size = fixed.batch or len(split)
+    batches = ({name: x[start : start + size] for name, x in rows.items()} for start in range(0, len(split), size))
+    logits = torch.cat([runners[fixed].run(batch) for batch in batches])
+    texts = [sample.text if sample.second is None else (sample.text, sample.second) for sample in split.samples]
+    return zip(logits, split.transforms.text.cuts(texts), strict=True)
+
+
+def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[Answer, ...]:
     if task.ranked:
-        return [Answer(texts=texts, answer=labels[0], score=float(logits[0]))]
+        return (Answer(answer=labels[0], score=float(logits[0])),)
     best = task.probabilities(logits).topk(min(top, len(labels)))
-    return [
-        Answer(texts=texts, answer=labels[int(number)], probability=float(value))
+    return tuple(
+        Answer(answer=labels[int(number)], probability=float(value))
         for value, number in zip(best.values, best.indices, strict=True)
-    ]
+    )
 
 
-def _check_options(runtime: str, top: int, precision: str) -> None:
-    """Refuse a runtime, a precision or a number of answers that cannot be."""
+def _check_options(runtime: str, top: int, precision: str, batch_size: int) -> None:
+    """Refuse a runtime, a precision or a number that cannot be."""
     from exporters.graph.precision import PRECISIONS
 
     problems = []
@@ -118,37 +164,9 @@ def _check_options(runtime: str, top: int, precision: str) -> None:
         )
     if top < 1:
         problems.append(Problem("top-too-small", f"--top {top}", "at least 1 answer", "--top 3"))
-    if problems:
-        raise UsageError(*problems)
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    """Refuse texts that no model reads."""
-    problems = []
-    if any(not text.strip() for text in texts):
-        problems.append(Problem("text-empty", "an empty text", "a question, statement, caption or sentence", TEXT))
-    if broken := [text for text in texts if text.encode(errors="ignore").decode() != text]:
-        problems.append(Problem("text-not-utf8", f"--text {broken[0]!a}", "UTF-8 text", "type it in a UTF-8 terminal"))
-    if problems:
-        raise UsageError(*problems)
-
-
-def _check_images(images: Sequence[Path]) -> None:
-    """Refuse images that are not there."""
-    if gone := [image for image in images if not image.is_file()]:
-        raise InputError(*(Problem("image-missing", f"no file {image}", "an image", "--image FILE") for image in gone))
-
-
-def _check_sample(task: Task, images: Sequence[Path], texts: Sequence[str]) -> None:
-    """Refuse more or fewer images or texts than the task has."""
-    problems = []
-    if len(images) != task.images:
-        found = f"{len(images)} images for {task.name}"
-        fix = " ".join(["--image FILE"] * task.images) or "leave --image out"
-        problems.append(Problem("wrong-number-of-images", found, f"{task.images} image{'s' * (task.images != 1)}", fix))
-    if not texts or (not task.images and len(texts) > 2):
-        expected = "one, or several on the same image" if task.images else "one (two for pairs of sentences)"
-        problems.append(Problem("wrong-number-of-texts", f"{len(texts)} texts for {task.name}", expected, TEXT))
+    if batch_size < 1:
+        found = f"--batch-size {batch_size}"
+        problems.append(Problem("batch-size-too-small", found, "at least 1 question", "--batch-size 32"))
     if problems:
         raise UsageError(*problems)
 

@@ -48,22 +48,33 @@ class Evaluated(SplitScore):
 
 
 class Answer(Value):
-    """One answer to ``texts``: with its probability, or of retrieval with its score."""
+    """One answer: with its probability, or of retrieval with its score."""
 
-    texts: tuple[str, ...]
     answer: str
     probability: float | None = None
     score: float | None = None
 
 
 class Predicted(Value):
-    """The best answers, those to one question after those to another."""
+    """One question and its best answers.
 
-    schema_version: int = 1
+    Attributes:
+        texts: of the question, two of a pair.
+        images: that it is about.
+        cut: the texts have more tokens than the model reads; it read the others.
+        runtime, precision: of what answered.
+        answers: the best first.
+        problem: why there are none, with the place of the question; null where there are.
+    """
+
+    schema_version: int = 2
+    texts: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    cut: bool = False
     runtime: str
     precision: str
-    texts: tuple[str, ...]
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer, ...] = ()
+    problem: str | None = None
 
 
 class DryRun(Value):

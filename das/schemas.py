@@ -47,7 +47,7 @@ DOCUMENTS: Mapping[str, Document] = {
     "compress": Document("das compress --json, and report.json of a run", CompressionReport),
     "dry-run": Document("das compress --dry-run --json", DryRun),
     "eval": Document("das eval --json", Evaluated),
-    "predict": Document("das predict --json", Predicted),
+    "predict": Document("a line of das predict --json", Predicted),
     "export": Document("das export --json", Exports),
     "verify": Document("das verify --json", VerifyReport),
     "profile": Document("das profile --json, and profile.json of a run", ComparedProfile),

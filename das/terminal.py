@@ -27,10 +27,19 @@ from compressor.progress import Bar, Progress
 T = TypeVar("T")
 WIDTH = 80
 
+
+class _Console(Console):
+    """A console whose reader may go away, as ``head`` does."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does when it writes JSON: Rich would exit with 1."""
+        raise BrokenPipeError
+
+
 # Markup is off: names of files, answers and error messages may hold square brackets.
 # Of several processes only the main one draws.
-console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False, quiet=not is_main())
-err_console = Console(
+console = _Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False, quiet=not is_main())
+err_console = _Console(
     stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False, markup=False, quiet=not is_main()
 )
 

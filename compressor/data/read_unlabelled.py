@@ -77,7 +77,7 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
             read_rows(
                 source.files,
                 source.rows(list(columns.values())),
-                partial(_samples, columns, form, images),
+                partial(samples_in_row, columns, form, images),
                 Reading(progress),
                 source.total,
                 form.some_absent,
@@ -111,13 +111,17 @@ def _bind_form(task: Task, source: RowSource) -> Sequence[tuple[InputForm, Mappi
     return [(form, columns) for form, columns in bound if columns][:1]
 
 
-def _samples(
+def samples_in_row(
     columns: Mapping[str, str],
     form: InputForm,
     files: ImageFiles,
     row: Row,
 ) -> list[Sample]:
-    """Return the inputs in a row: one, or one for each text of a list."""
+    """Return the inputs in a row: one, or one for each text of a list.
+
+    Raises:
+        Unreadable: a text or an image is not there.
+    """
     cells = [row.get(columns[role]) for role in IMAGES if role in columns]
     images = tuple(image for cell in cells for image in form.images(files, cell))
     second, name = text_cell(row, columns["second"]) if "second" in columns else None, columns["text"]

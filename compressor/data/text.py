@@ -97,6 +97,10 @@ class TextTransform:
         parts = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
         return [self._inputs_of(entry) for part in parts for entry in self._encode(part)]
 
+    def cuts(self, texts: Sequence[Text]) -> list[bool]:
+        """Return which texts or pairs lose tokens, as they have more than ``length``."""
+        return [bool(entry.overflowing) for entry in self._encode(texts)]
+
     def pad(self, tokens: Sequence[Tokens], length: int | None = None) -> dict[str, Tensor]:
         """Return the model's text inputs, (B, length) int64 each; None is the length of the longest text."""
         if length is None:

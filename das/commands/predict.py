@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from das.commands import options as o
+
+BETWEEN = "\0"  # the texts of a pair; the one character that no argument of a command has
+
+
+class PairCommand(TyperCommand):
+    """Takes two texts after each ``--pair``: Typer has no option that comes several times with two values."""
+
+    def parse_args(self, ctx: Any, args: Iterable[str]) -> list[str]:
+        """Join the two arguments after each ``--pair`` to one, then parse all."""
+        waiting, joined = iter(args), []
+        for word in waiting:
+            joined.append(word)
+            if word == "--pair":
+                joined += [BETWEEN.join(pair)] if (pair := [*islice(waiting, 2)]) else []
+        return super().parse_args(ctx, joined)
 
 
 def predict(
@@ -15,28 +33,44 @@ def predict(
     image: Annotated[list[Path] | None, typer.Option(help="An image file; twice for a pair of images.")] = None,
     text: Annotated[
         list[str] | None,
+        typer.Option("--text", "--question", help="A question, statement, caption or sentence; again for more."),
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT TEXT", help="Two texts, for a run whose data has pairs; again for more."),
+    ] = None,
+    file: Annotated[
+        Path | None,
         typer.Option(
-            "--text",
-            "--question",
-            help="The question, statement, caption or sentence; again for more on the same image, or a pair's second.",
+            help="More of them: a text a line; or .csv, .tsv, .jsonl, .parquet with the columns of docs/data.md, "
+            "which may name images. - is the standard input: texts, or JSON lines."
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(o.NAMES)}.")] = "torch",
     precision: Annotated[str, typer.Option(help="Of the exported model: fp32, fp16, bf16 or int8.")] = "fp32",
     top: Annotated[int, typer.Option(help="How many answers to each question.")] = 3,
-    json: o.Json = False,
+    batch_size: Annotated[int, typer.Option(help="Questions that are answered in one call.")] = 32,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object for each question.", rich_help_panel=o.OUTPUT)
+    ] = False,
 ) -> None:
-    """Predict for one sample from the run folder, offline, with any runtime the run was exported to.
+    """Answer questions with the run's slim model, offline, in any runtime the run was exported to.
 
-    vqa, snli-ve: an image and texts; nlvr2: two images and texts; text-classification: one or two texts; irtr: an image
-    and captions, whose scores compare with those of other captions and images. Several texts are several questions on
-    the same image; where the run has a split export ([bold]das export --split[/]), it is encoded once.
+    vqa, snli-ve: an image and texts; nlvr2: two images and texts; text-classification: texts, or pairs; irtr: an image
+    and captions, whose scores compare with those of other captions and images. Each text has its own answer. Several on
+    one image encode it once where the run has a split export ([bold]das export --split[/]).
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
-    """
-    from das.predict import answer_questions
-    from das.render.print_report import print_answers
-    from das.terminal import print_json
 
-    answers = answer_questions(run, image or (), text or (), runtime, top, precision)
-    print_json(answers) if json else print_answers(answers)
+    Many: [bold]das predict --file texts.txt --json > answers.jsonl[/]
+    """
+    from das.asked import Questions
+    from das.predict import answer_questions
+    from das.render.print_report import print_predictions
+    from das.terminal import progress
+
+    pairs = tuple(tuple(texts.split(BETWEEN)) for texts in pair or ())
+    questions = Questions(tuple(text or ()), pairs, tuple(image or ()), file)
+    shown = progress()
+    answers = answer_questions(run, questions, runtime, top, precision, batch_size, shown)
+    print_predictions(answers, shown, json)

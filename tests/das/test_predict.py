@@ -1,7 +1,6 @@
 """Which export of a run ``das predict`` takes, where graphs are fixed to one batch or text length."""
 
 import importlib.util
-import json
 
 import pytest
 
@@ -11,7 +10,7 @@ from das.predict import choose_runner
 from exporters.graph.inputs import Fixed
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes.tensorrt_engine import find_target
-from tests.support.command_line import das, refused, stopped
+from tests.support.command_line import das, lines_of, refused, stopped
 
 
 def questions(*texts):
@@ -27,7 +26,7 @@ def test_predict_takes_a_graph_of_fixed_sizes_when_the_questions_fit(run_here):
     export_onnx(run.load_slim(), path, run.samples(), fixed=Fixed(1, needed))
     given = ("predict", "--image", "scene.png", "--json", "--top", 1)
     by_torch, by_graph = (
-        json.loads(das(*given, *questions(*texts), "--runtime", runtime).stdout)["answers"]
+        [line["answers"][0] for line in lines_of(das(*given, *questions(*texts), "--runtime", runtime))]
         for runtime in ("torch", "onnx")
     )
     assert [entry["answer"] for entry in by_graph] == [entry["answer"] for entry in by_torch]

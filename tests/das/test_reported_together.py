@@ -38,6 +38,8 @@ FAULTS = {
         "top-too-small": (2, {"--top": 0}),
         "text-empty": (2, {"--text": " "}),
         "image-missing": (3, {"--image": "gone.png"}),
+        "batch-size-too-small": (2, {"--batch-size": 0}),
+        "questions-missing": (3, {"--file": "gone.txt"}),
     },
     "verify": RUN | DATA | DEVICE | {"unknown-runtime": (2, {"--runtime": "openvino"})},
 }

@@ -11,18 +11,26 @@ from typer.testing import CliRunner
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def das(*arguments):
+def das(*arguments, given_in=None):
     """Run the command line in this process; the result has exit_code, stdout and stderr.
 
-    What it prints with ``--json`` has to follow its schema.
+    ``given_in`` is what stands in its standard input. What it prints with ``--json`` has to follow its schema.
     """
     from das.main import app
 
     given = [str(argument) for argument in arguments]
-    done = CliRunner().invoke(app, given)
+    done = CliRunner().invoke(app, given, input=given_in)
     if "--json" in given and done.stdout:
-        follows_its_schema("dry-run" if "--dry-run" in given else given[0], done.stdout)
+        name = "dry-run" if "--dry-run" in given else given[0]
+        for document in done.stdout.splitlines() if name == "predict" else [done.stdout]:
+            follows_its_schema(name, document)
     return done
+
+
+def lines_of(result):
+    """The documents that a command printed with ``--json``, one a line."""
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 @contextmanager

@@ -52,6 +52,18 @@ def _opened(path: Path, newline: str | None = None) -> Iterator[TextIO]:
         raise _not_utf8(path, head) from None
 
 
+def check_text(path: Path) -> None:
+    """Hold that a file begins as a text does; what is wrong further on is for its reader to find.
+
+    Raises:
+        InputError: it is of another kind, of another encoding, or cannot be opened.
+    """
+    with _opened(path):
+        head = read_head(path)
+    if b"\0" in head and (other := find_signature(head)):
+        raise input_error("not-text", f"{path} is {other.name}", "UTF-8 text", other.fix)
+
+
 def _not_utf8(path: Path, head: bytes) -> InputError:
     """Return what is there instead of UTF-8, and in which line."""
     if other := find_signature(head):
@@ -152,7 +164,7 @@ def _json_rows(path: Path) -> Iterator[_Reread]:
         for number, line in enumerate(tape, 1):
             span = tape.cut()
             if line.strip():
-                yield f"{path.name}, line {number}", _parse_line(line), partial(_reread, path, span, json.loads)
+                yield f"{path.name}, line {number}", parse_line(line), partial(_reread, path, span, json.loads)
 
 
 def _same(row: Any) -> Any:
@@ -164,7 +176,8 @@ def first_row(rows: Placed) -> Mapping[str, Any]:
     return next((row for _, row in rows if not isinstance(row, Unreadable)), {})
 
 
-def _parse_line(line: str) -> Any:
+def parse_line(line: str) -> Any:
+    """Return the object in a line of JSON, or why there is none."""
     try:
         return _object(json.loads(line))
     except (ValueError, RecursionError) as error:

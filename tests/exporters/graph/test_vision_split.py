@@ -1,6 +1,5 @@
 """Split exports: the vision tower apart, each image paid for once, and their use by predict and profile."""
 
-import json
 import shutil
 
 import onnx
@@ -31,7 +30,7 @@ from exporters.runtimes.runtime import ModelSource
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.timing.shared_image import measure_questions
 from tests.support import tiny_models as tiny
-from tests.support.command_line import das, refused, stopped
+from tests.support.command_line import das, lines_of, refused, stopped
 
 IMAGES = FAMILIES["meter"].names_of("image")
 PARITY = f"{REST}.parity.json"  # of both together
@@ -227,20 +226,19 @@ def asked(*texts):
 def test_predict_answers_many_questions_on_one_image(run_here, shared_exports):
     texts = ("how many things are there?", "what colour is the square?", "how many things are there?")
     question = ("predict", "--image", "scene.png", "--top", 2, "--json")
-    by_torch = json.loads(das(*question, *asked(*texts)).stdout)
-    assert [entry["texts"] for entry in by_torch["answers"]] == [[text] for text in texts for _ in range(2)]
-    alone = json.loads(das(*question, *asked(texts[1])).stdout)
-    assert [entry["answer"] for entry in alone["answers"]] == [entry["answer"] for entry in by_torch["answers"][2:4]]
+    by_torch = lines_of(das(*question, *asked(*texts)))
+    assert [(line["texts"], len(line["answers"])) for line in by_torch] == [([text], 2) for text in texts]
+    (alone,) = lines_of(das(*question, *asked(texts[1])))
+    assert [entry["answer"] for entry in alone["answers"]] == [entry["answer"] for entry in by_torch[1]["answers"]]
 
     (run_here / "exports").mkdir()
     for name in (VISION, REST, PARITY):
         shutil.copy(shared_exports / "exports" / name, run_here / "exports")
-    by_parts = json.loads(das(*question, *asked(*texts), "--runtime", "onnx").stdout)
-    assert [entry["answer"] for entry in by_parts["answers"]] == [entry["answer"] for entry in by_torch["answers"]]
-    for ours, theirs in zip(by_torch["answers"], by_parts["answers"], strict=True):
-        assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
-    said = das("predict", "--image", "scene.png", *asked(*texts[:2])).stdout
-    assert said.startswith(texts[0]) and texts[1] in said
+    by_parts = lines_of(das(*question, *asked(*texts), "--runtime", "onnx"))
+    for ours, theirs in zip(by_torch, by_parts, strict=True):
+        for mine, other in zip(ours["answers"], theirs["answers"], strict=True):
+            assert mine["answer"] == other["answer"]
+            assert mine["probability"] == pytest.approx(other["probability"], abs=1e-4)
 
 
 def test_predict_takes_the_very_file_of_a_precision(run_here):
