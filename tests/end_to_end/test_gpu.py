@@ -10,6 +10,7 @@ from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.open_data import open_data
 from compressor.settings import Settings
 from compressor.tasks import TASKS
+from exporters.runtimes import obstacles
 from tests.support.command_line import das
 
 pytestmark = [
@@ -35,6 +36,19 @@ def test_profile_on_cuda(run_here):
     result = das("profile", "--device", "cuda", "--runtime", "torch", "--seconds", 1, "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["environment"]["device"].startswith("cuda")
+
+
+def test_onnx_files_answer_on_cuda_as_the_model_does(run_here):
+    if why := obstacles("cuda").get("onnxruntime"):
+        pytest.skip(why.found)
+    result = das("export", "--precision", "fp16", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [entry["parity"]["status"] for entry in json.loads(result.stdout)["exports"]] == ["passed"]
+    checked = das("verify", "--device", "cuda", "--json")
+    assert checked.exit_code == 0, checked.stderr
+    timed = das("profile", "--device", "cuda", "--runtime", "onnxruntime", "--seconds", 1, "--json")
+    assert timed.exit_code == 0, timed.stderr
+    assert [entry["name"] for entry in json.loads(timed.stdout)["runtimes"]] == ["onnxruntime"]
 
 
 def test_a_tensorrt_engine_answers_as_the_model_does(run_here):
