@@ -15,9 +15,10 @@ from compressor.costs.count_costs import count_costs
 from compressor.data.splits import Split, TaskData
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, UsageError
-from compressor.evaluation.evaluate import Evaluation, EveryAnswer, Score, evaluate, parity_indices
+from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.remarks import remark_on
+from compressor.evaluation.score import Score
 from compressor.job import Job, open_inputs, prepare_job
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.plan import Plan
@@ -356,5 +357,5 @@ def _answers(job: Job, full: Evaluations | None, slim: Evaluations) -> dict[str,
     """Return logits and targets of the samples that exports are compared on, and all answers of full and slim."""
     numbers = parity_indices(len(job.data.evaluation))
     tensors = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
-    tensors |= {"full": full[0].logits, **every_tensor(EveryAnswer.of(full[0], slim[0]))} if full else {}
+    tensors |= {"full": full[0].logits, **every_tensor(pair_answers(full[0], slim[0]))} if full else {}
     return tensors if job.task.ranked else {**tensors, "targets": job.data.evaluation.targets(numbers)}

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from compressor.errors import DasError, environment_problem
 
+TOKENIZER_FILE = "tokenizer.json"  # beside a checkpoint, and in a run folder
 PARTIAL = ".partial-"  # and the number of the process that writes there
 WRITE_ERRORS = (OSError, SafetensorError)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from compressor.costs.model_costs import ModelCosts
 from compressor.errors import input_error
-from compressor.evaluation.evaluate import Score
-from compressor.families import FAMILIES
+from compressor.evaluation.score import Score
 from compressor.files import read_settings
 from compressor.models.plan import Plan
 from compressor.search.budgets import BudgetResult
@@ -109,17 +109,34 @@ class Manifest(Value):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read ``manifest.json``.
+    """Read ``manifest.json``; whether its sizes make a model is left to :func:`check_dims`.
 
     Raises:
         InputError: it is damaged, or of another version of das.
     """
     _check_version(path)
-    try:
-        content = Manifest.model_validate_json(path.read_bytes())
-        dims = FAMILIES[content.family].dims_type(**content.dims)
+    with _damaged(path):
+        return Manifest.model_validate_json(path.read_bytes())
+
+
+def check_dims(manifest: Manifest, path: Path) -> None:
+    """Hold that the family and its sizes are those of a model; this imports the families, and so PyTorch.
+
+    Raises:
+        InputError: they are not; ``path`` is where the manifest was read.
+    """
+    from compressor.families import FAMILIES
+
+    with _damaged(path):
+        dims = FAMILIES[manifest.family].dims_type(**manifest.dims)
         if dims.text_length > dims.longest_text:
             raise ValueError(f"dims.text_length {dims.text_length} is over {dims.longest_text}, the longest text")
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, KeyError) as error:
         raise input_error(
             "manifest-damaged",
@@ -127,7 +144,6 @@ def read_manifest(path: Path) -> Manifest:
             f"a manifest of schema version {SCHEMA_VERSION}",
             "compress again",
         ) from None
-    return content
 
 
 def _check_version(path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The run folder: everything a compression leaves behind, enough to rebuild the slim model with no pickle."""
+"""The run folder: everything a compression leaves behind, enough to rebuild the slim model with no pickle.
+
+What a run says of itself is JSON, and is read without PyTorch: only what builds or loads a model imports it.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
 
-from compressor.checkpoints.build import load_checkpoint
-from compressor.checkpoints.finite import check_finite
-from compressor.checkpoints.read import checkpoint_sha256
-from compressor.checkpoints.sizes import Transfer
-from compressor.data.text import FILE_NAME as TOKENIZER_FILE
-from compressor.data.types import Transforms
 from compressor.errors import DasError, input_error
-from compressor.evaluation.evaluate import EveryAnswer
-from compressor.families import FAMILIES
-from compressor.files import atomic_folder, cannot_write, follow_link, link_to, write_json
-from compressor.manifest import MANIFEST, Manifest, read_manifest
-from compressor.models.simplify import trim
-from compressor.models.steps import StepModel
-from compressor.models.surgery import remove_layers
+from compressor.evaluation.score import EveryAnswer
+from compressor.files import TOKENIZER_FILE, atomic_folder, cannot_write, follow_link, link_to, write_json
+from compressor.manifest import MANIFEST, Manifest, check_dims, read_manifest
 from compressor.search.result import LogEntry, SearchResult
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+    from compressor.data.types import Transforms
+    from compressor.models.steps import StepModel
 
 ROOT = Path("runs")
 LATEST = "latest"
@@ -55,6 +52,8 @@ class Run:
         Raises:
             InputError: as :meth:`load_saved`.
         """
+        from compressor.models.simplify import trim
+
         return trim(self.load_saved())
 
     def load_saved(self) -> StepModel:
@@ -63,6 +62,8 @@ class Run:
         Raises:
             InputError: the weights are missing, damaged, NaN, or not those of the manifest's plan.
         """
+        from compressor.checkpoints.finite import check_finite
+
         weights = self._tensors(WEIGHTS)
         expected = self.outline().state_dict()
         if {name: value.shape for name, value in expected.items()} != {name: v.shape for name, v in weights.items()}:
@@ -83,6 +84,8 @@ class Run:
         Raises:
             InputError: the manifest's sizes are those of no model.
         """
+        import torch
+
         try:
             with torch.device("meta"):
                 return self._build()
@@ -95,6 +98,9 @@ class Run:
             ) from None
 
     def _build(self) -> StepModel:
+        from compressor.families import FAMILIES
+        from compressor.models.surgery import remove_layers
+
         family = FAMILIES[self.manifest.family]
         full = family.build(family.dims_type(**self.manifest.dims), self.manifest.task)
         return remove_layers(full, self.manifest.plan, copy_kept=False)
@@ -105,6 +111,8 @@ class Run:
         Raises:
             InputError: it is gone or has changed since.
         """
+        from compressor.checkpoints.read import checkpoint_sha256
+
         source = self.manifest.source
         path = Path(moved or source.path)
         if not path.exists():
@@ -132,6 +140,11 @@ class Run:
         Raises:
             InputError: the checkpoint is gone or has changed since.
         """
+        import torch
+
+        from compressor.checkpoints.build import load_checkpoint
+        from compressor.checkpoints.sizes import Transfer
+
         source = self.manifest.source
         path = Path(source.path) if checked else self.checkpoint()
         classes = source.transfer_classes
@@ -154,10 +167,14 @@ class Run:
 
     def every_answer(self) -> EveryAnswer | None:
         """Return both models' answers on the whole evaluation split; None after a transfer."""
-        tensors = {
-            name.removeprefix(EVERY): tensor for name, tensor in self.answers().items() if name.startswith(EVERY)
-        }
-        return EveryAnswer(**tensors) if tensors else None
+        path = self.path / ANSWERS
+        try:
+            with safe_open(path, framework="np") as file:
+                every = [name for name in tuple(file.keys()) if name.startswith(EVERY)]
+                arrays = {name.removeprefix(EVERY): file.get_tensor(name) for name in every}
+        except (OSError, SafetensorError) as error:
+            raise self._incomplete(ANSWERS, error) from None
+        return EveryAnswer(**arrays) if arrays else None
 
     def labels(self) -> tuple[str, ...]:
         """Return the name of each class."""
@@ -168,6 +185,10 @@ class Run:
 
     def transforms(self) -> Transforms:
         """Return the transforms from a question and an image to the model's inputs."""
+        from tokenizers import Tokenizer
+
+        from compressor.families import FAMILIES
+
         family = FAMILIES[self.manifest.family]
         dims = family.dims_type(**self.manifest.dims)
         try:
@@ -195,6 +216,8 @@ class Run:
             raise self._incomplete(SEARCH, error) from None
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
         try:
             return load_file(self.path / name)
         except (OSError, SafetensorError) as error:
@@ -212,7 +235,18 @@ def is_run(path: str | Path) -> bool:
 
 
 def open_run(path: str | Path | None = None) -> Run:
-    """Open a run folder; None opens ``runs/latest``.
+    """Open a run folder whose model is to be built; None opens ``runs/latest``.
+
+    Raises:
+        InputError: as :func:`read_run`, or the manifest's sizes are those of no model.
+    """
+    run = read_run(path)
+    check_dims(run.manifest, run.path / MANIFEST)
+    return run
+
+
+def read_run(path: str | Path | None = None) -> Run:
+    """Open a run folder of which only what it says of itself is read; None opens ``runs/latest``.
 
     Raises:
         InputError: no run there, or one whose manifest is damaged or of a newer das.
@@ -238,7 +272,9 @@ def _folder_at(path: str | Path) -> Path:
 
 def every_tensor(answers: EveryAnswer) -> dict[str, Tensor]:
     """Return the tensors that a run stores them as, by name."""
-    return {EVERY + name: tensor.contiguous() for name, tensor in vars(answers).items()}
+    import torch
+
+    return {EVERY + name: torch.tensor(array) for name, array in vars(answers).items()}
 
 
 def save_run(
@@ -258,6 +294,10 @@ def save_run(
     Raises:
         EnvironmentProblem: the disk is full or the folder cannot be written; nothing is left behind.
     """
+    from safetensors.torch import save_file
+
+    from compressor.families import FAMILIES
+
     with atomic_folder(folder, "free some space, then the same command with --resume") as temporary:
         save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
         save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)

@@ -7,9 +7,10 @@ import signal
 import sys
 import tempfile
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -102,6 +103,21 @@ for command in (
     app.command()(command)
 app.command("eval")(evaluate)
 app.command(cls=PairCommand)(predict)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"das {version('das-toolkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of ``das`` itself."""
 
 
 def run() -> None:

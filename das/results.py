@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from compressor.job import Job
 from compressor.models.plan import Plan
 from compressor.search.result import SearchResult

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from compressor.manifest import Manifest
 from das.doctor.health import Health
 from das.results import DryRun, Evaluated, Exports, Predicted, Searched
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from exporters.verify import VerifyReport
 from profiles.analysis.explanation import Explanation
 from profiles.analysis.inspection import Inspection

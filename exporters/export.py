@@ -18,7 +18,8 @@ from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.values import Value
 from exporters.checks.divergence import starts_at
-from exporters.checks.parity import Comparison, Parity, parity_failure, read_record, record, record_of
+from exporters.checks.parity import parity_failure, record
+from exporters.checks.records import Comparison, Parity, read_record, record_of
 from exporters.checks.validate import judge
 from exporters.folder import remove_export
 from exporters.graph.artifacts import split_graphs

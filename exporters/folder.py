@@ -12,13 +12,13 @@ from torch import Tensor
 from compressor.errors import InputError, input_error
 from compressor.families.family import Family
 from compressor.run_folder import Run
-from exporters.checks.parity import RECORD, Parity, read_record, record_of
+from exporters.checks.records import EXPORTS, RECORD, Parity, read_record, record_of
 from exporters.graph.inputs import VARYING, Fixed, texts_that_fit
 from exporters.graph.precision import PRECISIONS, Precision
 from exporters.runtimes import RUNTIMES
 from exporters.runtimes.runtime import Runtime
 
-EXPORTS, FULL = "exports", "full"  # of a run; and in it, of its full model
+FULL = "full"  # in a run's folder of exports, the folder of its full model's
 QDQ = ".qdq"  # in the name of the int8 graph that TensorRT reads
 VISION, REST = "vision.onnx", "rest.onnx"  # the two graphs of a split export; the record of both is the second's
 

@@ -16,9 +16,9 @@ from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
 from exporters.checks.audit import Audit
-from exporters.checks.certificate import Certificate
 from exporters.checks.divergence import starts_at
-from exporters.checks.parity import Comparison, Parity, parity_failure, record_of, versions_of
+from exporters.checks.parity import parity_failure, versions_of
+from exporters.checks.records import Certificate, Comparison, Parity, record_of
 from exporters.checks.validate import judge
 from exporters.folder import Export, ExportsFolder, remove_export
 from exporters.graph.inputs import Fixed, with_text_length

@@ -1,8 +1,8 @@
-"""Plain-text tables and numbers as every report prints them."""
+"""Tables and numbers as every report prints them, in plain text and in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Row = tuple[str, ...]
@@ -38,3 +38,15 @@ def format_bytes(value: int) -> str:
 def describe_uncounted(operators: Iterable[str]) -> str:
     """Name the operators that no MACs were counted for, in one sentence."""
     return f"Not counted: {', '.join(sorted(operators))}."
+
+
+def format_markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format a table: its first column is text, which keeps its indentation, the others are figures."""
+    ruler = ["---", *["---:"] * (len(header) - 1)]
+    lines = (f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows))
+    return "\n".join(line.replace("|   ", "| &emsp;", 1) for line in lines)
+
+
+def format_bullets(sentences: Sequence[str]) -> str:
+    """Format one bullet for each sentence."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -21,7 +21,7 @@ from benchmarks.datasets.easyvqa import RECOVER_EPOCHS, compressed, prepare_easy
 from benchmarks.results import write_section
 from compressor.run_folder import open_run
 from profiles.analysis.answer_flips import Flips, flips_of, flips_sentence, flips_table
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 
 SEARCHED, OTHERS = 8, (2, 4, 6)
 FOLDER = "compare"

@@ -27,16 +27,16 @@ from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
-from compressor.data.text import FILE_NAME
 from compressor.families.meter.meter_family import METER
 from compressor.families.meter.meter_model import MeterDims, build
+from compressor.files import TOKENIZER_FILE
 from compressor.models.plan import summarise
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from compressor.training.finetune import finetune
+from profiles.formatting import format_markdown_table
 from profiles.gates.budget_check import tries_table
 from profiles.reports.compression_report import CompressionReport
-from profiles.reports.markdown import format_markdown_table
 
 MAX_DROP, SKIPS, RECOVER_EPOCHS = 1.0, (2, 4, 6, 8), 1.0
 TEXT_LENGTH = 16
@@ -67,7 +67,9 @@ def convert(source: Path, target: Path) -> None:
                 columns["split"].append(name)
             target.mkdir(parents=True, exist_ok=True)
             write_table(target / f"vqav2_{name}.arrow", dict(columns))
-    word_tokenizer([question for found in pairs.values() for question, _ in found]).save(str(target.parent / FILE_NAME))
+    word_tokenizer([question for found in pairs.values() for question, _ in found]).save(
+        str(target.parent / TOKENIZER_FILE)
+    )
 
 
 def train_full(work: Path, steps: int) -> None:
@@ -75,7 +77,7 @@ def train_full(work: Path, steps: int) -> None:
     from tokenizers import Tokenizer
 
     torch.manual_seed(0)
-    tokenizer = Tokenizer.from_file(str(work / FILE_NAME))
+    tokenizer = Tokenizer.from_file(str(work / TOKENIZER_FILE))
     dims = MeterDims(
         hidden=64,
         heads=4,

@@ -37,10 +37,11 @@ from compressor.data.batches import steps_per_epoch
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.splits import TaskData
-from compressor.data.text import FILE_NAME
 from compressor.errors import environment_problem
-from compressor.evaluation.evaluate import Score, evaluate
+from compressor.evaluation.evaluate import evaluate
+from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
+from compressor.files import TOKENIZER_FILE
 from compressor.job import Job, prepare_job
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
@@ -128,7 +129,7 @@ def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress) ->
     config = {**dims.config, "architectures": [FAMILY.formats[0].architectures[TASK.name]]}
     names = {"id2label": dict(enumerate(found.labels)), "label2id": {name: i for i, name in enumerate(found.labels)}}
     save_public_checkpoint(model, checkpoint, config | names)
-    shutil.copyfile(pretrained() / FILE_NAME, checkpoint / FILE_NAME)
+    shutil.copyfile(pretrained() / TOKENIZER_FILE, checkpoint / TOKENIZER_FILE)
     everything = {EVERYTHING: sum(parameter.numel() for parameter in model.parameters())}
     return [scored(model, data, seed, FULL, everything, progress)]
 

@@ -54,8 +54,7 @@ from exporters.export import export
 from exporters.folder import ExportsFolder
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import ModelSource
-from profiles.formatting import HEADER, format_count
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import HEADER, format_count, format_markdown_table
 from profiles.timing.latency import Latency, estimate_speedup, measure
 
 LATENCY_SECONDS = 30

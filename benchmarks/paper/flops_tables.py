@@ -23,10 +23,9 @@ from compressor.training.recovery import (
     count_updated_parameters,
     recovery_groups,
 )
-from profiles.formatting import HEADER
+from profiles.formatting import HEADER, format_markdown_table
 from profiles.macs.formula import count_additional, count_by_part, count_encoder
 from profiles.macs.published import count_published
-from profiles.reports.markdown import format_markdown_table
 
 TEXT_LENGTH = 40
 PARALLEL_WIDTH = 96

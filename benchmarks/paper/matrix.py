@@ -21,8 +21,8 @@ from compressor.run_folder import Run, open_run
 from compressor.settings import Settings
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS, Demo
+from profiles.formatting import format_markdown_table
 from profiles.reports.compression_report import CompressionReport
-from profiles.reports.markdown import format_markdown_table
 from profiles.reports.save import save_report
 
 SECONDS = 2.0  # of timing in each runtime: what is measured here is that it runs

@@ -29,7 +29,7 @@ from compressor.data.generated.questions import write_scenes
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families.meter.meter_model import MeterDims, build
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 
 LAYERS = "FL1,FL2,FL3,FL4,FV0,FV1,FV4,FV5"  # the paper's choice for VQA, Table A
 DIMS = MeterDims(text_length=40, dropout=0.0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.paper.meter_full_size import DIMS, command, prepare
 from benchmarks.results import write_section
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 
 SKIP = 8
 

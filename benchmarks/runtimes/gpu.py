@@ -36,7 +36,7 @@ from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import ModelSource, Runtime
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 from profiles.timing.latency import Clock, Latency, cuda_clock, estimate_speedup, measure, wall_clock
 from profiles.timing.sample_batches import make_batch
 

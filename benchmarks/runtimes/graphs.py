@@ -35,7 +35,7 @@ from exporters.graph.quantise import quantise_dynamic
 from exporters.runtimes.runner import Runner
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 from profiles.timing.latency import Latency, estimate_speedup, measure
 from profiles.timing.roofline import measure_product
 

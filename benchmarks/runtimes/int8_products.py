@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.results import write_section
 from compressor.device import cpu_instructions
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 
 ROWS, WIDTH, INNER = 320, 384, 1536
 ROUNDS = 200

@@ -22,10 +22,10 @@ from benchmarks.results import LogProgress, write_section
 from benchmarks.runtimes import graphs
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes.runtime import ModelSource
-from profiles.formatting import Table
+from profiles.formatting import Table, format_markdown_table
 from profiles.reports.layer_tables import tabulate_gains, tabulate_layers, tabulate_sums
-from profiles.reports.markdown import format_markdown_table
-from profiles.timing.layers_in_situ import LayerTimes, count_work, time_layers
+from profiles.timing.layer_times import LayerTimes
+from profiles.timing.layers_in_situ import count_work, time_layers
 from profiles.timing.roofline import Peaks, measure_peaks
 
 RUNTIMES = ("torch", "onnxruntime")

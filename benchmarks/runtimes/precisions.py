@@ -27,7 +27,7 @@ from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Runner
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 
 ASKED = ("fp32", "fp16", "int8")
 BATCH = 64

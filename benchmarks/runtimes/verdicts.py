@@ -29,7 +29,7 @@ from compressor.run_folder import Run, open_run
 from exporters.export import export
 from exporters.folder import exports_of
 from exporters.runtimes import find_runtime
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 from profiles.timing.paired import Timed, time_models
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
 

@@ -30,7 +30,7 @@ from compressor.search.loop import with_teacher
 from compressor.search.select_layers import HELD_OUT_SAMPLES, encode_calibration
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import Encoded
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 
 SIZES, SAMPLES, KEPT, DRAWS = (2, 4, 6, 8), (16, 32, 64, 128, 256), 16, 20
 CHUNK = 256

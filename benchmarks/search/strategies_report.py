@@ -24,7 +24,7 @@ from benchmarks.search.strategies import (
 )
 from compressor.search.select_layers import CALIBRATION_SAMPLES, HELD_OUT_SAMPLES
 from compressor.search.strategies import DEFAULT, STRATEGIES
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 
 PUBLISHED = "das"
 NAMES = {DEFAULT: "auto (default)", PUBLISHED: "das (the paper)", "random": "random (Table B)"}

@@ -13,14 +13,14 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
-from compressor.data.text import FILE_NAME, give_one_type
+from compressor.data.text import give_one_type
 from compressor.errors import InputError, first_line, input_error
-from compressor.files import read_settings
+from compressor.files import TOKENIZER_FILE, read_settings
 
 SETTINGS = "tokenizer_config.json"
 WORDS, MERGED, MERGES = "vocab.txt", "vocab.json", "merges.txt"  # of BERT's kind, and the two of RoBERTa's
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
-VOCABULARIES = (FILE_NAME, WORDS, MERGED, *SENTENCEPIECE)  # any of them makes a folder one of a tokenizer
+VOCABULARIES = (TOKENIZER_FILE, WORDS, MERGED, *SENTENCEPIECE)  # any of them makes a folder one of a tokenizer
 UNBOUNDED = 1_000_000  # tokens: transformers writes 1e30 where a tokenizer knows no limit
 # What tokenizer_config.json says of the parts of a tokenizer.json, and what it is called there.
 STATED = {
@@ -76,7 +76,7 @@ def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> F
             return replace(found, notes=(*passed, *found.notes))
     if unusable:
         raise unusable[0]
-    empty = [f"{folder / FILE_NAME} (not there)" for folder, there in around.items() if not there]
+    empty = [f"{folder / TOKENIZER_FILE} (not there)" for folder, there in around.items() if not there]
     put = f"put its tokenizer.json {'in' if checkpoint.is_dir() else 'beside'} {checkpoint.name}"
     renew = "pip install --upgrade tokenizers transformers, where newer ones wrote it"
     raise input_error(
@@ -93,12 +93,12 @@ def _has_vocabulary(folder: Path) -> bool:
 
 def _open(place: str) -> FoundTokenizer:
     path = Path(place)
-    if path.is_file() and path.name != FILE_NAME:
+    if path.is_file() and path.name != TOKENIZER_FILE:
         return FoundTokenizer(Tokenizer.from_file(place))
     folder = path.parent if path.is_file() else path if path.is_dir() else _download(place)
     if not _has_vocabulary(folder):
         raise FileNotFoundError(f"none of {', '.join(VOCABULARIES)} in it")
-    whole = Tokenizer.from_file(str(folder / FILE_NAME)) if (folder / FILE_NAME).is_file() else None
+    whole = Tokenizer.from_file(str(folder / TOKENIZER_FILE)) if (folder / TOKENIZER_FILE).is_file() else None
     if whole and not (folder / SETTINGS).is_file():
         return FoundTokenizer(whole)
     settings = read_settings(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
@@ -124,7 +124,7 @@ def _open_with_settings(folder: Path, settings: Mapping[str, Any]) -> FoundToken
     try:
         opened = _class_of(folder, settings).from_pretrained(str(folder), trust_remote_code=False, **unsaid)
     except (ValueError, ImportError) as error:
-        if (folder / FILE_NAME).is_file():
+        if (folder / TOKENIZER_FILE).is_file():
             raise
         raise _slow_only(folder, settings, str(error)) from None
     tokenizer = getattr(opened, "backend_tokenizer", None)
@@ -150,7 +150,7 @@ def _slow_only(folder: Path, settings: Mapping[str, Any], reason: str) -> InputE
     return input_error(
         "tokenizer-without-fast-form",
         f"{folder} has {files}, of which transformers makes no fast tokenizer for {kind} ({' '.join(reason.split())})",
-        f"a {FILE_NAME} that holds the same tokenizer",
+        f"a {TOKENIZER_FILE} that holds the same tokenizer",
         f'write it where sentencepiece and tiktoken are installed: python -c "{convert}"; a class that has no fast form'
         f" (BertJapaneseTokenizer) writes none, and das cannot read it",
     )
@@ -160,7 +160,7 @@ def _class_of(folder: Path, settings: Mapping[str, Any]) -> Any:
     """Return the library's class: the one that is said, else the one whose vocabulary files these are."""
     from transformers import AutoTokenizer, BertTokenizer, RobertaTokenizer
 
-    if "tokenizer_class" in settings or any((folder / name).is_file() for name in (CONFIG, FILE_NAME)):
+    if "tokenizer_class" in settings or any((folder / name).is_file() for name in (CONFIG, TOKENIZER_FILE)):
         return AutoTokenizer
     kinds = {MERGES: RobertaTokenizer, WORDS: BertTokenizer}
     return next((kind for file, kind in kinds.items() if (folder / file).is_file()), AutoTokenizer)
@@ -168,7 +168,7 @@ def _class_of(folder: Path, settings: Mapping[str, Any]) -> Any:
 
 def _unsaid(folder: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return what vocabulary files leave open and the library would guess wrongly, and notes on it."""
-    if (folder / FILE_NAME).is_file():
+    if (folder / TOKENIZER_FILE).is_file():
         return {}, ()
     if (folder / MERGES).is_file():
         return _mask(folder / MERGED, settings), ()
@@ -212,11 +212,11 @@ def _check_agreement(folder: Path, whole: Tokenizer, opened: Tokenizer, settings
         if expected != theirs:
             raise input_error(
                 "tokenizer-undecided",
-                f"{folder}: {FILE_NAME} has {_differing(ours, theirs)}, and of {SETTINGS} transformers makes"
+                f"{folder}: {TOKENIZER_FILE} has {_differing(ours, theirs)}, and of {SETTINGS} transformers makes"
                 f" {_differing(theirs, ours)}",
                 "files that agree",
                 f"say in {SETTINGS} what the model was trained with ({', '.join(STATED)}), or remove it to have"
-                f" {FILE_NAME} as it is",
+                f" {TOKENIZER_FILE} as it is",
             )
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from compressor.errors import input_error, usage_error
 
-FILE_NAME = "tokenizer.json"
 PAD_TOKENS = ("<pad>", "[PAD]")
 TYPES = "token_type_ids"
 MASK = "attention_mask"

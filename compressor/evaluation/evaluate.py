@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,33 +17,13 @@ from compressor.distributed import all_gather, deal
 from compressor.errors import input_error
 from compressor.evaluation.metrics import METRICS
 from compressor.evaluation.ranking import hits, match_scores, recalls
+from compressor.evaluation.score import EveryAnswer, Score
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
-from compressor.values import Value
 
 PARITY_SAMPLES = 200
-
-
-class Score(Value):
-    """A task's score on a split.
-
-    Attributes:
-        metric: name of the score.
-        value: mean over the samples, in [0, 1].
-        margin: half width of the 95 % interval of the mean (normal approximation).
-        samples: how many.
-        loss: mean training loss.
-        parts: further metrics by name, at most 1 each: GLUE's, or recall at several ranks.
-    """
-
-    metric: str
-    value: float
-    margin: float
-    samples: int
-    loss: float
-    parts: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -66,26 +46,15 @@ class Evaluation:
     scores: Tensor
 
 
-@dataclass(frozen=True)
-class EveryAnswer:
-    """Answers of the full and the slim model to every sample of a split, (n,) each: see :class:`Evaluation`."""
-
-    expected: Tensor
-    full: Tensor
-    slim: Tensor
-    full_scores: Tensor
-    slim_scores: Tensor
-
-    @classmethod
-    def of(cls, full: Evaluation, slim: Evaluation) -> EveryAnswer:
-        """Return two models' answers to the same samples, in few bytes."""
-        return cls(
-            expected=slim.expected.int(),
-            full=full.answers.int(),
-            slim=slim.answers.int(),
-            full_scores=full.scores.float(),
-            slim_scores=slim.scores.float(),
-        )
+def pair_answers(full: Evaluation, slim: Evaluation) -> EveryAnswer:
+    """Return two models' answers to the same samples, in few bytes."""
+    return EveryAnswer(
+        expected=slim.expected.int().numpy(),
+        full=full.answers.int().numpy(),
+        slim=slim.answers.int().numpy(),
+        full_scores=full.scores.float().numpy(),
+        slim_scores=slim.scores.float().numpy(),
+    )
 
 
 def parity_indices(samples: int) -> np.ndarray:

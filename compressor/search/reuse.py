@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compressor.errors import Problem, UsageError, input_error, usage_error
-from compressor.run_folder import SEARCH, TOKENIZER_FILE, Run, open_run
+from compressor.run_folder import SEARCH, TOKENIZER_FILE, Run, open_run, read_run
 from compressor.search.result import SearchResult
-from compressor.search.select_layers import FinishedSearch
 from compressor.settings import Settings, make_settings
+
+if TYPE_CHECKING:
+    from compressor.search.select_layers import FinishedSearch
 
 GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
 OWN = GOALS | {"device", "out", "from_run"}  # settings that a new run does not take over
@@ -90,5 +92,7 @@ def open_search(path: str) -> FinishedSearch:
     Raises:
         InputError: no run there, or one without a search.
     """
-    run = open_run(path)
+    from compressor.search.select_layers import FinishedSearch
+
+    run = read_run(path)
     return FinishedSearch(search_of(run), run.search_log())

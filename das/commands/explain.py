@@ -23,12 +23,12 @@ def explain(
 
     Next: [bold]das pareto runs/latest[/]
     """
-    from compressor.run_folder import open_run
+    from compressor.run_folder import read_run
     from das.render.print_explanation import print_explanation
     from das.terminal import print_json, progress, shorten_path
     from profiles.analysis.explanation import enumerate_all, explain_layers
 
-    opened = open_run(run)
+    opened = read_run(run)
     explanation = explain_layers(opened)
     if layer:
         explanation = explanation.of(layer)

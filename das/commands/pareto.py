@@ -26,12 +26,12 @@ def pareto(
 
     Next: [bold]das compress --from runs/latest --skip 4[/]
     """
-    from compressor.run_folder import open_run
+    from compressor.run_folder import read_run
     from das.render.print_pareto import print_pareto, save_pareto_svg
     from das.terminal import print_json, shorten_path
     from profiles.analysis.pareto import build_pareto
 
-    opened = open_run(run)
+    opened = read_run(run)
     report = build_pareto(opened, cost)
     if svg:
         save_pareto_svg(report, svg)

@@ -12,11 +12,11 @@ from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
-from compressor.data.text import FILE_NAME
 from compressor.data.types import RawDataset
 from compressor.device import limit_threads
 from compressor.errors import input_error
 from compressor.families import FAMILIES
+from compressor.files import TOKENIZER_FILE
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
 from compressor.training.finetune import finetune
@@ -58,7 +58,7 @@ def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: P
     else:
         train_checkpoint(demo, data, checkpoint, progress)
     home = checkpoint if checkpoint.is_dir() else folder
-    word_tokenizer(_texts(read_data(data, demo.task)), demo.tokenizer).save(str(home / FILE_NAME))
+    word_tokenizer(_texts(read_data(data, demo.task)), demo.tokenizer).save(str(home / TOKENIZER_FILE))
 
 
 def train_shipped(demo: Demo, path: Path, progress: Progress = QUIET, steps: int | None = None) -> None:

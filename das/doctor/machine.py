@@ -22,7 +22,7 @@ SHOWN = (*NEEDED, "fvcore")  # with their versions; of the others only what is w
 
 def check_machine() -> tuple[Item, ...]:
     """Look at the machine, at packages, and at what every runtime needs."""
-    items = (_machine(), _python(), *_packages())
+    items = (_machine(), _das(), _python(), *_packages())
     if not can_look_further():
         return items
     probes = (probe for runtime in RUNTIMES for probe in runtime.probe())
@@ -41,6 +41,10 @@ def _machine() -> Item:
         f"free, {disk.free >> 30} of {disk.total >> 30} GiB of this disk"
     )
     return Item(name="machine", ok=True, found=description)
+
+
+def _das() -> Item:
+    return Item(name="das", ok=True, found=_version(OURS) or "run from its sources, not installed")
 
 
 def _python() -> Item:

@@ -9,7 +9,7 @@ from rich.text import Text
 from das.render.rich_tables import draw
 from das.results import Exports
 from das.terminal import console, shorten_path
-from exporters.checks.certificate import Certificate, MetricChange
+from exporters.checks.records import Certificate, MetricChange
 from exporters.export import Exported
 from profiles.comparison.recommend_export import recommend, tabulate_choices
 from profiles.formatting import Table, format_bytes

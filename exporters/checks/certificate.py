@@ -11,73 +11,13 @@ from compressor.device import cpu_instructions
 from compressor.errors import usage_error
 from compressor.evaluation.reference import Reference, digest
 from compressor.progress import Progress
-from compressor.values import Value
+from exporters.checks.records import Certificate, Difference, MetricChange
 from exporters.graph.inputs import VARYING, Fixed, as_the_graph_takes, texts_that_fit
 from exporters.graph.precision import Precision
 from exporters.runtimes.runner import Runner, refused
 
 BATCH = 8  # samples that the slim model is given at once
 MAX_DROP = 0.005  # of the task's score, as a share, that a quantised export may lose
-
-
-class Difference(Value):
-    """Two sets of logits, (samples, classes): absolute errors in units of logits.
-
-    ``cosine`` is that of the two samples that are least alike; ``answer_agreement`` the share of samples with the same
-    largest logit, None where there is one logit; ``scale`` the largest absolute logit of the reference.
-    """
-
-    max_abs_error: float
-    mean_abs_error: float
-    p99_abs_error: float
-    cosine: float
-    answer_agreement: float | None
-    scale: float
-
-
-class MetricChange(Value):
-    """The task's score on the same samples before and after; ``margin`` is half the 95 % interval of the change."""
-
-    metric: str
-    before: float
-    after: float
-    margin: float
-
-    @property
-    def change(self) -> float:
-        """``after - before``, in [-1, 1]."""
-        return self.after - self.before
-
-
-class Certificate(Value):
-    """An export against the models it comes from, on real samples.
-
-    ``fingerprint`` says which samples; ``tolerance`` is what a logit may be off by, ``tightest_tolerance`` the smallest
-    round one that would pass; ``reason`` is empty when it passed; ``note`` says why there are fewer samples than 200.
-    ``instructions`` is the instruction set that the CPU it was made on has for integers.
-    """
-
-    samples: int
-    fingerprint: str
-    tolerance: float
-    tightest_tolerance: float
-    against_slim: Difference
-    against_full: Difference | None
-    metric: MetricChange | None
-    metric_against_full: MetricChange | None
-    reason: str = ""
-    note: str = ""
-    instructions: str = ""
-
-    @property
-    def within_tolerance(self) -> bool:
-        """True if every logit is within the tolerance."""
-        return self.against_slim.max_abs_error <= self.tolerance
-
-    @property
-    def passed(self) -> bool:
-        """True if every logit is within the tolerance and, if it is quantised, the score is not lower."""
-        return not self.reason
 
 
 def certify(

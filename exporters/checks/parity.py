@@ -11,68 +11,21 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from compressor.errors import CheckFailed, Problem, input_error
+from compressor.errors import CheckFailed, Problem
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import hashes_of
 from compressor.models.steps import StepModel
-from compressor.values import Value
-from exporters.checks.certificate import Certificate, round_up
+from exporters.checks.certificate import round_up
+from exporters.checks.records import RECORD, Comparison, Parity
 from exporters.graph.inputs import any_size, shortest_texts, trim_images
 from exporters.runtimes.runner import Runner
 
-SCHEMA_VERSION = 1
-RECORD = ".parity.json"  # added to the name of an export
 SINGLE_IMAGES = 4  # compared without the padding of a batch, where images have any size
-Status = Literal["passed", "failed", "not verified"]
-
-
-class Comparison(Value):
-    """Two sets of logits against each other.
-
-    Errors are absolute, in units of logits, None when nothing finite was compared. ``answer_agreement`` is the share of
-    rows with the same largest logit; ``tightest_tolerance`` the smallest round tolerance that would pass. ``samples``
-    counts the rows that were run; ``batch_sizes``, ``text_lengths`` (tokens) and ``image_sizes`` (height and width in
-    pixels) are those that were tried.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    status: Status
-    reason: str = ""
-    tolerance: float
-    max_abs_error: float | None = None
-    mean_abs_error: float | None = None
-    answer_agreement: float | None = None
-    tightest_tolerance: float | None = None
-    samples: int = 0
-    batch_sizes: tuple[int, ...] = ()
-    text_lengths: tuple[int, ...] = ()
-    image_sizes: tuple[tuple[int, int], ...] = ()
-
-
-class Parity(Comparison):
-    """A comparison and what was compared: the record beside every export.
-
-    ``sha256`` is by file name, ``graph_sha256`` of an ONNX graph without its metadata. ``attention`` is the form it is
-    written in. ``certificate`` is the comparison on many real samples, ``held_back`` names the layers that a quantised
-    export computes in float32, and ``starts_at`` says of an export that failed where its error starts.
-    """
-
-    runtime: str
-    precision: str
-    versions: Mapping[str, str]
-    sha256: Mapping[str, str]
-    graph_sha256: str | None = None
-    attention: str | None = None
-    certificate: Certificate | None = None
-    held_back: tuple[str, ...] = ()
-    starts_at: str = ""
 
 
 def compare(reference: Tensor, candidate: Tensor, tolerance: float, relative: bool = False) -> Comparison:
@@ -161,26 +114,6 @@ def record(path: Path, runtime: str, precision: str, comparison: Comparison, pac
         versions=versions_of(packages),
         sha256=hashes_of(path),
     )
-
-
-def record_of(path: Path) -> Path:
-    """Return the path of the record of the export ``path``."""
-    return path.with_name(path.name + RECORD)
-
-
-def read_record(path: Path) -> Parity:
-    """Read the record of the export ``path``.
-
-    Raises:
-        InputError: missing or damaged.
-    """
-    try:
-        return Parity.model_validate_json(record_of(path).read_bytes())
-    except (OSError, ValidationError) as error:
-        found = f"{record_of(path)} cannot be read ({error})"
-        raise input_error(
-            "record-unreadable", found, "the record of an export", f"das export makes {path.name} and its record again"
-        ) from None
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:

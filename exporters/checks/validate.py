@@ -10,8 +10,9 @@ from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
-from exporters.checks.certificate import Certificate, certify
-from exporters.checks.parity import Comparison, check, parity_batches
+from exporters.checks.certificate import certify
+from exporters.checks.parity import check, parity_batches
+from exporters.checks.records import Certificate, Comparison
 from exporters.graph.inputs import Fixed
 from exporters.graph.precision import Precision
 from exporters.runtimes.runner import Refused, Runner

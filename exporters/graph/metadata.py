@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compressor.files import parts_of, sha256
 from compressor.models.steps import StepModel
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from exporters.graph.onnx import load_graph
 
 PREFIX = "das."

@@ -226,7 +226,7 @@ class Runtime(ABC):
         Raises:
             InputError: its record is missing or damaged.
         """
-        from exporters.checks.parity import read_record
+        from exporters.checks.records import read_record
 
         form = read_record(path).attention or self.attention
         return Making(form, {"attention": form})

@@ -8,27 +8,26 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 from pydantic import ValidationError
 
-from compressor.data.images import decode_image
-from compressor.data.reading.vqa_answers import normalise
-from compressor.data.splits import Split
-from compressor.data.types import ImageRef
 from compressor.errors import InputError
-from compressor.evaluation.evaluate import EveryAnswer
-from compressor.evaluation.open_data import open_evaluation
-from compressor.evaluation.reference import same_data
+from compressor.evaluation.score import EveryAnswer
 from compressor.evaluation.significance import mcnemar
 from compressor.files import write_json
 from compressor.run_folder import Run
-from compressor.tasks import TASKS
-from compressor.tasks.task import Task
 from compressor.values import Value
 from profiles.comparison.full_vs_slim import NotMeasured
 from profiles.formatting import Table
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from compressor.data.splits import Split
+    from compressor.data.types import ImageRef
+    from compressor.tasks.task import Task
 
 LOST, GAINED, OTHER = "lost", "gained", "other"
 YES_NO, NUMBER = "yes/no", "number"
@@ -148,6 +147,8 @@ def flips_of(run: Run, evaluation: Split | None = None) -> Flips | NotMeasured:
         run: a finished run.
         evaluation: the split it was evaluated on; None opens it.
     """
+    from compressor.tasks import TASKS
+
     kept, made = run.every_answer(), run.manifest
     what = "answers that changed"
     if not made.labelled:
@@ -165,11 +166,14 @@ def count_flips(kept: EveryAnswer) -> FlipCount:
 
 
 def _found(kept: EveryAnswer) -> _Found:
-    return _Found((kept.full != kept.slim).numpy(), (kept.full_scores > 0).numpy(), (kept.slim_scores > 0).numpy())
+    return _Found(kept.full != kept.slim, kept.full_scores > 0, kept.slim_scores > 0)
 
 
 def _opened(run: Run, samples: int) -> tuple[Split | None, str]:
     """Open the evaluation split of the answers, or return the reason that it is missing."""
+    from compressor.evaluation.open_data import open_evaluation
+    from compressor.evaluation.reference import same_data
+
     try:
         split = open_evaluation(run)
     except InputError as error:
@@ -194,7 +198,7 @@ def describe(kept: EveryAnswer, split: Split | None, task: Task, labels: Sequenc
     def name(number: int) -> str:
         return f"image {number}" if task.ranked else plain(labels[number])
 
-    answers = _answer_types(kept.expected.numpy(), name, task)
+    answers = _answer_types(kept.expected, name, task)
     samples = split.samples if split is not None else ()
     if samples and task.open_vocabulary:
         annotated = np.array([sample.answer_type for sample in samples])
@@ -239,6 +243,8 @@ def _answer_types(expected: np.ndarray, name: Callable[[int], str], task: Task) 
 
 def answer_type(answer: str) -> str:
     """Return ``yes/no``, ``number`` or ``other``, as VQA v2 divides answers."""
+    from compressor.data.reading.vqa_answers import normalise
+
     words = normalise(answer)
     if words in ("yes", "no"):
         return YES_NO
@@ -275,6 +281,10 @@ def plain(text: str) -> str:
 
 def thumbnail(pictures: Sequence[ImageRef]) -> str | None:
     """Return images side by side as a JPEG of at most 96 x 96 pixels in a data URI below 4 KB; None on failure."""
+    from PIL import Image
+
+    from compressor.data.images import decode_image
+
     try:
         images = [decode_image(picture.read(), picture.origin) for picture in pictures]
     except (OSError, InputError):

@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compressor.compression import Compression
 from compressor.errors import input_error, usage_error
-from compressor.job import MOST_SUBSETS
 from compressor.models.plan import summarise
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import SEARCH_LOG, Run
@@ -200,6 +198,9 @@ def enumerate_all(run: Run, progress: Progress = QUIET) -> Enumeration:
         UsageError: there are too many.
         InputError: the checkpoint or the data are gone or have changed, or the run began with an untrained head.
     """
+    from compressor.compression import Compression
+    from compressor.job import MOST_SUBSETS
+
     settings, pick, candidates = settings_of(run.path), run.manifest.plan.layers, len(run.manifest.candidates)
     subsets = math.comb(candidates, len(pick))
     if subsets > MOST_SUBSETS:

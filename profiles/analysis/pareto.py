@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressor.costs.model_costs import MacsShare, share_macs
 from compressor.errors import usage_error
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from compressor.run_folder import Run
 from compressor.search.budgets import DROP, KINDS, MACS, Amount, Prices, pareto_front
 from compressor.search.result import SearchResult

@@ -10,11 +10,10 @@ from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
 from profiles.macs.agreement import Agreement
 from profiles.timing.latency import SEED, Latency, Speedup
-from profiles.timing.layers_in_situ import LayerTimes
+from profiles.timing.layer_times import LayerTimes
 from profiles.timing.roofline import Peaks
 from profiles.timing.shared_image import Questions
 from profiles.timing.sweeps import SweepPoint
-from profiles.timing.worker import Started
 
 SCHEMA_VERSION = 2
 PROFILE = "profile.json"  # a ProfileReport in a run's folder
@@ -43,6 +42,13 @@ class MemoryPair(Value):
         """Return the peaks less the memory of the interpreter and its libraries before a model is loaded."""
         full, slim = (max(1, memory.peak - memory.before) for memory in (self.full, self.slim))
         return self.gpu or Pair(full=full, slim=slim)
+
+
+class Started(Value):
+    """Seconds to load a model from its files into the runtime, and of the first call, which is never timed again."""
+
+    load_seconds: float
+    first_call_seconds: float
 
 
 class StartedPair(Value):

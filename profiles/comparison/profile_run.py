@@ -22,7 +22,6 @@ from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
-from exporters.checks.parity import record_of
 from exporters.export import export_split
 from exporters.folder import ExportsFolder, count_bytes, exports_of
 from exporters.graph.vision_split import check_splittable
@@ -42,7 +41,8 @@ from profiles.machine.energy import EnergyPair
 from profiles.machine.environment import describe_environment
 from profiles.macs.agreement import Agreement
 from profiles.macs.crosscheck import cross_check
-from profiles.timing.layers_in_situ import LayerTimes, count_work, explain_unseen, time_layers
+from profiles.timing.layer_times import LayerTimes
+from profiles.timing.layers_in_situ import count_work, explain_unseen, time_layers
 from profiles.timing.paired import Timed, time_models, time_sweep
 from profiles.timing.roofline import Peaks, measure_peaks
 from profiles.timing.sample_batches import make_inputs
@@ -257,15 +257,6 @@ def save_profile(run: Run, report: ProfileReport) -> Path:
     """
     write_json(run.path / PROFILE, report.model_dump(mode="json"))
     return run.path / PROFILE
-
-
-def read_parities(run: Run) -> dict[str, str]:
-    """Read the status of each export of the run, by the file name of its record.
-
-    Raises:
-        InputError: a record cannot be read.
-    """
-    return {record_of(entry.path).name: entry.record.status for entry in exports_of(run).entries()}
 
 
 def _check_positive(numbers: Mapping[str, float | None]) -> None:

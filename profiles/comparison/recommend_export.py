@@ -12,7 +12,7 @@ from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.values import Value
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from exporters.folder import Export, exports_of
 from exporters.graph.inputs import texts_that_fit, trim_images, with_text_length
 from exporters.runtimes import find_runtime

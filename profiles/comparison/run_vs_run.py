@@ -13,14 +13,12 @@ from pydantic import ValidationError
 
 from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
-from compressor.evaluation.evaluate import EveryAnswer, Score
-from compressor.run_folder import Run, open_run
-from compressor.tasks import TASKS
+from compressor.evaluation.score import EveryAnswer, Score
+from compressor.run_folder import Run, read_run
 from compressor.values import Value
-from exporters.checks.parity import RECORD
+from exporters.checks.records import EXPORTS, RECORD, read_statuses
 from profiles.analysis.answer_flips import FlipCount, count_flips
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
-from profiles.comparison.profile_run import read_parities
 from profiles.machine.environment import Environment
 from profiles.timing.latency import Speedup
 
@@ -120,7 +118,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsReport:
     problems: list[Problem] = []
     for folder in folders:
         try:
-            opened.append(run := open_run(folder))
+            opened.append(run := read_run(folder))
             summaries.append(_figures(str(folder), run))
         except DasError as error:
             problems += error.problems
@@ -154,6 +152,7 @@ def _shortened(name: str) -> str:
 def _figures(folder: str, run: Run) -> RunSummary:
     made, profile, kept = run.manifest, _profile(run), run.every_answer() if run.manifest.labelled else None
     costs, full = made.costs, made.results.full
+    ranked = len(run.labels()) == 1  # one output is a score that samples are ranked by
     return RunSummary(
         name=run.path.name,
         folder=folder,
@@ -168,7 +167,7 @@ def _figures(folder: str, run: Run) -> RunSummary:
         skipped=made.plan.layers,
         full=full,
         slim=made.results.slim,
-        change=_change(full, made.results.slim, None if TASKS[made.task].ranked else kept) if full else None,
+        change=_change(full, made.results.slim, None if ranked else kept) if full else None,
         answer_agreement=made.results.answer_agreement,
         changed=count_flips(kept) if kept else None,
         macs=costs.macs,
@@ -178,7 +177,7 @@ def _figures(folder: str, run: Run) -> RunSummary:
         runtimes=_runtimes(profile) if profile else {},
         batch=profile.batch if profile else None,
         environment=profile.environment if profile else None,
-        exports={file.removesuffix(RECORD): status for file, status in read_parities(run).items()},
+        exports={file.removesuffix(RECORD): status for file, status in read_statuses(run.path / EXPORTS).items()},
     )
 
 
@@ -190,8 +189,8 @@ def _sizes(dims: Mapping[str, Any]) -> str:
 def _change(full: Score, slim: Score, kept: EveryAnswer | None) -> ScoreChange:
     margin = None
     if kept is not None and len(kept.expected) > 1:
-        each = kept.slim_scores.double() - kept.full_scores.double()
-        margin = 1.96 * float(each.std()) / math.sqrt(len(each))
+        each = kept.slim_scores.astype(float) - kept.full_scores
+        margin = 1.96 * float(each.std(ddof=1)) / math.sqrt(len(each))
     return ScoreChange(value=slim.value - full.value, margin=margin)
 
 

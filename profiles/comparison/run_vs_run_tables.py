@@ -10,8 +10,7 @@ from typing import Any
 from compressor.costs.model_costs import Pair
 from compressor.models.plan import summarise
 from profiles.comparison.run_vs_run import RunsReport, RunSummary, RuntimeSummary
-from profiles.formatting import PREFIXES, Table
-from profiles.reports.markdown import format_bullets, format_markdown_table
+from profiles.formatting import PREFIXES, Table, format_bullets, format_markdown_table
 
 AT_ONCE = 5  # runs in one table
 BEST, NONE, NOT_YET = "*", "-", "not yet"

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from compressor.errors import InputError, Problem, input_error
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from compressor.manifest import RunSettings
 from compressor.run_folder import Run
 from compressor.values import Value, list_faults

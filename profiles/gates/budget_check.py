@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from compressor.costs.model_costs import Pair
 from compressor.errors import CheckFailed, Checks, Problem, environment_problem
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from compressor.job import open_inputs
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel

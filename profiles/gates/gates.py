@@ -11,8 +11,9 @@ import torch
 from compressor.device import choose_device
 from compressor.errors import CheckFailed, Checks
 from compressor.run_folder import Run, open_run
+from exporters.checks.records import EXPORTS, read_statuses
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.comparison.profile_run import choose_runtimes, read_parities
+from profiles.comparison.profile_run import choose_runtimes
 from profiles.gates import assertions
 from profiles.gates.assertions import Claim
 from profiles.gates.baseline import (
@@ -45,7 +46,7 @@ class Gates:
             CheckFailed: with every claim that does not hold and everything that got worse.
         """
         values = (
-            *assertions.collect_measurements(report, read_parities(self.run)),
+            *assertions.collect_measurements(report, read_statuses(self.run.path / EXPORTS)),
             *assertions.collect_scores(self.run.manifest),
         )
         worse = find_regressions(changes) if changes else ()

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-import torch
 
 from compressor.run_folder import versions
 from compressor.values import Value
@@ -32,6 +31,8 @@ class Environment(Value):
 
 def describe_environment(device: str, threads: int) -> Environment:
     """Describe this machine; ``device`` is "cpu" or "cuda", ``threads`` how many CPU threads the runtimes may use."""
+    import torch
+
     installed = versions()
     for package in PACKAGES:
         with suppress(PackageNotFoundError):

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 import psutil
-import torch
 
 from compressor.values import Value
 
@@ -49,6 +48,8 @@ def watch_calls(call: Callable[[], object], before: int, gpu: bool) -> Memory:
         before: resident bytes before the model was loaded.
         gpu: whether PyTorch's counters see what it takes on the GPU.
     """
+    import torch
+
     _give_back_what_loading_took()
     if gpu:
         torch.cuda.reset_peak_memory_stats()

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.costs.model_costs import ModelCosts
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from compressor.manifest import RunSettings, ScorePair
 from compressor.search.budgets import BudgetResult
 from compressor.values import Value
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from profiles.analysis.answer_flips import Flips
 from profiles.analysis.effects import Contrast
 from profiles.comparison.full_vs_slim import NotMeasured, ProfileReport

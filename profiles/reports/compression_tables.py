@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from profiles.analysis.answer_flips import flips_table
 from profiles.formatting import Table, format_bytes
 from profiles.gates.budget_check import tries_table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import Row, Table
-from profiles.timing.layers_in_situ import LayerTime, LayerTimes
+from profiles.timing.layer_times import LayerTime, LayerTimes
 from profiles.timing.roofline import Peaks, compute_roofline
 
 WITHIN = 0.15  # of the whole: what the sum of the layers may be off

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.formatting import Table, describe_uncounted
+from profiles.formatting import Table, describe_uncounted, format_bullets, format_markdown_table
 from profiles.gates.baseline import BaselineChanges, list_notes, tabulate_changes
 from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
 from profiles.reports.compression_tables import tabulate_report
@@ -57,15 +55,3 @@ def render_profile(report: ProfileReport, changes: BaselineChanges | None = None
 
 def _section(table: Table) -> tuple[str, str]:
     return f"### {table.title}", format_markdown_table(table.header, table.rows)
-
-
-def format_markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a table: its first column is text, which keeps its indentation, the others are figures."""
-    ruler = ["---", *["---:"] * (len(header) - 1)]
-    lines = (f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows))
-    return "\n".join(line.replace("|   ", "| &emsp;", 1) for line in lines)
-
-
-def format_bullets(sentences: Sequence[str]) -> str:
-    """Format one bullet for each sentence."""
-    return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -19,7 +19,7 @@ from profiles.reports.compression_tables import tabulate_gates, tabulate_scores
 from profiles.reports.plots import draw_gates, draw_latency, draw_pareto, draw_scores, inline_svg
 from profiles.reports.sentences import describe_splits
 from profiles.reports.summary import SummaryRow, summarise_report
-from profiles.timing.layers_in_situ import LayerTimes
+from profiles.timing.layer_times import LayerTimes
 
 BOTH = ("full", "slim")
 STATES = {"kept": "kept", "cut": "skipped, an adapter in its place", "fixed": "kept, outside the search"}

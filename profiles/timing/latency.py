@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 from pydantic import computed_field
 
 from compressor.progress import QUIET, Progress
@@ -101,6 +100,8 @@ def wall_clock(call: Call) -> tuple[float, None]:
 
 def cuda_clock(call: Call) -> tuple[float, float]:
     """Return the milliseconds of ``call`` until the GPU is done: by the wall clock, and between two CUDA events."""
+    import torch
+
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     start = time.perf_counter()

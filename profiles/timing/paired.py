@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from compressor.progress import Progress
 from exporters.runtimes import find_runtime
+from profiles.comparison.full_vs_slim import Started
 from profiles.machine.conditions import Conditions, watch
 from profiles.machine.energy import Meter, find_meter
 from profiles.machine.memory import Memory
 from profiles.timing.latency import Latency, Sample, Speedup, Turn, estimate_speedup, take_turns
 from profiles.timing.sweeps import BATCH, IMAGE, TEXT, THREADS, Sweep, SweepPoint
-from profiles.timing.worker import FULL, SLIM, Setting, Started, Worker, WorkerRequest
+from profiles.timing.worker import FULL, SLIM, Setting, Worker, WorkerRequest
 
 LEAST_TURNS = 16
 PRECISE = 0.05  # width of the speed-up's interval, as a share of it, above which more is measured

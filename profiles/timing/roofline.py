@@ -9,12 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import torch
-
 from compressor.values import Value
 from exporters.runtimes import find_runtime
 from profiles.timing.latency import cuda_clock, wall_clock
-from profiles.timing.layers_in_situ import LayerTime
+from profiles.timing.layer_times import LayerTime
 
 SIDES = {"cpu": 2048, "cuda": 8192}  # of the squares
 COPIED = 2**28  # bytes: more than any cache holds
@@ -81,6 +79,8 @@ def measure_product(runtime: str, device: str, threads: int, side: int) -> float
 
 def measure_copy(device: str) -> float:
     """Return the best GB/s, read and written, of PyTorch's copy of a large tensor."""
+    import torch
+
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     return 2 * COPIED / _best_ms(lambda: target.copy_(source), device) / 1e6

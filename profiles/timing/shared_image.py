@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from compressor.families.family import Family
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
-from exporters.folder import REST
-from exporters.runtimes.runtime import ModelSource, Runtime
 from profiles.timing.latency import Call, Latency, Speedup, estimate_speedup, measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compressor.families.family import Family
+    from exporters.runtimes.runtime import ModelSource, Runtime
 
 
 class WholeAndSplit(Value):
@@ -62,6 +64,8 @@ def measure_questions(
     Raises:
         EnvironmentProblem: the runtime cannot run on the device.
     """
+    from exporters.folder import REST
+
     count = family.sizes_of("text", inputs)["batch"]
     one = {**inputs} | {name: inputs[name][:1] for name in family.names_of("image")}
     repeated = {name: x.expand(count, *x.shape[1:]) for name, x in one.items()}

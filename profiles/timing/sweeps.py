@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compressor.errors import Problem, UsageError
-from compressor.families import FAMILIES
 from compressor.run_folder import Run
 from compressor.values import Value
 from profiles.timing.latency import Latency, Speedup
@@ -68,6 +67,8 @@ def check_sweeps(sweeps: Sequence[Sweep], run: Run) -> None:
 
 def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
     """Return problems for values that the run's model cannot take."""
+    from compressor.families import FAMILIES
+
     family = FAMILIES[run.manifest.family]
     dims = family.dims_type(**run.manifest.dims)
     option = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"

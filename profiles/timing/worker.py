@@ -32,6 +32,7 @@ from compressor.values import Value
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
 from exporters.runtimes.runtime import ModelSource
+from profiles.comparison.full_vs_slim import Started
 from profiles.machine.memory import Memory, read_resident, watch_calls
 from profiles.timing.latency import Clock, Sample, cuda_clock, time_burst, wall_clock, warm_up
 from profiles.timing.sample_batches import make_inputs
@@ -60,13 +61,6 @@ class WorkerRequest(Value):
     threads: int
     device: str
     setting: Setting
-
-
-class Started(Value):
-    """Seconds to load a model from its files into the runtime, and of the first call, which is never timed again."""
-
-    load_seconds: float
-    first_call_seconds: float
 
 
 class Worker:

@@ -22,7 +22,7 @@ from compressor.families.text_encoder import TASK
 from compressor.models.padding import join_streams
 from compressor.models.steps import split_at_candidates
 from compressor.run_folder import open_run
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.macs.published import count_published
 from tests.support.command_line import das as run_command

@@ -17,7 +17,7 @@ from compressor.errors import CheckFailed, EnvironmentProblem, InputError, Usage
 from compressor.families.meter.meter_model import MeterDims, build
 from compressor.files import PARTIAL, staged
 from compressor.models.steps import StepModel
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from exporters.export import ExportReport, export
 from exporters.graph.onnx import export_onnx, needs_data_file
 from exporters.runtimes.sessions import OnnxRunner, require_provider

@@ -13,7 +13,7 @@ from compressor.data.generated.questions import write_vqa
 from compressor.device import cpu_instructions
 from compressor.errors import EnvironmentProblem
 from compressor.files import sha256
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from exporters.folder import REST, VISION
 from exporters.runtimes import find_runtimes
 from exporters.runtimes.tensorrt_engine import EngineMetadata

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.evaluation.evaluate import Evaluation, Score
+from compressor.evaluation.evaluate import Evaluation
 from compressor.evaluation.remarks import remark_on
+from compressor.evaluation.score import Score
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from profiles.reports.build_report import build_report

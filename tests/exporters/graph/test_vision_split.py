@@ -13,7 +13,7 @@ from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import open_run
 from das.predict import choose_runner
-from exporters.checks.parity import Parity
+from exporters.checks.records import Parity
 from exporters.export import export_split
 from exporters.folder import REST, VISION, ExportsFolder
 from exporters.graph.vision_split import (

@@ -20,7 +20,7 @@ import exporters.runtimes.tensorrt_runner
 from compressor.errors import EnvironmentProblem, InputError
 from compressor.files import hashes_of
 from exporters.checks.audit import audit_engine, audit_network
-from exporters.checks.parity import Parity, read_record
+from exporters.checks.records import Parity, read_record
 from exporters.export import export
 from exporters.runtimes.tensorrt_engine import (
     EngineMetadata,

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from compressor.checkpoints.build import load_checkpoint
 from compressor.data.types import ImageRef
-from compressor.evaluation.evaluate import EveryAnswer, evaluate
+from compressor.evaluation.evaluate import evaluate, pair_answers
 from compressor.evaluation.open_data import open_data
+from compressor.evaluation.score import EveryAnswer
 from compressor.evaluation.significance import mcnemar
 from compressor.files import atomic_file
 from compressor.models.surgery import make_plan, remove_layers
@@ -35,16 +36,16 @@ from profiles.analysis.answer_flips import (
     thumbnail,
 )
 from profiles.comparison.full_vs_slim import NotMeasured
-from profiles.reports.markdown import format_markdown_table
+from profiles.formatting import format_markdown_table
 from tests.compressor.evaluation.test_ranking import golden, split_of
 from tests.support.command_line import GOLDEN
 
 
 def kept(full, slim, expected, full_scores=None, slim_scores=None):
     """Answers by hand; right is what was expected, unless scores say otherwise."""
-    full, slim, expected = (torch.tensor(found) for found in (full, slim, expected))
+    full, slim, expected = (np.array(found) for found in (full, slim, expected))
     scores = (
-        torch.tensor(given) if given is not None else (found == expected).float()
+        np.array(given) if given is not None else (found == expected).astype(np.float32)
         for found, given in ((full, full_scores), (slim, slim_scores))
     )
     return EveryAnswer(expected, full, slim, *scores)
@@ -78,13 +79,13 @@ def test_a_compression_keeps_every_answer(shared_run):
     split = open_data(shared_run).evaluation
     assert len(found.expected) == results.slim.samples == len(split)
     assert found.expected.tolist() == [sample.labels[0] for sample in split.samples]
-    assert float(found.full_scores.double().mean()) == pytest.approx(results.full.value)
-    assert float(found.slim_scores.double().mean()) == pytest.approx(results.slim.value)
-    assert float((found.full == found.slim).double().mean()) == pytest.approx(results.answer_agreement)
-    assert torch.equal((found.full == found.expected).float(), found.full_scores)
+    assert float(found.full_scores.mean()) == pytest.approx(results.full.value)
+    assert float(found.slim_scores.mean()) == pytest.approx(results.slim.value)
+    assert float((found.full == found.slim).mean()) == pytest.approx(results.answer_agreement)
+    assert np.array_equal(found.full == found.expected, found.full_scores)
     some = shared_run.answers()
-    assert torch.equal(some["slim"].argmax(-1), found.slim[some["numbers"]].long())
-    assert torch.equal(some["full"].argmax(-1), found.full[some["numbers"]].long())
+    assert np.array_equal(some["slim"].argmax(-1), found.slim[some["numbers"]])
+    assert np.array_equal(some["full"].argmax(-1), found.full[some["numbers"]])
 
 
 def test_the_flips_of_a_run(shared_run):
@@ -196,7 +197,7 @@ def test_retrieval_counts_captions_that_find_their_image():
     before, after = (evaluate(model, split, task) for model in (full, slim))
     assert before.expected.tolist() == split.owners.tolist()
     assert float(before.scores.mean()) == pytest.approx(before.score.parts["IR R@1"])
-    found = describe(EveryAnswer.of(before, after), split, task, ("match",))
+    found = describe(pair_answers(before, after), split, task, ("match",))
     worse = len(split) * (before.score.parts["IR R@1"] - after.score.parts["IR R@1"])
     assert found.total.lost - found.total.gained == pytest.approx(worse)
     assert found.total.changed > 0

@@ -20,13 +20,14 @@ from compressor.checkpoints.write import save_public_checkpoint
 from compressor.costs.count_costs import count_costs
 from compressor.costs.parts import weight_bytes
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
-from compressor.evaluation.evaluate import EveryAnswer, Score
+from compressor.evaluation.score import EveryAnswer, Score
 from compressor.families.meter.meter_model import build
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import every_tensor, save_run
-from exporters.checks.parity import Comparison, record, record_of
+from exporters.checks.parity import record
+from exporters.checks.records import EXPORTS, Comparison, read_statuses, record_of
 from exporters.export import export
 from exporters.folder import ExportsFolder
 from exporters.runtimes import find_runtime
@@ -34,7 +35,7 @@ from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_metadata
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
-from profiles.comparison.profile_run import choose_runtimes, measure_run, read_parities
+from profiles.comparison.profile_run import choose_runtimes, measure_run
 from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
@@ -107,7 +108,9 @@ def answers_of(full, slim, samples):
     with torch.no_grad():
         logits = {"full": full.eval()(**samples), "slim": slim.eval()(**samples)}
     right, answers = (rows.argmax(-1).int() for rows in logits.values())
-    every = EveryAnswer(right.clone(), right, answers, torch.ones(len(right)), (answers == right).float())
+    every = EveryAnswer(
+        *(x.numpy() for x in (right, right, answers, torch.ones(len(right)), (answers == right).float()))
+    )
     targets = torch.nn.functional.one_hot(right.long(), logits["full"].shape[1]).float()
     return {"numbers": torch.arange(len(right)), "targets": targets, **logits, **every_tensor(every)}
 
@@ -305,7 +308,7 @@ def test_a_whole_profile(run, report):
     assert report.skipped == LAYERS
     assert (run.path / "exports" / "model.onnx").exists()
     assert (run.path / "exports" / "full" / "model.onnx").exists()
-    assert read_parities(run) == {"model.onnx.parity.json": "passed"}
+    assert read_statuses(run.path / EXPORTS) == {"model.onnx.parity.json": "passed"}
     for entry in report.runtimes:
         assert len(entry.full.medians_ms()) == len(entry.slim.medians_ms()) >= timing.LEAST_TURNS
         assert entry.full.n == len(entry.full.samples_ms) == sum(entry.full.turns or (1,) * entry.full.n)

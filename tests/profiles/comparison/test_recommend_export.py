@@ -6,7 +6,7 @@ import pytest
 
 from compressor.progress import Progress
 from compressor.run_folder import open_run
-from exporters.checks.parity import read_record, record_of
+from exporters.checks.records import read_record, record_of
 from profiles.comparison import recommend_export as choices
 from profiles.comparison.recommend_export import compare_exports, recommend
 from profiles.timing.latency import Speedup

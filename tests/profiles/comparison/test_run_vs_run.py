@@ -107,7 +107,7 @@ def test_figures_are_those_of_the_runs(copies):
 def test_the_margin_of_the_change_is_that_of_paired_answers(copies):
     run = open_run(copies[0])
     every = run.every_answer()
-    each = (every.slim_scores - every.full_scores).numpy().astype(float)
+    each = (every.slim_scores - every.full_scores).astype(float)
     found = compare_runs(copies[:1]).runs[0]
     assert found.change.margin == pytest.approx(1.96 * each.std(ddof=1) / np.sqrt(len(each)))
     assert found.changed.lost - found.changed.gained == pytest.approx(-each.sum())

@@ -3,7 +3,7 @@
 import pytest
 
 from compressor.errors import UsageError
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.plan import Plan, Skip
 from profiles.gates import assertions

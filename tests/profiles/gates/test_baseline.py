@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.errors import InputError
-from compressor.evaluation.evaluate import Score
+from compressor.evaluation.score import Score
 from compressor.manifest import RunSettings
 from profiles.gates.baseline import (
     BaselineChanges,

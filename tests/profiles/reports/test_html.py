@@ -28,7 +28,7 @@ from profiles.reports.plots import (
     save_svg,
     spread,
 )
-from profiles.timing.layers_in_situ import LayerTime, LayerTimes
+from profiles.timing.layer_times import LayerTime, LayerTimes
 from tests.support.reports import profile_of, runtime
 from tests.support.search_logs import log_entry
 

@@ -21,7 +21,8 @@ from exporters.runtimes.runtime import SHARED, ModelSource
 from exporters.runtimes.torch_runner import time_blocks
 from profiles.reports.layer_tables import predict_gains, tabulate_gains, tabulate_layers, tabulate_sums
 from profiles.timing import layers_in_situ as layers
-from profiles.timing.layers_in_situ import OVERHEAD, LayerTime, LayerTimes, count_work, explain_unseen, time_layers
+from profiles.timing.layer_times import OVERHEAD, LayerTime, LayerTimes
+from profiles.timing.layers_in_situ import count_work, explain_unseen, time_layers
 from profiles.timing.roofline import Peaks
 from profiles.timing.sample_batches import make_batch
 from tests.support import tiny_models as tiny

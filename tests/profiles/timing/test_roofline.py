@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from profiles.timing.layers_in_situ import LayerTime
+from profiles.timing.layer_times import LayerTime
 from profiles.timing.roofline import ARITHMETIC, MEMORY, SIDES, Peaks, compute_roofline, measure_peaks, measure_product
 
 PEAKS = Peaks(runtime="torch", gflops=100, gbs=10)
