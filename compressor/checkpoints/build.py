@@ -25,7 +25,7 @@ from compressor.checkpoints.sizes import (
 )
 from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS
 from compressor.checkpoints.unread_keys import find_unread
-from compressor.errors import InputError, Problem, shorten
+from compressor.errors import InputError, Problem, input_error, shorten
 from compressor.families.key_mapping import HEAD, State
 from compressor.models.adapters import Adapter, SkipAdapter
 from compressor.models.steps import StepModel, steps_of
@@ -104,8 +104,14 @@ def _load_with_head(
     with sizes_that_fit(recognised):
         own, notes = read_dims(recognised, task)
         dims = change_dims(recognised, own, image_size, transfer, text_length, own_head, longest)
-        if dims.classes == 1 and recognised.family.heads[task].classes is None:
-            raise ValueError("the head has one output: regression, not classification")
+    if dims.classes == 1 and recognised.family.heads[task].classes is None:
+        path = recognised.checkpoint.path
+        raise input_error(
+            "head-missing",
+            f"{path} has a head of one output, as of regression or a reranker, which das has no task for yet",
+            "a head with an output for each class",
+            f"train a new head in its place: --adapt --task {task}",
+        )
     loaded = _load(recognised, task, dims, own_head, transfer is not None)
     return replace(loaded, notes=(*loaded.notes, *notes, *note_text_length(own.text_length, text_length, longest)))
 
@@ -210,7 +216,8 @@ def _explain_leftovers(source: Recognised, task: str | None, own_head: bool, use
     own_prefix = format.prefix(task) if task else ""
     replaced = None if own_head else own_prefix
     heads = {name: format.prefix(name) for name in (*source.family.heads, *format.heads)} | {**format.heads_by_name}
-    unread = {head: name for name, head in heads.items() if head not in ("", own_prefix)}
+    named = {name: source.declared_task or name for name in heads if not source.has_head(name)}
+    unread = {head: named.get(name, name) for name, head in heads.items() if head not in ("", own_prefix)}
     leftovers: dict[str, str] = {}
     for key in (key for key in source.state if key not in used):
         reasons = [entry.reason for entry in format.leftovers if re.match(entry.pattern, key)]

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from compressor.checkpoints.class_names import read_class_names
+from compressor.checkpoints.declared import (
+    EMBEDDER,
+    FILE,
+    OF_SEQUENCES,
+    architectures_in,
+    is_embedder,
+    other_purpose,
+    refuse_unknown,
+    task_of_class,
+)
 from compressor.checkpoints.read import Checkpoint, read_checkpoint
+from compressor.checkpoints.sources.locate import CONFIG, locate, read_config
 from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS, find_prefixes, split_at, without_wrappers
 from compressor.checkpoints.unread_keys import find_stored_otherwise
 from compressor.errors import InputError, input_error, usage_error
@@ -48,7 +59,8 @@ class Recognised:
     def heads(self) -> tuple[str, ...]:
         """Tasks that it has a head for, those that das only knows by name included."""
         named = (*self.format.heads, *self._with_keys_of_their_own, *self.format.heads_by_name)
-        return tuple(task for task in dict.fromkeys(named) if self.has_head(task))
+        found = tuple(task for task in dict.fromkeys(named) if self.has_head(task))
+        return found or ((self.declared_task,) if self.declared_task else ())
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -67,7 +79,19 @@ class Recognised:
             return False
         if needed is None or not self.architectures:
             return needed is None or self.format.head_fits(self.state, task)
-        return needed in self.architectures
+        return needed in self.architectures and not self._other_purpose
+
+    @property
+    def declared_task(self) -> str:
+        """What config.json says that the head is for, in transformers' words; '' where it says nothing of one."""
+        named = (task_of_class(architecture) for architecture in self.architectures)
+        return self._other_purpose or next((task for task in named if task not in ("", OF_SEQUENCES)), "")
+
+    @property
+    def _other_purpose(self) -> str:
+        """The same of a head for sequences that chooses no class."""
+        of_sequences = any(task_of_class(name) == OF_SEQUENCES for name in self.architectures)
+        return other_purpose(self.checkpoint.config) if of_sequences else ""
 
     def _has_keys(self, prefix: str) -> bool:
         return bool(prefix) and any(key.startswith(prefix) for key in self.state)
@@ -75,16 +99,20 @@ class Recognised:
     @property
     def architectures(self) -> tuple[str, ...]:
         """The classes of the library that config.json names; empty where it names none."""
-        declared = self.checkpoint.config.get("architectures") or ()
-        return tuple(map(str, declared if isinstance(declared, list | tuple) else [declared]))
+        return architectures_in(self.checkpoint.config)
 
     def describe_absence(self, task: str) -> str:
-        """Return why it has no head for ``task``."""
-        prefix = self.format.prefix(task)
+        """Return why it has no head for ``task``, as a sentence goes on behind the file's name."""
+        kind, prefix = " and ".join(self.architectures), self.format.prefix(task)
+        if is_embedder(self.checkpoint.path):
+            return f"is an embedder of sentence-transformers (modules.json), a {self.family.name} without a head"
+        if self.heads and not self.tasks:
+            named = f"is {kind}: " if kind else "is "
+            return f"{named}a sound model for {' and '.join(self.heads)}, which das has no task for yet"
         if not self._has_keys(prefix):
-            return f"no key starts with {prefix}" if prefix else f"{self.format.name} has none"
-        named = f"is a {' and '.join(self.architectures)}" if self.architectures else "has another shape"
-        return f"what starts with {prefix} {named}"
+            why = f"no key starts with {prefix}" if prefix else f"{self.format.name} has none"
+            return f"is {kind}, without a head for it ({why})" if kind else f"has no head for {task} ({why})"
+        return f"has no head for {task} ({f'it is {kind}' if kind else f'what starts with {prefix} has another shape'})"
 
     @property
     def _with_keys_of_their_own(self) -> tuple[str, ...]:
@@ -109,7 +137,7 @@ def recognise(source: Checkpoint | str | Path) -> Recognised:
             something else.
 
     """
-    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    checkpoint = source if isinstance(source, Checkpoint) else _read(source)
     path, formats = checkpoint.path, [(family, format) for family in FAMILIES.values() for format in family.formats]
     settings = {**checkpoint.beside, **checkpoint.config}
     if problem := find_stored_otherwise(path, checkpoint.state, settings):
@@ -162,6 +190,7 @@ def _describe_place(found: Recognised, wrappers: tuple[str, ...]) -> tuple[str, 
     name, _, prefix = found.prefix.rpartition(BETWEEN_SETS)
     others = f"; not read: {', '.join(found.others)}" if found.others else ""
     notes = [f"the weights are those that the file calls {name}{others}"] if name else []
+    notes += [EMBEDDER] if is_embedder(found.checkpoint.path) else []
     notes += [f"the keys start with {prefix}, which is left out"] if prefix else []
     notes += [f"the keys have {', '.join(wrappers)} in them, which is left out"] if wrappers else []
     return tuple(notes)
@@ -169,22 +198,46 @@ def _describe_place(found: Recognised, wrappers: tuple[str, ...]) -> tuple[str, 
 
 def _unknown(checkpoint: Checkpoint, state: State, formats: list[tuple[Family, Format]]) -> InputError:
     """Return the error for tensors of no family, or of one that das knows and does not compute."""
+    path, config = checkpoint.path, checkpoint.config
     for relative in (relative for _, format in formats for relative in format.unbuilt):
         if find_prefixes(state, relative.signature):
-            return input_error(relative.code, f"{checkpoint.path} is {relative.what}", relative.expected, relative.fix)
-    declared = checkpoint.config.get("model_type")
-    signature = f"of model_type {declared}" if declared else f"its first keys: {', '.join(list(checkpoint.state)[:3])}"
-    looked_for = "; ".join(
-        f"{family.name}: "
-        + (f"config.json with model_type {format.model_type}" if format.model_type else ", ".join(format.signature))
-        for family, format in formats
-    )
+            return input_error(relative.code, f"{path} is {relative.what}", relative.expected, relative.fix)
+    first, declared = ", ".join(list(checkpoint.state)[:3]), _model_types()
+    if config.get("model_type") in declared:
+        signature = next(format.signature for _, format in formats if format.model_type == config["model_type"])
+        named = f"{path} is a {declared[config['model_type']]} by its config.json"
+        return input_error(
+            "tensors-missing",
+            f"{named}, and lacks {signature[0]} (it has: {first})",
+            "the tensors as transformers names them",
+            'save the whole model: model.save_pretrained("new")',
+        )
+    if config.get("model_type"):
+        return refuse_unknown(path, config, declared)
+    silent = "its config.json names no model_type" if config else "nothing says what it is"
+    own = (f"{family.name}: {', '.join(format.signature)}" for family, format in formats if not format.model_type)
     return input_error(
         "unknown-model",
-        f"{checkpoint.path} is of no family das knows ({signature})",
-        f"one of {looked_for}",
-        "give a checkpoint of one of these; docs/add-a-family.md adds another",
+        f"{path} is of no family das knows: {silent}, and its first keys are {first}",
+        f"config.json with model_type {', '.join(declared)}; or tensors of {'; '.join(own)}",
+        FILE,
     )
+
+
+def _model_types() -> dict[str, str]:
+    """Return the names of the families by the ``model_type`` that their config.json has."""
+    return {
+        format.model_type: family.name for family in FAMILIES.values() for format in family.formats if format.model_type
+    }
+
+
+def _read(source: str | Path) -> Checkpoint:
+    """Read a checkpoint, but of a folder that declares another kind of model nothing beside that."""
+    path = locate(source)
+    config = read_config(path) if (path / CONFIG).is_file() else {}
+    if config.get("model_type", "") not in ("", None, *_model_types()):
+        raise refuse_unknown(path, config, _model_types())
+    return read_checkpoint(path)
 
 
 def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> str:
@@ -213,11 +266,15 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
         )
     if task is not None and (source.has_head(task) or adapt):
         return task
-    target = task or next(iter(family.heads))
+    tasks = [name for name in family.heads if name in TASKS]
+    if adapt and len(tasks) == 1:
+        return tasks[0]
+    target = task or next(iter(tasks or family.heads))
     raise input_error(
         "head-missing",
-        f"{path} has no head for {target} ({source.describe_absence(target)})",
+        f"{path} {source.describe_absence(target)}",
         f"a checkpoint fine-tuned on {target}"
         + (f"; this one has heads for: {', '.join(source.heads)}" if source.heads else ""),
-        "give a fine-tuned checkpoint, or train a new head with --adapt",
+        f"give a fine-tuned checkpoint, or train a new head: --adapt --task {target}"
+        + ("; docs/add-a-task.md adds a task" if source.heads and not source.tasks else ""),
     )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from compressor.checkpoints.recognise import Recognised
 from compressor.errors import Problem, UsageError, first_line, input_error
+from compressor.families.key_mapping import Unsupported
 from compressor.values import list_faults
 
 
@@ -133,6 +134,13 @@ def sizes_that_fit(source: Recognised) -> Iterator[None]:
             f"{path} lacks the key {source.format.keys.checkpoint_name(str(missing.args[0]))}",
             f"every tensor of a {family} checkpoint",
             "save the whole state dict, or copy the file again",
+        ) from None
+    except Unsupported as error:
+        raise input_error(
+            "setting-not-supported",
+            f"{path} is sound, and das does not compute what it asks for: {error}",
+            f"a {family} as it was published",
+            "give a checkpoint without that setting; nothing needs repair in this one",
         ) from None
     except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError, AttributeError) as error:
         reason = "; ".join(list_faults(error)) if isinstance(error, ValidationError) else first_line(error)

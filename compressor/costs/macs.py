@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import chain
 from math import prod
 from typing import Any, TypeVar
 
@@ -91,7 +92,8 @@ class Positional(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the logits, (B, classes), for the inputs in the order of their names."""
-        model, device = self.model, next(self.model.epilogue.parameters()).device
+        model = self.model
+        device = next(chain(model.epilogue.parameters(), model.blocks.parameters())).device  # of no head: no weights
         streams = model.prologue(**dict(zip(self.names, inputs, strict=True)))
         return model.epilogue(model.advance({name: x.to(device) for name, x in streams.items()}, model.rounds))
 

@@ -128,6 +128,10 @@ class Unbuilt:
     fix: str
 
 
+class Unsupported(ValueError):
+    """A setting of a sound checkpoint that makes another network than das computes."""
+
+
 def no_remarks(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return nothing: the default ``remarks``."""
     return ()

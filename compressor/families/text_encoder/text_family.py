@@ -27,7 +27,7 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, State
+from compressor.families.key_mapping import Format, KeyTable, Leftover, State, Unsupported
 from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
 from compressor.models.readout import Readout
@@ -36,11 +36,10 @@ from compressor.models.steps import Rounds, Step, StepModel
 TASK, HEAD_KEYS = "text-classification", "classifier."
 BOTTLENECK = 1 / 24
 
-# What a config.json must say, where it says it: everything else would be another network, or another loss.
+# What a config.json must say, where it says it: everything else would be another network.
 _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "is_decoder": (False,),
     "position_embedding_type": ("absolute",),
-    "problem_type": (None, "single_label_classification"),
 }
 
 
@@ -126,7 +125,7 @@ def encoder_family(
         """
         for setting, allowed in _SUPPORTED.items():
             if config.get(setting, allowed[0]) not in allowed:
-                raise ValueError(f"config.json has {setting} {config[setting]!r}, which das does not support")
+                raise Unsupported(f"config.json has {setting} {config[setting]!r}")
         dims = dims_type(config={**config, "model_type": model_type})
         if any(key.startswith(layer.format(i=dims.layers)) for key in state):
             raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")

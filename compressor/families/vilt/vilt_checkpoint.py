@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.models.vilt.configuration_vilt import ViltConfig
 
-from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
+from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart, Unsupported
 from compressor.families.vilt.vilt_model import ViltDims
 from compressor.families.vilt.vilt_pixels import read_pixels
 from compressor.families.vision_language import PREFIXES, check_transform, find_head, for_another_task
@@ -88,7 +88,7 @@ def read_hugging_face_dims(state: Mapping[str, Tensor], config: Mapping[str, Any
     """
     settings = ViltConfig.from_dict(dict(config))
     if settings.hidden_act != "gelu":
-        raise ValueError(f"hidden_act {settings.hidden_act!r} is not gelu")
+        raise Unsupported(f"hidden_act is {settings.hidden_act!r}, not gelu")
     sizes = _sizes(state, HUGGING_FACE_KEYS, "classifier.3.weight", task)
     return ViltDims(
         **sizes,

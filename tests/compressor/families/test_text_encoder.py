@@ -275,23 +275,23 @@ def test_a_language_modelling_head_is_named_and_left_out(name, saved):
 
 
 def test_a_head_of_one_output_is_refused(saved):
-    with refused(InputError, "model-does-not-fit-together", "one output: regression"):
+    with refused(InputError, "head-missing", "a sound model for regression", "--adapt --task text-classification"):
         load_checkpoint(saved(tiny("bert", classes=1)))
 
 
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [
-        ({"is_decoder": True}, "model-does-not-fit-together", "is_decoder True"),
+        ({"is_decoder": True}, "setting-not-supported", "is_decoder True"),
         (
             {"position_embedding_type": "relative_key"},
-            "model-does-not-fit-together",
+            "setting-not-supported",
             "position_embedding_type 'relative_key'",
         ),
         (
             {"problem_type": "multi_label_classification"},
-            "model-does-not-fit-together",
-            "problem_type 'multi_label_classification'",
+            "head-missing",
+            "a sound model for multi-label-classification",
         ),
         ({"num_hidden_layers": 2}, "model-does-not-fit-together", "says 2 layers"),
         ({"num_hidden_layers": 4}, "tensors-missing", "16 keys"),
@@ -307,9 +307,9 @@ def test_a_head_of_one_output_is_refused(saved):
             ({name: 10**11}, "tensors-misshapen", 10**11)  # nothing of 10**11 rows was built, then
             for name in ("vocab_size", "intermediate_size", "max_position_embeddings", "type_vocab_size")
         ),
-        ({"model_type": "bart"}, "unknown-model", "model_type bart"),
+        ({"model_type": "bart"}, "model-generates", "model_type bart"),
         ({"architectures": ["BertForTokenClassification"]}, "head-missing", "text-classification"),
-        *(({"architectures": said}, "head-missing", f"is a {said}") for said in (2**31, True)),
+        *(({"architectures": said}, "head-missing", f"is {said}") for said in (2**31, True)),
     ],
 )
 def test_settings_that_make_another_model_are_refused(settings, code, words, saved):
