@@ -39,6 +39,15 @@ class Progress:
         """Show the user a sentence."""
 
 
+def describe_seconds(seconds: float) -> str:
+    """Say how long something takes in the unit that a reader would choose: 8 s, 85 min, 2 h 5 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes} min" if minutes < 100 else f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
 @dataclass
 class Stages:
     """Seconds each stage took."""

@@ -7,13 +7,14 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from compressor.errors import DasError, Interrupted, Terminated
 from das.commands.compare import compare
@@ -25,6 +26,7 @@ from das.commands.explain import explain
 from das.commands.export import export
 from das.commands.flops import flops
 from das.commands.inspect import inspect
+from das.commands.loading import ModelCommand
 from das.commands.pareto import pareto
 from das.commands.predict import PairCommand, predict
 from das.commands.profile import profile
@@ -86,23 +88,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    demo,
-    inspect,
-    compress,
-    search,
-    pareto,
-    explain,
-    export,
-    verify,
-    profile,
-    compare,
-    flops,
-    doctor,
-):
-    app.command()(command)
-app.command("eval")(evaluate)
-app.command(cls=PairCommand)(predict)
+COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {  # in the order of the help; those that only read JSON start without PyTorch
+    "demo": (demo, ModelCommand),
+    "inspect": (inspect, ModelCommand),
+    "compress": (compress, ModelCommand),
+    "search": (search, ModelCommand),
+    "pareto": (pareto, TyperCommand),
+    "explain": (explain, TyperCommand),
+    "export": (export, ModelCommand),
+    "verify": (verify, ModelCommand),
+    "profile": (profile, ModelCommand),
+    "compare": (compare, TyperCommand),
+    "flops": (flops, ModelCommand),
+    "predict": (predict, PairCommand),
+    "doctor": (doctor, TyperCommand),
+    "eval": (evaluate, ModelCommand),
+}
+for name, (command, kind) in COMMANDS.items():
+    app.command(name, cls=kind)(command)
 
 
 def _print_version(wanted: bool) -> None:

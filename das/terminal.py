@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -22,10 +24,12 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from compressor.distributed import is_main
-from compressor.progress import Bar, Progress
+from compressor.progress import Bar, Progress, describe_seconds
 
 T = TypeVar("T")
 WIDTH = 80
+TELL_EVERY = 60.0  # seconds between two lines on what takes long, where there is no terminal
+WORTH_TELLING = 1.0  # seconds from which on it is said how long something took
 
 
 class _Console(Console):
@@ -67,13 +71,66 @@ def _bars() -> Bars:
     )
 
 
+class _PlainLines(Bar):
+    """Lines for a log: where something begins, how far it is after each minute, and how long it took.
+
+    Args:
+        label: what it is called.
+        total: steps that it takes; None where they are not known.
+    """
+
+    def __init__(self, label: str, total: int | None = None) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self.started, self._ended = time.monotonic(), threading.Event()
+
+    def advance(self) -> None:
+        """Count one step as done."""
+        self.done += 1
+
+    @contextmanager
+    def told(self) -> Iterator[Self]:
+        """Wrap the work; a thread of its own tells how far it is, also while one step takes long."""
+        _say(f"{self.label} ...")
+        telling = threading.Thread(target=self._tell, daemon=True)
+        telling.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            telling.join()
+        if self.seconds >= WORTH_TELLING:
+            _say(f"{self.label}: done in {describe_seconds(self.seconds)}")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.started
+
+    def _tell(self) -> None:
+        while not self._ended.wait(TELL_EVERY):
+            _say(f"{self.label}: {self._how_far()}")
+
+    def _how_far(self) -> str:
+        if not (self.total and self.done):
+            return f"{describe_seconds(self.seconds)} so far"
+        left = describe_seconds(self.seconds / self.done * (self.total - self.done))
+        return f"{self.done:,} of {self.total:,}, about {left} left"
+
+
+def _say(message: str) -> None:
+    err_console.print(message, soft_wrap=True)
+
+
 class TerminalProgress(Progress):
-    """Bars on stderr while it is a terminal; plain sentences always."""
+    """Bars on stderr while it is a terminal, lines for a log where it is none; plain sentences always."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Draw what, how far and how long is left."""
         if not err_console.is_terminal:
-            yield from items
+            with _PlainLines(label, total).told() as lines:
+                for item in items:
+                    yield item
+                    lines.advance()
             return
         with _bars() as bars:
             yield from bars.track(items, total=total, description=label)
@@ -82,7 +139,8 @@ class TerminalProgress(Progress):
     def bar(self, label: str, total: int) -> Iterator[Bar]:
         """Draw what, how far and how long is left."""
         if not err_console.is_terminal:
-            yield Bar()
+            with _PlainLines(label, total).told() as lines:
+                yield lines
             return
         with _bars() as bars:
             yield _TerminalBar(bars, bars.add_task(label, total=total))
@@ -91,7 +149,8 @@ class TerminalProgress(Progress):
     def stage(self, label: str) -> Iterator[None]:
         """Draw a spinner and the time since the start."""
         if not err_console.is_terminal:
-            yield
+            with _PlainLines(label).told():
+                yield
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Bars(*columns, console=err_console, transient=True) as bars:
@@ -100,7 +159,7 @@ class TerminalProgress(Progress):
 
     def say(self, message: str) -> None:
         """Print a sentence."""
-        err_console.print(message, soft_wrap=True)
+        _say(message)
 
 
 def progress() -> Progress:

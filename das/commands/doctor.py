@@ -25,10 +25,11 @@ def doctor(
 
     Next: [bold]das compress meter.ckpt --task vqa --skip 8[/]
     """
-    from das.doctor.check import check_health
-    from das.render.print_inspect import print_health
     from das.terminal import print_json, progress
 
-    with progress().stage("Checking the environment"):
+    with progress().stage("Checking the environment"):  # before PyTorch is imported, which takes seconds
+        from das.doctor.check import check_health
+        from das.render.print_inspect import print_health
+
         health = check_health(subject)
     print_json(health) if json else print_health(health)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from das.commands import options as o
+from das.commands.loading import load_libraries
 
 
 def explain(
@@ -33,5 +34,6 @@ def explain(
     if layer:
         explanation = explanation.of(layer)
     if regret:
+        load_libraries()
         explanation = explanation.model_copy(update={"enumeration": enumerate_all(opened, progress())})
     print_json(explanation) if json else print_explanation(explanation, shorten_path(opened.path))

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from das.commands import options as o
+from das.commands.loading import ModelCommand
 
 BETWEEN = "\0"  # the texts of a pair; the one character that no argument of a command has
 
 
-class PairCommand(TyperCommand):
+class PairCommand(ModelCommand):
     """Takes two texts after each ``--pair``: Typer has no option that comes several times with two values."""
 
     def parse_args(self, ctx: Any, args: Iterable[str]) -> list[str]:

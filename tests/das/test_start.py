@@ -46,6 +46,11 @@ def test_what_only_reads_json_starts_without_the_libraries_of_models(shared_run)
     assert json.loads(done.stdout) == {" ".join(given): [] for given in commands}
 
 
+def test_what_needs_a_model_says_at_once_that_it_loads_the_libraries(monkeypatch):
+    monkeypatch.delitem(sys.modules, "compressor.families")
+    assert das("flops", "bert").stderr.startswith("Loading PyTorch and transformers ...\n")
+
+
 @pytest.mark.parametrize("options", [("--version",), ("--version", "pareto")])
 def test_version(options):
     done = das(*options)
