@@ -88,7 +88,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {  # in the order of the help; those that only read JSON start without PyTorch
+COMMANDS: dict[
+    str, tuple[Callable[..., None], type[TyperCommand]]
+] = {  # in the order of the help; those that only read JSON start without PyTorch
     "demo": (demo, ModelCommand),
     "inspect": (inspect, ModelCommand),
     "compress": (compress, ModelCommand),
