@@ -243,6 +243,7 @@ def export(
     from exporters import export as exporting
     from exporters.folder import exports_of
     from exporters.graph.inputs import Fixed
+    from exporters.usage import usage_of
     from profiles.comparison.recommend_export import compare_exports
     from profiles.reports.save import save_report
 
@@ -271,7 +272,9 @@ def export(
     try:
         reference = open_reference(opened, None if data is None else str(data))
         slim, folder = opened.load_slim(), exports_of(opened).path
-        report = exporting.export(slim, opened.samples(), folder, formats, reference=reference, **options)
+        report = exporting.export(
+            slim, opened.samples(), folder, formats, reference=reference, usage=usage_of(opened), **options
+        )
     except DasError:
         with suppress(DasError):  # an export that is gone must leave the report, too; the failure itself matters more
             save_report(opened)

@@ -25,7 +25,7 @@ from exporters.folder import remove_export
 from exporters.graph.artifacts import split_graphs
 from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING, Fixed, with_text_length
-from exporters.graph.metadata import embed, facts_of
+from exporters.graph.metadata import embed, facts_of, usage_facts
 from exporters.graph.onnx import check_opset, opset_of
 from exporters.graph.precision import PRECISIONS
 from exporters.graph.quantise import quantise_until_passing
@@ -33,6 +33,7 @@ from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
 from exporters.runtimes import RUNTIMES, find_runtimes
 from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
+from exporters.usage import Usage
 
 
 class Exported(Value):
@@ -69,6 +70,7 @@ def export(
     formats: Sequence[str],
     *,
     reference: Reference | None = None,
+    usage: Usage | None = None,
     precision: str = "fp32",
     opset: int | None = None,
     attention: str | None = None,
@@ -91,6 +93,7 @@ def export(
         formats: names or aliases of runtimes that execute files, "onnx", "trt". What a runtime's file is built from
             is made on the way where ``folder`` has none that answers as the model does.
         reference: many real samples with the models' own answers; None compares on ``samples`` alone.
+        usage: what is written into ONNX files for those who use them; None leaves it out.
         precision: a key of ``PRECISIONS``.
         opset: of the ONNX file; None leaves the choice to the exporter.
         attention: a key of ``FORMS``; None is each runtime's own.
@@ -115,6 +118,7 @@ def export(
         with_text_length(FAMILIES[model.family], inputs, fixed.text_length),
         folder,
         reference,
+        usage,
         PRECISIONS[precision],
         opset,
         fixed=fixed,
@@ -132,8 +136,16 @@ def export(
     )
 
 
-def export_split(model: StepModel, samples: Mapping[str, Tensor], folder: Path, progress: Progress = QUIET) -> Exported:
+def export_split(
+    model: StepModel,
+    samples: Mapping[str, Tensor],
+    folder: Path,
+    progress: Progress = QUIET,
+    usage: Usage | None = None,
+) -> Exported:
     """Export ``model`` to ``folder`` with the vision tower apart, ``vision.onnx`` and ``rest.onnx``, compared together.
+
+    What ``usage`` says is written into both.
 
     Raises:
         UsageError: as :func:`exporters.graph.vision_split.check_splittable`.
@@ -141,7 +153,7 @@ def export_split(model: StepModel, samples: Mapping[str, Tensor], folder: Path, 
         EnvironmentProblem: ONNX Runtime is missing, or the folder cannot be written.
     """
     check_splittable(model.family, model.rounds)
-    (exported,) = make_all([split_graphs(Request(model, samples, folder, progress=progress))])
+    (exported,) = make_all([split_graphs(Request(model, samples, folder, usage=usage, progress=progress))])
     return exported
 
 
@@ -345,6 +357,7 @@ def _settle(artifact: Artifact, temporary: Path, parity: Parity) -> Parity:
         remove_export(temporary, parity)
     else:
         facts = facts_of(request.model, parity)
+        facts |= usage_facts(request.model, request.usage) if request.usage else {}
         digests = {graph: embed(graph, facts) for graph in sorted(folder.glob("*.onnx"))}
         update = {"graph_sha256": digests.get(temporary), "sha256": _hashes(folder)}
         parity = parity.model_copy(update=update)

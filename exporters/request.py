@@ -15,6 +15,7 @@ from compressor.progress import QUIET, Progress
 from exporters.graph.attention import FORMS, AttentionForm
 from exporters.graph.inputs import VARYING, Fixed
 from exporters.graph.precision import PRECISIONS, Precision
+from exporters.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Request:
         samples: real inputs, (N, ...) by name, of the text length that the export takes.
         folder: of the exports.
         reference: many real samples for the certificates; None compares on ``samples`` alone.
+        usage: written into ONNX files; None leaves it out.
         precision, opset, form, fixed: of the graph; opset None is the exporter's choice.
         batch: smallest, usual and largest batch that is to be taken.
         workspace: bytes a layer may use for itself while it runs; None sets no limit.
@@ -36,6 +38,7 @@ class Request:
     samples: Mapping[str, Tensor]
     folder: Path
     reference: Reference | None = None
+    usage: Usage | None = None
     precision: Precision = PRECISIONS["fp32"]
     opset: int | None = None
     form: AttentionForm = FORMS["composed"]

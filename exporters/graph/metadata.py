@@ -1,17 +1,31 @@
-"""What an ONNX file says of itself: where it comes from and its certificate, in its own metadata."""
+"""What an ONNX file says of itself, in its own metadata: how it is used, where it comes from, and its certificate."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from compressor.data.types import Transforms
+from compressor.families import FAMILIES
+from compressor.families.family import Family, Input
 from compressor.files import parts_of, sha256
 from compressor.models.steps import StepModel
+from compressor.tasks import TASKS
 from exporters.checks.records import Parity
 from exporters.graph.onnx import load_graph
+from exporters.usage import Usage
 
 PREFIX = "das."
+MEANINGS = {
+    "input_ids": "tokens, as tokenizer.json numbers them",
+    "attention_mask": "1 at tokens, 0 at padding",
+    "token_type_ids": "0 in the first text, 1 in the second, as tokenizer.json says",
+    "pixel_values": "pixels of RGB images, resized and normalised as das.image says",
+    "pixel_mask": "1 at pixels, 0 at padding",
+}
 
 
 def facts_of(model: StepModel, parity: Parity) -> dict[str, str]:
@@ -23,6 +37,34 @@ def facts_of(model: StepModel, parity: Parity) -> dict[str, str]:
         "precision": parity.precision,
         "certificate": parity.model_dump_json(exclude={"sha256", "graph_sha256"}),
     }
+
+
+def usage_facts(model: StepModel, usage: Usage) -> dict[str, str]:
+    """Return the metadata that a program needs to use the graph of ``model``.
+
+    ``inputs`` says of each what it means, its axes and what it holds behind the end of a shorter text or image;
+    ``text_length`` is the most tokens that das gives the model, ``longest_text`` the most that it has positions for.
+    """
+    family, transforms = FAMILIES[model.family], usage.transforms
+    inputs = {entry.name: _describe_input(family, entry, model.dims.images, transforms) for entry in family.inputs}
+    return {
+        "labels": json.dumps(usage.labels, ensure_ascii=False),
+        "probabilities": TASKS[model.task].probabilities.__name__,
+        "inputs": json.dumps(inputs),
+        "text_length": str(transforms.text.length),
+        "longest_text": str(model.dims.longest_text),
+        **({"image": json.dumps(transforms.image.describe())} if transforms.image else {}),
+    }
+
+
+def _describe_input(family: Family, entry: Input, images: int, transforms: Transforms) -> dict[str, Any]:
+    axes = entry.axes_of(len(entry.axes) if images > 1 else 0)
+    padded = family.mask_of(entry.modality) is not None
+    padding = transforms.text.padding if entry.name == "input_ids" else 0
+    meaning = {"meaning": MEANINGS[entry.name]} if entry.name in MEANINGS else {}
+    return {**meaning, "axes": axes, "dtype": str(entry.dtype).removeprefix("torch.")} | (
+        {"padding": padding} if padded else {}
+    )
 
 
 def embed(path: Path, facts: Mapping[str, str]) -> str:

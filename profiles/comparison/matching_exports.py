@@ -13,10 +13,16 @@ from compressor.progress import Progress
 from exporters.export import export
 from exporters.folder import ExportsFolder
 from exporters.runtimes.runtime import Runtime
+from exporters.usage import Usage
 
 
 def make_slim(
-    runtime: Runtime, model: StepModel, samples: Mapping[str, Tensor], folder: ExportsFolder, progress: Progress
+    runtime: Runtime,
+    model: StepModel,
+    samples: Mapping[str, Tensor],
+    folder: ExportsFolder,
+    progress: Progress,
+    usage: Usage | None = None,
 ) -> None:
     """Export slim where nobody did.
 
@@ -26,6 +32,7 @@ def make_slim(
         samples: real inputs, (N, ...) by name.
         folder: of its exports.
         progress: told about it.
+        usage: what is written into ONNX files for those who use them.
 
     Raises:
         InputError: there is no engine. It may need options that only the user knows.
@@ -38,7 +45,7 @@ def make_slim(
             "export-missing", f"no {path}", f"the slim model for {runtime.title}", f"das export --to {runtime.name}"
         )
     progress.say(f"exporting the slim model to {path.name}, to time it")
-    export(model, samples, folder.path, [runtime.name], progress=progress)
+    export(model, samples, folder.path, [runtime.name], usage=usage, progress=progress)
 
 
 def make_full(
@@ -48,6 +55,7 @@ def make_full(
     folder: ExportsFolder,
     slim: ExportsFolder,
     progress: Progress,
+    usage: Usage | None = None,
 ) -> None:
     """Export full the way slim was exported, unless ``folder`` has such a file.
 
@@ -58,6 +66,7 @@ def make_full(
         folder: of its exports.
         slim: of the slim model's.
         progress: told about it.
+        usage: what is written into ONNX files for those who use them.
 
     Raises:
         InputError: how slim was exported is not known.
@@ -66,7 +75,7 @@ def make_full(
     if path.exists() and _traits(runtime, path) == making.traits:
         return
     progress.say(f"exporting the full model to {path.name}, to time it")
-    export(model, samples, folder.path, [runtime.name], **making.options, progress=progress)
+    export(model, samples, folder.path, [runtime.name], usage=usage, **making.options, progress=progress)
 
 
 def _traits(runtime: Runtime, path: Path) -> Hashable:

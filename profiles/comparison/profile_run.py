@@ -27,6 +27,7 @@ from exporters.folder import ExportsFolder, count_bytes, exports_of
 from exporters.graph.vision_split import check_splittable
 from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
 from exporters.runtimes.runtime import ModelSource, Runtime
+from exporters.usage import usage_of
 from profiles.comparison.full_vs_slim import (
     PROFILE,
     AgreementPair,
@@ -283,19 +284,19 @@ def _cpu_threads(threads: int | None) -> Iterator[int]:
 def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
     """Count one model, which is exported on the way where a file is missing that one of the runtimes executes."""
     folder, samples = bench.models[which].exports, bench.run.samples()
-    model = bench.models[which].model
+    model, usage = bench.models[which].model, usage_of(bench.run)
     with bench.progress.stage(f"counting MACs of the {which} model"):
         inputs = make_inputs(bench.run, 1)
         macs = count_macs(model, inputs)
         counts = cross_check(model, inputs, macs)
     for runtime in (runtime for runtime in runtimes if runtime.suffix):
         if which == SLIM:
-            make_slim(runtime, model, samples, folder, bench.progress)
+            make_slim(runtime, model, samples, folder, bench.progress, usage)
         else:
-            make_full(runtime, model, samples, folder, bench.models[SLIM].exports, bench.progress)
+            make_full(runtime, model, samples, folder, bench.models[SLIM].exports, bench.progress, usage)
     if bench.questions and not folder.split():
         bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
-        export_split(model, samples, folder.path, progress=bench.progress)
+        export_split(model, samples, folder.path, bench.progress, usage)
     return _Counted(macs, counts, parameters(model), weight_bytes(model))
 
 
