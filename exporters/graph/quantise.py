@@ -1,8 +1,9 @@
-"""int8 for the linear layers of an exported graph, and what to leave in float when that costs too much.
+"""int8 for the linear layers of an exported graph and its words, and what to leave in float when that costs too much.
 
-Weights are rounded per output channel, activations per tensor. Attention's own products, embeddings, convolutions,
-biases and everything else stay float32. For CPUs weights have 7 bits: x86-64 without VNNI adds two products of 8 by 8
-bits in 16, which overflow and are cut off; of 8 by 7 bits they never do.
+Weights are rounded per output channel, activations per tensor. Attention's own products, convolutions, biases and
+everything else stay float32. For CPUs weights have 7 bits: x86-64 without VNNI adds two products of 8 by 8 bits in 16,
+which overflow and are cut off; of 8 by 7 bits they never do. For CPUs the embedding of the words is int8, too, each row
+with a scale of its own and all 8 bits: rows are looked up and multiplied by their scale, and never by each other.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from exporters.runtimes.sessions import import_onnxruntime, open_session
 T = TypeVar("T")
 
 PRODUCTS = ("MatMul", "Gemm")
+EMBEDDING = "aten.embedding.default"
 ROWS = 4  # samples that are run at a time
 WHOLE, REDUCED = 127, 64  # steps of a weight to either side of 0, in 8 and in 7 bits
 SHARES = (0.05, 0.1, 0.2)  # of the layers, left in float when rounding all of them costs too much
 
 
 def quantise_dynamic(source: Path, target: Path, excluded: Collection[str] = ()) -> None:
-    """Write ``source`` with int8 products for ONNX Runtime on the CPU; activations get their scales as it runs.
+    """Write ``source`` with int8 products and words for ONNX Runtime on the CPU; activations get scales as it runs.
 
     Args:
         source: a float32 ONNX file, its data beside it.
@@ -56,6 +58,7 @@ def quantise_dynamic(source: Path, target: Path, excluded: Collection[str] = ())
     with _quiet():
         ONNXModel(model).replace_gemm_with_matmul()  # the library has no other int8 Gemm; "_MatMul" is its suffix
         del model.graph.value_info[:]  # it has the shapes of weights that Gemm had transposed
+        round_words(model, [node for node in lookups(model) if node.name not in excluded])
         add_infer_metadata(model)
         # Made as "static", for the dynamic one writes all weights to the disk and reads them back, to infer types.
         quantizer = ONNXQuantizer(
@@ -140,19 +143,25 @@ def quantise_static(
 
 
 def nodes_of(path: Path) -> dict[str, str]:
-    """Return the linear layer in the model by node name, for the products of an exported graph that can be int8.
+    """Return the layer in the model by node name, for the nodes of an exported graph that can be int8.
+
+    They are the products of its linear layers, and where it looks its words up.
 
     Raises:
-        InputError: the file cannot be read, or has no such layer.
+        InputError: the file cannot be read, or has no linear layer.
     """
-    return {name: module_name(scopes_of(node)[-2]) for name, node in _products(load_graph(path)).items()}
+    graph = load_graph(path)
+    nodes = (*lookups(graph), *_products(graph).values())
+    return {node.name: module_name(scopes_of(node)[-2]) for node in nodes}
 
 
 @torch.inference_mode()
 def sensitivities(
     model: nn.Module, samples: Mapping[str, Tensor], symmetric: bool, progress: Progress = QUIET
 ) -> dict[str, float]:
-    """Return the relative int8 error of the output y of every ``nn.Linear``, in one pass: sum (y_q - y)^2 / sum y^2.
+    """Return the relative int8 error of the output y of each layer, in one pass: sum (y_q - y)^2 / sum y^2.
+
+    Layers are every ``nn.Linear`` and, unless ``symmetric``, the largest ``nn.Embedding``, which is that of the words.
 
     Args:
         model: in eval mode, on the CPU.
@@ -163,11 +172,18 @@ def sensitivities(
     sums: dict[str, Tensor] = {}
     levels = WHOLE if symmetric else REDUCED
 
-    def add(name: str, layer: nn.Linear, inputs: tuple[Tensor], y: Tensor) -> None:
-        y_q = F.linear(_round_activation(inputs[0], symmetric), _round_weight(layer.weight, levels), layer.bias)
+    def add(name: str, layer: nn.Module, inputs: tuple[Tensor], y: Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            y_q = F.linear(_round_activation(inputs[0], symmetric), _round_weight(layer.weight, levels), layer.bias)
+        else:
+            y_q = _round_weight(y.flatten(0, -2), WHOLE).view_as(y)  # a row is rounded by itself
         sums[name] = sums.get(name, torch.zeros(2)) + torch.stack([(y_q - y).square().sum(), y.square().sum()])
 
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    layers: dict[str, nn.Module] = {n: layer for n, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    tables = {name: table for name, table in model.named_modules() if isinstance(table, nn.Embedding)}
+    if tables and not symmetric:
+        words = max(tables, key=lambda name: tables[name].num_embeddings)
+        layers[words] = tables[words]
     hooks = [layer.register_forward_hook(partial(add, name)) for name, layer in layers.items()]
     try:
         for batch in progress.track(_batches(samples), "rounding layers to int8"):
@@ -225,6 +241,52 @@ def _products(model: Any, excluded: Collection[str] = ()) -> dict[str, Any]:
             "das export --onnx, then quantise what it wrote",
         )
     return products
+
+
+def lookups(model: Any) -> list[Any]:
+    """Return the nodes that look up rows of the largest embedding, which is that of the words; none without one."""
+    from onnx import TensorProto
+
+    weights = [x for x in model.graph.initializer if x.data_type == TensorProto.FLOAT and len(x.dims) == 2]
+    rows = {weight.name: weight.dims[0] for weight in weights}
+    nodes = [node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in rows]
+    nodes = [node for node in nodes if scopes_of(node, CLASSES)[-1:] == (EMBEDDING,)]
+    words = max((node.input[0] for node in nodes), key=lambda name: rows[name], default="")
+    return [node for node in nodes if node.input[0] == words]
+
+
+def round_words(model: Any, lookups: Collection[Any]) -> None:
+    """Make the table that ``lookups`` read int8, with a scale for each row, and what they return float."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    graph, names = model.graph, {node.input[0] for node in lookups}
+    for table in [weight for weight in graph.initializer if weight.name in names]:
+        rows, name = numpy_helper.to_array(table), table.name
+        scales = np.maximum(np.abs(rows).max(1, keepdims=True) / WHOLE, np.finfo(np.float32).tiny).astype(np.float32)
+        table.CopyFrom(numpy_helper.from_array(np.rint(rows / scales).astype(np.int8), f"{name}_quantized"))
+        graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scale"))
+    replaced = {node.name: _look_up_rounded(node) for node in lookups}
+    nodes = [part for node in graph.node for part in replaced.get(node.name, [node])]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _look_up_rounded(node: Any) -> list[Any]:
+    """Return what stands in for a look-up: rows of int8 and their scales are looked up and multiplied."""
+    from onnx import TensorProto, helper
+
+    (table, ids), (output,) = node.input, node.output
+    rows, scales = f"{output}_quantized", f"{output}_scale"
+    made = [
+        helper.make_node("Gather", [f"{table}_quantized", ids], [rows], f"{node.name}_quant"),
+        helper.make_node("Cast", [rows], [f"{output}_cast"], f"{node.name}_cast", to=TensorProto.FLOAT),
+        helper.make_node("Gather", [f"{table}_scale", ids], [scales], f"{node.name}_scale"),
+        helper.make_node("Mul", [f"{output}_cast", scales], [output], f"{node.name}_scaled"),
+    ]
+    for part in made:
+        part.metadata_props.extend(node.metadata_props)  # of the same module
+    return made
 
 
 def _largest(

@@ -1,5 +1,6 @@
 """int8 graphs: weights really are int8, answers stay close, sensitive layers are found and left in float."""
 
+import copy
 import importlib
 import logging
 import shutil
@@ -23,10 +24,12 @@ from compressor.models.surgery import make_plan, remove_layers
 from exporters.graph.onnx import export_onnx
 from exporters.graph.quantise import (
     hold_back,
+    lookups,
     nodes_of,
     quantise_dynamic,
     quantise_static,
     quantise_until_passing,
+    round_words,
     sensitivities,
 )
 from exporters.runtimes.sessions import OnnxRunner
@@ -39,7 +42,7 @@ from tests.support.marks import slow_but
 
 # Norm of the error of the logits, in norms of the logits; two layers of width 48. Dynamic files have weights of 7 bits.
 CLOSE = {"dynamic": 0.1, "static": 0.06}
-WAYS = tuple(CLOSE)
+WAYS, WORDS = tuple(CLOSE), "word_embeddings"
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 
 
@@ -98,6 +101,11 @@ def graph_of(path):
     return onnx.load(path).graph
 
 
+def products_of(path):
+    """The linear layer by node name: what can be int8, but for the words."""
+    return {node: layer for node, layer in nodes_of(path).items() if not layer.endswith(WORDS)}
+
+
 def values_of(graph):
     return {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
 
@@ -120,16 +128,17 @@ def test_the_answers_stay_close_at_every_size(case_of, family, way):
 
 
 @pytest.mark.parametrize("family", slow_but(["meter", "roberta"], ["meter", "vilt", "roberta", "bert"]))
-def test_every_linear_layer_is_found_by_name(case_of, family):
+def test_every_linear_layer_and_the_words_are_found_by_name(case_of, family):
     case = case_of(family)
     linear = {name for name, module in case.model.named_modules() if isinstance(module, nn.Linear)}
-    assert Counter(nodes_of(case.source).values()) == Counter(linear)
+    (words,) = (name for name, _ in case.model.named_modules() if name.endswith(WORDS))
+    assert Counter(nodes_of(case.source).values()) == Counter({*linear, words})
 
 
 @pytest.mark.parametrize("family", ["meter", "roberta"])
 def test_dynamic_weights_are_int8_and_everything_else_is_as_before(case_of, family):
     case = case_of(family)
-    layers = nodes_of(case.source)
+    layers = products_of(case.source)
     before, after = values_of(graph_of(case.source)), graph_of(case.quantise("dynamic"))
     products = [node for node in after.node if node.op_type == "MatMulInteger"]
     assert len(products) == len(layers)
@@ -144,14 +153,14 @@ def test_dynamic_weights_are_int8_and_everything_else_is_as_before(case_of, fami
         assert 2 * 255 * 64 <= np.iinfo(np.int16).max < 2 * 255 * 65
     for name in now.keys() & before.keys():
         np.testing.assert_array_equal(now[name], before[name])
-    assert {name for name in before if "embeddings.weight" in name} <= now.keys()
+    assert {name for name in before if name.endswith("position_embeddings.weight")} <= now.keys()
     assert not {node.op_type for node in after.node} & {"Gemm"}
 
 
 @pytest.mark.parametrize("family", ["meter", "roberta"])
 def test_static_graphs_have_what_tensorrt_reads(case_of, family):
     case = case_of(family)
-    layers = nodes_of(case.source)
+    layers = products_of(case.source)
     graph = graph_of(case.quantise("static"))
     values, made_by = values_of(graph), {name: node for node in graph.node for name in node.output}
     assert not {node.domain for node in graph.node} - {"", "ai.onnx"}
@@ -181,7 +190,7 @@ def test_static_graphs_have_what_tensorrt_reads(case_of, family):
 @pytest.mark.parametrize("way", WAYS)
 def test_kept_nodes_stay_float(case_of, way):
     case = case_of("roberta")
-    layers = nodes_of(case.source)
+    layers = products_of(case.source)
     kept = {name for name, layer in layers.items() if layer.endswith(("query", "head.out_proj"))}
     kept |= {node.name for node in graph_of(case.source).node if node.op_type == "Gemm"}
     path = case.quantise(way, "kept_", tuple(sorted(kept)))
@@ -198,6 +207,40 @@ def test_kept_nodes_stay_float(case_of, way):
     others = {node.input[1] for node in graph_of(case.source).node if node.name in layers.keys() - kept}
     assert weights == {f"{name}_quantized" for name in others}
     assert 0 < case.error(path) < CLOSE[way]
+
+
+@pytest.mark.parametrize("family", slow_but(["bert"], ["meter", "vilt", "roberta", "bert"]))
+def test_dynamic_words_are_int8_of_all_8_bits_and_close(case_of, family):
+    case = case_of(family)
+    (name,) = (name for name in values_of(graph_of(case.source)) if name.endswith(f"{WORDS}.weight"))
+    before, now = values_of(graph_of(case.source))[name], values_of(graph_of(case.quantise("dynamic")))
+    rows, scales = now[f"{name}_quantized"], now[f"{name}_scale"]
+    assert (rows.dtype, rows.shape, scales.shape) == (np.int8, before.shape, (len(before), 1))
+    assert name not in now
+    assert (np.abs(rows).max(1) == 127).all()
+    np.testing.assert_allclose(rows * scales, before, atol=scales.max() / 2 * 1.001, rtol=0)
+    (alone,) = (node for node, layer in nodes_of(case.source).items() if layer.endswith(WORDS))
+    assert values_of(graph_of(case.quantise("dynamic", "words_", (alone,))))[name].dtype == np.float32
+    static = values_of(graph_of(case.quantise("static")))
+    np.testing.assert_array_equal(static[name], before)
+
+
+def test_words_alone_in_int8_are_as_exact_as_their_rounding(case_of, tmp_path):
+    case = case_of("bert")
+    rounded = copy.deepcopy(case.model)
+    weight = next(module for name, module in rounded.named_modules() if name.endswith(WORDS)).weight
+    with torch.no_grad():
+        weight[0] = 0  # as the row of the padding token often is: it has no scale
+    export_onnx(rounded, tmp_path / "float.onnx", case.samples)
+    model = onnx.load(tmp_path / "float.onnx")
+    round_words(model, lookups(model))
+    onnx.save(model, tmp_path / "words.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    with torch.no_grad():
+        scale = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        weight.copy_((weight / scale).round() * scale)
+    with OnnxRunner(tmp_path / "words.onnx", threads=1) as theirs, TorchRunner(rounded, "cpu") as ours:
+        torch.testing.assert_close(theirs.run(case.samples), ours.run(case.samples), atol=1e-5, rtol=0)
 
 
 def plant(model):
@@ -243,6 +286,19 @@ def test_sensitivities_are_what_int8_does_to_each_output():
     (error,) = sensitivities(model, {"x": x}, symmetric=False).values()  # steps of 1 / 64: 7 bits
     assert error == pytest.approx(((127 / 64 - 1.2) / 1.2) ** 2, rel=1e-4)
     assert not model["only"]._forward_hooks
+
+
+def test_sensitivities_of_words_are_those_of_their_rows():
+    model = nn.ModuleDict({"few": nn.Embedding(2, 4), "words": nn.Embedding(6, 4)}).eval()
+    model.forward = lambda ids: model["words"](ids) + model["few"](ids % 2)
+    with torch.no_grad():
+        model["words"].weight.zero_()
+        model["words"].weight[3, :2] = torch.tensor([127.0, 0.4])  # a row with steps of 1: 0.4 becomes 0
+        model["words"].weight[4, :2] = torch.tensor([1.27, 0.4])  # and one with steps of 0.01, in which it is exact
+    errors = sensitivities(model, {"ids": torch.tensor([[3, 0]])}, symmetric=False)
+    assert errors == {"words": pytest.approx(0.4**2 / (127**2 + 0.4**2), rel=1e-4)}
+    assert sensitivities(model, {"ids": torch.tensor([[4, 0]])}, symmetric=False)["words"] < 1e-9
+    assert sensitivities(model, {"ids": torch.tensor([[3, 0]])}, symmetric=True) == {}
 
 
 def test_the_worst_share_is_held_back():
