@@ -19,8 +19,10 @@ from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, p
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.remarks import remark_on
 from compressor.evaluation.score import Score
+from compressor.families import FAMILIES
 from compressor.job import Job, open_inputs, prepare_job
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
+from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan
@@ -101,7 +103,7 @@ class Compression:
 
         Raises:
             DasError: as :func:`prepare_job`, and when the run cannot be written.
-            CheckFailed: the budget cannot be reached; nothing is kept.
+            CheckFailed: the budget cannot be reached, and nothing is kept; or the family's exact trims are not exact.
             Interrupted: on Ctrl-C or SIGTERM; the state is saved.
         """
         settings = self.settings
@@ -119,6 +121,8 @@ class Compression:
         try:
             with checkpoint.save_on_interrupt():
                 compressed = self._compress(job, folder, checkpoint)
+        except TrimsDiffer:
+            raise  # what was trained is right, and can be saved when the family's declaration is
         except (CheckFailed, UsageError):
             checkpoint.remove()
             raise
@@ -334,7 +338,7 @@ def _manifest(
         settings=settings,
         updated_parameters=slim.updated_parameters,
         device=str(job.device),
-        versions=versions(),
+        versions={**versions(), **FAMILIES.package_of(model.family)},
         command=command,
         results=results,
         costs=count_costs(job.model, model, job.sample()),

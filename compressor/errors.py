@@ -122,10 +122,15 @@ def shorten(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
     return between.join(names[:most]) + (f" and {beyond} more" if beyond > 0 else "")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what a library says went wrong, without PyTorch's advice to load a file unsafely."""
     lines = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines()
     return lines[0][:LONGEST_LINE] if lines else type(error).__name__
+
+
+def one_line(error: Exception) -> str:
+    """Return all lines of what a library says went wrong as one: ONNX Runtime has its numbers behind the first."""
+    return " ".join(str(error).split())[: 2 * LONGEST_LINE] or type(error).__name__
 
 
 class Terminated(KeyboardInterrupt):

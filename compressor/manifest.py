@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from compressor.costs.model_costs import ModelCosts
-from compressor.errors import input_error
+from compressor.errors import InputError, Problem, input_error
 from compressor.evaluation.score import Score
 from compressor.files import read_settings
 from compressor.models.plan import Plan
@@ -20,6 +20,7 @@ from compressor.values import Value, list_faults
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+PACKAGES = ("python", "das-toolkit", "torch", "transformers", "tokenizers", "safetensors")  # that a result depends on
 
 
 class Source(Value):
@@ -123,10 +124,12 @@ def check_dims(manifest: Manifest, path: Path) -> None:
     """Hold that the family and its sizes are those of a model; this imports the families, and so PyTorch.
 
     Raises:
-        InputError: they are not; ``path`` is where the manifest was read.
+        InputError: they are not, or no package here registers the family; ``path`` is where the manifest was read.
     """
     from compressor.families import FAMILIES
 
+    if manifest.family not in FAMILIES:
+        raise InputError(_missing_family(manifest, path, tuple(FAMILIES)), *FAMILIES.problems)
     with _damaged(path):
         dims = FAMILIES[manifest.family].dims_type(**manifest.dims)
         if dims.text_length > dims.longest_text:
@@ -173,9 +176,21 @@ def _check_version(path: Path) -> None:
         )
 
 
+def _missing_family(manifest: Manifest, path: Path, known: tuple[str, ...]) -> Problem:
+    """Return the problem of a sound run of a family of another package."""
+    others = [f"{name}=={version}" for name, version in manifest.versions.items() if name not in PACKAGES]
+    package = " ".join(others) or "the package that registers it"
+    return Problem(
+        "family-missing",
+        f"{path} is sound, and of the family {manifest.family}, which no package here registers",
+        f"one of {', '.join(known)}",
+        f"install {package}; a family that a program adds to das itself is not known to the processes das starts",
+    )
+
+
 def _first_problem(error: ValueError | KeyError) -> str:
     if isinstance(error, KeyError):
-        return f"unknown family {error.args[0]!r}"
+        return f"its dims lack {error}, or that is unknown"
     if isinstance(error, ValidationError):
         return list_faults(error)[0]
     return str(error)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from compressor.errors import DasError, input_error
 from compressor.evaluation.score import EveryAnswer
 from compressor.files import TOKENIZER_FILE, atomic_folder, cannot_write, follow_link, link_to, write_json
-from compressor.manifest import MANIFEST, Manifest, check_dims, read_manifest
+from compressor.manifest import MANIFEST, PACKAGES, Manifest, check_dims, read_manifest
 from compressor.search.result import LogEntry, SearchResult
 
 if TYPE_CHECKING:
@@ -292,12 +292,15 @@ def save_run(
     """Write a run: into a folder with a temporary name, renamed when it is complete.
 
     Raises:
+        CheckFailed: ``slim`` answers otherwise with its trims, as it is loaded; nothing is written.
         EnvironmentProblem: the disk is full or the folder cannot be written; nothing is left behind.
     """
     from safetensors.torch import save_file
 
     from compressor.families import FAMILIES
+    from compressor.models.check_trims import check_trims
 
+    check_trims(slim.eval(), samples)
     with atomic_folder(folder, "free some space, then the same command with --resume") as temporary:
         save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
         save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
@@ -392,5 +395,5 @@ def versions() -> dict[str, str]:
     import platform
     from importlib.metadata import version
 
-    packages = ("das-toolkit", "torch", "transformers", "tokenizers", "safetensors")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    python, *packages = PACKAGES
+    return {python: platform.python_version(), **{package: version(package) for package in packages}}

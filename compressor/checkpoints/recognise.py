@@ -156,10 +156,11 @@ def recognise(source: Checkpoint | str | Path) -> Recognised:
         for match in _find_format(checkpoint, state, family, format, format.base_prefix)
     ]
     if not matches:
-        raise _unknown(checkpoint, state, formats)
+        raise InputError(*_unknown(checkpoint, state, formats).problems, *FAMILIES.problems)
     first = matches[0]
     if len(matches) == 1:
-        return replace(first, notes=_describe_place(first, wrappers))
+        left_out = tuple(f"{problem.found}; {problem.fix}" for problem in FAMILIES.problems)
+        return replace(first, notes=(*_describe_place(first, wrappers), *left_out))
     if all(match.format is first.format for match in matches):
         places = " and ".join(match.prefix or "no prefix" for match in matches)
         found = f"{path} has {len(matches)} sets of weights of a {first.family.name}: under {places}"
@@ -236,7 +237,7 @@ def _read(source: str | Path) -> Checkpoint:
     path = locate(source)
     config = read_config(path) if (path / CONFIG).is_file() else {}
     if config.get("model_type", "") not in ("", None, *_model_types()):
-        raise refuse_unknown(path, config, _model_types())
+        raise InputError(*refuse_unknown(path, config, _model_types()).problems, *FAMILIES.problems)
     return read_checkpoint(path)
 
 

@@ -25,8 +25,20 @@ def check_machine() -> tuple[Item, ...]:
     items = (_machine(), _das(), _python(), *_packages())
     if not can_look_further():
         return items
+    items += tuple(_families())
     probes = (probe for runtime in RUNTIMES for probe in runtime.probe())
     return *items, *(Item(name=probe.name, ok=probe.ok, found=probe.found, fix=probe.fix) for probe in probes)
+
+
+def _families() -> Iterator[Item]:
+    """Yield the packages that register families, and what is wrong with those of which some are left out."""
+    from compressor.families import FAMILIES
+
+    plugins = FAMILIES.ask_packages()
+    for name, (package, version_of_it) in plugins.packages.items():
+        yield Item(name=f"family {name}", ok=True, found=f"registered by {package} {version_of_it}")
+    for problem in plugins.problems:
+        yield Item(name="family", ok=False, found=problem.found, fix=problem.fix)
 
 
 def can_look_further() -> bool:

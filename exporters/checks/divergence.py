@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import first_line
+from compressor.errors import one_line
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.values import Value
@@ -89,7 +89,7 @@ def locate(model: StepModel, onnx_path: Path, inputs: Mapping[str, Tensor], tole
             inside = [name for name in names if f"{name}.".startswith(f"{found.module}.")]
             found = _first_off(model, graph, onnx_path, {name: outputs[name] for name in inside}, inputs, tolerance)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        return Located(divergence=None, reason=f"ONNX Runtime: {first_line(error)}")
+        return Located(divergence=None, reason=f"ONNX Runtime: {one_line(error)}")
     within = f"all {len(steps)} modules compared are within {tolerance:.0e}"
     reason = "" if found else f"with their outputs kept, in ONNX Runtime on the CPU, {within}"
     return Located(divergence=found, reason=reason)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.costs.parts import weight_bytes
-from compressor.errors import DasError, input_error, usage_error
+from compressor.errors import CheckFailed, DasError, Problem, input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import staged
@@ -52,6 +52,7 @@ def export_onnx(
         fixed: axes that take one size only.
 
     Raises:
+        CheckFailed: the model takes one size only along an axis that is to vary.
         InputError: an input of the family is missing from ``samples``.
         UsageError: the exporter cannot write ``opset``, or the form needs a newer one.
         EnvironmentProblem: the file cannot be written.
@@ -68,6 +69,7 @@ def export_onnx(
         axes = _axes(model, rows, fixed)
         program = trace(traced, rows, outputs, axes, opset=opset or needed, form=form, dtype=precision.dtype)
         save(program, traced, temporary)
+        _check_axes(temporary, axes)
         written = opset_of(temporary)
         if opset not in (None, written):
             raise _wrong_opset(opset, f"the exporter wrote opset {written} instead")
@@ -234,6 +236,26 @@ def trace(
         )
     assert program is not None
     return program
+
+
+def _check_axes(path: Path, axes: Mapping[str, Mapping[int, Any]]) -> None:
+    """Refuse a graph that takes one size only along an axis that was to vary, before a runtime does at another size.
+
+    Raises:
+        CheckFailed: names the input, the axis and the size.
+    """
+    for entry in load_graph(path).graph.input:
+        for number in axes[entry.name]:
+            if size := entry.type.tensor_type.shape.dim[number].dim_value:
+                raise CheckFailed(
+                    Problem(
+                        "axis-fixed",
+                        f"the traced model takes {entry.name} of size {size} along axis {number}, and no other",
+                        "an axis that varies: some module of the model has read this size as a number",
+                        "in the modules of the family write x.shape[0] for len(x), and int() or .item() of no size"
+                        " (docs/add-a-family.md)",
+                    )
+                )
 
 
 class _TracedModel(nn.Module):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compressor.errors import first_line, input_error
+from compressor.errors import input_error, one_line
 from compressor.progress import QUIET, Progress
 from exporters.graph.onnx import load_graph, needs_data_file
 from exporters.graph.scopes import CLASSES, module_name, scopes_of
@@ -314,7 +314,7 @@ def _largest(
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise input_error(
             "runtime-refused",
-            f"ONNX Runtime cannot run {source} ({first_line(error)})",
+            f"ONNX Runtime cannot run {source} ({one_line(error)})",
             "an ONNX file and samples that fit it",
             "das export --onnx again",
         ) from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from compressor.device import cpu_instructions, may_saturate
-from compressor.errors import DasError, environment_problem, first_line, input_error
+from compressor.errors import DasError, environment_problem, input_error, one_line
 from exporters.runtimes.runner import Bound, Runner, refused
 
 CPU = "CPUExecutionProvider"
@@ -85,7 +85,7 @@ class OnnxRunner(Runner):
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise refused(
                 "runtime-refused",
-                f"ONNX Runtime cannot run {self.path} ({first_line(error)})",
+                f"ONNX Runtime cannot run {self.path} ({one_line(error)})",
                 "an ONNX file and inputs that fit it",
                 "das export --onnx again, perhaps with another --opset",
             ) from error

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compressor.costs.macs import count_macs
-from compressor.errors import usage_error
+from compressor.errors import Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.models.plan import Plan
@@ -25,12 +25,9 @@ def find_family(name: str) -> Family:
         UsageError: there is none.
     """
     if name not in FAMILIES:
-        raise usage_error(
-            "unknown-family",
-            f"no family {name!r}",
-            f"one of: {', '.join(FAMILIES)}",
-            f"das flops {next(iter(FAMILIES))}",
-        )
+        known = f"one of: {', '.join(FAMILIES)}"
+        unknown = Problem("unknown-family", f"no family {name!r}", known, f"das flops {next(iter(FAMILIES))}")
+        raise UsageError(unknown, *FAMILIES.problems)
     return FAMILIES[name]
 
 

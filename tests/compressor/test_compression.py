@@ -12,6 +12,7 @@ from compressor.compression import compress
 from compressor.data.generated.questions import write_scenes
 from compressor.errors import CheckFailed, Interrupted
 from compressor.evaluation.evaluate import evaluate
+from compressor.families import FAMILIES
 from compressor.job import prepare_job
 from compressor.run_folder import open_run
 from compressor.search.result import SearchResult
@@ -20,7 +21,7 @@ from compressor.tasks import TASKS
 from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scale_learning_rate
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS
-from tests.support.command_line import GOLDEN, das, stopped
+from tests.support.command_line import GOLDEN, das, refused, stopped
 from tests.support.progress import StepProgress
 from tests.support.search_logs import without_seconds
 
@@ -115,6 +116,19 @@ def test_recovery_brings_accuracy_back(workshop):
     assert after.slim.loss < before.slim.loss
     assert after.slim.value > before.slim.value + 0.05
     assert cut.search_log() == []
+
+
+def test_a_run_that_its_trims_would_change_is_not_saved(workshop, monkeypatch):
+    """METER reads the first tokens; a declaration that says the last is mistaken."""
+    asked = settings(skip=None, layers=("FL5", "FV5"), recover="closed-form", out="runs/mistaken")
+    with monkeypatch.context() as mistaken:
+        meter = FAMILIES["meter"]
+        mistaken.setitem(FAMILIES, "meter", replace(meter, readout=dict.fromkeys(meter.readout, "last")))
+        with refused(CheckFailed, "trims-differ", "a meter that differs by", "in the epilogue", "--resume"):
+            compress(asked)
+        assert [path.name for path in (workshop / "runs").iterdir()] == ["mistaken.partial"]
+    run = compress(asked, resume=True)
+    assert run.path.name == "mistaken" and run.load_slim().skipped == ("FL5", "FV5")
 
 
 def test_same_seed_same_layers_same_weights(workshop):

@@ -1,8 +1,11 @@
 """docs/add-a-family.md executed as printed; its families against the library, and one of them through a search."""
 
+import importlib
 import io
 import re
 import shlex
+import sys
+import tomllib
 from contextlib import chdir
 from pathlib import Path
 from tokenize import COMMENT, generate_tokens
@@ -25,30 +28,28 @@ from compressor.run_folder import open_run
 from exporters.checks.records import Parity
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.macs.published import count_published
+from profiles.timing.worker import SLIM, Setting, Worker, WorkerRequest
 from tests.support.command_line import das as run_command
 from tests.support.command_line import refused
+from tests.support.packages import installed, write_package
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-family.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
-FAMILY = {"data2vec-text": "data2vec", "roformer": "roformer"}  # by what config.json says
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
-
-
+TOML = re.search(r"^```toml\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)[1]
+PROJECT = tomllib.loads(TOML)["project"]
 COMMANDS = re.search(r"^```sh\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)[1].splitlines()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def page():
-    """What the code of the page defines; its families are known until the last test."""
-    before = dict(FAMILIES)
-    names = {"__name__": "page", "FAMILIES": FAMILIES}
-    try:
-        for number, code in enumerate(BLOCKS, 1):
-            exec(compile(code, f"{PAGE.name}, block {number}", "exec"), names)
-        yield names
-    finally:
-        FAMILIES.clear()
-        FAMILIES.update(before)
+def page(tmp_path_factory):
+    """The code of the page as a package that is installed until the last test; its module's names."""
+    site = tmp_path_factory.mktemp("site")
+    entries = PROJECT["entry-points"]["das.families"]
+    write_package(site, PROJECT["name"], "\n\n".join(BLOCKS), entries, PROJECT["version"])
+    with installed(site):
+        yield vars(importlib.import_module("my_families"))
+        del sys.modules["my_families"]
 
 
 def tiny(name, **settings):
@@ -68,9 +69,7 @@ def batch(name, lengths=(9, 5, 12)):
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
     pad = AutoConfig.for_model(name).pad_token_id
     inputs = {"input_ids": torch.where(mask.bool(), ids, pad), "attention_mask": mask}
-    return inputs | (
-        {"token_type_ids": mask * (ids > 30)} if "token_type_ids" in FAMILIES[FAMILY[name]].input_names else {}
-    )
+    return inputs | ({"token_type_ids": mask * (ids > 30)} if "token_type_ids" in FAMILIES[name].input_names else {})
 
 
 def test_the_page_has_at_most_60_lines_of_code():
@@ -92,21 +91,43 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_the_commands_of_the_page_take_the_family(folder):
-    assert [line.split()[1] for line in COMMANDS] == ["inspect", "compress", "export", "predict", "flops"]
+@pytest.fixture(scope="module")
+def run(folder):
+    """The folder after the commands of the page but for the profile, and the run."""
     small = {"compress": ["--search-epochs", "1", "--recover-epochs", "1", "--text-length", "24", "--device", "cpu"]}
     with chdir(folder):
         for line in COMMANDS:
             _, command, *arguments = shlex.split(line)
-            done = run_command(command, *arguments, *small.get(command, ()))
-            assert done.exit_code == 0, line + done.stdout + done.stderr
-    parity = Parity.model_validate_json((folder / "run" / "exports" / "model.onnx.parity.json").read_text())
+            if command != "profile":
+                done = run_command(command, *arguments, *small.get(command, ()))
+                assert done.exit_code == 0, line + done.stdout + done.stderr
+    return open_run(folder / "run")
+
+
+def test_the_commands_of_the_page_take_the_family(run):
+    assert [line.split()[1] for line in COMMANDS] == ["inspect", "compress", "export", "profile", "predict", "flops"]
+    parity = Parity.model_validate_json((run.path / "exports" / "model.onnx.parity.json").read_text())
     assert parity.status == "passed" and len(parity.text_lengths) == 2
-    slim = open_run(folder / "run").load_slim()
-    with OnnxRunner(folder / "run" / "exports" / "model.onnx") as runner, torch.no_grad():
+    slim = run.load_slim()
+    assert run.manifest.versions["my-families"] == "0.1"
+    with OnnxRunner(run.path / "exports" / "model.onnx") as runner, torch.no_grad():
         for lengths in ((9, 5, 12), (1,), (20, 3)):
             inputs = batch("roformer", lengths)
             torch.testing.assert_close(runner.run(inputs), slim(**inputs), atol=1e-4, rtol=0)
+
+
+def test_another_process_knows_the_family(run):
+    request = WorkerRequest(
+        run=run.path, which=SLIM, runtime="torch", file=None, threads=1, device="cpu", setting=Setting()
+    )
+    with Worker(request) as worker:
+        assert all(wall > 0 for wall, _ in worker.turn())
+
+
+@pytest.mark.slow  # the process that measures is the one of the test above
+def test_the_profile_of_the_page(run):
+    done = run_command("profile", run.path, "--runtime", "torch", "--seconds", 0.1, "--device", "cpu")
+    assert done.exit_code == 0, done.stdout + done.stderr
 
 
 def test_missing_positions_are_noticed(page):
@@ -121,28 +142,9 @@ def test_missing_positions_are_noticed(page):
         assert (model(**batch("roformer")) - before).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["data2vec-text", "roformer"])
-def test_logits_are_the_librarys(name, tmp_path):
-    library, inputs = tiny(name), batch(name)
-    library.save_pretrained(tmp_path)
-    loaded = load_checkpoint(tmp_path)
-    with torch.no_grad():
-        ours, theirs = loaded.model(**inputs), library(**inputs).logits
-        short = {key: value[1:2, :5] for key, value in inputs.items()}
-        torch.testing.assert_close(ours[1:2], loaded.model(**short), atol=1e-5, rtol=0)
-    assert theirs.std() > 0.1 and loaded.model.dims.classes == 3
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-    assert loaded.leftovers == {}
-
-
-@pytest.mark.parametrize("name", ["data2vec-text", "roformer"])
-def test_writing_is_the_inverse_of_reading(name, tmp_path):
-    library = tiny(name)
-    library.save_pretrained(tmp_path)
-    table = FAMILIES[FAMILY[name]].formats[0].table(TASK)
-    written, expected = table.to_checkpoint(load_checkpoint(tmp_path).model.state_dict()), library.state_dict()
-    assert written.keys() == expected.keys()
-    assert all(torch.equal(written[key], expected[key]) for key in expected)
+def test_the_families_are_what_they_declare():
+    (code,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+    exec(compile(code, f"{PAGE.name}, the check", "exec"), {})
 
 
 def test_streams_of_different_lengths_join(tmp_path):

@@ -644,7 +644,7 @@ def test_damaged_side_files_of_a_run(run_here, name, content):
     [
         ('"schema_version": 2', '"schema_version": 99', "schema-too-new"),
         ('"schema_version": 2', '"schema_version": 1', "schema-too-old"),
-        ('"family": "meter"', '"family": "retem"', "manifest-damaged"),
+        ('"family": "meter"', '"family": "retem"', "family-missing"),
         ('"hidden": 40', '"hidden": "wide"', "manifest-damaged"),
         ('"text_length": ', '"text_length": 9', "manifest-damaged"),
     ],

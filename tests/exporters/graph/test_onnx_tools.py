@@ -9,10 +9,15 @@ import pytest
 import torch
 from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
 
+from compressor.errors import CheckFailed
+from exporters.graph.onnx import export_onnx
 from exporters.graph.quantise import quantise_dynamic, quantise_static
 from exporters.runtimes.sessions import OnnxRunner
 from tests.support import tiny_exports as exported
+from tests.support import tiny_models as tiny
+from tests.support.command_line import refused
 from tests.support.marks import slow_but
 
 PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
@@ -79,3 +84,24 @@ def test_it_quantises_per_channel_as_the_page_says(tmp_path, monkeypatch):
     exec(compile(code, PAGE.name, "exec"), {})
     logits = answers(source, inputs)
     assert 0 < (answers(Path("int8.onnx"), inputs) - logits).norm() / logits.norm() < 0.1
+
+
+class ReadsALength(nn.Module):
+    """Adds nothing, for every row of the batch, whose number it reads with ``len``."""
+
+    def __init__(self, prologue):
+        super().__init__()
+        self.prologue = prologue
+
+    def forward(self, **inputs):
+        streams = self.prologue(**inputs)
+        zeros = torch.zeros(len(inputs["input_ids"]), 1, 1)
+        return {**streams, "hidden": streams["hidden"] + zeros}
+
+
+def test_a_size_that_is_read_as_a_number_is_named(tmp_path):
+    model = tiny.model("bert", "text-classification", shallow=True)
+    model.prologue = ReadsALength(model.prologue)
+    with refused(CheckFailed, "axis-fixed", "input_ids of size 2 along axis 0", "x.shape[0] for len(x)"):
+        export_onnx(model, tmp_path / "model.onnx", tiny.batch(model))
+    assert list(tmp_path.iterdir()) == []
