@@ -58,7 +58,7 @@ class State:
         stage: the stage that was interrupted; None between two stages.
         step: steps of it that this process had done.
         progress: ``state_dict()`` of the worker after that step.
-        in_memory: whether encoded samples were kept in memory, by label: the last bits depend on it.
+        kept: names of what was kept in memory of encoded samples, by label: the last bits depend on it.
         seconds: that each part of the compression took.
     """
 
@@ -67,7 +67,7 @@ class State:
     stage: str | None = None
     step: int = 0
     progress: dict[str, Any] = field(default_factory=dict)
-    in_memory: dict[str, bool] = field(default_factory=dict)
+    kept: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 

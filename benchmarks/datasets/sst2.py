@@ -184,7 +184,7 @@ class Taught(Encoded):
     """Training sentences with the full model's logits, (sentences, classes), computed once for several recoveries."""
 
     def __init__(self, job: Job, slim: StepModel, logits: Tensor) -> None:
-        super().__init__(job.data.train, encoder_of(slim, None, job.recovery), job.device, in_memory=False)
+        super().__init__(job.data.train, encoder_of(slim, None, job.recovery), job.device, kept=())
         self.logits = logits
 
     def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
@@ -200,7 +200,7 @@ def full_logits(job: Job, progress: Progress) -> Tensor:
         def answer(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"teacher": job.model(**{name: batch[name] for name in FAMILY.input_names})}
 
-        encoded = Encoded(job.data.train, answer, job.device, progress, "Asking the full model once", in_memory=True)
+        encoded = Encoded(job.data.train, answer, job.device, progress, "Asking the full model once")
         np.save(path, encoded.batch(np.arange(len(encoded)))["teacher"].numpy())
     return torch.from_numpy(np.load(path))
 
@@ -211,7 +211,7 @@ def recovered(job: Job, method: str, layers: Sequence[str], logits: Tensor | Non
     groups = recovery_groups(slim, recovery)
     encode = encoder_of(slim, None, recovery)
     sentences = Encoded(job.data.train, encode, job.device) if logits is None else Taught(job, slim, logits)
-    RecoveryTraining(slim, TASK, sentences, recovery).run(progress=progress)
+    RecoveryTraining(slim, TASK, sentences, recovery, recovery.order(job.data.train)).run(progress=progress)
     return scored(slim, job.data, job.settings.seed, method, count_updated_parameters(slim, groups), progress)
 
 

@@ -205,8 +205,8 @@ def make_judge(setting: Setting, job: Job) -> Judge:
     drawn = np.random.default_rng(job.settings.seed).permutation(len(job.data.train))[:RECOVERY_SAMPLES]
     tested = np.random.default_rng(0).permutation(len(job.data.evaluation))[:TEST_SAMPLES]
     encode = with_teacher(supernet)
-    train = Encoded(job.data.train.subset(drawn), encode, job.device, in_memory=True)
-    test = Encoded(job.data.evaluation.subset(tested), encode, job.device, in_memory=True)
+    train = Encoded(job.data.train.subset(drawn), encode, job.device)
+    test = Encoded(job.data.evaluation.subset(tested), encode, job.device)
     return Judge(setting, job, supernet, train, test, {})
 
 

@@ -60,6 +60,10 @@ class TrainingOrder:
             self._epoch, self._batches = epoch, self._order(epoch)
         return self._batches[at]
 
+    def samples(self, steps: int) -> np.ndarray:
+        """Return the numbers of all samples that the first ``steps`` have, each once."""
+        return np.unique(np.concatenate([self.batch(step) for step in range(steps)]))
+
     def _order(self, epoch: int) -> np.ndarray:
         """Return the batches of an epoch, (steps, size)."""
         samples = _shuffled(len(self.lengths), self.seed, epoch)[: self.steps * self.size]

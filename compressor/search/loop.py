@@ -22,7 +22,7 @@ from compressor.search.result import LogEntry
 from compressor.search.strategies.das_bandit import reward
 from compressor.search.strategies.strategy import Result, Strategy, Subset, Trial
 from compressor.tasks.task import Task
-from compressor.training.activation_cache import Encoded
+from compressor.training.activation_cache import ANSWER, Encoded
 from compressor.training.optimiser import Optimiser, check_loss
 from compressor.training.recovery import trained_parameters
 
@@ -191,7 +191,7 @@ class Search:
         sums = torch.zeros(3, dtype=torch.float64)
         for numbers in batches_of_like_length(self.held_out.lengths, self._chunk):
             batch = self.held_out.batch(numbers)
-            sums += self._sums(batch["teacher"], batch, ())
+            sums += self._sums(batch[ANSWER], batch, ())
         divergence, loss, value = (sums / len(self.held_out)).tolist()
         return Result((), divergence, loss, value, len(self.held_out))
 
@@ -203,7 +203,7 @@ class Search:
         Raises:
             InputError: they are NaN or infinite.
         """
-        teacher, samples = batch["teacher"], len(batch["targets"])
+        teacher, samples = batch[ANSWER], len(batch["targets"])
         divergence = self.task.distillation(logits, teacher, batch) - self.task.distillation(teacher, teacher, batch)
         value = self.task.scores(logits, batch).double().sum()
         sums = samples * float(divergence), samples * float(self.task.loss(logits, batch)), float(value)
@@ -276,6 +276,6 @@ def with_teacher(supernet: Supernet) -> Callable[[dict[str, Tensor]], Mapping[st
 
     def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
         streams = supernet.encode(batch)
-        return {**streams, "teacher": supernet.logits(streams, ())}
+        return {**streams, ANSWER: supernet.logits(streams, ())}
 
     return encode

@@ -26,9 +26,9 @@ from compressor.search.result import LogEntry, Point, SearchResult
 from compressor.search.strategies import STRATEGIES
 from compressor.search.strategies.das_bandit import add_gates
 from compressor.search.strategies.strategy import SearchSpace, WithFinalScores
-from compressor.training.activation_cache import Encoded
+from compressor.training.activation_cache import Encoded, Encoder
 from compressor.training.optimiser import Optimiser
-from compressor.training.recovery import Encoder, freeze_all_but, trained_parameters, transfer_groups
+from compressor.training.recovery import freeze_all_but, trained_parameters, transfer_groups
 
 UPDATE_EVERY = 10  # training steps between updates of DAS, as in the public code
 MIN_UPDATES = 100  # on little data the gates move more often, so that they move at all
@@ -84,7 +84,7 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
     with stages.timed("encode"):
         part = draw_scored_samples(job)
         label = "Encoding the held-out data once"
-        held_out = encode_split(job, part, with_teacher(supernet), checkpoint, progress, label)
+        held_out = encode_split(job, part, with_teacher(supernet), checkpoint, progress, label, supernet.encode)
         spent.add("encoding", spent.costs.full, len(held_out))
         training = _prepare_training(job, supernet, spent, checkpoint, progress) if trains else None
     strategy = WithFinalScores(STRATEGIES[job.strategy](space))
@@ -114,12 +114,22 @@ def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list
 
 
 def encode_split(
-    job: Job, split: Split, encode: Encoder, checkpoint: RunCheckpoint, progress: Progress, label: str
+    job: Job,
+    split: Split,
+    encode: Encoder,
+    checkpoint: RunCheckpoint,
+    progress: Progress,
+    label: str,
+    unanswered: Encoder | None = None,
+    numbers: np.ndarray | None = None,
 ) -> Encoded:
-    """Encode a split; a resumed run keeps in memory what the first one did, as the last bits depend on it."""
-    decisions = checkpoint.state.in_memory
-    samples = Encoded(split, encode, job.device, progress, label, decisions.get(label))
-    decisions[label] = samples.in_memory
+    """Encode a split as :class:`Encoded` does; a resumed run keeps in memory what the first one did.
+
+    The last bits depend on it.
+    """
+    decisions = checkpoint.state.kept
+    samples = Encoded(split, encode, job.device, progress, label, unanswered, numbers, decisions.get(label))
+    decisions[label] = list(samples.kept)
     return samples
 
 
@@ -145,9 +155,12 @@ def _prepare_training(
     rate = job.learning_rate(steps)
     groups = [(supernet.adapters(), rate), *(transfer_groups(job.model, rate) if job.settings.adapt else [])]
     freeze_all_but(job.model, groups)
-    train = encode_split(job, job.data.train, supernet.encode, checkpoint, progress, "Encoding the training data once")
-    spent.add("encoding", spent.costs.fixed, len(train))
-    order = TrainingOrder(train.lengths, job.settings.batch_size, job.settings.seed)
+    label = "Encoding the training data once"
+    with progress.stage(label):
+        order = TrainingOrder(job.data.train.lengths, job.settings.batch_size, job.settings.seed)
+        numbers = order.samples(steps)
+    train = encode_split(job, job.data.train, supernet.encode, checkpoint, progress, label, numbers=numbers)
+    spent.add("encoding", spent.costs.fixed, len(numbers))
     return Training(train, Optimiser(groups, steps), order)
 
 

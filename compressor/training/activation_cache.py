@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import psutil
@@ -17,17 +17,20 @@ from compressor.progress import QUIET, Progress
 
 CHUNK = 64
 MEMORY_SHARE = 0.35
+ANSWER = "teacher"  # name of the full model's logits among what is encoded
 
 Tensors = Mapping[str, Tensor]
+Encoder = Callable[[dict[str, Tensor]], Tensors]
 
 
 class Encoded:
     """A split behind a frozen encoder.
 
     Where the results fit into memory (35 % of what is free) every sample is encoded once, in fixed chunks of like
-    length so that the numbers do not depend on the order of training; otherwise each batch is encoded when it is asked
-    for. A sample may have several rows of a tensor (the images of a pair), and another length than the next one's: it
-    is kept as long as its chunk, not as the longest of all.
+    length so that the numbers do not depend on the order of training. Where they do not, the full model's logits are
+    kept if they fit, and all else is encoded for each batch that is asked for. A sample may have several rows of a
+    tensor (the images of a pair), and another length than the next one's: it is kept as long as its chunk, not as the
+    longest of all.
 
     Args:
         split: samples.
@@ -35,58 +38,86 @@ class Encoded:
         device: where results are handed out.
         progress: told about the encoding.
         label: what the progress calls it.
-        in_memory: keep the results or not; None decides by the memory that is free now.
+        unanswered: the same as ``encode`` without the full model's logits, where it returns them.
+        numbers: the samples that will be asked for; None are all.
+        kept: names of what is kept in memory; None decides by the memory that is free now.
+
+    Attributes:
+        lengths: tokens of each sample of the split, (n,).
+        sample_bytes: of a sample of mean length.
+        largest_bytes: of the longest sample.
     """
 
     def __init__(
         self,
         split: Split,
-        encode: Callable[[dict[str, Tensor]], Tensors],
+        encode: Encoder,
         device: torch.device,
         progress: Progress = QUIET,
         label: str = "Encoding",
-        in_memory: bool | None = None,
+        unanswered: Encoder | None = None,
+        numbers: np.ndarray | None = None,
+        kept: Sequence[str] | None = None,
     ) -> None:
-        self.split, self.encode, self.device = split, encode, device
-        self.stored: dict[str, list[Tensor]] | None = None
+        self.split, self.device = split, device
         with progress.stage(label):
             self.lengths = split.lengths
-            chunks = batches_of_like_length(self.lengths, max(1, CHUNK // split.rows_per_sample))
+            used = np.arange(len(split)) if numbers is None else numbers
+            lengths, size = self.lengths[used], max(1, CHUNK // split.rows_per_sample)
+            chunks = [used[rows] for rows in batches_of_like_length(lengths, size)]
             # Bytes grow with the length, so samples of mean length have the mean of all.
-            mean = int((self.lengths > self.lengths.mean()).sum()) // len(chunks[0])
-            known = {at: self._encode(chunks[at]) for at in {0, mean}}
+            mean = int((lengths > lengths.mean()).sum()) // len(chunks[0])
+            known = {at: self._encode(chunks[at], encode) for at in {0, mean}}
         self.largest_bytes, self.sample_bytes = (_bytes(known[at]) // len(chunks[at]) for at in (0, mean))
-        needed = self.sample_bytes * len(split) * world_size()
-        fits = from_main(lambda: needed < MEMORY_SHARE * psutil.virtual_memory().available)
-        self.in_memory = fits if in_memory is None else in_memory
-        if self.in_memory:
-            self._store(chunks, known, progress, label)
+        everything, answers = tuple(known[mean]), (ANSWER,) if unanswered else ()
+        if kept is None:
+            kept = from_main(lambda: _choose((everything, answers), known[mean], len(used) / len(chunks[mean])))
+        self.kept = tuple(kept)
+        self._rest = None if self.kept == everything else unanswered if self.kept else encode
+        self._stored: dict[str, list[Tensor]] = {}
+        if self.kept:
+            self._store(chunks, known, encode, progress, label)
 
     def __len__(self) -> int:
         return len(self.split)
 
     def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
         """Return the encoded samples with these numbers."""
-        if self.stored is None:
-            return self._encode(numbers)
-        samples = [{name: rows[number] for name, rows in self.stored.items()} for number in numbers]
-        return {name: value.to(self.device) for name, value in join_streams(samples).items()}
+        encoded = self._encode(numbers, self._rest) if self._rest else {}
+        if self.kept:
+            rows = [{name: self._stored[name][number] for name in self.kept} for number in numbers]
+            encoded |= {name: value.to(self.device) for name, value in join_streams(rows).items()}
+        return encoded
 
-    def _encode(self, numbers: np.ndarray) -> dict[str, Tensor]:
+    def _encode(self, numbers: np.ndarray, encode: Encoder) -> dict[str, Tensor]:
         batch = {name: value.to(self.device) for name, value in self.split.batch(numbers).items()}
         with torch.inference_mode():
-            encoded = self.encode(batch)
+            encoded = encode(batch)
         # Inference tensors cannot be used in training: hand out ordinary copies.
         return {name: value.clone() for name, value in encoded.items()}
 
-    def _store(self, chunks: list[np.ndarray], known: Mapping[int, Tensors], progress: Progress, label: str) -> None:
-        stored: dict[str, list[Tensor]] = {}
+    def _store(
+        self,
+        chunks: Sequence[np.ndarray],
+        known: Mapping[int, Tensors],
+        encode: Encoder,
+        progress: Progress,
+        label: str,
+    ) -> None:
+        nothing = torch.empty(0)
+        self._stored = {name: [nothing] * len(self.split) for name in self.kept}
         for at, numbers in enumerate(progress.track(chunks, label, len(chunks))):
-            for name, value in (known.get(at) or self._encode(numbers)).items():
-                rows = stored.setdefault(name, [value] * len(self.split))
-                for number, row in zip(numbers, value.cpu().chunk(len(numbers)), strict=True):
+            encoded = known.get(at) or self._encode(numbers, encode)
+            for name, rows in self._stored.items():
+                for number, row in zip(numbers, encoded[name].cpu().chunk(len(numbers)), strict=True):
                     rows[number] = row
-        self.stored = stored
+
+
+def _choose(choices: Sequence[Sequence[str]], chunk: Tensors, chunks: float) -> Sequence[str]:
+    """Return the first of the choices of tensors of which so many chunks fit into memory; else none."""
+    free = MEMORY_SHARE * psutil.virtual_memory().available
+    bytes_of = {name: value.nbytes * chunks * world_size() for name, value in chunk.items()}
+    return next((names for names in choices if sum(bytes_of[name] for name in names) < free), ())
 
 
 def _bytes(encoded: Tensors) -> int:

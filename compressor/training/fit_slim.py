@@ -74,9 +74,20 @@ class Fitter:
             return {}
         if job.settings.recover == "train":
             teacher = None if job.settings.adapt else job.model  # a transfer's head has learnt nothing yet
-            encode, label = encoder_of(slim, teacher, recovery), "Asking the full model once"
-            train = encode_split(job, job.data.train, encode, self.checkpoint, self.progress, label)
-            training = RecoveryTraining(slim, job.task, train, recovery)
+            split, label = job.data.train, "Asking the full model once"
+            with self.progress.stage(label):
+                order = recovery.order(split)
+            train = encode_split(
+                job,
+                split,
+                encoder_of(slim, teacher, recovery),
+                self.checkpoint,
+                self.progress,
+                label,
+                unanswered=encoder_of(slim, None, recovery) if teacher else None,
+                numbers=order.samples(recovery.steps),
+            )
+            training = RecoveryTraining(slim, job.task, train, recovery, order)
             with self.checkpoint.running(Stage.RECOVER, training):
                 training.run(self.checkpoint.after_step, self.progress)
         return count_updated_parameters(slim, recovery_groups(slim, recovery))

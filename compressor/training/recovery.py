@@ -9,14 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from compressor.data.batches import TrainingOrder
+from compressor.data.splits import Split
 from compressor.distributed import share
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import HEAD
-from compressor.models.steps import StepModel, split_at_candidates
+from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.models.supernet import parallel_adapters
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
-from compressor.training.activation_cache import Encoded
+from compressor.training.activation_cache import ANSWER, Encoded, Encoder
 from compressor.training.optimiser import (
     HEAD_FACTOR,
     MAX_LEARNING_RATE,
@@ -28,8 +29,6 @@ from compressor.training.optimiser import (
 
 DISTILLATION_SHARE = 0.5
 SKIP_ADAPTERS, PARALLEL_ADAPTERS, ADAPTER_NORMS = "skip adapters", "parallel adapters", "LayerNorms of the adapters"
-
-Encoder = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,10 @@ class Recovery:
     seed: int
     head: bool = False
     transfer: bool = False
+
+    def order(self, split: Split) -> TrainingOrder:
+        """Return the order in which a split is trained on."""
+        return TrainingOrder(split.lengths, self.batch_size, self.seed)
 
 
 Groups = list[tuple[list[nn.Parameter], float]]
@@ -120,15 +123,22 @@ def trained_steps(slim: StepModel, recovery: Recovery) -> tuple[str, ...]:
 
 
 def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -> Encoder:
-    """Return an encoder to the streams in front of the first trained step, and the teacher's logits."""
-    fixed, _ = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+    """Return an encoder to the streams in front of the first trained step, and the teacher's logits.
+
+    What both models begin with runs once. The teacher has all steps, so no more of it is fixed than of the slim model.
+    """
+    trained = trained_steps(slim, recovery)
+    fixed, _ = split_at_candidates(slim.rounds, trained)
+    shared, others = split_at_candidates(teacher.rounds, trained) if teacher else ((), ())
+    done = {step.name for step in steps_of(shared)}
+    own = tuple(tuple(step for step in round_ if step.name not in done) for round_ in fixed)
     names = FAMILIES[slim.family].input_names
 
     def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
-        inputs = {name: batch[name] for name in names}
-        streams = slim.advance(slim.prologue(**inputs), fixed)
+        streams = slim.advance(slim.prologue(**{name: batch[name] for name in names}), shared)
+        answer = {ANSWER: teacher.epilogue(teacher.advance(streams, others))} if teacher else {}
         rest = {name: value for name, value in batch.items() if name not in names}
-        return {**streams, **rest, **({"teacher": teacher(**inputs)} if teacher is not None else {})}
+        return {**slim.advance(streams, own), **rest, **answer}
 
     return encode
 
@@ -143,10 +153,11 @@ class RecoveryTraining:
         task: gives both losses.
         train: samples encoded by :func:`encoder_of`.
         recovery: the recipe.
+        order: which samples each step has.
     """
 
-    def __init__(self, slim: StepModel, task: Task, train: Encoded, recovery: Recovery) -> None:
-        self.slim, self.task, self.train, self.recovery = slim, task, train, recovery
+    def __init__(self, slim: StepModel, task: Task, train: Encoded, recovery: Recovery, order: TrainingOrder) -> None:
+        self.slim, self.task, self.train, self.recovery, self.order = slim, task, train, recovery, order
         groups = recovery_groups(slim, recovery)
         freeze_all_but(slim, groups)
         self.optimiser = Optimiser(groups, recovery.steps)
@@ -164,17 +175,16 @@ class RecoveryTraining:
         """
         slim, recovery, task = self.slim, self.recovery, self.task
         _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
-        order = TrainingOrder(self.train.lengths, recovery.batch_size, recovery.seed)
         steps = range(self.optimiser.done, recovery.steps)
         with progress.bar(f"Recovering {len(slim.skipped)} adapters", len(steps)) as bar:
             for step in steps:
-                numbers = order.batch(step)
+                numbers = self.order.batch(step)
                 mine = share(numbers)
                 batch = self.train.batch(mine)
                 logits = slim.epilogue(slim.advance(batch, varying))
                 loss = task.loss(logits, batch)
-                if "teacher" in batch:
-                    distilled = task.distillation(logits, batch["teacher"], batch)
+                if ANSWER in batch:
+                    distilled = task.distillation(logits, batch[ANSWER], batch)
                     loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
                 check_loss(loss, self.optimiser, slim.skipped)
                 self.optimiser.step(loss, len(mine) / len(numbers))
