@@ -106,8 +106,11 @@ def use_bfloat16() -> None:
     torch.backends.cuda.enable_flash_sdp(False)  # on the CPU, too, where it is slow with these products
 
 
-def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress) -> list[Row]:
-    """Fine-tune the pre-trained model with a fresh head, and write it as a Hugging Face folder."""
+def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress, steps: int | None = None) -> list[Row]:
+    """Fine-tune the pre-trained model with a fresh head, and write it as a Hugging Face folder.
+
+    ``steps`` are those of the benchmark where they are left out.
+    """
     torch.manual_seed(seed)
     found, backbone = read_data(source, TASK.name), load_backbone(pretrained()).model
     dims = backbone.dims.model_copy(update={"classes": len(found.labels), "text_length": TEXT_LENGTH})
@@ -115,7 +118,8 @@ def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress) ->
     model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
     tokenizer = find_tokenizer(None, pretrained(), None).tokenizer
     data = make_splits(found, source, TASK, FAMILY.transforms(dims, tokenizer), dims.classes)
-    steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
+    if steps is None:
+        steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
     finetune(
         model,
         data.train,

@@ -73,9 +73,7 @@ class TextTransform:
             *("the model has one token type: both texts of a pair get it",) * (TYPES in inputs and types == 1),
         )
         cut = tokenizer.truncation
-        tokenizer.enable_padding(
-            pad_id=self.padding, pad_token=pad
-        )  # to the longest of a batch, as others read it, too
+        tokenizer.enable_padding(pad_id=self.padding, pad_token=pad)  # to the longest of a batch
         tokenizer.enable_truncation(length, direction=cut["direction"] if cut else "right")
 
     def __call__(self, texts: Sequence[Text], length: int | None = None) -> dict[str, Tensor]:

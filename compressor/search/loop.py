@@ -26,8 +26,9 @@ from compressor.training.activation_cache import ANSWER, Encoded
 from compressor.training.optimiser import Optimiser, check_loss
 from compressor.training.recovery import trained_parameters
 
-CHUNK = 256  # held-out samples that run together,
+CHUNK = 256  # held-out samples whose scores are added together,
 CHUNK_BYTES = 1 << 30  # while their streams, one set for each round, fit into this
+TOGETHER = 64  # of a chunk that run together: those of like length
 BACKWARD = 1  # cost of a backward pass, in forward passes; frozen layers need no weight gradients
 
 
@@ -145,10 +146,12 @@ class Search:
             macs = sum(all_gather([self.spent.costs.together(self.supernet.varying, names)]))
             for start in range(have, samples, self._chunk):
                 chunk = numbers[start : start + self._chunk]
-                batch, added = self.held_out.batch(chunk), {}
-                for layers, logits in self.supernet.logits_of_all(batch, names):
-                    added[names[layers]] = self._sums(logits, batch, layers)
-                    self._finish_step(bar, after_step)
+                added: dict[Subset, Tensor] = {}
+                for rows in batches_of_like_length(self.held_out.lengths[chunk], TOGETHER):
+                    batch = self.held_out.batch(chunk[rows])
+                    for layers, logits in self.supernet.logits_of_all(batch, names):
+                        added[names[layers]] = added.get(names[layers], 0) + self._sums(logits, batch, layers)
+                        self._finish_step(bar, after_step)
                 # All of a chunk or nothing: an interrupted one is run again.
                 for subset, sums in dict(all_gather(list(added.items()))).items():
                     before, total = self.known.get(subset, (0, 0.0))
@@ -174,12 +177,16 @@ class Search:
         return groups
 
     def _count_scores(self, trial: Trial) -> int:
-        """Return how many steps scoring the trial takes this process: one for each subset and chunk of samples."""
+        """Return how many steps scoring the trial takes this process: one for each subset and batch of samples."""
         samples = self._samples(trial)
         return sum(
-            len(even_share(subsets)) * math.ceil(max(0, samples - have) / self._chunk)
+            len(even_share(subsets)) * self._count_batches(max(0, samples - have))
             for have, subsets in self._by_samples(trial).items()
         )
+
+    def _count_batches(self, samples: int) -> int:
+        chunks, left = divmod(samples, self._chunk)
+        return chunks * math.ceil(self._chunk / TOGETHER) + math.ceil(left / TOGETHER)
 
     def _result(self, subset: Subset) -> Result:
         samples, sums = self.known[subset]

@@ -264,11 +264,16 @@ def test_chunks_of_samples_change_nothing(bench, monkeypatch):
     whole = bench.search(Trial(subsets))
     whole.run()
     monkeypatch.setattr("compressor.search.loop.CHUNK", 7)
+    monkeypatch.setattr("compressor.search.loop.TOGETHER", 3)
     steps, parts = [], bench.search(Trial(subsets))
     parts.run(after_step=lambda step, search: steps.append(step))
     for found, expected in zip(parts.strategy.history[0], whole.strategy.history[0], strict=True):
         close(measures(found), measures(expected))
-    assert steps == list(range(1, 2 * -(-len(bench.split) // 7) + 1))
+    chunks, left = divmod(len(bench.split), 7)
+    batches = 3 * chunks + -(-left // 3)
+    assert steps == list(range(1, 2 * batches + 1))
+    assert parts._count_scores(Trial(subsets)) == 0  # nothing is left
+    assert bench.search(Trial(subsets))._count_scores(Trial(subsets)) == 2 * batches
     assert parts.spent.forwards == pytest.approx(whole.spent.forwards)
 
 
@@ -276,9 +281,10 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 5, 6, 7, 20, 29])
+@pytest.mark.parametrize("at", [1, 8, 9, 10, 20, 29, 60])
 def test_a_search_stopped_anywhere_goes_on_to_the_same_end(bench, monkeypatch, at):
     monkeypatch.setattr("compressor.search.loop.CHUNK", 7)
+    monkeypatch.setattr("compressor.search.loop.TOGETHER", 3)
     trials = Trial(((0,), (1,), (2, 3)), 20), Trial(((0,), (2, 3), (4, 5)), 33), Trial(((1,), (4, 5)))
     whole, kept = bench.search(*trials), {}
     whole.run()
