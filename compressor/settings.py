@@ -34,7 +34,7 @@ class Settings(Value):
         out: folder of the run; None is ``runs/<checkpoint>-<task>-`` and ``skip<k>``, ``by-hand`` or the budget.
         tokenizer: file, folder or Hugging Face name; None looks around.
         image_size: pixels; None is the checkpoint's own.
-        text_length: tokens that texts are padded to; None is the checkpoint's own.
+        text_length: most tokens of a text; None is the checkpoint's own.
         batch_size: samples of a training step.
         search_epochs, recover_epochs: passes over the training data (paper: 3 and 10).
         learning_rate: of the skip adapters; None scales the paper's (:func:`scale_learning_rate`).

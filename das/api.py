@@ -117,7 +117,7 @@ def compress(
         calibration: folder of inputs without answers, in place of ``data``.
         tokenizer: file, folder or Hugging Face name; None looks around.
         image_size: pixels.
-        text_length: tokens that texts are padded to.
+        text_length: most tokens of a text; longer ones are cut.
         search_epochs: passes over the data while searching.
         recover_epochs: passes over the data while recovering.
         batch_size: samples of a training step.

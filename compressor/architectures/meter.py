@@ -48,8 +48,8 @@ class MeterDims(Value):
     """Sizes of a METER; the defaults are the published model at 384 pixels with a VQA v2 head.
 
     ``text_positions`` includes two rows that RoBERTa reserves. ``image_size`` is in pixels. ``parallel_width`` is the
-    bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the length
-    questions are padded to, ``images`` the number of images that belong to one question.
+    bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the most
+    tokens of a question, ``images`` the number of images that belong to one question.
     """
 
     hidden: PositiveInt = 768

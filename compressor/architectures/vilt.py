@@ -54,7 +54,7 @@ class ViltDims(Value):
     ``position_grid`` is the side of the stored grid of positions, which is interpolated to every image;
     ``image_size`` is the shorter side that images are resized to, in pixels, and ``pixels`` what else is done to them.
     ``images`` belong to one text; ``image_types`` are the learned vectors that tell them apart. ``text_length`` is the
-    length texts are padded to. ``parallel_width`` is the bottleneck of the parallel adapters, 0 when there are none.
+    most tokens of a text. ``parallel_width`` is the bottleneck of the parallel adapters, 0 when there are none.
     """
 
     hidden: PositiveInt = 768

@@ -77,7 +77,7 @@ def load_checkpoint(
         task: which head to use; may be left out when the checkpoint has exactly one.
         image_size: pixels; position embeddings are resized when it is not the checkpoint's own.
         transfer: adapt a pre-trained checkpoint: fresh parallel adapters, and a fresh head where there is none.
-        text_length: tokens texts are padded to; when left out the checkpoint's own, but at most ``longest``.
+        text_length: most tokens of a text; when left out the checkpoint's own, but at most ``longest``.
         longest: most tokens of a text that the tokenizer was made for; None where it does not say.
 
     Raises:

@@ -42,7 +42,7 @@ Tokenizer = Annotated[
     typer.Option(help="tokenizer.json, folder or Hugging Face name. Default: beside or in CKPT.", rich_help_panel=DATA),
 ]
 TextLength = Annotated[
-    int | None, typer.Option(help="Tokens that texts are padded to. Default: the model's own.", rich_help_panel=DATA)
+    int | None, typer.Option(help="Most tokens of a text. Default: the model's own.", rich_help_panel=DATA)
 ]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels; positions are resized.", rich_help_panel=DATA)]
 Scope = Annotated[
