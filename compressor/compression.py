@@ -13,7 +13,7 @@ import torch
 
 from compressor.costs.count_costs import count_costs
 from compressor.data.splits import Split, TaskData
-from compressor.distributed import from_main, is_main
+from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
@@ -43,6 +43,7 @@ from compressor.search.fit_budget import fit_request
 from compressor.search.reuse import open_search
 from compressor.search.select_layers import FinishedSearch, draw_scored_samples, select_layers
 from compressor.settings import Settings
+from compressor.training.expected_time import LONG, Expected, expect_search_time, expect_time
 from compressor.training.fit_slim import Fitter, SlimModel
 
 SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
@@ -116,6 +117,7 @@ class Compression:
         job = prepare_job(settings, self.progress, inputs)
         for note in job.loaded.notes:
             self.progress.say(note)
+        self._say_expected(job, expect_time)
         checkpoint = RunCheckpoint(folder if is_main() else None, _identity(job))
         checkpoint.load() if self.resume else checkpoint.reserve()
         try:
@@ -143,6 +145,7 @@ class Compression:
             Interrupted: on Ctrl-C or SIGTERM; nothing is kept.
         """
         job, checkpoint = prepare_job(self.settings, self.progress), RunCheckpoint(None, {})
+        self._say_expected(job, expect_search_time)
         if self.settings.calibration is not None:
             job = label_with_full(job, checkpoint, self.progress)
         if not (job.settings.adapt or job.task.ranked):
@@ -150,6 +153,15 @@ class Compression:
             self._remark(job, held_out, evaluate(job.model, held_out, job.task, progress=self.progress, label=label))
         search = select_layers(job, checkpoint, Stages(), self.progress)
         return make_plan(job.model, search.result.chosen[job.skip]), search
+
+    def _say_expected(self, job: Job, expect: Callable[[Job], Expected]) -> None:
+        """Say how long it will take, where that is long and someone listens."""
+        if self.progress is QUIET or self.resume or world_size() > 1:
+            return
+        with self.progress.stage("Timing a few batches"):
+            expected = expect(job)
+        if expected.total >= LONG:
+            self.progress.say(expected.describe())
 
     def _compress(self, job: Job, folder: Path, checkpoint: RunCheckpoint) -> Compressed:
         stages = Stages(checkpoint.state.seconds)

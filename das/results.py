@@ -10,6 +10,7 @@ from compressor.evaluation.score import Score
 from compressor.job import Job
 from compressor.models.plan import Plan
 from compressor.search.result import SearchResult
+from compressor.training.expected_time import Expected, expect_time
 from compressor.values import Value
 from exporters.export import ExportReport
 from profiles.comparison.recommend_export import Choices
@@ -78,7 +79,10 @@ class Predicted(Value):
 
 
 class DryRun(Value):
-    """The plan of a compression; ``skip`` is null with a ``budget``, ``leftovers`` are unread keys by reason."""
+    """The plan of a compression, and how long it is expected to take on this machine.
+
+    ``skip`` is null with a ``budget``, ``leftovers`` are unread keys by reason.
+    """
 
     schema_version: int = 1
     family: str
@@ -96,6 +100,7 @@ class DryRun(Value):
     layout: str
     data: tuple[Mapping[str, Any], ...]
     leftovers: Mapping[str, tuple[str, ...]]
+    expected: Expected
 
 
 def describe_job(job: Job, folder: Path) -> DryRun:
@@ -116,5 +121,6 @@ def describe_job(job: Job, folder: Path) -> DryRun:
         out=str(folder),
         layout=job.data.layout,
         data=tuple(split.describe() for split in job.data.splits),
+        expected=expect_time(job),
         leftovers={reason: tuple(keys) for reason, keys in job.loaded.leftovers_by_reason.items()},
     )

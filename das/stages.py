@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressor.errors import Checks, DasError, usage_error
-from compressor.progress import QUIET, Progress
+from compressor.progress import QUIET, Progress, describe_seconds
 from das.api import open_run_at
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def evaluate(
     from compressor.evaluation.open_data import open_for_evaluation
     from compressor.evaluation.remarks import remark_on
     from compressor.tasks import TASKS
+    from compressor.training.expected_time import LONG, seconds_per_sample
     from das.results import Evaluated, SplitScore
 
     checks = Checks()
@@ -83,6 +84,10 @@ def evaluate(
         progress.say(f"note: {note}")
     model.to(place)
     chosen, splits = TASKS[model.task], (opened.evaluation, *opened.extra)
+    if progress is not QUIET and not chosen.ranked:
+        expected = sum(len(split) * seconds_per_sample(model, split, place) for split in splits)
+        if expected >= LONG:
+            progress.say(f"about {describe_seconds(expected)} on this machine, for {sum(map(len, splits)):,} samples")
     evaluations = [
         score(model, split, chosen, metrics=opened.metrics, batch_size=batch_size, progress=progress)
         for split in splits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,15 +72,7 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
         spent.add("influence", sum(spent.costs.steps.values()), min(CALIBRATION_SAMPLES, len(job.data.train)))
         return from_main(lambda: block_influence(supernet, batches))
 
-    space = SearchSpace(
-        candidates=len(job.candidates),
-        sizes=job.sizes,
-        seed=settings.seed,
-        influence=measure_influence,
-        steps=job.search_steps,
-        warm_up=job.warm_up_steps,
-        every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
-    )
+    space = search_space(job, measure_influence)
     with stages.timed("encode"):
         part = draw_scored_samples(job)
         label = "Encoding the held-out data once"
@@ -98,6 +90,19 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
     trained, entries = trained_parameters(model) if training else {}, [entry.model_dump() for entry in log]
     checkpoint.finish(Stage.SEARCH, {"parameters": trained, "result": result.model_dump(), "log": entries})
     return FinishedSearch(result, log)
+
+
+def search_space(job: Job, influence: Callable[[], Sequence[float]]) -> SearchSpace:
+    """Return what the job's strategy is told of it; ``influence`` measures that of each candidate."""
+    return SearchSpace(
+        candidates=len(job.candidates),
+        sizes=job.sizes,
+        seed=job.settings.seed,
+        influence=influence,
+        steps=job.search_steps,
+        warm_up=job.warm_up_steps,
+        every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
+    )
 
 
 def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:

@@ -13,7 +13,7 @@ from compressor.data.splits import Split
 from compressor.distributed import share
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import HEAD
-from compressor.models.steps import StepModel, split_at_candidates, steps_of
+from compressor.models.steps import Rounds, StepModel, split_at_candidates, steps_of
 from compressor.models.supernet import parallel_adapters
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
@@ -143,6 +143,16 @@ def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -
     return encode
 
 
+def recovery_loss(slim: StepModel, task: Task, varying: Rounds, batch: dict[str, Tensor]) -> Tensor:
+    """Return the loss of an encoded batch, through the rounds ``varying`` behind what was encoded; a scalar."""
+    logits = slim.epilogue(slim.advance(batch, varying))
+    loss = task.loss(logits, batch)
+    if ANSWER in batch:
+        distilled = task.distillation(logits, batch[ANSWER], batch)
+        loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
+    return loss
+
+
 class RecoveryTraining:
     """Training of a slim model's adapters in place; :meth:`state_dict` describes it between any two steps.
 
@@ -181,11 +191,7 @@ class RecoveryTraining:
                 numbers = self.order.batch(step)
                 mine = share(numbers)
                 batch = self.train.batch(mine)
-                logits = slim.epilogue(slim.advance(batch, varying))
-                loss = task.loss(logits, batch)
-                if ANSWER in batch:
-                    distilled = task.distillation(logits, batch[ANSWER], batch)
-                    loss = (1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled
+                loss = recovery_loss(slim, task, varying, batch)
                 check_loss(loss, self.optimiser, slim.skipped)
                 self.optimiser.step(loss, len(mine) / len(numbers))
                 bar.advance()

@@ -98,6 +98,7 @@ def print_dry_run(outlook: DryRun) -> None:
     for reason, keys in outlook.leftovers.items():
         examples = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
         console.print(f"left over, {reason}: {len(keys)} keys ({examples})", style="dim")
+    console.print(f"time: {outlook.expected.describe()}")
     console.print(f"would write {outlook.out}; nothing was trained or written", soft_wrap=True)
 
 

@@ -1,0 +1,238 @@
+"""How long a compression will take on this machine: a few real batches are timed, all the others counted.
+
+The timed batches have the mean length of their split, so that they take the mean of the time. Trained is a copy: the
+job's model and the random numbers that it draws are as they were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from statistics import median
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from compressor.data.splits import Split
+from compressor.families import FAMILIES
+from compressor.job import Job
+from compressor.models.steps import StepModel, split_at_candidates, steps_of
+from compressor.models.surgery import make_plan, remove_layers
+from compressor.progress import describe_seconds
+from compressor.search.cost import Costs
+from compressor.search.select_layers import CALIBRATION_SAMPLES, draw_scored_samples, search_space
+from compressor.search.strategies import STRATEGIES
+from compressor.search.strategies.strategy import Result, WithFinalScores
+from compressor.training.activation_cache import MEMORY_SHARE
+from compressor.training.recovery import (
+    Encoder,
+    encoder_of,
+    freeze_all_but,
+    recovery_groups,
+    recovery_loss,
+    trained_steps,
+)
+from compressor.values import Value
+
+BATCH = 64  # samples of a forward pass
+LEAST_SECONDS = 0.3  # that a timed batch takes: shorter ones say little
+FITTING = 2  # passes over the calibration samples: to encode them, and to solve for the adapters
+LONG = 60.0  # seconds of recovery from which on a shorter one is named
+SHORT_EPOCHS = 0.5
+REPEATS = 3  # of a batch that stays short
+
+Make = Callable[[int], dict[str, Tensor]]
+"""Makes a batch of so many samples."""
+
+
+class Expected(Value):
+    """Seconds that each part of a compression is expected to take, and those of all of it with cheaper options.
+
+    A budget is taken to skip half of the candidates. With ``--max-drop`` the recovery is that of one of the models that
+    are tried.
+    """
+
+    seconds: Mapping[str, float]
+    cheaper: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """Return the seconds of all parts."""
+        return sum(self.seconds.values())
+
+    def describe(self) -> str:
+        """Return the whole, its parts and the cheaper ways, in one sentence."""
+        told = {name: seconds for name, seconds in self.seconds.items() if seconds >= 1}
+        parts = ", ".join(f"{name} {describe_seconds(seconds)}" for name, seconds in told.items())
+        ways = ", ".join(f"{option} about {describe_seconds(seconds)}" for option, seconds in self.cheaper.items())
+        return (
+            f"about {describe_seconds(self.total)} on this machine{': ' * bool(told)}{parts}{'; ' * bool(ways)}{ways}"
+        )
+
+
+def expect_time(job: Job) -> Expected:
+    """Time a few batches of a job, and return how long it is expected to take.
+
+    Retrieval is left out of the evaluation: what it takes is ranked, not scored sample by sample.
+    """
+    with torch.random.fork_rng():
+        seconds = {} if job.settings.adapt else _evaluation(job, "full model's score")
+        seconds |= _search(job) if job.searches else {}
+        fit = {"fitting adapters": FITTING * _calibration(job)} if job.settings.recover != "none" else {}
+        recover, cheaper = _recovery(job) if job.settings.recover == "train" else ({}, {})
+        seconds |= fit | recover | _evaluation(job, "slim model's score")
+    rest = sum(seconds.values()) - sum(recover.values())
+    return Expected(seconds=seconds, cheaper={option: rest + took for option, took in cheaper.items()})
+
+
+def expect_search_time(job: Job) -> Expected:
+    """Return how long the search alone is expected to take."""
+    with torch.random.fork_rng():
+        return Expected(seconds=_search(job), cheaper={})
+
+
+def seconds_per_sample(model: StepModel, split: Split, device: torch.device) -> float:
+    """Return the seconds that a forward pass takes for one sample of mean length, in a batch of 64."""
+    names = FAMILIES[model.family].input_names
+    model.eval()
+
+    def forward(batch: dict[str, Tensor]) -> None:
+        with torch.inference_mode():
+            model(**{name: batch[name] for name in names})
+
+    order = _typical(split)
+    return _time_growing(lambda size: _on(device, split.inputs(order[:size])), forward, min(BATCH, len(split)))
+
+
+def _evaluation(job: Job, name: str) -> dict[str, float]:
+    splits = () if job.task.ranked else (job.data.evaluation, *job.data.extra)
+    seconds = sum(len(split) * seconds_per_sample(job.model, split, job.device) for split in splits)
+    return {name: seconds} if splits else {}
+
+
+def _calibration(job: Job) -> float:
+    train = job.data.train
+    return min(CALIBRATION_SAMPLES, len(train)) * seconds_per_sample(job.model, train, job.device)
+
+
+def _search(job: Job) -> dict[str, float]:
+    """Return the seconds of fitting or training adapters, and of scoring subsets."""
+    held_out = draw_scored_samples(job)
+    once = seconds_per_sample(job.model, held_out, job.device)
+    seconds = once * (len(held_out) + _count_passes(job, len(held_out)))
+    if job.trains_while_searching:
+        _, step = _training_times(job, job.candidates[: job.skip])
+        return {f"search ({job.search_steps:,} steps)": seconds + job.search_steps * step}
+    return {"search": seconds + FITTING * _calibration(job)}
+
+
+def _count_passes(job: Job, samples: int) -> float:
+    """Count the forward passes of the full model that scoring subsets is worth, layers alike, beginnings shared.
+
+    The strategy is asked for its trials, and told results of no meaning: how many it asks for does not depend on them.
+    """
+    _, varying = split_at_candidates(job.model.rounds, job.candidates)
+    steps = {step.name: int(bool(step.pool)) for step in steps_of(job.model.rounds)}
+    costs = Costs(fixed=0, steps=steps, adapters=dict.fromkeys(job.candidates, 0), epilogue=0)
+    space = search_space(job, lambda: [0.0] * len(job.candidates))
+    strategy, passes = WithFinalScores(STRATEGIES[job.strategy](space)), 0
+    known: dict[tuple[int, ...], int] = {}
+    while (trial := strategy.ask()) is not None:
+        wanted = min(trial.samples or samples, samples)
+        fresh: dict[int, list[frozenset[str]]] = {}
+        for subset in trial.subsets:
+            have = 0 if trial.training else known.get(subset, 0)
+            fresh.setdefault(have, []).append(frozenset(job.candidates[i] for i in subset))
+            known[subset] = max(wanted, have)
+        passes += sum(max(0, wanted - have) * costs.together(varying, subsets) for have, subsets in fresh.items())
+        strategy.tell([Result(subset, 0.0, 0.0, 0.0, wanted) for subset in trial.subsets])
+    return passes / sum(steps.values())
+
+
+def _recovery(job: Job) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the seconds of encoding and training, and of cheaper recoveries by their options."""
+    chosen = (
+        job.candidates
+        if job.settings.layers
+        else _spread(job.candidates, job.settings.skip or len(job.candidates) // 2 or 1)
+    )
+    (encoding, step), steps = _training_times(job, chosen), job.recovery.steps
+    encoding *= len(job.recovery.order(job.data.train).samples(steps))
+    seconds = {"asking the full model": encoding, f"recovery ({steps:,} steps)": steps * step}
+    if sum(seconds.values()) < LONG:
+        return seconds, {}
+    cheaper = {} if job.settings.adapt else {"--recover closed-form": 0.0}
+    if (epochs := job.settings.recover_epochs) > SHORT_EPOCHS:
+        asked, trained = (SHORT_EPOCHS / epochs for epochs in (min(1, epochs), epochs))
+        cheaper[f"--recover-epochs {SHORT_EPOCHS:g}"] = asked * encoding + trained * steps * step
+    return seconds, cheaper
+
+
+def _spread(candidates: tuple[str, ...], skip: int) -> tuple[str, ...]:
+    """Return ``skip`` candidates that lie where those of an average subset do."""
+    places = np.arange(1, skip + 1) * (len(candidates) + 1) / (skip + 1) - 1
+    return tuple(candidates[int(place)] for place in places)
+
+
+def _training_times(job: Job, layers: tuple[str, ...]) -> tuple[float, float]:
+    """Return the seconds of encoding a sample with the full model's answer, and of a training step, without ``layers``.
+
+    Where the encoded data does not fit into memory the samples of each step are encoded again in it.
+    """
+    train, recovery = job.data.train, job.recovery
+    slim = remove_layers(job.model, make_plan(job.model, layers))
+    freeze_all_but(slim, recovery_groups(slim, recovery))
+    with_answer = encoder_of(slim, None if job.settings.adapt else job.model.eval(), recovery)
+    without = encoder_of(slim, None, recovery)
+    _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+
+    def encode(batch: dict[str, Tensor], encoder: Encoder = with_answer) -> dict[str, Tensor]:
+        with torch.inference_mode():
+            encoded = encoder(batch)
+        return {name: value.clone() for name, value in encoded.items()}
+
+    def train_on(streams: dict[str, Tensor]) -> None:
+        recovery_loss(slim, job.task, varying, streams).backward()
+
+    def typical(size: int) -> dict[str, Tensor]:
+        return _on(job.device, train.batch(_typical(train)[:size]))
+
+    size = min(recovery.batch_size, len(train))
+    encoding = _time_growing(typical, encode, size)
+    step = size * _time_growing(lambda size: encode(typical(size)), train_on, size)
+    needed = len(train) * sum(value.nbytes for value in encode(typical(1)).values())
+    if needed < MEMORY_SHARE * psutil.virtual_memory().available:
+        return encoding, step
+    return encoding, step + size * _time_growing(typical, partial(encode, encoder=without), size)
+
+
+def _on(device: torch.device, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in batch.items()}
+
+
+def _typical(split: Split) -> np.ndarray:
+    """Return the numbers of all samples, those first whose length is nearest to the mean."""
+    return np.argsort(np.abs(split.lengths - split.lengths.mean()), kind="stable")
+
+
+def _time_growing(make: Make, run: Callable[[dict[str, Tensor]], object], most: int) -> float:
+    """Return the seconds of a sample, in the first batch of 1, 2, 4 ... ``most`` that takes long enough to be timed."""
+    size, seconds = 1, 0.0
+    _time(make(size), run)  # what is loaded or chosen once is in no time
+    while size < most and seconds < LEAST_SECONDS:
+        size = min(2 * size, most)
+        seconds = _time(make(size), run)
+    if seconds < LEAST_SECONDS:
+        seconds = median(_time(make(size), run) for _ in range(REPEATS))
+    return seconds / size
+
+
+def _time(batch: dict[str, Tensor], run: Callable[[dict[str, Tensor]], object]) -> float:
+    started = time.perf_counter()
+    run(batch)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
