@@ -184,6 +184,7 @@ class Compression:
             slim.model,
             manifest,
             tokenizer=job.tokenizer,
+            source_files=job.source_files,
             labels=job.data.labels,
             samples=_parity_samples(job),
             answers=_answers(job, full, scores),

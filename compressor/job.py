@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from compressor.checkpoints.find_tokenizer import FoundTokenizer, find_tokenizer
 from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head, sizes_that_fit
+from compressor.checkpoints.sources.source_files import find_source_files
 from compressor.data.batches import steps_per_epoch
 from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, read_data
@@ -78,6 +79,7 @@ class Job:
     candidates: tuple[str, ...]
     device: torch.device
     source: Source
+    source_files: Mapping[str, Path]
 
     @property
     def model(self) -> StepModel:
@@ -234,7 +236,8 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
     )
     loaded.model.to(inputs.device)
     limit_threads(loaded.model)
-    job = Job(settings, loaded, data, words.tokenizer, root, inputs.candidates, inputs.device, source)
+    files = find_source_files(checkpoint.checkpoint.path, words.folder)
+    job = Job(settings, loaded, data, words.tokenizer, root, inputs.candidates, inputs.device, source, files)
     _check_work(job)
     return job
 

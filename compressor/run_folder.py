@@ -11,11 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
+from compressor.checkpoints.sources.source_files import FOLDER as SOURCE
+from compressor.checkpoints.sources.source_files import copy_source_files
 from compressor.errors import DasError, input_error
 from compressor.evaluation.score import EveryAnswer
 from compressor.files import TOKENIZER_FILE, atomic_folder, cannot_write, follow_link, link_to, write_json
@@ -97,12 +99,18 @@ class Run:
                 "compress again",
             ) from None
 
+    @property
+    def dims(self) -> Any:
+        """The full model's sizes."""
+        from compressor.families import FAMILIES
+
+        return FAMILIES[self.manifest.family].dims_type(**self.manifest.dims)
+
     def _build(self) -> StepModel:
         from compressor.families import FAMILIES
         from compressor.models.surgery import remove_layers
 
-        family = FAMILIES[self.manifest.family]
-        full = family.build(family.dims_type(**self.manifest.dims), self.manifest.task)
+        full = FAMILIES[self.manifest.family].build(self.dims, self.manifest.task)
         return remove_layers(full, self.manifest.plan, copy_kept=False)
 
     def checkpoint(self, moved: str | Path | None = None) -> Path:
@@ -189,13 +197,16 @@ class Run:
 
         from compressor.families import FAMILIES
 
-        family = FAMILIES[self.manifest.family]
-        dims = family.dims_type(**self.manifest.dims)
         try:
             tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
         except Exception as error:  # tokenizers raises plain Exception
             raise self._incomplete(TOKENIZER_FILE, error) from None
-        return family.transforms(dims, tokenizer)
+        return FAMILIES[self.manifest.family].transforms(self.dims, tokenizer)
+
+    def source_file(self, name: str) -> Path | None:
+        """Return a file of settings or of the tokenizer as it came with the checkpoint; None where there was none."""
+        path = self.path / SOURCE / name
+        return path if path.is_file() else None
 
     def search_log(self) -> list[LogEntry]:
         """Return every subset that the search scored, in order; empty without a search."""
@@ -283,6 +294,7 @@ def save_run(
     manifest: Manifest,
     *,
     tokenizer: Tokenizer,
+    source_files: Mapping[str, Path],
     labels: tuple[str, ...],
     samples: Mapping[str, Tensor],
     answers: Mapping[str, Tensor],
@@ -307,6 +319,7 @@ def save_run(
         save_file({name: value.contiguous() for name, value in answers.items()}, temporary / ANSWERS)
         # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
         (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
+        copy_source_files(source_files, temporary)
         transform = FAMILIES[slim.family].image_transform
         write_json(temporary / PREPROCESSOR, transform(slim.dims).describe() if transform else {"transform": None})
         write_json(temporary / LABELS, list(labels))

@@ -5,8 +5,9 @@
 >>> slim = das.skip(model, ["FL1", "FV0"])
 >>> run = das.compress("meter.ckpt", task="vqa", skip=8, data="data/")
 >>> das.export(run, "onnx"); das.profile(run); das.flops("meter", skip_layers=["FV0"])
+>>> das.save(das.compress("bert-sst2", skip=3), to="bert-sst2-slim")
 """
 
-from das.api import compress, export, flops, load, profile, skip
+from das.api import compress, export, flops, load, profile, save, skip
 
-__all__ = ["compress", "export", "flops", "load", "profile", "skip"]
+__all__ = ["compress", "export", "flops", "load", "profile", "save", "skip"]

@@ -30,6 +30,7 @@ from das.commands.loading import ModelCommand
 from das.commands.pareto import pareto
 from das.commands.predict import PairCommand, predict
 from das.commands.profile import profile
+from das.commands.save import save
 from das.commands.search import search
 from das.commands.verify import verify
 from das.terminal import err_console
@@ -100,6 +101,7 @@ COMMANDS: dict[
     "export": (export, ModelCommand),
     "verify": (verify, ModelCommand),
     "profile": (profile, ModelCommand),
+    "save": (save, ModelCommand),
     "compare": (compare, TyperCommand),
     "flops": (flops, ModelCommand),
     "predict": (predict, PairCommand),

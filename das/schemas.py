@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from compressor.hub.hub_folder import SavedFolder
 from compressor.manifest import Manifest
 from das.doctor.health import Health
 from das.results import DryRun, Evaluated, Exports, Predicted, Searched
@@ -49,6 +50,7 @@ DOCUMENTS: Mapping[str, Document] = {
     "eval": Document("das eval --json", Evaluated),
     "predict": Document("a line of das predict --json", Predicted),
     "export": Document("das export --json", Exports),
+    "save": Document("das save --json", SavedFolder),
     "verify": Document("das verify --json", VerifyReport),
     "profile": Document("das profile --json, and profile.json of a run", ComparedProfile),
     "compare": Document("das compare --json", RunsReport),

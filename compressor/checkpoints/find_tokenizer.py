@@ -13,14 +13,11 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
+from compressor.checkpoints.sources.source_files import MERGED, MERGES, SETTINGS, VOCABULARIES, WORDS
 from compressor.data.text import give_one_type
 from compressor.errors import InputError, first_line, input_error
 from compressor.files import TOKENIZER_FILE, read_settings
 
-SETTINGS = "tokenizer_config.json"
-WORDS, MERGED, MERGES = "vocab.txt", "vocab.json", "merges.txt"  # of BERT's kind, and the two of RoBERTa's
-SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
-VOCABULARIES = (TOKENIZER_FILE, WORDS, MERGED, *SENTENCEPIECE)  # any of them makes a folder one of a tokenizer
 UNBOUNDED = 1_000_000  # tokens: transformers writes 1e30 where a tokenizer knows no limit
 # What tokenizer_config.json says of the parts of a tokenizer.json, and what it is called there.
 STATED = {
@@ -39,11 +36,13 @@ class FoundTokenizer:
         tokenizer: its padding token and the side that long texts lose tokens at are part of it, and saved with it.
         longest: most tokens of a text (``model_max_length``); None where nothing is said.
         notes: sentences the user should see.
+        folder: where its files lie; None for a file of another name than theirs.
     """
 
     tokenizer: Tokenizer
     longest: int | None = None
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> FoundTokenizer:
@@ -100,12 +99,12 @@ def _open(place: str) -> FoundTokenizer:
         raise FileNotFoundError(f"none of {', '.join(VOCABULARIES)} in it")
     whole = Tokenizer.from_file(str(folder / TOKENIZER_FILE)) if (folder / TOKENIZER_FILE).is_file() else None
     if whole and not (folder / SETTINGS).is_file():
-        return FoundTokenizer(whole)
+        return FoundTokenizer(whole, folder=folder)
     settings = read_settings(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     found = _open_with_settings(folder, settings)
     if whole:
         _check_agreement(folder, whole, found.tokenizer, settings)
-    return found
+    return replace(found, folder=folder)
 
 
 def _download(name: str) -> Path:

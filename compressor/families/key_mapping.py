@@ -137,6 +137,31 @@ def no_remarks(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[
     return ()
 
 
+def nothing_beside(dims: Any) -> dict[str, dict[str, Any]]:
+    """Return no file: the default ``write_beside``."""
+    return {}
+
+
+def as_they_are(ours: State, dims: Any) -> State:
+    """Return ``ours`` unchanged: the default ``fit_state``."""
+    return ours
+
+
+@dataclass(frozen=True)
+class Library:
+    """How models of a format are written so that the library's own class reads them.
+
+    Attributes:
+        write_config: dims to what config.json says of a full model of these dims, without labels and the like.
+        write_beside: dims to the files that ``read_beside`` reads them of: what is in each, by name.
+        fit_state: our tensors and dims to tensors that answer the same under that config.json.
+    """
+
+    write_config: Callable[[Any], Mapping[str, Any]]
+    write_beside: Callable[[Any], Mapping[str, Mapping[str, Any]]] = nothing_beside
+    fit_state: Callable[[State, Any], State] = as_they_are
+
+
 @dataclass(frozen=True)
 class Format:
     """One way in which checkpoints of a family are written.
@@ -159,6 +184,7 @@ class Format:
         read_beside: dims, and the folder or a file in it, to dims with what other files there say, and notes on it.
         head_fits: checkpoint tensors and task to whether a head of a shared prefix can be of this task; asked where the
             checkpoint names no architecture.
+        library: how models are written for the library's class; None where it has none.
     """
 
     name: str
@@ -177,6 +203,7 @@ class Format:
     unbuilt: tuple[Unbuilt, ...] = ()
     read_beside: Callable[[Any, Path], tuple[Any, tuple[str, ...]]] | None = None
     head_fits: Callable[[State, str], bool] = any_head_fits
+    library: Library | None = None
 
     def table(self, task: str | None) -> KeyTable:
         """Return the keys of a checkpoint with the head of ``task``."""

@@ -36,6 +36,11 @@ class Adapter(TokenWise):
         """Size of the bottleneck."""
         return self.down_proj.out_features
 
+    @property
+    def idle(self) -> bool:
+        """True where it returns zeros, whatever it reads: a fresh one that was never trained or fitted."""
+        return not (self.up_proj.weight.any() or self.up_proj.bias.any())
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapter's output without the residual."""
         return self.up_proj(torch.relu(self.down_proj(self.adapter_layer_norm_before(x))))

@@ -27,7 +27,7 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, State, Unsupported
+from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported
 from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
 from compressor.models.readout import Readout
@@ -169,6 +169,7 @@ def encoder_family(
                 ),
                 heads_by_name=other_heads or {},
                 base_prefix=f"{prefix}.",
+                library=Library(lambda dims: dims.config),
             ),
         ),
         pools=(Pool("encoder", "En", BOTTLENECK),),

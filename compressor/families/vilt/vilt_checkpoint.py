@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers.models.vilt.configuration_vilt import ViltConfig
 
-from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart, Unsupported
+from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
 from compressor.families.vilt.vilt_model import ViltDims
-from compressor.families.vilt.vilt_pixels import read_pixels
+from compressor.families.vilt.vilt_pixels import read_pixels, write_pixels
 from compressor.families.vision_language import PREFIXES, check_transform, find_head, for_another_task
 
 
@@ -101,6 +101,43 @@ def read_hugging_face_dims(state: Mapping[str, Tensor], config: Mapping[str, Any
     )
 
 
+def write_hugging_face_config(dims: ViltDims) -> dict[str, Any]:
+    """Return what config.json says of a model of these dims.
+
+    It has one epsilon for all norms, see :func:`fit_text_norm`.
+    """
+    return {
+        "hidden_size": dims.hidden,
+        "num_hidden_layers": dims.layers,
+        "num_attention_heads": dims.heads,
+        "intermediate_size": dims.ffn,
+        "patch_size": dims.patch,
+        "image_size": dims.position_grid * dims.patch,
+        "num_images": dims.images,
+        "modality_type_vocab_size": 1 + dims.image_types,
+        "vocab_size": dims.text_vocabulary,
+        "max_position_embeddings": dims.text_positions,
+        "type_vocab_size": dims.text_types,
+        "layer_norm_eps": dims.norm_eps,
+        "hidden_dropout_prob": dims.dropout,
+    }
+
+
+def fit_text_norm(ours: State, dims: ViltDims) -> State:
+    """Return tensors whose text embeddings are the same with the encoder's epsilon in their norm.
+
+    A norm of c x with epsilon c^2 e is that of x with e. The public code has 1e-6 in its encoder and 1e-12 here, so its
+    embeddings become 1,024 times as large: a power of two, which changes no bit of their mantissas.
+    """
+    factor = 2.0 ** round(math.log2(dims.norm_eps / dims.text_norm_eps) / 2)
+    summed = (
+        "prologue.text.word_embeddings.",
+        "prologue.text.position_embeddings.",
+        "prologue.text.token_type_embeddings.",
+    )
+    return {name: value * factor if name.startswith(summed) else value for name, value in ours.items()}
+
+
 def prepare_vilt(ours: State, dims: ViltDims, state: State, task: str | None) -> State:
     """Types and ranking head of a checkpoint that is fine-tuned for another task."""
     return for_another_task(ours, state, task, "prologue.image_types", dims.image_types, PREFIXES["itm"])
@@ -159,6 +196,8 @@ HUGGING_FACE_KEYS = KeyTable(
         ("vilt.embeddings.cls_token", "prologue.image.class_token"),
         ("vilt.embeddings.position_embeddings", "prologue.image.positions"),
         (_LAYER + "layernorm_before.", _ATTENTION + "norm."),
+        (_LAYER + "adapter0.", _ATTENTION + "adapter."),
+        (_LAYER + "adapter1.", _MLP + "adapter."),
         *((f"{_LAYER}attention.attention.{name}.", f"{_ATTENTION}{name}.") for name in _QKV),
         (_LAYER + "attention.output.dense.", _ATTENTION + "output."),
         (_LAYER + "layernorm_after.", _MLP + "norm."),
@@ -226,4 +265,5 @@ HUGGING_FACE = Format(
     read_beside=read_pixels,
     head_fits=_head_fits,
     remarks=describe_sampling,
+    library=Library(write_hugging_face_config, write_pixels, fit_text_norm),
 )

@@ -51,6 +51,16 @@ def read_pixels(dims: ViltDims, checkpoint: Path) -> tuple[ViltDims, tuple[str, 
         ) from None
 
 
+def write_pixels(dims: ViltDims) -> dict[str, dict[str, Any]]:
+    """Return the file that :func:`read_pixels` reads ``dims`` of, by name."""
+    said = {
+        "image_processor_type": OURS[0],
+        "processor_class": "ViltProcessor",
+        "size": {"shortest_edge": dims.image_size},
+    }
+    return {ALONE: {**said, "do_resize": True, "do_pad": True, **dims.pixels.model_dump()}}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return read_settings(path) if path.exists() else {}

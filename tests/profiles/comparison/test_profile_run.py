@@ -100,7 +100,7 @@ def make_run(folder, rows=3, checkpoint=CHECKPOINT, strategy="by hand", candidat
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0}, "<pad>"))
     labels = tuple(map(str, range(dims.classes)))
     kept = {"samples": samples, "answers": answers_of(full, slim, samples), "result": None, "log": log}
-    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, **kept)
+    return save_run(folder, slim, manifest, tokenizer=tokenizer, labels=labels, source_files={}, **kept)
 
 
 def answers_of(full, slim, samples):

@@ -1,0 +1,1 @@
+"""A slim model as a folder of transformers."""

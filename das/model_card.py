@@ -1,0 +1,94 @@
+"""The model card of a saved folder."""
+
+from __future__ import annotations
+
+from compressor.hub.hub_folder import SavedFolder
+from compressor.models.plan import summarise
+from compressor.run_folder import Run
+from profiles.formatting import HEADER, Table, format_bytes, format_count
+from profiles.reports.build_report import build_report
+from profiles.reports.compression_report import CompressionReport
+from profiles.reports.compression_tables import tabulate_accuracy
+from profiles.reports.markdown import format_bullets, format_markdown_table
+
+TEXTS = "text-classification"
+PIPELINES = {  # tasks of the Hub, by the class of transformers that loads a model for it
+    "AutoModelForSequenceClassification": TEXTS,
+    "AutoModelForVisualQuestionAnswering": "visual-question-answering",
+}
+TRUST = (
+    "**`trust_remote_code=True` is needed**: transformers has no such adapters, and runs `modeling_das.py` of this "
+    "folder, which needs torch and transformers alone. Where das is installed, `import das.hub` does instead."
+)
+
+
+def write_card(run: Run, saved: SavedFolder) -> str:
+    """Return README.md of a saved folder: what the model is, how it is used, and the report's figures."""
+    report = build_report(run)
+    accuracy, costs = tabulate_accuracy(report), tabulate_costs(report, saved)
+    parts = [
+        _front_matter(saved),
+        f"# {report.checkpoint}, {len(report.skipped)} layers fewer",
+        _describe(report, saved),
+        "## Use",
+        _describe_use(saved),
+        f"## {accuracy.title}",
+        format_markdown_table(accuracy.header, accuracy.rows),
+        "## Costs",
+        format_markdown_table(costs.header, costs.rows),
+        format_bullets(_remarks(run, report, saved)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def tabulate_costs(report: CompressionReport, saved: SavedFolder) -> Table:
+    """Return what full and saved model cost in transformers, which computes what das's exact trims leave out."""
+    costs = report.costs
+    rows = (
+        (HEADER, format_count(costs.macs.full), format_count(costs.trims.before, like=costs.macs.full)),
+        ("parameters", format_count(costs.parameters.full), format_count(saved.parameters)),
+        ("weights, float32", format_bytes(costs.weight_bytes.full), format_bytes(saved.weight_bytes)),
+    )
+    return Table("Costs", ("", "full model", "this model"), rows)
+
+
+def _front_matter(saved: SavedFolder) -> str:
+    pipeline = PIPELINES.get(saved.loader)
+    lines = ("library_name: transformers", *([f"pipeline_tag: {pipeline}"] if pipeline else []), "tags:", "- das")
+    return "\n".join(("---", *lines, "---"))
+
+
+def _describe(report: CompressionReport, saved: SavedFolder) -> str:
+    """Say what was removed, and what stands in its place."""
+    total = saved.layers + len(report.skipped)
+    place = "adapters stand in their place" if saved.trust_remote_code else "nothing stands in their place"
+    return (
+        f"`{saved.architecture}`, made of `{report.checkpoint}` for {report.task} by das (Dynamic Architecture "
+        f"Skipping, arXiv 2309.01479). Of {total} layers {summarise(report.skipped)} are gone; {place}."
+    )
+
+
+def _describe_use(saved: SavedFolder) -> str:
+    """Show how the folder is loaded, and say where its code is needed."""
+    trust = ", trust_remote_code=True" if saved.trust_remote_code else ""
+    if PIPELINES.get(saved.loader) == TEXTS:
+        code = f"""from transformers import pipeline
+classify = pipeline("{TEXTS}", "FOLDER"{trust})
+classify("a text", truncation=True)"""
+    else:
+        code = f"""from transformers import AutoProcessor, {saved.loader}
+processor = AutoProcessor.from_pretrained("FOLDER")
+model = {saved.loader}.from_pretrained("FOLDER"{trust})"""
+    return f"```python\n{code}\n```" + (f"\n\n{TRUST}" if saved.trust_remote_code else "")
+
+
+def _remarks(run: Run, report: CompressionReport, saved: SavedFolder) -> list[str]:
+    """Say how the figures were taken, and what was compared."""
+    split, error = report.data[2], f"{saved.max_abs_error:.1e}"
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return [
+        *report.remarks,
+        f"Measured on {split['name']} ({', '.join(split['files'])}), texts cut to {run.dims.text_length} tokens.",
+        f"Loaded by transformers, its logits are those of das within {error} on {saved.samples} samples.",
+        f"Made with {versions}.",
+    ]

@@ -1,0 +1,229 @@
+"""Slim models as folders of transformers: the library's own classes load them and answer as the run does."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoTokenizer, pipeline
+
+import das
+from compressor.errors import CheckFailed, InputError
+from compressor.hub.modeling_das import DasBertForSequenceClassification
+from compressor.hub.slim_tensors import find_format
+from tests.support import saved_runs
+from tests.support import tiny_models as tiny
+from tests.support.command_line import das as command
+from tests.support.command_line import refused, stopped
+
+
+def has_class(family, task):
+    try:
+        return bool(find_format(family, task))
+    except InputError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def modules(tmp_path, monkeypatch):
+    """Where the library copies code of folders to: not where other processes do."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+
+KINDS = [kind for kind in tiny.EVERY if has_class(*kind)]
+WITHOUT = [kind for kind in tiny.EVERY if kind not in KINDS]
+TEXTS = [kind for kind in KINDS if kind[1] == "text-classification"]
+
+
+def answers(folder, run, loader=None, **given):
+    """The logits of a folder's model on the run's samples, as transformers loads it."""
+    config = json.loads((folder / "config.json").read_text())
+    kind = getattr(transformers, loader) if loader else getattr(transformers, config["architectures"][0])
+    model = kind.from_pretrained(folder, **given).eval()
+    with torch.no_grad():
+        return model(**run.samples()).logits
+
+
+@pytest.mark.parametrize(("family", "task"), KINDS)
+def test_without_adapters_it_is_a_folder_of_the_library(tmp_path, family, task):
+    run = saved_runs.saved_run(tmp_path, family, task, adapters=False)
+    saved = das.save(run, to=tmp_path / "out")
+    logits = run.answers()["slim"]
+    assert logits.abs().max() > 0.1 and logits.std() > 0.05
+    torch.testing.assert_close(answers(tmp_path / "out", run), logits, atol=2e-6, rtol=0)
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert config.num_hidden_layers == saved.layers == 4 and not saved.trust_remote_code
+    assert not (tmp_path / "out" / "modeling_das.py").exists()
+    numbers = {
+        key.split("layer.")[1].split(".")[0]
+        for key in load_file(tmp_path / "out" / "model.safetensors")
+        if "layer." in key
+    }
+    assert numbers == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(("family", "task"), KINDS)
+def test_with_adapters_it_brings_their_code(tmp_path, family, task, beside):
+    run = saved_runs.saved_run(tmp_path, family, task, beside=beside)
+    saved = das.save(run, to=tmp_path / "out")
+    logits = run.answers()["slim"]
+    given = answers(tmp_path / "out", run, saved.loader, trust_remote_code=True)
+    torch.testing.assert_close(given, logits, atol=2e-6, rtol=0)
+    assert saved.trust_remote_code and saved.max_abs_error < 2e-6
+    code = (tmp_path / "out" / "modeling_das.py").read_text()
+    assert "import compressor" not in code and "import das" not in code
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "trust_remote_code=True" in card and "En1, En4" in card
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+@pytest.mark.parametrize(("family", "task"), TEXTS)
+def test_a_pipeline_gives_the_labels_of_the_run(tmp_path, family, task, adapters):
+    run = saved_runs.saved_run(tmp_path, family, task, adapters)
+    das.save(run, to=tmp_path / "out")
+    shutil.move(tmp_path / "out", tmp_path / "moved")
+    text = run.transforms().text
+    with torch.no_grad():
+        best = run.load_saved()(**text(["w1 w2 w3"])).softmax(1).max(1)
+    (found,) = pipeline(task, str(tmp_path / "moved"))("w1 w2 w3")  # das.save has made das.hub's classes known
+    assert found["label"] == run.labels()[int(best.indices)]
+    assert found["score"] == pytest.approx(float(best.values), abs=1e-5)
+    ids = AutoTokenizer.from_pretrained(tmp_path / "moved")("w1 w30 w2")["input_ids"]
+    assert ids == [2, 6, 35, 7, 3]
+
+
+def test_what_the_library_saves_again_is_the_same(tmp_path):
+    run = saved_runs.saved_run(tmp_path, "bert", "text-classification", beside=True)
+    das.save(run, to=tmp_path / "out")
+    model = DasBertForSequenceClassification.from_pretrained(tmp_path / "out")
+    model.save_pretrained(tmp_path / "again")
+    logits = answers(tmp_path / "again", run, "AutoModelForSequenceClassification", trust_remote_code=True)
+    torch.testing.assert_close(logits, run.answers()["slim"], atol=2e-6, rtol=0)
+    assert (tmp_path / "again" / "modeling_das.py").exists()
+
+
+def test_settings_and_tokenizer_are_kept_as_they_came(tmp_path):
+    plain = saved_runs.saved_run(tmp_path / "made", "bert", "text-classification", adapters=False)
+    das.save(plain, to=tmp_path / "full")
+    config = json.loads((tmp_path / "full" / "config.json").read_text())
+    config |= {"num_hidden_layers": 6, "finetuning_task": "sst2", "dtype": "float16", "_name_or_path": "/home/me"}
+    config |= {"pruned_heads": {"2": [1], "4": [0]}, "id2label": {"0": "x"}, "num_labels": 7}
+    (tmp_path / "full" / "config.json").write_text(json.dumps(config))
+    files = {name: tmp_path / "full" / name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")}
+    run = saved_runs.saved_run(tmp_path, "bert", "text-classification", adapters=False, files=files)
+    saved = das.save(run, to=tmp_path / "out")
+    assert saved.tokenizer_as_it_came
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == files[name].read_bytes()
+    found = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert found["finetuning_task"] == "sst2" and found["dtype"] == "float32" and found["num_hidden_layers"] == 4
+    assert found["pruned_heads"] == {"1": [1]} and found["id2label"]["4"] == "class 4"
+    assert found["problem_type"] == "single_label_classification"
+    assert not {"num_labels", "_name_or_path"} & found.keys()
+    torch.testing.assert_close(answers(tmp_path / "out", run), run.answers()["slim"], atol=2e-6, rtol=0)
+
+
+def test_a_tokenizer_that_transformers_would_read_otherwise_is_written_anew(tmp_path):
+    plain = saved_runs.saved_run(tmp_path / "made", "bert", "text-classification", adapters=False)
+    das.save(plain, to=tmp_path / "full")
+    settings = json.loads((tmp_path / "full" / "tokenizer_config.json").read_text())
+    (tmp_path / "full" / "tokenizer_config.json").write_text(json.dumps(settings | {"truncation_side": "left"}))
+    files = {name: tmp_path / "full" / name for name in ("tokenizer.json", "tokenizer_config.json")}
+    run = saved_runs.saved_run(tmp_path, "bert", "text-classification", adapters=False, files=files)
+    assert not das.save(run, to=tmp_path / "out").tokenizer_as_it_came
+    words = " ".join(f"w{i}" for i in range(20))
+    ids = AutoTokenizer.from_pretrained(tmp_path / "out")(words, truncation=True)["input_ids"]
+    assert ids == [2, 5, 6, 7, 8, 9, 10, 11, 3]
+
+
+def test_images_are_made_as_the_run_makes_them(tmp_path):
+    run = saved_runs.saved_run(tmp_path, "vilt", "vqa", adapters=False)
+    das.save(run, to=tmp_path / "out")
+    read = find_format("vilt", "vqa").read_beside
+    assert read(run.dims, tmp_path / "out") == (run.dims, ())
+    assert type(transformers.AutoProcessor.from_pretrained(tmp_path / "out")).__name__ == "ViltProcessor"
+
+
+@pytest.mark.parametrize(("family", "task"), WITHOUT)
+def test_what_transformers_has_no_class_for_is_refused(tmp_path, family, task):
+    run = saved_runs.saved_run(tmp_path, family, task) if family != "meter" else None
+    if run is None:
+        with refused(InputError, "no-class-in-transformers", family, task, "das export"):
+            find_format(family, task)
+    else:
+        with refused(InputError, "no-class-in-transformers", family, task, "das export"):
+            das.save(run, to=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+ELSEWHERE = """
+import json, sys
+import importlib.abc, torch, transformers
+from safetensors.torch import load_file
+
+
+class Nowhere(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("das", "compressor", "exporters", "profiles"):
+            raise ModuleNotFoundError(name)
+
+
+sys.meta_path.insert(0, Nowhere())
+for run, folder, loader in json.load(sys.stdin):
+    model = getattr(transformers, loader).from_pretrained(folder, trust_remote_code=True).eval()
+    with torch.no_grad():
+        logits = model(**load_file(run + "/samples.safetensors")).logits
+    error = float((logits - load_file(run + "/answers.safetensors")["slim"]).abs().max())
+    assert error < 2e-6, (folder, error)
+    print(type(model).__name__)
+"""
+
+
+@pytest.mark.slow
+def test_all_of_them_where_das_cannot_be_imported(tmp_path):
+    """The tests above load each in this process, with the folders' own code or none."""
+    runs = []
+    for (family, task), adapters in itertools.product(KINDS, (True, False)):
+        run = saved_runs.saved_run(tmp_path / str(adapters), family, task, adapters, beside=adapters)
+        saved = das.save(run, to=tmp_path / f"{family}-{task}-{adapters}")
+        runs.append((str(run.path), saved.folder, saved.loader))
+    given, place = json.dumps(runs), {**os.environ, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", ELSEWHERE]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, cwd=tmp_path, env=place)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(done.stdout.split()) == len(runs)
+
+
+def test_a_folder_that_holds_something_is_refused_with_all_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    stopped(command("save", "nothing", "--to", "out"), 3, ["folder-exists", "run-missing"], "out is not empty")
+    stopped(command("save", "nothing", "--to", "out/mine"), 3, ["folder-exists", "run-missing"], "is a file")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "out"]
+
+
+def test_a_folder_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch):
+    run = saved_runs.saved_run(tmp_path, "bert", "text-classification", adapters=False)
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("compressor.hub.slim_tensors._renumber", lambda state, places: state)
+    with refused(CheckFailed, "saved-model-differs", "missing keys"):
+        das.save(run, to=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == [] and not list(tmp_path.glob(".out*"))
+
+
+def test_the_command_says_how_it_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = saved_runs.saved_run(tmp_path, "bert", "text-classification")
+    told = command("save", run.path, "--to", "out")
+    assert told.exit_code == 0, told.stderr
+    assert "trust_remote_code=True" in told.stdout and "AutoModelForSequenceClassification" in told.stdout
+    told = command("save", run.path, "--to", "json", "--json")
+    assert json.loads(told.stdout)["architecture"] == "DasBertForSequenceClassification"
