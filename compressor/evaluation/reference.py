@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -75,6 +75,20 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         family=FAMILIES[run.manifest.family],
         fingerprint=digest(split.describe()["fingerprint"], numbers),
     )
+
+
+def of_full(run: Run, reference: Reference) -> Reference:
+    """Return the same samples for exports of the full model: its own answers stand where those of slim are."""
+    if reference.full is None:  # an untrained head has no score
+        return replace(reference, slim=None, targets=None)
+    own = reference.full if run.manifest.device == "cpu" else None
+    return replace(reference, slim=own, full=None)
+
+
+def fingerprint_of(run: Run) -> str:
+    """Return the fingerprint of the samples that the run was judged on, whose answers are in its folder."""
+    numbers = [int(number) for number in run.answers()["numbers"]]
+    return digest(*(split["fingerprint"] for split in run.manifest.data[2:3]), numbers)
 
 
 def same_data(run: Run, split: Split) -> bool:

@@ -52,8 +52,8 @@ def run_demo(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed:
             )
             run, _ = api.compress_and_report(settings, command=compress_command, progress=progress())
             err_console.print(f"  {_searched(run)}", soft_wrap=True)
-        with _stage("das export --onnx"):
-            api.export(run, "onnx", progress=progress())
+        with _stage("das export --onnx --precision int8"):  # and fp32, which that is made from
+            api.export(run, "onnx", precision="int8", progress=progress())
         _try_tensorrt(run)
         profile_command = f"das profile --seconds {demo.seconds:g}"
         with _stage(profile_command):

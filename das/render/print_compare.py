@@ -15,9 +15,7 @@ def print_compare(report: RunsReport) -> None:
     for line in write_legend(report):
         console.print(Text(line))
     for table in tabulate_runs(report):
-        rich_table = draw(table)
-        rich_table.padding = (0, 0)  # seven columns have to fit
-        console.print(rich_table)
+        console.print(draw(table))
     for line in report.warnings:
         console.print(Text(line, style="bold"))
     for line in write_footnotes(report)[len(report.warnings) :]:

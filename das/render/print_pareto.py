@@ -31,9 +31,8 @@ def print_pareto(report: ParetoReport, folder: Path) -> None:
         for point in report.rows
     )
     header = ("skip", report.metric, "change", report.by_layers, "front", "asked", "layers")
-    table = draw(Table(f"Every budget from one search ({report.strategy})", header, rows))
-    table.columns[-1].justify, table.columns[-1].no_wrap = "left", False
-    console.print(table)
+    table = Table(f"Every budget from one search ({report.strategy})", header, rows)
+    console.print(draw(table, words=("layers",)))
     for line in _plot(report):
         console.print(line)
     for sentence in _sentences(report):

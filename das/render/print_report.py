@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import rich.box
 from rich.panel import Panel
-from rich.table import Table as RichTable
 
 from compressor.data.splits import describe_dropped
 from compressor.errors import Interrupted
@@ -23,11 +21,13 @@ from das.terminal import WIDTH, console
 from profiles.formatting import Table
 from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
 from profiles.reports.compression_tables import tabulate_report
+from profiles.reports.profile_tables import describe_variants, tabulate_variants
 from profiles.reports.sentences import describe_macs, describe_result, describe_splits
 from profiles.reports.summary import SummaryRow, summarise_report
 
 LABEL = 12  # characters of a class's name, and no fewer
 BAR = 20  # characters of a bar that stands for the full model
+SHARE = "slim of full"  # over the bars
 
 
 def print_report(report: CompressionReport, folder: Path, details: bool = False) -> None:
@@ -36,7 +36,12 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
     for line in report.picture:
         console.print(f"  {line}")
     console.print(f"  {KEPT} kept   {REPLACED} skip adapter\n", style="dim")
-    console.print(_bars(summarise_report(report)))
+    console.print(draw(_bars(summarise_report(report, times=False))))
+    if report.profile:
+        console.print(draw(tabulate_variants(report.profile)))
+        for line in describe_variants(report.profile):
+            console.print(line, style="dim")
+        console.print()
     if details:
         for table in tabulate_report(report):
             console.print(draw(table))
@@ -50,16 +55,10 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
     console.print(f"\nrun folder: {folder} (report.html, report.md, report.json)", soft_wrap=True)
 
 
-def _bars(rows: Sequence[SummaryRow]) -> RichTable:
+def _bars(rows: Sequence[SummaryRow]) -> Table:
     """Return full and slim side by side, and bars of slim as a share of full."""
-    table = RichTable(box=rich.box.SIMPLE_HEAD)
-    table.add_column("", no_wrap=True)
-    for header in ("full", "slim", ""):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("slim of full", no_wrap=True)
-    for row in rows:
-        table.add_row(row.name, row.full, row.slim, row.change, "" if row.share is None else _bar(row.share))
-    return table
+    cells = ((row.name, row.full, row.slim, row.change, "" if row.share is None else _bar(row.share)) for row in rows)
+    return Table("", ("", "full", "slim", "change", SHARE), tuple(cells))
 
 
 def _bar(share: float) -> str:

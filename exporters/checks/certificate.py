@@ -11,6 +11,7 @@ from compressor.device import cpu_instructions
 from compressor.errors import usage_error
 from compressor.evaluation.reference import Reference, digest
 from compressor.progress import Progress
+from compressor.tasks.task import Task
 from exporters.checks.records import Certificate, Difference, MetricChange
 from exporters.graph.inputs import VARYING, Fixed, as_the_graph_takes, texts_that_fit
 from exporters.graph.precision import Precision
@@ -127,13 +128,15 @@ def _logits(
 def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor) -> MetricChange | None:
     if reference.targets is None:
         return None
-    targets = {"targets": reference.targets[rows]}
-    ours, theirs = (reference.task.scores(logits, targets).double() for logits in (before, after))
+    return change_score(reference.task, reference.targets[rows], before, after)
+
+
+def change_score(task: Task, targets: Tensor, before: Tensor, after: Tensor) -> MetricChange:
+    """Compare the task's scores of two sets of logits; ``targets`` say how right each is, (samples, classes) each."""
+    ours, theirs = (task.scores(logits, {"targets": targets}).double() for logits in (before, after))
     changes = theirs - ours
     margin = 1.96 * float(changes.std()) / math.sqrt(len(changes)) if len(changes) > 1 else 0.0
-    return MetricChange(
-        metric=reference.task.metric, before=float(ours.mean()), after=float(theirs.mean()), margin=margin
-    )
+    return MetricChange(metric=task.metric, before=float(ours.mean()), after=float(theirs.mean()), margin=margin)
 
 
 def _reason(certificate: Certificate, precision: Precision) -> str:

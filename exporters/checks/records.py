@@ -47,7 +47,7 @@ class MetricChange(Value):
 
 
 class Certificate(Value):
-    """An export against the models it comes from, on real samples.
+    """An export against the models it comes from, on real samples; ``slim`` is the model that was exported.
 
     ``fingerprint`` says which samples; ``tolerance`` is what a logit may be off by, ``tightest_tolerance`` the smallest
     round one that would pass; ``reason`` is empty when it passed; ``note`` says why there are fewer samples than 200.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from compressor.costs.model_costs import Pair, Trims
 from compressor.values import Value
+from exporters.checks.records import MetricChange
 from profiles.machine.conditions import Conditions
 from profiles.machine.energy import EnergyPair
 from profiles.machine.environment import Environment
@@ -17,6 +20,7 @@ from profiles.timing.sweeps import SweepPoint
 
 SCHEMA_VERSION = 2
 PROFILE = "profile.json"  # a ProfileReport in a run's folder
+NOT_EXPORTED = "not exported"  # why a precision is not in a profile
 
 
 class MemoryPair(Value):
@@ -58,11 +62,45 @@ class StartedPair(Value):
     slim: Started
 
 
+class Scores(Value):
+    """Scores of full and slim as they are executed, against the full model in PyTorch on the same samples.
+
+    None where no sample has a score of its own, or was scored on other samples.
+    """
+
+    full: MetricChange | None
+    slim: MetricChange | None
+
+
+class Variant(Value):
+    """One model in one precision, timed in turns with the others of a runtime.
+
+    ``which`` is "full" or "slim", ``speedup`` that over the full model in the runtime's first precision, None of
+    itself; all else as in a :class:`RuntimeProfile`. ``joules`` are those of a call.
+    """
+
+    which: str
+    precision: str
+    latency: Latency
+    file_bytes: int
+    speedup: Speedup | None
+    score: MetricChange | None = None
+    memory: Memory | None = None
+    started: Started | None = None
+    joules: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Return which model it is, and in which precision."""
+        return f"{self.which} {self.precision}"
+
+
 class RuntimeProfile(Value):
-    """Full against slim in one runtime, each in a process of its own.
+    """Full against slim in one runtime and its first ``precision``, fp32 where it has that; each in its own process.
 
     ``file_bytes`` are the exported files where it executes those, else the weights. ``conditions`` are those of the
-    machine during the timing, ``remark`` their caveats. Quantities that were not measured are None.
+    machine during the timing, ``remark`` their caveats. ``others`` are the models in further precisions, in turns with
+    these. Quantities that were not measured are None.
     """
 
     name: str
@@ -75,6 +113,28 @@ class RuntimeProfile(Value):
     energy: EnergyPair | None = None
     conditions: Conditions | None = None
     remark: str = ""
+    precision: str = "fp32"
+    scores: Scores | None = None
+    others: tuple[Variant, ...] = ()
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Return full and slim in every precision: the full ones first."""
+        return tuple(sorted((*self._pair(), *self.others), key=lambda variant: variant.which))
+
+    def _pair(self) -> Iterator[Variant]:
+        for which in ("full", "slim"):
+            yield Variant(
+                which=which,
+                precision=self.precision,
+                latency=getattr(self, which),
+                file_bytes=getattr(self.file_bytes, which),
+                speedup=self.speedup if which == "slim" else None,
+                score=getattr(self.scores, which, None),
+                memory=getattr(self.memory, which, None),
+                started=getattr(self.started, which, None),
+                joules=getattr(self.energy, which, None),
+            )
 
 
 class NotMeasured(Value):
@@ -95,7 +155,8 @@ class ProfileReport(Value):
     """Full against slim, measured in turns on one machine.
 
     MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them. The slim
-    model is the one with its exact ``trims``.
+    model is the one with its exact ``trims``. A sample has texts of ``text_length`` tokens, and images of
+    ``image_size``, height and width in pixels; ``scored`` is the number of samples of the scores.
     ``seconds`` is the time each comparison was measured for. ``questions`` on one image, ``sweeps``, times of
     ``layers`` and the machine's ``peaks`` are there when asked for. ``counts`` are the three of MACs. ``seed`` is that
     of the bootstrap, ``checkpoint_sha256`` names the full model, ``date`` is UTC.
@@ -107,6 +168,9 @@ class ProfileReport(Value):
     task: str
     skipped: tuple[str, ...]
     batch: int
+    text_length: int | None = None
+    image_size: tuple[int, int] | None = None
+    scored: int | None = None
     seconds: float
     macs: Pair
     macs_by_pool: dict[str, Pair]

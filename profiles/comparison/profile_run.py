@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,66 +22,31 @@ from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
-from exporters.export import export_split
-from exporters.folder import ExportsFolder, count_bytes, exports_of
+from exporters.folder import exports_of
 from exporters.graph.vision_split import check_splittable
 from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
-from exporters.runtimes.runtime import ModelSource, Runtime
-from exporters.usage import usage_of
+from exporters.runtimes.runtime import Runtime
 from profiles.comparison.full_vs_slim import (
     PROFILE,
     AgreementPair,
-    MemoryPair,
     NotMeasured,
     ProfileReport,
-    RuntimeProfile,
-    StartedPair,
 )
-from profiles.comparison.matching_exports import make_full, make_slim
-from profiles.machine.energy import EnergyPair
+from profiles.comparison.variants import Bench, Model, export_missing, first_pair, list_not_timed, time_variants
 from profiles.machine.environment import describe_environment
 from profiles.macs.agreement import Agreement
 from profiles.macs.crosscheck import cross_check
 from profiles.timing.layer_times import LayerTimes
 from profiles.timing.layers_in_situ import count_work, explain_unseen, time_layers
-from profiles.timing.paired import Timed, time_models, time_sweep
+from profiles.timing.paired import time_sweep
 from profiles.timing.roofline import Peaks, measure_peaks
 from profiles.timing.sample_batches import make_inputs
 from profiles.timing.shared_image import Questions, measure_questions
 from profiles.timing.sweeps import Sweep
-from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
+from profiles.timing.worker import FULL, SLIM
 
 QUESTIONED = "onnxruntime"  # what questions on one image are timed in
 SWEEP_SHARE = 0.25  # of the time of the main comparison, for each point of a sweep
-
-
-@dataclass(frozen=True)
-class _Model:
-    """Full or slim, on the CPU, and where its exports are or will be."""
-
-    model: StepModel
-    exports: ExportsFolder
-
-    def in_runtime(self, runtime: Runtime) -> ModelSource:
-        return ModelSource(lambda: copy.deepcopy(self.model), self.file(runtime))
-
-    def file(self, runtime: Runtime) -> Path | None:
-        """Return the file that ``runtime`` executes, existing or not; None for the model itself."""
-        return self.exports.path_for(runtime) if runtime.suffix else None
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """The settings shared by all runtimes of a profile."""
-
-    run: Run
-    models: Mapping[str, _Model]
-    batch: int
-    threads: int
-    seconds: float
-    device: str
-    progress: Progress
-    questions: int | None
 
 
 @dataclass(frozen=True)
@@ -114,9 +79,9 @@ def measure_run(
     Full and slim are loaded into a process of their own each and take turns. A machine so noisy that the speed-up's
     interval stays wide is measured up to three times as long, and the report says so.
 
-    Where a runtime executes ONNX files and nobody made them yet, slim is exported to the run's ``exports`` and full to
-    ``exports/full``, in fp32, each compared with PyTorch as ``das export`` does. An engine of slim must be there; the
-    files of full are made like those of slim.
+    Measured are the precisions that slim was exported in, and fp32; of a runtime that builds no engine by itself those
+    that there are. All of a runtime take turns. Full is exported to ``exports/full`` like slim was, and certified like
+    it; slim itself in fp32 where nobody exported it. An engine of slim must be there.
 
     Args:
         run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
@@ -145,22 +110,24 @@ def measure_run(
     # Full comes first: that its checkpoint has changed is better found out before slim is exported.
     full_model = without_idle(run.load_full() if full_model is None else full_model)
     saved = run.load_saved()
-    models = {FULL: _Model(full_model, folder.full()), SLIM: _Model(trim(saved), folder)}
+    models = {FULL: Model(full_model, folder.full()), SLIM: Model(trim(saved), folder)}
     with _cpu_threads(threads) as cpu_threads:
-        bench = _Bench(run, models, batch, cpu_threads, seconds, place, progress, questions_per_image)
+        bench = Bench(run, models, batch, cpu_threads, seconds, place, progress, questions_per_image)
         place_of_measurement = describe_environment(place, cpu_threads)
         question_runtimes = (find_runtime(QUESTIONED),) if questions_per_image else ()
-        static_costs = {which: _count(which, bench, (*question_runtimes, *chosen)) for which in (SLIM, FULL)}
+        static_costs = {which: _count(which, bench) for which in (SLIM, FULL)}
+        refused = export_missing((*question_runtimes, *chosen), bench)
         with progress.stage("counting MACs of both models without and with trims"):
             untrimmed, full_after = (
                 count_macs(model, make_inputs(run, 1)).total for model in (saved, trim(full_model))
             )
-        profiles = [_compare(runtime, bench, static_costs) for runtime in chosen]
+        weights = {which: counted.weight_bytes for which, counted in static_costs.items()}
+        profiles = [time_variants(runtime, bench, weights) for runtime in chosen]
         sweep_points = [
             point
             for runtime in chosen
             for sweep in sweeps
-            for point in time_sweep(_requests(runtime, bench), sweep, seconds * SWEEP_SHARE, progress)
+            for point in time_sweep(first_pair(runtime, bench), sweep, seconds * SWEEP_SHARE, progress)
         ]
         peaks, layer_profiles, hidden_layers = _layers(chosen, bench) if layers else ((), (), [])
         questions = _questions(bench) if questions_per_image else None
@@ -171,6 +138,7 @@ def measure_run(
         task=run.manifest.task,
         skipped=run.manifest.plan.layers,
         batch=batch,
+        **_sizes(run),
         seconds=seconds,
         macs=Pair(full=full.macs.total, slim=slim.macs.total),
         macs_by_pool=_pairs(full.macs.by_pool, slim.macs.by_pool),
@@ -189,8 +157,10 @@ def measure_run(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         checkpoint_sha256=run.manifest.source.sha256,
         not_measured=(
+            *refused,
             *(entry for _, missing in profiles for entry in missing),
             *hidden_layers,
+            *(entry for runtime in chosen for entry in list_not_timed(runtime, bench)),
             *_left_out(chosen, place),
         ),
     )
@@ -281,77 +251,28 @@ def _cpu_threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _count(which: str, bench: _Bench, runtimes: Sequence[Runtime]) -> _Counted:
-    """Count one model, which is exported on the way where a file is missing that one of the runtimes executes."""
-    folder, samples = bench.models[which].exports, bench.run.samples()
-    model, usage = bench.models[which].model, usage_of(bench.run)
+def _count(which: str, bench: Bench) -> _Counted:
+    model = bench.models[which].model
     with bench.progress.stage(f"counting MACs of the {which} model"):
         inputs = make_inputs(bench.run, 1)
         macs = count_macs(model, inputs)
         counts = cross_check(model, inputs, macs)
-    for runtime in (runtime for runtime in runtimes if runtime.suffix):
-        if which == SLIM:
-            make_slim(runtime, model, samples, folder, bench.progress, usage)
-        else:
-            make_full(runtime, model, samples, folder, bench.models[SLIM].exports, bench.progress, usage)
-    if bench.questions and not folder.split():
-        bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
-        export_split(model, samples, folder.path, bench.progress, usage)
     return _Counted(macs, counts, parameters(model), weight_bytes(model))
 
 
-def _compare(
-    runtime: Runtime, bench: _Bench, static_costs: Mapping[str, _Counted]
-) -> tuple[RuntimeProfile, list[NotMeasured]]:
-    """Measure full and slim in one runtime, and list the quantities that could not be measured there."""
-    measurement = time_models(_requests(runtime, bench), bench.seconds, bench.progress)
-    files = {which: model.file(runtime) for which, model in bench.models.items()}
-    memory, energy = _memory(measurement), _energy(measurement)
-    profile = RuntimeProfile(
-        name=runtime.name,
-        full=measurement.times[FULL],
-        slim=measurement.times[SLIM],
-        speedup=measurement.speedup(),
-        file_bytes=Pair(
-            **{which: count_bytes(file) if file else static_costs[which].weight_bytes for which, file in files.items()}
-        ),
-        memory=memory,
-        started=StartedPair(**measurement.started),
-        energy=energy,
-        conditions=measurement.conditions,
-        remark=measurement.remark,
-    )
-    missing = {} if memory else {"memory": "on the GPU, and PyTorch's counters do not see it"}
-    missing |= {"energy": measurement.joules} if isinstance(measurement.joules, str) else {}
-    return profile, [NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()]
-
-
-def _memory(measurement: Timed) -> MemoryPair | None:
-    full, slim = (measurement.memory[which] for which in (FULL, SLIM))
-    return MemoryPair(full=full, slim=slim) if full and slim else None
-
-
-def _energy(measurement: Timed) -> EnergyPair | None:
-    return None if isinstance(measurement.joules, str) else EnergyPair(meter=measurement.meter, **measurement.joules)
-
-
-def _requests(runtime: Runtime, bench: _Bench) -> dict[str, WorkerRequest]:
+def _sizes(run: Run) -> dict[str, Any]:
+    """Return the sizes of one sample, as :class:`ProfileReport` has them."""
+    family, inputs = FAMILIES[run.manifest.family], make_inputs(run, 1)
+    image = family.sizes_of("image", inputs)
     return {
-        which: WorkerRequest(
-            run=bench.run.path,
-            which=which,
-            runtime=runtime.name,
-            file=model.file(runtime),
-            threads=bench.threads,
-            device=bench.device,
-            setting=Setting(batch=bench.batch),
-        )
-        for which, model in bench.models.items()
+        "text_length": family.sizes_of("text", inputs)["length"],
+        "image_size": (image["height"], image["width"]) if image else None,
+        "scored": len(run.answers()["numbers"]),
     }
 
 
 def _layers(
-    chosen: Sequence[Runtime], bench: _Bench
+    chosen: Sequence[Runtime], bench: Bench
 ) -> tuple[tuple[Peaks, ...], tuple[LayerTimes, ...], list[NotMeasured]]:
     """Measure the machine's peaks and the layers of full and slim in every runtime that shows them."""
     inputs = make_inputs(bench.run, 1)
@@ -377,7 +298,7 @@ def _layers(
     return tuple(peaks), tuple(times), missing
 
 
-def _questions(bench: _Bench) -> Questions:
+def _questions(bench: Bench) -> Questions:
     assert bench.questions
     runtime = find_runtime(QUESTIONED)
     return measure_questions(

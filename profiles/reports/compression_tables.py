@@ -8,7 +8,7 @@ from profiles.formatting import Table, format_bytes
 from profiles.gates.budget_check import tries_table
 from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
 from profiles.reports.layer_tables import tabulate_layer_times
-from profiles.reports.profile_tables import collect_peaks, tabulate_costs, tabulate_times
+from profiles.reports.profile_tables import collect_peaks, tabulate_costs, tabulate_times, tabulate_variants
 
 
 def tabulate_report(report: CompressionReport) -> tuple[Table, ...]:
@@ -19,7 +19,11 @@ def tabulate_report(report: CompressionReport) -> tuple[Table, ...]:
     if report.budget and report.budget.tries:
         report_tables.append(tries_table(report.budget))
     if report.profile:
-        report_tables += [*tabulate_times(report.profile), *tabulate_layer_times(report.profile)]
+        report_tables += [
+            tabulate_variants(report.profile),
+            *tabulate_times(report.profile),
+            *tabulate_layer_times(report.profile),
+        ]
     if report.exports:
         report_tables.append(tabulate_exports(report))
     if any(entry.gate is not None for entry in report.candidates):

@@ -17,7 +17,7 @@ from profiles.reports import page
 from profiles.reports.compression_report import REPORT, CompressionReport
 from profiles.reports.compression_tables import tabulate_accuracy, tabulate_exports, tabulate_report_costs
 from profiles.reports.plots import DARK, LIGHT
-from profiles.reports.profile_tables import describe_speedups, tabulate_times
+from profiles.reports.profile_tables import describe_speedups, describe_variants, tabulate_times, tabulate_variants
 from profiles.reports.sentences import describe_macs, describe_result
 
 PAGE = "report.html"
@@ -65,8 +65,8 @@ def render_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: 
         "flips": flips,
         "flips_sentence": flips_sentence(flips) if flips else "",
         "flip_types": page.chart_flips(flips) if flips else {},
-        "verdicts": describe_speedups(profile) if profile else (),
-        "latencies": tabulate_times(profile) if profile else (),
+        "verdicts": (*describe_speedups(profile), *describe_variants(profile)) if profile else (),
+        "latencies": (tabulate_variants(profile), *tabulate_times(profile)) if profile else (),
         "latency_plots": page.plot_latencies(profile) if profile else (),
         "costs": tabulate_report_costs(report),
         "counted": describe_macs(report),

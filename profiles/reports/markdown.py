@@ -11,9 +11,11 @@ from profiles.reports.layer_tables import tabulate_layer_times
 from profiles.reports.profile_tables import (
     describe_counts,
     describe_speedups,
+    describe_variants,
     list_not_measured,
     tabulate_profile_costs,
     tabulate_times,
+    tabulate_variants,
 )
 from profiles.reports.sentences import describe_macs, describe_result, describe_splits
 
@@ -41,6 +43,8 @@ def render_profile(report: ProfileReport, changes: BaselineChanges | None = None
         *_section(tabulate_profile_costs(report)),
         describe_uncounted(report.uncounted),
         *((format_bullets(describe_counts(report.counts)),) if report.counts else ()),
+        *_section(tabulate_variants(report)),
+        format_bullets(describe_variants(report)),
         *(part for latency in tabulate_times(report) for part in _section(latency)),
         *(part for table in tabulate_layer_times(report) for part in _section(table)),
         format_bullets(describe_speedups(report)),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from compressor.costs.model_costs import Pair, Trims, share_macs
-from profiles.comparison.full_vs_slim import AgreementPair, ProfileReport, RuntimeProfile
+from profiles.comparison.full_vs_slim import NOT_EXPORTED, AgreementPair, ProfileReport, RuntimeProfile, Variant
 from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
 from profiles.macs.agreement import describe_agreement
 from profiles.timing.latency import Latency
@@ -53,19 +53,70 @@ def collect_peaks(report: ProfileReport) -> dict[str, Pair]:
     }
 
 
+def tabulate_variants(report: ProfileReport) -> Table:
+    """Return score, latency and size of full and slim in every precision, and the gain over full in the first one."""
+    rows = []
+    for runtime in report.runtimes:
+        for variant in runtime.variants:
+            speedup, size = variant.speedup, variant.file_bytes
+            rows.append(
+                (
+                    f"{runtime.name}, {variant.name}",
+                    f"{100 * variant.score.after:.2f}" if variant.score else "",
+                    format_number(variant.latency.p50_ms),
+                    f"{speedup.ratio:.2f}x" if speedup else "",
+                    f"{speedup.low:.2f}-{speedup.high:.2f}" if speedup else "",
+                    format_bytes(size),
+                    f"{size / runtime.file_bytes.full - 1:+.1%}" if speedup else "",
+                )
+            )
+    header = ("", "score", "p50 ms", "faster", "95 %", "size", "")
+    return Table(f"In turns: {describe_call(report)}", header, tuple(rows))
+
+
+def describe_variants(report: ProfileReport) -> tuple[str, ...]:
+    """Return what scores are of, and what each precision, the cut and both bring in each runtime."""
+    scores = [variant.score for runtime in report.runtimes for variant in runtime.variants if variant.score]
+    metric = dict.fromkeys(score.metric for score in scores)
+    lines = [f"score: {name}, %, of {report.scored:,} samples that exports are certified on" for name in metric]
+    for runtime in report.runtimes:
+        gains = {variant.name: variant.speedup for variant in runtime.variants if variant.speedup}
+        for precision in dict.fromkeys(variant.precision for variant in runtime.others):
+            parts = (
+                (f"{precision} alone", gains.get(f"full {precision}")),
+                ("the cut alone", runtime.speedup),
+                ("both", gains.get(f"slim {precision}")),
+            )
+            words = ", ".join(f"{part} {f'{gain.ratio:.2f}x' if gain else 'not measured'}" for part, gain in parts)
+            lines.append(f"{runtime.name}: {words} faster than the full model in {runtime.precision}")
+    unexported = [entry for entry in report.not_measured if entry.why.startswith(NOT_EXPORTED)]
+    return (*lines, *(f"{entry.what}: {entry.why}" for entry in unexported))
+
+
+def describe_call(report: ProfileReport) -> str:
+    """Return what one timed call is: batch, sizes of a sample, device and threads."""
+    threads = report.environment.threads
+    sizes = [f"{report.text_length} tokens"] * bool(report.text_length)
+    sizes += ["{} x {} px".format(*report.image_size)] if report.image_size else []
+    parts = (f"batch {report.batch}", *sizes, report.environment.device, f"{threads} CPU thread{'s' * (threads > 1)}")
+    return ", ".join(parts)
+
+
+def _named(runtimes: Sequence[RuntimeProfile]) -> Iterator[tuple[str, Variant]]:
+    for runtime in runtimes:
+        for variant in runtime.variants:
+            yield f"{runtime.name}, {variant.name}", variant
+
+
 def tabulate_latencies(report: ProfileReport) -> Table:
     """Return quantiles and throughput of full and slim in every runtime; the GPU's own median from CUDA events."""
-    latencies = [
-        (f"{runtime.name}, {which}", latency)
-        for runtime in report.runtimes
-        for which, latency in (("full", runtime.full), ("slim", runtime.slim))
-    ]
-    threads = report.environment.threads
-    settings = f"batch {report.batch}, {report.environment.device}, {threads} CPU thread{'s' * (threads > 1)}"
+    latencies = [(name, variant.latency) for name, variant in _named(report.runtimes)]
     on_gpu = any(latency.gpu_p50_ms is not None for _, latency in latencies)
     header = ("", "p50", "p90", "p99", *(("p50 GPU",) if on_gpu else ()), "spread", "n", "samples/s")
     return Table(
-        f"Latency in ms ({settings})", header, tuple((name, *_times(latency, on_gpu)) for name, latency in latencies)
+        f"Latency in ms ({describe_call(report)})",
+        header,
+        tuple((name, *_times(latency, on_gpu)) for name, latency in latencies),
     )
 
 
@@ -84,13 +135,13 @@ def tabulate_starts(runtimes: Sequence[RuntimeProfile]) -> Table:
     """Return the seconds until each model is ready, and the energy of a call where it was read."""
     rows = [
         (
-            f"{runtime.name}, {which}",
-            f"{getattr(runtime.started, which).load_seconds:.2f}",
-            f"{getattr(runtime.started, which).first_call_seconds:.2f}",
-            f"{getattr(runtime.energy, which):.3g}" if runtime.energy else "",
+            name,
+            f"{variant.started.load_seconds:.2f}",
+            f"{variant.started.first_call_seconds:.2f}",
+            "" if variant.joules is None else f"{variant.joules:.3g}",
         )
-        for runtime in runtimes
-        for which in ("full", "slim")
+        for name, variant in _named(runtimes)
+        if variant.started
     ]
     return Table("From the files to the first answer", ("", "load, s", "first call, s", "J per call"), tuple(rows))
 
@@ -98,11 +149,10 @@ def tabulate_starts(runtimes: Sequence[RuntimeProfile]) -> Table:
 def tabulate_memory(runtimes: Sequence[RuntimeProfile]) -> Table:
     """Return the resident memory of each process: with its libraries, with the model loaded, at the peak."""
     rows = []
-    for runtime in runtimes:
-        for which in ("full", "slim"):
-            memory = getattr(runtime.memory, which)
+    for name, variant in _named(runtimes):
+        if memory := variant.memory:
             amounts = (memory.before, memory.loaded, memory.peak, memory.activations)
-            rows.append((f"{runtime.name}, {which}", *("" if x is None else format_bytes(x) for x in amounts)))
+            rows.append((name, *("" if x is None else format_bytes(x) for x in amounts)))
     return Table("Memory of each process", ("", "libraries", "model loaded", "peak", "activations"), tuple(rows))
 
 

@@ -23,12 +23,15 @@ class SummaryRow(Value):
     share: float | None
 
 
-def summarise_report(report: CompressionReport) -> tuple[SummaryRow, ...]:
-    """Return score, MACs, parameters, weights, and of each profiled runtime latency and memory without libraries."""
-    return tuple(_rows(report))
+def summarise_report(report: CompressionReport, times: bool = True) -> tuple[SummaryRow, ...]:
+    """Return score, MACs, parameters, weights, and of each profiled runtime latency and memory without libraries.
+
+    Without ``times`` latencies are left out, for a table that has them.
+    """
+    return tuple(_rows(report, times))
 
 
-def _rows(report: CompressionReport) -> Iterator[SummaryRow]:
+def _rows(report: CompressionReport, times: bool) -> Iterator[SummaryRow]:
     full, slim, costs = report.full, report.slim, report.costs
     yield SummaryRow(
         name=f"{slim.metric}, %",
@@ -41,7 +44,8 @@ def _rows(report: CompressionReport) -> Iterator[SummaryRow]:
     yield _amount("parameters", costs.parameters)
     yield _amount("weights, float32", costs.weight_bytes, "B")
     for runtime in report.profile.runtimes if report.profile else ():
-        yield _times(f"ms, {runtime.name}", runtime.full, runtime.slim, runtime.speedup)
+        if times:
+            yield _times(f"ms, {runtime.name}", runtime.full, runtime.slim, runtime.speedup)
         if runtime.memory:
             yield _amount(f"memory, {runtime.name}", runtime.memory.own, "B")
         if runtime.energy:

@@ -80,7 +80,7 @@ def test_the_whole_story(folder, monkeypatch):
     assert "8 of 12 candidate layers removed" in result.stdout
     for command in (
         "das compress meter.ckpt --task vqa --skip 8 --recover-epochs 4",
-        "das export --onnx",
+        "das export --onnx --precision int8",
         "das export --trt",
         "das profile",
     ):

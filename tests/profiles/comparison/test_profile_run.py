@@ -30,6 +30,7 @@ from exporters.checks.parity import record
 from exporters.checks.records import EXPORTS, Comparison, read_statuses, record_of
 from exporters.export import export
 from exporters.folder import ExportsFolder
+from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_metadata
@@ -512,17 +513,21 @@ def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatc
         written = record(path, "a runtime", "fp32", found, ()).model_copy(update={"attention": form})
         record_of(path).write_text(written.model_dump_json())
 
-    def pretend(model, samples, folder, formats, *, attention, progress):
-        asked.append((formats, attention))
+    def pretend(model, samples, folder, formats, *, precision, reference, attention, usage, progress):
+        asked.append((formats, precision, reference, attention))
         write(folder / "model.onnx", attention)
+
+    def make():
+        fp32 = PRECISIONS["fp32"]
+        exported.make_full(find_runtime("onnx"), fp32, None, {}, *folders, lambda: "samples", QUIET)
 
     monkeypatch.setattr(exported, "export", pretend)
     for form in ("composed", "composed", "fused", "fused"):
         write(slim, form)
-        exported.make_full(find_runtime("onnx"), None, {}, *folders, QUIET)
-    assert asked == [(["onnxruntime"], "composed"), (["onnxruntime"], "fused")]
+        make()
+    assert asked == [(["onnxruntime"], "fp32", "samples", form) for form in ("composed", "fused")]
     record_of(tmp_path / "full" / "model.onnx").write_text("damaged")
-    exported.make_full(find_runtime("onnx"), None, {}, *folders, QUIET)
+    make()
     assert len(asked) == 3
 
 
