@@ -20,7 +20,7 @@ from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.remarks import remark_on
 from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
-from compressor.job import Job, open_inputs, prepare_job
+from compressor.job import Job, describe_held_out, open_inputs, prepare_job
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan
@@ -150,6 +150,8 @@ class Compression:
             job = label_with_full(job, checkpoint, self.progress)
         if not (job.settings.adapt or job.task.ranked):
             held_out, label = draw_scored_samples(job), "Evaluating the full model on held-out samples"
+            if remark := describe_held_out(job):
+                self.progress.say(f"warning: {remark}")
             self._remark(job, held_out, evaluate(job.model, held_out, job.task, progress=self.progress, label=label))
         search = select_layers(job, checkpoint, Stages(), self.progress)
         return make_plan(job.model, search.result.chosen[job.skip]), search
@@ -172,6 +174,9 @@ class Compression:
         full = self._evaluate_full(job, checkpoint, stages)
         remarks = self._remark(job, job.data.evaluation, full[0]) if full else ()
         fitter = Fitter(job, checkpoint, stages, self.progress)  # before the search adds adapters
+        if remark := describe_held_out(job):
+            self.progress.say(f"warning: {remark}")
+            remarks = (*remarks, remark)
         search = self._search(job, checkpoint, stages)
         slim, budget = fit_request(fitter, search.result if search else None, prices)
         with stages.timed("evaluate"):

@@ -18,12 +18,13 @@ from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head, sizes_that_fit
 from compressor.checkpoints.sources.source_files import find_source_files
 from compressor.data.batches import steps_per_epoch
+from compressor.data.held_out import add_held_out
 from compressor.data.labels import align_labels
-from compressor.data.read_data import find_data, read_data
+from compressor.data.read_data import find_data, layouts_of, read_data
 from compressor.data.read_unlabelled import read_unlabelled
-from compressor.data.roles import make_splits, make_unlabelled_splits
+from compressor.data.roles import TENTH, make_splits, make_unlabelled_splits
 from compressor.data.splits import TaskData, describe_dropped
-from compressor.data.types import RawDataset
+from compressor.data.types import RawDataset, Reading
 from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
 from compressor.errors import Checks, Problem, UsageError, input_error, usage_error
@@ -179,6 +180,8 @@ def open_inputs(settings: Settings, find_folder: Callable[[], Path] | None = Non
             with checks:
                 _check_answers(settings, task)
             with checks:
+                layouts_of(task, settings.columns)
+            with checks:
                 check_sizes(checkpoint, task, settings.image_size, settings.text_length)
             with checks:
                 candidates = _candidates(settings, checkpoint, task)
@@ -214,6 +217,8 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
     checkpoint, task, words, root = inputs.checkpoint, inputs.task, inputs.words, inputs.root
     torch.manual_seed(settings.seed)  # fresh heads and adapters are drawn from here
     dataset = _read_dataset(settings, inputs, progress)
+    if settings.holdout is not None:
+        dataset = add_held_out(dataset, settings.holdout, task, Reading(progress), settings.columns)
     transfer = Transfer(checkpoint.family.heads[task].classes or len(dataset.labels)) if settings.adapt else None
     size, length = settings.image_size, settings.text_length
     loaded = load_checkpoint(checkpoint, task, size, transfer, length, words.longest)
@@ -240,6 +245,18 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
     job = Job(settings, loaded, data, words.tokenizer, root, inputs.candidates, inputs.device, source, files)
     _check_work(job)
     return job
+
+
+def describe_held_out(job: Job) -> str:
+    """Say where layers are chosen on data that the checkpoint has probably been trained on; '' where they are not."""
+    settings, held_out = job.settings, job.data.held_out
+    decided = ["the layers are chosen"] * job.searches + ["--max-drop is decided"] * (settings.max_drop is not None)
+    own = settings.holdout and Path(settings.holdout).is_file() and Path(settings.holdout)
+    trained_on = held_out.name == TENTH or any(own and own.samefile(file) for file in job.data.train.records.files)
+    if settings.adapt or not decided or not trained_on:
+        return ""
+    seen = "training data, which the checkpoint has probably seen: scores there are optimistic"
+    return f"{' and '.join(decided)} on {seen}; --holdout names other data"
 
 
 def _checkpoint_digest(settings: Settings, checkpoint: Recognised) -> str:
@@ -300,10 +317,10 @@ def _read_dataset(settings: Settings, inputs: Inputs, progress: Progress) -> Raw
     """Return the content of the data's folder, with classes as the checkpoint numbers them."""
     checkpoint, root, task = inputs.checkpoint, inputs.root, TASKS[inputs.task]
     if settings.calibration is None:
-        dataset = read_data(root, task.name, progress)
+        dataset = read_data(root, task.name, progress, columns=settings.columns)
         own_head = has_own_head(checkpoint, task.name, len(dataset.labels), settings.adapt)
         return align_labels(dataset, checkpoint.labels if own_head else (), task, own_head)
-    return replace(read_unlabelled(root, task, progress), labels=checkpoint.labels)
+    return replace(read_unlabelled(root, task, progress, settings.columns), labels=checkpoint.labels)
 
 
 def _check_answers(settings: Settings, task: str) -> None:

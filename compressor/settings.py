@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
-from compressor.errors import Problem, UsageError
+from compressor.errors import Problem, UsageError, usage_error
 from compressor.search.budgets import KINDS, Budget, parse_budget
 from compressor.values import Value, list_faults
 
@@ -23,6 +24,8 @@ class Settings(Value):
         at, runtime: quantile of ``max_latency``, and the name of a runtime, which the caller checks.
         from_run: folder of an earlier run whose search is used again (:func:`compressor.search.reuse.settings_of`).
         data: folder of the task's data; None looks around.
+        columns: of files of named columns that have names of their own, by what they hold (docs/data.md).
+        holdout: file, folder or split that the layers are chosen on; None is the data's own (docs/data.md).
         calibration: folder of inputs, with or without answers, in place of ``data``: the full model's are taken.
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
@@ -55,6 +58,8 @@ class Settings(Value):
     runtime: str | None = None
     from_run: str | None = None
     data: str | None = None
+    columns: Mapping[str, str] = {}
+    holdout: str | None = None
     calibration: str | None = None
     scope: str | None = None
     layers: tuple[str, ...] = ()
@@ -96,6 +101,19 @@ class Settings(Value):
         return next((parse_budget(kind, limit, self.at, self.runtime) for kind, limit in self.limits.items()), None)
 
 
+def parse_columns(text: str) -> dict[str, str]:
+    """Read ``text=review,label=sentiment``: by what they hold, the names of columns.
+
+    Raises:
+        UsageError: it is written otherwise.
+    """
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(role.strip() and name.strip() for role, _, name in parts):
+        expected = "what a column holds, and its name"
+        raise usage_error("columns-unreadable", f"--columns {text}", expected, "--columns text=review,label=sentiment")
+    return {role.strip(): name.strip() for role, _, name in parts}
+
+
 def make_settings(**options: Any) -> Settings:
     """Make settings from keyword arguments.
 
@@ -105,6 +123,8 @@ def make_settings(**options: Any) -> Settings:
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     if isinstance(plain.get("layers"), str):  # as the command line takes them
         plain["layers"] = tuple(part.strip() for part in plain["layers"].split(",") if part.strip())
+    if isinstance(plain.get("columns"), str):
+        plain["columns"] = parse_columns(plain["columns"])
     try:
         return Settings(**plain)
     except ValidationError as error:

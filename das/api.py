@@ -5,7 +5,7 @@ Everything heavy is imported by the function that needs it, so that ``import das
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,8 @@ def compress(
     adapt: bool | None = None,
     train_head: bool | None = None,
     data: str | Path | None = None,
+    columns: str | Mapping[str, str] | None = None,
+    holdout: str | Path | None = None,
     calibration: str | Path | None = None,
     tokenizer: str | Path | None = None,
     image_size: int | None = None,
@@ -115,6 +117,8 @@ def compress(
         adapt: the checkpoint is only pre-trained: train parallel adapters and a head, too.
         train_head: train the head while recovering.
         data: folder of the data; None looks around.
+        columns: that have names of their own, by what they hold: ``"text=review,label=sentiment"``.
+        holdout: file, folder or split that the layers are chosen on; None is the data's own (docs/data.md).
         calibration: folder of inputs without answers, in place of ``data``.
         tokenizer: file, folder or Hugging Face name; None looks around.
         image_size: pixels.
@@ -154,6 +158,8 @@ def compress(
         "adapt": adapt,
         "train_head": train_head,
         "data": data,
+        "columns": columns,
+        "holdout": holdout,
         "calibration": calibration,
         "tokenizer": tokenizer,
         "image_size": image_size,

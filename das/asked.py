@@ -13,19 +13,18 @@ from typing import Any
 
 from compressor.data.images import why_not_decoded
 from compressor.data.layouts.columns import NamedColumns
-from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, image_in_cell, list_columns
+from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, image_in_cell, list_columns, name_columns
+from compressor.data.layouts.split_files import TABLES
 from compressor.data.read_unlabelled import samples_in_row
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource, check_text, parse_line, text_source
+from compressor.data.reading.readers import RowSource, check_text, parse_line
 from compressor.data.reading.rows import Placed, Row, Unreadable
-from compressor.data.reading.tables import parquet_source
 from compressor.data.types import ImageRef, Sample
 from compressor.errors import InputError, Problem, UsageError, input_error
 from compressor.tasks.task import Task
 
 TEXT, PAIR = '--text "..."', '--pair "..." "..."'
 STDIN = Path("-")
-TABLES = {".parquet": parquet_source} | dict.fromkeys((".csv", ".tsv", ".jsonl", ".json"), text_source)
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,13 @@ class Questions:
         if problems:
             raise UsageError(*problems)
 
-    def open(self, task: Task, paired: bool) -> Placed:
+    def open(self, task: Task, paired: bool, columns: Mapping[str, str]) -> Placed:
         """Return the samples with their places, one after the other; an :class:`Unreadable` where there is none.
+
+        Args:
+            task: of the run.
+            paired: its data had pairs of texts.
+            columns: that have names of their own in its data; a file may have them, too.
 
         Raises:
             InputError: the file is not there, or cannot be read as a whole.
@@ -118,14 +122,16 @@ class Questions:
         images = tuple(ImageRef(str(image), image.read_bytes, str(image)) for image in self.images)
         typed = [Sample(text, None, images) for text in self.texts]
         typed += [Sample(first, second, images) for first, second in self.pairs]
-        rest = _open_file(self.file, _forms(task, paired, images), images) if self.file else ()
+        rest = _open_file(self.file, _forms(task, paired, columns, images), images) if self.file else ()
         return chain((("--text", sample) for sample in typed), rest)
 
 
-def _forms(task: Task, paired: bool, images: tuple[ImageRef, ...]) -> list[InputForm]:
+def _forms(task: Task, paired: bool, columns: Mapping[str, str], images: tuple[ImageRef, ...]) -> list[InputForm]:
     """Return the columns that questions may have: those of the task's data, without images where these are given."""
     named = (layout.unlabelled for layout in task.layouts if isinstance(layout, NamedColumns))
     forms = [form for form in task.unlabelled or next(named, ()) if paired == ("second" in form.columns)]
+    own = {role: name for role, name in columns.items() if role != "label"}
+    forms = [*name_columns(forms, own), *forms] if own else forms
     return [replace(form, columns=_without_images(form)) for form in forms] if images else forms
 
 
@@ -141,7 +147,7 @@ def _open_file(path: Path, forms: list[InputForm], images: tuple[ImageRef, ...])
         lines: Iterable[bytes] = chain([first] * bool(first), sys.stdin.buffer)
         source = _json_source(name, lines, first)
     elif path.suffix in TABLES:
-        name, root, lines, source = path.name, path.parent, (), TABLES[path.suffix]([path])
+        name, root, lines, source = path.name, path.parent, (), TABLES[path.suffix].open([path])
     else:
         check_text(path)
         name, root, lines, source = path.name, path.parent, _lines_of(path), None

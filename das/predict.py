@@ -75,7 +75,7 @@ def answer_questions(
         paired = bool(questions.pairs) if told is None else told  # of older runs, which do not say
         questions.check_against(task, paired)
     checks.raise_found()
-    asked = questions.open(task, paired)
+    asked = questions.open(task, paired, run.manifest.settings.columns)
     return _answer(run, asked, runtime, precision, top, batch_size, progress)
 
 

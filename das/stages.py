@@ -50,6 +50,7 @@ def evaluate(
     task: str | None = None,
     *,
     data: str | Path | None = None,
+    columns: str | None = None,
     tokenizer: str | None = None,
     text_length: int | None = None,
     batch_size: int = 64,
@@ -66,11 +67,14 @@ def evaluate(
     from compressor.evaluation.evaluate import evaluate as score
     from compressor.evaluation.open_data import open_for_evaluation
     from compressor.evaluation.remarks import remark_on
+    from compressor.settings import parse_columns
     from compressor.tasks import TASKS
     from compressor.training.expected_time import LONG, seconds_per_sample
     from das.results import Evaluated, SplitScore
 
-    checks = Checks()
+    checks, named = Checks(), dict[str, str]()
+    with checks:
+        named = parse_columns(columns) if columns is not None else {}
     with checks:
         if batch_size < 1:
             found = f"--batch-size {batch_size}"
@@ -79,7 +83,7 @@ def evaluate(
         place = choose_device(device)
     with progress.stage("Opening model and data"):
         folder = None if data is None else str(data)
-        model, opened, notes = open_for_evaluation(Path(subject), task, folder, tokenizer, text_length, checks)
+        model, opened, notes = open_for_evaluation(Path(subject), task, folder, tokenizer, text_length, checks, named)
     for note in notes:
         progress.say(f"note: {note}")
     model.to(place)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from compressor.data.layouts.columns import tell_columns
-from compressor.data.types import RawDataset, Reading
-from compressor.errors import InputError, input_error, shorten
+from compressor.data.layouts.columns import NamedColumns, tell_columns
+from compressor.data.layouts.input_forms import STANDARD
+from compressor.data.types import Layout, RawDataset, Reading
+from compressor.errors import InputError, input_error, shorten, usage_error
 from compressor.progress import QUIET, Progress
 from compressor.tasks import TASKS
 
@@ -46,7 +47,13 @@ def find_data(named: str | Path | None, recorded: str | None) -> Path:
     )
 
 
-def read_data(root: Path, task: str, progress: Progress = QUIET, reading: Reading | None = None) -> RawDataset:
+def read_data(
+    root: Path,
+    task: str,
+    progress: Progress = QUIET,
+    reading: Reading | None = None,
+    columns: Mapping[str, str] = STANDARD,
+) -> RawDataset:
     """Return the data of a task in a folder, read in the first of the task's layouts that the folder has.
 
     Args:
@@ -54,25 +61,50 @@ def read_data(root: Path, task: str, progress: Progress = QUIET, reading: Readin
         task: a key of ``TASKS``.
         progress: told of the rows.
         reading: which splits, and what is known of them; None reads everything and checks every image.
+        columns: the names that some have in files of named columns, by what they hold; such files alone are read then.
 
     Raises:
         InputError: the folder has none of the layouts, or a file of the layout cannot be used as a whole.
     """
-    for layout in TASKS[task].layouts:
+    layouts = layouts_of(task, columns)
+    for layout in layouts:
         if layout.recognises(root):
             return layout.read(root, reading or Reading(progress))
     others = [other for other in TASKS if other != task and _holds(root, other)]
     names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
-    columns = tell_columns(root)
+    told = tell_columns(root)
     shown = shorten(names, SHOWN) or "nothing"
     held = f"data for {' or '.join(others)}" if others else f"{shown}, and no data for {task}"
-    expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in TASKS[task].layouts)
+    expected = "; or ".join(f"{layout.name} ({layout.looks_for})" for layout in layouts)
     raise input_error(
         "data-not-of-task",
-        f"{root} holds {held}{f'; {columns}' if columns else ''}",
+        f"{root} holds {held}{f'; {told}' if told else ''}",
         expected,
-        f"{_advise(names, others, columns)}give the folder of the data: --data (see docs/data.md)",
+        f"{_advise(names, others, told)}give the folder of the data: --data (see docs/data.md)",
     )
+
+
+def layouts_of(task: str, columns: Mapping[str, str]) -> Sequence[Layout]:
+    """Return how a task's data may lie on disk; with ``columns`` those layouts that have named ones, under these names.
+
+    Raises:
+        UsageError: the task has no such columns.
+    """
+    layouts = TASKS[task].layouts
+    if not columns:
+        return layouts
+    named = [layout.named(columns) for layout in layouts if isinstance(layout, NamedColumns)]
+    if not any(layout.forms for layout in named):
+        forms = [form for layout in layouts if isinstance(layout, NamedColumns) for form in layout.forms]
+        roles = dict.fromkeys(role for form in forms for role in form.columns)
+        example = ",".join(f"{role}=COLUMN" for role in (forms[-1].columns if forms else ()))
+        raise usage_error(
+            "columns-not-of-task",
+            f"--columns for {', '.join(columns)} of {task}",
+            f"what a sample has: {', '.join(roles)}",
+            f"--columns {example}",
+        )
+    return named
 
 
 def _advise(names: Sequence[str], others: Sequence[str], columns: str) -> str:
@@ -80,7 +112,7 @@ def _advise(names: Sequence[str], others: Sequence[str], columns: str) -> str:
     if others:
         return f"--task {others[0]}, or "
     if columns:
-        return "rename the columns to these, or "
+        return "rename the columns to these, name them as --columns text=COLUMN,label=COLUMN, or "
     table = next((name for name in names if Path(name).suffix in TABLES), None)
     return f"name {table} after its split, as test{Path(table).suffix}, or " if table else ""
 

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.layouts.gqa_json import question_rows
-from compressor.data.layouts.input_forms import COCO_NAME, IMAGES, InputForm, bind, image_in_cell, list_columns
+from compressor.data.layouts.input_forms import (
+    COCO_NAME,
+    IMAGES,
+    STANDARD,
+    InputForm,
+    bind,
+    image_in_cell,
+    list_columns,
+    name_columns,
+)
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, json_list, text_source
 from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell
@@ -56,13 +65,16 @@ FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], RowSource]],
 """Files that may hold inputs. Those of the first kind with any that fit are read: kinds are forms of the same data."""
 
 
-def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDataset:
+def read_unlabelled(
+    root: Path, task: Task, progress: Progress = QUIET, columns: Mapping[str, str] = STANDARD
+) -> RawDataset:
     """Return the inputs of a task in a folder, whatever its splits are called and whether or not they have answers.
 
     Args:
         root: the folder.
         task: one that has unlabelled forms.
         progress: told of the rows.
+        columns: the names that some have in these files, by what they hold.
 
     Returns:
         One split, ``inputs``, of samples without labels; an input that is there several times comes once.
@@ -70,20 +82,22 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
     Raises:
         InputError: no file has the columns, or one is damaged.
     """
+    named = {role: name for role, name in columns.items() if role != "label"}
+    forms = name_columns(task.unlabelled, named) if named else task.unlabelled
     images, seen = ImageFiles(root), []
     for patterns, open_source in FILE_KINDS:
         sources = [open_source([path]) for path in _files(root, patterns)]
         parts = [
             read_rows(
                 source.files,
-                source.rows(list(columns.values())),
-                partial(samples_in_row, columns, form, images),
+                source.rows(list(bound.values())),
+                partial(samples_in_row, bound, form, images),
                 Reading(progress),
                 source.total,
                 form.some_absent,
             )
             for source in sources
-            for form, columns in _bind_form(task, source)
+            for form, bound in _bind_form(forms, source)
         ]
         if parts:
             rows = join(parts)
@@ -92,7 +106,7 @@ def read_unlabelled(root: Path, task: Task, progress: Progress = QUIET) -> RawDa
         seen += sources
     held = [f"{source.files[0].name} (columns: {', '.join(source.columns) or 'none'})" for source in seen]
     shown = shorten(held, between="; ")
-    plain = [form for form in task.unlabelled if form.images is image_in_cell]
+    plain = [form for form in forms if form.images is image_in_cell]
     raise input_error(
         "no-inputs-for-task",
         f"{root} holds no inputs for {task.name}: {shown or 'no table, and no CSV, TSV or JSON file'}",
@@ -105,9 +119,9 @@ def _files(root: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for folder in FOLDERS for pattern in patterns for path in (root / folder).glob(pattern)})
 
 
-def _bind_form(task: Task, source: RowSource) -> Sequence[tuple[InputForm, Mapping[str, str]]]:
-    """Return the form of the task's inputs that a source has, and its columns in it; none without a form."""
-    bound = ((form, bind(form.columns, source)) for form in task.unlabelled)
+def _bind_form(forms: Sequence[InputForm], source: RowSource) -> Sequence[tuple[InputForm, Mapping[str, str]]]:
+    """Return the first of the forms that a source has, and its columns in it; none without a form."""
+    bound = ((form, bind(form.columns, source)) for form in forms)
     return [(form, columns) for form, columns in bound if columns][:1]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compressor.data.held_out import HELD_OUT
 from compressor.data.reading.class_labels import nameless
 from compressor.data.splits import ScoredData, Split, TaskData
 from compressor.data.types import SCORED, ImageRef, RawDataset, Records, Sample, Transforms
@@ -16,6 +17,7 @@ from compressor.tasks.task import Task
 
 UNREADABLE_SHARE = 0.01  # more unusable rows than this fail the command
 HELD_OUT_SHARE = 0.1
+TENTH = "train, a tenth"  # the name of the held-out split where it is taken from the training
 INPUT_SHARES = (0.25, 0.25)  # of inputs without answers: subsets are scored on the first, the report is on the second
 LEAST_INPUTS = 16  # without an image in common
 
@@ -24,7 +26,8 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     """Return the splits of ``dataset`` in their roles.
 
     Scores come from ``test`` where it has answers, the layers are then chosen on ``val``. Without a labelled test
-    split scores come from ``val``, and a tenth of the training images (of the rows, without images) is held out.
+    split scores come from ``val``, and a tenth of the training images (of the rows, without images) is held out. Where
+    there is a split ``HELD_OUT``, the layers are chosen on it.
 
     Raises:
         InputError: too few splits or samples, labels the head does not have, or too many unusable records.
@@ -33,6 +36,14 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     usable = {name: _usable(records, task, classes) for name, records in dataset.splits.items()}
     _check_classes(dataset, root, classes)
     usable = {name: records for name, records in usable.items() if records.samples}
+    if HELD_OUT in dataset.splits.keys() - usable.keys():
+        files = ", ".join(str(file) for file in dataset.splits[HELD_OUT].files)
+        raise input_error(
+            "held-out-without-answers",
+            f"{files} has no sample with an answer of the model's",
+            "samples to choose layers on",
+            "--holdout FILE, FOLDER or SPLIT of other samples",
+        )
     if "train" not in usable or not usable.keys() & {"val", "test"}:
         missing = ("train",) if "train" not in usable else ("val", "test")
         raise _split_missing(dataset, root, task, usable, "a training split, and a validation or a test split", missing)
@@ -42,11 +53,13 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
 
     splits = {name: split(name, records) for name, records in usable.items()}
     evaluation, *extra = (splits[name] for name in _scored(splits, task))
-    if "val" in splits and "test" in splits:
+    if HELD_OUT in splits:
+        roles = splits["train"], splits[HELD_OUT], evaluation
+    elif "val" in splits and "test" in splits:
         roles = splits["train"], splits["val"], evaluation
     else:
         fitting, held_out = _hold_out(usable["train"], root)
-        roles = split("train", fitting), split("train, a tenth", held_out), evaluation
+        roles = split("train", fitting), split(TENTH, held_out), evaluation
     if task.ranked:
         _check_images(roles[0], roles[1], root)
     return TaskData(*roles, tuple(extra), _name_all(dataset.labels, classes), dataset.metrics, dataset.layout)

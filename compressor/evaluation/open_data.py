@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from compressor.checkpoints.build import load_checkpoint
@@ -9,7 +11,8 @@ from compressor.checkpoints.find_tokenizer import find_tokenizer
 from compressor.checkpoints.recognise import choose_task, recognise
 from compressor.checkpoints.sizes import check_sizes
 from compressor.data.labels import align_labels
-from compressor.data.read_data import find_data, read_data
+from compressor.data.layouts.input_forms import STANDARD
+from compressor.data.read_data import find_data, layouts_of, read_data
 from compressor.data.roles import make_scored, make_split
 from compressor.data.splits import ScoredData, Split
 from compressor.data.types import SCORED, Reading
@@ -20,7 +23,7 @@ from compressor.run_folder import Run, is_run, open_run
 from compressor.tasks import TASKS, check_task
 
 
-def open_data(run: Run, data: str | None = None) -> ScoredData:
+def open_data(run: Run, data: str | None = None, columns: Mapping[str, str] = STANDARD) -> ScoredData:
     """Return the data that a run is scored on: what is named, else its own, else as :func:`find_data`.
 
     Images of files that have not changed since the run was made are not checked again.
@@ -30,7 +33,11 @@ def open_data(run: Run, data: str | None = None) -> ScoredData:
     """
     root, task = _find_root(run, data), TASKS[run.manifest.task]
     reading = Reading(splits=SCORED, checked=checked_rows(run))
-    dataset = align_labels(read_data(root, task.name, reading=reading), run.labels(), task)
+    read = read_data(root, task.name, reading=reading, columns=_columns_in(run, root, data, columns))
+    dataset = align_labels(read, run.labels(), task)
+    if data is None:  # the layers were chosen on it
+        own = {name: records for name, records in dataset.splits.items() if name != run.manifest.settings.holdout}
+        dataset = replace(dataset, splits=own)
     return make_scored(dataset, root, task, run.transforms(), run.manifest.dims["classes"])
 
 
@@ -44,8 +51,16 @@ def open_evaluation(run: Run, data: str | None = None) -> Split:
         return open_data(run, data).evaluation
     root, task, name = _find_root(run, data), TASKS[run.manifest.task], run.manifest.evaluation_split
     reading = Reading(splits={name}, checked=checked_rows(run))
-    dataset = align_labels(read_data(root, task.name, reading=reading), run.labels(), task)
+    read = read_data(root, task.name, reading=reading, columns=run.manifest.settings.columns)
+    dataset = align_labels(read, run.labels(), task)
     return make_split(name, dataset, task, run.transforms(), run.manifest.dims["classes"])
+
+
+def _columns_in(run: Run, root: Path, data: str | None, named: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the names of columns in the data at ``root``: as named, else as in the run's own where they are so."""
+    own = run.manifest.settings.columns
+    alike = data is None or any(layout.recognises(root) for layout in layouts_of(run.manifest.task, own))
+    return named or (own if alike else STANDARD)
 
 
 def checked_rows(run: Run) -> dict[str, list[str]]:
@@ -73,6 +88,7 @@ def open_for_evaluation(
     tokenizer: str | None,
     text_length: int | None = None,
     checks: Checks | None = None,
+    columns: Mapping[str, str] = STANDARD,
 ) -> tuple[StepModel, ScoredData, tuple[str, ...]]:
     """Open a checkpoint or a run folder and the data it is to be scored on; also return notes for the user.
 
@@ -88,7 +104,7 @@ def open_for_evaluation(
             _find_root(run, data)
         checks.raise_found()
         model = run.load_slim()
-        found = open_data(run, data)
+        found = open_data(run, data, columns)
         limit_threads(model)
         return model, found, ()
     with checks:
@@ -106,7 +122,8 @@ def open_for_evaluation(
     assert task
     loaded = load_checkpoint(checkpoint, task, text_length=text_length, longest=words.longest)
     transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
-    read = align_labels(read_data(root, task, reading=Reading(splits=SCORED)), checkpoint.labels, TASKS[task])
+    dataset = read_data(root, task, reading=Reading(splits=SCORED), columns=columns)
+    read = align_labels(dataset, checkpoint.labels, TASKS[task])
     limit_threads(loaded.model)
     notes = (*loaded.notes, *words.notes, *transforms.text.notes)
     return loaded.model, make_scored(read, root, TASKS[task], transforms, loaded.model.dims.classes), notes

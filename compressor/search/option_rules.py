@@ -166,6 +166,13 @@ RULES = (
         "drop --train-head",
     ),
     Rule(
+        "holdout-beside-calibration",
+        lambda s: s.calibration is not None and s.holdout is not None,
+        "--holdout with --calibration, whose inputs have no answers",
+        "a quarter of the inputs is held out",
+        "drop --holdout, or --data in place of --calibration",
+    ),
+    Rule(
         "data-beside-calibration",
         lambda s: s.calibration is not None and s.data is not None,
         "--data and --calibration together",

@@ -65,7 +65,7 @@ def _run_settings(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     settings = run.manifest.settings.model_dump(include=set(Settings.model_fields) - OWN)
     settings["calibration" if settings.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
     if options.keys() & {"data", "calibration"}:
-        settings |= {"data": None, "calibration": None}
+        settings |= {"data": None, "calibration": None, "columns": {}, "holdout": None}
     return {**settings, "tokenizer": str(run.path / TOKENIZER_FILE), "task": run.manifest.task}
 
 

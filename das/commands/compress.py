@@ -37,6 +37,8 @@ def compress(
         bool, typer.Option("--train-head", help="Train the head while recovering.", rich_help_panel=o.TRAINING)
     ] = False,
     data: o.Data = None,
+    columns: o.Columns = None,
+    holdout: o.Holdout = None,
     calibration: o.Calibration = None,
     tokenizer: o.Tokenizer = None,
     image_size: o.ImageSize = None,

@@ -30,6 +30,20 @@ Data = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help="Columns with names of their own: text=review,label=sentiment.", rich_help_panel=DATA
+    ),
+]
+Holdout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="What the layers are chosen on: a file, a folder or a split that the checkpoint has not seen.",
+        rich_help_panel=DATA,
+    ),
+]
 Calibration = Annotated[
     Path | None,
     typer.Option(

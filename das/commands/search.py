@@ -15,6 +15,8 @@ def search(
     scope: o.Scope = None,
     strategy: o.Strategy = None,
     data: o.Data = None,
+    columns: o.Columns = None,
+    holdout: o.Holdout = None,
     tokenizer: o.Tokenizer = None,
     image_size: o.ImageSize = None,
     text_length: o.TextLength = None,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from compressor.data.splits import Split
-    from compressor.data.types import ImageRef
+    from compressor.data.types import ImageRef, Sample
     from compressor.tasks.task import Task
 
 LOST, GAINED, OTHER = "lost", "gained", "other"
@@ -203,8 +203,7 @@ def describe(kept: EveryAnswer, split: Split | None, task: Task, labels: Sequenc
     if samples and task.open_vocabulary:
         annotated = np.array([sample.answer_type for sample in samples])
         answers = np.where(np.isin(annotated, (YES_NO, NUMBER, OTHER)), annotated, answers)
-    asked = [question_type(sample.question_type, 4) or question_type(sample.text) for sample in samples]
-    questions = _without_rare(np.array(asked or [""] * len(answers)))
+    questions = _without_rare(np.array([_question_type(sample, task) for sample in samples] or [""] * len(answers)))
     total = found.count(np.ones_like(found.changed))
 
     def shown(number: int) -> Flip:
@@ -249,6 +248,13 @@ def answer_type(answer: str) -> str:
     if words in ("yes", "no"):
         return YES_NO
     return NUMBER if re.fullmatch(r"\d+([.,]\d+)?", words) else OTHER
+
+
+def _question_type(sample: Sample, task: Task) -> str:
+    """Return the type of a sample's question; none of statements and sentences, whose first words tell nothing."""
+    if not task.open_vocabulary:
+        return ""
+    return question_type(sample.question_type, 4) or question_type(sample.text)
 
 
 def question_type(text: str, words: int = 2) -> str:

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.layouts.glue import METRICS
-from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, list_columns
+from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, list_columns, name_columns
 from compressor.data.layouts.label_columns import NOT_PUBLIC, Classes, Labels, present_labels
-from compressor.data.layouts.split_files import expected_files, find_splits
+from compressor.data.layouts.split_files import TABLES, SplitFiles, expected_files, find_splits
 from compressor.data.reading.class_labels import class_number
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, concatenate
@@ -46,6 +46,10 @@ class NamedColumns:
         """The same columns without the label."""
         return tuple(_without_label(form) for form in self.forms)
 
+    def named(self, columns: Mapping[str, str]) -> NamedColumns:
+        """Return the same layout where the user has named some columns: by what they hold."""
+        return replace(self, forms=name_columns(self.forms, columns))
+
     def recognises(self, root: Path) -> bool:
         """Return whether there is a split with the columns of a form.
 
@@ -60,7 +64,27 @@ class NamedColumns:
         Raises:
             InputError: as :meth:`recognises`, or a split lacks a column of the others.
         """
-        found = find_splits(root)
+        return self._read(find_splits(root), root, reading)
+
+    def read_file(self, path: Path, reading: Reading) -> RawDataset:
+        """Return the samples of a file alone, whatever it is called, as its split ``test``.
+
+        Raises:
+            InputError: as :meth:`read`, or it is no table with the columns of a form.
+        """
+        kind = TABLES.get(path.suffix)
+        source = kind.open((path,)) if kind else None
+        if kind is None or source is None or self._bind(source) is None:
+            columns = f" and has the columns {', '.join(source.columns)}" if source else ""
+            raise input_error(
+                "file-not-of-task",
+                f"{path} is a file alone{columns}",
+                f"{', '.join(TABLES)} with the columns {list_columns(self.forms)}",
+                "name the columns: --columns, or give the folder of a data set",
+            )
+        return self._read({"test": SplitFiles("test", kind, kind.patterns[0], (path,))}, path.parent, reading)
+
+    def _read(self, found: Mapping[str, SplitFiles], root: Path, reading: Reading) -> RawDataset:
         sources = {split: files.open() for split, files in found.items()}
         wanted = {split: source for split, source in sources.items() if reading.wants(split)}
         form, columns = next(bound for source in (*wanted.values(), *sources.values()) if (bound := self._bind(source)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
@@ -14,6 +15,7 @@ from compressor.errors import input_error
 
 Form = Mapping[str, tuple[str, ...]]
 """The columns of a task by what they hold ("text", "second", "label", "image"), each with the names it goes by."""
+STANDARD: Mapping[str, str] = MappingProxyType({})  # columns that the user has named: none
 IMAGES = ("image", "right image")  # what columns of images hold
 IMAGE = ("image", "img", "image_path", "img_path", "image_file", "image_name", "file_name", "filename", "filepath")
 COCO_NAME = "file name in COCO"
@@ -87,6 +89,19 @@ class InputForm:
     columns: Form
     images: Callable[[ImageFiles, Any], tuple[ImageRef, ...]] = image_in_cell
     some_absent: bool = False
+
+
+def name_columns(forms: Sequence[InputForm], columns: Mapping[str, str]) -> tuple[InputForm, ...]:
+    """Return the forms that have all of ``columns``, under these names: by what they hold, the column of a file.
+
+    Where a text is named, the forms are those of one text, or of two, as named; all other columns keep their names.
+    """
+    texts = {"text", "second"} & columns.keys()
+    return tuple(
+        replace(form, columns={**form.columns, **{role: (name,) for role, name in columns.items()}})
+        for form in forms
+        if columns.keys() <= form.columns.keys() and (not texts or ("second" in form.columns) == ("second" in texts))
+    )
 
 
 def describe_columns(forms: Sequence[InputForm]) -> dict[str, str]:

@@ -44,6 +44,8 @@ FILE_KINDS = (
     FileKind("TSV", ("{}.tsv",), text_source),
     FileKind("JSON", ("{}.jsonl", "{}.json", "{}/metadata.jsonl"), text_source),
 )
+TABLES = {Path(pattern).suffix: kind for kind in FILE_KINDS if kind is not ARROW for pattern in kind.patterns}
+"""The kind of a file alone, by its suffix."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from compressor.data.read_data import read_data
+from compressor.data.read_unlabelled import INPUTS, read_unlabelled
 from compressor.data.types import SCORED, Reading
 from compressor.errors import InputError
 from compressor.tasks import TASKS
@@ -419,3 +420,29 @@ def test_a_list_of_answers_as_python_prints_it_is_no_answer(tmp_path):
     train = read_data(tmp_path, "vqa").splits["train"]
     assert (tell(train), len(train.unreadable)) == ([("what?", None, (0,))], 1)
     assert "a list of answers that is no JSON" in train.unreadable[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"text": "body"}, ("a", None)),
+        ({"text": "body", "label": "stars"}, ("a", None)),
+        ({"text": "body", "second": "reply"}, ("a", "b")),
+        ({"label": "stars"}, ("c", None)),
+    ],
+)
+def test_columns_that_the_user_names_are_taken_and_no_others(tmp_path, columns, expected):
+    row = {"body": "a", "reply": "b", "text": "c", "sentence2": "d", "label": 1, "stars": 0}
+    for split in ("train", "val"):
+        write_columns(tmp_path, f"{split}.csv", [row])
+    (sample,) = read_data(tmp_path, "text-classification", columns=columns).splits["train"].samples
+    assert (sample.text, sample.second) == expected
+    assert sample.labels == ((0,) if "label" in columns else (1,))
+    inputs = read_unlabelled(tmp_path, TASKS["text-classification"], columns=columns).splits[INPUTS].samples
+    assert (inputs[0].text, inputs[0].second) == expected
+
+
+def test_named_columns_that_are_not_there_are_missed(tmp_path):
+    write_columns(tmp_path, "train.csv", [{"text": "a", "label": 1}])
+    with refused(InputError, "data-not-of-task", "has the columns text, label", "text: body"):
+        read_data(tmp_path, "text-classification", columns={"text": "body"})
