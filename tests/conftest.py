@@ -27,6 +27,7 @@ from compressor.run_folder import LATEST, ROOT, open_run, point_latest_at
 from compressor.settings import Settings
 from das.demo.checkpoints import ASSETS, prepare_demo
 from das.demo.demos import DEMOS, SHIPPED
+from profiles.timing import paired
 from tests.support import traces
 from tests.support.once import once, use
 
@@ -51,6 +52,7 @@ def quickly(made_once):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("profiles.comparison.recommend_export.SECONDS", 0.05)
         patch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
+        patch.setattr("profiles.timing.paired.USUAL_GROUPS", paired.LEAST_GROUPS)
         patch.setattr("profiles.timing.latency.BLOCK_MS", 1.0)
         patch.setattr("exporters.runtimes.tensorrt_engine.AHEAD_OF_TIME", ("SM86",))
         patch.setattr("torch.onnx.export", traces.export)

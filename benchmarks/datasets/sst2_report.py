@@ -55,7 +55,8 @@ from exporters.folder import ExportsFolder
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import ModelSource
 from profiles.formatting import HEADER, format_count, format_markdown_table
-from profiles.timing.latency import Latency, estimate_speedup, measure
+from profiles.timing.latency import Latency, measure
+from profiles.timing.speedups import estimate_speedup
 
 LATENCY_SECONDS = 30
 COUNTED = (EVERYTHING, SKIP_ADAPTERS, PARALLEL_ADAPTERS)  # as papers count what is trained

@@ -37,8 +37,9 @@ from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import ModelSource, Runtime
 from profiles.formatting import format_markdown_table
-from profiles.timing.latency import Clock, Latency, cuda_clock, estimate_speedup, measure, wall_clock
+from profiles.timing.latency import Clock, Latency, cuda_clock, measure, wall_clock
 from profiles.timing.sample_batches import make_batch
+from profiles.timing.speedups import estimate_speedup
 
 TINY = MeterDims(
     hidden=64,

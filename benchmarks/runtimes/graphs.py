@@ -36,8 +36,9 @@ from exporters.runtimes.runner import Runner
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner
 from profiles.formatting import format_markdown_table
-from profiles.timing.latency import Latency, estimate_speedup, measure
+from profiles.timing.latency import Latency, measure
 from profiles.timing.roofline import measure_product
+from profiles.timing.speedups import estimate_speedup
 
 LAYERS = ("FL1", "FV0", "FL2", "FV1", "FL3", "FV4", "FL4", "FV5")  # Table A's eight, in an order that takes both sides
 SIZES = (2, 4, 6, 8)

@@ -1,169 +1,220 @@
-"""How often a profile sees a difference that is not there, and how often it misses one of 10 % fewer MACs.
+"""How often a profile sees a difference that is not there, misses one that is, or is contradicted by the next profile.
 
     python -m benchmarks.runtimes.verdicts --work work-verdicts
 
-A/A: the same model twice. A/B: the full model, and one without the layer whose removal (and the exact trims) leaves
-90 % of its MACs. Each comparison is what ``das profile`` does in one runtime: two fresh processes, in turns. The METER
-is of middle size, with random weights.
+A BERT of MiniLM's size with random weights, 40 tokens. A/A: the same model twice. A/B: the model, and the same without
+one layer. All three are timed in turns in groups of fresh processes; a profile is 6 groups, as ``das profile`` takes
+them. Beside it stands what one group says that is timed for as long as all six: how das measured before it repeated.
+At the end both ways are timed as a user waits for them, loading included.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from contextlib import chdir
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, chdir
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 import das
-from benchmarks.paper.meter_full_size import prepare_data
 from benchmarks.results import LogProgress, write_section
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.costs.macs import count_macs
-from compressor.families.meter.meter_family import METER
-from compressor.families.meter.meter_model import MeterDims, build
-from compressor.models.simplify import trim
-from compressor.models.surgery import make_plan, remove_layers
+from compressor.data.generated.sentiments import write_sentences
+from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.families import FAMILIES
+from compressor.families.text_encoder.bert_families import BertDims
+from compressor.progress import QUIET
 from compressor.run_folder import Run, open_run
 from exporters.export import export
 from exporters.folder import exports_of
 from exporters.runtimes import find_runtime
-from profiles.formatting import format_markdown_table
-from profiles.timing.paired import Timed, time_models
-from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
+from profiles.formatting import Row, format_markdown_table
+from profiles.timing import paired
+from profiles.timing.latency import Turns, summarise_turns, take_turns
+from profiles.timing.speedups import Speedup, estimate_speedup
+from profiles.timing.template import Template
+from profiles.timing.worker import COMMAND, FULL, SLIM, Setting, Worker, WorkerRequest
 
-DIMS = MeterDims(
-    hidden=256,
-    heads=4,
-    fusion_ffn=1024,
-    text_hidden=256,
-    text_layers=6,
-    text_heads=4,
-    text_ffn=1024,
-    vision_width=256,
-    vision_layers=6,
-    vision_ffn=1024,
-    image_size=192,
-    text_length=40,
-    classes=64,
-    dropout=0.0,
-)
-SMALLER = 0.10
+TOKENS, LAYER = 40, "En5"
+CONFIG = {
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+AGAIN = "again"
+MODELS = {FULL: FULL, AGAIN: FULL, SLIM: SLIM}  # what each of the three is
+GROUPS = paired.USUAL_GROUPS
 REPETITIONS = 20
+LATER = 3  # profiles between the two that are compared: at least a minute
+USUAL_SECONDS = 20.0
 
 
 def make_run(work: Path) -> Run:
-    """The checkpoint, and a run without the layer that comes nearest to 10 % fewer MACs."""
+    """The checkpoint, texts of as many tokens, and a run without the layer."""
     if (work / "runs" / "ab").exists():
         return open_run(work / "runs" / "ab")
     torch.manual_seed(0)
-    full = build(DIMS, "vqa").eval()
-    prepare_data(work, DIMS.image_size, {"train": 4, "val": 2, "test": 2})
-    config = {"num_heads": DIMS.heads, "max_text_len": DIMS.text_length, "drop_rate": 0.0}
-    save_public_checkpoint(full, work / "meter.ckpt", {**config, "image_size": DIMS.image_size})
-    inputs = METER.example_inputs(DIMS)
-    whole = count_macs(full, inputs).total
-
-    def distance(layer: str) -> float:
-        slim = trim(remove_layers(full, make_plan(full, [layer])))
-        return abs(1 - count_macs(slim, inputs).total / whole - SMALLER)
-
-    nearest = min(full.layers, key=distance)
+    model = FAMILIES["bert"].build(BertDims(config=CONFIG, classes=2, text_length=TOKENS), "text-classification")
+    labels = {"0": 0, "1": 1}
+    kind = {"architectures": ["BertForSequenceClassification"], "label2id": labels, "id2label": {0: "0", 1: "1"}}
+    save_public_checkpoint(model.eval(), work / "minilm", {**CONFIG, **kind})
+    write_sentences(work / "data", 20, seed=0)
+    texts = []
+    for file in (work / "data").glob("*.tsv"):
+        header, *lines = file.read_text().splitlines()
+        longer = [" ".join([line.split("\t")[0]] * TOKENS) + "\t" + line.split("\t")[1] for line in lines]
+        file.write_text("\n".join([header, *longer, ""]))
+        texts += [line.split("\t")[0] for line in lines]
+    word_tokenizer(texts, "[CLS]").save(str(work / "minilm" / "tokenizer.json"))
+    options = {"task": "text-classification", "layers": (LAYER,), "recover": "none", "text_length": TOKENS}
     with chdir(work):
-        made = das.compress("meter.ckpt", task="vqa", layers=(nearest,), recover="none", data="data", out="runs/ab")
+        made = das.compress("minilm", **options, data="data", out="runs/ab", device="cpu")  # type: ignore[arg-type]
     return open_run(made.path)
 
 
-def onnx_files(run: Run) -> dict[str, Path]:
-    """Return where the ONNX files of the full and of the slim model are, or would be."""
-    exports, runtime = exports_of(run), find_runtime("onnxruntime")
-    return {FULL: exports.full().path_for(runtime), SLIM: exports.path_for(runtime)}
-
-
-def compared(run: Run, runtime: str, others: str, seconds: float, threads: int) -> Timed:
-    """The full model against ``others``, "full" or "slim", in one runtime."""
-    files = onnx_files(run)
-    requests = {
-        place: WorkerRequest(
+def make_requests(run: Run, runtime: str, threads: int) -> dict[str, WorkerRequest]:
+    """What the processes of each model are to run; files of ONNX Runtime are exported where they are missing."""
+    exports, suffix = exports_of(run), find_runtime("onnxruntime")
+    files = {FULL: exports.full().path_for(suffix), SLIM: exports.path_for(suffix)}
+    for which, load in ((FULL, run.load_full), (SLIM, run.load_slim)):
+        if not files[which].exists():
+            export(load(), run.samples(), files[which].parent, ["onnx"])
+    return {
+        name: WorkerRequest(
             run=run.path,
             which=which,
             runtime=runtime,
-            file=files[which],
+            file=files[which] if runtime == "onnxruntime" else None,
             threads=threads,
             device="cpu",
             setting=Setting(),
         )
-        for place, which in ((FULL, FULL), (SLIM, others))
+        for name, which in MODELS.items()
     }
-    return time_models(requests, seconds, LogProgress())
+
+
+def time_group(template: Template, requests: Mapping[str, WorkerRequest], seconds: float) -> Mapping[str, Turns]:
+    """The turns of one group of fresh processes."""
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(one, template.again)) for name, one in requests.items()}
+        for worker in workers.values():
+            worker.warm_up()
+        return take_turns({name: worker.turn for name, worker in workers.items()}, seconds=seconds, least_turns=4)
+
+
+def profile_twice(
+    template: Template, requests: Mapping[str, WorkerRequest], seconds: float
+) -> Iterator[tuple[str, str, Speedup]]:
+    """A profile of six groups, and what the first alone says, timed for as long as all: comparison, way, speed-up."""
+    names = list(requests)
+    groups = [time_group(template, requests, seconds)]
+    for number in range(1, GROUPS):
+        order = {name: requests[name] for name in (names[::-1] if number % 2 else names)}
+        groups.append(time_group(template, order, seconds / GROUPS))
+    few = 2 * max(2, round(len(groups[0][FULL]) / GROUPS / 2))
+    several = [{name: turns[:few] for name, turns in groups[0].items()}, *groups[1:]]
+    for way, taken in (("one group", groups[:1]), (f"{GROUPS} groups", several)):
+        times = {name: summarise_turns([group[name] for group in taken]) for name in names}
+        for comparison, other in (("A/A", AGAIN), ("A/B", SLIM)):
+            yield comparison, way, estimate_speedup(times[FULL], times[other])
+
+
+def count_seconds(requests: Mapping[str, WorkerRequest]) -> float:
+    """The seconds that full against slim takes at the usual length, loading included."""
+    began = time.perf_counter()
+    paired.time_models({which: requests[which] for which in (FULL, SLIM)}, USUAL_SECONDS, QUIET)
+    return time.perf_counter() - began
+
+
+def compare_seconds(runtime: str, requests: Mapping[str, WorkerRequest]) -> Row:
+    """One line: the seconds of one group, of as many as a profile takes, and their ratio."""
+    with patch.multiple(paired, USUAL_GROUPS=1, LEAST_GROUPS=1, SECONDS_OF_A_GROUP=USUAL_SECONDS):
+        one = count_seconds(requests)
+    several = count_seconds(requests)
+    return runtime, f"{one:.1f}", f"{several:.1f}", f"{several / one:.2f}"
+
+
+def overlap(found: Sequence[Speedup]) -> tuple[int, int]:
+    """How many profiles agree with a later one, of how many; each with the third after it, the last with the first."""
+    later = [found[(number + LATER) % len(found)] for number in range(len(found))]
+    return sum(a.low <= b.high and b.low <= a.high for a, b in zip(found, later, strict=True)), len(found)
+
+
+def describe(runtime: str, comparison: str, way: str, found: Sequence[Speedup]) -> Row:
+    """One line of the table."""
+    faster = sum(one.significant and one.ratio > 1 for one in found)
+    slower = sum(one.significant and one.ratio < 1 for one in found)
+    agree, all_ = overlap(found)
+    ratios, widths = sorted(one.ratio for one in found), sorted(one.width for one in found)
+    between = sorted(one.between for one in found if one.between is not None)
+    return (
+        f"{runtime}, {comparison}, {way}",
+        str(faster),
+        str(slower),
+        f"{agree} of {all_}",
+        f"{ratios[0]:.3f} to {ratios[-1]:.3f}",
+        f"{widths[len(widths) // 2]:.1%}",
+        f"{sorted(one.within or 0 for one in found)[len(found) // 2]:.1%}",
+        f"{between[len(between) // 2]:.1%}" if between else "",
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work-verdicts"), help="folder for checkpoint, data and run")
-    parser.add_argument("--seconds", type=float, default=5, help="of each comparison")
+    parser.add_argument("--seconds", type=float, default=2, help="that the models of each profile are timed")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--runtime", action="append", choices=("torch", "onnxruntime"), help="default: both")
     arguments = parser.parse_args()
     arguments.work.mkdir(exist_ok=True)
-    run, threads = make_run(arguments.work), torch.get_num_threads()
-    loaders: dict[str, Callable[[], torch.nn.Module]] = {FULL: run.load_full, SLIM: run.load_slim}
-    for which, load in loaders.items():
-        file = onnx_files(run)[which]
-        if not file.exists():
-            export(load(), run.samples(), file.parent, ["onnx"])  # type: ignore[arg-type]
+    run, threads = make_run(arguments.work.resolve()), torch.get_num_threads()
+    requests = {name: make_requests(run, name, threads) for name in arguments.runtime or ("onnxruntime", "torch")}
+    found: dict[tuple[str, str, str], list[Speedup]] = {}
+    with Template(COMMAND) as template, ExitStack() as stack:
+        any_request = next(iter(requests.values()))[FULL]
+        stack.enter_context(Worker(any_request, template.start))  # leaves the template
+        for number in LogProgress().track(range(arguments.repetitions), "profiles", arguments.repetitions):
+            for runtime, models in requests.items():
+                for comparison, way, speedup in profile_twice(template, models, arguments.seconds):
+                    found.setdefault((runtime, comparison, way), []).append(speedup)
+                    print(number + 1, runtime, comparison, way, speedup.verdict, flush=True)
+    took = [compare_seconds(runtime, models) for runtime, models in requests.items()]
     sample = {name: rows[:1] for name, rows in run.samples().items()}
-    macs = {which: count_macs(load(), sample).total for which, load in loaders.items()}  # type: ignore[arg-type]
-    rows, counts = [], []
-    for runtime in arguments.runtime or ("onnxruntime", "torch"):
-        for name, others in (("A/A", FULL), ("A/B", SLIM)):
-            found = []
-            for number in range(arguments.repetitions):
-                timed = compared(run, runtime, others, arguments.seconds, threads)
-                found.append(timed)
-                rows.append(row(runtime, name, number + 1, timed))
-                print(" | ".join(rows[-1]), flush=True)
-            called = sum(timed.speedup().significant and timed.speedup().ratio > 1 for timed in found)
-            wrong = sum(timed.speedup().significant and timed.speedup().ratio < 1 for timed in found)
-            ratios = sorted(timed.speedup().ratio for timed in found)
-            counts.append(
-                (
-                    f"{runtime}, {name}",
-                    str(len(found)),
-                    str(called),
-                    str(wrong),
-                    f"{ratios[0]:.3f} to {ratios[-1]:.3f}",
-                    str(sum(bool(timed.remark) for timed in found)),
-                )
-            )
-    header = ("", "comparisons", "called faster", "called slower", "ratios", "called noisy")
+    full, slim = (count_macs(load(), sample).total for load in (run.load_full, run.load_slim))
+    header = ("", "called faster", "called slower", "agree with a later one", "ratios", "width", "within", "between")
+    counts = format_markdown_table(header, [describe(*key, speedups) for key, speedups in found.items()])
+    costs = format_markdown_table(("full against slim", "one group, s", f"{GROUPS} groups, s", "ratio"), took)
     each = format_markdown_table(
-        ("", "no.", "ratio", "95 %", "full p50 ms", "turns", "others, stolen", "verdict"), rows
+        ("", "ratio", "95 %"),
+        [
+            (", ".join(key), f"{one.ratio:.3f}", f"{one.low:.3f} to {one.high:.3f}")
+            for key, speedups in found.items()
+            for one in speedups
+        ],
     )
     body = (
-        f"METER with {macs[FULL] / 1e9:.2f} GMACs; B is without {', '.join(run.manifest.plan.layers)}, "
-        f"{1 - macs[SLIM] / macs[FULL]:.1%} fewer MACs with its exact trims; {arguments.seconds:g} s each, {threads} "
-        f"threads, batch 1. Asked for: at most 1 of 20 differences in A/A, at least 18 of 20 in A/B.\n\n"
-        f"{format_markdown_table(header, counts)}\n\n"
-        f"<details><summary>Every comparison</summary>\n\n{each}\n\n</details>"
+        f"BERT of MiniLM's size, {full / 1e9:.2f} GMACs with {TOKENS} tokens; B is without {LAYER}, "
+        f"{1 - slim / full:.1%} fewer MACs with its exact trims. {arguments.repetitions} profiles in each runtime, "
+        f"{arguments.seconds:g} s of timing each, {threads} threads, batch 1. Asked for of {GROUPS} groups: at most 1 "
+        "difference in 20 of A/A; intervals that overlap with those of a later profile (the third after it) in at "
+        "least 19 of 20; at most 1.5 times the time. Width, and spreads within a group and between groups, are "
+        "medians.\n\n"
+        f"{counts}\n\nSeconds that a user waits with `--seconds {USUAL_SECONDS:g}`, loading included:\n\n{costs}\n\n"
+        f"<details><summary>Every profile</summary>\n\n{each}\n\n</details>"
     )
     write_section("verdicts", "How far a verdict can be trusted", body)
-
-
-def row(runtime: str, name: str, number: int, timed: Timed) -> tuple[str, ...]:
-    """One comparison."""
-    ratio, seen = timed.speedup(), timed.conditions
-    return (
-        f"{runtime}, {name}",
-        str(number),
-        f"{ratio.ratio:.3f}",
-        f"{ratio.low:.3f} to {ratio.high:.3f}",
-        f"{timed.times[FULL].p50_ms:.2f}",
-        str(len(timed.times[FULL].medians_ms())),
-        f"{seen.others:.1%}, {seen.stolen:.1%}",
-        ratio.verdict.partition(":")[0] if not ratio.significant else ("faster" if ratio.ratio > 1 else "slower"),
-    )
 
 
 if __name__ == "__main__":

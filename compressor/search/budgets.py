@@ -154,14 +154,28 @@ class BudgetResult(Value):
     """The result of a budget.
 
     ``measured`` is the held-out score after recovery for a drop; costs are measured on the finished run by its report.
-    ``prices`` are what the prediction was made from, for a drop the MACs.
+    ``interval`` is the 95 % interval of what that uses, in the units of the limit, of a latency that was timed again in
+    fresh processes; None of all else. ``prices`` are what the prediction was made from, for a drop the MACs.
     """
 
     budget: Budget
     prices: Prices
     predicted: Amount
     measured: Amount | None = None
+    interval: tuple[float, float] | None = None
     tries: tuple[Try, ...] = ()
+
+    @property
+    def broken(self) -> bool:
+        """Return whether more than the limit was measured, beyond what a repetition covers where that is known."""
+        if self.interval:
+            return self.interval[0] > self.budget.limit
+        return self.measured is not None and not self.budget.holds(self.measured)
+
+    @property
+    def undecided(self) -> bool:
+        """Return whether a repetition may decide otherwise."""
+        return self.interval is not None and self.interval[0] <= self.budget.limit < self.interval[1]
 
 
 def parse_budget(kind: str, limit: str | float, at: str | None = None, runtime: str | None = None) -> Budget:

@@ -12,13 +12,14 @@ from profiles.machine.energy import EnergyPair
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
 from profiles.macs.agreement import Agreement
-from profiles.timing.latency import SEED, Latency, Speedup
+from profiles.timing.latency import Latency
 from profiles.timing.layer_times import LayerTimes
 from profiles.timing.roofline import Peaks
 from profiles.timing.shared_image import Questions
+from profiles.timing.speedups import SEED, Speedup
 from profiles.timing.sweeps import SweepPoint
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PROFILE = "profile.json"  # a ProfileReport in a run's folder
 NOT_EXPORTED = "not exported"  # why a precision is not in a profile
 

@@ -19,7 +19,8 @@ from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import ModelSource
 from profiles.formatting import Row, Table, format_bytes
 from profiles.machine.environment import Environment, describe_environment
-from profiles.timing.latency import Latency, Speedup, estimate_speedup, measure, summarise_times
+from profiles.timing.latency import Latency, measure, summarise_times
+from profiles.timing.speedups import Speedup, estimate_speedup
 
 SECONDS = 4.0  # for each pair
 LEAST_TURNS = 3

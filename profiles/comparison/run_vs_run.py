@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, computed_field
 
 from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
@@ -20,7 +20,7 @@ from exporters.checks.records import EXPORTS, RECORD, read_statuses
 from profiles.analysis.answer_flips import FlipCount, count_flips
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.machine.environment import Environment
-from profiles.timing.latency import Speedup
+from profiles.timing.speedups import EQUAL, Estimate, Speedup, divide
 
 SCHEMA_VERSION = 1
 WIDTH = 9  # characters of a run's short name
@@ -88,6 +88,28 @@ class RunSummary(Value):
     exports: Mapping[str, str]
 
 
+class SpeedDifference(Value):
+    """How many times faster the slim model of one run is than another's, in one runtime, with a 95 % interval.
+
+    Each was timed in turns with the full model, which is the same for both, so the two speed-ups are compared: what
+    slowed the machine down in one of the profiles cancels. ``different`` says whether it is more than a repetition of
+    the two profiles gives, and more than 1 %.
+    """
+
+    runtime: str
+    faster: str
+    slower: str
+    ratio: float
+    low: float
+    high: float
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def different(self) -> bool:
+        """Return whether the whole interval is more than 1 % above 1."""
+        return self.low > 1 + EQUAL
+
+
 class RunsReport(Value):
     """Several runs side by side.
 
@@ -95,6 +117,7 @@ class RunsReport(Value):
         runs: in the order they were asked for.
         one_full: all come of the same full model and were scored on the same data.
         one_machine: all profiles were measured alike.
+        speeds: the fastest run in each runtime against every other; empty where they may not be compared.
         warnings: what makes the runs hard to compare.
         not_measured: what is missing, and the command that fills it in.
     """
@@ -103,6 +126,7 @@ class RunsReport(Value):
     runs: tuple[RunSummary, ...]
     one_full: bool
     one_machine: bool
+    speeds: tuple[SpeedDifference, ...] = ()
     warnings: tuple[str, ...]
     not_measured: tuple[NotMeasured, ...]
 
@@ -131,6 +155,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsReport:
         runs=tuple(runs),
         one_full=not answers,
         one_machine=not times,
+        speeds=() if answers or times else tuple(_speeds(runs)),
         warnings=(*answers, *times),
         not_measured=tuple(_missing(runs)),
     )
@@ -215,6 +240,19 @@ def _runtimes(profile: ProfileReport) -> dict[str, RuntimeSummary]:
     }
 
 
+def _speeds(runs: Sequence[RunSummary]) -> Iterator[SpeedDifference]:
+    """Compare the fastest slim model in each runtime with every other."""
+    for runtime in dict.fromkeys(name for run in runs for name in run.runtimes):
+        speedups = {run.name: run.runtimes[runtime].speedup for run in runs if runtime in run.runtimes}
+        estimates = {name: Estimate(found.ratio, found.low, found.high) for name, found in speedups.items()}
+        faster = max(estimates, key=lambda name: estimates[name].value)
+        for slower in (name for name in estimates if name != faster):
+            found = divide(estimates[faster], estimates[slower])
+            yield SpeedDifference(
+                runtime=runtime, faster=faster, slower=slower, ratio=found.value, low=found.low, high=found.high
+            )
+
+
 def _of_answers(runs: Sequence[RunSummary]) -> list[str]:
     """Return the reasons that scores and costs of the runs are not comparable."""
     aspects: dict[str, Callable[[RunSummary], str]] = {
@@ -272,5 +310,7 @@ def _missing(runs: Sequence[RunSummary]) -> Iterable[NotMeasured]:
         elif absent := [name for name in runtimes if name not in run.runtimes]:
             command = " ".join(f"--runtime {name}" for name in runtimes)
             yield NotMeasured(what=f"{run.name}, {', '.join(absent)}", why=f"das profile {run.folder} {command}")
+        if once := [name for name, each in run.runtimes.items() if each.speedup.pairs == 1]:
+            yield NotMeasured(what=f"{run.name}, repetition of {', '.join(once)}", why=f"das profile {run.folder}")
         if not run.exports:
             yield NotMeasured(what=f"{run.name}, exports", why=f"das export {run.folder} --onnx")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from compressor.costs.model_costs import Pair
 from compressor.models.plan import summarise
-from profiles.comparison.run_vs_run import RunsReport, RunSummary, RuntimeSummary
+from profiles.comparison.run_vs_run import RunsReport, RunSummary, RuntimeSummary, SpeedDifference
 from profiles.formatting import PREFIXES, Table, format_bullets, format_markdown_table
 
 AT_ONCE = 5  # runs in one table
@@ -28,6 +28,7 @@ class _Line:
         full: of the full model, as text.
         best: picks the value that is marked; None marks nothing.
         missing: stands where there is no value.
+        beaten: names of runs that are worse beyond chance, where values have intervals; None takes values as they are.
     """
 
     name: str
@@ -36,15 +37,20 @@ class _Line:
     full: str = ""
     best: Callable[[Iterable[Any]], Any] | None = None
     missing: str = NONE
+    beaten: Collection[str] | None = None
 
     def cells(self, runs: Sequence[RunSummary], marked: bool) -> list[str]:
         """Return the row's text for each run; the best of several is marked."""
-        values = [self.value(run) for run in runs]
-        known = [value for value in values if value is not None]
-        best = self.best(known) if self.best and marked and len(set(known)) > 1 else None
+        values = {run.name: self.value(run) for run in runs}
+        known = {name: value for name, value in values.items() if value is not None}
+        best: set[str] = set()
+        if self.best and marked:
+            top = self.best(known.values()) if known else None
+            best = {name for name, x in known.items() if (x == top if self.beaten is None else name not in self.beaten)}
+        marks = best if best != known.keys() else set()
         return [
-            self.missing if value is None else self.show(value) + BEST * (best is not None and value == best)
-            for value in values
+            self.missing if value is None else self.show(value) + BEST * (name in marks)
+            for name, value in values.items()
         ]
 
 
@@ -60,7 +66,7 @@ def tabulate_runs(report: RunsReport) -> tuple[Table, ...]:
         (metric if report.one_full else "Score", _answer_lines(runs[0]), report.one_full),
         ("What it costs (1 MAC = 2 FLOPs)", _cost_lines(runs), report.one_full),
         *(
-            (f"Latency in {name}, batch {batch}", _time_lines(runs, name), report.one_full and report.one_machine)
+            (f"Latency in {name}, batch {batch}", _time_lines(report, name), report.one_full and report.one_machine)
             for name in runtimes
         ),
         ("Exports", _export_lines(runs), False),
@@ -136,8 +142,10 @@ def _cost_lines(runs: Sequence[RunSummary]) -> list[_Line]:
     ]
 
 
-def _time_lines(runs: Sequence[RunSummary], runtime: str) -> list[_Line]:
+def _time_lines(report: RunsReport, runtime: str) -> list[_Line]:
     """Return medians; full was timed in turns with each slim model, so its column is a range."""
+    runs = report.runs
+    beaten = {found.slower for found in report.speeds if found.runtime == runtime and found.different}
 
     def of(run: RunSummary) -> RuntimeSummary | None:
         return run.runtimes.get(runtime)
@@ -160,7 +168,7 @@ def _time_lines(runs: Sequence[RunSummary], runtime: str) -> list[_Line]:
             _range([summary.full_ms for summary in summaries], _figure),
             missing=NOT_YET,
         ),
-        _Line("speed-up", partial(speedup, bound="ratio"), "{:.2f}x".format, best=max, missing=NOT_YET),
+        _Line("speed-up", partial(speedup, bound="ratio"), "{:.2f}x".format, best=max, missing=NOT_YET, beaten=beaten),
         _Line("  95 % from", partial(speedup, bound="low"), "{:.2f}x".format, missing=NOT_YET),
         _Line("  to", partial(speedup, bound="high"), "{:.2f}x".format, missing=NOT_YET),
         _Line("peak memory, MB", memory, _megabytes, _range(peaks, _megabytes), min, NOT_YET),
@@ -202,9 +210,17 @@ def write_footnotes(report: RunsReport) -> tuple[str, ...]:
     marks = any(cell.endswith(BEST) for table in tabulate_runs(report) for row in table.rows for cell in row[1:])
     return (
         *report.warnings,
-        *((f"{BEST} best of its row",) if marks else ()),
+        *map(_describe_speed, report.speeds),
+        *((f"{BEST} best of its row, or not told apart from it",) if marks else ()),
         *(f"{NOT_YET}: {entry.what}: {entry.why}" for entry in report.not_measured),
     )
+
+
+def _describe_speed(found: SpeedDifference) -> str:
+    interval = f"{found.ratio:.2f}x, 95 % interval {found.low:.2f} to {found.high:.2f}"
+    if found.different:
+        return f"{found.runtime}: {found.faster} is faster than {found.slower} ({interval})"
+    return f"{found.runtime}: {found.faster} and {found.slower} differ by no more than a repetition gives ({interval})"
 
 
 def render_comparison(report: RunsReport) -> str:

@@ -11,11 +11,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from pydantic import ValidationError
 
 from compressor.errors import InputError, Problem, input_error
@@ -27,7 +25,7 @@ from exporters.runtimes import RUNTIMES
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, NotMeasured, ProfileReport, RuntimeProfile
 from profiles.formatting import Table, format_count
 from profiles.machine.environment import Environment
-from profiles.timing.latency import BOOTSTRAP_DRAWS, CONFIDENCE, SEED
+from profiles.timing.speedups import Estimate, divide, estimate_median
 
 TOLERANCE = 0.05  # of times and memory: two processes that do the same differ by so much
 FILE_TOLERANCE = 16 * 1024  # bytes; the metadata of an ONNX file names versions and the errors that were measured
@@ -64,7 +62,7 @@ class QuantityChange(Value):
         before: in the baseline.
         now: in this profile.
         change: ``now`` over ``before``, less 1; of a score's points the difference.
-        interval: 95 % interval of ``change``, from those of both bootstraps; None of what has none.
+        interval: 95 % interval of ``change``, from those of both profiles; None of what has none.
         tolerance: more ``change`` than this is a regression; of an interval, all of it must be more.
         verdict: what to make of it.
     """
@@ -85,15 +83,6 @@ class BaselineChanges(Value):
     how: str
     rows: tuple[QuantityChange, ...]
     not_compared: tuple[NotMeasured, ...]
-
-
-@dataclass(frozen=True)
-class _Estimate:
-    """A figure and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class ComparedProfile(ProfileReport):
@@ -276,35 +265,17 @@ def _missing_in(before: RuntimeProfile, now: RuntimeProfile | None) -> list[NotM
 
 
 def _time(before: RuntimeProfile, now: RuntimeProfile, relative: bool) -> QuantityChange:
-    earlier, later = (_over_full(runtime) if relative else _alone(runtime) for runtime in (before, now))
+    earlier, later = (_over_full(runtime) if relative else estimate_median(runtime.slim) for runtime in (before, now))
     name, unit = _RELATIVE if relative else _ABSOLUTE
-    interval = _interval_of_change(earlier, later)
+    change = divide(later, earlier)
+    interval = (change.low - 1, change.high - 1)
     return _judged(f"{name}, {before.name}", unit, earlier.value, later.value, TOLERANCE, interval)
 
 
-def _over_full(runtime: RuntimeProfile) -> _Estimate:
+def _over_full(runtime: RuntimeProfile) -> Estimate:
     """Return slim's time over full's with its interval."""
     speedup = runtime.speedup
-    return _Estimate(1 / speedup.ratio, 1 / speedup.high, 1 / speedup.low)
-
-
-def _alone(runtime: RuntimeProfile) -> _Estimate:
-    """Return slim's median in ms with its bootstrap interval over turns."""
-    times, tail = runtime.slim.medians_ms(), (1 - CONFIDENCE) / 2
-    draws = np.random.default_rng(SEED).choice(times, size=(BOOTSTRAP_DRAWS, len(times)))
-    low, high = np.quantile(np.median(draws, axis=1), (tail, 1 - tail)).tolist()
-    return _Estimate(float(np.median(times)), low, high)
-
-
-def _interval_of_change(before: _Estimate, now: _Estimate) -> tuple[float, float]:
-    """Return the interval of ``now`` over ``before``, less 1, from the intervals of both.
-
-    On logarithms the distances to the near ends add as independent errors do (Zou and Donner 2008, MOVER).
-    """
-    ratio = math.log(now.value / before.value)
-    below = math.hypot(math.log(now.value / now.low), math.log(before.high / before.value))
-    above = math.hypot(math.log(now.high / now.value), math.log(before.value / before.low))
-    return math.exp(ratio - below) - 1, math.exp(ratio + above) - 1
+    return Estimate(1 / speedup.ratio, 1 / speedup.high, 1 / speedup.low)
 
 
 def _drop(before: Profiled, now: Profiled) -> QuantityChange | None:

@@ -16,9 +16,10 @@ from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult
 from compressor.settings import Settings
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Runtime
-from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.comparison.full_vs_slim import ProfileReport, RuntimeProfile
 from profiles.comparison.profile_run import measure_run, save_profile
 from profiles.formatting import Table
+from profiles.timing.speedups import estimate_quantile
 
 SECONDS = 10.0
 RUNTIME = "onnxruntime"  # what a latency is measured on where nobody says
@@ -86,29 +87,44 @@ def with_measured(
     """Return a run's budget with its measurement: MACs of the manifest, parameters, or times of the profile."""
     if result is None or result.measured:
         return result
+    timed = _timed(result.budget, profiled) if result.budget.at else None  # latencies alone have a quantile
     found: Mapping[str, Callable[[], Amount | None]] = {
         "macs": lambda: Amount(full=macs.full, slim=macs.slim),
         "params": lambda: Amount(full=parameters.full, slim=parameters.slim),
-        "latency": lambda: _times(result, profiled),
+        "latency": lambda: _times(result.budget, timed),
     }
-    return result.model_copy(update={"measured": found[result.budget.kind]()})
+    return result.model_copy(
+        update={"measured": found[result.budget.kind](), "interval": _interval(result.budget, timed)}
+    )
 
 
-def _times(result: BudgetResult, profiled: ProfileReport | None) -> Amount | None:
-    """Return the times of the budget's runtime, at its quantile; None where a later profile has left it out."""
-    budget = result.budget
+def _timed(budget: Budget, profiled: ProfileReport | None) -> RuntimeProfile | None:
+    """Return the times in the budget's runtime; None where a later profile has left it out."""
     if profiled is None or profiled.batch != 1:
         return None
-    times = (entry for entry in profiled.runtimes if entry.name == runtime_of(budget).name)
+    return next((entry for entry in profiled.runtimes if entry.name == runtime_of(budget).name), None)
+
+
+def _times(budget: Budget, timed: RuntimeProfile | None) -> Amount | None:
+    """Return the times at the budget's quantile."""
     quantile = f"{budget.at}_ms"
-    return next((Amount(full=getattr(e.full, quantile), slim=getattr(e.slim, quantile)) for e in times), None)
+    return Amount(full=getattr(timed.full, quantile), slim=getattr(timed.slim, quantile)) if timed else None
+
+
+def _interval(budget: Budget, timed: RuntimeProfile | None) -> tuple[float, float] | None:
+    """Return the 95 % interval of what a latency budget limits; None of other budgets, and of one process alone."""
+    if timed is None or budget.at is None:
+        return None
+    percent = float(budget.at.removeprefix("p"))
+    found = estimate_quantile(timed.slim, percent, timed.full if budget.relative else None)
+    return (found.low, found.high) if found else None
 
 
 def budget_sentence(result: BudgetResult, full: Score | None, slim: Score) -> str:
     """Describe the budget, the search's prediction, and the measurement."""
     budget, noun = result.budget, KINDS[result.budget.kind].noun
     predicted = budget.text(budget.used(result.predicted))
-    measured = budget.text(budget.used(result.measured)) if result.measured else "not measured yet (das profile)"
+    measured = _measured(result) if result.measured else "not measured yet (das profile)"
     if budget.kind == DROP and full:
         there = 100 * (full.value - slim.value)
         count = f"{len(result.tries)} model{'s' * (len(result.tries) != 1)} tried"
@@ -117,6 +133,17 @@ def budget_sentence(result: BudgetResult, full: Score | None, slim: Score) -> st
             f"{there:.2f} on the evaluation split; {count}."
         )
     return f"Budget {budget}: {noun} predicted {predicted}, measured {measured}."
+
+
+def _measured(result: BudgetResult) -> str:
+    """Return what was measured with its interval, and whether a repetition may decide otherwise."""
+    assert result.measured
+    budget = result.budget
+    text = budget.text(budget.used(result.measured))
+    if result.interval is None:
+        return text
+    low, high = map(budget.text, result.interval)
+    return f"{text} (95 % interval {low} to {high}{'; a repetition may break it' * result.undecided})"
 
 
 def tries_table(result: BudgetResult) -> Table:
@@ -139,16 +166,16 @@ def check_budget(result: BudgetResult | None, run: Run) -> None:
     """Hold a finished run against its budget.
 
     Raises:
-        CheckFailed: what was measured is more; the run is kept.
+        CheckFailed: what was measured is more, all of its interval where it has one; the run is kept.
     """
-    if result is None or result.measured is None or result.budget.holds(result.measured):
+    if result is None or result.measured is None or not result.broken:
         return
     budget, used = result.budget, result.budget.used(result.measured)
     tighter = budget.model_copy(update={"limit": budget.limit * budget.limit / used})
     raise CheckFailed(
         Problem(
             "budget-broken",
-            f"{budget}: predicted {budget.text(budget.used(result.predicted))}, measured {budget.text(used)}; "
+            f"{budget}: predicted {budget.text(budget.used(result.predicted))}, measured {_measured(result)}; "
             f"the run is kept in {run.path}",
             f"at most {budget.text(budget.limit)} {KINDS[budget.kind].noun}",
             f"das compress --from {run.path} {tighter}",

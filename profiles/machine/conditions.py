@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -60,6 +60,15 @@ def watch(processes: Iterable[int], gpu: bool = False) -> Iterator[list[Conditio
             gpu=ask_driver(GPU_FIELDS).strip() or None if gpu else None,
         )
     )
+
+
+def join_conditions(parts: Sequence[Conditions]) -> Conditions:
+    """Return the conditions of all parts of a measurement together; of the GPU those at its end."""
+    seconds = sum(part.seconds for part in parts)
+    others, stolen = (
+        sum(getattr(part, share) * part.seconds for part in parts) / seconds for share in ("others", "stolen")
+    )
+    return Conditions(seconds=seconds, others=others, stolen=stolen, gpu=parts[-1].gpu)
 
 
 def _seconds_of(processes: Iterable[psutil.Process]) -> float:

@@ -123,12 +123,29 @@ def tabulate_latencies(report: ProfileReport) -> Table:
 def tabulate_times(report: ProfileReport) -> tuple[Table, ...]:
     """Return every table of times that the report has."""
     questions, started = report.questions, [entry for entry in report.runtimes if entry.started]
-    tables = [tabulate_latencies(report)]
+    tables = [tabulate_latencies(report), tabulate_speedups(report)]
     tables += [tabulate_starts(started)] if started else []
     tables += [tabulate_memory(entries)] if (entries := [entry for entry in report.runtimes if entry.memory]) else []
     tables += [tabulate_questions(questions)] if questions else []
     axes = dict.fromkeys(point.axis for point in report.sweeps)
     return (*tables, *(tabulate_sweep([point for point in report.sweeps if point.axis == axis]) for axis in axes))
+
+
+def tabulate_speedups(report: ProfileReport) -> Table:
+    """Return each speed-up, how far one pair of processes knows it, and how far pairs differ beyond that."""
+    found = {runtime.name: runtime.speedup for runtime in report.runtimes}
+    rows = [
+        (
+            name,
+            f"{speedup.ratio:.2f}x",
+            f"{speedup.low:.2f}-{speedup.high:.2f}",
+            str(speedup.pairs),
+            *("" if spread is None else f"{spread:.1%}" for spread in (speedup.within, speedup.between)),
+        )
+        for name, speedup in found.items()
+    ]
+    header = ("", "faster", "95 %", "process pairs", "spread within", "between")
+    return Table("How far the speed-up repeats", header, tuple(rows))
 
 
 def tabulate_starts(runtimes: Sequence[RuntimeProfile]) -> Table:

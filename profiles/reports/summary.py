@@ -8,7 +8,8 @@ from compressor.costs.model_costs import Pair
 from compressor.values import Value
 from profiles.formatting import format_count
 from profiles.reports.compression_report import CompressionReport
-from profiles.timing.latency import Latency, Speedup
+from profiles.timing.latency import Latency
+from profiles.timing.speedups import Speedup
 
 MACS = "MACs"
 

@@ -1,4 +1,4 @@
-"""Latency of several calls, measured in interleaved turns, and the confidence of their ratio."""
+"""Latency of several calls, measured in interleaved turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from pydantic import computed_field
 
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
@@ -17,16 +16,12 @@ Call = Callable[[], object]
 Sample = tuple[float, float | None]  # milliseconds by the wall clock, and between CUDA events
 Clock = Callable[[Call], Sample]
 Turn = Callable[[], Sequence[Sample]]
+Turns = Sequence[Sequence[Sample]]  # the samples of each turn of one process
 
 WARM_UP_CALLS = 3
 WARM_UP_SECONDS = 0.2
 LEAST_TURNS = 10
-MOST_ROUNDS = 3
 BLOCK_MS = 20.0
-EQUAL = 0.01
-SEED = 0
-BOOTSTRAP_DRAWS = 2000
-CONFIDENCE = 0.95
 
 
 class Latency(Value):
@@ -34,7 +29,8 @@ class Latency(Value):
 
     ``spread`` is the standard deviation over the mean. ``throughput`` is samples per second at this batch size.
     ``gpu_p50_ms`` is the median of what CUDA events on PyTorch's stream saw of the call, None where there are none.
-    ``turns`` says how many of the samples were taken in each turn; empty for one in each.
+    ``turns`` says how many of the samples were taken in each turn, empty for one in each; ``processes`` how many of the
+    turns in each process, empty for one process.
     """
 
     p50_ms: float
@@ -49,6 +45,7 @@ class Latency(Value):
     gpu_p50_ms: float | None
     samples_ms: tuple[float, ...]
     turns: tuple[int, ...] = ()
+    processes: tuple[int, ...] = ()
 
     def medians_ms(self) -> np.ndarray:
         """Return the median of each turn, (turns,)."""
@@ -56,39 +53,6 @@ class Latency(Value):
         if not self.turns:
             return times
         return np.array([np.median(part) for part in np.split(times, np.cumsum(self.turns)[:-1])])
-
-
-class Speedup(Value):
-    """Time of the full model over time of the slim one, with a 95 % bootstrap interval, and what to make of it.
-
-    It is significant when the whole interval is more than 1 % away from 1: smaller differences are treated as equal.
-    """
-
-    ratio: float
-    low: float
-    high: float
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def significant(self) -> bool:
-        """Return whether one of the two is faster by more than chance and by more than 1 %."""
-        return self.low > 1 + EQUAL or self.high < 1 - EQUAL
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def verdict(self) -> str:
-        """Return the ratio and its interval in words."""
-        interval = f"(95 % interval {self.low:.2f} to {self.high:.2f})"
-        if not self.significant:
-            return f"no significant speed-up: {self.ratio:.2f}x {interval}"
-        return (
-            f"{self.ratio:.2f}x faster {interval}" if self.ratio > 1 else f"slower: only {self.ratio:.2f}x {interval}"
-        )
-
-    @property
-    def width(self) -> float:
-        """Return the interval's width as a share of the ratio."""
-        return (self.high - self.low) / self.ratio
 
 
 def wall_clock(call: Call) -> tuple[float, None]:
@@ -141,42 +105,38 @@ def measure(
     def turn_of(call: Call) -> Turn:
         return lambda: (clock(call),)
 
-    turns = {name: turn_of(call) for name, call in calls.items()}
-    return take_turns(turns, seconds=seconds, batch=batch, least_turns=least_turns, progress=progress, label=label)
+    turns = take_turns(
+        {name: turn_of(call) for name, call in calls.items()},
+        seconds=seconds,
+        least_turns=least_turns,
+        progress=progress,
+        label=label,
+    )
+    return {name: summarise_turns([blocks], batch) for name, blocks in turns.items()}
 
 
 def take_turns(
     turns: Mapping[str, Turn],
     *,
     seconds: float,
-    batch: int = 1,
     least_turns: int = LEAST_TURNS,
-    settled: Callable[[Mapping[str, Latency]], bool] = lambda latencies: True,
     progress: Progress = QUIET,
     label: str = "timing",
-) -> dict[str, Latency]:
+) -> Mapping[str, Turns]:
     """Let ``turns`` follow each other, A B B A, until each has had ``least_turns`` and ``seconds`` have gone by.
 
-    Taking turns keeps a slow drift of the machine out of the comparison. While what was found is not ``settled``, the
-    same time is spent again, ``MOST_ROUNDS`` times in all at most.
+    Taking turns keeps a slow drift of the machine out of the comparison.
     """
     order = list(turns)
     samples: dict[str, list[Sequence[Sample]]] = {name: [] for name in order}
     numbers, parts = itertools.count(), max(1, math.ceil(seconds))
-    for round_ in range(1, MOST_ROUNDS + 1):
-        start = time.perf_counter()
-        for part in progress.track(
-            range(1, parts + 1), label if round_ == 1 else f"noisy machine, {label} again", parts
-        ):
-            share = part / parts
-            wanted = (round_ - 1 + share) * least_turns
-            while time.perf_counter() - start < share * seconds or len(samples[order[0]]) < wanted:
-                for name in order if next(numbers) % 2 == 0 else reversed(order):
-                    samples[name].append(turns[name]())
-        latencies = {name: _of_turns(blocks, batch) for name, blocks in samples.items()}
-        if settled(latencies):
-            break
-    return latencies
+    start = time.perf_counter()
+    for part in progress.track(range(1, parts + 1), label, parts):
+        share = part / parts
+        while time.perf_counter() - start < share * seconds or len(samples[order[0]]) < share * least_turns:
+            for name in order if next(numbers) % 2 == 0 else reversed(order):
+                samples[name].append(turns[name]())
+    return samples
 
 
 def time_burst(call: Call, clock: Clock) -> tuple[Sample, ...]:
@@ -202,10 +162,31 @@ def warm_up(call: Call) -> None:
         call()
 
 
+def summarise_turns(processes: Sequence[Turns], batch: int = 1) -> Latency:
+    """Return the latency of the samples that the turns of each process took; ``batch`` is that of a call."""
+    turns = list(itertools.chain.from_iterable(processes))
+    samples = list(itertools.chain.from_iterable(turns))
+    gpu = [gpu for _, gpu in samples if gpu is not None]
+    counts = tuple(len(turn) for turn in turns)
+    return summarise_times([wall for wall, _ in samples], batch, gpu, counts, [len(process) for process in processes])
+
+
 def summarise_times(
-    samples_ms: Sequence[float], batch: int = 1, gpu_ms: Sequence[float] = (), turns: Sequence[int] = ()
+    samples_ms: Sequence[float],
+    batch: int = 1,
+    gpu_ms: Sequence[float] = (),
+    turns: Sequence[int] = (),
+    processes: Sequence[int] = (),
 ) -> Latency:
-    """Return quantiles (linear between samples), mean and spread of times in ms; ``turns`` are counts of each turn."""
+    """Return quantiles (linear between samples), mean and spread of times in ms.
+
+    Args:
+        samples_ms: in the order they were taken.
+        batch: samples of data in one call.
+        gpu_ms: between CUDA events.
+        turns: counts of the samples of each turn.
+        processes: counts of the turns of each process.
+    """
     times = np.asarray(samples_ms)
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     return Latency(
@@ -221,32 +202,5 @@ def summarise_times(
         gpu_p50_ms=float(np.median(gpu_ms)) if gpu_ms else None,
         samples_ms=tuple(round(time, 4) for time in samples_ms),
         turns=tuple(turns) if any(count != 1 for count in turns) else (),
+        processes=tuple(processes) if len(processes) > 1 else (),
     )
-
-
-def _of_turns(blocks: Sequence[Sequence[Sample]], batch: int) -> Latency:
-    samples = list(itertools.chain.from_iterable(blocks))
-    gpu = [gpu for _, gpu in samples if gpu is not None]
-    return summarise_times([wall for wall, _ in samples], batch, gpu, [len(block) for block in blocks])
-
-
-def estimate_speedup(full: Latency, slim: Latency) -> Speedup:
-    """Return the speed-up of ``slim`` over ``full``, both from one :func:`take_turns`.
-
-    Of each turn the median counts. Two turns, A B and B A, make a pair of ratios whose geometric mean knows neither a
-    steady drift nor which of the two came first; the estimate is the mean of the middle half of these, so that a turn
-    in which the machine was busy with something else does not move it. The interval is a percentile bootstrap over
-    the pairs of turns.
-    """
-    logs = np.log(full.medians_ms()) - np.log(slim.medians_ms())
-    pairs = np.array([logs[at : at + 2].mean() for at in range(0, len(logs), 2)])
-    draws = np.random.default_rng(SEED).choice(pairs, size=(BOOTSTRAP_DRAWS, len(pairs)))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.exp(np.quantile(_middle_mean(draws), (tail, 1 - tail))).tolist()
-    return Speedup(ratio=float(np.exp(_middle_mean(pairs))), low=low, high=high)
-
-
-def _middle_mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean of the middle half along the last axis."""
-    ordered, cut = np.sort(values, axis=-1), values.shape[-1] // 4
-    return ordered[..., cut : values.shape[-1] - cut].mean(-1)

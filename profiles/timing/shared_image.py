@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from compressor.progress import QUIET, Progress
 from compressor.values import Value
-from profiles.timing.latency import Call, Latency, Speedup, estimate_speedup, measure
+from profiles.timing.latency import Call, Latency, measure
+from profiles.timing.speedups import Speedup, estimate_speedup
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from compressor.errors import Problem, UsageError
 from compressor.run_folder import Run
 from compressor.values import Value
-from profiles.timing.latency import Latency, Speedup
+from profiles.timing.latency import Latency
+from profiles.timing.speedups import Speedup
 
 BATCH, TEXT, IMAGE, THREADS = "batch", "text-length", "image-size", "threads"
 UNITS = {BATCH: "samples", TEXT: "tokens", IMAGE: "pixels", THREADS: "threads"}

@@ -14,9 +14,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from subprocess import PIPE, Popen
 from tempfile import TemporaryFile
 from typing import IO, Any, Self
 
@@ -36,8 +36,11 @@ from profiles.comparison.full_vs_slim import Started
 from profiles.machine.memory import Memory, read_resident, watch_calls
 from profiles.timing.latency import Clock, Sample, cuda_clock, time_burst, wall_clock, warm_up
 from profiles.timing.sample_batches import make_inputs
+from profiles.timing.template import Process, leave_template
 
 FULL, SLIM = "full", "slim"
+# -P: the folder that das was started in is not a place to import from.
+COMMAND = (sys.executable, "-P", "-m", "profiles.timing.worker")
 
 
 class Setting(Value):
@@ -71,21 +74,20 @@ class Worker:
     Attributes:
         request: what it was started for.
         started: how long loading took.
+
+    Args:
+        request: what it is to run.
+        start: starts the process, which writes its last words to the file that it is given.
     """
 
     started: Started
 
-    def __init__(self, request: WorkerRequest) -> None:
+    def __init__(self, request: WorkerRequest, start: Callable[[IO[str]], Process]) -> None:
         self.request, self._errors = request, TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
-        # -P: the folder that das was started in is not a place to import from.
-        self._process = Popen(
-            [sys.executable, "-P", "-m", "profiles.timing.worker"],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=self._errors,
-            text=True,
-            bufsize=1,
-        )
+        try:
+            self._process = start(self._errors)
+        except OSError as error:
+            raise self._unable(f"no measuring process could be started: {error}") from None
         self._tell(request.model_dump_json())
 
     def __enter__(self) -> Self:
@@ -100,7 +102,11 @@ class Worker:
     def __exit__(self, *raised: object) -> None:
         if raised[0]:
             self._process.kill()  # it may be in the middle of a long call
-        self._process.communicate()
+        assert self._process.stdin and self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
         self._errors.close()
 
     @property
@@ -151,7 +157,9 @@ class Worker:
         status = self._process.wait()
         self._errors.seek(0)
         reason = (self._errors.read().strip().splitlines() or ["no message"])[-1]
-        found = f"the measuring process ended with status {status}: {reason}"
+        return self._unable(f"the measuring process ended with status {status}: {reason}")
+
+    def _unable(self, found: str) -> DasError:
         fix = "das profile with a smaller --batch, or without this --runtime"
         return environment_problem("measuring-died", self._what(found), "a model that can be run here", fix)
 
@@ -237,6 +245,8 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to handle; this one ends with it
+    for descriptor in sys.argv[1:]:
+        leave_template(int(descriptor), serve)
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     serve(sys.stdin, channel)

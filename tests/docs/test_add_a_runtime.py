@@ -19,10 +19,10 @@ SCRIPT = """
 import contextlib, io, json, shlex, sys
 from das.main import app
 from profiles.comparison import recommend_export
-from profiles.timing import latency, worker
+from profiles.timing import latency, template
 from tests.support.workers import ThreadProcess
 
-worker.Popen = ThreadProcess
+template.Popen, template.CAN_FORK = ThreadProcess, False
 recommend_export.SECONDS, latency.WARM_UP_SECONDS, latency.BLOCK_MS = 0.05, 0.0, 1.0
 for line in sys.stdin:
     line = line.replace("--seconds 1", "--seconds 0.05")

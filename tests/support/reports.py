@@ -4,7 +4,8 @@ from compressor.costs.model_costs import ModelCosts, Pair, Trims
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, MemoryPair, ProfileReport, RuntimeProfile
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
-from profiles.timing.latency import estimate_speedup, summarise_times
+from profiles.timing.latency import summarise_times
+from profiles.timing.speedups import estimate_speedup
 
 VERSIONS = {"python": "3.12.1", "torch": "2.9.0", "onnxruntime": "1.23.0", "das-toolkit": "0.1.0"}
 

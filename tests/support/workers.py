@@ -20,10 +20,9 @@ class ThreadProcess:
         with commands, answers:
             serve(commands, answers)
 
-    def communicate(self):
-        self.stdin.close()
+    def wait(self):
         self.thread.join()
-        self.stdout.close()
+        return 0
 
     def kill(self):
         """A thread ends when its call does."""
@@ -31,4 +30,5 @@ class ThreadProcess:
 
 def in_threads(monkeypatch):
     """Let every worker be a thread."""
-    monkeypatch.setattr("profiles.timing.worker.Popen", ThreadProcess)
+    monkeypatch.setattr("profiles.timing.template.Popen", ThreadProcess)
+    monkeypatch.setattr("profiles.timing.template.CAN_FORK", False)

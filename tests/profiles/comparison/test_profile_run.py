@@ -1,12 +1,10 @@
 """Profiles: statistics on made-up times, claims, memory of a process, and a whole profile of a tiny run."""
 
-import itertools
 import json
 import os
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from onnxruntime import get_available_providers
@@ -24,7 +22,7 @@ from compressor.evaluation.score import EveryAnswer, Score
 from compressor.families.meter.meter_model import build
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.progress import QUIET, Progress
+from compressor.progress import QUIET
 from compressor.run_folder import every_tensor, save_run
 from exporters.checks.parity import record
 from exporters.checks.records import EXPORTS, Comparison, read_statuses, record_of
@@ -53,11 +51,11 @@ from profiles.reports.profile_tables import (
 )
 from profiles.reports.save import save_report
 from profiles.reports.sentences import describe_result
-from profiles.timing import latency
 from profiles.timing import paired as timing
 from profiles.timing.sample_batches import make_batch
 from profiles.timing.sweeps import Sweep, check_sweeps, parse_sweeps
-from profiles.timing.worker import Setting, Worker, WorkerRequest, resize_inputs
+from profiles.timing.template import Template
+from profiles.timing.worker import COMMAND, Setting, Worker, WorkerRequest, resize_inputs
 from tests.support.command_line import GOLDEN, refused
 from tests.support.search_logs import log_entry
 from tests.support.workers import in_threads
@@ -127,119 +125,9 @@ def report(run):
     sweeps = (Sweep("batch", (2,)), Sweep("threads", (1,)))
     with pytest.MonkeyPatch.context() as patch:
         in_threads(patch)
-        patch.setattr(latency, "BLOCK_MS", 20.0)  # several calls in a turn
+        patch.setattr("profiles.timing.latency.BLOCK_MS", 20.0)  # several calls in a turn
         asked = {"sweeps": sweeps, "layers": True, "command": "das profile"}
         return measure_run(run, seconds=0.05, threads=1, device="cpu", **asked)
-
-
-class Clockwork:
-    """Stands for the clock: every call of a name takes the next of its made-up times."""
-
-    def __init__(self, **times):
-        self.order, self.times = [], {name: itertools.cycle(values) for name, values in times.items()}
-
-    def calls(self):
-        return {name: lambda name=name: name for name in self.times}
-
-    def __call__(self, call):
-        self.order.append(call())
-        return next(self.times[call()]), None
-
-
-def test_calls_take_turns_and_none_of_the_warm_up_counts():
-    clock = Clockwork(full=[2.0, 4.0], slim=[1.0])
-    found = latency.measure(clock.calls(), seconds=0, clock=clock, least_turns=4, batch=8)
-    assert clock.order == ["full", "slim", "slim", "full"] * 2
-    assert found["full"].samples_ms == (2.0, 4.0, 2.0, 4.0)
-    assert found["full"].n == found["slim"].n == 4
-    assert found["slim"].throughput == pytest.approx(8 / 1e-3)
-
-
-def test_quantiles_and_spread():
-    found = latency.summarise_times(range(101))
-    assert (found.p50_ms, found.p90_ms, found.p99_ms) == (50, 90, 99)
-    assert (found.min_ms, found.max_ms, found.mean_ms, found.n) == (0, 100, 50, 101)
-    assert found.spread == pytest.approx(np.std(range(101)) / 50)
-    assert latency.summarise_times([3.0]).p99_ms == 3.0
-
-
-def times(median, noise, seed, n=200):
-    return latency.summarise_times(median * np.exp(np.random.default_rng(seed).normal(0, noise, n)))
-
-
-def test_a_clear_speed_up_is_called_one():
-    found = latency.estimate_speedup(times(14.2, 0.05, 1), times(10.0, 0.05, 2))
-    assert found.low < 1.42 < found.high
-    assert found.low > 1.38
-    assert found.verdict == f"{found.ratio:.2f}x faster (95 % interval {found.low:.2f} to {found.high:.2f})"
-
-
-def test_noise_is_not_called_a_speed_up():
-    found = latency.estimate_speedup(times(10.0, 0.5, 1, n=20), times(9.9, 0.5, 2, n=20))
-    assert found.low < 1 < found.high
-    assert found.verdict.startswith("no significant speed-up")
-
-
-def test_a_slow_down_is_called_slower():
-    assert latency.estimate_speedup(times(10.0, 0.01, 1), times(20.0, 0.01, 2)).verdict.startswith("slower: only 0.50x")
-
-
-def test_the_interval_holds_95_percent_of_the_draws():
-    full, slim = times(12.0, 0.5, 1), times(10.0, 0.5, 2)
-    logs = np.log(full.medians_ms()) - np.log(slim.medians_ms())
-    pairs, cut = (logs[::2] + logs[1::2]) / 2, len(logs) // 8
-    drawn = np.sort(np.random.default_rng(9).choice(pairs, (4000, len(pairs))))
-    found = latency.estimate_speedup(full, slim)
-    assert np.log(found.high / found.low) == pytest.approx(2 * 1.96 * drawn[:, cut:-cut].mean(1).std(), rel=0.08)
-
-
-def test_the_interval_is_the_same_every_time():
-    full, slim = times(12.0, 0.2, 1), times(10.0, 0.2, 2)
-    assert latency.estimate_speedup(full, slim) == latency.estimate_speedup(full, slim)
-
-
-def test_pairing_keeps_a_common_drift_out_of_the_interval():
-    drift = np.linspace(1, 3, 100)
-    found = latency.estimate_speedup(latency.summarise_times(1.1 * drift), latency.summarise_times(drift))
-    assert found.low == pytest.approx(1.1, abs=1e-3)
-    assert found.high == pytest.approx(1.1, abs=1e-3)
-
-
-def test_a_clear_difference_of_less_than_a_percent_is_called_none():
-    found = latency.estimate_speedup(times(10.05, 0.001, 1), times(10.0, 0.001, 2))
-    assert found.low > 1
-    assert not found.significant
-    assert found.verdict.startswith("no significant speed-up: 1.0")
-
-
-def test_turns_in_which_the_machine_was_busy_do_not_move_the_estimate():
-    busy = np.ones(40)
-    busy[::10] = 3
-    found = latency.estimate_speedup(latency.summarise_times(1.2 * busy), latency.summarise_times(np.ones(40)))
-    assert found.ratio == pytest.approx(1.2)
-
-
-def test_of_a_turn_with_several_calls_the_median_counts():
-    found = latency.summarise_times([1, 2, 9, 5, 4], turns=[3, 2])
-    assert found.medians_ms().tolist() == [2, 4.5]
-    assert latency.Latency.model_validate_json(found.model_dump_json()) == found
-    assert latency.summarise_times([1, 2], turns=[1, 1]).turns == ()
-
-
-def test_short_calls_share_a_turn_whose_first_is_not_counted(monkeypatch):
-    monkeypatch.setattr(latency, "BLOCK_MS", 20.0)
-    clock = Clockwork(short=[50.0 / 10], long=[30.0])
-    calls = clock.calls()
-    assert latency.time_burst(calls["short"], clock) == ((5.0, None),) * 4
-    assert len(clock.order) == 5
-    assert latency.time_burst(calls["long"], clock) == ((30.0, None),)
-
-
-@pytest.mark.parametrize(("noisy", "rounds"), [(True, latency.MOST_ROUNDS), (False, 1)])
-def test_what_is_not_settled_is_measured_longer(noisy, rounds):
-    turns = dict.fromkeys(("full", "slim"), lambda: ((1.0, None),))
-    found = latency.take_turns(turns, seconds=0, least_turns=4, settled=lambda found: not noisy)
-    assert found["full"].n == found["slim"].n == 4 * rounds
 
 
 def test_units():
@@ -314,6 +202,7 @@ def test_a_whole_profile(run, report):
         assert len(entry.full.medians_ms()) == len(entry.slim.medians_ms()) >= timing.LEAST_TURNS
         assert entry.full.n == len(entry.full.samples_ms) == sum(entry.full.turns or (1,) * entry.full.n)
         assert 0 < entry.speedup.low <= entry.speedup.high
+        assert entry.speedup.pairs == len(entry.full.processes) == timing.LEAST_GROUPS
         assert entry.file_bytes.difference < 0
         assert entry.memory.full.peak >= entry.memory.full.loaded >= 0
         assert entry.memory.full.activations == entry.memory.full.peak - entry.memory.full.loaded
@@ -335,7 +224,7 @@ def test_a_whole_profile(run, report):
 
 def test_a_profile_survives_json(report):
     assert ProfileReport.model_validate_json(report.model_dump_json()) == report
-    assert report.model_dump()["schema_version"] == 2
+    assert report.model_dump()["schema_version"] == 3
 
 
 def test_sweeps_are_read():
@@ -559,21 +448,6 @@ def test_on_cuda_memory_and_events_are_those_of_the_gpu(report):
     assert shares.value == pytest.approx(2 / 3)
 
 
-def test_progress_counts_seconds():
-    seen = []
-
-    class Counting(Progress):
-        def track(self, items, label, total=None):
-            items = list(items)
-            seen.append((len(items), total))
-            yield from items
-
-    clock = Clockwork(full=[1.0], slim=[1.0])
-    found = latency.measure(clock.calls(), seconds=1.2, clock=clock, least_turns=3, progress=Counting())
-    assert seen == [(2, 2)]
-    assert found["full"].n == found["slim"].n >= 3
-
-
 @pytest.mark.slow
 def test_memory_shrinks_by_what_the_removed_layers_weighed(tmp_path):
     # Wide layers and few tokens: activations, and what allocators keep of them, are small beside the weights.
@@ -582,7 +456,7 @@ def test_memory_shrinks_by_what_the_removed_layers_weighed(tmp_path):
     assert removed > 50e6
     peaks = {}
     for which in ("full", "slim"):
-        with Worker(request(made, which)) as worker:
+        with Template(COMMAND) as starts, Worker(request(made, which), starts.start) as worker:
             peaks[which] = worker.memory().peak
     # Two processes differ by a few MB in libraries and what allocators keep.
     assert peaks["full"] - peaks["slim"] == pytest.approx(removed, rel=0.15)
@@ -608,29 +482,33 @@ def request(run, which="slim", file=None, runtime="torch"):
     )
 
 
-def test_a_process_of_its_own_that_imports_nothing_from_the_users_folder(run, tmp_path, monkeypatch):
+def test_processes_of_their_own_that_import_nothing_from_the_users_folder(run, tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise SystemExit('the wrong torch')")
     monkeypatch.chdir(tmp_path)
-    with Worker(request(run)) as worker:
-        assert worker.pid != os.getpid()
-        assert all(wall > 0 and gpu is None for wall, gpu in worker.turn())
-        worker.bind(Setting(batch=2))
-        assert isinstance(worker.memory(), Memory)
+    asked = request(run).model_copy(update={"threads": 2})
+    with Template(COMMAND) as starts, Worker(asked, starts.start) as first, Worker(asked, starts.again) as second:
+        assert len({os.getpid(), first.pid, second.pid}) == 3
+        for worker in (first, second):
+            assert all(wall > 0 and gpu is None for wall, gpu in worker.turn())
+            worker.bind(Setting(batch=2))
+            assert isinstance(worker.memory(), Memory)
+            assert worker.started.load_seconds > 0
 
 
 def test_what_a_worker_cannot_do_is_said(run, tmp_path, threads):
     with (
+        Template(COMMAND) as starts,
         refused(EnvironmentProblem, "export-missing", "slim in onnxruntime", tmp_path / "no.onnx"),
-        Worker(request(run, file=tmp_path / "no.onnx", runtime="onnxruntime")),
+        Worker(request(run, file=tmp_path / "no.onnx", runtime="onnxruntime"), starts.start),
     ):
         pass
 
 
-def test_a_process_that_dies_is_no_traceback(run, monkeypatch):
-    monkeypatch.setattr("sys.executable", "false")
+def test_a_process_that_dies_is_no_traceback(run):
     with (
+        Template(["false"]) as starts,
         refused(EnvironmentProblem, "measuring-died", "slim in torch", "status 1"),
-        Worker(request(run)),
+        Worker(request(run), starts.start),
     ):
         pass
 

@@ -9,7 +9,7 @@ from compressor.run_folder import open_run
 from exporters.checks.records import read_record, record_of
 from profiles.comparison import recommend_export as choices
 from profiles.comparison.recommend_export import compare_exports, recommend
-from profiles.timing.latency import Speedup
+from profiles.timing.speedups import Speedup
 
 
 class Said(Progress):
@@ -36,7 +36,10 @@ def recommended(monkeypatch, run, ratio, low):
 def test_the_fastest_is_recommended_if_it_is_clearly_faster(exported, monkeypatch):
     found = recommended(monkeypatch, exported, 2.0, 1.9)
     assert found.recommended == "model.onnx"
-    assert "model.onnx, 2.00x faster (95 % interval 1.90 to 2.10) than the slim model in PyTorch" in recommend(found)
+    assert (
+        "model.onnx, 2.00x faster (95 % interval 1.90 to 2.10 within one measurement) than the slim model in PyTorch"
+        in recommend(found)
+    )
     found = recommended(monkeypatch, exported, 1.02, 1.005)
     assert (
         recommend(found)

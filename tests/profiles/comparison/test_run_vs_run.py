@@ -13,7 +13,8 @@ from profiles.comparison.run_vs_run import compare_runs, short_names
 from profiles.comparison.run_vs_run_tables import NOT_YET, render_comparison, tabulate_runs, write_footnotes
 from profiles.machine.environment import Environment
 from profiles.machine.memory import Memory
-from profiles.timing.latency import estimate_speedup, summarise_times
+from profiles.timing.latency import summarise_times
+from profiles.timing.speedups import estimate_speedup
 from tests.support.command_line import das, stopped
 
 
@@ -37,10 +38,14 @@ def change(folder, edit):
     path.write_text(json.dumps(content))
 
 
-def profiled(folder, full=10.0, slim=5.0, names=("torch",), **place):
-    """Gives a run a profile in which every call took as long."""
+def profiled(folder, full=10.0, slim=5.0, names=("torch",), spread=0.0, **place):
+    """Gives a run a profile in which every call took as long, but in the processes of slim, which may differ."""
     run = open_run(folder)
-    times = [summarise_times([each * factor for factor in (0.9, 1.0, 1.1) * 5]) for each in (full, slim)]
+    calls, processes = [factor for factor in (0.9, 1.0, 1.1) for _ in range(4)], [4, 4, 4]
+    in_process = [1 + spread * which for which in (-1, 0, 1) for _ in range(4)]
+    times = [
+        summarise_times(np.array(calls) * each, processes=processes) for each in (full, slim * np.array(in_process))
+    ]
     megabytes = [Memory(before=1, peak=int(each * 10**7)) for each in (full, slim)]
     settings = {"processor": "a CPU", "cores": 2, "threads": 1, "versions": {"torch": "2.9"}} | place
     report = ProfileReport(
@@ -102,6 +107,34 @@ def test_figures_are_those_of_the_runs(copies):
     assert times["median, ms"] == ("10.0-10.2", "5.00", "8.00", "5.10")
     assert times["speed-up"] == ("", "2.00x*", "1.25x", "2.00x*")
     assert times["peak memory, MB"] == ("100-102", "50*", "80", "51")
+
+
+@pytest.mark.parametrize(("spread", "different"), [(0.0, True), (0.05, False)])
+def test_runs_whose_pairs_of_processes_differ_as_much_as_they_do_are_not_told_apart(copies, spread, different):
+    for folder, slim in zip(copies[:2], (5.0, 5.5), strict=True):
+        profiled(folder, slim=slim, spread=spread)
+    report = compare_runs(copies[:2])
+    (found,) = report.speeds
+    assert (found.runtime, found.faster, found.slower) == ("torch", "skip8", "skip7")
+    assert found.ratio == pytest.approx(1.1, abs=1e-3)
+    assert found.different == different
+    speeds = cells(table(report, "Latency in torch"))["speed-up"]
+    assert [cell.endswith("*") for cell in speeds] == [False, different, False]
+    said = "skip8 is faster than skip7" if different else "skip8 and skip7 differ by no more than a repetition gives"
+    assert f"torch: {said} (1.10x, 95 % interval " in "\n".join(write_footnotes(report))
+
+
+def test_a_profile_of_one_pair_of_processes_is_to_be_repeated(copies):
+    for folder in copies[:2]:
+        profiled(folder)
+    path = copies[0] / "profile.json"
+    old = json.loads(path.read_text())
+    old["schema_version"] = 2
+    for name in ("pairs", "within", "between"):
+        del old["runtimes"][0]["speedup"][name]
+    path.write_text(json.dumps(old))
+    notes = write_footnotes(compare_runs(copies[:2]))
+    assert f"not yet: skip8, repetition of torch: das profile {copies[0]}" in notes
 
 
 def test_the_margin_of_the_change_is_that_of_paired_answers(copies):

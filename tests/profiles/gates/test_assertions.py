@@ -7,6 +7,7 @@ from compressor.evaluation.score import Score
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.plan import Plan, Skip
 from profiles.gates import assertions
+from profiles.timing.speedups import estimate_speedup
 from tests.support.command_line import refused
 from tests.support.reports import costs_of, profile_of
 
@@ -65,7 +66,22 @@ def test_times_are_those_of_slim_in_every_runtime():
 
 def test_a_speed_up_that_does_not_hold_is_told_with_its_interval():
     (said,) = failures("speedup>=1.3", profile_of(torch=([11.0] * 20, [10.0] * 20)))
-    assert said == "speedup:torch: 1.10x faster (95 % interval 1.10 to 1.10)"
+    assert said == "speedup:torch: 1.10x faster (95 % interval 1.10 to 1.10 within one measurement)"
+
+
+@pytest.mark.parametrize(
+    ("claim", "holds"),
+    [("speedup>=1.3", True), ("speedup>=1.45", False), ("speedup<=1.55", False), ("speedup<=1.8", True)],
+)
+def test_a_claim_within_the_interval_of_a_speed_up_does_not_hold(claim, holds):
+    report = profile_of(torch=([15.0, 15.0, 14.7, 14.7, 15.3, 15.3], [10.0] * 6))
+    (runtime,) = report.runtimes
+    processes = {"processes": (2, 2, 2)}
+    times = [times.model_copy(update=processes) for times in (runtime.full, runtime.slim)]
+    speedup = estimate_speedup(*times)
+    assert 1.4 < speedup.low < 1.45 < 1.55 < speedup.high < 1.6
+    found = report.model_copy(update={"runtimes": (runtime.model_copy(update={"speedup": speedup}),)})
+    assert (failures(claim, found) == []) == holds
 
 
 @pytest.mark.parametrize("claims", ["drop<=2.1", "drop>1.9", "agreement>=90", "drop<3,agreement>89.5"])
