@@ -147,7 +147,6 @@ def run_here(shared_run, workshop):
 def reads(monkeypatch):
     """Return how often a function was called from now on, wherever it was imported."""
     import compressor.job
-    import compressor.run_folder
 
     calls = {"hash": 0, "load": 0, "image": 0}
 
@@ -158,8 +157,11 @@ def reads(monkeypatch):
 
         return call
 
-    for module in (compressor.job, compressor.run_folder):
-        monkeypatch.setattr(module, "checkpoint_sha256", counted("hash", read.checkpoint_sha256))
-        monkeypatch.setattr(module, "load_checkpoint", counted("load", build.load_checkpoint))
+    hashed, loaded = counted("hash", read.checkpoint_sha256), counted("load", build.load_checkpoint)
+    for modules in ((compressor.job, compressor.job), (read, build)):  # a run imports both where it needs them
+        for module, name, function in zip(
+            modules, ("checkpoint_sha256", "load_checkpoint"), (hashed, loaded), strict=True
+        ):
+            monkeypatch.setattr(module, name, function)
     monkeypatch.setattr(PIL.Image, "open", counted("image", PIL.Image.open))
     return calls

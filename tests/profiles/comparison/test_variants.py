@@ -21,7 +21,8 @@ from profiles.comparison.matching_exports import precisions_of
 from profiles.comparison.profile_run import measure_run
 from profiles.comparison.variant_scores import read_score, score_in_pytorch
 from profiles.reports.profile_tables import describe_call, describe_variants, tabulate_variants
-from profiles.timing.latency import estimate_speedup, summarise_times
+from profiles.timing.latency import summarise_times
+from profiles.timing.speedups import estimate_speedup
 from tests.support.reports import profile_of
 from tests.support.workers import in_threads
 
