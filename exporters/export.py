@@ -33,7 +33,7 @@ from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
 from exporters.runtimes import RUNTIMES, find_runtimes
 from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
-from exporters.usage import Usage
+from exporters.usage import Usage, write_usage
 
 
 class Exported(Value):
@@ -53,7 +53,7 @@ class Exported(Value):
 
 
 class ExportReport(Value):
-    """Files and notes of an export in ``folder``."""
+    """Files and notes of an export in ``folder``; ``beside`` are the files that transformers reads beside graphs."""
 
     schema_version: int = 2
     folder: str
@@ -61,6 +61,7 @@ class ExportReport(Value):
     task: str
     precision: str
     exports: tuple[Exported, ...]
+    beside: tuple[str, ...] = ()
 
 
 def export(
@@ -93,7 +94,7 @@ def export(
         formats: names or aliases of runtimes that execute files, "onnx", "trt". What a runtime's file is built from
             is made on the way where ``folder`` has none that answers as the model does.
         reference: many real samples with the models' own answers; None compares on ``samples`` alone.
-        usage: what is written into ONNX files for those who use them; None leaves it out.
+        usage: what is written into ONNX files, and beside them, for those who use them; None leaves it out.
         precision: a key of ``PRECISIONS``.
         opset: of the ONNX file; None leaves the choice to the exporter.
         attention: a key of ``FORMS``; None is each runtime's own.
@@ -131,8 +132,14 @@ def export(
         artifacts += runtime.artifacts(replace(request, form=FORMS[attention or runtime.attention]))
     if split:
         artifacts.append(split_graphs(replace(request, form=FORMS[attention or artifacts[0].runtime.attention])))
+    exports = make_all(artifacts)
     return ExportReport(
-        folder=str(folder), family=model.family, task=model.task, precision=precision, exports=make_all(artifacts)
+        folder=str(folder),
+        family=model.family,
+        task=model.task,
+        precision=precision,
+        exports=exports,
+        beside=write_usage(folder, model, usage) if usage else (),
     )
 
 

@@ -50,6 +50,10 @@ class ClipTransform:
         """Return the name and the size, for preprocessor.json."""
         return {"transform": "clip", "size": self.size}
 
+    def library_settings(self) -> dict[str, Any]:
+        """Return what transformers' preprocessor_config.json says of it."""
+        return _settings_of(self.processor, "CLIPImageProcessor")
+
 
 class PixelbertTransform:
     """ViLT's ``pixelbert``: the whole image, resized with its aspect ratio, by default with pixels in [-1, 1].
@@ -88,6 +92,16 @@ class PixelbertTransform:
     def describe(self) -> dict[str, Any]:
         """Return the name and the sizes, for preprocessor.json."""
         return {"transform": "pixelbert", "shorter": self.shorter, **self.settings}
+
+    def library_settings(self) -> dict[str, Any]:
+        """Return what transformers' preprocessor_config.json says of it."""
+        return _settings_of(self.processor, "ViltImageProcessor")
+
+
+def _settings_of(processor: PilBackend, kind: str) -> dict[str, Any]:
+    """Return the settings of a processor as JSON holds them; ``kind`` is the library's name for all its backends."""
+    settings = {**processor.to_dict(), "image_processor_type": kind}
+    return {name: int(value) if name == "resample" else value for name, value in settings.items()}
 
 
 class _ViltProcessor(ViltImageProcessorPil):

@@ -30,6 +30,9 @@ class ImageTransform(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return the name and the numbers, for preprocessor.json."""
 
+    def library_settings(self) -> dict[str, Any]:
+        """Return what transformers' preprocessor_config.json says of it."""
+
 
 @dataclass(frozen=True)
 class Transforms:

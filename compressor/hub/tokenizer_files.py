@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
@@ -85,14 +86,21 @@ def _find_difference(folder: Path, text: TextTransform, samples: Sequence[str]) 
 def _write_anew(text: TextTransform, longest: int, folder: Path) -> None:
     """Write tokenizer.json without a padding or length of its own, and the settings that go with it."""
     bare = Tokenizer.from_str(text.tokenizer.to_str())
-    cut, padding = bare.truncation or {}, bare.padding or {}
     bare.no_padding()
     bare.no_truncation()
     bare.save(str(folder / TOKENIZER_FILE))
+    write_json(folder / SETTINGS, describe_tokenizer(text, longest))
+
+
+def describe_tokenizer(text: TextTransform, longest: int) -> dict[str, Any]:
+    """Return tokenizer_config.json: tokenizer.json is taken as it is, and texts are cut at ``longest`` tokens."""
+    tokenizer = text.tokenizer
+    cut, padding = tokenizer.truncation or {}, tokenizer.padding or {}
     known = {
-        name: [token for token in tokens if bare.token_to_id(token) is not None] for name, tokens in SPECIAL.items()
+        name: [token for token in tokens if tokenizer.token_to_id(token) is not None]
+        for name, tokens in SPECIAL.items()
     }
-    settings = {
+    return {
         "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is, in transformers 4 and 5
         "model_max_length": longest,
         "model_input_names": list(text.inputs),
@@ -101,4 +109,3 @@ def _write_anew(text: TextTransform, longest: int, folder: Path) -> None:
         **{name: tokens[0] for name, tokens in known.items() if tokens},
         "pad_token": padding["pad_token"],
     }
-    write_json(folder / SETTINGS, settings)

@@ -37,6 +37,8 @@ def print_export(report: Exports) -> None:
     if report.choices:
         console.print(draw(tabulate_choices(report.choices)))
         console.print(Text(recommend(report.choices), style="bold"))
+    if report.beside:
+        console.print(Text(f"Complete for ONNX tools, with {', '.join(report.beside)}: see docs/use.md."))
     console.print(f"in {shorten_path(Path(report.folder))}", soft_wrap=True)
 
 

@@ -228,6 +228,9 @@ def test_the_command_prints_a_table_that_fits_eighty_columns(tmp_path, monkeypat
     assert max(len(line) for line in done.stdout.splitlines()[:-1]) <= 80  # the last is the folder, never wrapped
     assert "Recommended on this machine" in done.stdout
     assert (tmp_path / "run" / "exports" / "model.onnx.parity.json").exists()
+    beside = "config.json, tokenizer_config.json, preprocessor_config.json, tokenizer.json"
+    assert f"Complete for ONNX tools, with {beside}: see docs/use.md." in " ".join(done.stdout.split())
+    assert {path.name for path in (tmp_path / "run" / "exports").iterdir()} >= set(beside.split(", "))
 
 
 def test_the_command_prints_one_json_document(tmp_path, monkeypatch):
