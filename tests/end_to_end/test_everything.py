@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from compressor.data.images import decode_image
+from compressor.data.layouts.columns import NamedColumns
 from compressor.data.read_data import read_data
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS
 from tests.support import tiny_models as tiny
-from tests.support.command_line import das
+from tests.support.command_line import das, lines_of
 from tests.support.marks import slow_but
 from tests.support.once import once
 from tests.support.workers import in_threads
@@ -52,6 +53,13 @@ def question(folder, task):
     return options
 
 
+def as_row(task, options):
+    """The same question as a line of JSON, under the first names that the task's columns have."""
+    layout = next(layout for layout in TASKS[task].layouts if isinstance(layout, NamedColumns))
+    form = next(form.columns for form in layout.unlabelled if "second" not in form.columns)
+    return json.dumps({form[role][0]: value for role, value in zip(form, options[1::2], strict=True)})
+
+
 every_cell = pytest.mark.parametrize(("family", "task"), DEMOS)
 
 
@@ -84,8 +92,11 @@ def test_a_run_is_made_and_used(cell, family, task):
     assert list(report["apart"]) == (["val"] if TASKS[task].report_val else [])
     for which, subject in (("full", checkpoint), ("slim", "runs/latest")):
         assert answered("eval", subject)["value"] == pytest.approx(report[which]["value"])
-    best = answered("predict", *question(cell / "demo", task), "--runtime", "torch")["answers"][0]
-    assert isfinite(best["score" if TASKS[task].ranked else "probability"])
+    asked = question(cell / "demo", task)
+    best = answered("predict", *asked, "--runtime", "torch")["answers"]
+    assert isfinite(best[0]["score" if TASKS[task].ranked else "probability"])
+    (streamed,) = lines_of(das("predict", "--file", "-", "--json", given_in=as_row(task, asked)))
+    assert (streamed["texts"], streamed["answers"]) == ([asked[1]], best)
     page = (cell / "demo" / "runs" / "latest" / "report.md").read_text()
     for words in (TASKS[task].metric, TASKS[task].baseline.name, TASKS[task].samples):
         assert words in page
