@@ -355,6 +355,8 @@ def profile(
         command=command,
         progress=progress,
     )
+    if lost := profile_run.list_lost(opened, report):
+        progress.say(f"note: the profile that this one replaces also had {'; '.join(lost)}")
     profile_run.save_profile(opened, report)
     save_report(opened)
     return report

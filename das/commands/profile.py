@@ -89,3 +89,5 @@ def profile(
     changes = gates.compare(report)
     print_profile(gates.run, report, changes, details=details, html=html, markdown=markdown, json=json)
     gates.check(report, changes)
+    for line in gates.describe_kept():
+        progress().say(line)

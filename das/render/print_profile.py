@@ -12,6 +12,7 @@ from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.gates.baseline import BaselineChanges, ComparedProfile, list_notes, tabulate_changes
 from profiles.reports.build_report import build_report
 from profiles.reports.html import render_run
+from profiles.reports.layer_tables import tabulate_all_gains
 from profiles.reports.markdown import render_profile
 
 
@@ -34,6 +35,10 @@ def print_profile(
         typer.echo(render_run(run, build_report(run)), nl=False)
     else:
         print_report(build_report(run), shorten_path(run.path), details)
+        if profile.layers and not details:
+            for table in tabulate_all_gains(profile):
+                console.print(draw(table))
+            console.print("every layer: --details, or report.html", style="dim")
         if changes:
             console.print(draw(tabulate_changes(changes)))
             for line in list_notes(changes):

@@ -7,7 +7,7 @@ constant for each group does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, groupby
 from typing import Literal
 
@@ -31,6 +31,19 @@ class Contrast(Value):
     def effect(self) -> float:
         """Return the mean change from skipping the layer."""
         return self.skipped - self.kept
+
+
+class Alternatives(Value):
+    """The best-scored subsets that skip a layer and that keep it, one of them the choice, on the same samples.
+
+    ``skipped_divergence`` and ``kept_divergence`` are theirs from the full model's answers.
+    """
+
+    samples: int
+    skipped: float
+    kept: float
+    skipped_divergence: float
+    kept_divergence: float
 
 
 class Interaction(Value):
@@ -95,6 +108,44 @@ def contrast_layer(groups: Groups, layer: str, metric: Metric) -> Contrast | Non
         return None
     skips, keeps, weights = zip(*contrasts, strict=True)
     return Contrast(skipped=np.average(skips, weights=weights), kept=np.average(keeps, weights=weights))
+
+
+def compare_with_choice(
+    log: Iterable[LogEntry], layer: str, pick: Collection[str]
+) -> tuple[LogEntry, list[LogEntry]] | None:
+    """Return the choice, and the subsets that decide otherwise on a layer, on the most samples that all were scored on.
+
+    Args:
+        log: of the search.
+        layer: its name.
+        pick: the chosen layers.
+
+    Returns:
+        None where no such subset of the choice's size was scored beside it.
+    """
+    for group in sorted(group_comparable(log), key=lambda group: -group[0].samples):
+        picks = [entry for entry in group if set(entry.layers) == set(pick)]
+        others = [entry for entry in group if (layer in entry.layers) != (layer in pick)]
+        if picks and others:
+            return picks[0], others
+    return None
+
+
+def find_alternatives(log: Iterable[LogEntry], layer: str, pick: Collection[str]) -> Alternatives | None:
+    """Return the choice and the best subset that decides otherwise on a layer; None where there is none to compare."""
+    found = compare_with_choice(log, layer, pick)
+    if found is None:
+        return None
+    chosen, others = found
+    other = min(others, key=lambda entry: entry.rank_key)
+    skips, keeps = (chosen, other) if layer in pick else (other, chosen)
+    return Alternatives(
+        samples=chosen.samples,
+        skipped=skips.value,
+        kept=keeps.value,
+        skipped_divergence=skips.divergence,
+        kept_divergence=keeps.divergence,
+    )
 
 
 def fit_interactions(groups: Groups, layers: Sequence[str]) -> Interactions:

@@ -13,7 +13,14 @@ from compressor.run_folder import SEARCH_LOG, Run
 from compressor.search.result import LogEntry, SearchResult
 from compressor.search.reuse import search_of, settings_of
 from compressor.values import Value
-from profiles.analysis.effects import Contrast, Interactions, contrast_layer, fit_interactions, group_comparable
+from profiles.analysis.effects import (
+    Contrast,
+    Interactions,
+    compare_with_choice,
+    contrast_layer,
+    fit_interactions,
+    group_comparable,
+)
 
 SCHEMA_VERSION = 1
 
@@ -274,12 +281,9 @@ def _by_lot(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[
 def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: Sequence[LogEntry]) -> str:
     """Compare the best subset of the other kind with the pick, on the most samples that both were scored on."""
     kind = "keeps it" if name in pick else "skips it"
-    for group in sorted(group_comparable(log), key=lambda group: -group[0].samples):
-        picks = [entry for entry in group if set(entry.layers) == set(pick)]
-        others = [entry for entry in group if (name in entry.layers) != (name in pick)]
-        if picks and others:
-            samples = picks[0].samples
-            return f"the best subset that {kind} {_compared(others, picks[0])} ({samples:,} samples)"
+    if found := compare_with_choice(log, name, pick):
+        chosen, others = found
+        return f"the best subset that {kind} {_compared(others, chosen)} ({chosen.samples:,} samples)"
     origin = min(record.sizes, key=lambda size: abs(size - len(pick)))
     reached = "" if origin == len(pick) else f": the choice was reached from that of {origin}"
     return f"no subset of {len(pick)} layers that {kind} was scored{reached}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from compressor.costs.macs import Macs, count_macs
 from compressor.costs.model_costs import Pair, Trims
@@ -218,6 +219,21 @@ def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Ru
     if missing := [blocked[runtime.name] for runtime in requested if runtime.name in blocked]:
         raise EnvironmentProblem(*missing)
     return requested or tuple(runtime for runtime in RUNTIMES if runtime.by_default and runtime.name not in blocked)
+
+
+def list_lost(run: Run, report: ProfileReport) -> tuple[str, ...]:
+    """Return what the profile in the run's folder has and ``report``, which is to replace it, has not."""
+    try:
+        earlier = ProfileReport.model_validate_json((run.path / PROFILE).read_bytes())
+    except (OSError, ValidationError):  # none, or one that no report can show
+        return ()
+    return tuple(name for name in _measured(earlier) if name not in _measured(report))
+
+
+def _measured(report: ProfileReport) -> tuple[str, ...]:
+    extras = {"layers": report.layers, "sweeps": report.sweeps, "questions on one image": report.questions}
+    runtimes = (f"{runtime.name}, {variant.name}" for runtime in report.runtimes for variant in runtime.variants)
+    return (*runtimes, *(name for name, found in extras.items() if found))
 
 
 def save_profile(run: Run, report: ProfileReport) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
@@ -166,8 +167,23 @@ def short_names(names: Sequence[str]) -> list[str]:
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)) if len(names) > 1 else ()
     shared = "".join(letters[0] for letters in alike)
     start = 1 + max(shared.rfind(mark) for mark in SEPARATORS)
-    short = [_shortened(name[start:] or name) for name in names]
+    rests = [name[start:] or name for name in names]
+    if any(len(rest) > WIDTH for rest in rests):
+        rests = _last_words(rests)
+    short = [_shortened(rest) for rest in rests]
     return short if len(set(short)) == len(short) else [f"run {number}" for number in range(1, len(names) + 1)]
+
+
+def _last_words(names: Sequence[str]) -> list[str]:
+    """Return as few last words of each name as tell all of them apart, without an ending that all of them share."""
+    words = [re.split(f"[{re.escape(SEPARATORS)}]", name) for name in names]
+    while min(map(len, words)) > 1 and len({parts[-1] for parts in words}) == 1 < len(names):
+        words = [parts[:-1] for parts in words]
+    for count in range(1, max(map(len, words))):
+        ends = ["-".join(parts[-count:]) for parts in words]
+        if len(set(ends)) == len(names) > 1:
+            return ends
+    return ["-".join(parts) for parts in words]
 
 
 def _shortened(name: str) -> str:

@@ -39,6 +39,12 @@ class Gates:
         """Return what changed since the baseline; None without one."""
         return compare_profiles(self.baseline, attach_scores(self.run, report)) if self.baseline else None
 
+    def describe_kept(self) -> tuple[str, ...]:
+        """Return what held, in sentences, after :meth:`check` found nothing."""
+        count, texts = len(self.claims), ", ".join(claim.text for claim in self.claims)
+        claims = [f"{count} claim{'s hold' if count > 1 else ' holds'}: {texts}"] if count else []
+        return (*claims, *(["nothing is worse than the baseline"] if self.baseline else []))
+
     def check(self, report: ProfileReport, changes: BaselineChanges | None) -> None:
         """Hold a profile against the claims, and what changed against the baseline's tolerances.
 

@@ -15,7 +15,7 @@ from compressor.tasks import TASKS
 from compressor.tasks.task import teacher_agreement
 from exporters.folder import exports_of
 from profiles.analysis.answer_flips import Flips, recorded_flips
-from profiles.analysis.effects import contrast_layer, group_comparable
+from profiles.analysis.effects import find_alternatives
 from profiles.comparison.full_vs_slim import PROFILE, NotMeasured, ProfileReport
 from profiles.gates.budget_check import with_measured
 from profiles.reports.compression_report import KEPT, REPLACED, Candidate, CompressionReport, ExportSummary
@@ -72,7 +72,7 @@ def describe_candidates(
 ) -> tuple[Candidate, ...]:
     """Summarise the search's log for each candidate."""
     pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
-    updates, groups = [entry for entry in log if entry.gates], group_comparable(log)
+    updates = [entry for entry in log if entry.gates]
     gates = (updates[-1].gates if updates else None) or {}
 
     def mean(name: str, skipped: bool) -> float | None:
@@ -87,7 +87,7 @@ def describe_candidates(
             gate=gates.get(name),
             reward_skipped=mean(name, True),
             reward_kept=mean(name, False),
-            score=contrast_layer(groups, name, "value"),
+            best=find_alternatives(log, name, plan.layers),
         )
         for name in names
     )

@@ -12,7 +12,7 @@ from compressor.search.budgets import BudgetResult
 from compressor.values import Value
 from exporters.checks.records import Parity
 from profiles.analysis.answer_flips import Flips
-from profiles.analysis.effects import Contrast
+from profiles.analysis.effects import Alternatives
 from profiles.comparison.full_vs_slim import NotMeasured, ProfileReport
 
 SCHEMA_VERSION = 1
@@ -25,8 +25,8 @@ class Candidate(Value):
     """A layer the search could have skipped.
 
     ``gate`` is its final value, None without DAS. ``reward_skipped`` and ``reward_kept`` are mean rewards exp(-loss) of
-    the subsets that moved the gates, those that skipped and those that kept it; ``score`` compares the held-out scores
-    of subsets of one size (:func:`contrast_layer`). None where there was no such subset.
+    the subsets that moved the gates, those that skipped and those that kept it; ``best`` are the best subsets that skip
+    and that keep it. None where there was no such subset.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Candidate(Value):
     gate: float | None
     reward_skipped: float | None
     reward_kept: float | None
-    score: Contrast | None
+    best: Alternatives | None
 
 
 class ExportSummary(Value):

@@ -28,7 +28,7 @@ def tabulate_report(report: CompressionReport) -> tuple[Table, ...]:
         report_tables.append(tabulate_exports(report))
     if any(entry.gate is not None for entry in report.candidates):
         report_tables.append(tabulate_gates(report))
-    elif any(entry.score for entry in report.candidates):
+    elif any(entry.best for entry in report.candidates):
         report_tables.append(tabulate_scores(report))
     return tuple(report_tables)
 
@@ -95,19 +95,21 @@ def tabulate_gates(report: CompressionReport) -> Table:
 
 
 def tabulate_scores(report: CompressionReport) -> Table:
-    """Return the effect of skipping each layer on the scores of the search, least harmful first."""
-    scores = [(entry, entry.score) for entry in report.candidates if entry.score]
+    """Return the best subsets that skip and that keep each layer, one of which is the choice: skipped layers first."""
+    both = [(entry, entry.best) for entry in report.candidates if entry.best]
     rows = [
         (
             entry.name,
-            f"{100 * score.skipped:.2f}",
-            f"{100 * score.kept:.2f}",
+            f"{100 * best.skipped:.2f}",
+            f"{100 * best.kept:.2f}",
+            f"{best.skipped_divergence:.3f}",
+            f"{best.kept_divergence:.3f}",
             f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
         )
-        for entry, score in sorted(scores, key=lambda pair: -pair[1].effect)
+        for entry, best in sorted(both, key=lambda pair: (not pair[0].skipped, pair[1].kept - pair[1].skipped))
     ]
-    header = ("layer", "score when skipped", "when kept", "")
-    return Table("Why these layers (mean held-out score in %)", header, tuple(rows))
+    header = ("layer", "best that skips it", "that keeps it", "diverges by", "that keeps it", "")
+    return Table("Why these layers: the best subset either way, score in %", header, tuple(rows))
 
 
 def tabulate_exports(report: CompressionReport) -> Table:

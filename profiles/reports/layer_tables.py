@@ -68,11 +68,19 @@ def predict_gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) ->
 def tabulate_layer_times(profile: ProfileReport) -> list[Table]:
     """Return times of layers and gains of cuts, in every runtime whose layers were timed."""
     tables = [tabulate_sums(profile.layers)] if profile.layers else []
-    for peak in profile.peaks:
-        times_by_model = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
-        tables += [tabulate_gains(times_by_model["full"], times_by_model["slim"], profile.skipped)]
-        tables += [tabulate_layers(times, peak) for times in times_by_model.values()]
+    for peak, gains in zip(profile.peaks, tabulate_all_gains(profile), strict=True):
+        times_in_runtime = [times for times in profile.layers if times.runtime == peak.runtime]
+        tables += [gains, *(tabulate_layers(times, peak) for times in times_in_runtime)]
     return tables
+
+
+def tabulate_all_gains(profile: ProfileReport) -> tuple[Table, ...]:
+    """Return the gains of the cut in every runtime whose layers were timed."""
+    tables = []
+    for peak in profile.peaks:
+        times = {times.which: times for times in profile.layers if times.runtime == peak.runtime}
+        tables.append(tabulate_gains(times["full"], times["slim"], profile.skipped))
+    return tuple(tables)
 
 
 def tabulate_layers(times: LayerTimes, peaks: Peaks) -> Table:

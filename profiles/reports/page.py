@@ -166,13 +166,11 @@ def plot_choice(report: CompressionReport, log: Sequence[LogEntry]) -> Plot | No
         )
         caption = f"Gates over {len(gates):,} updates of the search. The highest are skipped, in colour."
         return Plot(inline_svg(draw_gates(gates, report.skipped), "gates", description), caption)
-    scores = {entry.name: entry.score for entry in report.candidates if entry.score}
+    scores = {entry.name: entry.best for entry in report.candidates if entry.best}
     if not scores:
         return None
-    description = (
-        "Mean score of the search's subsets that skip each layer and that keep it; the values are in the table"
-    )
-    caption = "Scores in the search, before any recovery. Names of skipped layers are in colour."
+    description = "Scores of the best subsets that skip each layer and that keep it; the values are in the table"
+    caption = "Scores in the search, before any recovery; one of the two is the choice. Skipped layers are in colour."
     figure = draw_scores(scores, report.skipped, report.slim.metric)
     return Plot(inline_svg(figure, "scores", description), caption)
 
@@ -181,7 +179,7 @@ def tabulate_choice(report: CompressionReport) -> Table | None:
     """Return the figures beside :func:`plot_choice`."""
     if any(entry.gate is not None for entry in report.candidates):
         return tabulate_gates(report)
-    return tabulate_scores(report) if any(entry.score for entry in report.candidates) else None
+    return tabulate_scores(report) if any(entry.best for entry in report.candidates) else None
 
 
 def plot_front(front: ParetoReport) -> Plot:

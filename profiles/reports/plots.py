@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from compressor.files import cannot_write
-from profiles.analysis.effects import Contrast
+from profiles.analysis.effects import Alternatives
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import RuntimeProfile
 
@@ -160,26 +160,26 @@ def draw_gates(history: Sequence[Mapping[str, float]], cut: Collection[str]) -> 
 
 
 @rc_context(_STYLE)
-def draw_scores(scores: Mapping[str, Contrast], cut: Collection[str], metric: str) -> Figure:
-    """Plot the mean score of subsets that skip a layer, and of those that keep it, least harmful first.
+def draw_scores(scores: Mapping[str, Alternatives], cut: Collection[str], metric: str) -> Figure:
+    """Plot the score of the best subset that skips a layer, and of the best that keeps it, least harmful first.
 
     Args:
         scores: by layer name, in [0, 1]; at least one.
         cut: layers that were skipped.
         metric: its name.
     """
-    names = sorted(scores, key=lambda name: scores[name].effect)
+    names = sorted(scores, key=lambda name: scores[name].skipped - scores[name].kept)
     figure, axes = _axes(4.4, 0.8 + 0.2 * len(names), top=0.3, left=0.5)
     places = range(len(names))
     kept, skipped = ([100 * getattr(scores[name], side) for name in names] for side in ("kept", "skipped"))
     axes.hlines(places, kept, skipped, color=LIGHT["line"], linewidth=2)
-    axes.plot(kept, places, marker="o", linestyle="", markersize=4.5, color=LIGHT["full"], label="when kept")
-    axes.plot(skipped, places, marker="o", linestyle="", markersize=4.5, color=LIGHT["cut"], label="when skipped")
+    axes.plot(kept, places, marker="o", linestyle="", markersize=4.5, color=LIGHT["full"], label="that keeps it")
+    axes.plot(skipped, places, marker="o", linestyle="", markersize=4.5, color=LIGHT["cut"], label="that skips it")
     axes.set_yticks(places, names)
     for name, label in zip(names, axes.get_yticklabels(), strict=True):
         label.set_color(LIGHT["cut" if name in cut else "muted"])
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel=f"{metric}, %, mean over subsets that were compared")
+    axes.set(xlabel=f"{metric}, %, of the best subset")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     return figure
 

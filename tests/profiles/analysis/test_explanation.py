@@ -270,8 +270,20 @@ def test_the_report_compares_what_is_comparable(shared_run):
     manifest, log = shared_run.manifest, shared_run.search_log()
     found = describe_candidates(manifest.family, manifest.candidates, manifest.plan, log)
     assert all(candidate.gate is None and candidate.reward_kept is None for candidate in found)
-    expected = {layer.name: layer.value for layer in explain_layers(shared_run).layers}
-    assert {candidate.name: candidate.score for candidate in found} == expected
+    pick = frozenset(manifest.plan.layers)
+    whys = {layer.name: layer.why for layer in explain_layers(shared_run).layers}
+    for candidate in found:
+        best = candidate.best
+        if best is None:
+            assert "was scored" in whys[candidate.name]
+            continue
+        alike = [entry for entry in log if len(entry.layers) == len(pick) and entry.samples == best.samples]
+        chosen = next(entry for entry in alike if frozenset(entry.layers) == pick)
+        assert (best.skipped if candidate.skipped else best.kept) == chosen.value
+        others = [entry.value for entry in alike if (candidate.name in entry.layers) != candidate.skipped]
+        assert (best.kept if candidate.skipped else best.skipped) == max(others)
+        if max(others) < chosen.value:
+            assert f"scores {100 * max(others):.2f}, the pick {100 * chosen.value:.2f}" in whys[candidate.name]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from compressor.families.meter.meter_model import build
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
-from compressor.run_folder import every_tensor, save_run
+from compressor.run_folder import Run, every_tensor, save_run
+from das.render.print_profile import print_profile
 from exporters.checks.parity import record
 from exporters.checks.records import EXPORTS, Comparison, read_statuses, record_of
 from exporters.export import export
@@ -34,7 +35,7 @@ from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_metadata
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
-from profiles.comparison.profile_run import choose_runtimes, measure_run
+from profiles.comparison.profile_run import choose_runtimes, list_lost, measure_run, save_profile
 from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
@@ -294,6 +295,35 @@ def test_das_profile_fails_on_a_claim_that_does_not_hold_but_reports(run, thread
     assert max(len(line) for line in done.stdout.splitlines() if "/" not in line) <= 80  # a path may be long
 
 
+def test_claims_that_hold_are_counted(run, threads):
+    done = das(run, "--assert", "macs<=1,parameters<=1", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "2 claims hold: macs<=1, parameters<=1" in done.stderr
+
+
+def test_what_a_profile_replaces_is_named(run, report, tmp_path):
+    folder = Run(tmp_path, run.manifest)
+    assert list_lost(folder, report) == ()
+    save_profile(folder, report)
+    assert list_lost(folder, report) == ()
+    later = report.model_copy(update={"runtimes": report.runtimes[:1], "layers": (), "sweeps": ()})
+    lost = ("onnxruntime, full fp32", "onnxruntime, slim fp32", "layers", "sweeps")
+    assert list_lost(folder, later) == lost
+    (tmp_path / "profile.json").write_text("{}")
+    assert list_lost(folder, later) == ()
+
+
+def test_layers_that_were_timed_are_on_the_screen(run, report, capsys):
+    shown = {"details": False, "html": False, "markdown": False, "json": False}
+    print_profile(run, report, None, **shown)
+    text = capsys.readouterr().out
+    for runtime in ("torch", "onnxruntime"):
+        assert f"What skipping brings in {runtime}" in text
+    assert "every layer: --details, or report.html" in text
+    print_profile(run, report.model_copy(update={"layers": (), "peaks": ()}), None, **shown)
+    assert "every layer" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -517,7 +547,7 @@ def test_a_process_that_dies_is_no_traceback(run):
 def searched(tmp_path):
     """A function that makes a run of a strategy whose search skipped every candidate."""
     gates = [log_entry(LAYERS, reward=0.5, gates=dict.fromkeys(LAYERS, 0.1), trained=1)]
-    scores = [log_entry(["FL1"], value=0.25), log_entry(["FV0"], value=0.5)]
+    scores = [log_entry(LAYERS, value=0.5), log_entry(["FL0", "FV0"], value=0.25)]
     logs = {"das": gates, "auto": scores, "random": scores[:1]}
     return lambda strategy: make_run(tmp_path / strategy, strategy=strategy, log=logs[strategy])
 
@@ -539,7 +569,7 @@ def test_a_report_says_why_these_layers(searched):
     }
     assert "highest gates" in found["das"][0].title
     assert found["das"][0].rows[0][:3] == ("FL1", "+0.100", "0.500")
-    assert [row[:3] for row in found["auto"][0].rows] == [("FV0", "50.00", "25.00"), ("FL1", "25.00", "50.00")]
+    assert [row[:3] for row in found["auto"][0].rows] == [("FL1", "50.00", "25.00")]  # both skip FV0
     assert found["random"] == []
 
 

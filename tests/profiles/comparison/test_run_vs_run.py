@@ -243,6 +243,9 @@ def test_a_damaged_profile(copies):
         (["a", "a"], ["run 1", "run 2"]),
         (["alone-in-the-world"], ["alon…orld"]),
         (["k2", "max-drop"], ["k2", "max-drop"]),
+        (["minilm-sst2-skip2", "minilm-sst2-text-classification-skip3"], ["skip2", "skip3"]),
+        (["one-long-name-skip2", "another-name-skip2"], ["long", "another"]),
+        (["first-long-name", "other-long-name"], ["first", "other"]),
     ],
 )
 def test_short_names_tell_runs_apart(names, short):
