@@ -79,12 +79,17 @@ def test_what_stops_the_processes_is_said(workshop):
 @pytest.mark.parametrize("items", [0, 1, 2, 7, 8, 64])
 def test_shares_cover_everything(monkeypatch, processes, items):
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    shares, even = [], []
+    shares, even, dealt = [], [], []
     for number in range(processes):
         monkeypatch.setenv("RANK", str(number))
         shares.append(parallel.share(np.arange(items)))
         even.append(parallel.even_share(list(range(items))))
+        dealt.append(parallel.deal(list(range(items))))
     assert np.concatenate(shares).tolist() == list(range(items))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert sorted(number for hand in dealt for number in hand) == list(range(items))
+    assert [list(row) for row in zip(*dealt, strict=False)] == [
+        list(range(start, start + processes)) for start in range(0, items - processes + 1, processes)
+    ]  # each turn one to every process
     assert {number for share in even for number in share} == set(range(items))
     assert len({len(share) for share in even}) == 1
