@@ -32,6 +32,7 @@ from compressor.run_folder import (
     Run,
     every_tensor,
     interrupted_folder,
+    interrupted_runs,
     new_folder,
     open_run,
     point_latest_at,
@@ -108,12 +109,15 @@ class Compression:
             Interrupted: on Ctrl-C or SIGTERM; the state is saved.
         """
         settings = self.settings
-        inputs = open_inputs(settings, lambda: from_main(lambda: destination(settings, self.resume)))
+        inputs = open_inputs(settings, lambda task: from_main(lambda: destination(settings, task, self.resume)))
         folder = inputs.folder
         assert folder
         if run := from_main(lambda: _open_finished(folder, settings)):
             self._point_latest_at(run)
             return Compressed(run)
+        for unfinished in [] if self.resume or settings.out else interrupted_runs(run_name(settings, inputs.task)):
+            found = "holds the state of a run that was interrupted, or is going on"
+            self.progress.say(f"note: {unfinished} {found}: the same command with --resume goes on with it")
         job = prepare_job(settings, self.progress, inputs)
         for note in job.loaded.notes:
             self.progress.say(note)
@@ -254,17 +258,22 @@ def compress(
     return compression.run().run
 
 
-def destination(settings: Settings, resume: bool = False) -> Path:
-    """Return where the run will lie: ``--out``, or a name made of checkpoint, task and what is skipped.
+def run_name(settings: Settings, task: str | None) -> str:
+    """Return the name of a run's folder, made of checkpoint, task and what is skipped."""
+    budget = settings.budget
+    goal = f"skip{settings.skip}" if budget is None else budget.kind + budget.text(budget.limit)
+    suffix = "by-hand" if settings.layers else goal
+    return "-".join(part for part in (Path(settings.checkpoint).stem, task, suffix) if part)
+
+
+def destination(settings: Settings, task: str | None, resume: bool = False) -> Path:
+    """Return where the run will lie: ``--out``, or ``runs/`` and its name, with a number where that is taken.
 
     Raises:
         InputError: it exists already, or there is nothing to resume.
         EnvironmentProblem: it cannot be written.
     """
-    budget = settings.budget
-    goal = f"skip{settings.skip}" if budget is None else budget.kind + budget.text(budget.limit)
-    suffix = "by-hand" if settings.layers else goal
-    stem = "-".join(part for part in (Path(settings.checkpoint).stem, settings.task, suffix) if part)
+    stem = run_name(settings, task)
     return interrupted_folder(settings.out, stem) if resume else new_folder(settings.out, stem)
 
 

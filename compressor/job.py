@@ -152,12 +152,12 @@ class Job:
         return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))
 
 
-def open_inputs(settings: Settings, find_folder: Callable[[], Path] | None = None) -> Inputs:
+def open_inputs(settings: Settings, find_folder: Callable[[str | None], Path] | None = None) -> Inputs:
     """Check everything about a compression that is cheap to check; what is wrong is reported together.
 
     Args:
         settings: what is asked for.
-        find_folder: returns the folder of the run to be; None where none is made.
+        find_folder: from the task to the folder of the run to be; None where none is made.
 
     Raises:
         UsageError: impossible options, among all other problems.
@@ -166,6 +166,7 @@ def open_inputs(settings: Settings, find_folder: Callable[[], Path] | None = Non
     """
     checks, named, folder = Checks(), settings.data or settings.calibration, None
     checkpoint: Recognised | None = None
+    named_task = settings.task
     with checks:
         check_options(settings)
     with checks:
@@ -175,7 +176,7 @@ def open_inputs(settings: Settings, find_folder: Callable[[], Path] | None = Non
     config = checkpoint.checkpoint.config if checkpoint else {}
     if checkpoint:
         with checks:
-            task = choose_task(checkpoint, settings.task, settings.adapt)
+            named_task = task = choose_task(checkpoint, settings.task, settings.adapt)
             check_task(task)
             with checks:
                 _check_answers(settings, task)
@@ -194,7 +195,7 @@ def open_inputs(settings: Settings, find_folder: Callable[[], Path] | None = Non
             root = _find_root(settings, str(config.get("data_root") or ""))
     if find_folder and (world_size() == 1 or not checks.found):  # several processes ask the main one, if all are there
         with checks:
-            folder = find_folder()
+            folder = find_folder(named_task)
     checks.raise_found()
     assert checkpoint
     return Inputs(checkpoint, task, candidates, words, root, device, folder)
@@ -349,12 +350,14 @@ def _candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[
     in_pools = {step.name for step in steps if step.pool in (pools or ())}
     candidates = tuple(name for name in layers if name in in_pools) if pools else match_layers(scope.split(","), layers)
     if settings.skip is not None and settings.skip > len(candidates):
+        sizes = {name: sum(step.pool in pools for step in steps) for name, pools in family.scopes.items()}
+        wider = [name for name, size in sizes.items() if size > len(candidates)]
         raise UsageError(
             Problem(
                 "skip-too-large",
                 f"--skip {settings.skip} of {len(candidates)} layers in scope {scope} ({summarise(candidates)})",
                 f"at most {len(candidates)}",
-                f"--skip {min(8, len(candidates))}, or a wider --scope: {', '.join(family.scopes)}",
+                " or ".join((f"--skip {max(1, len(candidates) // 2)}", *(f"--scope {name}" for name in wider))),
             )
         )
     return candidates

@@ -266,14 +266,19 @@ def read_run(path: str | Path | None = None) -> Run:
     folder = _folder_at(named)
     manifest = folder / MANIFEST
     if not manifest.exists():
-        there = sorted(str(found.parent) for found in ROOT.glob(f"*/{MANIFEST}"))
+        there = [str(found) for found in find_runs()]
         raise input_error(
             "run-missing",
             f"no run in {named}" + (f"; there is {', '.join(there)}" if there else ""),
             f"a run folder with {MANIFEST}",
-            "das compress CKPT --task vqa --skip 8",
+            "das compress CKPT --skip 2",
         )
     return Run(folder.resolve(), read_manifest(manifest))
+
+
+def find_runs() -> list[Path]:
+    """Return the finished runs below ``runs``, by name; ``latest`` is one of them."""
+    return sorted(found.parent for found in ROOT.glob(f"*/{MANIFEST}"))
 
 
 def _folder_at(path: str | Path) -> Path:
@@ -384,9 +389,7 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
         InputError: there is none.
     """
     folder = Path(out) if out else ROOT / stem
-    numbered = re.compile(re.escape(stem) + r"(-\d+)?")
-    beside = {path.with_name(path.name.removesuffix(PARTIAL)) for path in folder.parent.glob("*")}
-    runs = [folder] if out else [path for path in beside if numbered.fullmatch(path.name)]
+    runs = [folder] if out else _runs_named(stem)
     interrupted = [run for run in runs if partial_of(run).exists()]
     finished = [run for run in runs if (run / MANIFEST).exists()]
     if interrupted:
@@ -396,6 +399,17 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
     raise input_error(
         "nothing-to-resume", f"no interrupted run {partial_of(folder)}", "a run to resume", "start without --resume"
     )
+
+
+def interrupted_runs(stem: str) -> list[Path]:
+    """Return the unfinished folders, by name, of runs whose name is ``stem``, with or without a number."""
+    return sorted(partial_of(run) for run in _runs_named(stem) if partial_of(run).exists())
+
+
+def _runs_named(stem: str) -> list[Path]:
+    numbered = re.compile(re.escape(stem) + r"(-\d+)?")
+    beside = {path.with_name(path.name.removesuffix(PARTIAL)) for path in ROOT.glob("*")}
+    return [path for path in beside if numbered.fullmatch(path.name)]
 
 
 def partial_of(folder: Path) -> Path:

@@ -27,7 +27,7 @@ def dry_run(settings: Settings, resume: bool = False) -> DryRun:
     from compressor.job import open_inputs, prepare_job
     from das.results import describe_job
 
-    inputs = open_inputs(settings, lambda: destination(settings, resume))
+    inputs = open_inputs(settings, lambda task: destination(settings, task, resume))
     assert inputs.folder
     return describe_job(prepare_job(settings, inputs=inputs), inputs.folder)
 

@@ -257,6 +257,13 @@ def best_within(budget: Budget, search: SearchResult, prices: Prices, command: s
     )
 
 
+def describe_drop(points: float) -> str:
+    """Say how many points of a score are lost: 0.25 points lost; -0.25 are gained, and what rounds to none is none."""
+    if round(points, 2) == 0:
+        return "no points lost"
+    return f"{abs(points):.2f} points {'lost' if points > 0 else 'gained'}"
+
+
 def pareto_front(search: SearchResult, prices: Prices) -> tuple[Point, ...]:
     """Return the points of a search that no cheaper one beats, from the largest model to the smallest."""
     front: list[Point] = []

@@ -27,6 +27,7 @@ from compressor.search.budgets import (
     Prices,
     Try,
     best_within,
+    describe_drop,
     pareto_front,
     predict_start,
     smallest_that_holds,
@@ -186,7 +187,7 @@ def _slim_state(job: Job, slim: SlimModel) -> dict[str, Any]:
 def _describe(entry: Try, budget: Budget) -> str:
     verdict = "within" if entry.holds else "more than"
     return (
-        f"without {summarise(entry.layers)}: {entry.measured:.2f} points lost, {verdict} {budget.text(budget.limit)}; "
+        f"without {summarise(entry.layers)}: {describe_drop(entry.measured)}, {verdict} {budget.text(budget.limit)}; "
         f"MACs {entry.share}"
     )
 

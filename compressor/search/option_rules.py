@@ -70,7 +70,7 @@ GOAL_RULES = (
         lambda s: not s.goals,
         f"neither {' nor '.join(GOALS)}",
         "what to skip, or a budget",
-        "--skip 8",
+        "--max-drop 1, or --skip 2",
     ),
 )
 RULES = (
@@ -79,21 +79,21 @@ RULES = (
         lambda s: bool(s.limits) and not s.from_run and s.strategy in ONE_SIZE,
         "--strategy {s.strategy} with {s.goals[0]}: it searches for one number of layers",
         "a number of layers",
-        f"--skip 8, or --strategy {DEFAULT}",
+        f"--skip 2, or --strategy {DEFAULT}",
     ),
     Rule(
         "budget-without-sizes",
         lambda s: bool(s.limits) and not s.from_run and s.adapt and s.strategy not in STRATEGIES,
         f"--adapt with {{s.goals[0]}}: strategy {TRANSFER} searches for one number of layers",
         "a number of layers",
-        "--skip 8",
+        "--skip 2",
     ),
     Rule(
         "drop-with-adapt",
         lambda s: s.adapt and DROP in s.limits,
         "--max-drop with --adapt",
         "a full model with a trained head",
-        "--skip 8",
+        "--skip 2",
     ),
     Rule(
         "latency-budget-missing",
@@ -121,7 +121,7 @@ RULES = (
         lambda s: s.skip is not None and s.skip < 1,
         "--skip {s.skip}",
         "at least 1 layer to skip",
-        "--skip 8",
+        "--skip 1",
     ),
     Rule(
         "unknown-strategy",

@@ -31,9 +31,7 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
     if from_run is None:
         if options.get("checkpoint") is None:
             expected = "a fine-tuned checkpoint, or --from RUN"
-            raise usage_error(
-                "checkpoint-not-given", "no checkpoint", expected, "das compress meter.ckpt --task vqa --skip 8"
-            )
+            raise usage_error("checkpoint-not-given", "no checkpoint", expected, "das compress CKPT --skip 2")
         return make_settings(**options)
     if fixed := [name for name in FIXED if options.get(name)]:
         expected = "the search that was made"

@@ -11,7 +11,9 @@ from das.commands import options as o
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, each a column.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, each a column.", autocompletion=o.complete_run)
+    ],
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown on stdout.", rich_help_panel=o.OUTPUT)] = False,
     json: o.Json = False,
 ) -> None:

@@ -15,7 +15,10 @@ NO_SETTINGS = ("resume", "dry_run", "details", "json")  # how it is done and sho
 def compress(
     context: typer.Context,
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[CKPT]", help="A fine-tuned checkpoint; left out with --from.")
+        Path | None,
+        typer.Argument(
+            metavar="[CKPT]", help="A fine-tuned checkpoint; left out with --from.", callback=o.mention_download
+        ),
     ] = None,
     task: o.Task = None,
     skip: o.Skip = None,
@@ -27,7 +30,13 @@ def compress(
     runtime: o.Runtime = None,
     max_drop: o.MaxDrop = None,
     from_run: Annotated[
-        Path | None, typer.Option("--from", metavar="RUN", help="Use that run's search, checkpoint and settings again.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Use that run's search, checkpoint and settings again.",
+            autocompletion=o.complete_run,
+        ),
     ] = None,
     scope: o.Scope = None,
     strategy: o.Strategy = None,

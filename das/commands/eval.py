@@ -12,7 +12,13 @@ from das.commands import options as o
 
 def evaluate(
     subject: Annotated[
-        Path, typer.Argument(metavar="[CKPT|RUN]", help="A full checkpoint or a run folder. Default: runs/latest.")
+        Path,
+        typer.Argument(
+            metavar="[CKPT|RUN]",
+            help="A full checkpoint or a run folder. Default: runs/latest.",
+            autocompletion=o.complete_run,
+            callback=o.mention_download,
+        ),
     ] = Path("runs/latest"),
     task: o.Task = None,
     data: o.Data = None,

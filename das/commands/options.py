@@ -15,13 +15,52 @@ from exporters.runtimes import RUNTIMES
 
 BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Training", "Output"
 
+# Named here, as the registries import PyTorch.
+TASK_NAMES = ("vqa", "nlvr2", "irtr", "snli-ve", "text-classification")
+STRATEGY_NAMES = ("auto", "das", "greedy", "exhaustive", "influence", "random")
+
 NAMES = tuple(runtime.name for runtime in RUNTIMES)
 FILE_NAMES = tuple(runtime.name for runtime in RUNTIMES if runtime.suffix)
 
+
+def mention_download(source: Path | None) -> Path | None:
+    """Say at once where a checkpoint that is not here is looked for: a mistyped path would wait for the network."""
+    from compressor.checkpoints.sources.locate import is_downloaded
+
+    if source is not None and is_downloaded(source) and source != Path("runs/latest"):
+        from das.terminal import progress
+
+        progress().say(f"no file or folder {source} here: asking Hugging Face for a model of that name")
+    return source
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Return the tasks that begin so."""
+    return [task for task in TASK_NAMES if task.startswith(incomplete)]
+
+
+def complete_strategy(incomplete: str) -> list[str]:
+    """Return the strategies that begin so."""
+    return [strategy for strategy in STRATEGY_NAMES if strategy.startswith(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Return the run folders here that begin so."""
+    from compressor.run_folder import find_runs
+
+    return [str(found) for found in find_runs() if str(found).startswith(incomplete)]
+
+
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="A fine-tuned checkpoint: .ckpt, Hugging Face folder or name.")
+    Path,
+    typer.Argument(
+        metavar="CKPT", help="A fine-tuned checkpoint: .ckpt, Hugging Face folder or name.", callback=mention_download
+    ),
 ]
-Task = Annotated[str | None, typer.Option(help="Task, e.g. vqa. Default: the checkpoint's only head.")]
+Task = Annotated[
+    str | None,
+    typer.Option(help="Task, e.g. vqa. Default: the checkpoint's only head.", autocompletion=complete_task),
+]
 Skip = Annotated[int | None, typer.Option("--skip", "-k", help="How many layers to skip.")]
 Data = Annotated[
     Path | None,
@@ -67,7 +106,10 @@ Scope = Annotated[
 ]
 Strategy = Annotated[
     str | None,
-    typer.Option(help="auto (the default), das (the paper's), greedy, exhaustive, influence, random: docs/search.md."),
+    typer.Option(
+        help="auto (the default), das (the paper's), greedy, exhaustive, influence, random: docs/search.md.",
+        autocompletion=complete_strategy,
+    ),
 ]
 Recover = Annotated[
     str,
@@ -93,7 +135,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Details = Annotated[
     bool, typer.Option("--details", help="Every table of the report, not one screen.", rich_help_panel=OUTPUT)
 ]
-RunFolder = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder. Default: runs/latest.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run folder. Default: runs/latest.", autocompletion=complete_run),
+]
 
 
 def _budget(help_: str, **more: Any) -> Any:

@@ -39,7 +39,9 @@ def print_pareto(report: ParetoReport, folder: Path) -> None:
         console.print(Text(sentence, style="dim"))
     others = [point for point in report.rows if point.chosen and set(point.layers) != set(report.own.layers)]
     if others:
-        console.print(f"\ndas compress --from {folder} --skip {len(others[0].layers)}", soft_wrap=True)
+        taken = len(report.own.layers)  # one more layer, else one less, is the next question
+        near = min(others, key=lambda point: (abs(len(point.layers) - taken), -len(point.layers)))
+        console.print(f"\ndas compress --from {folder} --skip {len(near.layers)}", soft_wrap=True)
 
 
 def _plot(report: ParetoReport) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from compressor.costs.model_costs import Pair
 from compressor.errors import Problem, UsageError
 from compressor.manifest import Manifest
+from compressor.search.budgets import describe_drop
 from profiles.comparison.full_vs_slim import ProfileReport, RuntimeProfile
 
 STATIC, SCORES, PARITY = ("macs", "parameters"), ("drop", "agreement"), "parity"
@@ -106,7 +107,7 @@ def collect_scores(run: Manifest) -> tuple[Measured, ...]:
     drop = 100 * (results.full.value - results.slim.value)
     words = (
         f"{results.slim.metric} {100 * results.full.value:.2f} of full, {100 * results.slim.value:.2f} of slim, "
-        f"{drop:.2f} points lost on {results.slim.samples} samples (margin of slim ± {100 * results.slim.margin:.2f})"
+        f"{describe_drop(drop)} on {results.slim.samples} samples (margin of slim ± {100 * results.slim.margin:.2f})"
     )
     return Measured("drop", drop, words), agreement
 

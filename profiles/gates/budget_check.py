@@ -12,7 +12,7 @@ from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
-from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult
+from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult, describe_drop
 from compressor.settings import Settings
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import Runtime
@@ -125,12 +125,12 @@ def budget_sentence(result: BudgetResult, full: Score | None, slim: Score) -> st
     budget, noun = result.budget, KINDS[result.budget.kind].noun
     predicted = budget.text(budget.used(result.predicted))
     measured = _measured(result) if result.measured else "not measured yet (das profile)"
-    if budget.kind == DROP and full:
-        there = 100 * (full.value - slim.value)
+    if budget.kind == DROP and full and result.measured:
+        here, there = budget.used(result.measured), 100 * (full.value - slim.value)
         count = f"{len(result.tries)} model{'s' * (len(result.tries) != 1)} tried"
         return (
-            f"Budget {budget}: {measured} points lost on the held-out samples ({predicted} before the recovery), "
-            f"{there:.2f} on the evaluation split; {count}."
+            f"Budget {budget}: {describe_drop(here)} on the held-out samples ({predicted} before the recovery), "
+            f"{describe_drop(there)} on the evaluation split; {count}."
         )
     return f"Budget {budget}: {noun} predicted {predicted}, measured {measured}."
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from compressor.costs.model_costs import ModelCosts, share_macs
 from compressor.data.splits import describe_dropped
+from compressor.search.budgets import describe_drop
 from compressor.tasks import TASKS
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from profiles.analysis.answer_flips import flips_sentence
@@ -58,10 +59,9 @@ def _scores(report: CompressionReport) -> list[str]:
     lines = []
     if report.full:
         drop = 100 * (report.full.value - report.slim.value)
-        word = "lost" if drop >= 0 else "gained"
         noise = 100 * max(report.full.margin, report.slim.margin)
         lines.append(
-            f"{report.slim.metric} {word} {abs(drop):.2f} points"
+            f"{report.slim.metric}: {describe_drop(drop)}"
             + (f", within the sampling margin of ± {noise:.2f}." if abs(drop) < noise else ".")
         )
     if report.flips:

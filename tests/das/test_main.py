@@ -10,7 +10,7 @@ import pytest
 
 import das as api
 from compressor.run_folder import open_run
-from tests.support.command_line import GOLDEN, das
+from tests.support.command_line import GOLDEN, das, stopped
 
 COMMANDS = (
     "demo",
@@ -198,3 +198,30 @@ def test_the_python_api_keeps_its_promises(shared_workshop, shared_run):
     again = api.load(shared_run.path)
     assert again.skipped
     assert again(**shared_run.samples()).shape == (len(shared_run.samples()["input_ids"]), 20)
+
+
+def test_the_name_of_a_run_does_not_depend_on_what_is_typed(workshop):
+    """The task is in it, whether it was named or is the checkpoint's only one."""
+    outs = [
+        json.loads(das("compress", "meter.ckpt", *task, "--skip", 8, "--dry-run", "--json").stdout)["out"]
+        for task in ((), ("--task", "vqa"))
+    ]
+    assert outs == ["runs/meter-vqa-skip8"] * 2
+
+
+def test_an_unfinished_run_of_the_same_name_is_told_of(workshop):
+    Path("runs/meter-vqa-by-hand.partial").mkdir(parents=True)
+    done = das("compress", "meter.ckpt", "--layers", "FL1", "--recover", "none")
+    assert done.exit_code == 0, done.stderr
+    assert "note: runs/meter-vqa-by-hand.partial holds the state of a run" in done.stderr
+    assert Path("runs/meter-vqa-by-hand-2/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("scope", "fix"),
+    [("fusion", "--skip 6 or --scope global or --scope all"), ("all", "--skip 8"), ("FL0,FL1", "--skip 1 or --scope")],
+)
+def test_a_scope_that_is_too_small_has_a_fix_that_fits(workshop, scope, fix):
+    found = das("compress", "meter.ckpt", "--skip", 99, "--scope", scope, "--dry-run")
+    stopped(found, 2, "skip-too-large", f"fix: {fix}")
+    assert "wider" not in found.stderr

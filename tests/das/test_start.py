@@ -7,6 +7,9 @@ from importlib.metadata import version
 
 import pytest
 
+from compressor.search.strategies import STRATEGIES
+from compressor.tasks import TASKS
+from das.commands import options
 from tests.support.command_line import das
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "pyarrow", "tokenizers", "PIL")
@@ -51,12 +54,33 @@ def test_what_needs_a_model_says_at_once_that_it_loads_the_libraries(monkeypatch
     assert das("flops", "bert").stderr.startswith("Loading PyTorch and transformers ...\n")
 
 
-@pytest.mark.parametrize("options", [("--version",), ("--version", "pareto")])
-def test_version(options):
-    done = das(*options)
+@pytest.mark.parametrize("given", [("--version",), ("--version", "pareto")])
+def test_version(given):
+    done = das(*given)
     assert (done.exit_code, done.stdout) == (0, f"das {version('das-toolkit')}\n")
 
 
 def test_doctor_names_the_version():
     items = {item["name"]: item["found"] for item in json.loads(das("doctor", "--json").stdout)["items"]}
     assert items["das"] == version("das-toolkit")
+
+
+@pytest.mark.parametrize("command", ["inspect", "compress", "eval"])
+def test_a_mistyped_path_is_told_before_anything_is_asked(workshop, command):
+    """The tests are offline, so the answer comes at once."""
+    more = ("--skip", 2) if command == "compress" else ()
+    found = das(command, "metr-vqa", *more)
+    assert found.exit_code == 3
+    lines = found.stderr.splitlines()
+    assert lines[0] == "no file or folder metr-vqa here: asking Hugging Face for a model of that name"
+    assert "error: model-not-found" in lines
+    elsewhere = das(command, "models/old/metr", *more).stderr
+    assert "Hugging Face for" not in elsewhere and "error: checkpoint-missing" in elsewhere
+
+
+def test_names_that_are_completed_are_those_that_there_are(run_here):
+    assert tuple(TASKS) == options.TASK_NAMES
+    assert tuple(STRATEGIES) == options.STRATEGY_NAMES
+    assert options.complete_strategy("gr") == ["greedy"]
+    assert options.complete_task("te") == ["text-classification"]
+    assert options.complete_run("runs/") == ["runs/latest", f"runs/{run_here.name}"]

@@ -35,7 +35,7 @@ def locate(source: str | Path) -> Path:
     path = Path(source)
     if path.exists():
         return path
-    if path.suffix not in _FILE_SUFFIXES and _HUB_NAME.fullmatch(str(source)):
+    if is_downloaded(source):
         return _download(str(source))
     raise input_error(
         "checkpoint-missing",
@@ -43,6 +43,12 @@ def locate(source: str | Path) -> Path:
         _EXPECTED,
         _near(path.parent) or "give the path of a checkpoint; das demo makes one",
     )
+
+
+def is_downloaded(source: str | Path) -> bool:
+    """Return whether nothing lies there, and Hugging Face is asked for a model of that name."""
+    path = Path(source)
+    return not path.exists() and path.suffix not in _FILE_SUFFIXES and bool(_HUB_NAME.fullmatch(str(source)))
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:

@@ -24,6 +24,7 @@ from compressor.search.budgets import (
     BudgetResult,
     Prices,
     best_within,
+    describe_drop,
     pareto_front,
     parse_budget,
     predict_start,
@@ -271,9 +272,9 @@ def test_the_smallest_model_within_a_drop(workshop):
     assert held_out_drop(run) == pytest.approx(kept.measured, abs=1e-4)
     assert all(entry.measured > 2 for entry in budget.tries if not entry.holds)
     text = (run.path / "report.md").read_text()
-    assert f"Budget --max-drop 2: {budget.budget.text(kept.measured)} points lost on the held-out samples" in text
+    assert f"Budget --max-drop 2: {describe_drop(kept.measured)} on the held-out samples" in text
     drop = 100 * (run.manifest.results.full.value - run.manifest.results.slim.value)
-    assert f"{drop:.2f} on the evaluation split" in text
+    assert f"{describe_drop(drop)} on the evaluation split" in text
     assert "Tried on the held-out samples" in text
 
 
@@ -421,3 +422,11 @@ def test_what_cannot_be_compressed_again(run_here, workshop):
     (run_here / "search.json").unlink()
     by_hand = das(*again, "--skip", 4)
     stopped(by_hand, 3, "run-without-search", "search.json")
+
+
+@pytest.mark.parametrize(
+    ("points", "text"),
+    [(0.25, "0.25 points lost"), (-0.25, "0.25 points gained"), (0.004, "no points lost"), (-0.0, "no points lost")],
+)
+def test_points_are_lost_or_gained(points, text):
+    assert describe_drop(points) == text
