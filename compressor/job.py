@@ -257,7 +257,7 @@ def describe_held_out(job: Job) -> str:
     if settings.adapt or not decided or not trained_on:
         return ""
     seen = "training data, which the checkpoint has probably seen: scores there are optimistic"
-    return f"{' and '.join(decided)} on {seen}; --holdout names other data"
+    return f"{' and '.join(decided).capitalize()} on {seen}. --holdout names other data."
 
 
 def _checkpoint_digest(settings: Settings, checkpoint: Recognised) -> str:

@@ -140,10 +140,10 @@ def test_a_choice_on_training_data_is_remarked_and_kept(sentences):
 @pytest.mark.parametrize(
     ("options", "remark"),
     [
-        ({"skip": 1}, "the layers are chosen on"),
-        ({"max_drop": 1}, "the layers are chosen and --max-drop is decided on"),
+        ({"skip": 1}, "The layers are chosen on"),
+        ({"max_drop": 1}, "The layers are chosen and --max-drop is decided on"),
         ({"layers": ("En1",)}, ""),
-        ({"skip": 1, "holdout": "data/train.tsv"}, "the layers are chosen on"),
+        ({"skip": 1, "holdout": "data/train.tsv"}, "The layers are chosen on"),
         ({"skip": 1, "adapt": True}, ""),
     ],
 )
