@@ -143,7 +143,7 @@ def _measured(result: BudgetResult) -> str:
     if result.interval is None:
         return text
     low, high = map(budget.text, result.interval)
-    return f"{text} (95 % interval {low} to {high}{'; a repetition may break it' * result.undecided})"
+    return f"{text} (95 % interval {low} to {high}{'; a repetition may decide otherwise' * result.undecided})"
 
 
 def tries_table(result: BudgetResult) -> Table:
@@ -166,7 +166,7 @@ def check_budget(result: BudgetResult | None, run: Run) -> None:
     """Hold a finished run against its budget.
 
     Raises:
-        CheckFailed: what was measured is more, all of its interval where it has one; the run is kept.
+        CheckFailed: what was measured is more; the run is kept.
     """
     if result is None or result.measured is None or not result.broken:
         return
