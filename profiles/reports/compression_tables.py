@@ -102,13 +102,13 @@ def tabulate_scores(report: CompressionReport) -> Table:
             entry.name,
             f"{100 * best.skipped:.2f}",
             f"{100 * best.kept:.2f}",
-            f"{best.skipped_divergence:.3f}",
-            f"{best.kept_divergence:.3f}",
+            f"{best.skipped_divergence:.2g}",
+            f"{best.kept_divergence:.2g}",
             f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
         )
         for entry, best in sorted(both, key=lambda pair: (not pair[0].skipped, pair[1].kept - pair[1].skipped))
     ]
-    header = ("layer", "best that skips it", "that keeps it", "diverges by", "that keeps it", "")
+    header = ("layer", "best that skips it", "that keeps it", "they diverge by", "and", "")
     return Table("Why these layers: the best subset either way, score in %", header, tuple(rows))
 
 
