@@ -343,7 +343,7 @@ def _manifest(
     budget: BudgetResult | None,
 ) -> Manifest:
     model, recovery = slim.model, job.recovery
-    searching, training = job.trains_while_searching, job.settings.recover == "train"
+    searching, training = job.trains_while_searching, job.trains_in_recovery
     settings = RunSettings(
         **job.settings.model_dump(),
         search_steps=job.search_steps if searching else 0,

@@ -34,12 +34,12 @@ from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import stream_width
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import open_run
-from compressor.search.option_rules import check_options
+from compressor.search.option_rules import FULL, NOTHING, TRAINED, check_options
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings
 from compressor.tasks import TASKS, check_task
 from compressor.tasks.task import Task, teacher_agreement
-from compressor.training.optimiser import scale_learning_rate
+from compressor.training.optimiser import full_learning_rate, scale_learning_rate
 from compressor.training.recovery import Recovery
 
 MOST_SUBSETS = 100_000  # that an exhaustive search takes on
@@ -118,6 +118,21 @@ class Job:
         return self.searches and STRATEGIES[self.strategy].trains
 
     @property
+    def has_adapters(self) -> bool:
+        """True where adapters stand in place of skipped layers."""
+        return self.settings.replace != NOTHING
+
+    @property
+    def fits_adapters(self) -> bool:
+        """True where the recovery begins with adapters that are fitted by least squares."""
+        return self.has_adapters and self.settings.recover != "none" and not self.settings.adapt
+
+    @property
+    def trains_in_recovery(self) -> bool:
+        """True where the recovery trains."""
+        return self.settings.recover in TRAINED
+
+    @property
     def search_steps(self) -> int:
         """Training steps of the search."""
         return self._steps(self.settings.search_epochs)
@@ -132,7 +147,9 @@ class Job:
         """The recipe of the recovery."""
         steps = self._steps(self.settings.recover_epochs)
         s = self.settings
-        return Recovery(steps, s.batch_size, self.learning_rate(steps), s.seed, s.train_head, s.adapt)
+        full, width = s.recover == FULL, stream_width(self.model, self.candidates[0])
+        rate = s.learning_rate or full_learning_rate(width) if full else self.learning_rate(steps)
+        return Recovery(steps, s.batch_size, rate, s.seed, s.train_head, s.adapt, full)
 
     def sample(self) -> dict[str, Tensor]:
         """Return the first evaluation sample, (1, ...) by name, on the job's device: costs are those of this one.

@@ -30,8 +30,10 @@ class Settings(Value):
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
         strategy: a key of ``compressor.search.strategies``; None takes the default, with ``adapt`` the paper's.
-        recover: ``train`` fits skip adapters in closed form and trains them, ``closed-form`` only fits them, ``none``
-            leaves them as the search trained them, or without such a search lets the streams pass unchanged.
+        replace: what stands in place of a skipped layer: an ``adapter``, or ``none``, which lets its stream pass.
+        recover: ``train`` fits skip adapters in closed form and trains them, ``full`` trains all weights that are left,
+            ``closed-form`` only fits adapters, ``none`` leaves them as the search trained them, or without such a
+            search lets the streams pass unchanged.
         seed: of everything that is drawn.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
         out: folder of the run; None is ``runs/<checkpoint>-<task>-`` and ``skip<k>``, ``by-hand`` or the budget.
@@ -40,7 +42,8 @@ class Settings(Value):
         text_length: most tokens of a text; None is the checkpoint's own.
         batch_size: samples of a training step.
         search_epochs, recover_epochs: passes over the training data (paper: 3 and 10).
-        learning_rate: of the skip adapters; None scales the paper's (:func:`scale_learning_rate`).
+        learning_rate: of the skip adapters, or of all weights; None scales the paper's (:func:`scale_learning_rate`),
+            or fine-tuning's (:func:`full_learning_rate`).
         train_head: train poolers and head while recovering.
         adapt: the checkpoint is pre-trained only: add parallel adapters and train them and a head, too.
     """
@@ -64,6 +67,7 @@ class Settings(Value):
     scope: str | None = None
     layers: tuple[str, ...] = ()
     strategy: str | None = None
+    replace: str = "adapter"
     recover: str = "train"
     seed: int = 0
     device: str | None = None

@@ -75,6 +75,7 @@ def compress(
     from_run: str | Path | None = None,
     scope: str | None = None,
     strategy: str | None = None,
+    replace: str | None = None,
     recover: str | None = None,
     adapt: bool | None = None,
     train_head: bool | None = None,
@@ -113,7 +114,8 @@ def compress(
         from_run: earlier run whose search, checkpoint and settings are used again.
         scope: layers that the search may skip: a scope of the family, or patterns.
         strategy: search strategy (docs/search.md).
-        recover: ``train``, ``closed-form`` or ``none``.
+        replace: what stands in place of a skipped layer: ``adapter`` or ``none``.
+        recover: ``train``, ``full``, ``closed-form`` or ``none``.
         adapt: the checkpoint is only pre-trained: train parallel adapters and a head, too.
         train_head: train the head while recovering.
         data: folder of the data; None looks around.
@@ -154,6 +156,7 @@ def compress(
         "runtime": runtime,
         "scope": scope,
         "strategy": strategy,
+        "replace": replace,
         "recover": recover,
         "adapt": adapt,
         "train_head": train_head,

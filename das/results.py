@@ -105,7 +105,7 @@ class DryRun(Value):
 
 def describe_job(job: Job, folder: Path) -> DryRun:
     """Return the plan of compressing ``job`` into ``folder``."""
-    settings, recovery, trains = job.settings, job.recovery, job.settings.recover == "train"
+    settings, recovery, trains = job.settings, job.recovery, job.trains_in_recovery
     return DryRun(
         family=job.model.family,
         task=job.model.task,

@@ -52,3 +52,11 @@ class SkipAdapter(Adapter):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus the adapter's output."""
         return x + super().forward(x)
+
+
+class PassThrough(TokenWise):
+    """A skipped layer's place where nothing stands in it (``--replace none``): its stream as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x``, (B, N, hidden)."""
+        return x

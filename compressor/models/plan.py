@@ -12,7 +12,7 @@ from compressor.values import Value
 
 
 class Skip(Value):
-    """One skipped layer and the width of the skip adapter that replaces it."""
+    """One skipped layer and the width of the skip adapter that replaces it, 0 where nothing does."""
 
     layer: str
     adapter_width: int

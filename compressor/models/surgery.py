@@ -9,7 +9,7 @@ from torch import nn
 
 from compressor.errors import usage_error
 from compressor.families import FAMILIES
-from compressor.models.adapters import SkipAdapter
+from compressor.models.adapters import PassThrough, SkipAdapter
 from compressor.models.plan import Plan, Skip, match_layers
 from compressor.models.steps import StepModel, steps_of
 
@@ -38,8 +38,8 @@ def adapter_width(model: StepModel, layer: str) -> int:
     return max(1, round(FAMILIES[model.family].pool(str(pool)).skip_fraction * stream_width(model, layer)))
 
 
-def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
-    """Return the plan that skips ``layers`` (names or patterns) of ``model``.
+def make_plan(model: StepModel, layers: Sequence[str], adapters: bool = True) -> Plan:
+    """Return the plan that skips ``layers`` (names or patterns) of ``model``, with adapters in their place or nothing.
 
     Raises:
         UsageError: no layer named, or a name that is not in the model.
@@ -53,7 +53,8 @@ def make_plan(model: StepModel, layers: Sequence[str]) -> Plan:
             "at least one layer name",
             "das inspect on the checkpoint for the names",
         )
-    return Plan(skip=tuple(Skip(layer=name, adapter_width=adapter_width(model, name)) for name in names))
+    widths = {name: adapter_width(model, name) if adapters else 0 for name in names}
+    return Plan(skip=tuple(Skip(layer=name, adapter_width=width) for name, width in widths.items()))
 
 
 def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> SkipAdapter:
@@ -65,7 +66,7 @@ def new_skip_adapter(model: StepModel, layer: str, width: int | None = None) -> 
 
 
 def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepModel:
-    """Return a slim copy of ``model``: planned layers gone, their adapters in place, nothing unused kept.
+    """Return a slim copy of ``model``: planned layers gone, their adapters in place if any, nothing unused kept.
 
     The model itself is not changed, and shares nothing with the copy unless ``copy_kept`` is False, which saves memory
     when the model is thrown away anyway. Without training, a fresh adapter passes its stream through unchanged.
@@ -84,7 +85,7 @@ def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepM
         tuple(step.as_skipped() if step.name in width else step for step in round_) for round_ in model.rounds
     )
     blocks = {
-        step.name: new_skip_adapter(model, step.name, width[step.name])
+        step.name: (new_skip_adapter(model, step.name, width[step.name]) if width[step.name] else PassThrough())
         if step.name in width
         else keep(model.blocks[step.name])
         for step in steps_of(model.rounds)

@@ -12,7 +12,8 @@ from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 
-RECOVERIES = ("train", "closed-form", "none")
+FULL, NOTHING = "full", "none"
+RECOVERIES, TRAINED, REPLACEMENTS = ("train", FULL, "closed-form", "none"), ("train", FULL), ("adapter", NOTHING)
 TRAINING = tuple(name for name, strategy in STRATEGIES.items() if strategy.trains)
 ONE_SIZE = tuple(name for name, strategy in STRATEGIES.items() if not strategy.any_size)
 GOALS = ("--skip", "--layers", *(f"--max-{kind}" for kind in KINDS))
@@ -153,16 +154,44 @@ RULES = (
     ),
     Rule(
         "adapt-without-training",
-        lambda s: s.adapt and s.recover not in ("train", "closed-form") and bool(s.layers or s.from_run),
+        lambda s: s.adapt and s.recover not in (*TRAINED, "closed-form") and bool(s.layers or s.from_run),
         "--adapt with --recover {s.recover} and no search: its head would stay untrained",
         "--recover train",
         "drop --recover",
     ),
     Rule(
+        "adapt-with-full",
+        lambda s: s.adapt and s.recover == FULL,
+        f"--adapt with --recover {FULL}: it trains adapters beside weights that stay as they are",
+        "one of them",
+        "drop --recover; or fine-tune the whole model elsewhere, and give the fine-tuned one",
+    ),
+    Rule(
+        "unknown-replacement",
+        lambda s: s.replace not in REPLACEMENTS,
+        "--replace {s.replace}",
+        _choices(REPLACEMENTS),
+        f"--replace {REPLACEMENTS[0]}",
+    ),
+    Rule(
+        "recovery-without-adapters",
+        lambda s: s.replace == NOTHING and s.recover in ("train", "closed-form"),
+        f"--replace {NOTHING} with --recover {{s.recover}}, which is of adapters",
+        "a recovery of what is left, or none",
+        f"--recover {FULL}, or --recover none",
+    ),
+    Rule(
+        "search-trains-adapters",
+        lambda s: s.replace == NOTHING and (s.adapt or s.strategy in TRAINING),
+        f"--replace {NOTHING} with a search that trains adapters",
+        "a search without training",
+        f"drop --adapt and --strategy, or --replace {NOTHING}",
+    ),
+    Rule(
         "train-head-without-training",
         lambda s: s.train_head and s.recover != "train" and not s.calibration,
         "--train-head with --recover {s.recover}",
-        "a recovery that trains",
+        f"a recovery that trains adapters; {FULL} trains the head, too",
         "drop --train-head",
     ),
     Rule(
@@ -179,7 +208,7 @@ RULES = (
         "one of them",
         "drop one",
     ),
-    _needs_labels("--recover train", lambda s: s.recover == "train", "--recover closed-form, or --data FOLDER"),
+    _needs_labels("--recover {s.recover}", lambda s: s.recover in TRAINED, "--recover closed-form, or --data FOLDER"),
     _needs_labels(
         "--strategy {s.strategy}", lambda s: s.strategy in TRAINING, f"--strategy {DEFAULT}, or --data FOLDER"
     ),

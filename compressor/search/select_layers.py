@@ -64,7 +64,7 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
     if not trains:
         with stages.timed("fit"):
             batches = encode_calibration(job, supernet, progress)
-            explained = fit_adapters(supernet, batches, keep=own_adapters)
+            explained = fit_adapters(supernet, batches, keep=own_adapters) if job.has_adapters else {}
             copy_from_main(supernet.adapters())
         spent.add("fitting", _fitting_macs(supernet, spent.costs), min(CALIBRATION_SAMPLES, len(job.data.train)))
 
@@ -204,6 +204,7 @@ def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, floa
     }
     sizes = {name: sum(p.numel() for p in job.model.blocks[name].parameters()) for name in job.candidates}
     adapters = {name: sum(p.numel() for p in job.model.skips[name].parameters()) for name in job.candidates}
+    counts = int(job.has_adapters)  # what stands in a layer's place costs something, or nothing
     total = sum(p.numel() for p in job.model.parameters()) - sum(p.numel() for p in job.model.skips.parameters())
     return SearchResult(
         strategy=job.strategy,
@@ -215,8 +216,8 @@ def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, floa
         chosen={size: tuple(job.candidates[i] for i in subset) for size, subset in search.strategy.choice().items()},
         forwards={kind: round(count, 1) for kind, count in search.spent.forwards.items()},
         macs=costs.full,
-        macs_saved={name: costs.steps[name] - costs.adapters[name] for name in job.candidates},
+        macs_saved={name: costs.steps[name] - counts * costs.adapters[name] for name in job.candidates},
         parameters=total,
-        parameters_saved={name: sizes[name] - adapters[name] for name in job.candidates},
+        parameters_saved={name: sizes[name] - counts * adapters[name] for name in job.candidates},
         explained=explained,
     )

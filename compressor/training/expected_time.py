@@ -33,7 +33,7 @@ from compressor.training.recovery import (
     freeze_all_but,
     recovery_groups,
     recovery_loss,
-    trained_steps,
+    rounds_behind,
 )
 from compressor.values import Value
 
@@ -81,8 +81,8 @@ def expect_time(job: Job) -> Expected:
     with torch.random.fork_rng():
         seconds = {} if job.settings.adapt else _evaluation(job, "full model's score")
         seconds |= _search(job) if job.searches else {}
-        fit = {"fitting adapters": FITTING * _calibration(job)} if job.settings.recover != "none" else {}
-        recover, cheaper = _recovery(job) if job.settings.recover == "train" else ({}, {})
+        fit = {"fitting adapters": FITTING * _calibration(job)} if job.fits_adapters else {}
+        recover, cheaper = _recovery(job) if job.trains_in_recovery else ({}, {})
         seconds |= fit | recover | _evaluation(job, "slim model's score")
     rest = sum(seconds.values()) - sum(recover.values())
     return Expected(seconds=seconds, cheaper={option: rest + took for option, took in cheaper.items()})
@@ -164,7 +164,7 @@ def _recovery(job: Job) -> tuple[dict[str, float], dict[str, float]]:
     seconds = {"asking the full model": encoding, f"recovery ({steps:,} steps)": steps * step}
     if sum(seconds.values()) < LONG:
         return seconds, {}
-    cheaper = {} if job.settings.adapt else {"--recover closed-form": 0.0}
+    cheaper = {} if job.settings.adapt or not job.has_adapters else {"--recover closed-form": 0.0}
     if (epochs := job.settings.recover_epochs) > SHORT_EPOCHS:
         asked, trained = (SHORT_EPOCHS / epochs for epochs in (min(1, epochs), epochs))
         cheaper[f"--recover-epochs {SHORT_EPOCHS:g}"] = asked * encoding + trained * steps * step
@@ -187,7 +187,7 @@ def _training_times(job: Job, layers: tuple[str, ...]) -> tuple[float, float]:
     freeze_all_but(slim, recovery_groups(slim, recovery))
     with_answer = encoder_of(slim, None if job.settings.adapt else job.model.eval(), recovery)
     without = encoder_of(slim, None, recovery)
-    _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+    varying = rounds_behind(slim, recovery)
 
     def encode(batch: dict[str, Tensor], encoder: Encoder = with_answer) -> dict[str, Tensor]:
         with torch.inference_mode():

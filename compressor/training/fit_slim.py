@@ -47,7 +47,7 @@ class Fitter:
         Raises:
             Interrupted: on Ctrl-C or SIGTERM while training; the state is saved.
         """
-        plan = make_plan(self.job.model, layers)
+        plan = make_plan(self.job.model, layers, self.job.has_adapters)
         self._set_adapters(plan)
         slim = remove_layers(self.job.model, plan)
         with self.stages.timed("recover"):
@@ -59,7 +59,7 @@ class Fitter:
         if job.settings.recover == "none" and not job.trains_while_searching:
             for name in set(job.model.skips) - self._own_adapters:
                 del job.model.skips[name]
-        elif job.settings.recover != "none" and not job.settings.adapt:
+        elif job.fits_adapters:
             with self.stages.timed("fit"):
                 supernet = Supernet(job.model, plan.layers)
                 fit_adapters(
@@ -72,7 +72,7 @@ class Fitter:
         job, recovery = self.job, self.job.recovery
         if job.settings.recover == "none" and not job.trains_while_searching:
             return {}
-        if job.settings.recover == "train":
+        if job.trains_in_recovery:
             teacher = None if job.settings.adapt else job.model  # a transfer's head has learnt nothing yet
             split, label = job.data.train, "Asking the full model once"
             with self.progress.stage(label):

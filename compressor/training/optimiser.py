@@ -17,6 +17,8 @@ PAPER_STEPS = 10 * 658_000 // 512
 PAPER_LEARNING_RATE = 2.5e-5
 PAPER_HIDDEN = 768
 MAX_LEARNING_RATE = 3e-3
+# Of a whole model at the paper's width: BERT's authors fine-tune at 2e-5 to 5e-5 (Devlin et al., NAACL 2019).
+FULL_LEARNING_RATE = 3e-5
 HEAD_FACTOR = 50
 PARALLEL_FACTOR = POOLER_FACTOR = 5
 
@@ -29,6 +31,11 @@ def scale_learning_rate(hidden: int, steps: int) -> float:
     """
     scaled = PAPER_LEARNING_RATE * PAPER_HIDDEN / hidden * (PAPER_STEPS / max(1, steps)) ** 0.5
     return min(MAX_LEARNING_RATE, scaled)
+
+
+def full_learning_rate(hidden: int) -> float:
+    """Return the rate at which a whole model of this width is trained: 3e-5 at width 768, proportional to 1/width."""
+    return min(MAX_LEARNING_RATE, FULL_LEARNING_RATE * PAPER_HIDDEN / hidden)
 
 
 class Optimiser:

@@ -1,4 +1,4 @@
-"""Recovery training: train the adapters of the chosen layers while everything else stays frozen."""
+"""Recovery training: of the adapters of the chosen layers while all else stays frozen, or of all that is left."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from compressor.training.optimiser import (
 
 DISTILLATION_SHARE = 0.5
 SKIP_ADAPTERS, PARALLEL_ADAPTERS, ADAPTER_NORMS = "skip adapters", "parallel adapters", "LayerNorms of the adapters"
+LAYERS, EMBEDDINGS = "layers", "embeddings"
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Recovery:
     Attributes:
         steps: training steps.
         batch_size: samples of a step.
-        learning_rate: peak rate of the skip adapters.
+        learning_rate: peak rate of the skip adapters, or of all with ``full``.
         seed: of the data's order.
         head: train the poolers and the head, too.
         transfer: train the parallel adapters of the kept layers and the head (``--adapt``).
+        full: train every parameter.
     """
 
     steps: int
@@ -50,6 +52,7 @@ class Recovery:
     seed: int
     head: bool = False
     transfer: bool = False
+    full: bool = False
 
     def order(self, split: Split) -> TrainingOrder:
         """Return the order in which a split is trained on."""
@@ -75,6 +78,8 @@ def head_groups(model: StepModel, rate: float) -> Groups:
 
 def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
     """Return the trained parameters with their peak learning rates."""
+    if recovery.full:
+        return [(list(slim.parameters()), recovery.learning_rate)]
     groups = [([p for name in slim.skipped for p in slim.blocks[name].parameters()], recovery.learning_rate)]
     if recovery.transfer:
         return groups + transfer_groups(slim, recovery.learning_rate)
@@ -101,7 +106,9 @@ def _part(name: str, skipped: bool) -> str:
         return "head" if name.startswith(HEAD) else "poolers"
     if "adapter_layer_norm_before" in name:
         return ADAPTER_NORMS
-    return SKIP_ADAPTERS if skipped else PARALLEL_ADAPTERS
+    if ".down_proj." in name or ".up_proj." in name:
+        return SKIP_ADAPTERS if skipped else PARALLEL_ADAPTERS
+    return EMBEDDINGS if name.startswith("prologue.") else LAYERS
 
 
 def freeze_all_but(model: StepModel, groups: Groups) -> None:
@@ -122,17 +129,29 @@ def trained_steps(slim: StepModel, recovery: Recovery) -> tuple[str, ...]:
     return slim.skipped + (tuple(parallel_adapters(slim)) if recovery.transfer else ())
 
 
+def rounds_behind(slim: StepModel, recovery: Recovery) -> Rounds | None:
+    """Return the rounds behind what :func:`encoder_of` encodes; None where that is nothing: all is trained."""
+    return None if recovery.full else split_at_candidates(slim.rounds, trained_steps(slim, recovery))[1]
+
+
 def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -> Encoder:
     """Return an encoder to the streams in front of the first trained step, and the teacher's logits.
 
     What both models begin with runs once. The teacher has all steps, so no more of it is fixed than of the slim model.
+    Where all is trained the batch stays what it is.
     """
+    names = FAMILIES[slim.family].input_names
+
+    def answer(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
+        return {**batch, **({ANSWER: teacher(**{name: batch[name] for name in names})} if teacher else {})}
+
+    if recovery.full:
+        return answer
     trained = trained_steps(slim, recovery)
     fixed, _ = split_at_candidates(slim.rounds, trained)
     shared, others = split_at_candidates(teacher.rounds, trained) if teacher else ((), ())
     done = {step.name for step in steps_of(shared)}
     own = tuple(tuple(step for step in round_ if step.name not in done) for round_ in fixed)
-    names = FAMILIES[slim.family].input_names
 
     def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
         streams = slim.advance(slim.prologue(**{name: batch[name] for name in names}), shared)
@@ -143,9 +162,12 @@ def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -
     return encode
 
 
-def recovery_loss(slim: StepModel, task: Task, varying: Rounds, batch: dict[str, Tensor]) -> Tensor:
-    """Return the loss of an encoded batch, through the rounds ``varying`` behind what was encoded; a scalar."""
-    logits = slim.epilogue(slim.advance(batch, varying))
+def recovery_loss(slim: StepModel, task: Task, varying: Rounds | None, batch: dict[str, Tensor]) -> Tensor:
+    """Return the loss of an encoded batch, through the rounds of :func:`rounds_behind`; a scalar."""
+    if varying is None:
+        logits = slim(**{name: batch[name] for name in FAMILIES[slim.family].input_names})
+    else:
+        logits = slim.epilogue(slim.advance(batch, varying))
     loss = task.loss(logits, batch)
     if ANSWER in batch:
         distilled = task.distillation(logits, batch[ANSWER], batch)
@@ -154,7 +176,7 @@ def recovery_loss(slim: StepModel, task: Task, varying: Rounds, batch: dict[str,
 
 
 class RecoveryTraining:
-    """Training of a slim model's adapters in place; :meth:`state_dict` describes it between any two steps.
+    """Training of a slim model in place, of adapters or all; :meth:`state_dict` describes it between any two steps.
 
     Where the encoded samples carry the full model's logits, the loss is half the task's and half distillation.
 
@@ -184,9 +206,10 @@ class RecoveryTraining:
             Interrupted: as ``after_step`` does.
         """
         slim, recovery, task = self.slim, self.recovery, self.task
-        _, varying = split_at_candidates(slim.rounds, trained_steps(slim, recovery))
+        varying = rounds_behind(slim, recovery)
         steps = range(self.optimiser.done, recovery.steps)
-        with progress.bar(f"Recovering {len(slim.skipped)} adapters", len(steps)) as bar:
+        what = "all weights" if recovery.full else f"{len(slim.skipped)} adapters"
+        with progress.bar(f"Recovering {what}", len(steps)) as bar:
             for step in steps:
                 numbers = self.order.batch(step)
                 mine = share(numbers)

@@ -40,6 +40,7 @@ def compress(
     ] = None,
     scope: o.Scope = None,
     strategy: o.Strategy = None,
+    replace: o.Replace = "adapter",
     recover: o.Recover = "train",
     adapt: o.Adapt = False,
     train_head: Annotated[

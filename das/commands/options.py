@@ -113,7 +113,13 @@ Strategy = Annotated[
 ]
 Recover = Annotated[
     str,
-    typer.Option(help="train, closed-form (seconds, no labels), or none.", rich_help_panel=TRAINING),
+    typer.Option(
+        help="train (adapters), full (all weights that are left), closed-form (seconds, no labels), or none.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Replace = Annotated[
+    str, typer.Option(help="In place of a skipped layer: adapter, or none (docs/save.md).", rich_help_panel=TRAINING)
 ]
 Seed = Annotated[int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)]
 Device = Annotated[
@@ -126,7 +132,10 @@ SearchEpochs = Annotated[
 RecoverEpochs = Annotated[float, typer.Option(help="Passes over the data while recovering.", rich_help_panel=TRAINING)]
 LearningRate = Annotated[
     float | None,
-    typer.Option(help="Of the skip adapters. Default: the paper's, scaled.", rich_help_panel=TRAINING),
+    typer.Option(
+        help="Of the skip adapters; with --recover full, of all. Default: the paper's, scaled; 3e-5 at width 768.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 Adapt = Annotated[
     bool, typer.Option("--adapt", help="CKPT is only pre-trained: train parallel adapters and a head, too.")

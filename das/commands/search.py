@@ -14,6 +14,7 @@ def search(
     skip: o.Skip = None,
     scope: o.Scope = None,
     strategy: o.Strategy = None,
+    replace: o.Replace = "adapter",
     data: o.Data = None,
     columns: o.Columns = None,
     holdout: o.Holdout = None,
@@ -38,5 +39,5 @@ def search(
     from das.render.print_report import print_search
     from das.terminal import print_json, progress
 
-    result = stages.search(make_settings(**o.read_typed(context, without=("json",))), progress())
+    result = stages.search(make_settings(**o.read_typed(context, without=("json",)), recover="none"), progress())
     print_json(result) if json else print_search(checkpoint, result)

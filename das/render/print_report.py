@@ -19,7 +19,7 @@ from das.render.rich_tables import draw
 from das.results import DryRun, Evaluated, Predicted, Searched
 from das.terminal import WIDTH, console
 from profiles.formatting import Table
-from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
+from profiles.reports.compression_report import CompressionReport
 from profiles.reports.compression_tables import tabulate_report
 from profiles.reports.profile_tables import describe_variants, tabulate_variants
 from profiles.reports.sentences import describe_macs, describe_result, describe_splits
@@ -35,7 +35,7 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
     console.print(Panel("\n".join(describe_result(report)), title=f"{report.checkpoint}, {report.task}", width=WIDTH))
     for line in report.picture:
         console.print(f"  {line}")
-    console.print(f"  {KEPT} kept   {REPLACED} skip adapter\n", style="dim")
+    console.print(f"  {report.legend}\n", style="dim")
     console.print(draw(_bars(summarise_report(report, times=False))))
     if report.profile:
         console.print(draw(tabulate_variants(report.profile)))

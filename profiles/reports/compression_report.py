@@ -79,6 +79,11 @@ class CompressionReport(Value):
     remarks: tuple[str, ...] = ()
 
     @property
+    def legend(self) -> str:
+        """What the signs of the picture mean."""
+        return f"{KEPT} kept   {REPLACED} {'skip adapter' if self.settings.replace == 'adapter' else 'removed'}"
+
+    @property
     def labelled(self) -> bool:
         """Return whether the data is labelled; else labels are the full model's predictions (``--calibration``)."""
         return self.settings.calibration is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import Table, describe_uncounted, format_bullets, format_markdown_table
 from profiles.gates.baseline import BaselineChanges, list_notes, tabulate_changes
-from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
+from profiles.reports.compression_report import CompressionReport
 from profiles.reports.compression_tables import tabulate_report
 from profiles.reports.layer_tables import tabulate_layer_times
 from profiles.reports.profile_tables import (
@@ -23,7 +23,7 @@ from profiles.reports.sentences import describe_macs, describe_result, describe_
 def render_report(report: CompressionReport) -> str:
     """Return the report as a Markdown page."""
     parts = [f"# {report.checkpoint}: {len(report.skipped)} layers skipped", format_bullets(describe_result(report))]
-    parts.append("```text\n" + "\n".join(report.picture) + f"\n\n{KEPT} kept   {REPLACED} skip adapter\n```")
+    parts.append("```text\n" + "\n".join(report.picture) + f"\n\n{report.legend}\n```")
     for table in tabulate_report(report):
         parts += [f"## {table.title}", format_markdown_table(table.header, table.rows)]
     parts += [format_bullets(describe_macs(report))]

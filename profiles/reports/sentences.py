@@ -79,6 +79,8 @@ def _updated(counts: Mapping[str, int]) -> str:
     paper = counts.get(SKIP_ADAPTERS, 0) + counts.get(PARALLEL_ADAPTERS, 0)
     others = {name: n for name, n in counts.items() if name not in (SKIP_ADAPTERS, PARALLEL_ADAPTERS)}
     rest = ", ".join(f"{name} {format_count(n)}" for name, n in others.items())
+    if not paper:
+        return f"Updated parameters: {rest}."
     return f"Updated parameters: {format_count(paper)} in adapters, as the paper counts them; besides {rest}."
 
 

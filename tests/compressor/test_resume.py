@@ -187,6 +187,18 @@ def test_killed_once(workshop, monkeypatch, strategy, stage):
 
 
 @pytest.mark.slow
+def test_killed_while_all_weights_are_trained(workshop, monkeypatch):
+    full = {"replace": "none", "recover": "full"}
+    whole, kill = compress(settings("influence", "whole", **full)), SignalAt(signal.SIGKILL, 2, "Recovering")
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
+        broken = settings("influence", "broken", **full)
+        assert in_a_process(lambda: compress(broken, progress=kill)) == -signal.SIGKILL
+    assert started(workshop)
+    assert_same(compress(settings("influence", "broken", **full), resume=True), whole)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "seed"), [("auto", 0), ("das", 1)])
 def test_killed_at_moments_drawn_by_lot(workshop, monkeypatch, strategy, seed):
     drawn = random.Random(seed)

@@ -577,12 +577,27 @@ def test_numbers_that_make_no_sense(workshop, option, value, code):
 
 
 def test_a_recovery_that_there_is_none_of(workshop):
-    refused(compress("--recover", "magic"), 2, "unknown-recovery", "--recover magic", "train, closed-form, none")
+    refused(compress("--recover", "magic"), 2, "unknown-recovery", "--recover magic", "train, full, closed-form, none")
 
 
 def test_a_head_without_training_says_nothing_about_layers(workshop):
     result = compress("--adapt", "--strategy", "auto")
     refused(result, 2, "strategy-with-adapt", "--strategy auto", "--adapt", "fix: drop --strategy")
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--replace", "magic"), "unknown-replacement"),
+        (("--replace", "none"), "recovery-without-adapters"),
+        (("--replace", "none", "--recover", "closed-form"), "recovery-without-adapters"),
+        (("--replace", "none", "--recover", "full", "--strategy", "das"), "search-trains-adapters"),
+        (("--recover", "full", "--adapt"), "adapt-with-full"),
+        (("--recover", "full", "--train-head"), "train-head-without-training"),
+    ],
+)
+def test_what_stands_in_place_of_layers_and_what_is_trained_fit_together(workshop, options, code):
+    refused(compress(*options), 2, code, options[1])
 
 
 @pytest.mark.parametrize("options", [("--recover", "closed-form"), ("--recover", "none", "--layers", "FL0")])
