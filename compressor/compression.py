@@ -20,7 +20,7 @@ from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.remarks import remark_on
 from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
-from compressor.job import Job, describe_held_out, open_inputs, prepare_job
+from compressor.job import Job, open_inputs, prepare_job, remark_on_held_out
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan
@@ -115,9 +115,10 @@ class Compression:
         if run := from_main(lambda: _open_finished(folder, settings)):
             self._point_latest_at(run)
             return Compressed(run)
-        for unfinished in [] if self.resume or settings.out else interrupted_runs(run_name(settings, inputs.task)):
-            found = "holds the state of a run that was interrupted, or is going on"
-            self.progress.say(f"note: {unfinished} {found}: the same command with --resume goes on with it")
+        if not (self.resume or settings.out):
+            for unfinished in interrupted_runs(run_name(settings, inputs.task)):
+                found = "holds the state of a run that was interrupted, or is going on"
+                self.progress.say(f"note: {unfinished} {found}: the same command with --resume goes on with it")
         job = prepare_job(settings, self.progress, inputs)
         for note in job.loaded.notes:
             self.progress.say(note)
@@ -154,9 +155,8 @@ class Compression:
             job = label_with_full(job, checkpoint, self.progress)
         if not (job.settings.adapt or job.task.ranked):
             held_out, label = draw_scored_samples(job), "Evaluating the full model on held-out samples"
-            if remark := describe_held_out(job):
-                self.progress.say(f"warning: {remark}")
             self._remark(job, held_out, evaluate(job.model, held_out, job.task, progress=self.progress, label=label))
+        self._warn(remark_on_held_out(job))
         search = select_layers(job, checkpoint, Stages(), self.progress)
         return make_plan(job.model, search.result.chosen[job.skip]), search
 
@@ -178,9 +178,7 @@ class Compression:
         full = self._evaluate_full(job, checkpoint, stages)
         remarks = self._remark(job, job.data.evaluation, full[0]) if full else ()
         fitter = Fitter(job, checkpoint, stages, self.progress)  # before the search adds adapters
-        if remark := describe_held_out(job):
-            self.progress.say(f"warning: {remark}")
-            remarks = (*remarks, remark)
+        remarks = (*remarks, *self._warn(remark_on_held_out(job)))
         search = self._search(job, checkpoint, stages)
         slim, budget = fit_request(fitter, search.result if search else None, prices)
         with stages.timed("evaluate"):
@@ -231,7 +229,10 @@ class Compression:
     def _remark(self, job: Job, split: Split, evaluation: Evaluation) -> tuple[str, ...]:
         """Say, and return, what makes the full model's score on a split implausible; before long work is done."""
         floor = job.task.baseline.score(job.data.train, split)
-        remarks = remark_on(evaluation, job.task, job.data.labels, floor)
+        return self._warn(remark_on(evaluation, job.task, job.data.labels, floor))
+
+    def _warn(self, remarks: tuple[str, ...]) -> tuple[str, ...]:
+        """Say, and return, what remarks there are."""
         for remark in remarks:
             self.progress.say(f"warning: {remark}")
         return remarks

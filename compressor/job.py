@@ -265,16 +265,16 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
     return job
 
 
-def describe_held_out(job: Job) -> str:
-    """Say where layers are chosen on data that the checkpoint has probably been trained on; '' where they are not."""
+def remark_on_held_out(job: Job) -> tuple[str, ...]:
+    """Return, as a sentence, that layers are chosen on data that the checkpoint has probably been trained on; or none."""
     settings, held_out = job.settings, job.data.held_out
     decided = ["the layers are chosen"] * job.searches + ["--max-drop is decided"] * (settings.max_drop is not None)
-    own = settings.holdout and Path(settings.holdout).is_file() and Path(settings.holdout)
-    trained_on = held_out.name == TENTH or any(own and own.samefile(file) for file in job.data.train.records.files)
-    if settings.adapt or not decided or not trained_on:
-        return ""
+    named = Path(settings.holdout or "")
+    of_training = named.is_file() and any(named.samefile(file) for file in job.data.train.records.files)
+    if settings.adapt or not decided or not (of_training or held_out.name == TENTH):
+        return ()
     seen = "training data, which the checkpoint has probably seen: scores there are optimistic"
-    return f"{' and '.join(decided).capitalize()} on {seen}. --holdout names other data."
+    return (f"{' and '.join(decided).capitalize()} on {seen}. --holdout names other data.",)
 
 
 def _checkpoint_digest(settings: Settings, checkpoint: Recognised) -> str:
@@ -285,7 +285,7 @@ def _checkpoint_digest(settings: Settings, checkpoint: Recognised) -> str:
 
 
 def _check_work(job: Job) -> None:
-    """Refuse a search of too few steps or too many subsets, and more processes than samples of a step."""
+    """Refuse a training of too few steps, a search of too many subsets, and more processes than samples of a step."""
     settings = job.settings
     if job.trains_while_searching and job.search_steps <= job.warm_up_steps:
         raise usage_error(
@@ -293,6 +293,13 @@ def _check_work(job: Job) -> None:
             f"--search-epochs {settings.search_epochs:g} is {job.search_steps} steps: the gates would never move",
             "a search of some steps",
             "--search-epochs 3, or a smaller --batch-size",
+        )
+    if settings.recover == "train" and not job.recovery.steps:
+        raise usage_error(
+            "recovery-too-short",
+            f"--recover-epochs {settings.recover_epochs:g} of {len(job.data.train):,} samples is no step",
+            "a recovery of some steps",
+            "--recover-epochs 1, a smaller --batch-size, or --recover closed-form",
         )
     subsets = sum(math.comb(len(job.candidates), size) for size in job.sizes)
     if job.searches and job.strategy == "exhaustive" and subsets > MOST_SUBSETS:

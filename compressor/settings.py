@@ -109,13 +109,14 @@ def parse_columns(text: str) -> dict[str, str]:
     """Read ``text=review,label=sentiment``: by what they hold, the names of columns.
 
     Raises:
-        UsageError: it is written otherwise.
+        UsageError: it is written otherwise, or names a column for one thing twice.
     """
     parts = [part.partition("=") for part in text.split(",")]
-    if not all(role.strip() and name.strip() for role, _, name in parts):
-        expected = "what a column holds, and its name"
+    named = {role.strip(): name.strip() for role, _, name in parts}
+    if len(named) < len(parts) or not all(role and name for role, name in named.items()):
+        expected = "what each column holds, once, and its name"
         raise usage_error("columns-unreadable", f"--columns {text}", expected, "--columns text=review,label=sentiment")
-    return {role.strip(): name.strip() for role, _, name in parts}
+    return named
 
 
 def make_settings(**options: Any) -> Settings:

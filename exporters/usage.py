@@ -78,14 +78,14 @@ def unpadded(tokenizer: Tokenizer) -> Tokenizer:
 def _config(model: StepModel, labels: tuple[str, ...]) -> dict[str, Any]:
     """Return config.json: transformers' own where it knows the model, else the names of family and classes alone."""
     names = {str(number): label for number, label in enumerate(labels)}
-    said: dict[str, Any] = {
-        "model_type": model.family,
+    classes: dict[str, Any] = {
         "id2label": names,
         "label2id": {label: int(number) for number, label in names.items()},
     }
     for format in FAMILIES[model.family].formats:
         if format.library and (architecture := format.architecture(model.task)):
-            layers = CONFIG_MAPPING[model.family].attribute_map.get(LAYERS, LAYERS)
+            kind = str(format.model_type)
+            layers = CONFIG_MAPPING[kind].attribute_map.get(LAYERS, LAYERS)
             sizes = {**format.library.write_config(model.dims), layers: len(model.layers)}
-            return {"architectures": [architecture], **sizes, **said}
-    return said
+            return {"architectures": [architecture], **sizes, "model_type": kind, **classes}
+    return {"model_type": model.family, **classes}

@@ -38,6 +38,7 @@ class Input:
             axis ``images`` is left out where a sample has one image.
         dtype: of its values.
         mask: it tells what is no padding, 1 from 0.
+        meaning: of its values, as exported files tell those who use them; '' says nothing.
     """
 
     name: str
@@ -45,17 +46,33 @@ class Input:
     axes: tuple[str, ...]
     dtype: torch.dtype = torch.int64
     mask: bool = False
+    meaning: str = ""
 
     def axes_of(self, ndim: int) -> tuple[str, ...]:
         """Return the names of the axes of a tensor of this input that has ``ndim`` of them."""
         return self.axes if ndim == len(self.axes) else tuple(axis for axis in self.axes if axis != "images")
 
 
-INPUT_IDS = Input("input_ids", "text", ("batch", "length"))
-ATTENTION_MASK = Input("attention_mask", "text", ("batch", "length"), mask=True)
-TOKEN_TYPE_IDS = Input("token_type_ids", "text", ("batch", "length"))
-PIXEL_VALUES = Input("pixel_values", "image", ("batch", "images", "channels", "height", "width"), torch.float32)
-PIXEL_MASK = Input("pixel_mask", "image", ("batch", "images", "height", "width"), mask=True)
+INPUT_IDS = Input("input_ids", "text", ("batch", "length"), meaning="tokens, as tokenizer.json numbers them")
+ATTENTION_MASK = Input(
+    "attention_mask", "text", ("batch", "length"), mask=True, meaning="1 at tokens, 0 at padding"
+)
+TOKEN_TYPE_IDS = Input(
+    "token_type_ids",
+    "text",
+    ("batch", "length"),
+    meaning="0 in the first text, 1 in the second, as tokenizer.json says",
+)
+PIXEL_VALUES = Input(
+    "pixel_values",
+    "image",
+    ("batch", "images", "channels", "height", "width"),
+    torch.float32,
+    meaning="pixels of RGB images, resized and normalised as das.image says",
+)
+PIXEL_MASK = Input(
+    "pixel_mask", "image", ("batch", "images", "height", "width"), mask=True, meaning="1 at pixels, 0 at padding"
+)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _texts_of(run: Run, tokenizer: Tokenizer) -> list[str]:
 def _find_difference(folder: Path, text: TextTransform, samples: Sequence[str]) -> str:
     """Return a text, or a pair, of which transformers makes other tokens than das, or its error; "" without any."""
     try:
-        theirs = AutoTokenizer.from_pretrained(str(folder))
+        theirs = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         for first, second in (*((sample, None) for sample in samples), *pairwise(samples)):
             encoded = text.tokenizer.encode(first, second)
             ours = [number for number, real in zip(encoded.ids, encoded.attention_mask, strict=True) if real]

@@ -12,7 +12,6 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -26,15 +25,8 @@ from compressor.search.cost import Costs
 from compressor.search.select_layers import CALIBRATION_SAMPLES, draw_scored_samples, search_space
 from compressor.search.strategies import STRATEGIES
 from compressor.search.strategies.strategy import Result, WithFinalScores
-from compressor.training.activation_cache import MEMORY_SHARE
-from compressor.training.recovery import (
-    Encoder,
-    encoder_of,
-    freeze_all_but,
-    recovery_groups,
-    recovery_loss,
-    rounds_behind,
-)
+from compressor.training.activation_cache import Encoder, fits_into_memory
+from compressor.training.recovery import encoder_of, freeze_all_but, recovery_groups, recovery_loss, rounds_behind
 from compressor.values import Value
 
 BATCH = 64  # samples of a forward pass
@@ -154,11 +146,8 @@ def _count_passes(job: Job, samples: int) -> float:
 
 def _recovery(job: Job) -> tuple[dict[str, float], dict[str, float]]:
     """Return the seconds of encoding and training, and of cheaper recoveries by their options."""
-    chosen = (
-        job.candidates
-        if job.settings.layers
-        else _spread(job.candidates, job.settings.skip or len(job.candidates) // 2 or 1)
-    )
+    skip = job.settings.skip or len(job.candidates) // 2 or 1
+    chosen = job.candidates if job.settings.layers else _spread(job.candidates, skip)
     (encoding, step), steps = _training_times(job, chosen), job.recovery.steps
     encoding *= len(job.recovery.order(job.data.train).samples(steps))
     seconds = {"asking the full model": encoding, f"recovery ({steps:,} steps)": steps * step}
@@ -197,14 +186,15 @@ def _training_times(job: Job, layers: tuple[str, ...]) -> tuple[float, float]:
     def train_on(streams: dict[str, Tensor]) -> None:
         recovery_loss(slim, job.task, varying, streams).backward()
 
+    order = _typical(train)
+
     def typical(size: int) -> dict[str, Tensor]:
-        return _on(job.device, train.batch(_typical(train)[:size]))
+        return _on(job.device, train.batch(order[:size]))
 
     size = min(recovery.batch_size, len(train))
     encoding = _time_growing(typical, encode, size)
     step = size * _time_growing(lambda size: encode(typical(size)), train_on, size)
-    needed = len(train) * sum(value.nbytes for value in encode(typical(1)).values())
-    if needed < MEMORY_SHARE * psutil.virtual_memory().available:
+    if fits_into_memory(len(train) * sum(value.nbytes for value in encode(typical(1)).values())):
         return encoding, step
     return encoding, step + size * _time_growing(typical, partial(encode, encoder=without), size)
 
@@ -215,7 +205,8 @@ def _on(device: torch.device, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _typical(split: Split) -> np.ndarray:
     """Return the numbers of all samples, those first whose length is nearest to the mean."""
-    return np.argsort(np.abs(split.lengths - split.lengths.mean()), kind="stable")
+    lengths = split.lengths
+    return np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
 
 
 def _time_growing(make: Make, run: Callable[[dict[str, Tensor]], object], most: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from compressor.data.types import Transforms
 from compressor.families import FAMILIES
-from compressor.families.family import Family, Input
+from compressor.families.family import INPUT_IDS, Family, Input
 from compressor.files import parts_of, sha256
 from compressor.models.steps import StepModel
 from compressor.tasks import TASKS
@@ -19,13 +19,6 @@ from exporters.graph.onnx import load_graph
 from exporters.usage import Usage
 
 PREFIX = "das."
-MEANINGS = {
-    "input_ids": "tokens, as tokenizer.json numbers them",
-    "attention_mask": "1 at tokens, 0 at padding",
-    "token_type_ids": "0 in the first text, 1 in the second, as tokenizer.json says",
-    "pixel_values": "pixels of RGB images, resized and normalised as das.image says",
-    "pixel_mask": "1 at pixels, 0 at padding",
-}
 
 
 def facts_of(model: StepModel, parity: Parity) -> dict[str, str]:
@@ -59,12 +52,13 @@ def usage_facts(model: StepModel, usage: Usage) -> dict[str, str]:
 
 def _describe_input(family: Family, entry: Input, images: int, transforms: Transforms) -> dict[str, Any]:
     axes = entry.axes_of(len(entry.axes) if images > 1 else 0)
-    padded = family.mask_of(entry.modality) is not None
-    padding = transforms.text.padding if entry.name == "input_ids" else 0
-    meaning = {"meaning": MEANINGS[entry.name]} if entry.name in MEANINGS else {}
-    return {**meaning, "axes": axes, "dtype": str(entry.dtype).removeprefix("torch.")} | (
-        {"padding": padding} if padded else {}
-    )
+    padding = transforms.text.padding if entry == INPUT_IDS else 0
+    return {
+        **({"meaning": entry.meaning} if entry.meaning else {}),
+        "axes": axes,
+        "dtype": str(entry.dtype).removeprefix("torch."),
+        **({"padding": padding} if family.mask_of(entry.modality) else {}),
+    }
 
 
 def embed(path: Path, facts: Mapping[str, str]) -> str:

@@ -58,7 +58,7 @@ def quantise_dynamic(source: Path, target: Path, excluded: Collection[str] = ())
     with _quiet():
         ONNXModel(model).replace_gemm_with_matmul()  # the library has no other int8 Gemm; "_MatMul" is its suffix
         del model.graph.value_info[:]  # it has the shapes of weights that Gemm had transposed
-        round_words(model, [node for node in lookups(model) if node.name not in excluded])
+        round_words(model, [node for node in find_lookups(model) if node.name not in excluded])
         add_infer_metadata(model)
         # Made as "static", for the dynamic one writes all weights to the disk and reads them back, to infer types.
         quantizer = ONNXQuantizer(
@@ -151,7 +151,7 @@ def nodes_of(path: Path) -> dict[str, str]:
         InputError: the file cannot be read, or has no linear layer.
     """
     graph = load_graph(path)
-    nodes = (*lookups(graph), *_products(graph).values())
+    nodes = (*find_lookups(graph), *_products(graph).values())
     return {node.name: module_name(scopes_of(node)[-2]) for node in nodes}
 
 
@@ -243,7 +243,7 @@ def _products(model: Any, excluded: Collection[str] = ()) -> dict[str, Any]:
     return products
 
 
-def lookups(model: Any) -> list[Any]:
+def find_lookups(model: Any) -> list[Any]:
     """Return the nodes that look up rows of the largest embedding, which is that of the words; none without one."""
     from onnx import TensorProto
 

@@ -570,6 +570,7 @@ def test_all_usage_problems_at_once(workshop):
         ("--recover-epochs", "inf", "epochs-not-positive"),
         ("--search-epochs", "0", "epochs-not-positive"),
         ("--search-epochs", "0.001", "search-too-short"),
+        ("--recover-epochs", "0.001", "recovery-too-short"),
     ],
 )
 def test_numbers_that_make_no_sense(workshop, option, value, code):

@@ -6,11 +6,13 @@ import shutil
 import pytest
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.text import TextTransform
 from compressor.families import FAMILIES
+from compressor.families.text_encoder import RobertaDims, encoder_family
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import open_run
 from exporters.usage import Usage, unpadded, usage_of, write_usage
@@ -43,6 +45,21 @@ def test_transformers_reads_classes_and_sizes_of_the_slim_model(tmp_path, family
     assert (whole.num_hidden_layers, config.num_hidden_layers) == (6, 4)
     for size in ("vocab_size", "hidden_size", "max_position_embeddings", "pad_token_id"):
         assert getattr(config, size) == getattr(whole, size)
+
+
+def test_a_family_of_another_name_than_the_librarys_is_written_by_the_librarys(tmp_path, monkeypatch):
+    class Dims(RobertaDims):
+        config: dict[str, object] = {"model_type": "data2vec-text", "hidden_size": 48, "num_hidden_layers": 2}
+
+    rows = "classifier.out_proj.weight"
+    named = encoder_family("ours", Dims, lambda model: nn.Identity(), rows, prefix="data2vec_text")
+    monkeypatch.setitem(FAMILIES, "ours", named)
+    dims = Dims(text_length=9)
+    usage = Usage(("no", "yes"), named.transforms(dims, word_tokenizer(TEXTS[:3])))
+    write_usage(tmp_path, named.build(dims, "text-classification"), usage)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.model_type, config.num_hidden_layers) == ("data2vec-text", 2)
+    assert config.architectures == ["Data2VecTextForSequenceClassification"]
 
 
 @pytest.mark.parametrize("family", ENCODERS)

@@ -12,7 +12,7 @@ from compressor.data.read_data import read_data
 from compressor.data.roles import TENTH
 from compressor.data.types import Reading
 from compressor.errors import InputError, UsageError
-from compressor.job import describe_held_out, prepare_job
+from compressor.job import prepare_job, remark_on_held_out
 from compressor.run_folder import open_run
 from compressor.settings import make_settings
 from compressor.tasks import TASKS
@@ -149,7 +149,8 @@ def test_a_choice_on_training_data_is_remarked_and_kept(sentences):
 )
 def test_when_a_choice_is_remarked(sentences, options, remark):
     job = prepare_job(make_settings(checkpoint="roberta", data="data", recover="none", **options))
-    assert describe_held_out(job).startswith(remark) and bool(describe_held_out(job)) == bool(remark)
+    remarks = remark_on_held_out(job)
+    assert [said.startswith(remark) for said in remarks] == [True] * bool(remark)
 
 
 def test_held_out_samples_without_answers_are_not_replaced_by_a_tenth(sentences):
@@ -168,6 +169,7 @@ def test_held_out_samples_beside_calibration_are_refused(sentences):
     [
         ("body", "columns-unreadable", ("--columns body", "text=review,label=sentiment")),
         ("text=", "columns-unreadable", ("--columns text=",)),
+        ("text=a,label=b,text=c", "columns-unreadable", ("once",)),
         ("txt=body", "columns-not-of-task", ("text, second, label",)),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from compressor.job import prepare_job
 from compressor.search.strategies import STRATEGIES
 from compressor.settings import Settings
-from compressor.training import expected_time
+from compressor.training import activation_cache, expected_time
 from compressor.training.expected_time import Expected, expect_search_time, expect_time
 from tests.support.command_line import das
 
@@ -45,7 +45,7 @@ def test_every_sample_and_step_is_counted(shared_sentences, second_each):
 
 
 def test_what_does_not_fit_into_memory_is_encoded_in_every_step(shared_sentences, second_each, monkeypatch):
-    monkeypatch.setattr(expected_time, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(activation_cache, "MEMORY_SHARE", 0.0)
     job = job_of(shared_sentences, layers=("En1",), recover_epochs=1, batch_size=8)
     seconds = expect_time(job).seconds
     assert seconds["asking the full model"] == 8 * job.recovery.steps  # what is left of an epoch is in no step

@@ -23,8 +23,8 @@ from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from exporters.graph.onnx import export_onnx
 from exporters.graph.quantise import (
+    find_lookups,
     hold_back,
-    lookups,
     nodes_of,
     quantise_dynamic,
     quantise_static,
@@ -233,7 +233,7 @@ def test_words_alone_in_int8_are_as_exact_as_their_rounding(case_of, tmp_path):
         weight[0] = 0  # as the row of the padding token often is: it has no scale
     export_onnx(rounded, tmp_path / "float.onnx", case.samples)
     model = onnx.load(tmp_path / "float.onnx")
-    round_words(model, lookups(model))
+    round_words(model, find_lookups(model))
     onnx.save(model, tmp_path / "words.onnx")
     onnx.checker.check_model(model, full_check=True)
     with torch.no_grad():
