@@ -25,7 +25,6 @@ from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScoreP
 from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
-from compressor.models.surgery import make_plan
 from compressor.progress import QUIET, Progress, Stages
 from compressor.resume import RunCheckpoint, Stage, check_same
 from compressor.run_folder import (
@@ -158,7 +157,7 @@ class Compression:
             self._remark(job, held_out, evaluate(job.model, held_out, job.task, progress=self.progress, label=label))
         self._warn(remark_on_held_out(job))
         search = select_layers(job, checkpoint, Stages(), self.progress)
-        return make_plan(job.model, search.result.chosen[job.skip]), search
+        return job.plan(search.result.chosen[job.skip]), search
 
     def _say_expected(self, job: Job, expect: Callable[[Job], Expected]) -> None:
         """Say how long it will take, where that is long and someone listens."""

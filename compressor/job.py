@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,9 +29,9 @@ from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
 from compressor.errors import Checks, Problem, UsageError, input_error, usage_error
 from compressor.manifest import Source
-from compressor.models.plan import match_layers, summarise
+from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
-from compressor.models.surgery import stream_width
+from compressor.models.surgery import make_plan, stream_width
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import open_run
 from compressor.search.option_rules import FULL, NOTHING, TRAINED, check_options
@@ -121,6 +121,10 @@ class Job:
     def has_adapters(self) -> bool:
         """True where adapters stand in place of skipped layers."""
         return self.settings.replace != NOTHING
+
+    def plan(self, layers: Sequence[str]) -> Plan:
+        """Return the plan that skips ``layers``, with what is asked for in their place."""
+        return make_plan(self.model, layers, self.has_adapters)
 
     @property
     def fits_adapters(self) -> bool:
@@ -266,7 +270,7 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
 
 
 def remark_on_held_out(job: Job) -> tuple[str, ...]:
-    """Return, as a sentence, that layers are chosen on data that the checkpoint has probably been trained on; or none."""
+    """Return a sentence where layers are chosen on data that the checkpoint has probably been trained on, else none."""
     settings, held_out = job.settings, job.data.held_out
     decided = ["the layers are chosen"] * job.searches + ["--max-drop is decided"] * (settings.max_drop is not None)
     named = Path(settings.holdout or "")
@@ -294,12 +298,12 @@ def _check_work(job: Job) -> None:
             "a search of some steps",
             "--search-epochs 3, or a smaller --batch-size",
         )
-    if settings.recover == "train" and not job.recovery.steps:
+    if job.trains_in_recovery and not job.recovery.steps:
         raise usage_error(
             "recovery-too-short",
             f"--recover-epochs {settings.recover_epochs:g} of {len(job.data.train):,} samples is no step",
             "a recovery of some steps",
-            "--recover-epochs 1, a smaller --batch-size, or --recover closed-form",
+            "--recover-epochs 1, or a smaller --batch-size",
         )
     subsets = sum(math.comb(len(job.candidates), size) for size in job.sizes)
     if job.searches and job.strategy == "exhaustive" and subsets > MOST_SUBSETS:

@@ -54,9 +54,7 @@ class Input:
 
 
 INPUT_IDS = Input("input_ids", "text", ("batch", "length"), meaning="tokens, as tokenizer.json numbers them")
-ATTENTION_MASK = Input(
-    "attention_mask", "text", ("batch", "length"), mask=True, meaning="1 at tokens, 0 at padding"
-)
+ATTENTION_MASK = Input("attention_mask", "text", ("batch", "length"), mask=True, meaning="1 at tokens, 0 at padding")
 TOKEN_TYPE_IDS = Input(
     "token_type_ids",
     "text",

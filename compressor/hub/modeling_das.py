@@ -4,7 +4,7 @@
 of some layers, or beside layers; so for every other class of the library. ``das_adapters`` in config.json says where:
 
     layers         path of the model's list of layers, "bert.encoder.layer"
-    in_place_of    number of a layer -> bottleneck of the adapter in its place
+    in_place_of    number of a layer -> bottleneck of the adapter in its place, 0 where nothing is
     beside         bottlenecks of the adapters beside every other layer: one for the whole of it, or one for each half
     returns_tuple  whether these layers return a tuple, as some of the library's do
 
@@ -34,6 +34,18 @@ class Adapter(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Return A(x)."""
         return self.up_proj(torch.relu(self.down_proj(self.adapter_layer_norm_before(hidden_states))))
+
+
+class PassThrough(nn.Module):
+    """What stands in place of a layer, where nothing does: x. Whatever else a layer is given does not matter to it."""
+
+    def __init__(self, returns_tuple: bool) -> None:
+        super().__init__()
+        self.returns_tuple = returns_tuple
+
+    def forward(self, hidden_states: Tensor, *others: Any, **options: Any) -> Any:
+        """Return x, as the model's layers return theirs."""
+        return (hidden_states,) if self.returns_tuple else hidden_states
 
 
 class SkipAdapter(Adapter):
@@ -89,7 +101,10 @@ class WithAdapters(nn.Module):
         said, width = config.das_adapters, config.hidden_size
         layers: Any = self.get_submodule(said["layers"])
         for number, layer in enumerate(layers):
-            if bottleneck := said["in_place_of"].get(str(number)):
+            bottleneck = said["in_place_of"].get(str(number))
+            if bottleneck == 0:
+                layers[number] = PassThrough(said["returns_tuple"])
+            elif bottleneck:
                 layers[number] = SkipAdapter(width, bottleneck, said["returns_tuple"])
             elif said["beside"]:
                 layers[number] = put_beside(layer, *(Adapter(width, bottleneck) for bottleneck in said["beside"]))

@@ -22,7 +22,7 @@ class Adapters:
 
     Attributes:
         layers: path of the model's list of layers.
-        in_place_of: number of a skipped layer to the bottleneck of its adapter.
+        in_place_of: number of a skipped layer to the bottleneck of its adapter, 0 where nothing is in its place.
         beside: bottlenecks of the adapters of each kept layer, in the order that they are computed in.
     """
 
@@ -86,7 +86,7 @@ def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
     state = table.to_checkpoint(rest)
     for number, block in skips.items():
         state |= {f"{path}.{number}.{name}": value for name, value in block.state_dict().items()}
-    widths = {str(number): _bottlenecks(block)[0] for number, block in skips.items()}
+    widths = {str(number): sum(_bottlenecks(block)) for number, block in skips.items()}
     return SlimTensors(state, kept, Adapters(path, widths, beside))
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from compressor.costs.macs import count_call, count_macs
 from compressor.costs.model_costs import Trims
+from compressor.models.plan import Plan
 from compressor.models.simplify import trim
 from compressor.models.steps import Rounds, StepModel
 from compressor.models.supernet import Supernet
-from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.surgery import remove_layers
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ class Costs:
         return walked + len(set(subsets)) * self.epilogue
 
 
-def count_slim(model: StepModel, layers: Collection[str], inputs: Mapping[str, Tensor]) -> Trims:
-    """Return the MACs of the slim model without ``layers``, before and after its exact trims, before it is trained."""
+def count_slim(model: StepModel, plan: Plan, inputs: Mapping[str, Tensor]) -> Trims:
+    """Return the MACs of the slim model of ``plan``, before and after its exact trims, before it is trained."""
     with torch.random.fork_rng():  # fresh adapters are drawn, and thrown away
-        slim = remove_layers(model, make_plan(model, tuple(layers)), copy_kept=False)
+        slim = remove_layers(model, plan, copy_kept=False)
     return Trims(before=count_macs(slim, inputs).total, after=count_macs(trim(slim), inputs).total)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 from compressor.costs.macs import count_macs
@@ -14,7 +14,7 @@ from compressor.evaluation.evaluate import evaluate_samples
 from compressor.job import Job
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
-from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.surgery import remove_layers
 from compressor.progress import Progress
 from compressor.resume import Stage
 from compressor.search.budgets import (
@@ -74,17 +74,17 @@ def fit_request(
     return fitter.fit(layers), BudgetResult(budget=budget, prices=prices, predicted=predicted)
 
 
-def count_cut(job: Job, layers: Collection[str]) -> tuple[Pair, Trims]:
+def count_cut(job: Job, layers: Sequence[str]) -> tuple[Pair, Trims]:
     """Return the MACs of full and slim on the sample that the run is judged on, and those of the exact trims.
 
     Sums of savings know nothing of exact trims: they choose, and what is chosen is counted.
     """
     sample = job.sample()
-    full, trims = count_macs(without_idle(job.model), sample).total, count_slim(job.model, layers, sample)
+    full, trims = count_macs(without_idle(job.model), sample).total, count_slim(job.model, job.plan(layers), sample)
     return Pair(full=full, slim=trims.after), trims
 
 
-def _counted(job: Job, layers: Collection[str]) -> Amount:
+def _counted(job: Job, layers: Sequence[str]) -> Amount:
     macs, _ = count_cut(job, layers)
     return Amount(full=macs.full, slim=macs.slim)
 
@@ -168,7 +168,7 @@ class DropTries:
     def restore_best(self) -> SlimModel:
         """Return the last model that held, as it was after its recovery."""
         job, state = self.fitter.job, self._best
-        plan = make_plan(job.model, state["layers"])
+        plan = job.plan(state["layers"])
         slim = remove_layers(job.model, plan)
         slim.load_state_dict(state["parameters"], strict=False)
         return SlimModel(plan, slim, state["updated_parameters"])

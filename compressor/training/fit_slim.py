@@ -10,7 +10,7 @@ from compressor.job import Job
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.supernet import Supernet
-from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.surgery import remove_layers
 from compressor.progress import Progress, Stages
 from compressor.resume import RunCheckpoint, Stage
 from compressor.search.least_squares import fit_adapters
@@ -47,7 +47,7 @@ class Fitter:
         Raises:
             Interrupted: on Ctrl-C or SIGTERM while training; the state is saved.
         """
-        plan = make_plan(self.job.model, layers, self.job.has_adapters)
+        plan = self.job.plan(layers)
         self._set_adapters(plan)
         slim = remove_layers(self.job.model, plan)
         with self.stages.timed("recover"):

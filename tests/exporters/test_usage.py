@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_transformers_reads_classes_and_sizes_of_the_slim_model(tmp_path, family
 
 def test_a_family_of_another_name_than_the_librarys_is_written_by_the_librarys(tmp_path, monkeypatch):
     class Dims(RobertaDims):
-        config: dict[str, object] = {"model_type": "data2vec-text", "hidden_size": 48, "num_hidden_layers": 2}
+        config: Mapping[str, object] = {"model_type": "data2vec-text", "hidden_size": 48, "num_hidden_layers": 2}
 
     rows = "classifier.out_proj.weight"
     named = encoder_family("ours", Dims, lambda model: nn.Identity(), rows, prefix="data2vec_text")

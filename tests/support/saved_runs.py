@@ -29,8 +29,8 @@ def tokenizer():
     return made
 
 
-def saved_run(folder, family, task, adapters=True, beside=False, files=None) -> Run:
-    """A run without En1 and En4: adapters that do something in their place, or fresh ones; beside the others, too."""
+def saved_run(folder, family, task, adapters=True, beside=False, files=None, nothing=False) -> Run:
+    """A run without En1 and En4: adapters that do something in their place, fresh ones, nothing; beside others, too."""
     full = tiny.model(family, task)
     if beside:
         width = {"parallel_width": WIDTH}
@@ -40,7 +40,8 @@ def saved_run(folder, family, task, adapters=True, beside=False, files=None) -> 
     full.eval()
     if adapters:
         tiny.supernet(full)
-    slim = remove_layers(full, make_plan(full, SKIPPED))
+    plan = make_plan(full, SKIPPED, adapters=not nothing)
+    slim = remove_layers(full, plan)
     for name, parameter in slim.named_parameters():
         if beside and ".adapter." in name and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -54,7 +55,7 @@ def saved_run(folder, family, task, adapters=True, beside=False, files=None) -> 
         family=family,
         task=task,
         dims=full.dims.model_dump(),
-        plan=make_plan(full, SKIPPED),
+        plan=plan,
         strategy="by hand",
         candidates=SKIPPED,
         source=Source(path="full", sha256=""),

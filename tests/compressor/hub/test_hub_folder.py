@@ -83,6 +83,16 @@ def test_with_adapters_it_brings_their_code(tmp_path, family, task, beside):
     assert "trust_remote_code=True" in card and "En1, En4" in card
 
 
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(("family", "task"), [("bert", "text-classification"), ("vilt", "vqa")])
+def test_with_nothing_in_place_of_layers(tmp_path, family, task, beside):
+    run = saved_runs.saved_run(tmp_path, family, task, beside=beside, nothing=True)
+    saved = das.save(run, to=tmp_path / "out")
+    given = answers(tmp_path / "out", run, saved.loader, trust_remote_code=True)
+    torch.testing.assert_close(given, run.answers()["slim"], atol=2e-6, rtol=0)
+    assert saved.trust_remote_code == beside
+
+
 @pytest.mark.parametrize("adapters", [False, True])
 @pytest.mark.parametrize(("family", "task"), TEXTS)
 def test_a_pipeline_gives_the_labels_of_the_run(tmp_path, family, task, adapters):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from compressor.costs.model_costs import share_macs
 from compressor.run_folder import open_run
 from compressor.training.optimiser import full_learning_rate
 from tests.support.command_line import das
@@ -56,3 +57,17 @@ def test_a_search_scores_layers_without_what_will_not_be_there(sentences):
     assert told.exit_code == 0, told.stderr
     search = json.loads(told.stdout)["search"]
     assert search["explained"] == {}
+
+
+@pytest.mark.parametrize("budget", [("--max-drop", 100), ("--max-macs", "0.7x")])
+def test_a_budget_counts_and_keeps_models_without_adapters(sentences, budget):
+    given = ("compress", "roberta", *budget, "--replace", "none", "--recover", "none", "--data", "data")
+    told = das(*given, "--out", "run")
+    assert told.exit_code == 0, told.stderr
+    manifest = open_run("run").manifest
+    assert {entry.adapter_width for entry in manifest.plan.skip} == {0}
+    if manifest.budget.tries:
+        kept = next(entry for entry in manifest.budget.tries if entry.layers == manifest.plan.layers)
+        assert kept.share == share_macs(manifest.costs.macs, manifest.costs.trims)
+    else:
+        assert manifest.budget.predicted.slim == manifest.costs.macs.slim
