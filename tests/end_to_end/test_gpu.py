@@ -41,7 +41,7 @@ def test_profile_on_cuda(run_here):
 def test_onnx_files_answer_on_cuda_as_the_model_does(run_here):
     if why := obstacles("cuda").get("onnxruntime"):
         pytest.skip(why.found)
-    result = das("export", "--precision", "fp16", "--json")
+    result = das("export", "--json")
     assert result.exit_code == 0, result.stderr
     assert [entry["parity"]["status"] for entry in json.loads(result.stdout)["exports"]] == ["passed"]
     checked = das("verify", "--device", "cuda", "--json")
