@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.costs.macs import count_macs
@@ -39,8 +39,11 @@ from compressor.settings import Settings
 from compressor.training.fit_slim import Fitter, SlimModel
 from compressor.training.recovery import freeze_all_but, recovery_groups, trained_parameters
 
-SEARCH_OPTIONS = ("data", "calibration", "tokenizer", "scope", "strategy", "seed", "image_size", "text_length")
-RECOVERY_OPTIONS = ("recover", "recover_epochs", "batch_size", "learning_rate")
+SEARCH_OPTIONS = (
+    *("data", "columns", "holdout", "calibration", "tokenizer"),
+    *("scope", "strategy", "seed", "image_size", "text_length"),
+)
+RECOVERY_OPTIONS = ("replace", "recover", "recover_epochs", "batch_size", "learning_rate", "train_head")
 
 
 def fit_request(
@@ -204,5 +207,12 @@ def _command(job: Job) -> str:
     names = RECOVERY_OPTIONS if settings.from_run else (*SEARCH_OPTIONS, *RECOVERY_OPTIONS)
     values = {name: getattr(settings, name) for name in names}
     changed = {name: value for name, value in values.items() if value != Settings.model_fields[name].default}
-    options = [part for name, value in changed.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    options = [part for name, value in changed.items() for part in (f"--{name.replace('_', '-')}", *_typed(value))]
     return shlex.join(["das", "compress", *subject, *options])
+
+
+def _typed(value: Any) -> tuple[str, ...]:
+    """Return what a user types behind an option: nothing behind a flag, columns as --columns takes them."""
+    if isinstance(value, Mapping):
+        return (",".join(f"{role}={name}" for role, name in value.items()),)
+    return () if value is True else (str(value),)

@@ -127,6 +127,14 @@ def test_columns_and_held_out_samples_go_through_a_compression(sentences):
     assert das("predict", "--file", "asked.csv", "--top", 1).stdout.split()[-1] == "dull"
 
 
+def test_a_budget_out_of_reach_names_the_whole_command(sentences):
+    sentences_in_columns(sentences)
+    given = ("--columns", "text=body,label=verdict", "--holdout", "held.csv", "--train-head")
+    result = das("compress", "roberta", "--max-macs", "0.01x", "--data", "mine", *given)
+    command = "das compress roberta --task text-classification --data mine"
+    stopped(result, 4, "budget-out-of-reach", f"{command} {' '.join(given)} --max-macs")
+
+
 def test_a_choice_on_training_data_is_remarked_and_kept(sentences):
     given = ("roberta", "--skip", 1, "--data", "data")
     done = das("compress", *given, "--recover", "none")
