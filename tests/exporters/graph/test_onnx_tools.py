@@ -12,7 +12,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from compressor.errors import CheckFailed
+from compressor.progress import Progress
+from exporters.checks.validate import CHECKED_SIZES, judge
+from exporters.graph.inputs import VARYING
 from exporters.graph.onnx import export_onnx
+from exporters.graph.precision import PRECISIONS
 from exporters.graph.quantise import quantise_dynamic, quantise_static
 from exporters.runtimes.sessions import OnnxRunner
 from tests.support import tiny_exports as exported
@@ -105,3 +109,39 @@ def test_a_size_that_is_read_as_a_number_is_named(tmp_path):
     with refused(CheckFailed, "axis-fixed", "input_ids of size 2 along axis 0", "x.shape[0] for len(x)"):
         export_onnx(model, tmp_path / "model.onnx", tiny.batch(model))
     assert list(tmp_path.iterdir()) == []
+
+
+class ChoosesByALength(nn.Module):
+    """Adds 1 to small batches, or to short texts: of a choice by a size a graph keeps one side, and says nothing."""
+
+    def __init__(self, prologue, axis, small):
+        super().__init__()
+        self.prologue, self.axis, self.small = prologue, axis, small
+
+    def forward(self, **inputs):
+        streams = self.prologue(**inputs)
+        added = 1 if inputs["input_ids"].shape[self.axis] < self.small else 0
+        return {**streams, "hidden": streams["hidden"] + added * torch.linspace(0, 1, streams["hidden"].shape[-1])}
+
+
+KEPT = ((1, 4, "failed"), (0, 2, "failed"), (1, 0, "passed"))
+
+
+@pytest.mark.parametrize(("axis", "small", "status"), slow_but(KEPT[:1], KEPT))
+def test_a_graph_that_keeps_one_side_of_a_choice_by_a_size_fails(tmp_path, axis, small, status):
+    model = tiny.model(*CLASSIFIER, shallow=True)
+    samples = exported.inputs_of(model)
+    model.prologue = ChoosesByALength(model.prologue, axis, small)
+    samples["attention_mask"][0, 3:] = 0
+    export_onnx(model, tmp_path / "model.onnx", samples)
+    compared, _ = judge(
+        OnnxRunner(tmp_path / "model.onnx", threads=1),
+        model,
+        samples,
+        CHECKED_SIZES,
+        reference=None,
+        precision=PRECISIONS["fp32"],
+        fixed=VARYING,
+        progress=Progress(),
+    )
+    assert compared.status == status
