@@ -271,7 +271,7 @@ def read_run(path: str | Path | None = None) -> Run:
             "run-missing",
             f"no run in {named}" + (f"; there is {', '.join(there)}" if there else ""),
             f"a run folder with {MANIFEST}",
-            "das compress CKPT --skip 2",
+            "name one of these, or das compress CKPT --skip 2" if there else "das compress CKPT --skip 2",
         )
     return Run(folder.resolve(), read_manifest(manifest))
 

@@ -154,11 +154,13 @@ def _open_file(path: Path, forms: list[InputForm], images: tuple[ImageRef, ...])
     if source:
         return _read_table(source, forms, ImageFiles(root), images)
     if not any(form.columns.keys() == {"text"} for form in forms):
+        shared = any(_without_images(form).keys() == {"text"} for form in forms)
+        given = "--image with what all texts are about; or " if shared else ""
         raise input_error(
             "lines-for-more-than-a-text",
             f"{name} has a text in each line",
             f"named columns, as a question of this run is more than one text: {_list_columns(forms)}",
-            "--file of .csv, .tsv, .jsonl or .parquet with these columns; JSON lines with --file -",
+            f"{given}--file of .csv, .tsv, .jsonl or .parquet with these columns; JSON lines with --file -",
         )
     return _read_lines(name, lines, images)
 

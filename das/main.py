@@ -89,9 +89,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: dict[
-    str, tuple[Callable[..., None], type[TyperCommand]]
-] = {  # in the order of the help; those that only read JSON start without PyTorch
+# In the order of the help; those that only read JSON start without PyTorch.
+COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {
     "demo": (demo, ModelCommand),
     "inspect": (inspect, ModelCommand),
     "compress": (compress, ModelCommand),
@@ -108,8 +107,15 @@ COMMANDS: dict[
     "doctor": (doctor, TyperCommand),
     "eval": (evaluate, ModelCommand),
 }
+
+
+def _read_help(command: Callable[..., None]) -> str:
+    """Return the docstring with a paragraph in a line: Typer would keep the breaks of the source in the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+
+
 for name, (command, kind) in COMMANDS.items():
-    app.command(name, cls=kind)(command)
+    app.command(name, cls=kind, help=_read_help(command))(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -25,7 +25,7 @@ def evaluate(
     columns: o.Columns = None,
     tokenizer: o.Tokenizer = None,
     text_length: o.TextLength = None,
-    batch_size: o.BatchSize = 64,
+    batch_size: Annotated[int, typer.Option(help="Samples that are answered in one call.")] = 64,
     device: o.Device = None,
     json: o.Json = False,
 ) -> None:

@@ -52,7 +52,8 @@ def run_demo(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed:
             )
             run, _ = api.compress_and_report(settings, command=compress_command, progress=progress())
             err_console.print(f"  {_searched(run)}", soft_wrap=True)
-        with _stage("das export --onnx --precision int8"):  # and fp32, which that is made from
+        export_command = "das export --onnx --precision int8"
+        with _stage(export_command):  # and fp32, which that is made from
             api.export(run, "onnx", precision="int8", progress=progress())
         _try_tensorrt(run)
         profile_command = f"das profile --seconds {demo.seconds:g}"
@@ -65,6 +66,7 @@ def run_demo(demo: Demo, folder: Path, *, skip: int | None, retrain: bool, seed:
         compress_command,
         "das pareto",
         "das explain",
+        export_command,
         "das export --trt",
         profile_command,
         predict_command,

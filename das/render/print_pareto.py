@@ -13,7 +13,8 @@ from das.terminal import console
 from profiles.analysis.pareto import ParetoReport
 from profiles.formatting import Table
 
-WIDTH, HEIGHT = 70, 15  # of the terminal's plot; its labels take another nine columns
+MOST_WIDTH, HEIGHT = 70, 15  # of the terminal's plot
+LABELS = 9  # columns beside it
 
 
 def print_pareto(report: ParetoReport, folder: Path) -> None:
@@ -48,17 +49,18 @@ def _plot(report: ParetoReport) -> list[str]:
     """Plot score over cost in plain characters; points of the table are marked with their number of layers."""
     shares, values = [point.share for point in report.points], [point.value for point in report.points]
     left, right, bottom, top = min(shares), max(shares), min(values), max(values)
-    grid = [[" "] * WIDTH for _ in range(HEIGHT)]
+    width = min(MOST_WIDTH, console.width - LABELS)
+    grid = [[" "] * width for _ in range(HEIGHT)]
     for point in (*report.points, *report.rows):
         mark = str(len(point.layers)) if point in report.rows else "·"
-        column = round((point.share - left) / ((right - left) or 1) * (WIDTH - len(mark)))
+        column = round((point.share - left) / ((right - left) or 1) * (width - len(mark)))
         row = round((top - point.value) / ((top - bottom) or 1) * (HEIGHT - 1))
         grid[row][column : column + len(mark)] = mark
     labels = {0: f"{100 * top:.1f}", HEIGHT - 1: f"{100 * bottom:.1f}"}
     lines = [f"{labels.get(number, ''):>6} │{''.join(row)}".rstrip() for number, row in enumerate(grid)]
     ends = f"{left:.1%}", f"{right:.1%}"
-    middle = f"{report.by_layers}, share of the full model".center(WIDTH - len(ends[0]) - len(ends[1]))
-    return [f"{report.metric}, %", *lines, " " * 7 + "└" + "─" * WIDTH, " " * 8 + ends[0] + middle + ends[1]]
+    middle = f"{report.by_layers}, share of full".center(width - len(ends[0]) - len(ends[1]))
+    return [f"{report.metric}, %", *lines, " " * 7 + "└" + "─" * width, " " * 8 + ends[0] + middle + ends[1]]
 
 
 def _sentences(report: ParetoReport) -> list[str]:

@@ -74,7 +74,7 @@ def print_search(checkpoint: Path, result: Searched) -> None:
         score = f"{100 * record.point(layers).value:.2f}"
         rows.append((str(size), score, f"{-saved / record.macs:+.1%}", summarise(layers)))
     title = f"{record.metric}, %, of {record.samples} held-out samples; full model {100 * record.full.value:.2f}"
-    console.print(draw(Table(title, ("k", record.metric, "MACs by layers", "skipped"), tuple(rows))))
+    console.print(draw(Table(title, ("skip", record.metric, "MACs by layers", "layers"), tuple(rows))))
     forwards = sum(record.forwards.values())
     console.print(f"Strategy {record.strategy}: as much work as {forwards:,.0f} forward passes of the full model.")
     console.print(f"\ndas compress {checkpoint} --layers {','.join(result.plan.layers)}", soft_wrap=True)

@@ -77,8 +77,8 @@ def measure_run(
 ) -> ProfileReport:
     """Measure the gains of skipping: MACs, parameters, files, latency, throughput, memory, energy.
 
-    Full and slim are loaded into a process of their own each and take turns. A machine so noisy that the speed-up's
-    interval stays wide is measured up to three times as long, and the report says so.
+    Full and slim are loaded into a process of their own each and take turns, again and again in fresh processes. Where
+    the machine is so noisy that a speed-up's interval is wide, the report says so.
 
     Measured are the precisions that slim was exported in, and fp32; of a runtime that builds no engine by itself those
     that there are. All of a runtime take turns. Full is exported to ``exports/full`` like slim was, and certified like

@@ -24,7 +24,7 @@ from profiles.machine.environment import Environment
 from profiles.timing.speedups import EQUAL, Estimate, Speedup, divide
 
 SCHEMA_VERSION = 1
-WIDTH = 9  # characters of a run's short name
+LEAST, ALL = 9, 36  # characters of a run's short name, and of all names together
 SEPARATORS = "-_. /"
 
 
@@ -163,14 +163,18 @@ def compare_runs(folders: Sequence[Path]) -> RunsReport:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Return the distinguishing parts of names, of at most 9 characters each; numbers where these are equal."""
+    """Return the distinguishing parts of names; numbers where these are equal.
+
+    Each has at most 9 characters, or more where few names share the 36 of all.
+    """
+    width = max(LEAST, ALL // len(names))
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)) if len(names) > 1 else ()
     shared = "".join(letters[0] for letters in alike)
     start = 1 + max(shared.rfind(mark) for mark in SEPARATORS)
     rests = [name[start:] or name for name in names]
-    if any(len(rest) > WIDTH for rest in rests):
+    if any(len(rest) > width for rest in rests):
         rests = _last_words(rests)
-    short = [_shortened(rest) for rest in rests]
+    short = [_shorten(rest, width) for rest in rests]
     return short if len(set(short)) == len(short) else [f"run {number}" for number in range(1, len(names) + 1)]
 
 
@@ -186,8 +190,9 @@ def _last_words(names: Sequence[str]) -> list[str]:
     return ["-".join(parts) for parts in words]
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= WIDTH else f"{name[: WIDTH // 2]}…{name[-(WIDTH // 2) :]}"
+def _shorten(name: str, width: int) -> str:
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
 
 
 def _figures(folder: str, run: Run) -> RunSummary:
@@ -327,6 +332,7 @@ def _missing(runs: Sequence[RunSummary]) -> Iterable[NotMeasured]:
             command = " ".join(f"--runtime {name}" for name in runtimes)
             yield NotMeasured(what=f"{run.name}, {', '.join(absent)}", why=f"das profile {run.folder} {command}")
         if once := [name for name, each in run.runtimes.items() if each.speedup.pairs == 1]:
-            yield NotMeasured(what=f"{run.name}, repetition of {', '.join(once)}", why=f"das profile {run.folder}")
+            what = f"{run.name}, several process pairs in {', '.join(once)}"
+            yield NotMeasured(what=what, why=f"das profile {run.folder}")
         if not run.exports:
             yield NotMeasured(what=f"{run.name}, exports", why=f"das export {run.folder} --onnx")

@@ -113,11 +113,19 @@ def tabulate_scores(report: CompressionReport) -> Table:
 
 
 def tabulate_exports(report: CompressionReport) -> Table:
-    """Return each exported file and its parity."""
+    """Return each exported file against slim in PyTorch: on the samples of its certificate, else on those of parity."""
     rows = []
     for entry in report.exports:
-        parity = entry.parity
-        error = "" if parity.max_abs_error is None else f"{parity.max_abs_error:.1e}"
-        agreement = "" if parity.answer_agreement is None else f"{parity.answer_agreement:.1%}"
-        rows.append((entry.file, format_bytes(entry.bytes) if entry.bytes else "", error, agreement, parity.status))
-    return Table("Exports", ("file", "size", "max error", "agreement", "parity"), tuple(rows))
+        parity, made = entry.parity, entry.parity.certificate
+        samples, found = (made.samples, made.against_slim) if made else (parity.samples, parity)
+        rows.append(
+            (
+                entry.file,
+                format_bytes(entry.bytes) if entry.bytes else "",
+                str(samples or ""),
+                "" if found.max_abs_error is None else f"{found.max_abs_error:.1e}",
+                "" if found.answer_agreement is None else f"{found.answer_agreement:.1%}",
+                parity.status,
+            )
+        )
+    return Table("Exports", ("file", "size", "samples", "max error", "agreement", "parity"), tuple(rows))

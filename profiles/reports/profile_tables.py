@@ -78,7 +78,7 @@ def describe_variants(report: ProfileReport) -> tuple[str, ...]:
     """Return what scores are of, and what each precision, the cut and both bring in each runtime."""
     scores = [variant.score for runtime in report.runtimes for variant in runtime.variants if variant.score]
     metric = dict.fromkeys(score.metric for score in scores)
-    lines = [f"score: {name}, %, of {report.scored:,} samples that exports are certified on" for name in metric]
+    lines = [f"score: {name}, %, of the {report.scored:,} evaluation samples that certify exports" for name in metric]
     for runtime in report.runtimes:
         gains = {variant.name: variant.speedup for variant in runtime.variants if variant.speedup}
         for precision in dict.fromkeys(variant.precision for variant in runtime.others):

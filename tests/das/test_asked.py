@@ -242,7 +242,8 @@ def test_images_come_from_the_file_or_are_shared(run_here, workshop):
                 answer["answer"] for answer in theirs["answers"]
             ]
             assert (theirs["texts"], theirs["images"]) == (ours["texts"], ["scene.png"])
-    stopped(das("predict", "--file", "asked.txt"), 3, "lines-for-more-than-a-text", "question", "image")
+    alone = das("predict", "--file", "asked.txt")
+    stopped(alone, 3, "lines-for-more-than-a-text", "question", "fix: --image with what")
     (workshop / "asked.csv").write_text(
         f"question,image\n{asked[0]},gone.png\n{asked[0]},asked.txt\n{asked[1]},scene.png\n"
     )

@@ -22,7 +22,6 @@ from compressor.errors import InputError, input_error
 LONGEST_CELL = 1 << 27  # characters
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON escapes half a character, or one of two halves
 QUOTED = {"question1", "question2"}  # columns of GLUE's QQP, the only set of GLUE that is quoted as CSV is
 LOOKED_AT = 1 << 20  # characters that tell how a TSV file is quoted
 QUOTED_CELL = re.compile(r'"(?:[^"]|"")*"')

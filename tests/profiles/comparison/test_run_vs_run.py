@@ -134,7 +134,7 @@ def test_a_profile_of_one_pair_of_processes_is_to_be_repeated(copies):
         del old["runtimes"][0]["speedup"][name]
     path.write_text(json.dumps(old))
     notes = write_footnotes(compare_runs(copies[:2]))
-    assert f"not yet: skip8, repetition of torch: das profile {copies[0]}" in notes
+    assert f"not yet: skip8, several process pairs in torch: das profile {copies[0]}" in notes
 
 
 def test_the_margin_of_the_change_is_that_of_paired_answers(copies):
@@ -241,11 +241,12 @@ def test_a_damaged_profile(copies):
         (["meter-vqa-skip2", "meter-vqa-skip8"], ["skip2", "skip8"]),
         (["skip8", "skip8-2"], ["skip8", "skip8-2"]),
         (["a", "a"], ["run 1", "run 2"]),
-        (["alone-in-the-world"], ["alon…orld"]),
+        (["alone-in-the-world"], ["alone-in-the-world"]),
+        (["all-alone-in-the-whole-wide-and-empty-world"], ["all-alone-in-the-…e-and-empty-world"]),
         (["k2", "max-drop"], ["k2", "max-drop"]),
         (["minilm-sst2-skip2", "minilm-sst2-text-classification-skip3"], ["skip2", "skip3"]),
         (["one-long-name-skip2", "another-name-skip2"], ["long", "another"]),
-        (["first-long-name", "other-long-name"], ["first", "other"]),
+        (["first-quite-long-name", "other-quite-long-name"], ["first", "other"]),
     ],
 )
 def test_short_names_tell_runs_apart(names, short):

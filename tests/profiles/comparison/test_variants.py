@@ -65,7 +65,7 @@ def test_one_table_has_score_time_and_size_of_full_and_slim_in_each_precision(ma
         ("onnxruntime, slim int8", "87.00", "2.00", "5.00x", "5.00-5.00", "300.00 kB", "-85.0%"),
     )
     assert describe_variants(made_up) == (
-        "score: accuracy, %, of 200 samples that exports are certified on",
+        "score: accuracy, %, of the 200 evaluation samples that certify exports",
         "onnxruntime: int8 alone 2.50x, the cut alone 2.00x, both 5.00x faster than the full model in fp32",
     )
     assert ProfileReport.model_validate_json(made_up.model_dump_json()) == made_up
