@@ -161,7 +161,7 @@ def _prepare_training(
     groups = [(supernet.adapters(), rate), *(transfer_groups(job.model, rate) if job.settings.adapt else [])]
     freeze_all_but(job.model, groups)
     label = "Encoding the training data once"
-    with progress.stage(label):
+    with progress.stage("Tokenising the training data"):
         order = TrainingOrder(job.data.train.lengths, job.settings.batch_size, job.settings.seed)
         numbers = order.samples(steps)
     train = encode_split(job, job.data.train, supernet.encode, checkpoint, progress, label, numbers=numbers)

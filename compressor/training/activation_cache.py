@@ -60,7 +60,7 @@ class Encoded:
         kept: Sequence[str] | None = None,
     ) -> None:
         self.split, self.device = split, device
-        with progress.stage(label):
+        with progress.stage("Encoding a first batch"):
             self.lengths = split.lengths
             used = np.arange(len(split)) if numbers is None else numbers
             lengths, size = self.lengths[used], max(1, CHUNK // split.rows_per_sample)

@@ -75,7 +75,7 @@ class Fitter:
         if job.trains_in_recovery:
             teacher = None if job.settings.adapt else job.model  # a transfer's head has learnt nothing yet
             split, label = job.data.train, "Asking the full model once"
-            with self.progress.stage(label):
+            with self.progress.stage("Tokenising the training data"):
                 order = recovery.order(split)
             train = encode_split(
                 job,

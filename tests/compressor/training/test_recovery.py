@@ -26,6 +26,8 @@ def test_every_weight_that_is_left_is_trained(sentences, replace):
     assert outlook["recover_learning_rate"] == pytest.approx(full_learning_rate(48))
     told = das(*given, "--out", "run")
     assert told.exit_code == 0, told.stderr
+    stages = told.stderr.splitlines()
+    assert len(set(stages)) == len(stages)  # each is told of once
     assert ("removed" if replace == "none" else "skip adapter") in told.stdout
     run = open_run("run")
     full, slim = run.load_full(), run.load_saved()
