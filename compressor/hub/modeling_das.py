@@ -6,13 +6,13 @@ of some layers, or beside layers; so for every other class of the library. ``das
     layers         path of the model's list of layers, "bert.encoder.layer"
     in_place_of    number of a layer -> bottleneck of the adapter in its place, 0 where nothing is
     beside         bottlenecks of the adapters beside every other layer: one for the whole of it, or one for each half
-    returns_tuple  whether these layers return a tuple, as some of the library's do
 
-This file needs torch and transformers, and nothing else.
+This file needs torch and transformers, 4 or 5, and nothing else.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -36,27 +36,33 @@ class Adapter(nn.Module):
         return self.up_proj(torch.relu(self.down_proj(self.adapter_layer_norm_before(hidden_states))))
 
 
+def returns_tuple(layer: nn.Module) -> bool:
+    """Return whether a layer returns a tuple: which do is not the same in transformers 4 and 5, and some do not say."""
+    said = inspect.signature(layer.forward).return_annotation
+    return said is inspect.Signature.empty or "tuple" in str(said).lower()
+
+
 class PassThrough(nn.Module):
     """What stands in place of a layer, where nothing does: x. Whatever else a layer is given does not matter to it."""
 
-    def __init__(self, returns_tuple: bool) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.returns_tuple = returns_tuple
+        self.returns_tuple = returns_tuple(layer)
 
     def forward(self, hidden_states: Tensor, *others: Any, **options: Any) -> Any:
-        """Return x, as the model's layers return theirs."""
+        """Return x, as the layer would return its own."""
         return (hidden_states,) if self.returns_tuple else hidden_states
 
 
 class SkipAdapter(Adapter):
     """What stands in place of a layer: x + A(x). Whatever else a layer is given does not matter to it."""
 
-    def __init__(self, width: int, bottleneck: int, returns_tuple: bool) -> None:
+    def __init__(self, width: int, bottleneck: int, layer: nn.Module) -> None:
         super().__init__(width, bottleneck)
-        self.returns_tuple = returns_tuple
+        self.returns_tuple = returns_tuple(layer)
 
     def forward(self, hidden_states: Tensor, *others: Any, **options: Any) -> Any:
-        """Return x + A(x), as the model's layers return theirs."""
+        """Return x + A(x), as the layer would return its own."""
         out = hidden_states + super().forward(hidden_states)
         return (out,) if self.returns_tuple else out
 
@@ -103,9 +109,9 @@ class WithAdapters(nn.Module):
         for number, layer in enumerate(layers):
             bottleneck = said["in_place_of"].get(str(number))
             if bottleneck == 0:
-                layers[number] = PassThrough(said["returns_tuple"])
+                layers[number] = PassThrough(layer)
             elif bottleneck:
-                layers[number] = SkipAdapter(width, bottleneck, said["returns_tuple"])
+                layers[number] = SkipAdapter(width, bottleneck, layer)
             elif said["beside"]:
                 layers[number] = put_beside(layer, *(Adapter(width, bottleneck) for bottleneck in said["beside"]))
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
 import transformers
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -53,7 +52,7 @@ def make_config(
         config["problem_type"] = "single_label_classification"
     if tensors.adapters is None:
         return config | _of_layers(config, tensors.layers, library)
-    return config | _with_adapters(config, tensors.adapters, library)
+    return config | _with_adapters(config, tensors.adapters)
 
 
 def _of_layers(config: Mapping[str, Any], layers: Sequence[int], library: Any) -> dict[str, Any]:
@@ -66,11 +65,10 @@ def _of_layers(config: Mapping[str, Any], layers: Sequence[int], library: Any) -
     return counted
 
 
-def _with_adapters(config: Mapping[str, Any], adapters: Adapters, library: Any) -> dict[str, Any]:
+def _with_adapters(config: Mapping[str, Any], adapters: Adapters) -> dict[str, Any]:
     """Return what names the classes with adapters, and says where these are."""
     prefix, module = modeling_das.PREFIX, modeling_das.__name__.rpartition(".")[2]
     (architecture,) = config["architectures"]
-    tuples = _returns_tuple(getattr(transformers, architecture), library.from_dict(dict(config)), adapters.layers)
     return {
         "model_type": prefix + architecture,
         "architectures": [prefix + architecture],
@@ -78,15 +76,8 @@ def _with_adapters(config: Mapping[str, Any], adapters: Adapters, library: Any) 
             "AutoConfig": f"{module}.{prefix}{architecture}{modeling_das.SUFFIX}",
             auto_class(config["model_type"], architecture): f"{module}.{prefix}{architecture}",
         },
-        ADAPTERS: {**asdict(adapters), "returns_tuple": tuples},
+        ADAPTERS: asdict(adapters),
     }
-
-
-def _returns_tuple(kind: Any, config: Any, layers: str) -> bool:
-    """Return whether a layer of the library returns a tuple, as its model expects of what stands in its place."""
-    with torch.device("meta"), torch.no_grad():
-        model = kind._from_config(config, attn_implementation="eager")
-        return isinstance(model.get_submodule(layers)[0](torch.empty(1, 1, config.hidden_size)), tuple)
 
 
 def auto_class(model_type: str, architecture: str) -> str:

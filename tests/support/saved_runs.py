@@ -1,5 +1,6 @@
 """Small runs of models that transformers has, of a random model each, with what das save reads of a run."""
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -27,6 +28,14 @@ def tokenizer():
     made.enable_padding(pad_id=0, pad_token="[PAD]")
     made.enable_truncation(tiny.LENGTH)
     return made
+
+
+@cache
+def costs():
+    """Those of a BERT, for every run: to count them takes longer than all else."""
+    full = tiny.model("bert", "text-classification")
+    slim = remove_layers(full, make_plan(full, SKIPPED))
+    return count_costs(full, slim, {name: x[:1] for name, x in inputs_of(full).items()})
 
 
 def saved_run(folder, family, task, adapters=True, beside=False, files=None, nothing=False) -> Run:
@@ -71,7 +80,7 @@ def saved_run(folder, family, task, adapters=True, beside=False, files=None, not
         versions={},
         command="",
         results=Results(full=score, slim=score, floor=0.1, answer_agreement=1.0, seconds={}),
-        costs=count_costs(full, slim, {name: x[:1] for name, x in inputs.items()}),
+        costs=costs(),
     )
     return save_run(
         Path(folder) / f"{family}-{task}",

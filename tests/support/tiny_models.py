@@ -7,7 +7,15 @@ import torch
 from compressor.architectures.meter import RESERVED
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_model import MeterDims
-from compressor.families.text_encoder.bert_families import BertDims, RobertaDims
+from compressor.families.text_encoder.bert_families import (
+    BertDims,
+    CamembertDims,
+    ElectraDims,
+    RobertaDims,
+    XlmRobertaDims,
+)
+from compressor.families.text_encoder.distilbert import DistilbertDims
+from compressor.families.text_encoder.mpnet import MpnetDims
 from compressor.families.vilt.vilt_model import ViltDims
 from compressor.models.steps import steps_of
 from compressor.models.supernet import Supernet
@@ -34,12 +42,13 @@ def vilt(images, classes):
     )  # fmt: skip
 
 
-def text_encoder(kind, model_type, types, reserved, pad):
-    """Sizes of a text encoder, which embeds ``reserved`` positions that no token has."""
+def text_encoder(kind, model_type, types, reserved, pad, **own):
+    """Sizes of a text encoder, which embeds ``reserved`` positions that no token has; ``own`` are its family's own."""
     config = {
         "model_type": model_type, "vocab_size": VOCABULARY, "hidden_size": 48, "num_hidden_layers": 6,
         "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": LENGTH + reserved,
         "type_vocab_size": types, "pad_token_id": pad, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        **own,
     }  # fmt: skip
     return lambda images, classes: kind(config=config, classes=classes, text_length=LENGTH)
 
@@ -53,6 +62,20 @@ SIZES = {
     ("bert", "text-classification"): text_encoder(BertDims, "bert", types=2, reserved=0, pad=0),
 }
 EVERY = tuple(SIZES)
+# Families that are built as those are; few tests need them, too.
+DISTILBERT = {"dim": 48, "n_layers": 6, "n_heads": 4, "hidden_dim": 96, "dropout": 0.0, "attention_dropout": 0.0}
+SIZES |= {
+    ("xlm-roberta", "text-classification"): text_encoder(XlmRobertaDims, "xlm-roberta", types=1, reserved=2, pad=1),
+    ("camembert", "text-classification"): text_encoder(CamembertDims, "camembert", types=1, reserved=2, pad=1),
+    ("electra", "text-classification"): text_encoder(
+        ElectraDims, "electra", types=2, reserved=0, pad=0, embedding_size=24
+    ),
+    ("distilbert", "text-classification"): text_encoder(
+        DistilbertDims, "distilbert", types=1, reserved=0, pad=0, **DISTILBERT
+    ),
+    ("mpnet", "text-classification"): text_encoder(MpnetDims, "mpnet", types=1, reserved=2, pad=1),
+}
+RELATIVES = tuple(kind for kind in SIZES if kind not in EVERY)
 
 
 def of_few_layers(dims):
