@@ -22,6 +22,7 @@ DECLARE = (
     "declare the family (docs/add-a-family.md), in compressor/families or in a package of yours with the entry point "
     "das.families"
 )
+ADAPTERS = "das_adapters"  # in the config.json of what das save wrote of a model with adapters
 OTHER_MODEL = "nothing in das makes it take this one: give an encoder that was fine-tuned for the same"
 _HEADLESS = ("TEXT_ENCODING", "IMAGE", "BACKBONE", "PRETRAINING")  # groups of classes without a head of one task
 _GENERATING = ("SEQ_TO_SEQ_CAUSAL_LM", "IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "SPEECH_SEQ_2_SEQ")
@@ -66,6 +67,13 @@ def refuse_unknown(path: Path, config: Mapping[str, Any], families: Mapping[str,
     """
     kind, named = str(config["model_type"]), " and ".join(architectures_in(config))
     subject = f"{path} is {f'{named}, ' if named else ''}of model_type {kind}"
+    if ADAPTERS in config:
+        return input_error(
+            "slim-already",
+            f"{path} is a slim model that das save wrote, with adapters ({named})",
+            "the full model, or the run that the slim one was made by",
+            "das compress the full model, or das compress --from RUN for another size; das eval RUN, das profile RUN",
+        )
     known = f"a model of one of: {', '.join(dict.fromkeys(families.values()))}"
     groups = _groups_of(kind)
     if kind not in modeling_auto.MODEL_MAPPING_NAMES and not groups:

@@ -10,13 +10,13 @@ import transformers
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from compressor.checkpoints.declared import ADAPTERS
 from compressor.families.key_mapping import Format
 from compressor.hub import modeling_das
 from compressor.hub.slim_tensors import Adapters, SlimTensors
 from compressor.tasks.losses import class_loss
 from compressor.tasks.task import Task
 
-ADAPTERS = "das_adapters"
 LAYERS, LAYER_TYPES, PRUNED = "num_hidden_layers", "layer_types", "pruned_heads"  # what a config counts per layer
 # Of where the full model lay, of its dtype, of code that is not here; and what is said anew of the classes.
 DROPPED = (

@@ -283,3 +283,15 @@ def test_the_command_says_how_it_is_loaded(written, tmp_path, monkeypatch):
     assert "trust_remote_code=True" in told.stdout and "AutoModelForSequenceClassification" in told.stdout
     told = command("save", run.path, "--to", "json", "--json")
     assert json.loads(told.stdout)["architecture"] == "DasBertForSequenceClassification"
+
+
+@pytest.mark.parametrize("given", ["out", "out/model.safetensors"])
+@pytest.mark.parametrize(("family", "task"), [("bert", "text-classification"), ("vilt", "vqa")])
+def test_a_folder_with_adapters_is_no_model_to_compress(written, family, task, given):
+    _, _, folder = written(family, task, True)
+    stopped(command("inspect", folder.parent / given), 3, ["slim-already"], "--from RUN")
+
+
+def test_a_folder_without_adapters_can_be_compressed_again(written):
+    told = command("inspect", written("bert", "text-classification", False)[2], "--json")
+    assert [layer["name"] for layer in json.loads(told.stdout)["layers"]] == ["En0", "En1", "En2", "En3"]
