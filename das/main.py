@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from compressor.errors import DasError, Interrupted, Terminated
+from compressor.errors import DasError, Interrupted, Terminated, UsageError, usage_error
 from das.commands.compare import compare
 from das.commands.compress import compress
 from das.commands.demo import demo
@@ -33,7 +33,7 @@ from das.commands.profile import profile
 from das.commands.save import save
 from das.commands.search import search
 from das.commands.verify import verify
-from das.terminal import err_console
+from das.terminal import answered, err_console, print_json
 
 KILLED = 128  # exit codes of what a signal ended are this and its number: 130 Ctrl-C, 143 SIGTERM
 
@@ -42,7 +42,9 @@ class DasGroup(TyperGroup):
     """Renders every failure as the contract says: code, three parts, the right exit code, never a bare traceback."""
 
     def invoke(self, context: Any) -> Any:
-        """Run the sub-command; errors become messages on stderr and exit codes."""
+        """Run the sub-command; errors become messages on stderr and exit codes, with ``--json`` a document, too."""
+        given = [*context.args]  # they are taken from it by the sub-command
+        answered.set(False)
         try:
             return super().invoke(context)
         except DasError as error:
@@ -51,6 +53,7 @@ class DasGroup(TyperGroup):
                 err_console.print(f"error: {problem.code}", style="bold red")
                 for part in ("found", "expected", "fix"):
                     err_console.print(f"  {part + ':':<10}{getattr(problem, part)}", soft_wrap=True)
+            _answer_with(error, given)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
             hint = interrupt.hint if isinstance(interrupt, Interrupted) else "interrupted; nothing half-written is left"
@@ -61,11 +64,27 @@ class DasGroup(TyperGroup):
             raise typer.Exit(0) from None
         except Exception as error:
             if hasattr(error, "exit_code"):  # typer's own: usage errors, Exit, Abort
+                if hasattr(error, "format_message"):
+                    _answer_with(_read_usage(error), given)
                 raise
             err_console.quiet = False
             err_console.print(f"internal error, a bug in das: {type(error).__name__}: {error}", style="bold red")
             err_console.print(f"  the traceback is in {_write_traceback()}; please report it", soft_wrap=True)
             raise typer.Exit(1) from None
+
+
+def _answer_with(error: DasError, given: Sequence[str]) -> None:
+    """Print what is wrong in place of the document that ``--json`` asked for, unless that was printed before."""
+    if "--json" in given and not answered.get():
+        from das.problems import list_problems
+
+        print_json(list_problems(error), indent=None)  # das predict answers in lines
+
+
+def _read_usage(error: Any) -> UsageError:
+    """Return Typer's error, of an option that there is not or a value that cannot be, as one of das."""
+    command = error.ctx.command_path if error.ctx else "das"
+    return usage_error("usage", error.format_message(), "arguments that the command has", f"{command} --help")
 
 
 def _write_traceback() -> Path:

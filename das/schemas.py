@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from compressor.hub.hub_folder import SavedFolder
 from compressor.manifest import Manifest
 from das.doctor.health import Health
+from das.problems import Problems
 from das.results import DryRun, Evaluated, Exports, Predicted, Searched
 from exporters.checks.records import Parity
 from exporters.verify import VerifyReport
@@ -57,6 +58,7 @@ DOCUMENTS: Mapping[str, Document] = {
     "pareto": Document("das pareto --json", ParetoReport),
     "explain": Document("das explain --json", Explanation),
     "doctor": Document("das doctor --json", Health),
+    "problems": Document("--json of a command that could not do what was asked", Problems),
     "manifest": Document("manifest.json of a run", Manifest),
     "parity": Document("the .parity.json beside an export", Parity),
 }

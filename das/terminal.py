@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -30,6 +31,9 @@ T = TypeVar("T")
 WIDTH = 80
 TELL_EVERY = 60.0  # seconds between two lines on what takes long, where there is no terminal
 WORTH_TELLING = 1.0  # seconds from which on it is said how long something took
+
+answered = ContextVar("answered", default=False)
+"""Whether the command has put JSON on stdout: what goes wrong then has no document of its own."""
 
 
 class _Console(Console):
@@ -167,12 +171,15 @@ def progress() -> Progress:
     return TerminalProgress()
 
 
-def print_json(value: Any) -> None:
-    """Put one JSON document on stdout: a pydantic model, or anything JSON can hold."""
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """Put one JSON document on stdout: a pydantic model, or anything JSON can hold; without ``indent`` as a line."""
     if not is_main():
         return
-    text = value.model_dump_json(indent=2) if hasattr(value, "model_dump_json") else json.dumps(value, indent=2)
-    sys.stdout.write(text + "\n")
+    text = (
+        value.model_dump_json(indent=indent) if hasattr(value, "model_dump_json") else json.dumps(value, indent=indent)
+    )
+    print(text, flush=True)
+    answered.set(True)
 
 
 def shorten_path(path: Path) -> Path:

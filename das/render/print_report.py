@@ -17,7 +17,7 @@ from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render.rich_tables import draw
 from das.results import DryRun, Evaluated, Predicted, Searched
-from das.terminal import WIDTH, console
+from das.terminal import WIDTH, console, print_json
 from profiles.formatting import Table
 from profiles.reports.compression_report import CompressionReport
 from profiles.reports.compression_tables import tabulate_report
@@ -131,7 +131,7 @@ def print_predictions(predictions: Iterator[Predicted], progress: Progress, json
     answered = predictions if console.is_terminal else progress.track(predictions, "answering")
     try:
         for predicted in answered:
-            print(predicted.model_dump_json(), flush=True) if json else print_answers(predicted)
+            print_json(predicted, indent=None) if json else print_answers(predicted)
             count += 1
     except KeyboardInterrupt as interrupt:
         hint = f"interrupted; {count:,} are answered"

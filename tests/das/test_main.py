@@ -225,3 +225,39 @@ def test_a_scope_that_is_too_small_has_a_fix_that_fits(workshop, scope, fix):
     found = das("compress", "meter.ckpt", "--skip", 99, "--scope", scope, "--dry-run")
     stopped(found, 2, "skip-too-large", f"fix: {fix}")
     assert "wider" not in found.stderr
+
+
+@pytest.mark.parametrize("command", [*sorted(set(COMMANDS) - {"demo"}), "save", "verify"])
+def test_a_wrong_option_is_json_too(command):
+    result = das(command, "--json", "--no-such-option")
+    [problem] = problems_of(result, 2)
+    assert (problem["code"], problem["fix"]) == ("usage", f"das {command} --help")
+    assert "--no-such-option" in problem["found"] and "--no-such-option" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "codes"),
+    [
+        (("pareto", "nowhere"), 3, ["run-missing"]),
+        (("doctor", "nothing.ckpt"), 3, ["checkpoint-missing"]),
+        (("predict", "nowhere", "--text", "a", "--top", 0), 2, ["top-too-small", "run-missing"]),
+        (("compress", "nothing.ckpt", "--skip", 2, "--dry-run"), 3, ["checkpoint-missing"]),
+    ],
+)
+def test_problems_are_json_on_stdout_and_prose_on_stderr(arguments, exit_code, codes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain, result = das(*arguments), das(*arguments, "--json")
+    stopped(plain, exit_code, codes)
+    assert not plain.stdout
+    stopped(result, exit_code, codes)
+    problems = problems_of(result, exit_code)
+    assert [problem["code"] for problem in problems] == codes
+    for value in (value for problem in problems for value in problem.values()):
+        assert value in result.stderr
+
+
+def problems_of(result, exit_code):
+    assert result.exit_code == exit_code
+    document = json.loads(result.stdout)
+    assert document["exit_code"] == exit_code
+    return document["problems"]

@@ -119,8 +119,9 @@ def test_nothing_that_can_run_here_is_the_environment(exported):
 def test_an_export_that_answers_otherwise_fails_and_goes(exported):
     path = exported / "exports" / "model.onnx"
     shift(path, "epilogue.head.3.bias")
-    done = das("verify", exported, "--onnx")
+    done = das("verify", exported, "--onnx", "--json")  # das() holds what it printed to be one document: the report
     stopped(done, 4, "parity-failed", "model.onnx")
+    assert json.loads(done.stdout)["schema_version"] and "problems" not in done.stdout
     assert not path.exists()
     failed = record(path.parent)
     assert failed.status == "failed"

@@ -22,9 +22,14 @@ def das(*arguments, given_in=None):
     done = CliRunner().invoke(app, given, input=given_in)
     if "--json" in given and done.stdout:
         name = "dry-run" if "--dry-run" in given else given[0]
-        for document in done.stdout.splitlines() if name == "predict" else [done.stdout]:
-            follows_its_schema(name, document)
+        for document in done.stdout.splitlines() if name == "predict" and not refuses(done) else [done.stdout]:
+            follows_its_schema("problems" if refuses(done) else name, document)
     return done
+
+
+def refuses(done):
+    """Whether what a command printed with ``--json`` is, in a line, what stopped it."""
+    return done.exit_code != 0 and done.stdout.startswith('{"schema_version":1,"exit_code"')
 
 
 def lines_of(result):
