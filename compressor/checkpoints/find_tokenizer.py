@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from compressor.checkpoints.sources.downloads import download, is_downloaded
 from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
 from compressor.checkpoints.sources.source_files import MERGED, MERGES, SETTINGS, VOCABULARIES, WORDS
 from compressor.data.text import give_one_type
@@ -108,9 +109,9 @@ def _open(place: str) -> FoundTokenizer:
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(name, allow_patterns=[CONFIG, *TOKENIZER]))
+    if not is_downloaded(name):
+        raise FileNotFoundError("not there")
+    return download(name, [CONFIG, *TOKENIZER])
 
 
 def _open_with_settings(folder: Path, settings: Mapping[str, Any]) -> FoundTokenizer:

@@ -13,7 +13,9 @@ from das.commands import options as o
 def doctor(
     subject: Annotated[
         Path | None,
-        typer.Argument(metavar="[CKPT]", help="Estimate memory and disk for this checkpoint or run."),
+        typer.Argument(
+            metavar="[CKPT]", help="Estimate memory and disk for this checkpoint or run.", callback=o.mention_download
+        ),
     ] = None,
     json: o.Json = False,
 ) -> None:

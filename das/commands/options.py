@@ -23,14 +23,16 @@ NAMES = tuple(runtime.name for runtime in RUNTIMES)
 FILE_NAMES = tuple(runtime.name for runtime in RUNTIMES if runtime.suffix)
 
 
-def mention_download(source: Path | None) -> Path | None:
-    """Say at once where a checkpoint that is not here is looked for: a mistyped path would wait for the network."""
-    from compressor.checkpoints.sources.locate import is_downloaded
+def mention_download(source: Any) -> Any:
+    """Say at once where a model or tokenizer that is not here is looked for: a mistyped path may wait for a network."""
+    from compressor.checkpoints.sources.downloads import is_downloaded, why_offline
 
     if source is not None and is_downloaded(source) and source != Path("runs/latest"):
         from das.terminal import progress
 
-        progress().say(f"no file or folder {source} here: asking Hugging Face for a model of that name")
+        offline = why_offline()
+        looked = f"looking among earlier downloads, as {offline}" if offline else "asking Hugging Face for that name"
+        progress().say(f"no file or folder {source} here: {looked}")
     return source
 
 
@@ -92,7 +94,11 @@ Calibration = Annotated[
 ]
 Tokenizer = Annotated[
     str | None,
-    typer.Option(help="tokenizer.json, folder or Hugging Face name. Default: beside or in CKPT.", rich_help_panel=DATA),
+    typer.Option(
+        help="tokenizer.json, folder or Hugging Face name. Default: beside or in CKPT.",
+        rich_help_panel=DATA,
+        callback=mention_download,
+    ),
 ]
 TextLength = Annotated[
     int | None, typer.Option(help="Most tokens of a text. Default: the model's own.", rich_help_panel=DATA)

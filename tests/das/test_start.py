@@ -10,7 +10,7 @@ import pytest
 from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.commands import options
-from tests.support.command_line import das
+from tests.support.command_line import das, stopped
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "pyarrow", "tokenizers", "PIL")
 LIGHT = """
@@ -65,17 +65,28 @@ def test_doctor_names_the_version():
     assert items["das"] == version("das-toolkit")
 
 
-@pytest.mark.parametrize("command", ["inspect", "compress", "eval"])
-def test_a_mistyped_path_is_told_before_anything_is_asked(workshop, command):
-    """The tests are offline, so the answer comes at once."""
+LOOKING = "no file or folder metr-vqa here: looking among earlier downloads, as HF_HUB_OFFLINE is set"
+
+
+@pytest.mark.parametrize("command", ["inspect", "compress", "eval", "doctor"])
+def test_a_mistyped_path_is_told_before_anything_is_looked_up(workshop, command):
     more = ("--skip", 2) if command == "compress" else ()
     found = das(command, "metr-vqa", *more)
-    assert found.exit_code == 3
-    lines = found.stderr.splitlines()
-    assert lines[0] == "no file or folder metr-vqa here: asking Hugging Face for a model of that name"
-    assert "error: model-not-found" in lines
-    elsewhere = das(command, "models/old/metr", *more).stderr
-    assert "Hugging Face for" not in elsewhere and "error: checkpoint-missing" in elsewhere
+    stopped(found, 3, "model-not-found", "not downloaded earlier, and HF_HUB_OFFLINE is set")
+    assert found.stderr.splitlines()[0] == LOOKING
+    elsewhere = das(command, "models/old/metr", *more)
+    stopped(elsewhere, 3, "checkpoint-missing")
+    assert "downloads" not in elsewhere.stderr
+
+
+def test_a_mistyped_tokenizer_is_told_too(workshop):
+    given = ("compress", "meter.ckpt", "--task", "vqa", "--skip", 2, "--dry-run", "--tokenizer")
+    found = das(*given, "metr-vqa")
+    stopped(found, 3, "tokenizer-missing", "metr-vqa (not downloaded earlier, and HF_HUB_OFFLINE is set)")
+    assert found.stderr.splitlines()[0] == LOOKING
+    elsewhere = das(*given, "models/tokenizer.json")
+    stopped(elsewhere, 3, "tokenizer-missing", "models/tokenizer.json (not there)")
+    assert "downloads" not in elsewhere.stderr
 
 
 def test_names_that_are_completed_are_those_that_there_are(run_here):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compressor.checkpoints.sources.downloads import WEIGHTS, download, is_downloaded
 from compressor.checkpoints.sources.file_kinds import describe_folder, refuse_adapter, refuse_file, refuse_part
 from compressor.errors import InputError, first_line, input_error, shorten
 from compressor.files import read_settings
@@ -22,8 +22,6 @@ TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "a
 IMAGES = "*processor_config.json"
 
 _EXPECTED = "a checkpoint file, a Hugging Face folder (config.json and weights) or a Hugging Face name"
-_FILE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".safetensors"})
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def locate(source: str | Path) -> Path:
@@ -43,12 +41,6 @@ def locate(source: str | Path) -> Path:
         _EXPECTED,
         _near(path.parent) or "give the path of a checkpoint; das demo makes one",
     )
-
-
-def is_downloaded(source: str | Path) -> bool:
-    """Return whether nothing lies there, and Hugging Face is asked for a model of that name."""
-    path = Path(source)
-    return not path.exists() and path.suffix not in _FILE_SUFFIXES and bool(_HUB_NAME.fullmatch(str(source)))
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
@@ -93,21 +85,17 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _near(folder: Path) -> str:
     """Return that one of the checkpoints in a folder be given; '' without any."""
-    files = sorted(str(file) for file in folder.glob("*") if file.suffix in _FILE_SUFFIXES) if folder.is_dir() else []
+    files = sorted(str(file) for file in folder.glob("*") if file.suffix in WEIGHTS) if folder.is_dir() else []
     return f"give {'one of ' * (len(files) > 1)}{shorten(files)}" if files else ""
 
 
 def _download(name: str) -> Path:
     """Return the local folder of a Hugging Face model; pickled weights are taken only where there are no others."""
-    from huggingface_hub import snapshot_download
-
     try:
-        folder = Path(
-            snapshot_download(name, allow_patterns=[CONFIG, ADAPTER, *TOKENIZER, IMAGES, "model*.safetensors", SAFE[1]])
-        )
+        folder = download(name, [CONFIG, ADAPTER, *TOKENIZER, IMAGES, "model*.safetensors", SAFE[1]])
         if any((folder / file).exists() for file in SAFE):
             return folder
-        return Path(snapshot_download(name, allow_patterns=["pytorch_model*.bin", PICKLED[1]]))
+        return download(name, ["pytorch_model*.bin", PICKLED[1]])
     except Exception as error:  # the client raises anything
         raise input_error(
             "model-not-found",
