@@ -21,7 +21,7 @@ from compressor.families import FAMILIES
 from compressor.files import write_json
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
-from compressor.progress import QUIET, Progress
+from compressor.progress import QUIET, Progress, describe_seconds
 from compressor.run_folder import Run
 from exporters.folder import exports_of
 from exporters.graph.vision_split import check_splittable
@@ -39,7 +39,7 @@ from profiles.macs.agreement import Agreement
 from profiles.macs.crosscheck import cross_check
 from profiles.timing.layer_times import LayerTimes
 from profiles.timing.layers_in_situ import count_work, explain_unseen, time_layers
-from profiles.timing.paired import time_sweep
+from profiles.timing.paired import LOADING_SHARE, time_sweep
 from profiles.timing.roofline import Peaks, measure_peaks
 from profiles.timing.sample_batches import make_inputs
 from profiles.timing.shared_image import Questions, measure_questions
@@ -48,6 +48,7 @@ from profiles.timing.worker import FULL, SLIM
 
 QUESTIONED = "onnxruntime"  # what questions on one image are timed in
 SWEEP_SHARE = 0.25  # of the time of the main comparison, for each point of a sweep
+SHORT_SECONDS = 5.0  # of --seconds that is named where a profile takes longer
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def measure_run(
     """
     chosen = check_settings(runtimes, device, batch, threads, seconds, questions_per_image)
     check_questions(run, questions_per_image)
+    names = [runtime.name for runtime in chosen]
+    progress.say(describe_time(names, seconds, sweeps, layers=layers, questions=bool(questions_per_image)))
     place, folder = choose_device(device).type, exports_of(run)
     # Full comes first: that its checkpoint has changed is better found out before slim is exported.
     full_model = without_idle(run.load_full() if full_model is None else full_model)
@@ -194,6 +197,26 @@ def check_settings(
         _check_positive(numbers)
     checks.raise_found()
     return chosen
+
+
+def describe_time(
+    runtimes: Sequence[str], seconds: float, sweeps: Sequence[Sweep] = (), *, layers: bool, questions: bool
+) -> str:
+    """Return how long these settings take, and shorter ones: models are timed for that long, whatever they are.
+
+    The longer of both times has the loading of fresh processes in it, which is given that share of the timing; models
+    that take very long to load, exports that are made on the way, and calls of many seconds come on top.
+    """
+    of_a_runtime = 1 + SWEEP_SHARE * sum(len(sweep.values) for sweep in sweeps) + layers
+
+    def range_of(count: int, seconds: float) -> str:
+        timed = seconds * (count * of_a_runtime + questions)
+        return f"{describe_seconds(timed)} to {describe_seconds((1 + LOADING_SHARE) * timed)}"
+
+    ways = {f"--seconds {SHORT_SECONDS:g}": range_of(len(runtimes), SHORT_SECONDS)} if seconds > SHORT_SECONDS else {}
+    ways |= {f"--runtime {runtimes[0]}": range_of(1, seconds)} if len(runtimes) > 1 else {}
+    cheaper = "".join(f"; {option} {time}" for option, time in ways.items())
+    return f"timing in {', '.join(runtimes)}: {range_of(len(runtimes), seconds)}{cheaper}"
 
 
 def check_questions(run: Run, questions_per_image: int | None) -> None:

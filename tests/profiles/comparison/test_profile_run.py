@@ -35,7 +35,7 @@ from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_metadata
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
-from profiles.comparison.profile_run import choose_runtimes, list_lost, measure_run, save_profile
+from profiles.comparison.profile_run import choose_runtimes, describe_time, list_lost, measure_run, save_profile
 from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
@@ -614,3 +614,14 @@ def test_a_run_folder_that_cannot_be_written(searched, report):
         save_report(made)
     with pytest.raises(EnvironmentProblem, match="cannot write"):
         profiles.comparison.profile_run.save_profile(made, report)
+
+
+def test_how_long_a_profile_takes_and_shorter_ones():
+    both = ("torch", "onnxruntime")
+    assert describe_time(both, 20, layers=False, questions=False) == (
+        "timing in torch, onnxruntime: 40 s to 60 s; --seconds 5 10 s to 15 s; --runtime torch 20 s to 30 s"
+    )
+    assert describe_time(both[:1], 5, layers=False, questions=False) == "timing in torch: 5 s to 8 s"
+    sweeps = parse_sweeps(("batch=1,8", "text-length=4,8"))
+    more = describe_time(both, 60, sweeps, layers=True, questions=True)
+    assert more.startswith("timing in torch, onnxruntime: 7 min to 10 min; --seconds 5 35 s to 52 s;")
