@@ -40,6 +40,23 @@ MISSING: Mapping[str, tuple[str, str]] = {
 }
 """What is said in place of a part whose values a run does not have, and the command that makes them."""
 
+WORDS: Mapping[str, str] = {
+    "skip adapter": "A bottleneck in place of a skipped layer: x + A(x). A parallel adapter stands beside a kept one.",
+    "adapters, as the paper counts them": "Their two projections; LayerNorms of adapters, poolers and the head are "
+    "named beside them.",
+    "strategy": "How the search looks for layers. auto, the default, scores subsets on a few held-out samples, the "
+    "better ones on more, the best few on all. das is the paper's: adapters are trained while it chooses.",
+    "held-out samples": "Those that layers are chosen on: part of the training data, or named by --holdout; das trains "
+    "on none of them.",
+    "diverges": "How far the outputs lie from the full model's on the same samples: 0 where they are equal.",
+    "effect": "What skipping a layer adds to the divergence, over the subsets that were scored.",
+    "front": "The subsets that no cheaper one beats: the choices that are left once a price is set.",
+    "trim": "Work that no output depends on, left out: exact, at no cost in accuracy.",
+    "certified, parity": "An export was run on real samples, and its outputs and score were compared with PyTorch's.",
+    "MAC": "One multiply-add, 2 FLOPs; the paper's FLOPs are MACs.",
+}
+"""What the words on this page and in a terminal mean."""
+
 
 def render_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: ParetoReport | None = None) -> str:
     """Render the report as one page of HTML; missing parts name the command that makes them.
@@ -81,6 +98,7 @@ def render_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: 
         "budget": budget_sentence(report.budget, report.full, report.slim) if report.budget else "",
         "facts": page.list_facts(report),
         "settings": page.tabulate_settings(report),
+        "words": WORDS,
     }
     return _environment().get_template(TEMPLATE).render(values)
 

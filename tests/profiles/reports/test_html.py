@@ -32,7 +32,7 @@ from profiles.timing.layer_times import LayerTime, LayerTimes
 from tests.support.reports import profile_of, runtime
 from tests.support.search_logs import log_entry
 
-SECTIONS = ["layers", "accuracy", "latency", "cost", "choice", "exports", "not-measured", "how"]
+SECTIONS = ["layers", "accuracy", "latency", "cost", "choice", "exports", "not-measured", "how", "words"]
 HOSTILE = (
     '</style><script>alert("1")</script><img src=x onerror=alert(2)>\' & {{ 7*7 }} $x_$ \N{RIGHT-TO-LEFT OVERRIDE}'
 )
