@@ -1,4 +1,4 @@
-"""The questions that ``das predict`` is asked: typed ones, then those of a file or of the standard input, unread."""
+"""What ``das predict`` is asked, typed or in a file or the standard input, and what it answers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from compressor.data.reading.rows import Placed, Row, Unreadable
 from compressor.data.types import ImageRef, Sample
 from compressor.errors import InputError, Problem, UsageError, input_error
 from compressor.tasks.task import Task
+from compressor.values import Value
 
 TEXT, PAIR = '--text "..."', '--pair "..." "..."'
 STDIN = Path("-")
@@ -233,3 +234,33 @@ def _samples_at(place: str, row: Row | Unreadable, parse: Any, images: tuple[Ima
 
 def _list_columns(forms: list[InputForm]) -> str:
     return list_columns([form for form in forms if form.images is image_in_cell])
+
+
+class Answer(Value):
+    """One answer: with its probability, or of retrieval with its score."""
+
+    answer: str
+    probability: float | None = None
+    score: float | None = None
+
+
+class Predicted(Value):
+    """One question and its best answers.
+
+    Attributes:
+        texts: of the question, two of a pair.
+        images: that it is about.
+        cut: the texts have more tokens than the model reads; it read the others.
+        runtime, precision: of what answered.
+        answers: the best first.
+        problem: why there are none, with the place of the question; null where there are.
+    """
+
+    schema_version: int = 2
+    texts: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    cut: bool = False
+    runtime: str
+    precision: str
+    answers: tuple[Answer, ...] = ()
+    problem: str | None = None

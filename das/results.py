@@ -48,36 +48,6 @@ class Evaluated(SplitScore):
     remarks: tuple[str, ...] = ()
 
 
-class Answer(Value):
-    """One answer: with its probability, or of retrieval with its score."""
-
-    answer: str
-    probability: float | None = None
-    score: float | None = None
-
-
-class Predicted(Value):
-    """One question and its best answers.
-
-    Attributes:
-        texts: of the question, two of a pair.
-        images: that it is about.
-        cut: the texts have more tokens than the model reads; it read the others.
-        runtime, precision: of what answered.
-        answers: the best first.
-        problem: why there are none, with the place of the question; null where there are.
-    """
-
-    schema_version: int = 2
-    texts: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    cut: bool = False
-    runtime: str
-    precision: str
-    answers: tuple[Answer, ...] = ()
-    problem: str | None = None
-
-
 class DryRun(Value):
     """The plan of a compression, and how long it is expected to take on this machine.
 

@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 from compressor.hub.hub_folder import SavedFolder
 from compressor.manifest import Manifest
+from das.asked import Predicted
 from das.doctor.health import Health
 from das.problems import Problems
-from das.results import DryRun, Evaluated, Exports, Predicted, Searched
+from das.results import DryRun, Evaluated, Exports, Searched
 from exporters.checks.records import Parity
 from exporters.verify import VerifyReport
 from profiles.analysis.explanation import Explanation

@@ -135,9 +135,9 @@ class ExportsFolder:
             InputError: there is none.
             EnvironmentProblem: as :meth:`path_for`.
         """
-        wanted = self.path_for(runtime, precision)
-        if runtime.runs_split and precision.name == "fp32" and (parts := self.split()):
-            return parts[1], VARYING
+        wanted = self._takes_any(runtime, precision)
+        if is_split(wanted):
+            return wanted, VARYING
         padded = family.sizes_of("text", inputs)["length"]
         needed = next(length for length in range(1, padded + 1) if texts_that_fit(family, inputs, length).all())
         sizes = {path: self._sizes(path, runtime, precision) for path in self.path.glob(f"*{wanted.suffix}")}
@@ -155,6 +155,21 @@ class ExportsFolder:
                 f"das export {self.path.parent} --to {runtime.name} --precision {precision.name}",
             )
         return min(takes.items(), key=lambda entry: (entry[1].text_length or 0, entry[1].batch or 0))
+
+    def is_certified(self, runtime: Runtime, precision: Precision) -> bool:
+        """Return whether there is an export that takes any size and passed on many real samples."""
+        path = self._takes_any(runtime, precision)
+        try:
+            export = Export(path, runtime, read_record(path))
+            export.require_files()
+        except InputError:
+            return False
+        return export.record.status == "passed" and export.record.certificate is not None
+
+    def _takes_any(self, runtime: Runtime, precision: Precision) -> Path:
+        """Return the export that takes any size, or where it would be; the split one in fp32 comes first."""
+        parts = self.split() if runtime.runs_split and precision.name == "fp32" else None
+        return parts[1] if parts else self.path_for(runtime, precision)
 
     def _sizes(self, path: Path, runtime: Runtime, precision: Precision) -> Fixed | None:
         """Return the sizes that an export is fixed to, from its name; None for a name of another kind of export."""

@@ -22,13 +22,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.results import LogProgress, write_section
+from compressor.architectures.meter import MeterDims
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
-from compressor.families.meter.meter_family import METER
-from compressor.families.meter.meter_model import MeterDims, build
+from compressor.families.meter.meter_family import METER, build
 from compressor.files import TOKENIZER_FILE
 from compressor.models.plan import summarise
 from compressor.run_folder import open_run

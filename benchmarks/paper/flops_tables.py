@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.results import write_section
+from compressor.architectures.meter import MeterDims, meter_rounds
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_family import METER
-from compressor.families.meter.meter_model import MeterDims, meter_rounds
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.training.recovery import (

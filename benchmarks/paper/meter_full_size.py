@@ -22,12 +22,13 @@ from typing import Any
 import torch
 
 from benchmarks.results import write_section
+from compressor.architectures.meter import MeterDims
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.costs.model_costs import Pair
 from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_scenes
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.families.meter.meter_model import MeterDims, build
+from compressor.families.meter.meter_family import build
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import format_markdown_table
 

@@ -24,10 +24,10 @@ from torch import Tensor
 from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
 from benchmarks.runtimes.graphs import LAYERS
+from compressor.architectures.meter import MeterDims
 from compressor.costs.macs import count_macs
 from compressor.errors import DasError
-from compressor.families.meter.meter_family import METER
-from compressor.families.meter.meter_model import MeterDims, build
+from compressor.families.meter.meter_family import METER, build
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers

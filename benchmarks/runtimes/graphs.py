@@ -24,8 +24,7 @@ import torch
 from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
 from compressor.costs.macs import count_macs
-from compressor.families.meter.meter_family import METER
-from compressor.families.meter.meter_model import build
+from compressor.families.meter.meter_family import METER, build
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from transformers.models.clip.configuration_clip import CLIPVisionConfig
     from transformers.models.roberta.configuration_roberta import RobertaConfig
 
+    from compressor.models.readout import Readout
+
 TextEncoder = Literal["roberta", "bert"]
 RESERVED: Mapping[TextEncoder, int] = {"roberta": 2, "bert": 0}
 """Of the rows of positions, those that no token has: RoBERTa counts from behind its padding token's, BERT from 0."""
@@ -42,6 +44,7 @@ POOLS = (
     Pool("fusion-language", "FL", 3 / 8),
     Pool("fusion-vision", "FV", 3 / 8),
 )
+READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
 
 
 class MeterDims(Value):

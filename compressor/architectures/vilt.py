@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -27,7 +28,10 @@ from compressor.values import Value
 if TYPE_CHECKING:
     from transformers.models.vilt.configuration_vilt import ViltConfig
 
+    from compressor.models.readout import Readout
+
 POOLS = (Pool("encoder", "En", 1 / 4),)
+READOUT: Mapping[str, Readout] = {"hidden": "first"}
 
 
 class PixelSettings(Value):

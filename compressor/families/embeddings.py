@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers.models.bert.modeling_bert import BertEmbeddings
-from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
 if TYPE_CHECKING:
+    from transformers.models.bert.modeling_bert import BertEmbeddings
+    from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
     from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
 
@@ -35,31 +35,6 @@ class UntypedEmbeddings(nn.Module):
         return self.LayerNorm(self.word_embeddings(input_ids) + self.position_embeddings(self.place(input_ids)))
 
 
-class RobertaWords(RobertaEmbeddings):
-    """RoBERTa's embeddings of texts of one token type."""
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """(B, L) int64 -> (B, L, D)."""
-        return super().forward(input_ids, token_type_ids=torch.zeros_like(input_ids))
-
-    def untyped(self) -> UntypedEmbeddings:
-        """Return the same without the token type."""
-        return untyped_roberta(self)
-
-
-class BertWords(BertEmbeddings):
-    """BERT's embeddings of texts of one token type."""
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """(B, L) int64 -> (B, L, D)."""
-        types, positions = torch.zeros_like(input_ids), from_the_start(input_ids)
-        return super().forward(input_ids, token_type_ids=types, position_ids=positions)
-
-    def untyped(self) -> UntypedEmbeddings:
-        """Return the same without the token type."""
-        return UntypedEmbeddings(self, from_the_start)
-
-
 def from_the_start(input_ids: Tensor) -> Tensor:
     """Positions of tokens, (B, L), counted from 0, padding or not: (1, L)."""
     return torch.arange(input_ids.shape[1], device=input_ids.device)[None]
@@ -67,5 +42,5 @@ def from_the_start(input_ids: Tensor) -> Tensor:
 
 def untyped_roberta(typed: RobertaEmbeddings) -> UntypedEmbeddings:
     """RoBERTa's embeddings, whose positions count tokens from behind the padding token's."""
-    padding = typed.padding_idx
-    return UntypedEmbeddings(typed, lambda ids: RobertaEmbeddings.create_position_ids_from_input_ids(ids, padding))
+    place, padding = type(typed).create_position_ids_from_input_ids, typed.padding_idx
+    return UntypedEmbeddings(typed, lambda ids: place(ids, padding))

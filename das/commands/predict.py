@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from das.commands import options as o
-from das.commands.loading import ModelCommand
+from das.commands.loading import FamilyCommand
 
 BETWEEN = "\0"  # the texts of a pair; the one character that no argument of a command has
 
 
-class PairCommand(ModelCommand):
+class PairCommand(FamilyCommand):
     """Takes two texts after each ``--pair``: Typer has no option that comes several times with two values."""
 
     def parse_args(self, ctx: Any, args: Iterable[str]) -> list[str]:
@@ -46,7 +46,14 @@ def predict(
             "which may name images. - is the standard input: texts, or JSON lines."
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(o.NAMES)}.")] = "torch",
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(o.NAMES)}. By default onnxruntime where it is installed and the run "
+            "has a certified export in fp32 that takes any size, else torch.",
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="Of the exported model: fp32, fp16, bf16 or int8.")] = "fp32",
     top: Annotated[int, typer.Option(help="How many answers to each question.")] = 3,
     batch_size: Annotated[int, typer.Option(help="Questions that are answered in one call.")] = 32,
@@ -66,7 +73,7 @@ def predict(
     """
     from das.asked import Questions
     from das.predict import answer_questions
-    from das.render.print_report import print_predictions
+    from das.render.print_answers import print_predictions
     from das.terminal import progress
 
     pairs = tuple(tuple(texts.split(BETWEEN)) for texts in pair or ())

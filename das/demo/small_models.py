@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from compressor.architectures.meter import MeterDims
+from compressor.architectures.vilt import ViltDims
 from compressor.data.types import RawDataset
-from compressor.families.meter.meter_model import MeterDims
 from compressor.families.text_encoder.bert_families import BertDims, RobertaDims
-from compressor.families.vilt.vilt_model import ViltDims
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.panel import Panel
 
 from compressor.data.splits import describe_dropped
-from compressor.errors import Interrupted
 from compressor.models.plan import summarise
-from compressor.progress import Progress
 from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render.rich_tables import draw
-from das.results import DryRun, Evaluated, Predicted, Searched
-from das.terminal import WIDTH, console, print_json
+from das.results import DryRun, Evaluated, Searched
+from das.terminal import WIDTH, console
 from profiles.formatting import Table
 from profiles.reports.compression_report import CompressionReport
 from profiles.reports.compression_tables import tabulate_report
@@ -25,7 +22,6 @@ from profiles.reports.profile_tables import describe_variants, tabulate_variants
 from profiles.reports.sentences import describe_macs, describe_result, describe_splits
 from profiles.reports.summary import SummaryRow, summarise_report
 
-LABEL = 12  # characters of a class's name, and no fewer
 BAR = 20  # characters of a bar that stands for the full model
 SHARE = "slim of full"  # over the bars
 
@@ -119,32 +115,3 @@ def _print_left_out(split: Mapping[str, Any]) -> None:
         console.print(f"  {describe_dropped(dropped, split['rows'])}", soft_wrap=True)
     if bad := split["unreadable"]:
         console.print(f"  {len(bad)} left out that cannot be used, the first is {bad[0]}", markup=False, soft_wrap=True)
-
-
-def print_predictions(predictions: Iterator[Predicted], progress: Progress, json: bool) -> None:
-    """Print each question with its answers as soon as it has them, with ``json`` as a JSON object in a line.
-
-    Raises:
-        Interrupted: by Ctrl-C; it says how many were printed.
-    """
-    count = 0
-    answered = predictions if console.is_terminal else progress.track(predictions, "answering")
-    try:
-        for predicted in answered:
-            print_json(predicted, indent=None) if json else print_answers(predicted)
-            count += 1
-    except KeyboardInterrupt as interrupt:
-        hint = f"interrupted; {count:,} are answered"
-        raise Interrupted(hint, getattr(interrupt, "number", signal.SIGINT)) from None
-
-
-def print_answers(predicted: Predicted) -> None:
-    """Draw the answers to one question, the best of them beside its texts."""
-    width = max([LABEL, *(len(answer.answer) for answer in predicted.answers)])
-    asked = "[cut] " * predicted.cut + "  |  ".join((*predicted.texts, *predicted.images))
-    lines = [f"   -    {predicted.problem}"] if predicted.problem else []
-    for answer in predicted.answers:
-        value = f"{answer.score:+6.2f}" if answer.probability is None else f"{answer.probability:6.1%}"
-        lines.append(f"{value}  {answer.answer:<{width}}  {'' if lines else asked}".rstrip())
-    for line in lines:
-        console.print(line, no_wrap=True, overflow="ellipsis")

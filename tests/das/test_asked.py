@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import shutil
+import subprocess
 import sys
 from contextlib import chdir
 from itertools import count, islice
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,9 +19,11 @@ from compressor.errors import Interrupted
 from compressor.progress import QUIET
 from compressor.run_folder import open_run
 from compressor.settings import Settings
+from das.api import export
 from das.asked import STDIN, Questions
-from das.predict import answer_questions
-from das.render.print_report import print_predictions
+from das.predict import answer_questions, choose_runtime
+from das.render.print_answers import print_predictions
+from exporters.checks.records import record_of
 from tests.support.command_line import das, lines_of, stopped
 from tests.support.once import once
 
@@ -50,6 +54,41 @@ def shared_answerers(shared_sentences):
 def answerers(shared_answerers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return shared_answerers
+
+
+STARTED = """
+import re, sys
+from typer.testing import CliRunner
+from das.main import app
+done = CliRunner().invoke(app, sys.argv[1:])
+assert done.exit_code == 0, done.output
+print(done.stdout.splitlines()[-1])
+print([name for name in sys.modules if re.match(r"torch._dynamo$|transformers.models.(?!auto).*modeling_", name)])
+"""
+
+
+def test_the_certified_graph_answers_without_the_modules_of_models(answerers):
+    """What PyTorch compiles with, and transformers' models, take longer to import than all the rest."""
+    run = Path(shutil.copytree(answerers / "single", "run"))
+    asked = ("predict", str(run), "--text", FILM, "--json")
+    (before,) = lines_of(das(*asked))
+    export(run, "onnx")
+    done = subprocess.run([sys.executable, "-c", STARTED, *asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said, heavy = done.stdout.splitlines()
+    answered = json.loads(said)
+    assert (before["runtime"], answered["runtime"], heavy) == ("torch", "onnxruntime", "[]")
+    assert torch.allclose(probabilities(run, [before]), probabilities(run, [answered]), atol=1e-4)
+    assert "answered by PyTorch in fp32" in das(*asked, "--runtime", "torch").stderr
+
+    record = record_of(run / "exports" / "model.onnx")
+    passed = record.read_text()
+    for otherwise in ({"status": "failed"}, {"certificate": None}):
+        record.write_text(json.dumps(json.loads(passed) | otherwise))
+        assert choose_runtime(open_run(run)) == "torch"
+    record.write_text(passed)
+    (run / "exports" / "model.onnx").unlink()
+    assert choose_runtime(open_run(run)) == "torch"
 
 
 def expected(run, *samples):

@@ -12,9 +12,10 @@ import torch
 
 import exporters.checks.validate
 import exporters.graph.onnx
+from compressor.architectures.meter import MeterDims
 from compressor.costs.parts import weight_bytes
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
-from compressor.families.meter.meter_model import MeterDims, build
+from compressor.families.meter.meter_family import build
 from compressor.files import PARTIAL, staged
 from compressor.models.steps import StepModel
 from exporters.checks.records import Parity

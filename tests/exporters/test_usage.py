@@ -53,7 +53,9 @@ def test_a_family_of_another_name_than_the_librarys_is_written_by_the_librarys(t
         config: Mapping[str, object] = {"model_type": "data2vec-text", "hidden_size": 48, "num_hidden_layers": 2}
 
     rows = "classifier.out_proj.weight"
-    named = encoder_family("ours", Dims, lambda model: nn.Identity(), rows, prefix="data2vec_text")
+    named = encoder_family(
+        "ours", Dims, lambda model: nn.Identity(), rows, prefix="data2vec_text", library="Data2VecText"
+    )
     monkeypatch.setitem(FAMILIES, "ours", named)
     dims = Dims(text_length=9)
     usage = Usage(("no", "yes"), named.transforms(dims, word_tokenizer(TEXTS[:3])))

@@ -18,13 +18,13 @@ from compressor.checkpoints.sources.locate import CONFIG, SAFE
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.images import ClipTransform
 from compressor.data.labels import align_labels
 from compressor.data.read_data import read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import make_splits
 from compressor.data.text import TextTransform
 from compressor.data.types import Transforms
+from compressor.families.image_transforms import ClipTransform
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from tests.fuzz.attempts import CONTRACT

@@ -10,11 +10,11 @@ from PIL import Image
 
 from compressor.data.arrow_files import write_table
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.data.images import ClipTransform
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.text import TextTransform
 from compressor.data.types import Transforms
+from compressor.families.image_transforms import ClipTransform
 from compressor.tasks import TASKS
 
 

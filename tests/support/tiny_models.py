@@ -4,9 +4,9 @@ from functools import partial
 
 import torch
 
-from compressor.architectures.meter import RESERVED
+from compressor.architectures.meter import RESERVED, MeterDims
+from compressor.architectures.vilt import ViltDims
 from compressor.families import FAMILIES
-from compressor.families.meter.meter_model import MeterDims
 from compressor.families.text_encoder.bert_families import (
     BertDims,
     CamembertDims,
@@ -16,7 +16,6 @@ from compressor.families.text_encoder.bert_families import (
 )
 from compressor.families.text_encoder.distilbert import DistilbertDims
 from compressor.families.text_encoder.mpnet import MpnetDims
-from compressor.families.vilt.vilt_model import ViltDims
 from compressor.models.steps import steps_of
 from compressor.models.supernet import Supernet
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressor.architectures.meter import RESERVED
+from compressor.architectures.meter import RESERVED, MeterDims
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
 from compressor.families.meter.meter_encoders import (
     SWIN,
@@ -19,7 +19,6 @@ from compressor.families.meter.meter_encoders import (
     describe_contradictions,
     find_text_encoder,
 )
-from compressor.families.meter.meter_model import MeterDims
 from compressor.families.vision_language import PREFIXES, check_transform, find_head, for_another_task
 
 _PARALLEL_ADAPTER = r"cross_modal_(text|image)_layers\.\d+\.(.+\.)?adapter\.down_proj\.weight"

@@ -1,13 +1,32 @@
-"""METER's declaration."""
+"""METER's declaration; what it builds is imported when it is built, for transformers' models take seconds to import."""
 
 from __future__ import annotations
 
-from compressor.architectures.meter import POOLS, MeterDims, meter_macs, meter_rounds
-from compressor.data.images import ClipTransform
+from typing import TYPE_CHECKING
+
+from compressor.architectures.meter import POOLS, READOUT, MeterDims, meter_macs, meter_rounds
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES, Family
 from compressor.families.meter.meter_checkpoint import PUBLIC, prepare_meter
-from compressor.families.meter.meter_model import READOUT, build
 from compressor.families.vision_language import OTHER_HEADS, OUTPUTS
+
+if TYPE_CHECKING:
+    from compressor.families.image_transforms import ClipTransform
+    from compressor.models.steps import StepModel
+
+
+def build(dims: MeterDims, task: str) -> StepModel:
+    """Return a randomly initialised METER."""
+    from compressor.families.meter.meter_model import build_meter
+
+    return build_meter(dims, task)
+
+
+def image_transform(dims: MeterDims) -> ClipTransform:
+    """Return what turns images into pixels."""
+    from compressor.families.image_transforms import ClipTransform
+
+    return ClipTransform(dims.image_size)
+
 
 METER = Family(
     name="meter",
@@ -26,7 +45,7 @@ METER = Family(
     dims_type=MeterDims,
     rounds=meter_rounds,
     build=build,
-    image_transform=lambda dims: ClipTransform(dims.image_size),
+    image_transform=image_transform,
     formula=meter_macs,
     prepare=prepare_meter,
 )

@@ -7,23 +7,20 @@ the image mask is all ones; DAS's checkpoints replace the projected text token 0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 
-from compressor.architectures.meter import MeterDims, meter_rounds
-from compressor.families.embeddings import BertWords, RobertaWords, UntypedEmbeddings
+from compressor.architectures.meter import READOUT, MeterDims, meter_rounds
+from compressor.families.embeddings import UntypedEmbeddings
 from compressor.families.meter.meter_fusion import FusionLayer, FusionSizes
+from compressor.families.meter.meter_words import BertWords, RobertaWords
 from compressor.families.vision_language import build_head
 from compressor.models.padding import MASKED
-from compressor.models.readout import Readout, read_tokens
+from compressor.models.readout import read_tokens
 from compressor.models.single_query import attend_one_token, one_token_of
 from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
-
-READOUT: Mapping[str, Readout] = {"text": "first", "image": "first"}
 
 
 class MeterPrologue(nn.Module):
@@ -164,7 +161,7 @@ class MeterEpilogue(nn.Module):
         return self.head(pooled if self.images == 1 else pooled.unflatten(0, (-1, self.images)).flatten(1))
 
 
-def build(dims: MeterDims, task: str) -> StepModel:
+def build_meter(dims: MeterDims, task: str) -> StepModel:
     """Return a randomly initialised METER."""
     blocks: dict[str, nn.Module] = {"text_bridge": TextBridge(dims), "image_bridge": ImageBridge(dims)}
     blocks |= {f"match_{entry}": Match() for entry in ("text", "mask", "image")}

@@ -61,6 +61,7 @@ BERT = encoder_family(
     BertDims,
     lambda model: nn.Sequential(model.bert.pooler, model.dropout),
     "classifier.weight",
+    library="Bert",
     keys=(("bert.pooler.", "epilogue.pooler.0."),),
     other_heads={
         "mlm": "cls.predictions.",
@@ -82,15 +83,16 @@ roberta_family = partial(
     block=BertEncoderLayer,
     formula=text_encoder_macs,
 )
-ROBERTA = roberta_family("roberta", RobertaDims)
-XLM_ROBERTA = roberta_family("xlm-roberta", XlmRobertaDims)
-CAMEMBERT = roberta_family("camembert", CamembertDims)
+ROBERTA = roberta_family("roberta", RobertaDims, library="Roberta")
+XLM_ROBERTA = roberta_family("xlm-roberta", XlmRobertaDims, library="XLMRoberta")
+CAMEMBERT = roberta_family("camembert", CamembertDims, library="Camembert")
 
 ELECTRA = encoder_family(
     "electra",
     ElectraDims,
     lambda model: nn.Identity(),
     "classifier.out_proj.weight",
+    library="Electra",
     other_heads={
         "mlm": "generator_",
         "replaced-tokens": "discriminator_predictions.",

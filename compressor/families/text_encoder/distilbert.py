@@ -43,6 +43,7 @@ DISTILBERT = encoder_family(
     DistilbertDims,
     lambda model: nn.Sequential(model.pre_classifier, nn.ReLU(), model.dropout, nn.Flatten()),
     "classifier.weight",
+    library="DistilBert",
     layers="transformer.layer",
     keys=(("pre_classifier.", "epilogue.pooler.0."),),
     other_heads={"mlm": "vocab_", "question-answering": "qa_outputs."},

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_utils import PreTrainedModel
-from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from compressor.costs.layer_macs import ATTENTION, PRODUCTS, ModelMacs
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS
@@ -21,6 +19,9 @@ from compressor.families.text_encoder.text_family import encoder_family, text_en
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextPrologue
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, Streams
+
+if TYPE_CHECKING:
+    from transformers.modeling_utils import PreTrainedModel
 
 
 class MpnetDims(TextDims):
@@ -40,12 +41,13 @@ class MpnetPrologue(TextPrologue):
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__(backbone)
         self.bias: nn.Embedding = backbone.encoder.relative_attention_bias
+        self.bucket = backbone.encoder.relative_position_bucket
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor) -> Streams:
         """Make ``bias``, (B, heads, L, L), too: every stream has a row for each sample, and here all are alike."""
         streams = super().forward(input_ids, attention_mask, **others)
         place = torch.arange(input_ids.shape[1], device=input_ids.device)
-        bias = self.bias(MPNetEncoder.relative_position_bucket(place - place[:, None])).permute(2, 0, 1)
+        bias = self.bias(self.bucket(place - place[:, None])).permute(2, 0, 1)
         return {**streams, "bias": bias.expand(input_ids.shape[0], -1, -1, -1)}
 
 
@@ -86,6 +88,7 @@ MPNET = encoder_family(
     MpnetDims,
     lambda model: nn.Identity(),
     "classifier.out_proj.weight",
+    library="MPNet",
     keys=(("mpnet.encoder.relative_attention_bias.", "prologue.bias."),),
     other_heads={"mlm": "lm_head.", "question-answering": "qa_outputs."},
     inputs=(INPUT_IDS, ATTENTION_MASK),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub.errors import StrictDataclassError
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
-from transformers.configuration_utils import PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 
 from compressor.architectures.architecture import MOST_LAYERS
 from compressor.values import Value
+
+if TYPE_CHECKING:
+    from transformers.configuration_utils import PretrainedConfig
 
 TEXT_LENGTH = 128
 MOST_CLASSES = 1_000_000  # the library gives each a name, whatever the number
@@ -37,6 +37,9 @@ class TextDims(Value):
     @classmethod
     def _complete(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return all settings that the library's class declares, without labels, versions and the like."""
+        from huggingface_hub.errors import StrictDataclassError
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
         kind = CONFIG_MAPPING[config["model_type"]]
         try:
             settings = kind(**{name: value for name, value in config.items() if name in kind.__annotations__})
@@ -53,6 +56,8 @@ class TextDims(Value):
     @property
     def library(self) -> PretrainedConfig:
         """The configuration for transformers."""
+        from transformers.models.auto.configuration_auto import AutoConfig
+
         return AutoConfig.for_model(**self.config, num_labels=self.classes)
 
     @property

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-    AutoModelForSequenceClassification,
-)
 
 from compressor.costs.layer_macs import (
     NORMS,
@@ -32,6 +27,9 @@ from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
 from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, Step, StepModel
+
+if TYPE_CHECKING:
+    from transformers.modeling_utils import PreTrainedModel
 
 TASK, HEAD_KEYS = "text-classification", "classifier."
 BOTTLENECK = 1 / 24
@@ -66,6 +64,7 @@ def encoder_family(
     pooler: Callable[[PreTrainedModel], nn.Module],
     class_rows: str,
     *,
+    library: str,
     prefix: str = "",
     layers: str = "encoder.layer",
     keys: tuple[tuple[str, str], ...] = (),
@@ -84,6 +83,7 @@ def encoder_family(
         dims_type: its dims; the defaults are the published model, and its ``model_type`` is what config.json says.
         pooler: the library's model to the module between what is read of the tokens and its ``classifier``.
         class_rows: key of the head's tensor that has one row for each class.
+        library: what its class is called before ``ForSequenceClassification``.
         prefix: of the backbone's keys, without the dot (the library's ``base_model_prefix``); ``name`` where left out.
         layers: path of the list of layers in the library's backbone.
         keys: further checkpoint prefixes against ours: of the pooler's tensors, ``epilogue.pooler.``, and of what the
@@ -108,6 +108,8 @@ def encoder_family(
         Raises:
             ValueError: settings that the library cannot build.
         """
+        from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+
         try:
             model = AutoModelForSequenceClassification.from_config(dims.library)
         except (KeyError, AssertionError) as error:
@@ -157,9 +159,9 @@ def encoder_family(
                 heads={TASK: HEAD_KEYS},
                 read_dims=read_dims,
                 model_type=model_type,
-                architectures={TASK: MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[model_type]},
+                architectures={TASK: f"{library}ForSequenceClassification"},
                 other_heads=HEAD_KEYS,
-                other_architecture=MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[model_type],
+                other_architecture=f"{library}ForSequenceClassification",
                 leftovers=(
                     Leftover(
                         rf"{prefix}\.embeddings\.(position_ids|token_type_ids)$",

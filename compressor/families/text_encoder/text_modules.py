@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
-from transformers.modeling_utils import PreTrainedModel
 
 from compressor.families.embeddings import untyped_roberta
 from compressor.families.text_encoder.text_dims import TextDims
@@ -11,6 +12,9 @@ from compressor.models.adapters import Adapter
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.single_query import one_token_of
 from compressor.models.steps import Pick, Streams
+
+if TYPE_CHECKING:
+    from transformers.modeling_utils import PreTrainedModel
 
 
 class TextPrologue(nn.Module):

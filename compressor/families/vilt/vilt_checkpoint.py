@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.vilt.configuration_vilt import ViltConfig
 
+from compressor.architectures.vilt import ViltDims
 from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
-from compressor.families.vilt.vilt_model import ViltDims
 from compressor.families.vilt.vilt_pixels import read_pixels, write_pixels
 from compressor.families.vision_language import PREFIXES, check_transform, find_head, for_another_task
 
@@ -86,6 +85,8 @@ def read_hugging_face_dims(state: Mapping[str, Tensor], config: Mapping[str, Any
         KeyError: a tensor that sizes are read from is missing.
         ValueError, TypeError, IndexError: sizes or settings that make no ViLT.
     """
+    from transformers.models.vilt.configuration_vilt import ViltConfig
+
     settings = ViltConfig.from_dict(dict(config))
     if settings.hidden_act != "gelu":
         raise Unsupported(f"hidden_act is {settings.hidden_act!r}, not gelu")

@@ -1,13 +1,32 @@
-"""ViLT's declaration."""
+"""ViLT's declaration; what it builds is imported when it is built, for transformers' models take seconds to import."""
 
 from __future__ import annotations
 
-from compressor.architectures.vilt import POOLS, ViltDims, example_image, vilt_macs, vilt_rounds
-from compressor.data.images import PixelbertTransform
+from typing import TYPE_CHECKING
+
+from compressor.architectures.vilt import POOLS, READOUT, ViltDims, example_image, vilt_macs, vilt_rounds
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_MASK, PIXEL_VALUES, Family
 from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC, prepare_vilt
-from compressor.families.vilt.vilt_model import READOUT, build
 from compressor.families.vision_language import OTHER_HEADS, OUTPUTS
+
+if TYPE_CHECKING:
+    from compressor.families.image_transforms import PixelbertTransform
+    from compressor.models.steps import StepModel
+
+
+def build(dims: ViltDims, task: str) -> StepModel:
+    """Return a randomly initialised ViLT."""
+    from compressor.families.vilt.vilt_model import build_vilt
+
+    return build_vilt(dims, task)
+
+
+def image_transform(dims: ViltDims) -> PixelbertTransform:
+    """Return what turns images into pixels."""
+    from compressor.families.image_transforms import PixelbertTransform
+
+    return PixelbertTransform(dims.image_size, dims.pixels.model_dump())
+
 
 VILT = Family(
     name="vilt",
@@ -23,7 +42,7 @@ VILT = Family(
     rounds=vilt_rounds,
     build=build,
     example_image=example_image,
-    image_transform=lambda dims: PixelbertTransform(dims.image_size, dims.pixels.model_dump()),
+    image_transform=image_transform,
     formula=vilt_macs,
     prepare=prepare_vilt,
 )

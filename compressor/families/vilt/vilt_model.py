@@ -9,23 +9,19 @@ probabilities have no dropout; token 0 of the text is pooled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.vilt.modeling_vilt import TextEmbeddings
 
-from compressor.architectures.vilt import ViltDims, vilt_rounds
+from compressor.architectures.vilt import READOUT, ViltDims, vilt_rounds
 from compressor.families.embeddings import UntypedEmbeddings, from_the_start
 from compressor.families.vilt.vilt_patch_embedding import PatchEmbedding
 from compressor.families.vision_language import build_head
 from compressor.models.adapters import Adapter
-from compressor.models.readout import Readout, read_tokens
+from compressor.models.readout import read_tokens
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, StepModel, Streams, expand_batch
-
-READOUT: Mapping[str, Readout] = {"hidden": "first"}
 
 
 class ViltWordEmbeddings(TextEmbeddings):
@@ -166,7 +162,7 @@ class ViltEpilogue(nn.Module):
         return self.head(pooled.unflatten(0, (-1, self.images)).flatten(1))
 
 
-def build(dims: ViltDims, task: str) -> StepModel:
+def build_vilt(dims: ViltDims, task: str) -> StepModel:
     """Return a randomly initialised ViLT."""
     blocks: dict[str, nn.Module] = {"join": Join(), "join_mask": Join()}
     blocks |= {f"En{i}": ViltEncoderLayer(dims) for i in range(dims.layers)}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
 from compressor.architectures.vilt import PixelSettings, ViltDims
 from compressor.errors import input_error
@@ -76,6 +75,8 @@ def _understand(dims: ViltDims, said: Mapping[str, Any]) -> ViltDims:
     Raises:
         ValueError, TypeError, AttributeError: with what das does not do, by name.
     """
+    from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
+
     processor = ViltImageProcessorPil(
         **{name: said[name] for name in (*PixelSettings.model_fields, "size") if name in said}
     )

@@ -33,7 +33,8 @@ def test_shipped_families_are_what_they_declare(name):
 
 def declared(monkeypatch, name, dims, pooler, **said):
     rows = "classifier.weight" if name in ("bert", "distilbert") else "classifier.out_proj.weight"
-    monkeypatch.setitem(FAMILIES, name, encoder_family(name, dims, pooler, rows, **said))
+    library = FAMILIES[name].formats[0].other_architecture.removesuffix("ForSequenceClassification")
+    monkeypatch.setitem(FAMILIES, name, encoder_family(name, dims, pooler, rows, library=library, **said))
 
 
 def test_a_pooler_that_expects_no_axis_of_tokens(monkeypatch):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from compressor.data.images import ClipTransform, decode_image, why_not_decoded
+from compressor.data.images import decode_image, why_not_decoded
 from compressor.data.types import ImageRef
 from compressor.errors import InputError
+from compressor.families.image_transforms import ClipTransform
 from tests.support.command_line import refused
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

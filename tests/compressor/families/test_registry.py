@@ -22,7 +22,14 @@ from compressor.families.text_encoder import RobertaDims, encoder_family
 class Dims(RobertaDims):
     config: dict[str, object] = {"model_type": "data2vec-text"}
 
-OURS = encoder_family("NAME", Dims, lambda model: nn.Identity(), "classifier.out_proj.weight", prefix="data2vec_text")
+OURS = encoder_family(
+    "NAME",
+    Dims,
+    lambda model: nn.Identity(),
+    "classifier.out_proj.weight",
+    library="Data2VecText",
+    prefix="data2vec_text",
+)
 """
 
 

@@ -18,15 +18,16 @@ from transformers import (
 )
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
+from compressor.architectures.vilt import ViltDims
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.read import read_checkpoint
 from compressor.checkpoints.recognise import recognise
 from compressor.checkpoints.sizes import Transfer
-from compressor.data.images import PixelbertTransform, decode_image
+from compressor.data.images import decode_image
 from compressor.errors import InputError
+from compressor.families.image_transforms import PixelbertTransform
 from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC, describe_sampling
-from compressor.families.vilt.vilt_family import VILT
-from compressor.families.vilt.vilt_model import ViltDims, build
+from compressor.families.vilt.vilt_family import VILT, build
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from tests.support.command_line import GOLDEN, refused

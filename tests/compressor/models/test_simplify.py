@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from compressor.architectures.meter import MeterDims
 from compressor.checkpoints.build import load_checkpoint
 from compressor.costs.macs import count_macs
 from compressor.costs.model_costs import Pair
 from compressor.costs.parts import parameters
 from compressor.families import FAMILIES
-from compressor.families.meter.meter_model import MeterDims, build
+from compressor.families.meter.meter_family import build
 from compressor.models.simplify import OneToken, trim
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Step, StepModel, split_where_modalities_meet, steps_of

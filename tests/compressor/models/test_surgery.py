@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from compressor.architectures.meter import MeterDims, meter_rounds
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
-from compressor.families.meter.meter_model import MeterDims, build, meter_rounds
+from compressor.families.meter.meter_family import build
 from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import split_at_candidates, steps_of
 from compressor.models.supernet import Supernet

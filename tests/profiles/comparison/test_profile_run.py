@@ -19,7 +19,7 @@ from compressor.costs.count_costs import count_costs
 from compressor.costs.parts import weight_bytes
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.score import EveryAnswer, Score
-from compressor.families.meter.meter_model import build
+from compressor.families.meter.meter_family import build
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET

@@ -16,12 +16,12 @@ from benchmarks.paper.flops_tables import (
     encoder_by_trace,
 )
 from benchmarks.results import command
+from compressor.architectures.meter import MeterDims
 from compressor.checkpoints.build import load_checkpoint
 from compressor.costs.macs import count_macs
 from compressor.costs.parts import parameters
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
-from compressor.families.meter.meter_model import MeterDims
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs.formula import count_by_part, count_encoder
 from profiles.macs.published import count_published
