@@ -108,7 +108,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# In the order of the help; those that only read JSON start without PyTorch.
+# In the order of the help; those that only read JSON or sizes start without PyTorch.
 COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {
     "demo": (demo, ModelCommand),
     "inspect": (inspect, ModelCommand),
@@ -121,7 +121,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {
     "profile": (profile, ModelCommand),
     "save": (save, ModelCommand),
     "compare": (compare, TyperCommand),
-    "flops": (flops, ModelCommand),
+    "flops": (flops, TyperCommand),
     "predict": (predict, PairCommand),
     "doctor": (doctor, TyperCommand),
     "eval": (evaluate, ModelCommand),

@@ -164,13 +164,13 @@ def check_logits(logits: Tensor, split: Split, numbers: Sequence[int] | np.ndarr
     """Refuse logits (B, classes) of these samples of a split that are NaN or infinite.
 
     Raises:
-        InputError: names the first sample.
+        InputError: names one of the samples.
     """
     if not is_finite(logits):
         row = int((~logits.isfinite()).flatten(1).any(1).nonzero()[0])
         raise input_error(
             "answers-not-finite",
-            f"the model answers with NaN or infinity, first to sample {numbers[row]} of {split.name}",
+            f"the model answers with NaN or infinity, as to sample {numbers[row]} of {split.name}",
             "logits that are numbers",
             "compare with the program that trained it: weights or inputs may be too large for float32",
         )

@@ -245,6 +245,7 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to handle; this one ends with it
+    importlib.import_module("transformers.modeling_utils")  # models are made of it, and forks have it then
     for descriptor in sys.argv[1:]:
         leave_template(int(descriptor), serve)
     channel = os.fdopen(os.dup(1), "w")

@@ -253,7 +253,7 @@ def test_latest_follows_a_run_wherever_it_lies(workshop, tmp_path):
 def test_names_of_runs(workshop):
     by_hand = compress(settings(skip=None, layers=("FL*",), recover="none"))
     assert by_hand.path.name == "meter-vqa-by-hand"
-    assert compress(settings(task=None, skip=1)).path.name == "meter-skip1"
+    assert compress(settings(task=None, skip=1)).path.name == "meter-vqa-skip1"
 
 
 def test_all_layers_of_a_scope_can_go(workshop):

@@ -178,7 +178,7 @@ def test_tokenizers_of_sentencepieces_kind_are_read_from_their_json(kind, model,
     sentencepiece(tmp_path, kind, special, TABLE)
     found = find_tokenizer(None, configured(tmp_path, model), None)
     text = TextTransform(found.tokenizer, 8, 20, types=1, padding=1)
-    given = text(["red"], ["blues"])
+    given = text([("red", "blues")], 8)
     assert given["input_ids"].tolist() == [expected] and found.longest == 64
     assert given["attention_mask"].tolist() == [[1] * 7 + [0]] and text.notes == ()
 

@@ -101,7 +101,7 @@ def test_answers_that_overflow_stop_before_the_search(workshop, command):
     content["state_dict"][head] = content["state_dict"][head].sign() * 3e38
     torch.save(content, "meter.ckpt")
     result = das(command[0], "meter.ckpt", "--task", "vqa", *command[1:])
-    stopped(result, 3, "answers-not-finite", "sample 0 of test", "numbers")
+    stopped(result, 3, "answers-not-finite", "as to sample", "of test", "numbers")
     assert not list(Path("runs").glob("*[!.partial]"))
 
 
@@ -109,7 +109,7 @@ def test_a_search_alone_stops_at_answers_that_overflow(workshop):
     content = torch.load("meter.ckpt", weights_only=True)
     content["state_dict"]["vqa_classifier.3.weight"].sign_().mul_(3e38)
     torch.save(content, "meter.ckpt")
-    stopped(das("search", "meter.ckpt", "--task", "vqa", "--skip", 2), 3, "answers-not-finite", "sample 0 of val")
+    stopped(das("search", "meter.ckpt", "--task", "vqa", "--skip", 2), 3, "answers-not-finite", "as to sample", "of val")
 
 
 def test_streams_that_overflow_are_not_fitted(workshop):
