@@ -109,7 +109,9 @@ def test_a_search_alone_stops_at_answers_that_overflow(workshop):
     content = torch.load("meter.ckpt", weights_only=True)
     content["state_dict"]["vqa_classifier.3.weight"].sign_().mul_(3e38)
     torch.save(content, "meter.ckpt")
-    stopped(das("search", "meter.ckpt", "--task", "vqa", "--skip", 2), 3, "answers-not-finite", "as to sample", "of val")
+    stopped(
+        das("search", "meter.ckpt", "--task", "vqa", "--skip", 2), 3, "answers-not-finite", "as to sample", "of val"
+    )
 
 
 def test_streams_that_overflow_are_not_fitted(workshop):
