@@ -51,7 +51,7 @@ def test_what_only_reads_json_starts_without_the_libraries_of_models(shared_run)
 
 def test_what_needs_a_model_says_at_once_that_it_loads_the_libraries(monkeypatch):
     monkeypatch.delitem(sys.modules, "compressor.families")
-    assert das("inspect", "nothing").stderr.startswith("Loading PyTorch and transformers ...\n")
+    assert das("verify", "nothing").stderr.startswith("Loading PyTorch and transformers ...\n")
 
 
 @pytest.mark.parametrize("given", [("--version",), ("--version", "pareto")])
