@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -415,7 +416,7 @@ def test_the_full_models_engine_is_built_like_the_slim_one(tmp_path, threads, mo
         (entry,) = again().runtimes
         assert [shape[0] for shape in read_metadata(full).profile["input_ids"]] == list(batch)
         assert [entry.file_bytes.full, entry.file_bytes.slim] == [plan.stat().st_size for plan in plans]
-    assert opened == plans * 2
+    assert Counter(opened) == dict.fromkeys(plans, 2 * timing.LEAST_GROUPS)
     made = full.stat().st_mtime_ns
     again()
     assert full.stat().st_mtime_ns == made
