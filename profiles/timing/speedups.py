@@ -9,18 +9,13 @@ import numpy as np
 from pydantic import computed_field
 
 from compressor.values import Value
+from profiles.student import margin_of_mean
 from profiles.timing.latency import Latency
 
 EQUAL = 0.01
 SEED = 0
 BOOTSTRAP_DRAWS = 2000
 CONFIDENCE = 0.95
-# Quantiles of Student's t at 97.5 %, of 1 to 30 degrees of freedom; beyond them the normal distribution's with 2 %.
-STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-BEYOND = 2.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ def estimate_speedup(full: Latency, slim: Latency) -> Speedup:
     low, high = np.quantile(draws.mean(axis=0), (tail, 1 - tail)).tolist()
     within, center, between = float(np.sqrt(draws.var(axis=1).mean())), float(logs.mean()), None
     if len(logs) > 1:
-        margin = _margin(logs)
+        margin = margin_of_mean(logs)
         low, high = min(low, center - margin), max(high, center + margin)
         between = math.sqrt(max(0.0, float(logs.var(ddof=1)) - within**2))
     return Speedup(
@@ -163,15 +158,8 @@ def _logs_of_two(logs: np.ndarray) -> np.ndarray:
 
 def _student(logs: np.ndarray) -> Estimate:
     """Return the geometric mean of independent values, given as logarithms, and its 95 % interval."""
-    center, margin = float(logs.mean()), _margin(logs)
+    center, margin = float(logs.mean()), margin_of_mean(logs)
     return Estimate(math.exp(center), math.exp(center - margin), math.exp(center + margin))
-
-
-def _margin(logs: np.ndarray) -> float:
-    """Return half the 95 % interval of the mean of independent values, by Student's t."""
-    freedom = len(logs) - 1
-    quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else BEYOND
-    return quantile * float(logs.std(ddof=1)) / math.sqrt(len(logs))
 
 
 def _middle_mean(values: np.ndarray) -> np.ndarray:

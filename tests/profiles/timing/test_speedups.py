@@ -1,7 +1,5 @@
 """The interval of a speed-up, within a pair of processes and over several."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -120,14 +118,6 @@ def estimate_speedup_of_each(both):
     """The ratio of each pair of processes."""
     full, slim = (np.array(times.samples_ms).reshape(4, -1) for times in both)
     return (full / slim)[:, 0]
-
-
-@pytest.mark.parametrize("freedom", [*range(1, 31, 3), 30])
-def test_quantiles_of_students_distribution(freedom):
-    t = np.linspace(0, speedups.STUDENT[freedom - 1], 200_001)
-    density = (1 + t**2 / freedom) ** (-(freedom + 1) / 2)
-    total = math.sqrt(freedom * math.pi) * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))
-    assert np.trapezoid(density, t) / total == pytest.approx(0.475, abs=3e-5)
 
 
 def test_the_median_of_a_model_spreads_as_its_processes_do():
