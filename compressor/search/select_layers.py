@@ -26,7 +26,7 @@ from compressor.search.result import LogEntry, Point, SearchResult
 from compressor.search.strategies import STRATEGIES
 from compressor.search.strategies.das_bandit import add_gates
 from compressor.search.strategies.strategy import SearchSpace, WithFinalScores
-from compressor.training.activation_cache import Encoded, Encoder
+from compressor.training.activation_cache import Answered, Encoded, Encoder
 from compressor.training.optimiser import Optimiser
 from compressor.training.recovery import freeze_all_but, trained_parameters, transfer_groups
 
@@ -127,13 +127,15 @@ def encode_split(
     label: str,
     unanswered: Encoder | None = None,
     numbers: np.ndarray | None = None,
+    answered: Answered | None = None,
 ) -> Encoded:
     """Encode a split as :class:`Encoded` does; a resumed run keeps in memory what the first one did.
 
     The last bits depend on it.
     """
     decisions = checkpoint.state.kept
-    samples = Encoded(split, encode, job.device, progress, label, unanswered, numbers, decisions.get(label))
+    kept = decisions.get(label)
+    samples = Encoded(split, encode, job.device, progress, label, unanswered, numbers, kept, answered)
     decisions[label] = list(samples.kept)
     return samples
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import psutil
@@ -23,6 +24,19 @@ Tensors = Mapping[str, Tensor]
 Encoder = Callable[[dict[str, Tensor]], Tensors]
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What an encoding leaves to the next one of the same samples.
+
+    Attributes:
+        kept: names of what it kept in memory.
+        answers: the full model's logits of each sample.
+    """
+
+    kept: tuple[str, ...]
+    answers: list[Tensor]
+
+
 class Encoded:
     """A split behind a frozen encoder.
 
@@ -41,6 +55,7 @@ class Encoded:
         unanswered: the same as ``encode`` without the full model's logits, where it returns them.
         numbers: the samples that will be asked for; None are all.
         kept: names of what is kept in memory; None decides by the memory that is free now.
+        answered: of an earlier encoding; ``encode`` is without the full model's logits then, and the same is kept.
 
     Attributes:
         lengths: tokens of each sample of the split, (n,).
@@ -58,6 +73,7 @@ class Encoded:
         unanswered: Encoder | None = None,
         numbers: np.ndarray | None = None,
         kept: Sequence[str] | None = None,
+        answered: Answered | None = None,
     ) -> None:
         self.split, self.device = split, device
         with progress.stage("Encoding a first batch"):
@@ -69,17 +85,24 @@ class Encoded:
             mean = int((lengths > lengths.mean()).sum()) // len(chunks[0])
             known = {at: self._encode(chunks[at], encode) for at in {0, mean}}
         self.largest_bytes, self.sample_bytes = (_bytes(known[at]) // len(chunks[at]) for at in (0, mean))
-        everything, answers = tuple(known[mean]), (ANSWER,) if unanswered else ()
-        if kept is None:
+        self._stored: dict[str, list[Tensor]] = {ANSWER: answered.answers} if answered else {}
+        everything, answers = (*known[mean], *self._stored), (ANSWER,) if unanswered else ()
+        if answered:
+            kept = answered.kept
+        elif kept is None:
             kept = from_main(lambda: _choose((everything, answers), known[mean], len(used) / len(chunks[mean])))
         self.kept = tuple(kept)
         self._rest = None if self.kept == everything else unanswered if self.kept else encode
-        self._stored: dict[str, list[Tensor]] = {}
-        if self.kept:
+        if set(self.kept) - self._stored.keys():
             self._store(chunks, known, encode, progress, label)
 
     def __len__(self) -> int:
         return len(self.split)
+
+    @property
+    def answered(self) -> Answered | None:
+        """What the next encoding of these samples need not ask the full model for; None where nothing was kept."""
+        return Answered(self.kept, self._stored[ANSWER]) if ANSWER in self._stored else None
 
     def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
         """Return the encoded samples with these numbers."""
@@ -105,12 +128,13 @@ class Encoded:
         label: str,
     ) -> None:
         nothing = torch.empty(0)
-        self._stored = {name: [nothing] * len(self.split) for name in self.kept}
+        new = {name: [nothing] * len(self.split) for name in self.kept if name not in self._stored}
         for at, numbers in enumerate(progress.track(chunks, label, len(chunks))):
             encoded = known.get(at) or self._encode(numbers, encode)
-            for name, rows in self._stored.items():
+            for name, rows in new.items():
                 for number, row in zip(numbers, encoded[name].cpu().chunk(len(numbers)), strict=True):
                     rows[number] = row
+        self._stored |= new
 
 
 def fits_into_memory(size: float) -> bool:

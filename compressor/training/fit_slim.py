@@ -15,6 +15,7 @@ from compressor.progress import Progress, Stages
 from compressor.resume import RunCheckpoint, Stage
 from compressor.search.least_squares import fit_adapters
 from compressor.search.select_layers import encode_calibration, encode_split
+from compressor.training.activation_cache import Answered
 from compressor.training.recovery import RecoveryTraining, count_updated_parameters, encoder_of, recovery_groups
 
 
@@ -28,7 +29,7 @@ class SlimModel:
 
 
 class Fitter:
-    """Fits slim models of a job, by its recipe.
+    """Fits slim models of a job, by its recipe; the full model is asked for its answers once, for all of them.
 
     Args:
         job: its model holds the adapters that a search trains; those it has now came with the checkpoint, and stay.
@@ -40,6 +41,7 @@ class Fitter:
     def __init__(self, job: Job, checkpoint: RunCheckpoint, stages: Stages, progress: Progress) -> None:
         self.job, self.checkpoint, self.stages, self.progress = job, checkpoint, stages, progress
         self._own_adapters = frozenset(job.model.skips)
+        self._answered: Answered | None = None
 
     def fit(self, layers: Sequence[str]) -> SlimModel:
         """Return the slim model without ``layers``, recovered as the job asks.
@@ -74,19 +76,22 @@ class Fitter:
             return {}
         if job.trains_in_recovery:
             teacher = None if job.settings.adapt else job.model  # a transfer's head has learnt nothing yet
-            split, label = job.data.train, "Asking the full model once"
+            split, answered = job.data.train, self._answered
+            label = "Encoding the training data again" if answered else "Asking the full model once"
             with self.progress.stage("Tokenising the training data"):
                 order = recovery.order(split)
             train = encode_split(
                 job,
                 split,
-                encoder_of(slim, teacher, recovery),
+                encoder_of(slim, None if answered else teacher, recovery),
                 self.checkpoint,
                 self.progress,
                 label,
                 unanswered=encoder_of(slim, None, recovery) if teacher else None,
                 numbers=order.samples(recovery.steps),
+                answered=answered,
             )
+            self._answered = train.answered
             training = RecoveryTraining(slim, job.task, train, recovery, order)
             with self.checkpoint.running(Stage.RECOVER, training):
                 training.run(self.checkpoint.after_step, self.progress)
