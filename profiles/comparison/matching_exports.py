@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -19,95 +21,81 @@ from exporters.runtimes.runtime import Runtime
 from exporters.usage import Usage
 
 
-def make_slim(
-    runtime: Runtime,
-    precision: Precision,
-    model: StepModel,
-    samples: Mapping[str, Tensor],
-    folder: ExportsFolder,
-    reference: Callable[[], Reference],
-    progress: Progress,
-    usage: Usage | None = None,
-) -> None:
-    """Export slim where nobody did.
+@dataclass(frozen=True)
+class Wanted:
+    """A file that is to be timed, and what it is made from.
 
-    Args:
+    Attributes:
         runtime: which is to execute it.
         precision: of the file.
-        model: the slim model.
+        model: full or slim.
         samples: real inputs, (N, ...) by name.
-        folder: of its exports.
+        folder: of the model's exports.
         reference: opens many real samples with the model's answers.
         progress: told about it.
         usage: what is written into ONNX files for those who use them.
+    """
+
+    runtime: Runtime
+    precision: Precision
+    model: StepModel
+    samples: Mapping[str, Tensor]
+    folder: ExportsFolder
+    reference: Callable[[], Reference]
+    progress: Progress
+    usage: Usage | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is, or will be."""
+        return self.folder.path_for(self.runtime, self.precision)
+
+    def make(self, which: str, **options: Any) -> None:
+        """Export it with these options, and say so of the model ``which``."""
+        self.progress.say(f"exporting the {which} model to {self.path.name}, to time it")
+        export(
+            self.model,
+            self.samples,
+            self.folder.path,
+            [self.runtime.name],
+            precision=self.precision.name,
+            reference=self.reference(),
+            usage=self.usage,
+            progress=self.progress,
+            **options,
+        )
+
+
+def make_slim(wanted: Wanted) -> None:
+    """Export slim where nobody did.
 
     Raises:
         InputError: there is no engine. It may need options that only the user knows.
     """
-    path = folder.path_for(runtime, precision)
-    if path.exists():
+    runtime = wanted.runtime
+    if wanted.path.exists():
         return
     if not runtime.built_on_demand:
-        raise input_error(
-            "export-missing", f"no {path}", f"the slim model for {runtime.title}", f"das export --to {runtime.name}"
-        )
-    progress.say(f"exporting the slim model to {path.name}, to time it")
-    export(
-        model,
-        samples,
-        folder.path,
-        [runtime.name],
-        precision=precision.name,
-        reference=reference(),
-        usage=usage,
-        progress=progress,
-    )
+        found, fix = f"no {wanted.path}", f"das export --to {runtime.name}"
+        raise input_error("export-missing", found, f"the slim model for {runtime.title}", fix)
+    wanted.make("slim")
 
 
-def make_full(
-    runtime: Runtime,
-    precision: Precision,
-    model: StepModel,
-    samples: Mapping[str, Tensor],
-    folder: ExportsFolder,
-    slim: ExportsFolder,
-    reference: Callable[[], Reference],
-    progress: Progress,
-    usage: Usage | None = None,
-) -> None:
-    """Export full the way slim was exported, and certify it on the same samples, unless ``folder`` has such a file.
+def make_full(wanted: Wanted, slim: ExportsFolder) -> None:
+    """Export full the way slim was exported, and certify it on the same samples, unless its folder has such a file.
 
     Args:
-        runtime: which is to execute it.
-        precision: of the file.
-        model: the full model.
-        samples: real inputs, (N, ...) by name.
-        folder: of its exports.
-        slim: of the slim model's.
-        reference: opens many real samples with the full model's answers.
-        progress: told about it.
-        usage: what is written into ONNX files for those who use them.
+        wanted: of the full model.
+        slim: folder of the slim model's exports.
 
     Raises:
         InputError: how slim was exported is not known.
         CheckFailed: the full model does not answer in this precision as it does in PyTorch.
     """
-    path, slim_path = folder.path_for(runtime, precision), slim.path_for(runtime, precision)
+    runtime, slim_path = wanted.runtime, slim.path_for(wanted.runtime, wanted.precision)
     making = runtime.making(slim_path)
-    if path.exists() and _made_alike(runtime, path, slim_path):
-        return
-    progress.say(f"exporting the full model to {path.name}, to time it")
-    export(
-        model,
-        samples,
-        folder.path,
-        [runtime.name],
-        precision=precision.name,
-        reference=reference(),
-        usage=usage,
-        **making.options,
-        progress=progress,
-    )
+    if not (wanted.path.exists() and _made_alike(runtime, wanted.path, slim_path)):
+        wanted.make("full", **making.options)
 
 
 def precisions_of(runtime: Runtime, slim: ExportsFolder, device: str) -> tuple[Precision, ...]:

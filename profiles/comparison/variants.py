@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from compressor.costs.model_costs import Pair
@@ -29,7 +29,7 @@ from profiles.comparison.full_vs_slim import (
     StartedPair,
     Variant,
 )
-from profiles.comparison.matching_exports import make_full, make_slim, precisions_of
+from profiles.comparison.matching_exports import Wanted, make_full, make_slim, precisions_of
 from profiles.comparison.variant_scores import read_score, score_in_pytorch
 from profiles.machine.energy import EnergyPair
 from profiles.timing.paired import Timed, time_models
@@ -94,20 +94,14 @@ def export_missing(runtimes: Sequence[Runtime], bench: Bench) -> list[NotMeasure
     for runtime in reading_files:
         first, *others = bench.precisions(runtime)
         for precision in (*others, first):  # quantising makes the first on the way, and not always as slim's was made
-            make_slim(
-                runtime, precision, slim.model, samples, slim.exports, lambda: bench.reference, bench.progress, usage
-            )
+            wanted = partial(Wanted, runtime, precision, samples=samples, progress=bench.progress, usage=usage)
+            make_slim(wanted(model=slim.model, folder=slim.exports, reference=lambda: bench.reference))
             try:
                 make_full(
-                    runtime,
-                    precision,
-                    full.model,
-                    samples,
-                    full.exports,
+                    wanted(
+                        model=full.model, folder=full.exports, reference=lambda: of_full(bench.run, bench.reference)
+                    ),
                     slim.exports,
-                    lambda: of_full(bench.run, bench.reference),
-                    bench.progress,
-                    usage,
                 )
             except CheckFailed as error:
                 if precision is first:

@@ -438,8 +438,9 @@ def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatc
         write(folder / "model.onnx", attention)
 
     def make():
-        fp32 = PRECISIONS["fp32"]
-        exported.make_full(find_runtime("onnx"), fp32, None, {}, *folders, lambda: "samples", QUIET)
+        full, slim = folders
+        onnx, fp32 = find_runtime("onnx"), PRECISIONS["fp32"]
+        exported.make_full(exported.Wanted(onnx, fp32, None, {}, full, lambda: "samples", QUIET), slim)
 
     monkeypatch.setattr(exported, "export", pretend)
     for form in ("composed", "composed", "fused", "fused"):

@@ -181,8 +181,8 @@ def test_full_that_fails_in_int8_leaves_the_others(shared_run, monkeypatch, tmp_
     for name in ("model.onnx", "model.int8.onnx"):
         (exports_of(run).path / name).touch()
 
-    def fail(runtime, precision, *rest):
-        if precision.name == "int8":
+    def fail(wanted, slim):
+        if wanted.precision.name == "int8":
             raise CheckFailed(Problem("parity-failed", "accuracy falls by 9 points", "", ""))
 
     monkeypatch.setattr(variants, "make_full", fail)
