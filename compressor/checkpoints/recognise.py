@@ -233,12 +233,12 @@ def _model_types() -> dict[str, str]:
 
 
 def _read(source: str | Path) -> Checkpoint:
-    """Read a checkpoint, but of a folder that declares another kind of model nothing beside that."""
-    path = locate(source)
+    """Read a checkpoint, but of one that declares another kind of model nothing beside that: no weights come for it."""
+    path = locate(source, weights=False)
     config = read_config(path) if (path / CONFIG).is_file() else {}
     if config.get("model_type", "") not in ("", None, *_model_types()):
         raise InputError(*refuse_unknown(path, config, _model_types()).problems, *FAMILIES.problems)
-    return read_checkpoint(path)
+    return read_checkpoint(source)
 
 
 def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> str:

@@ -24,8 +24,12 @@ IMAGES = "*processor_config.json"
 _EXPECTED = "a checkpoint file, a Hugging Face folder (config.json and weights) or a Hugging Face name"
 
 
-def locate(source: str | Path) -> Path:
+def locate(source: str | Path, weights: bool = True) -> Path:
     """Return the file or folder of a checkpoint; a Hugging Face name is downloaded.
+
+    Args:
+        source: of the checkpoint.
+        weights: of a Hugging Face model; else only what says what it is.
 
     Raises:
         InputError: there is none.
@@ -34,7 +38,7 @@ def locate(source: str | Path) -> Path:
     if path.exists():
         return path
     if is_downloaded(source):
-        return _download(str(source))
+        return _download(str(source), weights)
     raise input_error(
         "checkpoint-missing",
         f"no file {path}",
@@ -89,9 +93,11 @@ def _near(folder: Path) -> str:
     return f"give {'one of ' * (len(files) > 1)}{shorten(files)}" if files else ""
 
 
-def _download(name: str) -> Path:
+def _download(name: str, weights: bool) -> Path:
     """Return the local folder of a Hugging Face model; pickled weights are taken only where there are no others."""
     try:
+        if not weights:
+            return download(name, [CONFIG])
         folder = download(name, [CONFIG, ADAPTER, *TOKENIZER, IMAGES, "model*.safetensors", SAFE[1]])
         if any((folder / file).exists() for file in SAFE):
             return folder

@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 from compressor.checkpoints.read import checkpoint_sha256, read_checkpoint
+from compressor.checkpoints.recognise import recognise
+from compressor.checkpoints.sources import locate
 from compressor.errors import InputError
 from tests.support import command_line
 
@@ -258,6 +260,20 @@ def test_a_hugging_face_name(hub, folder, library, name, as_pickle):
     assert found.path.resolve() == snapshot.resolve()
     assert same_state(found.state, library)
     assert found.config["model_type"] == "bert"
+
+
+def test_what_das_does_not_take_is_refused_before_its_weights_are_downloaded(monkeypatch, tmp_path):
+    asked = []
+
+    def answer(name, patterns):
+        asked.append(patterns)
+        (tmp_path / "config.json").write_text('{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}')
+        return tmp_path
+
+    monkeypatch.setattr(locate, "download", answer)
+    with command_line.refused(InputError, "model-generates", "GPT2LMHeadModel"):
+        recognise("someone/gpt2")
+    assert asked == [["config.json"]]
 
 
 @pytest.mark.parametrize("name", ["someone/unknown", "bert-nowhere"])
