@@ -14,7 +14,7 @@ from typing import Any
 from compressor.data.images import why_not_decoded
 from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, image_in_cell, list_columns, name_columns
-from compressor.data.layouts.split_files import TABLES
+from compressor.data.layouts.split_files import kind_of
 from compressor.data.read_unlabelled import samples_in_row
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, check_text, parse_line
@@ -147,8 +147,8 @@ def _open_file(path: Path, forms: list[InputForm], images: tuple[ImageRef, ...])
         first = sys.stdin.buffer.readline()
         lines: Iterable[bytes] = chain([first] * bool(first), sys.stdin.buffer)
         source = _json_source(name, lines, first)
-    elif path.suffix in TABLES:
-        name, root, lines, source = path.name, path.parent, (), TABLES[path.suffix].open([path])
+    elif kind := kind_of(path):
+        name, root, lines, source = path.name, path.parent, (), kind.open([path])
     else:
         check_text(path)
         name, root, lines, source = path.name, path.parent, _lines_of(path), None

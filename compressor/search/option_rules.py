@@ -223,10 +223,10 @@ RULES = (
     ),
     Rule(
         "search-beside-layers",
-        lambda s: bool(s.layers) and (s.scope is not None or s.strategy is not None),
-        "--scope or --strategy beside --layers",
-        "no search",
-        "drop --scope and --strategy",
+        lambda s: bool(s.layers) and not (s.scope is s.strategy is s.holdout is None),
+        "--scope, --strategy or --holdout beside --layers",
+        "no search, which they are of",
+        "drop --scope, --strategy and --holdout",
     ),
     Rule(
         "batch-size-too-small",

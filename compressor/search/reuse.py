@@ -33,7 +33,8 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
             expected = "a fine-tuned checkpoint, or --from RUN"
             raise usage_error("checkpoint-not-given", "no checkpoint", expected, "das compress CKPT --skip 2")
         return make_settings(**options)
-    if fixed := [name for name in FIXED if options.get(name)]:
+    decided = FIXED if options.get("max_drop") is not None else (*FIXED, "holdout")
+    if fixed := [name for name in decided if options.get(name)]:
         expected = "the search that was made"
         raise UsageError(
             *(

@@ -157,6 +157,7 @@ FILES = {
     "texts.txt": f"{FILM}\r\n{PLOT}\nmoving",
     "texts": f"\ufeff{FILM}\n{PLOT}\nmoving\n",
     "texts.csv": f'id,review,label\n1,{FILM},9\n2,"{PLOT}",\n3,moving,x\n',
+    "TEXTS.TSV": f"id\treview\tlabel\n1\t{FILM}\t9\n2\t{PLOT}\t\n3\tmoving\tx\n",
     "texts.jsonl": "".join(json.dumps({"text": text}) + "\n" for text in (FILM, PLOT, "moving")),
 }
 

@@ -620,9 +620,10 @@ def test_too_many_subsets_to_try_them_all(workshop, monkeypatch):
     )
 
 
-def test_options_of_the_search_beside_layers_by_hand(workshop):
-    result = das("compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", "--scope", "all")
-    refused(result, 2, "search-beside-layers", "--scope", "--layers")
+@pytest.mark.parametrize("option", [("--scope", "all"), ("--strategy", "auto"), ("--holdout", "val")])
+def test_options_of_the_search_beside_layers_by_hand(workshop, option):
+    result = das("compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", *option)
+    refused(result, 2, "search-beside-layers", option[0], "--layers")
 
 
 def test_settings_that_do_not_exist_are_all_named():

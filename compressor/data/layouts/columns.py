@@ -11,7 +11,7 @@ from pathlib import Path
 from compressor.data.layouts.glue import METRICS
 from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, list_columns, name_columns
 from compressor.data.layouts.label_columns import NOT_PUBLIC, Classes, Labels, present_labels
-from compressor.data.layouts.split_files import TABLES, SplitFiles, expected_files, find_splits
+from compressor.data.layouts.split_files import TABLES, SplitFiles, expected_files, find_splits, kind_of
 from compressor.data.reading.class_labels import class_number
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, concatenate
@@ -72,7 +72,7 @@ class NamedColumns:
         Raises:
             InputError: as :meth:`read`, or it is no table with the columns of a form.
         """
-        kind = TABLES.get(path.suffix)
+        kind = kind_of(path)
         source = kind.open((path,)) if kind else None
         if kind is None or source is None or self._bind(source) is None:
             columns = f" and has the columns {', '.join(source.columns)}" if source else ""

@@ -45,7 +45,7 @@ FILE_KINDS = (
     FileKind("JSON", ("{}.jsonl", "{}.json", "{}/metadata.jsonl"), text_source),
 )
 TABLES = {Path(pattern).suffix: kind for kind in FILE_KINDS if kind is not ARROW for pattern in kind.patterns}
-"""The kind of a file alone, by its suffix."""
+"""The kind of a file alone, by its suffix in lower case."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class SplitFiles:
             return source
         rows = partial(_rows_of, source, column, self.split, self.shared)
         return replace(source, rows=rows, total=None if self.shared else source.total)
+
+
+def kind_of(path: Path) -> FileKind | None:
+    """Return the kind of a file alone; None where it is no table by its name."""
+    return TABLES.get(path.suffix.lower())
 
 
 def find_splits(root: Path) -> dict[str, SplitFiles]:

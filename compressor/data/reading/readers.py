@@ -257,7 +257,7 @@ def _csv_rows(path: Path, header: Sequence[str] | None = None, quoted: bool = Fa
             cells = _parse_cells(tape.text, dialect)
         span = tape.cut()
         if cells and (header or reader.line_num > 1):
-            fault = _fault(cells, names, path.suffix == ".tsv")
+            fault = _fault(cells, names, _is_tsv(path))
             row = Unreadable(fault) if fault else dict(zip(names, cells, strict=True))
             yield f"{path.name}, line {reader.line_num}", row, partial(_reread, path, span, parse)
 
@@ -273,10 +273,14 @@ def csv_header(path: Path, quoted: bool = False) -> tuple[str, ...]:
 def _dialect(path: Path, quoted: bool) -> dict[str, Any]:
     """Return how a file is separated and quoted; where spaces follow the commas of its header, they mean nothing."""
     first = next(lines(path), "")
-    if path.suffix == ".tsv":
+    if _is_tsv(path):
         quoted = quoted or {*first.strip().split("\t")} >= QUOTED
         return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE}
     return {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL, "skipinitialspace": ", " in first}
+
+
+def _is_tsv(path: Path) -> bool:
+    return path.suffix.lower() == ".tsv"
 
 
 def _is_quoted(path: Path) -> bool:
@@ -343,8 +347,8 @@ def text_source(paths: Sequence[Path]) -> RowSource:
         InputError: it is no text, empty, or separated otherwise than its suffix says.
     """
     (path,) = paths
-    json_file = path.suffix.startswith(".json")
-    quoted = path.suffix == ".tsv" and _is_quoted(path)
+    json_file = path.suffix.lower().startswith(".json")
+    quoted = _is_tsv(path) and _is_quoted(path)
     columns = tuple(first_row(json_rows(path))) if json_file else csv_header(path, quoted)
     written = json_rows(path) if json_file else filter(str.strip, lines(path))
     if not columns and next(iter(written), None) is None:

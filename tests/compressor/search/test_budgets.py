@@ -404,8 +404,9 @@ def test_what_cannot_be_compressed_again(run_here, workshop):
     again = ("compress", "--from", run_here)
     assert das(*again, "--skip", 4, "--dry-run").exit_code == 0
     assert das(*again).exit_code == 2
-    beside = das(*again, "--layers", "FL1", "--scope", "all", "--strategy", "greedy")
-    stopped(beside, 2, ("option-decided-by-search",) * 3, "--layers", "--scope", "--strategy")
+    beside = das(*again, "--layers", "FL1", "--scope", "all", "--strategy", "greedy", "--holdout", "val")
+    stopped(beside, 2, ("option-decided-by-search",) * 4, "--layers", "--scope", "--strategy", "--holdout")
+    assert das(*again, "--max-drop", 1, "--holdout", "val", "--dry-run").exit_code == 0  # it is decided on these
     too_many = das(*again, "--skip", 13)
     stopped(too_many, 2, "number-not-searched", "--skip 13", "one of 1, 2")
     stopped(das("compress", "--from", workshop / "data", "--skip", 4), 3, "run-missing")
