@@ -19,7 +19,7 @@ from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.progress import QUIET, Progress
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import SHARED, ModelSource, Runtime
-from profiles.timing.latency import LEAST_TURNS, WARM_UP_CALLS, Call, cuda_clock, wall_clock
+from profiles.timing.latency import LEAST_TURNS, WARM_UP_CALLS, Call, cuda_clock, order_of_round, wall_clock
 from profiles.timing.layer_times import OVERHEAD, LayerTime, LayerTimes
 
 MOST_TURNS = 100  # the profiler of ONNX Runtime keeps every kernel of every call in memory
@@ -100,7 +100,7 @@ def explain_unseen(runtime: Runtime, device: str) -> str | None:
 
 
 def _take_turns(calls: Sequence[Call], seconds: float, progress: Progress, label: str) -> int:
-    """Warm up, then make all calls as often as ``seconds`` allow, A B B A; returns how often."""
+    """Warm up, then make all calls in turns as often as ``seconds`` allow; returns how often."""
     for _ in range(WARM_UP_CALLS):
         started = time.perf_counter()
         for call in calls:
@@ -108,7 +108,7 @@ def _take_turns(calls: Sequence[Call], seconds: float, progress: Progress, label
         once = time.perf_counter() - started
     turns = min(MOST_TURNS, max(LEAST_TURNS, round(seconds / once)))
     for turn in progress.track(range(turns), label, turns):
-        for call in calls if turn % 2 == 0 else reversed(calls):
+        for call in order_of_round(calls, turn):
             call()
     return turns
 

@@ -1,6 +1,7 @@
 """Latency: calls in turns, and statistics on made-up times."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -32,6 +33,16 @@ def test_calls_take_turns_and_none_of_the_warm_up_counts():
     assert found["slim"].throughput == pytest.approx(8 / 1e-3)
 
 
+def test_no_call_is_early_or_follows_another_more_often_than_the_others_do():
+    clock = Clockwork(a=[1.0], b=[1.0], c=[1.0])
+    latency.measure(clock.calls(), seconds=0, clock=clock, least_turns=6)
+    assert clock.order == list("abcbcacab") * 2
+    places = {name: [at for at, made in enumerate(clock.order) if made == name] for name in "abc"}
+    assert {name: sum(found) for name, found in places.items()} == dict.fromkeys("abc", 51)
+    followed = Counter(itertools.pairwise(clock.order))
+    assert not any((name, name) in followed for name in "abc")
+
+
 def test_quantiles_and_spread():
     found = latency.summarise_times(range(101))
     assert (found.p50_ms, found.p90_ms, found.p99_ms) == (50, 90, 99)
@@ -47,13 +58,16 @@ def test_of_a_turn_with_several_calls_the_median_counts():
     assert latency.summarise_times([1, 2], turns=[1, 1]).turns == ()
 
 
-def test_short_calls_share_a_turn_whose_first_is_not_counted(monkeypatch):
+@pytest.mark.parametrize(
+    ("times", "counted", "calls"),
+    [([5.0], (5.0,) * 4, 5), ([40.0, 30.0], (30.0,), 2), ([250.0], (250.0,), 1)],
+    ids=["short", "usual", "long"],
+)
+def test_the_first_call_of_a_turn_counts_only_where_it_is_long(monkeypatch, times, counted, calls):
     monkeypatch.setattr(latency, "BLOCK_MS", 20.0)
-    clock = Clockwork(short=[50.0 / 10], long=[30.0])
-    calls = clock.calls()
-    assert latency.time_burst(calls["short"], clock) == ((5.0, None),) * 4
-    assert len(clock.order) == 5
-    assert latency.time_burst(calls["long"], clock) == ((30.0, None),)
+    clock = Clockwork(model=times)
+    assert latency.time_burst(clock.calls()["model"], clock) == tuple((ms, None) for ms in counted)
+    assert len(clock.order) == calls
 
 
 def test_progress_counts_seconds():
