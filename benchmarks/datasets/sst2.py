@@ -106,14 +106,23 @@ def use_bfloat16() -> None:
     torch.backends.cuda.enable_flash_sdp(False)  # on the CPU, too, where it is slow with these products
 
 
-def train_full(source: Path, checkpoint: Path, seed: int, progress: Progress, steps: int | None = None) -> list[Row]:
+def train_full(
+    source: Path,
+    checkpoint: Path,
+    seed: int,
+    progress: Progress,
+    steps: int | None = None,
+    text_length: int = TEXT_LENGTH,
+    columns: Mapping[str, str] | None = None,
+) -> list[Row]:
     """Fine-tune the pre-trained model with a fresh head, and write it as a Hugging Face folder.
 
-    ``steps`` are those of the benchmark where they are left out.
+    ``steps`` are those of the benchmark where they are left out. Another data set has texts of another length, and
+    columns of other names.
     """
     torch.manual_seed(seed)
-    found, backbone = read_data(source, TASK.name), load_backbone(pretrained()).model
-    dims = backbone.dims.model_copy(update={"classes": len(found.labels), "text_length": TEXT_LENGTH})
+    found, backbone = read_data(source, TASK.name, columns=columns or {}), load_backbone(pretrained()).model
+    dims = backbone.dims.model_copy(update={"classes": len(found.labels), "text_length": text_length})
     model = FAMILY.build(dims, TASK.name)
     model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
     tokenizer = find_tokenizer(None, pretrained(), None).tokenizer

@@ -2,10 +2,9 @@
 
     python -m benchmarks.search.sieve --source FOLDER_OF_EASYVQA
 
-Scores all subsets of 2, 4, 6 and 8 of the 12 fusion layers of the METER of ``benchmarks.search.strategies easyvqa``
-on 1,024
-held-out samples, sample by sample. Then draws n of the samples again and again, keeps the best 16 subsets by what those
-samples say, and reports how far the best of these lies below the best of all.
+Scores all subsets of 2, 4, 6 and 8 of the 12 fusion layers of the METER of ``benchmarks.search.models easyvqa`` on
+1,024 held-out samples, sample by sample. Then draws n of the samples again and again, keeps the best 16 subsets by what
+those samples say, and reports how far the best of these lies below the best of all.
 """
 
 from __future__ import annotations
@@ -17,43 +16,32 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from benchmarks.results import LogProgress, write_section
-from benchmarks.search.strategies import SETTINGS, WORK
-from compressor.data.batches import batches_of_like_length
-from compressor.job import prepare_job
+from benchmarks.search.measures import MEASURES, SCORE, measure_subsets
+from benchmarks.search.models import SETTINGS, WORK
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET
 from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import with_teacher
-from compressor.search.select_layers import HELD_OUT_SAMPLES, encode_calibration
-from compressor.tasks import TASKS
+from compressor.search.select_layers import HELD_OUT_SAMPLES, draw_scored_samples, encode_calibration
 from compressor.training.activation_cache import Encoded
 from profiles.formatting import format_markdown_table
 
 SIZES, SAMPLES, KEPT, DRAWS = (2, 4, 6, 8), (16, 32, 64, 128, 256), 16, 20
-CHUNK = 256
-MEASURES = ("divergence", "loss", "score")
 
 
 def measure_all(work: Path, source: Path) -> dict[frozenset[str], np.ndarray]:
     """For every subset its divergence, loss and badness (1 - score) on each sample, (3, samples)."""
-    job = prepare_job(SETTINGS["easyvqa"].settings(work, source, 0).model_copy(update={"skip": SIZES[0]}))
+    job = SETTINGS["easyvqa"].open(work, source)
     supernet = Supernet(job.model, job.candidates)
     fit_adapters(supernet, encode_calibration(job, supernet, QUIET))
-    drawn = np.random.default_rng(0).permutation(len(job.data.held_out))[:HELD_OUT_SAMPLES]
-    held_out = Encoded(job.data.held_out.subset(drawn), with_teacher(supernet), job.device)
+    held_out = Encoded(draw_scored_samples(job), with_teacher(supernet), job.device)
     subsets = [frozenset(chosen) for size in SIZES for chosen in combinations(job.candidates, size)]
-    found: dict[frozenset[str], list[torch.Tensor]] = {subset: [] for subset in subsets}
-    chunks = batches_of_like_length(held_out.lengths, CHUNK)
-    for numbers in LogProgress().track(chunks, "Scoring every subset", len(chunks)):
-        batch = held_out.batch(numbers)
-        for subset, logits in supernet.logits_of_all(batch, subsets):
-            apart = F.binary_cross_entropy_with_logits(logits, batch["teacher"].sigmoid(), reduction="none").sum(-1)
-            loss = F.binary_cross_entropy_with_logits(logits, batch["targets"], reduction="none").sum(-1)
-            found[subset].append(torch.stack([apart, loss, 1 - TASKS["vqa"].scores(logits, batch)]))
-    return {subset: torch.cat(parts, 1).numpy() for subset, parts in found.items()}
+    found = measure_subsets(supernet, held_out, subsets, LogProgress())
+    score = MEASURES.index(SCORE)
+    found[:, score] = 1 - found[:, score]
+    return dict(zip(subsets, found, strict=True))
 
 
 def regret_of_best_kept(values: np.ndarray, measure: int, samples: int) -> float:
@@ -82,8 +70,8 @@ def main() -> None:
     rows = []
     for size in SIZES:
         values = np.stack([value for subset, value in measured.items() if len(subset) == size])
-        for measure, name in enumerate(MEASURES):
-            cells = [f"{regret_of_best_kept(values, measure, samples):.2f}" for samples in SAMPLES]
+        for column, name in enumerate(MEASURES):
+            cells = [f"{regret_of_best_kept(values, column, samples):.2f}" for samples in SAMPLES]
             rows.append((f"{size} ({len(values)} subsets)", name, *cells))
     header = ("k", "sifted by", *(f"{samples} samples" for samples in SAMPLES))
     body = (

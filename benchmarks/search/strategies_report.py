@@ -12,22 +12,20 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 from benchmarks.results import write_section
-from benchmarks.search.strategies import (
-    RECOVERY_RATE,
-    RECOVERY_SAMPLES,
-    ROWS,
-    SEEDS,
-    SETTINGS,
-    TEST_SAMPLES,
-    WORK,
-    Row,
-)
+from benchmarks.search.judge import RECOVERY_RATE, RECOVERY_SAMPLES, TEST_SAMPLES
+from benchmarks.search.models import SETTINGS, WORK
+from benchmarks.search.published import PUBLISHED
+from benchmarks.search.strategies import DATA, ROWS, SEEDS, Row
 from compressor.search.select_layers import CALIBRATION_SAMPLES, HELD_OUT_SAMPLES
-from compressor.search.strategies import DEFAULT, STRATEGIES
+from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from profiles.formatting import format_markdown_table
 
-PUBLISHED = "das"
-NAMES = {DEFAULT: "auto (default)", PUBLISHED: "das (the paper)", "random": "random (Table B)"}
+NAMES = {
+    DEFAULT: "auto (default)",
+    TRANSFER: "das (the paper)",
+    PUBLISHED: "the public code's loop",
+    "random": "random (Table B)",
+}
 TARGET, PRICE = 0.3, 0.1  # points of regret; share of the published loop's forward passes
 LEAST_GAIN = 0.005  # of trained recovery over plain removal, to say what share of it something keeps
 
@@ -45,10 +43,10 @@ def spread(rows: Sequence[Row], figure: Figure) -> str:
     return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
-def line(strategy: str, rows: Sequence[Row], published: Sequence[Row]) -> tuple[str, ...]:
+def line(strategy: str, rows: Sequence[Row], loop: Sequence[Row]) -> tuple[str, ...]:
     """One strategy at one k."""
     asked, others = fmean(row.asked for row in rows), fmean(row.others for row in rows)
-    share = asked / fmean(row.asked for row in published)
+    share = asked / fmean(row.asked for row in loop)
     regrets = [regret(row) for row in rows]
     return (
         NAMES.get(strategy, strategy),
@@ -83,18 +81,18 @@ def of(rows: Sequence[Row], strategy: str) -> list[Row]:
     return sorted((row for row in rows if row.strategy == strategy), key=lambda row: row.seed)
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], strategies: Sequence[str] = tuple(STRATEGIES)) -> str:
     """Every strategy at one k of one data set."""
-    published = of(rows, PUBLISHED)
-    return format_markdown_table(HEADER, [line(name, of(rows, name), published) for name in STRATEGIES])
+    loop = of(rows, TRANSFER)
+    return format_markdown_table(HEADER, [line(name, of(rows, name), loop) for name in strategies])
 
 
 def against(rows: Sequence[Row]) -> list[str]:
     """What the table says of the default strategy's targets, and where it does not win."""
-    ours, paper = of(rows, DEFAULT), of(rows, PUBLISHED)
-    published = fmean(row.asked for row in paper)
-    cost = fmean(row.asked for row in ours) / published
-    everything = fmean(row.asked + row.others for row in ours) / published
+    ours, paper = of(rows, DEFAULT), of(rows, TRANSFER)
+    loop = fmean(row.asked for row in paper)
+    cost = fmean(row.asked for row in ours) / loop
+    everything = fmean(row.asked + row.others for row in ours) / loop
     regrets, theirs = median(map(regret, ours)), median(map(regret, paper))
     said = [
         f"Median regret {regrets:.2f} points, {'within' if regrets <= TARGET else 'above'} the target of {TARGET}; "
@@ -125,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=WORK, help="folder with the rows")
     work = parser.parse_args().work
-    files = [path for name in SETTINGS for path in sorted(work.glob(f"{name}-*-*.json"))]
+    files = [path for name in DATA for path in sorted(work.glob(f"{name}-*-*.json"))]
     rows = [row for path in files for row in ROWS.validate_json(path.read_bytes())]
     parts = []
     for (data, skip), found in groupby(
@@ -140,7 +138,7 @@ def main() -> None:
             table(same),
             "\n".join(f"- {sentence}" for sentence in against(same)),
         ]
-    planned = len(SEEDS) * sum(len(setting.sizes) for setting in SETTINGS.values())
+    planned = len(SEEDS) * sum(len(SETTINGS[name].sizes) for name in DATA)
     parts.append(f"{planned - len(files)} of {planned} runs are missing." if len(files) < planned else "")
     write_section("strategies", "Strategies: regret and price", "\n\n".join([introduction(), *filter(None, parts)]))
 
@@ -148,7 +146,8 @@ def main() -> None:
 def introduction() -> str:
     """What the figures are."""
     steps = "; ".join(
-        f"{setting.steps} steps of {setting.batch_size} for {setting.name}" for setting in SETTINGS.values()
+        f"{setting.steps} steps of {setting.batch_size} for {setting.name}"
+        for setting in (SETTINGS[name] for name in DATA)
     )
     return (
         f"Regret and rank: the held-out score of a choice, with adapters fitted in closed form, against that of all "
