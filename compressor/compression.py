@@ -356,7 +356,7 @@ def _manifest(
         task=model.task,
         dims=model.dims.model_dump(),
         plan=slim.plan,
-        strategy=search.result.strategy if search else "by hand",
+        strategy=search.result.strategy if search else job.settings.choice.value,
         candidates=job.candidates,
         source=job.source,
         data=tuple(split.describe() for split in job.data.splits),
@@ -368,7 +368,7 @@ def _manifest(
         versions={**versions(), **FAMILIES.package_of(model.family)},
         command=command,
         results=results,
-        costs=count_costs(job.model, model, job.sample()),
+        costs=count_costs(job.plain, model, job.sample()),
         budget=budget,
     )
 

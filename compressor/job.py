@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from compressor.checkpoints.read import checkpoint_sha256
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import Transfer, check_sizes, has_own_head, sizes_that_fit
 from compressor.checkpoints.sources.source_files import find_source_files
+from compressor.costs.parts import without_adapters, without_idle
 from compressor.data.batches import steps_per_epoch
 from compressor.data.held_out import add_held_out
 from compressor.data.labels import align_labels
@@ -36,7 +38,7 @@ from compressor.progress import QUIET, Progress
 from compressor.run_folder import open_run
 from compressor.search.option_rules import FULL, NOTHING, TRAINED, check_options
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.settings import Settings
+from compressor.settings import Choice, Settings
 from compressor.tasks import TASKS, check_task
 from compressor.tasks.task import Task, teacher_agreement
 from compressor.training.optimiser import full_learning_rate, scale_learning_rate
@@ -109,8 +111,13 @@ class Job:
 
     @property
     def searches(self) -> bool:
-        """True where there is a search: the layers are not named, and no earlier search is used again."""
-        return not (self.settings.layers or self.settings.from_run)
+        """True where there is a search."""
+        return self.settings.choice is Choice.SEARCH
+
+    @property
+    def plain(self) -> StepModel:
+        """The full model that costs are compared with: without skip adapters, and with ``--adapt`` parallel ones."""
+        return without_adapters(self.model) if self.settings.adapt else without_idle(self.model)
 
     @property
     def trains_while_searching(self) -> bool:
@@ -124,7 +131,7 @@ class Job:
 
     def plan(self, layers: Sequence[str]) -> Plan:
         """Return the plan that skips ``layers``, with what is asked for in their place."""
-        return make_plan(self.model, layers, self.has_adapters)
+        return make_plan(self.model, layers, self.has_adapters, self.settings.skip_width)
 
     @property
     def fits_adapters(self) -> bool:
@@ -151,8 +158,8 @@ class Job:
         """The recipe of the recovery."""
         steps = self._steps(self.settings.recover_epochs)
         s = self.settings
-        full, width = s.recover == FULL, stream_width(self.model, self.candidates[0])
-        rate = s.learning_rate or full_learning_rate(width) if full else self.learning_rate(steps)
+        full = s.recover == FULL
+        rate = s.learning_rate or full_learning_rate(self._width) if full else self.learning_rate(steps)
         return Recovery(steps, s.batch_size, rate, s.seed, s.train_head, s.adapt, full)
 
     def sample(self) -> dict[str, Tensor]:
@@ -167,7 +174,12 @@ class Job:
         """Return the peak rate of the skip adapters over a training of ``steps``."""
         if self.settings.learning_rate is not None:
             return self.settings.learning_rate
-        return scale_learning_rate(stream_width(self.model, self.candidates[0]), steps)
+        return scale_learning_rate(self._width, steps)
+
+    @property
+    def _width(self) -> int:
+        """Width of the streams that are trained on."""
+        return stream_width(self.model, self.candidates[0]) if self.candidates else int(self.model.dims.hidden)
 
     def _steps(self, epochs: float) -> int:
         return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))
@@ -204,7 +216,14 @@ def open_inputs(settings: Settings, find_folder: Callable[[str | None], Path] | 
             with checks:
                 layouts_of(task, settings.columns)
             with checks:
-                check_sizes(checkpoint, task, settings.image_size, settings.text_length)
+                check_sizes(
+                    checkpoint,
+                    task,
+                    settings.image_size,
+                    settings.text_length,
+                    parallel_width=settings.parallel_width,
+                    skip_width=settings.skip_width,
+                )
             with checks:
                 candidates = _candidates(settings, checkpoint, task)
     if checkpoint or settings.tokenizer:
@@ -241,14 +260,15 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
     dataset = _read_dataset(settings, inputs, progress)
     if settings.holdout is not None:
         dataset = add_held_out(dataset, settings.holdout, task, Reading(progress), settings.columns)
-    transfer = Transfer(checkpoint.family.heads[task].classes or len(dataset.labels)) if settings.adapt else None
+    classes = checkpoint.family.heads[task].classes or len(dataset.labels)
+    transfer = Transfer(classes, settings.parallel_width) if settings.adapt else None
     size, length = settings.image_size, settings.text_length
     loaded = load_checkpoint(checkpoint, task, size, transfer, length, words.longest)
-    transforms, classes = checkpoint.family.transforms(loaded.model.dims, words.tokenizer), loaded.model.dims.classes
+    transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
     for note in (*words.notes, *transforms.text.notes):
         progress.say(note)
     make = make_splits if settings.calibration is None else make_unlabelled_splits
-    data = make(dataset, root, _task(settings, task), transforms, classes)
+    data = make(dataset, root, _task(settings, task), transforms, loaded.model.dims.classes)
     for split in data.splits:
         if bad := split.records.unreadable:
             progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
@@ -289,8 +309,17 @@ def _checkpoint_digest(settings: Settings, checkpoint: Recognised) -> str:
 
 
 def _check_work(job: Job) -> None:
-    """Refuse a training of too few steps, a search of too many subsets, and more processes than samples of a step."""
+    """Refuse what takes data and model to be seen: work of too few steps or too many subsets, and the like."""
     settings = job.settings
+    own = {name: adapter.width for name, adapter in job.model.skips.items() if name in job.candidates}
+    if others := {name: width for name, width in own.items() if settings.skip_width not in (None, width)}:
+        name, width = next(iter(others.items()))
+        raise usage_error(
+            "adapter-width-differs",
+            f"--skip-width {settings.skip_width}: the checkpoint brings a skip adapter of {width} for {name} along",
+            f"its own width, {width}",
+            "drop --skip-width",
+        )
     if job.trains_while_searching and job.search_steps <= job.warm_up_steps:
         raise usage_error(
             "search-too-short",
@@ -364,7 +393,9 @@ def _check_answers(settings: Settings, task: str) -> None:
 
 
 def _candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[str, ...]:
-    """Return the layers that may be skipped: those named by hand, or the scope's."""
+    """Return the layers that may be skipped: those named by hand, or the scope's; none where nothing is skipped."""
+    if settings.choice is Choice.NOTHING:
+        return ()
     family = checkpoint.family
     with sizes_that_fit(checkpoint):
         steps = steps_of(
@@ -388,4 +419,22 @@ def _candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[
                 " or ".join((f"--skip {max(1, len(candidates) // 2)}", *(f"--scope {name}" for name in wider))),
             )
         )
+    if settings.balanced:
+        pool_of = {step.name: str(step.pool) for step in steps}
+        _check_balance(settings, Counter(pool_of[name] for name in candidates))
     return candidates
+
+
+def _check_balance(settings: Settings, pools: Mapping[str, int]) -> None:
+    """Refuse a lot that cannot take equally many layers of every pool, given the number of candidates in each."""
+    skip, count, smallest = settings.skip or 0, len(pools), min(pools.values())
+    told = ", ".join(f"{size} of {name}" for name, size in pools.items())
+    if count == 1:
+        found, expected, fix = f"--balanced with one pool alone: {told}", "layers of several pools", "drop --balanced"
+    elif skip % count or skip > count * smallest:
+        nearest = count * max(1, min(round(skip / count), smallest))
+        found = f"--balanced --skip {skip}: the candidates are {told}"
+        expected, fix = f"a multiple of {count}, at most {count * smallest}", f"--skip {nearest}, or drop --balanced"
+    else:
+        return
+    raise usage_error("skip-not-balanced", found, expected, fix)

@@ -140,7 +140,9 @@ class Run:
         return path
 
     def load_full(self, checked: bool = False) -> StepModel:
-        """Return the model before compression, from the checkpoint that the manifest names.
+        """Return the model before compression, from the checkpoint that the manifest names, without adapters.
+
+        Those that a fine-tuned checkpoint brings along are in it.
 
         Args:
             checked: :meth:`checkpoint` has found the file unchanged already; it is not hashed again.
@@ -152,14 +154,16 @@ class Run:
 
         from compressor.checkpoints.build import load_checkpoint
         from compressor.checkpoints.sizes import Transfer
+        from compressor.costs.parts import without_adapters
 
         source = self.manifest.source
         path = Path(source.path) if checked else self.checkpoint()
         classes = source.transfer_classes
-        transfer = None if classes is None else Transfer(classes)
-        if transfer:
-            torch.manual_seed(self.manifest.settings.seed)  # its head and adapters are drawn as they were then
-        return load_checkpoint(path, self.manifest.task, source.image_size, transfer).model
+        if classes is None:
+            return load_checkpoint(path, self.manifest.task, source.image_size).model
+        torch.manual_seed(self.manifest.settings.seed)  # its head is drawn as it was then
+        transfer = Transfer(classes, self.manifest.dims["parallel_width"])
+        return without_adapters(load_checkpoint(path, self.manifest.task, source.image_size, transfer).model)
 
     def samples(self) -> dict[str, Tensor]:
         """Return a few real evaluation inputs, for parity checks and profiles."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,27 @@ from compressor.search.budgets import KINDS, Budget, parse_budget
 from compressor.values import Value, list_faults
 
 
+class Choice(StrEnum):
+    """How the layers to skip are chosen; where there is no search the value is a run's ``strategy``.
+
+    With ``adapt`` strategy ``random`` is a lot and no search: no subset can be scored before there is a trained head.
+    """
+
+    NOTHING = "none"
+    NAMED = "by hand"
+    LOT = "random"
+    EARLIER = "earlier search"
+    SEARCH = "search"
+
+
 class Settings(Value):
     """Options of a compression.
 
     Attributes:
         checkpoint: a full fine-tuned checkpoint.
         task: name of the task; None takes the checkpoint's only head.
-        skip: how many layers to skip (k); None when ``layers`` names them or there is a budget.
+        skip: how many layers to skip (k); 0 with ``adapt`` skips none; None when ``layers`` names them or there is a
+            budget.
         max_macs, max_params, max_latency, max_drop: a budget as the user typed it (:func:`parse_budget`).
         at, runtime: quantile of ``max_latency``, and the name of a runtime, which the caller checks.
         from_run: folder of an earlier run whose search is used again (:func:`compressor.search.reuse.settings_of`).
@@ -30,6 +45,7 @@ class Settings(Value):
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
         strategy: a key of ``compressor.search.strategies``; None takes the default, with ``adapt`` the paper's.
+        balanced: with strategy ``random``: as many layers of each pool, and so equal MACs for every seed.
         replace: what stands in place of a skipped layer: an ``adapter``, or ``none``, which lets its stream pass.
         recover: ``train`` fits skip adapters in closed form and trains them, ``full`` trains all weights that are left,
             ``closed-form`` only fits adapters, ``none`` leaves them as the search trained them, or without such a
@@ -46,6 +62,8 @@ class Settings(Value):
             or fine-tuning's (:func:`full_learning_rate`).
         train_head: train poolers and head while recovering.
         adapt: the checkpoint is pre-trained only: add parallel adapters and train them and a head, too.
+        parallel_width, skip_width: bottlenecks of the adapters beside kept layers and in place of skipped ones; None
+            are the family's own.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -67,6 +85,7 @@ class Settings(Value):
     scope: str | None = None
     layers: tuple[str, ...] = ()
     strategy: str | None = None
+    balanced: bool = False
     replace: str = "adapter"
     recover: str = "train"
     seed: int = 0
@@ -81,6 +100,29 @@ class Settings(Value):
     learning_rate: float | None = None
     train_head: bool = False
     adapt: bool = False
+    parallel_width: int | None = None
+    skip_width: int | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """How the layers are chosen."""
+        if self.adapt and self.skip == 0:
+            return Choice.NOTHING
+        if self.layers:
+            return Choice.NAMED
+        if self.from_run:
+            return Choice.EARLIER
+        return Choice.LOT if self.adapt and self.strategy == Choice.LOT else Choice.SEARCH
+
+    @property
+    def search_options(self) -> str:
+        """Options of a search that are set, as a clause of a sentence; empty without any.
+
+        ``holdout`` is none where no layer is skipped: what is held out is not trained on, as in the runs beside it.
+        """
+        named = {"--scope": self.scope, "--strategy": self.strategy, "--balanced": self.balanced}
+        named |= {"--holdout": self.holdout} if self.skip != 0 else {}
+        return " and ".join(option for option, value in named.items() if value)
 
     @property
     def limits(self) -> dict[str, str | float]:

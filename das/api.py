@@ -53,11 +53,15 @@ def skip(model: StepModel, layers: Sequence[str]) -> StepModel:
     """Return a slim copy of ``model`` without ``layers`` (names or patterns): surgery alone, no search, no training.
 
     Raises:
-        UsageError: a layer that the model does not have.
+        UsageError: no layer is named, or one that the model does not have.
     """
     from compressor.models.surgery import make_plan, remove_layers
 
-    return remove_layers(model, make_plan(model, layers))
+    plan = make_plan(model, layers)
+    if not plan.skip:
+        fix = "das inspect on the checkpoint for the names"
+        raise usage_error("no-layer-to-skip", "no layer to skip", "at least one layer name", fix)
+    return remove_layers(model, plan)
 
 
 def compress(
@@ -75,10 +79,13 @@ def compress(
     from_run: str | Path | None = None,
     scope: str | None = None,
     strategy: str | None = None,
+    balanced: bool | None = None,
     replace: str | None = None,
     recover: str | None = None,
     adapt: bool | None = None,
     train_head: bool | None = None,
+    parallel_width: int | None = None,
+    skip_width: int | None = None,
     data: str | Path | None = None,
     columns: str | Mapping[str, str] | None = None,
     holdout: str | Path | None = None,
@@ -103,7 +110,7 @@ def compress(
     Args:
         checkpoint: a full fine-tuned checkpoint; None with ``from_run``.
         task: name of the task; None takes the checkpoint's only head.
-        skip: number of layers to skip; None with ``layers`` or a budget.
+        skip: number of layers to skip, 0 with ``adapt`` alone; None with ``layers`` or a budget.
         layers: names or patterns of the layers to skip, without a search.
         max_macs: budget on MACs, e.g. ``"0.8x"`` of the full model's or ``"40G"``.
         max_params: budget on parameters, e.g. ``"0.75x"`` or ``"200M"``.
@@ -114,10 +121,13 @@ def compress(
         from_run: earlier run whose search, checkpoint and settings are used again.
         scope: layers that the search may skip: a scope of the family, or patterns.
         strategy: search strategy (docs/search.md).
+        balanced: with strategy ``random``: as many layers of each pool.
         replace: what stands in place of a skipped layer: ``adapter`` or ``none``.
         recover: ``train``, ``full``, ``closed-form`` or ``none``.
         adapt: the checkpoint is only pre-trained: train parallel adapters and a head, too.
         train_head: train the head while recovering.
+        parallel_width: bottleneck of the adapters beside kept layers, with ``adapt``; None is the family's own.
+        skip_width: bottleneck of the adapters in place of skipped layers; None is the family's own.
         data: folder of the data; None looks around.
         columns: that have names of their own, by what they hold: ``"text=review,label=sentiment"``.
         holdout: file, folder or split that the layers are chosen on; None is the data's own (docs/data.md).
@@ -156,10 +166,13 @@ def compress(
         "runtime": runtime,
         "scope": scope,
         "strategy": strategy,
+        "balanced": balanced,
         "replace": replace,
         "recover": recover,
         "adapt": adapt,
         "train_head": train_head,
+        "parallel_width": parallel_width,
+        "skip_width": skip_width,
         "data": data,
         "columns": columns,
         "holdout": holdout,

@@ -28,7 +28,7 @@ def write_card(run: Run, saved: SavedFolder) -> str:
     accuracy, costs = tabulate_accuracy(report), tabulate_costs(report, saved)
     parts = [
         _front_matter(saved),
-        f"# {report.checkpoint}, {len(report.skipped)} layers fewer",
+        f"# {report.checkpoint}, {f'{len(report.skipped)} layers fewer' if report.skipped else 'adapted'}",
         _describe(report, saved),
         "## Use",
         _describe_use(saved),
@@ -61,10 +61,14 @@ def _front_matter(saved: SavedFolder) -> str:
 def _describe(report: CompressionReport, saved: SavedFolder) -> str:
     """Say what was removed, and what stands in its place."""
     total = saved.layers + len(report.skipped)
-    place = "adapters stand in their place" if saved.trust_remote_code else "nothing stands in their place"
+    gone, place = f"{summarise(report.skipped)} are gone", "nothing stands in their place"
+    if saved.trust_remote_code:
+        place = "adapters stand in their place"
+    if not report.skipped:
+        gone, place = "none is gone", "adapters stand beside them"
     return (
         f"`{saved.architecture}`, made of `{report.checkpoint}` for {report.task} by das (Dynamic Architecture "
-        f"Skipping, arXiv 2309.01479). Of {total} layers {summarise(report.skipped)} are gone; {place}."
+        f"Skipping, arXiv 2309.01479). Of {total} layers {gone}; {place}."
     )
 
 

@@ -10,6 +10,7 @@ from compressor.evaluation.score import Score
 from compressor.job import Job
 from compressor.models.plan import Plan
 from compressor.search.result import SearchResult
+from compressor.settings import Choice
 from compressor.training.expected_time import Expected, expect_time
 from compressor.values import Value
 from exporters.export import ExportReport
@@ -82,7 +83,7 @@ def describe_job(job: Job, folder: Path) -> DryRun:
         candidates=job.candidates,
         skip=None if settings.budget else job.skip,
         budget=str(settings.budget) if settings.budget else None,
-        strategy=job.strategy if job.searches else None,
+        strategy=job.strategy if settings.choice in (Choice.SEARCH, Choice.LOT) else None,
         search_steps=job.search_steps if job.trains_while_searching else 0,
         recover=settings.recover,
         recover_steps=recovery.steps if trains else 0,

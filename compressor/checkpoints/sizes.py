@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from compressor.checkpoints.recognise import Recognised
-from compressor.errors import Problem, UsageError, first_line, input_error
+from compressor.errors import Checks, Problem, UsageError, first_line, input_error
 from compressor.families.key_mapping import Unsupported
 from compressor.values import list_faults
 
@@ -21,10 +21,12 @@ class Transfer:
 
     Args:
         classes: outputs of the task's new head, when the checkpoint has none.
+        parallel_width: bottleneck of the parallel adapters; None is the checkpoint's own, else the family's.
 
     """
 
     classes: int
+    parallel_width: int | None = None
 
 
 def read_dims(source: Recognised, task: str | None) -> tuple[Any, tuple[str, ...]]:
@@ -38,16 +40,29 @@ def read_dims(source: Recognised, task: str | None) -> tuple[Any, tuple[str, ...
     return source.format.read_beside(dims, source.checkpoint.path) if source.format.read_beside else (dims, ())
 
 
-def check_sizes(source: Recognised, task: str, image_size: int | None, text_length: int | None) -> None:
+def check_sizes(
+    source: Recognised,
+    task: str,
+    image_size: int | None,
+    text_length: int | None,
+    parallel_width: int | None = None,
+    skip_width: int | None = None,
+) -> None:
     """Refuse sizes that a model of the checkpoint cannot have, before anything is loaded.
 
     Raises:
         InputError: the checkpoint's own sizes fit nothing.
-        UsageError: an impossible image size or text length.
+        UsageError: an impossible image size, text length, or width of adapters.
     """
     with sizes_that_fit(source):
         dims, _ = read_dims(source, task)
-    change_dims(source, dims, image_size, None, text_length, own_head=True)
+    checks = Checks()
+    with checks:
+        change_dims(source, dims, image_size, None, text_length, own_head=True)
+    if problems := tuple(_check_widths(dims, parallel_width, skip_width)):
+        with checks:
+            raise UsageError(*problems)
+    checks.raise_found()
 
 
 def has_own_head(source: Recognised, task: str, classes: int | None, adapt: bool) -> bool:
@@ -91,7 +106,8 @@ def change_dims(
     if transfer is not None and not own_head:
         changes["classes"] = transfer.classes
     if transfer is not None and not dims.parallel_width:
-        changes["parallel_width"] = max(1, round(dims.hidden * source.family.parallel_fraction))
+        own = max(1, round(dims.hidden * source.family.parallel_fraction))
+        changes["parallel_width"] = transfer.parallel_width or own
     return dims.model_copy(update=changes)
 
 
@@ -104,6 +120,17 @@ def _check_image_size(source: Recognised, dims: Any, size: int | None) -> Iterat
     elif size <= 0 or size % dims.patch:
         expected = f"a multiple of the patch size {dims.patch}"
         yield Problem("image-size-impossible", f"image size {size}", expected, f"--image-size {dims.image_size}")
+
+
+def _check_widths(dims: Any, parallel_width: int | None, skip_width: int | None) -> Iterator[Problem]:
+    for option, width in (("--parallel-width", parallel_width), ("--skip-width", skip_width)):
+        if width is not None and width > dims.hidden:
+            found, expected = f"{option} {width}", f"a bottleneck: at most the width of the streams, {dims.hidden}"
+            yield Problem("width-too-large", found, expected, f"drop {option}")
+    if dims.parallel_width and parallel_width not in (None, dims.parallel_width):
+        found = f"--parallel-width {parallel_width}: the checkpoint brings parallel adapters along"
+        expected = f"their own width, {dims.parallel_width}"
+        yield Problem("adapter-width-differs", found, expected, "drop --parallel-width")
 
 
 def _check_text_length(dims: Any, length: int | None) -> Iterator[Problem]:

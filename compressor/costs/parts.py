@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from torch import nn
@@ -42,6 +43,24 @@ def without_idle(model: StepModel) -> StepModel:
     blocks = {step.name: model.blocks[step.name] for step in steps_of(model.rounds)}
     bare = StepModel(model.family, model.task, model.dims, model.prologue, model.rounds, blocks, model.epilogue)
     return bare.train(model.training)
+
+
+def without_adapters(model: StepModel) -> StepModel:
+    """Return a full model that shares the modules of ``model`` but has no adapters at all, skip or parallel."""
+    blocks = {step.name: _without_adapters(model.blocks[step.name]) for step in steps_of(model.rounds)}
+    dims = model.dims.model_copy(update={"parallel_width": 0})
+    plain = StepModel(model.family, model.task, dims, model.prologue, model.rounds, blocks, model.epilogue)
+    return plain.train(model.training)
+
+
+def _without_adapters(module: nn.Module) -> nn.Module:
+    """Return a shallow copy in which None stands for each adapter, as in a block of a model without them."""
+    bare = copy.copy(module)
+    bare._modules = {
+        name: None if child is None or isinstance(child, Adapter) else _without_adapters(child)
+        for name, child in module._modules.items()
+    }
+    return bare
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -21,13 +21,20 @@ class Supernet:
         model: a full model; its parameters are frozen and it is put into eval mode.
         candidates: names of the layers that may be skipped.
         also_trained: other steps with parameters in training; nothing behind them can be computed beforehand.
+        width: bottleneck of fresh adapters; None is each layer's own.
     """
 
-    def __init__(self, model: StepModel, candidates: Sequence[str], also_trained: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: StepModel,
+        candidates: Sequence[str],
+        also_trained: Sequence[str] = (),
+        width: int | None = None,
+    ) -> None:
         self.model, self.candidates = model.eval().requires_grad_(False), tuple(candidates)
         self.fixed, self.varying = split_at_candidates(model.rounds, {*candidates, *also_trained})
         for name in self.candidates:
-            model.skips[name] = new_skip_adapter(model, name)
+            model.skips[name] = new_skip_adapter(model, name, width)
 
     def encode(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the streams in front of the first candidate, the same for every subset, and the rest of the batch.

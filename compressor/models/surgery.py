@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from compressor.errors import usage_error
 from compressor.families import FAMILIES
 from compressor.models.adapters import PassThrough, SkipAdapter
 from compressor.models.plan import Plan, Skip, match_layers
@@ -38,22 +37,17 @@ def adapter_width(model: StepModel, layer: str) -> int:
     return max(1, round(FAMILIES[model.family].pool(str(pool)).skip_fraction * stream_width(model, layer)))
 
 
-def make_plan(model: StepModel, layers: Sequence[str], adapters: bool = True) -> Plan:
+def make_plan(model: StepModel, layers: Sequence[str], adapters: bool = True, width: int | None = None) -> Plan:
     """Return the plan that skips ``layers`` (names or patterns) of ``model``, with adapters in their place or nothing.
 
+    ``width`` is the bottleneck of all of them; None is that of :func:`adapter_width`.
+
     Raises:
-        UsageError: no layer named, or a name that is not in the model.
+        UsageError: a name that is not in the model.
 
     """
     names = match_layers(layers, FAMILIES[model.family].layer_order(model.layers))
-    if not names:
-        raise usage_error(
-            "no-layer-to-skip",
-            "no layer to skip",
-            "at least one layer name",
-            "das inspect on the checkpoint for the names",
-        )
-    widths = {name: adapter_width(model, name) if adapters else 0 for name in names}
+    widths = {name: (width or adapter_width(model, name)) if adapters else 0 for name in names}
     return Plan(skip=tuple(Skip(layer=name, adapter_width=width) for name, width in widths.items()))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from compressor.costs.macs import count_macs
 from compressor.costs.model_costs import Pair, Trims, share_macs
-from compressor.costs.parts import without_idle
 from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import evaluate_samples
 from compressor.job import Job
@@ -34,14 +33,14 @@ from compressor.search.budgets import (
 )
 from compressor.search.cost import count_slim
 from compressor.search.result import Point, SearchResult
-from compressor.search.select_layers import draw_scored_samples
-from compressor.settings import Settings
+from compressor.search.select_layers import draw_layers, draw_scored_samples
+from compressor.settings import Choice, Settings
 from compressor.training.fit_slim import Fitter, SlimModel
 from compressor.training.recovery import freeze_all_but, recovery_groups, trained_parameters
 
 SEARCH_OPTIONS = (
     *("data", "columns", "holdout", "calibration", "tokenizer"),
-    *("scope", "strategy", "seed", "image_size", "text_length"),
+    *("scope", "strategy", "skip_width", "seed", "image_size", "text_length"),
 )
 RECOVERY_OPTIONS = ("replace", "recover", "recover_epochs", "batch_size", "learning_rate", "train_head")
 
@@ -53,7 +52,7 @@ def fit_request(
 
     Args:
         fitter: of the job.
-        search: None where the layers are named.
+        search: None where the layers are named, drawn by lot, or none.
         prices: where the budget's kind is measured; else they come from the search.
 
     Raises:
@@ -63,7 +62,7 @@ def fit_request(
     """
     job, budget = fitter.job, fitter.job.settings.budget
     if search is None:
-        return fitter.fit(job.candidates), None
+        return fitter.fit(draw_layers(job) if job.settings.choice is Choice.LOT else job.candidates), None
     if budget is None:
         return fitter.fit(search.chosen[job.skip]), None
     known = KINDS[budget.kind].prices
@@ -83,7 +82,7 @@ def count_cut(job: Job, layers: Sequence[str]) -> tuple[Pair, Trims]:
     Sums of savings know nothing of exact trims: they choose, and what is chosen is counted.
     """
     sample = job.sample()
-    full, trims = count_macs(without_idle(job.model), sample).total, count_slim(job.model, job.plan(layers), sample)
+    full, trims = count_macs(job.plain, sample).total, count_slim(job.model, job.plan(layers), sample)
     return Pair(full=full, slim=trims.after), trims
 
 

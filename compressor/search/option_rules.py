@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from compressor.errors import Problem, UsageError
 from compressor.search.budgets import DROP, KINDS, QUANTILES, parse_budget
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.settings import Settings
+from compressor.settings import Choice, Settings
 from compressor.tasks import TASKS
 
-FULL, NOTHING = "full", "none"
+FULL, NOTHING, LOT = "full", "none", Choice.LOT.value
 RECOVERIES, TRAINED, REPLACEMENTS = ("train", FULL, "closed-form", "none"), ("train", FULL), ("adapter", NOTHING)
 TRAINING = tuple(name for name, strategy in STRATEGIES.items() if strategy.trains)
 ONE_SIZE = tuple(name for name, strategy in STRATEGIES.items() if not strategy.any_size)
@@ -58,6 +58,16 @@ def _needs_labels(option: str, breaks: Callable[[Settings], bool], fix: str) -> 
     )
 
 
+def _without_search(goal: str, choice: Choice) -> Rule:
+    return Rule(
+        "search-beside-layers",
+        lambda s: s.choice is choice and bool(s.search_options),
+        f"{{s.search_options}} beside {goal}, which leaves nothing to choose",
+        "no search",
+        "drop {s.search_options}",
+    )
+
+
 GOAL_RULES = (
     Rule(
         "goals-together",
@@ -71,7 +81,7 @@ GOAL_RULES = (
         lambda s: not s.goals,
         f"neither {' nor '.join(GOALS)}",
         "what to skip, or a budget",
-        "--max-drop 1, or --skip 2",
+        "--max-drop 1, or --skip 2; with --adapt --skip 0 skips none",
     ),
 )
 RULES = (
@@ -86,6 +96,13 @@ RULES = (
         "budget-without-sizes",
         lambda s: bool(s.limits) and not s.from_run and s.adapt and s.strategy not in STRATEGIES,
         f"--adapt with {{s.goals[0]}}: strategy {TRANSFER} searches for one number of layers",
+        "a number of layers",
+        "--skip 2",
+    ),
+    Rule(
+        "budget-without-sizes",
+        lambda s: bool(s.limits) and s.choice is Choice.LOT,
+        f"--strategy {LOT} with --adapt and {{s.goals[0]}}: nothing is scored, so no number of layers is better",
         "a number of layers",
         "--skip 2",
     ),
@@ -119,10 +136,17 @@ RULES = (
     ),
     Rule(
         "skip-too-small",
-        lambda s: s.skip is not None and s.skip < 1,
+        lambda s: s.skip is not None and s.skip < 0,
         "--skip {s.skip}",
         "at least 1 layer to skip",
         "--skip 1",
+    ),
+    Rule(
+        "skip-too-small",
+        lambda s: s.skip == 0 and not s.adapt,
+        "--skip 0 without --adapt: the model would stay as it is",
+        "at least 1 layer to skip, or a model to adapt",
+        "--skip 1; das compress --skip 0 --adapt for a checkpoint that is only pre-trained",
     ),
     Rule(
         "unknown-strategy",
@@ -133,10 +157,17 @@ RULES = (
     ),
     Rule(
         "strategy-with-adapt",
-        lambda s: s.adapt and s.strategy in STRATEGIES and s.strategy not in TRAINING,
+        lambda s: s.adapt and s.strategy in STRATEGIES and s.strategy not in (*TRAINING, LOT),
         "--strategy {s.strategy} with --adapt: a head without training says nothing about layers",
-        f"--strategy {TRANSFER}",
+        f"--strategy {TRANSFER}, which trains it, or {LOT}, which asks nothing of it",
         "drop --strategy",
+    ),
+    Rule(
+        "balanced-without-lot",
+        lambda s: s.balanced and s.choice is not Choice.NOTHING and (s.strategy != LOT or s.skip is None),
+        "--balanced with another strategy than a lot, or without a number of layers",
+        f"--strategy {LOT} and --skip",
+        f"drop --balanced, or --strategy {LOT} --skip 4",
     ),
     Rule(
         "unknown-recovery",
@@ -154,7 +185,7 @@ RULES = (
     ),
     Rule(
         "adapt-without-training",
-        lambda s: s.adapt and s.recover not in (*TRAINED, "closed-form") and bool(s.layers or s.from_run),
+        lambda s: s.adapt and s.recover not in (*TRAINED, "closed-form") and s.choice is not Choice.SEARCH,
         "--adapt with --recover {s.recover} and no search: its head would stay untrained",
         "--recover train",
         "drop --recover",
@@ -221,12 +252,35 @@ RULES = (
         _choices(tuple(TASKS)),
         f"--task {next(iter(TASKS))}",
     ),
+    _without_search("--layers", Choice.NAMED),
+    _without_search("--skip 0", Choice.NOTHING),
     Rule(
-        "search-beside-layers",
-        lambda s: bool(s.layers) and not (s.scope is s.strategy is s.holdout is None),
-        "--scope, --strategy or --holdout beside --layers",
-        "no search, which they are of",
-        "drop --scope, --strategy and --holdout",
+        "width-too-small",
+        lambda s: s.parallel_width is not None and s.parallel_width < 1,
+        "--parallel-width {s.parallel_width}",
+        "at least 1",
+        "--parallel-width 96",
+    ),
+    Rule(
+        "width-too-small",
+        lambda s: s.skip_width is not None and s.skip_width < 1,
+        "--skip-width {s.skip_width}",
+        "at least 1",
+        "--skip-width 96",
+    ),
+    Rule(
+        "width-without-adapters",
+        lambda s: s.parallel_width is not None and not s.adapt,
+        "--parallel-width without --adapt, which puts such adapters beside the layers",
+        "both",
+        "drop --parallel-width, or --adapt",
+    ),
+    Rule(
+        "width-without-adapters",
+        lambda s: s.skip_width is not None and (s.replace == NOTHING or s.choice is Choice.NOTHING),
+        "--skip-width where no adapter stands in place of a layer",
+        "skipped layers with adapters in their place",
+        "drop --skip-width",
     ),
     Rule(
         "batch-size-too-small",

@@ -9,20 +9,27 @@ from typing import TYPE_CHECKING, Any
 from compressor.errors import Problem, UsageError, input_error, usage_error
 from compressor.run_folder import SEARCH, TOKENIZER_FILE, Run, open_run, read_run
 from compressor.search.result import SearchResult
-from compressor.settings import Settings, make_settings
+from compressor.settings import Choice, Settings, make_settings
 
 if TYPE_CHECKING:
     from compressor.search.select_layers import FinishedSearch
 
 GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
 OWN = GOALS | {"device", "out", "from_run"}  # settings that a new run does not take over
-FIXED = ("layers", "scope", "strategy")  # by the search that is used again
+SEARCHED = ("layers", "scope", "strategy", "balanced", "skip_width")  # what a search was made with
+FIXED = (*SEARCHED, "parallel_width")  # where that search is used again
+WHY_NONE: Mapping[str, str] = {  # a run has no search, by its strategy
+    Choice.NOTHING.value: "nothing is skipped in it",
+    Choice.NAMED.value: "its layers were named by hand",
+    Choice.LOT.value: "its layers were drawn by lot, and nothing was scored",
+}
 
 
 def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
     """Return the settings of a compression of a checkpoint, or of one that uses the search of an earlier run.
 
-    Checkpoint, task, data, tokenizer, seed and recipe are the run's then; ``options`` take precedence.
+    Checkpoint, task, data, tokenizer, seed and recipe are the run's then; ``options`` take precedence. Where nothing is
+    skipped (``skip=0``) the search is left out.
 
     Raises:
         UsageError: neither, unknown options, all of them at once, or a number that the search did not choose.
@@ -34,7 +41,7 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
             raise usage_error("checkpoint-not-given", "no checkpoint", expected, "das compress CKPT --skip 2")
         return make_settings(**options)
     decided = FIXED if options.get("max_drop") is not None else (*FIXED, "holdout")
-    if fixed := [name for name in decided if options.get(name)]:
+    if fixed := [name.replace("_", "-") for name in decided if options.get(name)]:
         expected = "the search that was made"
         raise UsageError(
             *(
@@ -43,11 +50,12 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
             )
         )
     run = open_run(from_run)
-    search = search_of(run)
+    search = None if options.get("skip") == 0 else search_of(run)
     checkpoint = run.checkpoint(options.get("checkpoint"))
-    settings = make_settings(
-        **{**_run_settings(run, options), **options, "checkpoint": str(checkpoint), "from_run": str(run.path)}
-    )
+    own = {**_run_settings(run, options), **options, "checkpoint": str(checkpoint)}
+    if search is None:
+        return make_settings(**{name: value for name, value in own.items() if name not in SEARCHED})
+    settings = make_settings(**own, from_run=str(run.path))
     if settings.skip is not None and settings.skip not in search.chosen and settings.skip > 0:
         sizes = ", ".join(str(size) for size in sorted(search.chosen))
         raise usage_error(
@@ -78,9 +86,10 @@ def search_of(run: Run) -> SearchResult:
     if result is None:
         raise input_error(
             "run-without-search",
-            f"{run.path.name} has no {SEARCH}: its layers were named by hand",
+            f"{run.path.name} has no {SEARCH}: {WHY_NONE.get(manifest.strategy, 'it is gone')}",
             "a run that searched",
-            f"das compress {manifest.source.path} --task {manifest.task} --skip {len(manifest.plan.layers)}",
+            f"das compress {manifest.source.path} --task {manifest.task} --skip {len(manifest.plan.layers) or 2}"
+            + " --adapt" * manifest.settings.adapt,
         )
     return result
 

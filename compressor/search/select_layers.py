@@ -14,7 +14,7 @@ from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
 from compressor.job import Job
 from compressor.models.adapters import SkipAdapter
-from compressor.models.steps import Streams
+from compressor.models.steps import Streams, steps_of
 from compressor.models.supernet import Supernet, parallel_adapters
 from compressor.progress import Progress, Stages
 from compressor.resume import RunCheckpoint, Stage
@@ -25,6 +25,7 @@ from compressor.search.loop import Search, Spent, Training, with_teacher
 from compressor.search.result import LogEntry, Point, SearchResult
 from compressor.search.strategies import STRATEGIES
 from compressor.search.strategies.das_bandit import add_gates
+from compressor.search.strategies.reference_strategies import RandomOrder
 from compressor.search.strategies.strategy import SearchSpace, WithFinalScores
 from compressor.training.activation_cache import Answered, Encoded, Encoder
 from compressor.training.optimiser import Optimiser
@@ -53,7 +54,8 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
     """
     settings, model, trains = job.settings, job.model, STRATEGIES[job.strategy].trains
     own_adapters = frozenset(model.skips)
-    supernet = Supernet(model, job.candidates, tuple(parallel_adapters(model)) if settings.adapt else ())
+    beside = tuple(parallel_adapters(model)) if settings.adapt else ()
+    supernet = Supernet(model, job.candidates, beside, settings.skip_width)
     if saved := checkpoint.result(Stage.SEARCH):
         model.load_state_dict(saved["parameters"], strict=False)
         return FinishedSearch(SearchResult(**saved["result"]), [LogEntry(**entry) for entry in saved["log"]])
@@ -102,7 +104,23 @@ def search_space(job: Job, influence: Callable[[], Sequence[float]]) -> SearchSp
         steps=job.search_steps,
         warm_up=job.warm_up_steps,
         every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
+        pools=_pools(job) if job.settings.balanced else (),
     )
+
+
+def _pools(job: Job) -> tuple[tuple[int, ...], ...]:
+    """Return the numbers of the candidates, pool by pool."""
+    pool_of = {step.name: step.pool for step in steps_of(job.model.rounds)}
+    pools: dict[str | None, tuple[int, ...]] = {}
+    for number, name in enumerate(job.candidates):
+        pools[pool_of[name]] = (*pools.get(pool_of[name], ()), number)
+    return tuple(pools.values())
+
+
+def draw_layers(job: Job) -> tuple[str, ...]:
+    """Return the layers that the lot falls on; nothing is scored."""
+    lot = RandomOrder(search_space(job, lambda: ()))
+    return tuple(job.candidates[number] for number in lot.choice()[job.skip])
 
 
 def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:

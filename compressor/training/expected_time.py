@@ -146,11 +146,12 @@ def _count_passes(job: Job, samples: int) -> float:
 
 def _recovery(job: Job) -> tuple[dict[str, float], dict[str, float]]:
     """Return the seconds of encoding and training, and of cheaper recoveries by their options."""
-    skip = job.settings.skip or len(job.candidates) // 2 or 1
+    skip = (len(job.candidates) // 2 or 1) if job.settings.skip is None else job.settings.skip
     chosen = job.candidates if job.settings.layers else _spread(job.candidates, skip)
     (encoding, step), steps = _training_times(job, chosen), job.recovery.steps
     encoding *= len(job.recovery.order(job.data.train).samples(steps))
-    seconds = {"asking the full model": encoding, f"recovery ({steps:,} steps)": steps * step}
+    first = "encoding" if job.settings.adapt else "asking the full model"
+    seconds = {first: encoding, f"recovery ({steps:,} steps)": steps * step}
     if sum(seconds.values()) < LONG:
         return seconds, {}
     cheaper = {} if job.settings.adapt or not job.has_adapters else {"--recover closed-form": 0.0}

@@ -63,7 +63,7 @@ class Fitter:
                 del job.model.skips[name]
         elif job.fits_adapters:
             with self.stages.timed("fit"):
-                supernet = Supernet(job.model, plan.layers)
+                supernet = Supernet(job.model, plan.layers, width=job.settings.skip_width)
                 fit_adapters(
                     supernet, encode_calibration(job, supernet, self.progress), plan.layers, self._own_adapters
                 )
@@ -76,8 +76,9 @@ class Fitter:
             return {}
         if job.trains_in_recovery:
             teacher = None if job.settings.adapt else job.model  # a transfer's head has learnt nothing yet
-            split, answered = job.data.train, self._answered
-            label = "Encoding the training data again" if answered else "Asking the full model once"
+            split, answered, label = job.data.train, self._answered, "Asking the full model once"
+            if answered or not teacher:
+                label = "Encoding the training data again" if answered else "Encoding what the recovery trains on, once"
             with self.progress.stage("Tokenising the training data"):
                 order = recovery.order(split)
             train = encode_split(

@@ -208,7 +208,7 @@ class RecoveryTraining:
         slim, recovery, task = self.slim, self.recovery, self.task
         varying = rounds_behind(slim, recovery)
         steps = range(self.optimiser.done, recovery.steps)
-        what = "all weights" if recovery.full else f"{len(slim.skipped)} adapters"
+        what = "all weights" if recovery.full else "adapters and head" if recovery.transfer else "adapters"
         with progress.bar(f"Recovering {what}", len(steps)) as bar:
             for step in steps:
                 numbers = self.order.batch(step)

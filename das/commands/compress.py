@@ -40,12 +40,15 @@ def compress(
     ] = None,
     scope: o.Scope = None,
     strategy: o.Strategy = None,
+    balanced: o.Balanced = False,
     replace: o.Replace = "adapter",
     recover: o.Recover = "train",
     adapt: o.Adapt = False,
     train_head: Annotated[
         bool, typer.Option("--train-head", help="Train the head while recovering.", rich_help_panel=o.TRAINING)
     ] = False,
+    parallel_width: o.ParallelWidth = None,
+    skip_width: o.SkipWidth = None,
     data: o.Data = None,
     columns: o.Columns = None,
     holdout: o.Holdout = None,

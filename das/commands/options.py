@@ -63,7 +63,10 @@ Task = Annotated[
     str | None,
     typer.Option(help="Task, e.g. vqa. Default: the checkpoint's only head.", autocompletion=complete_task),
 ]
-Skip = Annotated[int | None, typer.Option("--skip", "-k", help="How many layers to skip.")]
+Skip = Annotated[
+    int | None,
+    typer.Option("--skip", "-k", help="How many layers to skip; 0 with --adapt: train adapters and head alone."),
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -117,6 +120,9 @@ Strategy = Annotated[
         autocompletion=complete_strategy,
     ),
 ]
+Balanced = Annotated[
+    bool, typer.Option("--balanced", help="With --strategy random: as many layers of each pool, as FL and FV.")
+]
 Recover = Annotated[
     str,
     typer.Option(
@@ -145,6 +151,14 @@ LearningRate = Annotated[
 ]
 Adapt = Annotated[
     bool, typer.Option("--adapt", help="CKPT is only pre-trained: train parallel adapters and a head, too.")
+]
+ParallelWidth = Annotated[
+    int | None,
+    typer.Option(help="Bottleneck of --adapt's adapters. Default: the family's own.", rich_help_panel=TRAINING),
+]
+SkipWidth = Annotated[
+    int | None,
+    typer.Option(help="Bottleneck of the skip adapters. Default: the family's own.", rich_help_panel=TRAINING),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT)]
 Details = Annotated[

@@ -81,7 +81,8 @@ def print_dry_run(outlook: DryRun) -> None:
     samples = TASKS[outlook.task].samples
     console.print(f"{outlook.family} for {outlook.task}, on {outlook.device}")
     goal = f"as many as {outlook.budget} needs" if outlook.budget else outlook.skip
-    console.print(f"would skip {goal} of {len(outlook.candidates)} layers: {summarise(outlook.candidates)}")
+    among = f"{goal} of {len(outlook.candidates)} layers: {summarise(outlook.candidates)}"
+    console.print(f"would skip {among if outlook.candidates else 'no layer: adapters and head are trained'}")
     if outlook.strategy:
         steps = f", {outlook.search_steps} training steps" if outlook.search_steps else ""
         console.print(f"strategy {outlook.strategy}: {STRATEGIES[outlook.strategy].description}{steps}", soft_wrap=True)

@@ -200,7 +200,8 @@ def _export_lines(runs: Sequence[RunSummary]) -> list[_Line]:
 def write_legend(report: RunsReport) -> tuple[str, ...]:
     """Describe each run in a line: its folder, its skipped layers, strategy and recovery."""
     return tuple(
-        f"{run.name}: {run.folder}, without {summarise(run.skipped)} ({run.strategy}, recover {run.recover})"
+        f"{run.name}: {run.folder}, without {summarise(run.skipped) or 'skipping'} "
+        f"({run.strategy}, recover {run.recover})"
         for run in report.runs
     )
 

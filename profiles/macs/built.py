@@ -12,7 +12,6 @@ from compressor.costs.macs import count_macs
 from compressor.errors import Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.families.family import Family
-from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs.flops_report import FlopsReport, FlopsSettings, UncountedOperator
@@ -60,9 +59,7 @@ def count_built(
     task = next(iter(kind.heads))
     with torch.device("meta"):
         model = kind.build(dims, task)
-        plan = make_plan(model, skip_layers) if skip_layers else Plan(skip=())
-        if skip_width:
-            plan = Plan(skip=tuple(entry.model_copy(update={"adapter_width": skip_width}) for entry in plan.skip))
+        plan = make_plan(model, skip_layers, width=skip_width)
         model, full = remove_layers(model, plan), kind.build(plain, task)
     inputs = _in_shape(kind, kind.example_inputs(dims), shape)
     macs = count_macs(make_traceable(model), inputs)

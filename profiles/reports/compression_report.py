@@ -17,7 +17,6 @@ from profiles.comparison.full_vs_slim import NotMeasured, ProfileReport
 
 SCHEMA_VERSION = 1
 REPORT, MARKDOWN = "report.json", "report.md"
-BY_HAND = "by hand"  # the strategy of runs without a search
 KEPT, REPLACED = "■", "□"
 
 

@@ -33,7 +33,10 @@ MISSING: Mapping[str, tuple[str, str]] = {
     ),
     "profile": ("Latency and memory were not measured.", "das profile RUN"),
     "layers": ("Milliseconds of single layers were not measured.", "das profile RUN --layers"),
-    "search": ("No search chose these layers: they were named by hand.", "das compress CHECKPOINT --skip N"),
+    "search": (
+        "No search chose layers: they were named, drawn by lot, or none was skipped.",
+        "das compress CHECKPOINT --skip N",
+    ),
     "scores": ("The search left no scores of single layers to compare.", "das compress CHECKPOINT --skip N"),
     "front": ("Without a search there are no other budgets to choose from.", "das compress CHECKPOINT --skip N"),
     "exports": ("Nothing was exported.", "das export RUN --onnx --trt"),

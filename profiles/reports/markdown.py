@@ -39,7 +39,7 @@ def render_profile(report: ProfileReport, changes: BaselineChanges | None = None
     versions = ", ".join(f"{package} {version}" for package, version in place.versions.items())
     parts = (
         f"## Profile of {report.run}",
-        f"{report.family}, {report.task}; skipped: {', '.join(report.skipped)}.",
+        f"{report.family}, {report.task}; skipped: {', '.join(report.skipped) or 'none'}.",
         *_section(tabulate_profile_costs(report)),
         describe_uncounted(report.uncounted),
         *((format_bullets(describe_counts(report.counts)),) if report.counts else ()),

@@ -9,12 +9,13 @@ from itertools import groupby
 from compressor.families import FAMILIES
 from compressor.models.plan import summarise
 from compressor.search.result import LogEntry
+from compressor.settings import Choice
 from exporters.runtimes import RUNTIMES
 from profiles.analysis.answer_flips import FlipCount, Flips
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import HEADER, Table, format_count, format_number
-from profiles.reports.compression_report import BY_HAND, CompressionReport
+from profiles.reports.compression_report import CompressionReport
 from profiles.reports.compression_tables import tabulate_gates, tabulate_scores
 from profiles.reports.plots import draw_gates, draw_latency, draw_pareto, draw_scores, inline_svg
 from profiles.reports.sentences import describe_splits
@@ -105,7 +106,7 @@ def list_headlines(report: CompressionReport) -> tuple[Headline, ...]:
 def list_pools(report: CompressionReport) -> dict[str, tuple[Box, ...]]:
     """Return the layers of the full model by the name of their pool, in the order they run."""
     candidates = {entry.name for entry in report.candidates}
-    outside_search = "kept" if report.strategy == BY_HAND else "fixed"
+    outside_search = "kept" if report.strategy in (Choice.NAMED, Choice.NOTHING) else "fixed"
     names = {pool.prefix: pool.name for pool in FAMILIES[report.family].pools}
     boxes_by_pool = {}
     for line in report.picture:

@@ -8,32 +8,39 @@ from typing import Any
 from compressor.costs.model_costs import ModelCosts, share_macs
 from compressor.data.splits import describe_dropped
 from compressor.search.budgets import describe_drop
+from compressor.settings import Choice
 from compressor.tasks import TASKS
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from profiles.analysis.answer_flips import flips_sentence
 from profiles.formatting import format_count
 from profiles.gates.budget_check import budget_sentence
-from profiles.reports.compression_report import BY_HAND, CompressionReport
+from profiles.reports.compression_report import CompressionReport
 from profiles.reports.profile_tables import describe_counts, describe_speedups
 
 
 def describe_result(report: CompressionReport) -> tuple[str, ...]:
     """Return the result in words."""
-    by_hand = report.strategy == BY_HAND
-    what = "layers removed, named by hand" if by_hand else f"of {len(report.candidates)} candidate layers removed"
-    how = "" if by_hand else f" (strategy {report.strategy})"
-    count = len(report.skipped)
-    what = what.replace("layers", "layer", 1) if by_hand and count == 1 else what
-    lines = [*report.remarks, f"{count} {what}{how}: {', '.join(report.skipped)}."]
+    lines = [*report.remarks, _removed(report)]
     lines += _scores(report) if report.labelled else _agreement(report)
     if report.updated_parameters:
         lines.append(_updated(report.updated_parameters))
     lines.append(describe_cut(report.costs))
+    lines += ["The full model of these MACs is the checkpoint without any adapter."] if report.settings.adapt else []
     lines += [budget_sentence(report.budget, report.full, report.slim)] if report.budget else []
     lines += describe_speedups(report.profile) if report.profile else ()
     failed = [entry for entry in report.exports if entry.parity.status == "failed"]
     lines += [f"{entry.file} failed its comparison and was removed: {entry.parity.reason}." for entry in failed]
     return tuple(lines)
+
+
+def _removed(report: CompressionReport) -> str:
+    """Say which layers are gone, and who chose them."""
+    count, names = len(report.skipped), ", ".join(report.skipped)
+    if report.strategy == Choice.NOTHING:
+        return "No layer removed: parallel adapters and head were trained (--skip 0)."
+    if report.strategy == Choice.NAMED:
+        return f"{count} layer{'s' * (count != 1)} removed, named by hand: {names}."
+    return f"{count} of {len(report.candidates)} candidate layers removed (strategy {report.strategy}): {names}."
 
 
 def describe_cut(costs: ModelCosts) -> str:

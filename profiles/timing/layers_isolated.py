@@ -108,7 +108,9 @@ def _parts(job: Job) -> tuple[_Part, dict[str, _Part], dict[str, _Part]]:
             for step in (step for step in round_ if step.name in job.candidates):
                 replaced = step.as_skipped()
                 layers[step.name] = _part(step, model.blocks[step.name], streams)
-                adapters[step.name] = _part(replaced, new_skip_adapter(model, step.name), streams)
+                adapters[step.name] = _part(
+                    replaced, new_skip_adapter(model, step.name, job.settings.skip_width), streams
+                )
             streams = model.advance(streams, (round_,))
     return _Part(model, inputs), layers, adapters
 

@@ -10,17 +10,22 @@ import torch
 
 from compressor.compression import compress
 from compressor.data.generated.questions import write_scenes
-from compressor.errors import CheckFailed, Interrupted
+from compressor.errors import CheckFailed, InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
 from compressor.job import prepare_job
 from compressor.run_folder import open_run
 from compressor.search.result import SearchResult
-from compressor.settings import Settings
+from compressor.search.reuse import settings_of
+from compressor.search.select_layers import draw_layers
+from compressor.search.strategies.reference_strategies import RandomOrder
+from compressor.search.strategies.strategy import SearchSpace
+from compressor.settings import Choice, Settings
 from compressor.tasks import TASKS
 from compressor.training.optimiser import PAPER_LEARNING_RATE, PAPER_STEPS, scale_learning_rate
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS
+from profiles.macs.formula import count_additional, count_by_part
 from tests.support.command_line import GOLDEN, das, refused, stopped
 from tests.support.progress import StepProgress
 from tests.support.search_logs import without_seconds
@@ -356,6 +361,50 @@ def test_adapting_a_pre_trained_checkpoint(workshop):
     moved = {name for name, value in slim.state_dict().items() if name in start and not torch.equal(value, start[name])}
     assert moved
     assert all(".adapter." in name or name.startswith("epilogue.") for name in moved)
+
+
+def test_skipping_nothing_trains_the_adapters_alone(workshop):
+    """The paper's rows of 0 skipped layers; MACs are compared with the checkpoint as it is, without any adapter."""
+    asked = settings(
+        checkpoint=str(GOLDEN / "meter_tiny_pretrain.ckpt"), adapt=True, tokenizer="tokenizer.json", skip=0
+    )
+    run = compress(asked.model_copy(update={"parallel_width": 6}))
+    made, slim, start = run.manifest, run.load_saved(), run.load_full()
+    assert (run.path.name, made.strategy, made.plan.layers) == ("meter_tiny_pretrain-vqa-skip0", "none", ())
+    assert made.candidates == () and run.search_result() is None
+    assert slim.skipped == () and slim.layers == start.layers and slim.dims.parallel_width == 6
+    before = start.state_dict()
+    moved = {name for name, value in slim.state_dict().items() if not torch.equal(value, before.get(name, value + 1))}
+    assert {name.split(".")[0] for name in moved} == {"blocks", "epilogue"}
+    assert all(".adapter." in name or name.startswith("epilogue.") for name in moved)
+    assert not any(".adapter." in name for name in before)
+    family, costs = FAMILIES["meter"], made.costs
+    parts = count_by_part(family, slim.dims, "vqa")
+    added = count_additional(family, slim.dims, "vqa")
+    assert costs.trims.before == sum(parts.values())
+    assert costs.trims.before - costs.macs.full == added == parts["parallel-adapters"] > 0
+    assert made.updated_parameters["parallel adapters"] == 3 * 2 * (2 * slim.dims.hidden * 6 + 6 + slim.dims.hidden)
+    with refused(InputError, "run-without-search", "nothing is skipped in it", "--skip 2 --adapt"):
+        settings_of(run.path, skip=1)
+    again = settings_of(run.path, skip=0)
+    assert again.parallel_width == 6 and again.from_run is None and again.choice is Choice.NOTHING
+
+
+def test_a_lot_is_drawn_where_no_head_is_trained(workshop):
+    """Table B: layers by lot, as many FL as FV, and the recovery of --adapt; the same layers as in a search by lot."""
+    options = {"checkpoint": str(GOLDEN / "meter_tiny_pretrain.ckpt"), "adapt": True, "tokenizer": "tokenizer.json"}
+    drawn = {"strategy": "random", "balanced": True, "scope": "all", "skip_width": 5, "skip": 4}
+    run = compress(settings(**options, **drawn, seed=3))
+    assert (run.manifest.strategy, run.search_log(), run.search_result()) == ("random", [], None)
+    assert sorted(name.rstrip("0123456789") for name in run.manifest.plan.layers) == ["FL", "FV", "LEn", "VEn"]
+    assert {entry.adapter_width for entry in run.manifest.plan.skip} == {5}
+    with refused(UsageError, "skip-not-balanced", "--balanced --skip 3", "1 of language", "a multiple of 4, at most 4"):
+        prepare_job(settings(**options, **{**drawn, "skip": 3}))
+    with refused(UsageError, "skip-not-balanced", "one pool alone", "drop --balanced"):
+        prepare_job(settings(**options, **{**drawn, "scope": "FL*", "skip": 1}))
+    free = {**drawn, "balanced": False, "scope": "fusion", "skip": 1}
+    job = prepare_job(settings(**options, **free, seed=2))
+    assert draw_layers(job) == (job.candidates[RandomOrder(SearchSpace(2, (1,), 2, list)).choice()[1][0]],)
 
 
 def test_the_report_command_and_evaluation_agree(run_here, shared_run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import chain, combinations, zip_longest
 
 import numpy as np
 
@@ -33,13 +33,18 @@ class _Ordered(Strategy):
 
 
 class RandomOrder(_Ordered):
-    """Layers in an order drawn uniformly: the baseline of the paper's Table B."""
+    """Layers in an order drawn uniformly: the baseline of the paper's Table B.
+
+    With pools each is ordered by itself, and they take turns: so many layers of each are a uniform draw of them.
+    """
 
     description = "layers drawn by lot (the paper's Table B)"
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__(space)
-        self.order = np.random.default_rng(space.seed).permutation(space.candidates).tolist()
+        rng, pools = np.random.default_rng(space.seed), space.pools or (tuple(range(space.candidates)),)
+        turns = zip_longest(*(rng.permutation(pool).tolist() for pool in pools))
+        self.order = [layer for layer in chain.from_iterable(turns) if layer is not None]
 
 
 class BlockInfluence(_Ordered):

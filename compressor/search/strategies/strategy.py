@@ -32,6 +32,7 @@ class SearchSpace:
         steps: training steps, for strategies that train.
         warm_up: training steps before the first trial is scored.
         every: training steps between trials.
+        pools: candidates by kind, of which a lot takes equally many; none where it makes no difference between them.
     """
 
     candidates: int
@@ -41,6 +42,7 @@ class SearchSpace:
     steps: int = 0
     warm_up: int = 0
     every: int = 1
+    pools: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

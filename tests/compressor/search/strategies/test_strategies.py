@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from compressor.search.strategies import DEFAULT, STRATEGIES
 from compressor.search.strategies.auto import MOST
+from compressor.search.strategies.reference_strategies import RandomOrder
 from compressor.search.strategies.strategy import Result, SearchSpace, Strategy, Trial, WithFinalScores
 
 ALL = 2000  # held-out samples
@@ -141,6 +142,23 @@ def test_random_is_seeded_and_even():
     assert len(counts) == 20
     statistic = sum((counts[subset] - 20) ** 2 / 20 for subset in combinations(range(6), 3))
     assert statistic < 43.8  # chi-square of 19 degrees of freedom, p = 0.001
+
+
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=3), st.integers(0, 1000))
+def test_a_balanced_lot_takes_as_many_of_each_pool(counts, seed):
+    numbers = iter(range(sum(counts)))
+    pools = tuple(tuple(next(numbers) for _ in range(count)) for count in counts)
+    lot = RandomOrder(SearchSpace(sum(counts), (1,), seed, list, pools=pools)).choice()
+    assert sorted(lot) == list(range(1, sum(counts) + 1)) and all(len(set(lot[size])) == size for size in lot)
+    for each in range(1, min(counts) + 1):
+        assert [len({*pool} & {*lot[each * len(pools)]}) for pool in pools] == [each] * len(pools)
+
+
+def test_a_balanced_lot_is_even():
+    spaces = (SearchSpace(6, (2,), seed, list, pools=((0, 1, 2), (3, 4, 5))) for seed in range(360))
+    counts = Counter(RandomOrder(each).choice()[2] for each in spaces)
+    statistic = sum((counts[first, second] - 40) ** 2 / 40 for first in range(3) for second in range(3, 6))
+    assert statistic < 26.1  # chi-square of 8 degrees of freedom, p = 0.001
 
 
 def test_influence_takes_the_smallest():
