@@ -9,6 +9,7 @@ from pathlib import Path
 from exporters.checks.validate import CHECKED_SIZES
 from exporters.folder import QDQ, REST, VISION
 from exporters.graph import onnx
+from exporters.graph.inputs import without_padding
 from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static, sensitivities
 from exporters.graph.vision_split import write_split
 from exporters.request import Request
@@ -68,7 +69,8 @@ def rounded_graph(request: Request, calibrated: bool) -> Artifact:
         remark = f", {len(in_float)} layers left in float" if in_float else ""
         with request.progress.stage(f"rounding to int8{remark}"):
             if calibrated:
-                quantise_static(source, target, request.samples, excluded)
+                shorten = partial(without_padding, request.model, fixed=request.fixed)
+                quantise_static(source, target, request.samples, excluded, shorten=shorten)
             else:
                 quantise_dynamic(source, target, excluded)
         return ()

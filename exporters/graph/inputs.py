@@ -127,6 +127,13 @@ def as_the_graph_takes(family: Family, inputs: Mapping[str, Tensor], fixed: Fixe
     return with_text_length(family, inputs, fixed.text_length) if fixed.text_length else trim_texts(family, inputs)
 
 
+def without_padding(model: StepModel, inputs: Mapping[str, Tensor], fixed: Fixed) -> dict[str, Tensor]:
+    """Return the samples as a graph of ``model`` takes them, without what padding they share and it can do without."""
+    family = FAMILIES[model.family]
+    cut = as_the_graph_takes(family, inputs, fixed)
+    return trim_images(family, cut, model.dims.patch) if any_size(model) else cut
+
+
 def _text_mask(family: Family, inputs: Mapping[str, Tensor]) -> Tensor:
     name = family.mask_of("text")
     assert name is not None

@@ -27,6 +27,8 @@ from exporters.graph.scopes import CLASSES, module_name, scopes_of
 from exporters.runtimes.sessions import import_onnxruntime, open_session
 
 T = TypeVar("T")
+Shorten = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Takes the padding from a batch."""
 
 PRODUCTS = ("MatMul", "Gemm")
 EMBEDDING = "aten.embedding.default"
@@ -87,6 +89,7 @@ def quantise_static(
     samples: Mapping[str, Tensor],
     excluded: Collection[str] = (),
     progress: Progress = QUIET,
+    shorten: Shorten = dict,
 ) -> None:
     """Write ``source`` with Q/DQ pairs as TensorRT reads them: int8 with zero points of 0, scales fixed beforehand.
 
@@ -96,6 +99,7 @@ def quantise_static(
         samples: real inputs, (N, ...) by name; the largest magnitude of each activation on them becomes 127.
         excluded: names of nodes that stay float.
         progress: told about the samples.
+        shorten: what is padding tells nothing of activations, and may have the largest.
 
     Raises:
         InputError: ``source`` cannot be read, has no linear layer to quantise, or does not take ``samples``.
@@ -103,7 +107,7 @@ def quantise_static(
     import numpy as np
     from onnx import TensorProto, helper
 
-    largest = _largest(source, samples, excluded, progress)
+    largest = _largest(source, samples, excluded, progress, shorten)
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -290,7 +294,7 @@ def _look_up_rounded(node: Any) -> list[Any]:
 
 
 def _largest(
-    source: Path, samples: Mapping[str, Tensor], excluded: Collection[str], progress: Progress
+    source: Path, samples: Mapping[str, Tensor], excluded: Collection[str], progress: Progress, shorten: Shorten
 ) -> dict[str, float]:
     """Return the largest magnitude of every activation that is to be rounded."""
     from onnx import TensorProto, helper
@@ -308,7 +312,7 @@ def _largest(
         fixed = session.get_inputs()[0].shape[0]
         batches = _batches(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
         for batch in progress.track(batches, "measuring activations"):
-            values = session.run(sum(outputs, ()), {name: value.numpy() for name, value in batch.items()})
+            values = session.run(sum(outputs, ()), {name: value.numpy() for name, value in shorten(batch).items()})
             pairs = torch.tensor([float(end) for end in values]).view(-1, 2)
             largest = torch.maximum(largest, pairs.abs().amax(1))
     except Exception as error:  # ONNX Runtime's exceptions share no base class

@@ -21,7 +21,9 @@ from compressor.families import FAMILIES
 from compressor.files import hashes_of
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
+from exporters.graph.artifacts import rounded_graph
 from exporters.graph.onnx import export_onnx
+from exporters.graph.precision import PRECISIONS
 from exporters.graph.quantise import (
     find_lookups,
     hold_back,
@@ -32,6 +34,7 @@ from exporters.graph.quantise import (
     round_words,
     sensitivities,
 )
+from exporters.request import Request
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import Target, build_engine
 from exporters.runtimes.torch_runner import TorchRunner
@@ -350,6 +353,30 @@ def test_static_ranges_of_a_graph_with_a_fixed_batch(case_of, tmp_path):
     assert fixed.keys() == free.keys()
     for name in fixed:
         np.testing.assert_allclose(fixed[name], free[name], rtol=1e-4, atol=1)  # atol: int8 steps
+
+
+@pytest.mark.parametrize("family", ["roberta", "vilt"])
+def test_padding_is_in_no_static_range(case_of, tmp_path, family):
+    case, known = case_of(family), FAMILIES[family]
+    ids, mask = known.names_of("text")[0], known.mask_of("text")
+    one = {name: rows[:1] for name, rows in case.samples.items()}
+    one[mask] = (torch.arange(one[mask].shape[1]) < 3).long()[None]
+    one[ids] = one[ids].where(one[mask] == 1, 1)  # the id of the padding, for which RoBERTa has a position
+    real = known.cut(one, length=3)
+    if family == "vilt":
+        one["pixel_mask"] = one["pixel_mask"].clone()
+        one["pixel_mask"][..., case.model.dims.patch :] = 0
+        real = known.cut(one, length=3, width=case.model.dims.patch)
+    shutil.copy(case.source, tmp_path / "model.onnx")
+    request = Request(case.model, one, tmp_path, precision=PRECISIONS["int8"])
+    rounded_graph(request, calibrated=True).write(tmp_path / "made.onnx", ())
+    ranges = {}
+    for name, samples in (("real", real), ("padded", one)):
+        quantise_static(case.source, tmp_path / f"{name}.onnx", samples)
+        ranges[name] = values_of(graph_of(tmp_path / f"{name}.onnx"))
+    made = values_of(graph_of(tmp_path / "made.onnx"))
+    assert all((made[name] == value).all() for name, value in ranges["real"].items())
+    assert not all((made[name] == value).all() for name, value in ranges["padded"].items())
 
 
 @needs_rtx
