@@ -265,7 +265,7 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
     size, length = settings.image_size, settings.text_length
     loaded = load_checkpoint(checkpoint, task, size, transfer, length, words.longest)
     transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
-    for note in (*words.notes, *transforms.text.notes):
+    for note in (*words.notes, *transforms.text.notes, *dataset.notes):
         progress.say(note)
     make = make_splits if settings.calibration is None else make_unlabelled_splits
     data = make(dataset, root, _task(settings, task), transforms, loaded.model.dims.classes)

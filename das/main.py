@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from compressor.errors import DasError, Interrupted, Terminated, UsageError, usage_error
+from das.commands.answers import answers
 from das.commands.compare import compare
 from das.commands.compress import compress
 from das.commands.demo import demo
@@ -125,6 +126,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {
     "predict": (predict, PairCommand),
     "doctor": (doctor, TyperCommand),
     "eval": (evaluate, ModelCommand),
+    "answers": (answers, ModelCommand),
 }
 
 

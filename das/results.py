@@ -49,6 +49,31 @@ class Evaluated(SplitScore):
     remarks: tuple[str, ...] = ()
 
 
+class Answered(Value):
+    """A file of answers to every sample of a split.
+
+    Attributes:
+        task: of the model.
+        split: its files, rows and fingerprint.
+        file: that was written.
+        answers: how many.
+        fields: what an id and an answer are called.
+        form: what the file is, in words.
+        upload: who takes it, in words.
+        score: where the split has answers, else null.
+    """
+
+    schema_version: int = 1
+    task: str
+    split: Mapping[str, Any]
+    file: str
+    answers: int
+    fields: tuple[str, str]
+    form: str
+    upload: str
+    score: SplitScore | None
+
+
 class DryRun(Value):
     """The plan of a compression, and how long it is expected to take on this machine.
 

@@ -20,7 +20,7 @@ from compressor.manifest import Manifest
 from das.asked import Predicted
 from das.doctor.health import Health
 from das.problems import Problems
-from das.results import DryRun, Evaluated, Exports, Searched
+from das.results import Answered, DryRun, Evaluated, Exports, Searched
 from exporters.checks.records import Parity
 from exporters.verify import VerifyReport
 from profiles.analysis.explanation import Explanation
@@ -50,6 +50,7 @@ DOCUMENTS: Mapping[str, Document] = {
     "compress": Document("das compress --json, and report.json of a run", CompressionReport),
     "dry-run": Document("das compress --dry-run --json", DryRun),
     "eval": Document("das eval --json", Evaluated),
+    "answers": Document("das answers --json", Answered),
     "predict": Document("a line of das predict --json", Predicted),
     "export": Document("das export --json", Exports),
     "save": Document("das save --json", SavedFolder),

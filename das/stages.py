@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,11 @@ from compressor.progress import QUIET, Progress, describe_seconds
 from das.api import open_run_at
 
 if TYPE_CHECKING:
+    from compressor.data.splits import Split
+    from compressor.models.steps import StepModel
     from compressor.run_folder import Run
     from compressor.settings import Settings
-    from das.results import DryRun, Evaluated, Searched
+    from das.results import Answered, DryRun, Evaluated, Searched
     from exporters.verify import VerifyReport
 
 
@@ -67,18 +70,11 @@ def evaluate(
     from compressor.evaluation.evaluate import evaluate as score
     from compressor.evaluation.open_data import open_for_evaluation
     from compressor.evaluation.remarks import remark_on
-    from compressor.settings import parse_columns
     from compressor.tasks import TASKS
-    from compressor.training.expected_time import LONG, seconds_per_sample
     from das.results import Evaluated, SplitScore
 
-    checks, named = Checks(), dict[str, str]()
-    with checks:
-        named = parse_columns(columns) if columns is not None else {}
-    with checks:
-        if batch_size < 1:
-            found = f"--batch-size {batch_size}"
-            raise usage_error("batch-size-too-small", found, "at least 1 sample", "--batch-size 64")
+    checks = Checks()
+    named = _check_options(checks, columns, batch_size)
     with checks:
         place = choose_device(device)
     with progress.stage("Opening model and data"):
@@ -88,10 +84,8 @@ def evaluate(
         progress.say(f"note: {note}")
     model.to(place)
     chosen, splits = TASKS[model.task], (opened.evaluation, *opened.extra)
-    if progress is not QUIET and not chosen.ranked:
-        expected = sum(len(split) * seconds_per_sample(model, split, place) for split in splits)
-        if expected >= LONG:
-            progress.say(f"about {describe_seconds(expected)} on this machine, for {sum(map(len, splits)):,} samples")
+    if not chosen.ranked:
+        _say_duration(model, splits, progress)
     evaluations = [
         score(model, split, chosen, metrics=opened.metrics, batch_size=batch_size, progress=progress)
         for split in splits
@@ -105,6 +99,104 @@ def evaluate(
     ]
     apart = {entry.split["name"]: entry for entry in scores[1:]}
     return Evaluated(**dict(scores[0]), task=model.task, apart=apart, remarks=remarks)
+
+
+def answer(
+    subject: str | Path,
+    split: str,
+    to: str | Path,
+    task: str | None = None,
+    *,
+    data: str | Path | None = None,
+    columns: str | None = None,
+    tokenizer: str | None = None,
+    text_length: int | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    progress: Progress = QUIET,
+) -> Answered:
+    """Write a checkpoint's or a run's answers to every sample of a split, as the test server of the data takes them.
+
+    Args:
+        subject: a checkpoint or a run folder.
+        split: a split of the data, with answers or without.
+        to: the file, which is new.
+        task: of the checkpoint; None takes its only head.
+        data: folder of the data; None looks around.
+        columns: that have names of their own.
+        tokenizer: file, folder or Hugging Face name; None looks around.
+        text_length: most tokens of a text.
+        batch_size: samples that are answered in one call.
+        device: ``cpu`` or ``cuda``.
+        progress: told about the batches.
+
+    Raises:
+        UsageError: an impossible batch size, or a task that is scored by ranking.
+        InputError: checkpoint, tokenizer, data or ids are missing or unusable, or the file is there.
+        EnvironmentProblem: it cannot be written.
+    """
+    from compressor.device import choose_device
+    from compressor.evaluation.answer_files import answer_split, check_destination, check_written
+    from compressor.evaluation.open_data import open_whole
+    from compressor.files import write_text
+    from compressor.tasks import TASKS
+    from das.results import Answered, SplitScore
+
+    checks, path = Checks(), Path(to)
+    named = _check_options(checks, columns, batch_size)
+    with checks:
+        place = choose_device(device)
+    with checks:
+        check_destination(path)
+    with progress.stage("Opening model and data"):
+        folder = None if data is None else str(data)
+        model, opened, notes = open_whole(Path(subject), split, task, folder, tokenizer, text_length, checks, named)
+    chosen = TASKS[model.task]
+    form, ids = check_written(opened, chosen)
+    for note in notes:
+        progress.say(f"note: {note}")
+    _say_duration(model.to(place), (opened.every,), progress)
+    texts, evaluation = answer_split(model, opened, chosen, batch_size=batch_size, progress=progress)
+    fields = opened.ids, form.answer
+    write_text(path, form.write(fields, [*zip(ids, texts, strict=True)]))
+    score = None
+    if evaluation and opened.scored:
+        score = SplitScore(**dict(evaluation.score), split=opened.scored.describe())
+    return Answered(
+        task=model.task,
+        split=opened.every.describe(),
+        file=str(path),
+        answers=len(ids),
+        fields=fields,
+        form=form.form,
+        upload=form.upload,
+        score=score,
+    )
+
+
+def _check_options(checks: Checks, columns: str | None, batch_size: int) -> dict[str, str]:
+    """Return the columns with names of their own; ``checks`` learns what is wrong with them or the batch size."""
+    from compressor.settings import parse_columns
+
+    named = dict[str, str]()
+    with checks:
+        named = parse_columns(columns) if columns is not None else {}
+    with checks:
+        if batch_size < 1:
+            found = f"--batch-size {batch_size}"
+            raise usage_error("batch-size-too-small", found, "at least 1 sample", "--batch-size 64")
+    return named
+
+
+def _say_duration(model: StepModel, splits: Sequence[Split], progress: Progress) -> None:
+    """Say how long answering these splits takes, where it is long."""
+    from compressor.training.expected_time import LONG, seconds_per_sample
+
+    if progress is not QUIET:
+        place = next(model.parameters()).device
+        expected = sum(len(split) * seconds_per_sample(model, split, place) for split in splits)
+        if expected >= LONG:
+            progress.say(f"about {describe_seconds(expected)} on this machine, for {sum(map(len, splits)):,} samples")
 
 
 def verify(

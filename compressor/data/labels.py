@@ -36,16 +36,24 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     places = choose(dataset, tuple(names), _used(dataset))
     splits = {name: _renumber(records, places) for name, records in dataset.splits.items()}
     metrics = tuple(OF_CLASS_0.get(name, name) if places.get(1) == 0 else name for name in dataset.metrics)
-    return replace(dataset, splits=splits, labels=tuple(names), metrics=metrics)
+    written = () if task.open_vocabulary else _written_as(dataset, tuple(names), places)
+    return replace(dataset, splits=splits, labels=tuple(names), metrics=metrics, written=written)
+
+
+def _written_as(dataset: RawDataset, names: tuple[str, ...], places: Mapping[int, int]) -> tuple[str, ...]:
+    """Return what the data writes for each of the model's classes; the model's name for one that the data lacks."""
+    written = {places[old]: (dataset.written or dataset.labels)[old] for old in places}
+    return tuple(written.get(new, name) for new, name in enumerate(names))
 
 
 def _used(dataset: RawDataset) -> list[int]:
-    """Return the classes that occur in what was read."""
-    samples = (sample for records in dataset.splits.values() for sample in records.samples)
-    return sorted({label for sample in samples for label in sample.labels})
+    """Return the classes that occur in what was read; all of them where none of its samples has an answer."""
+    samples = [sample for records in dataset.splits.values() for sample in records.samples]
+    used = sorted({label for sample in samples for label in sample.labels})
+    return used or [*range(len(dataset.labels) if samples else 0)]
 
 
-def _known_answers(dataset: RawDataset, names: tuple[str, ...], used: Iterable[int]) -> dict[int, int]:
+def _known_answers(dataset: RawDataset, names: tuple[str, ...], used: Sequence[int]) -> dict[int, int]:
     """Return the model's number of each answer that it knows; answers are no numbers, whatever they look like."""
     named = [old for old in used if not is_nameless(dataset.labels[old])]
     if not named:
@@ -58,7 +66,7 @@ def _known_answers(dataset: RawDataset, names: tuple[str, ...], used: Iterable[i
 
 
 def _known_classes(dataset: RawDataset, names: tuple[str, ...], used: Sequence[int]) -> dict[int, int]:
-    """Return the model's number of each class: by its name, else by its number.
+    """Return the model's number of each class: by its name, else by its number; of those that are not used, if any.
 
     Raises:
         InputError: the model knows some of the names only, or none and the classes have no numbers.
@@ -72,12 +80,13 @@ def _known_classes(dataset: RawDataset, names: tuple[str, ...], used: Sequence[i
         is_name = counted or new is None or not is_nameless(names[new]) or labels[old] == names[new]
         return new if is_name else None
 
-    places = _places(used, find_name)
-    if not places and not dataset.numbered_here:
-        if counted:
-            places = _places(used, lambda old: find(str(old)))
-        elif all(labels[old].isdecimal() for old in used) or (dataset.numbers_in_files and len(names) == len(labels)):
-            places = {old: old for old in used}
+    def find_number(old: int) -> int | None:
+        return find(str(old)) if counted else old
+
+    numbered = counted or all(labels[old].isdecimal() for old in used)
+    numbered = numbered or (dataset.numbers_in_files and len(names) == len(labels))
+    by_number = numbered and not dataset.numbered_here and not _places(used, find_name)
+    places = _places(range(len(labels)), find_number if by_number else find_name)
     if unknown := [old for old in used if old not in places]:
         raise _named_otherwise(dataset, names, unknown)
     return places

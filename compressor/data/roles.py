@@ -10,7 +10,7 @@ import numpy as np
 
 from compressor.data.held_out import HELD_OUT
 from compressor.data.reading.class_labels import nameless
-from compressor.data.splits import ScoredData, Split, TaskData
+from compressor.data.splits import ScoredData, Split, TaskData, WholeData
 from compressor.data.types import SCORED, ImageRef, RawDataset, Records, Sample, Transforms
 from compressor.errors import InputError, input_error, shorten
 from compressor.tasks.task import Task
@@ -80,6 +80,45 @@ def make_scored(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     _check_unreadable({name: dataset.splits[name] for name in names}, root)
     evaluation, *extra = (task.split(name, usable[name], transforms, classes, task.images) for name in names)
     return ScoredData(evaluation, tuple(extra), _name_all(dataset.labels, classes), dataset.metrics)
+
+
+def make_whole(
+    name: str, dataset: RawDataset, root: Path, task: Task, transforms: Transforms, classes: int
+) -> WholeData:
+    """Return a split that was read whole: every row, whether or not it has an answer.
+
+    Raises:
+        InputError: it is not there, rows of it cannot be used, or it has labels that the head does not have.
+    """
+    if name not in dataset.splits:
+        known = (f"{split} ({file})" for split, file in dataset.files.items() if split != "train")
+        raise input_error(
+            "split-not-there",
+            f"{root} ({dataset.layout}) has no split {name}",
+            f"one of {', '.join(known) or 'the splits of docs/data.md'}",
+            "--split NAME of one that is there, or --data FOLDER that has it",
+        )
+    records = dataset.splits[name]
+    if bad := records.unreadable:
+        raise input_error(
+            "rows-without-an-answer",
+            f"{len(bad)} of {len(bad) + len(records.samples)} rows cannot be answered: {shorten(bad, 3, '; ')}",
+            "a file that answers every row, as test servers ask for",
+            "repair these rows",
+        )
+    _check_classes(dataset, root, classes)
+    answered = _usable(records, task, classes)
+    every, scored = (task.split(name, part, transforms, classes, task.images) for part in (records, answered))
+    labels = _name_all(dataset.labels, classes)
+    return WholeData(
+        every,
+        scored if answered.samples else None,
+        labels,
+        (*dataset.written, *labels[len(dataset.written) :]),
+        dataset.ids,
+        dataset.metrics,
+        dataset.layout,
+    )
 
 
 def _scored(there: Collection[str], task: Task) -> list[str]:

@@ -230,6 +230,29 @@ class TaskData:
 
 
 @dataclass(frozen=True)
+class WholeData:
+    """A split with every row that it has, to be answered for a test server.
+
+    Attributes:
+        every: all samples, in the order of the files.
+        scored: those of them that have an answer, in the same order; None where none has.
+        labels: name of each class.
+        written: what a file of answers calls each class.
+        ids: what the data set calls the ids of its samples; empty without any.
+        metrics: names of the dataset's further metrics.
+        layout: how it lies on disk.
+    """
+
+    every: Split
+    scored: Split | None
+    labels: tuple[str, ...]
+    written: tuple[str, ...]
+    ids: str
+    metrics: tuple[str, ...]
+    layout: str
+
+
+@dataclass(frozen=True)
 class ScoredData:
     """The splits of a task that a model is scored on, without those that it was trained on.
 

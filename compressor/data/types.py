@@ -70,6 +70,7 @@ class Sample:
         labels: class numbers of the right answers; empty when they are not public.
         scores: how right each of them is, in (0, 1].
         answer_type, question_type: as VQA v2's annotation has them; empty where there is none.
+        id: what its data set calls it; None where that is not read.
     """
 
     text: str
@@ -79,6 +80,7 @@ class Sample:
     scores: tuple[float, ...] = ()
     answer_type: str = ""
     question_type: str = ""
+    id: Any = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Records:
 
 
 SCORED = ("test", "val", "val mismatched")
-"""The splits that a model is scored on, all but ``train``. The first that is there gives the score."""
+"""The splits that a model is scored on. The first that is there gives the score."""
+IN_ROLES = ("train", *SCORED)
+"""The splits that a compression reads; others are there to be answered for a test server."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,16 @@ class RawDataset:
 
     Attributes:
         layout: name of the layout it lies in.
-        splits: by name: ``train``, and those of ``SCORED`` that are there.
+        splits: by name: those that were wanted and are there.
         labels: name of each class.
         numbered_here: the numbers of the classes are only the order in which they were found in this folder.
         numbers_in_files: the files have numbers; the names are those that the makers of the data set gave them.
         metrics: names of further metrics that belong to this dataset (GLUE's), keys of
         ``compressor.evaluation.metrics.METRICS``.
         files: for each split the name of its file, or of its files, for messages about one that is not there.
+        ids: what the data set calls the ids of its samples; empty without any.
+        written: what its files write for each class, where that is not its name.
+        notes: sentences on what was left out or counted.
     """
 
     layout: str
@@ -127,6 +134,9 @@ class RawDataset:
     numbered_here: bool = False
     numbers_in_files: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    ids: str = ""
+    written: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,18 +145,21 @@ class Reading:
 
     Attributes:
         progress: told of the rows.
-        splits: names of the splits that are wanted; None wants all.
+        splits: names of the splits that are wanted.
         checked: the unreadable rows ("file, row: reason") of files whose images have been checked, by fingerprint of
             the file. Images of all other files are checked while they are read: each is decoded once.
+        whole: every row is wanted, with its id, also one whose answer is not there or is none of the classes: such
+            samples have no labels. Else rows count that have an answer, and splits that have any.
     """
 
     progress: Progress = QUIET
-    splits: Collection[str] | None = None
+    splits: Collection[str] = IN_ROLES
     checked: Mapping[str, Collection[str]] = field(default_factory=dict)
+    whole: bool = False
 
     def wants(self, split: str) -> bool:
         """Return whether a split is to be read."""
-        return self.splits is None or split in self.splits
+        return split in self.splits
 
 
 class Layout(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compressor.checkpoints.build import load_checkpoint
@@ -13,14 +13,15 @@ from compressor.checkpoints.sizes import check_sizes
 from compressor.data.labels import align_labels
 from compressor.data.layouts.input_forms import STANDARD
 from compressor.data.read_data import find_data, layouts_of, read_data
-from compressor.data.roles import make_scored, make_split
-from compressor.data.splits import ScoredData, Split
-from compressor.data.types import SCORED, Reading
+from compressor.data.roles import make_scored, make_split, make_whole
+from compressor.data.splits import ScoredData, Split, WholeData
+from compressor.data.types import SCORED, RawDataset, Reading, Transforms
 from compressor.device import limit_threads
 from compressor.errors import Checks, input_error
 from compressor.models.steps import StepModel
 from compressor.run_folder import Run, is_run, open_run
 from compressor.tasks import TASKS, check_task
+from compressor.tasks.task import Task
 
 
 def open_data(run: Run, data: str | None = None, columns: Mapping[str, str] = STANDARD) -> ScoredData:
@@ -31,14 +32,23 @@ def open_data(run: Run, data: str | None = None, columns: Mapping[str, str] = ST
     Raises:
         InputError: not there, unusable, or the run was made without answers.
     """
-    root, task = _find_root(run, data), TASKS[run.manifest.task]
-    reading = Reading(splits=SCORED, checked=checked_rows(run))
-    read = read_data(root, task.name, reading=reading, columns=_columns_in(run, root, data, columns))
+    root, dataset = _read_run(run, data, columns, Reading(splits=SCORED))
+    return make_scored(dataset, root, TASKS[run.manifest.task], run.transforms(), run.manifest.dims["classes"])
+
+
+def _read_run(run: Run, data: str | None, columns: Mapping[str, str], reading: Reading) -> tuple[Path, RawDataset]:
+    """Return the folder of the data that a run is given, and what is in it, in the run's classes.
+
+    Of a run's own data the split is left out that the layers were chosen on, unless it is read whole.
+    """
+    root, task, settings = _find_root(run, data, reading.whole), TASKS[run.manifest.task], run.manifest.settings
+    known = replace(reading, checked=checked_rows(run))
+    read = read_data(root, task.name, reading=known, columns=_columns_in(run, root, data, columns))
     dataset = align_labels(read, run.labels(), task)
-    if data is None:  # the layers were chosen on it
-        own = {name: records for name, records in dataset.splits.items() if name != run.manifest.settings.holdout}
+    if data is None and not reading.whole:
+        own = {name: records for name, records in dataset.splits.items() if name != settings.holdout}
         dataset = replace(dataset, splits=own)
-    return make_scored(dataset, root, task, run.transforms(), run.manifest.dims["classes"])
+    return root, dataset
 
 
 def open_evaluation(run: Run, data: str | None = None) -> Split:
@@ -72,9 +82,9 @@ def checked_rows(run: Run) -> dict[str, list[str]]:
     return rows
 
 
-def _find_root(run: Run, data: str | None) -> Path:
+def _find_root(run: Run, data: str | None, whole: bool = False) -> Path:
     own = run.manifest.data_root
-    if data is None and not run.manifest.labelled:
+    if data is None and not run.manifest.labelled and not whole:
         raise input_error(
             "run-without-answers", f"{run.path} was compressed without answers", "data with answers", "--data FOLDER"
         )
@@ -97,16 +107,71 @@ def open_for_evaluation(
     Raises:
         InputError: subject, tokenizer or data unusable.
     """
+    opened = _open(subject, task, data, tokenizer, text_length, checks, columns, Reading(splits=SCORED))
+    return opened.model, make_scored(*opened.parts), opened.notes
+
+
+def open_whole(
+    subject: Path,
+    split: str,
+    task: str | None,
+    data: str | None,
+    tokenizer: str | None,
+    text_length: int | None = None,
+    checks: Checks | None = None,
+    columns: Mapping[str, str] = STANDARD,
+) -> tuple[StepModel, WholeData, tuple[str, ...]]:
+    """Open a checkpoint or a run folder, and every row of a split, as :func:`open_for_evaluation`.
+
+    Raises:
+        InputError: subject, tokenizer, data or split unusable.
+    """
+    reading = Reading(splits={split}, whole=True)
+    opened = _open(subject, task, data, tokenizer, text_length, checks, columns, reading)
+    return opened.model, make_whole(split, *opened.parts), opened.notes
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A model, and data with classes numbered as the model's."""
+
+    model: StepModel
+    dataset: RawDataset
+    root: Path
+    transforms: Transforms
+    model_notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[RawDataset, Path, Task, Transforms, int]:
+        """What splits are made of."""
+        return self.dataset, self.root, TASKS[self.model.task], self.transforms, self.model.dims.classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user is to know of both."""
+        return (*self.model_notes, *self.dataset.notes)
+
+
+def _open(
+    subject: Path,
+    task: str | None,
+    data: str | None,
+    tokenizer: str | None,
+    text_length: int | None,
+    checks: Checks | None,
+    columns: Mapping[str, str],
+    reading: Reading,
+) -> _Opened:
     checks = checks or Checks()
     if is_run(subject):
         with checks:
             run = open_run(subject)
-            _find_root(run, data)
+            _find_root(run, data, reading.whole)
         checks.raise_found()
         model = run.load_slim()
-        found = open_data(run, data, columns)
+        root, dataset = _read_run(run, data, columns, reading)
         limit_threads(model)
-        return model, found, ()
+        return _Opened(model, dataset, root, run.transforms())
     with checks:
         checkpoint = recognise(subject)
         config = checkpoint.checkpoint.config
@@ -122,8 +187,6 @@ def open_for_evaluation(
     assert task
     loaded = load_checkpoint(checkpoint, task, text_length=text_length, longest=words.longest)
     transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
-    dataset = read_data(root, task, reading=Reading(splits=SCORED), columns=columns)
-    read = align_labels(dataset, checkpoint.labels, TASKS[task])
+    dataset = align_labels(read_data(root, task, reading=reading, columns=columns), checkpoint.labels, TASKS[task])
     limit_threads(loaded.model)
-    notes = (*loaded.notes, *words.notes, *transforms.text.notes)
-    return loaded.model, make_scored(read, root, TASKS[task], transforms, loaded.model.dims.classes), notes
+    return _Opened(loaded.model, dataset, root, transforms, (*loaded.notes, *words.notes, *transforms.text.notes))

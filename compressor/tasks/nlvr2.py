@@ -29,6 +29,7 @@ COLUMNS = NamedColumns(
         InputForm({**STATEMENT, "image": ("identifier",)}, image_pair, some_absent=True),
     ),
     classes=partial(task_classes, arrow_tables.NLVR2_LABELS, {"no": "False", "yes": "True"}),
+    ids={"identifier": ("identifier",)},
 )
 NLVR2 = Task(
     name="nlvr2",

@@ -21,6 +21,7 @@ COLUMNS = NamedColumns(
         InputForm({"text": HYPOTHESIS, "label": LABEL, "image": FLICKR}, image_of_flickr),
     ),
     classes=partial(task_classes, LABELS, {}),
+    ids={"pairID": ("pairID",)},
 )
 SNLI_VE = Task(
     name="snli-ve",

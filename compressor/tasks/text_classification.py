@@ -29,6 +29,7 @@ COLUMNS = NamedColumns(
         InputForm({"text": SENTENCE, "label": LABEL}),
     ),
     classes=own_classes,
+    ids={"index": ("index", "idx", "id")},
 )
 TEXT_CLASSIFICATION = Task(
     name="text-classification",

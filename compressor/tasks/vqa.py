@@ -25,6 +25,7 @@ COLUMNS = NamedColumns(
         for answers in ("answers", "answer", "multiple_choice_answer")
     ),
     classes=answer_vocabulary,
+    ids={"question_id": ("question_id",), "questionId": ("questionId",)},
 )
 VQA = Task(
     name="vqa",

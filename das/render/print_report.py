@@ -13,7 +13,7 @@ from compressor.models.plan import summarise
 from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render.rich_tables import draw
-from das.results import DryRun, Evaluated, Searched
+from das.results import Answered, DryRun, Evaluated, Searched, SplitScore
 from das.terminal import WIDTH, console
 from profiles.formatting import Table
 from profiles.reports.compression_report import CompressionReport
@@ -100,15 +100,30 @@ def print_dry_run(outlook: DryRun) -> None:
 
 def print_scores(scores: Evaluated) -> None:
     """Draw the score of every split that was evaluated."""
-    samples = TASKS[scores.task].samples
     for score in (scores, *scores.apart.values()):
-        margin = f"{100 * score.value:.2f} ± {100 * score.margin:.2f} %"
-        console.print(f"{score.split['name']}: {score.metric} {margin}")
-        for name, value in score.parts.items():
-            console.print(f"  {name} {100 * value:.2f}")
-        files = ", ".join(score.split["files"])
-        console.print(f"  on {score.samples} {samples} of {files}, loss {score.loss:.4f}")
-        _print_left_out(score.split)
+        _print_score(score, TASKS[scores.task].samples)
+
+
+def _print_score(score: SplitScore, samples: str) -> None:
+    margin = f"{100 * score.value:.2f} ± {100 * score.margin:.2f} %"
+    console.print(f"{score.split['name']}: {score.metric} {margin}")
+    for name, value in score.parts.items():
+        console.print(f"  {name} {100 * value:.2f}")
+    files = ", ".join(score.split["files"])
+    console.print(f"  on {score.samples} {samples} of {files}, loss {score.loss:.4f}")
+    _print_left_out(score.split)
+
+
+def print_answered(answered: Answered) -> None:
+    """Print what a file of answers is worth, where that is known, what it is, and who takes it."""
+    samples = TASKS[answered.task].samples
+    if answered.score:
+        _print_score(answered.score, samples)
+    else:
+        console.print(f"{answered.split['name']}: no answers in {', '.join(answered.split['files'])}, so no score")
+    fields = " and ".join(answered.fields)
+    console.print(f"{answered.answers:,} {samples} answered: {answered.form} of {fields}", soft_wrap=True)
+    console.print(f"upload {answered.file} to {answered.upload}", soft_wrap=True)
 
 
 def _print_left_out(split: Mapping[str, Any]) -> None:

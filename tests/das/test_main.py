@@ -20,6 +20,7 @@ COMMANDS = (
     "pareto",
     "explain",
     "eval",
+    "answers",
     "predict",
     "compare",
     "export",

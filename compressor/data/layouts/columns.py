@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from compressor.data.layouts.glue import METRICS
-from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, list_columns, name_columns
-from compressor.data.layouts.label_columns import NOT_PUBLIC, Classes, Labels, present_labels
+from compressor.data.layouts.glue import METRICS, WRITTEN
+from compressor.data.layouts.input_forms import IMAGES, Form, InputForm, bind, list_columns, name_columns
+from compressor.data.layouts.label_columns import NOT_PUBLIC, Classes, present_labels
 from compressor.data.layouts.split_files import TABLES, SplitFiles, expected_files, find_splits, kind_of
 from compressor.data.reading.class_labels import class_number
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, concatenate
-from compressor.data.reading.rows import Row, Unreadable, listed, read_rows, text_cell
+from compressor.data.reading.rows import (
+    COUNTED,
+    NO_LABELS,
+    Labels,
+    Placed,
+    Row,
+    Unreadable,
+    count_rows,
+    describe_counted,
+    describe_unanswered,
+    listed,
+    read_labels,
+    read_rows,
+    text_cell,
+    unanswered,
+)
 from compressor.data.types import ImageRef, RawDataset, Reading, Records, Sample
 from compressor.errors import input_error, shorten
 
@@ -29,10 +44,12 @@ class NamedColumns:
     Attributes:
         forms: the columns it may have; the first form whose columns are all there is taken.
         classes: the split that names them, its column of labels and the folder to the classes.
+        ids: what the ids of samples are called, with the names that their column goes by.
     """
 
     forms: tuple[InputForm, ...]
     classes: Callable[[RowSource, str, Path], Classes]
+    ids: Form = field(default_factory=dict)
     name: str = "named columns"
 
     @property
@@ -89,26 +106,49 @@ class NamedColumns:
         wanted = {split: source for split, source in sources.items() if reading.wants(split)}
         form, columns = next(bound for source in (*wanted.values(), *sources.values()) if (bound := self._bind(source)))
         label = columns.get("label", "")
-        read = {split: source for split, source in wanted.items() if split != "test" or _has_labels(source, label)}
+        hidden = unanswered(wanted, reading, lambda split: _has_labels(wanted[split], label))
+        notes = describe_unanswered(file for split in hidden for file in wanted.pop(split).files)
         layout = " and ".join(dict.fromkeys(files.kind.name for files in found.values()))
         expected = expected_files(next(iter(found.values())))
-        if not read:
-            return RawDataset(layout, {}, (), files=expected)
-        of_classes = _source_of_classes(sources, read, label)
-        for source in read.values():
+        if not wanted:
+            return RawDataset(layout, {}, (), files=expected, notes=notes)
+        of_classes = _source_of_classes(sources, _labelled(sources, label) if reading.whole else wanted, label)
+        for source in wanted.values():
             _check_class_names(source.class_names.get(label), of_classes.class_names.get(label), source)
         classes = self.classes(of_classes, label, root)
         splits = {}
-        for split, source in read.items():
-            images = ImageFiles(root, source.files[0].parent)
-            samples = partial(_samples, columns, classes.parse, partial(form.images, images))
-            splits[split] = _read_split(source, columns, samples, reading, form.some_absent)
-        metrics = METRICS.get(classes.names, ())
-        return RawDataset(layout, splits, classes.names, metrics, classes.numbered_here, files=expected)
+        for split, source in wanted.items():
+            ids, id_column = self._find_ids(source)
+            if reading.whole and ids == COUNTED and not id_column:
+                source, id_column = replace(source, rows=partial(_count, source)), COUNTED
+                notes = (*notes, describe_counted(source.files[0]))
+            images = partial(form.images, ImageFiles(root, source.files[0].parent))
+            samples = partial(_samples, columns, classes.parse, images, id_column, reading.whole)
+            splits[split] = _read_split(source, columns, id_column, samples, reading, form.some_absent)
+        return RawDataset(
+            layout,
+            splits,
+            classes.names,
+            METRICS.get(classes.names, ()),
+            classes.numbered_here,
+            files=expected,
+            ids=ids,
+            written=WRITTEN.get(of_classes.class_names.get(label, ()), ()),
+            notes=notes,
+        )
+
+    def _find_ids(self, source: RowSource) -> tuple[str, str]:
+        """Return what the ids of a source are called, and their column; GLUE's numbers have one or none."""
+        there = ((name, column) for name, columns in self.ids.items() for column in columns if column in source.columns)
+        return next(there, (COUNTED if COUNTED in self.ids else "", ""))
 
     def _bind(self, source: RowSource) -> tuple[InputForm, dict[str, str]] | None:
         bound = ((form, bind(form.columns, source)) for form in self.forms)
         return next(((form, columns) for form, columns in bound if columns), None)
+
+
+def _count(source: RowSource, names: Sequence[str]) -> Placed:
+    return count_rows(source.rows([name for name in names if name != COUNTED]))
 
 
 def tell_columns(root: Path) -> str:
@@ -127,14 +167,22 @@ def _source_of_classes(sources: Mapping[str, RowSource], read: Mapping[str, RowS
     return train if train is not None and label in ("", *train.columns) else concatenate([*read.values()])
 
 
+def _labelled(sources: Mapping[str, RowSource], label: str) -> dict[str, RowSource]:
+    """Return the splits that have labels; where none has, those that have the column."""
+    there = {split: source for split, source in sources.items() if label in ("", *source.columns)}
+    return {split: source for split, source in there.items() if _has_labels(source, label)} or there
+
+
 def _read_split(
     source: RowSource,
     columns: Mapping[str, str],
+    id_column: str,
     samples: Callable[[Row], list[Sample]],
     reading: Reading,
     some_absent: bool,
 ) -> Records:
-    missing = [name for name in columns.values() if name not in source.columns]
+    lacking = {role: name for role, name in columns.items() if name not in source.columns}
+    missing = [name for role, name in lacking.items() if role != "label" or not reading.whole]
     if missing:
         raise input_error(
             "column-missing",
@@ -142,7 +190,8 @@ def _read_split(
             "the columns of the other splits",
             "give every split the same columns",
         )
-    names = list(dict.fromkeys(columns.values()))
+    ids = [id_column] * bool(reading.whole and id_column)
+    names = [name for name in dict.fromkeys((*columns.values(), *ids)) if name not in lacking.values()]
     return read_rows(source.files, source.rows(names), samples, reading, source.total, some_absent)
 
 
@@ -168,18 +217,21 @@ def _samples(
     columns: Mapping[str, str],
     parse: Callable[[object], Labels],
     images_in: Callable[[object], tuple[ImageRef, ...]],
+    id_column: str,
+    whole: bool,
     row: Row,
 ) -> list[Sample]:
     """Return the samples of one row: one, or one for each caption; none when no answer is in the vocabulary."""
-    labels, scores = parse(row.get(columns["label"])) if "label" in columns else ((), ())
+    labelled = "label" in columns
+    labels, scores = read_labels(whole, lambda: parse(row.get(columns["label"]))) if labelled else NO_LABELS
     images = tuple(image for role in IMAGES if role in columns for image in images_in(row.get(columns[role])))
     second = text_cell(row, columns["second"]) if "second" in columns else None
     name = columns["text"]
-    cells = [row.get(name)] if "label" in columns else _captions(row.get(name))
+    cells = [row.get(name)] if labelled else _captions(row.get(name))
     texts = [text_cell({name: text}, name) for text in cells]
-    if "label" in columns and not labels:
+    if labelled and not labels and not whole:
         return []
-    return [Sample(text, second, images, labels, scores) for text in texts]
+    return [Sample(text, second, images, labels, scores, id=row.get(id_column)) for text in texts]
 
 
 def _captions(cell: object) -> list[object]:

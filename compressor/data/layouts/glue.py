@@ -9,9 +9,23 @@ from itertools import islice
 from pathlib import Path
 
 from compressor.data.layouts.split_files import SPLITS
-from compressor.data.reading.class_labels import class_finder, class_names, class_of
-from compressor.data.reading.readers import csv_rows, lines
-from compressor.data.reading.rows import NO_LABEL, Row, Unreadable, read_rows, text_cell
+from compressor.data.reading.class_labels import class_finder, class_names, one_class
+from compressor.data.reading.readers import csv_header, csv_rows, lines
+from compressor.data.reading.rows import (
+    COUNTED,
+    NO_LABEL,
+    Labels,
+    Placed,
+    Row,
+    any_labels,
+    count_rows,
+    describe_counted,
+    describe_unanswered,
+    read_labels,
+    read_rows,
+    text_cell,
+    unanswered,
+)
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 
@@ -19,8 +33,10 @@ FILES = {
     "train": ("train.tsv",),
     "val": ("dev.tsv", "dev_matched.tsv"),
     "val mismatched": ("dev_mismatched.tsv",),
-    "test": ("test.tsv",),
+    "test": ("test.tsv", "test_matched.tsv"),
+    "test mismatched": ("test_mismatched.tsv",),
 }
+IDS = (COUNTED, "id")  # QQP's
 LOOKED_AT = 1000  # lines of a file that tell which data set it is
 KNOWN_SHARE = 0.95  # of them have one of its labels; a third class would have more than the rest
 
@@ -85,6 +101,8 @@ COLA = _Dataset(
 PLAIN = _Dataset("TSV of sentence and label", ("sentence",), "label", (), (), header=("sentence", "label"))
 METRICS = {dataset.labels: dataset.metrics for dataset in (*DATASETS, COLA) if dataset.metrics}
 """Metrics of a data set by the names of its classes, which other forms of it keep."""
+WRITTEN = {dataset.labels: dataset.values for dataset in (*DATASETS, COLA)}
+"""What GLUE's files write for each class, by the names of the classes."""
 REGRESSION = {*PAIR, "score"}
 
 
@@ -120,26 +138,51 @@ class GlueTsv:
         if dataset is PLAIN:
             names = class_names(cells[1] for cells in _cells(_paths(root)[0]) if len(cells) == 2)
             dataset = replace(dataset, values=names, labels=names)
+        label_of = partial(_label, dataset)
         numbers = all(name.isdecimal() for name in dataset.values)
         numbered_here = dataset.header == PLAIN.header and not numbers
-        samples = partial(_samples, dataset)
-        splits = {
-            split: read_rows([path], csv_rows(path, dataset.header), samples, reading)
+        paths = {
+            split: path
             for split, names in FILES.items()
-            if reading.wants(split)
-            and (path := next((root / name for name in names if (root / name).is_file()), None))
-            and (split != "test" or _has_labels(path, dataset))
+            if reading.wants(split) and (path := next((root / name for name in names if (root / name).is_file()), None))
         }
-        files = {split: names[0] for split, names in FILES.items()}
-        return RawDataset(dataset.name, splits, dataset.labels, dataset.metrics, numbered_here, numbers, files)
+        hidden = unanswered(paths, reading, lambda split: any_labels(_rows(paths[split], dataset), label_of))
+        notes = describe_unanswered([paths.pop(split) for split in hidden])
+        splits = {}
+        for split, path in paths.items():
+            rows, id_name = _rows(path, dataset), next((name for name in IDS if name in csv_header(path)), "")
+            if reading.whole and not id_name:
+                rows, id_name, notes = count_rows(rows), COUNTED, (*notes, describe_counted(path))
+            splits[split] = read_rows([path], rows, partial(_samples, dataset, id_name, reading.whole), reading)
+        return RawDataset(
+            dataset.name,
+            splits,
+            dataset.labels,
+            dataset.metrics,
+            numbered_here,
+            numbers,
+            files={split: names[0] for split, names in FILES.items()},
+            ids=COUNTED,
+            written=dataset.values,
+            notes=notes,
+        )
 
 
-def _samples(dataset: _Dataset, row: Row) -> list[Sample]:
-    if row.get(dataset.label) == NO_LABEL:
+def _rows(path: Path, dataset: _Dataset) -> Placed:
+    """Return the rows of a file; CoLA's test file has a header that its others lack."""
+    return csv_rows(path, None if COUNTED in csv_header(path) else dataset.header)
+
+
+def _label(dataset: _Dataset, row: Row) -> Labels:
+    return one_class(row.get(dataset.label), dataset.values)
+
+
+def _samples(dataset: _Dataset, id_name: str, whole: bool, row: Row) -> list[Sample]:
+    if row.get(dataset.label) == NO_LABEL and not whole:
         return []
     texts = [text_cell(row, name) for name in dataset.texts]
-    label = class_of(row.get(dataset.label), dataset.values)
-    return [Sample(texts[0], texts[1] if len(texts) > 1 else None, labels=(label,), scores=(1.0,))]
+    labels, scores = read_labels(whole, partial(_label, dataset, row))
+    return [Sample(texts[0], texts[1] if len(texts) > 1 else None, (), labels, scores, id=row.get(id_name))]
 
 
 def _paths(root: Path) -> list[Path]:
@@ -167,13 +210,6 @@ def _find_dataset(root: Path) -> _Dataset | None:
 
 def _is_regression(root: Path) -> bool:
     return any(set(next(_cells(path), [])) >= REGRESSION for path in _paths(root)[:1])
-
-
-def _has_labels(path: Path, dataset: _Dataset) -> bool:
-    """Return whether a test file has labels: GLUE's own have none, or -1 in every row."""
-    rows = (row for _, row in csv_rows(path, dataset.header) if not isinstance(row, Unreadable))
-    find = class_finder(dataset.values)
-    return any(find(row.get(dataset.label, "")) is not None for row in rows)
 
 
 def _cells(path: Path) -> Iterator[list[str]]:

@@ -9,16 +9,28 @@ from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_objects
-from compressor.data.reading.rows import Row, Unreadable, field, find_files, read_rows, text_cell
+from compressor.data.reading.rows import (
+    NO_LABELS,
+    Labels,
+    Row,
+    Unreadable,
+    field,
+    find_files,
+    read_labels,
+    read_rows,
+    text_cell,
+)
 from compressor.data.reading.vqa_answers import answer_classes
 from compressor.data.types import ImageRef, RawDataset, Reading, Sample
 
-# The answers to test_balanced_questions.json are not public: papers report testdev.
+# The answers to test_balanced_questions.json are not public: papers report testdev. The server wants all questions.
 FILES = {
     "train": "train_balanced_questions.json",
     "val": "val_balanced_questions.json",
     "test": "testdev_balanced_questions.json",
+    "submission": "submission_all_questions.json",
 }
+ID = "questionId"  # the key of a question
 KEPT = ("question", "answer", "imageId")  # programs and scene graphs are most of a file
 
 
@@ -44,11 +56,11 @@ class GqaJson:
         answers = (row.get("answer") for _, row in naming if not isinstance(row, Unreadable))
         names, numbered_here = answer_classes(root, (answer for answer in answers if isinstance(answer, str)))
         classes = {answer: number for number, answer in enumerate(names)}
-        samples = partial(_samples, classes, ImageFiles(root))
+        samples = partial(_samples, classes, ImageFiles(root), reading.whole)
         splits = {
             split: read_rows([path], rows[split], samples, reading, len(rows[split])) for split, path in paths.items()
         }
-        return RawDataset(self.name, splits, names, numbered_here=numbered_here, files=FILES)
+        return RawDataset(self.name, splits, names, numbered_here=numbered_here, files=FILES, ids=ID)
 
 
 def question_rows(path: Path) -> list[tuple[str, Any]]:
@@ -57,7 +69,7 @@ def question_rows(path: Path) -> list[tuple[str, Any]]:
     Raises:
         InputError: it is no JSON, or has no questions.
     """
-    return json_objects(path, "question", _compact)
+    return json_objects(path, "question", ID, _compact)
 
 
 def image_of_gqa(files: ImageFiles, cell: Any) -> tuple[ImageRef, ...]:
@@ -69,7 +81,12 @@ def _compact(node: dict[str, Any]) -> dict[str, Any]:
     return {name: node[name] for name in KEPT if name in node} if "imageId" in node else node
 
 
-def _samples(classes: Mapping[str, int], images: ImageFiles, row: Row) -> list[Sample]:
-    question, answer = text_cell(row, "question"), text_cell(row, "answer")
+def _label(classes: Mapping[str, int], row: Row) -> Labels:
+    answer = text_cell(row, "answer")
+    return ((classes[answer],), (1.0,)) if answer in classes else NO_LABELS
+
+
+def _samples(classes: Mapping[str, int], images: ImageFiles, whole: bool, row: Row) -> list[Sample]:
+    question, (labels, scores) = text_cell(row, "question"), read_labels(whole, partial(_label, classes, row))
     image = image_of_gqa(images, field(row, "imageId", str))
-    return [Sample(question, None, image, (classes[answer],), (1.0,))] if answer in classes else []
+    return [Sample(question, None, image, labels, scores, id=row[ID])] if labels or whole else []

@@ -10,15 +10,12 @@ from typing import Any
 
 from compressor.data.reading.class_labels import class_names, class_number, find_class, is_given, read_label
 from compressor.data.reading.readers import RowSource
-from compressor.data.reading.rows import NO_LABEL, Unreadable, listed
+from compressor.data.reading.rows import NO_LABEL, NO_LABELS, Labels, Unreadable, listed
 from compressor.data.reading.vqa_answers import answer_classes, soft_answers
 
 LABEL = ("label", "labels", "gold_label", "target", "class", "category", "sentiment", "intent", "is_duplicate")
 NOT_PUBLIC = -1  # how data sets whose classes have names write that a row has no label
 ANNOTATORS = 10  # of a question of VQA v2: as many answers mean soft scores
-
-Labels = tuple[tuple[int, ...], tuple[float, ...]]
-"""Class numbers, and how right each of them is."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ def present_labels(source: RowSource, column: str) -> Iterator[Any]:
 
 def no_classes(names: tuple[str, ...], train: RowSource, column: str, root: Path) -> Classes:
     """Return ``names`` for a task whose samples need no label, such as captions beside their images."""
-    return Classes(names, lambda cell: ((), ()))
+    return Classes(names, lambda cell: NO_LABELS)
 
 
 def task_classes(
@@ -94,7 +91,7 @@ def _parse_class(
         Unreadable: there is none, or none of these.
     """
     if str(cell).strip() == NO_LABEL or (may_hide and class_number(cell) == NOT_PUBLIC):
-        return (), ()
+        return NO_LABELS
     label = read_label(cell)
     number = class_number(label)
     if named and number is not None:

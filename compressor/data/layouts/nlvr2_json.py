@@ -7,14 +7,24 @@ from pathlib import Path
 
 from compressor.data.layouts.arrow_tables import NLVR2_LABELS
 from compressor.data.layouts.input_forms import image_pair
-from compressor.data.reading.class_labels import class_of
+from compressor.data.reading.class_labels import one_class
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import first_row, json_rows
-from compressor.data.reading.rows import Row, find_files, read_rows, text_cell
+from compressor.data.reading.rows import (
+    Labels,
+    Row,
+    any_labels,
+    describe_unanswered,
+    find_files,
+    read_labels,
+    read_rows,
+    text_cell,
+    unanswered,
+)
 from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = {"train": "train.json", "val": "dev.json", "test": "test1.json"}
-FIELDS = {"identifier", "sentence", "label"}
+FIELDS = {"identifier", "sentence"}
 
 
 class Nlvr2Json:
@@ -35,17 +45,23 @@ class Nlvr2Json:
         Raises:
             InputError: a file is no text.
         """
-        samples = partial(_samples, ImageFiles(root))
+        samples = partial(_samples, ImageFiles(root), reading.whole)
+        paths = {split: path for split, path in find_files(root, FILES).items() if reading.wants(split)}
+        hidden = unanswered(paths, reading, lambda split: any_labels(json_rows(paths[split]), _label))
+        notes = describe_unanswered([paths.pop(split) for split in hidden])
         splits = {
             split: read_rows([path], json_rows(path), samples, reading, some_absent=True)
-            for split, path in find_files(root, FILES).items()
-            if reading.wants(split)
+            for split, path in paths.items()
         }
-        return RawDataset(self.name, splits, NLVR2_LABELS, files=FILES)
+        return RawDataset(self.name, splits, NLVR2_LABELS, files=FILES, ids="identifier", notes=notes)
 
 
-def _samples(images: ImageFiles, row: Row) -> list[Sample]:
+def _label(row: Row) -> Labels:
+    return one_class(row.get("label"), NLVR2_LABELS)
+
+
+def _samples(images: ImageFiles, whole: bool, row: Row) -> list[Sample]:
     """Return one statement; its identifier names its images."""
-    label = class_of(row.get("label"), NLVR2_LABELS)
-    sides = image_pair(images, text_cell(row, "identifier"))
-    return [Sample(text_cell(row, "sentence"), images=sides, labels=(label,), scores=(1.0,))]
+    labels, scores = read_labels(whole, partial(_label, row))
+    identifier = text_cell(row, "identifier")
+    return [Sample(text_cell(row, "sentence"), None, image_pair(images, identifier), labels, scores, id=identifier)]

@@ -17,7 +17,9 @@ SPLITS = {
     "train": ("train",),
     "val": ("val", "valid", "validation", "dev", "validation_matched", "dev_matched"),
     "val mismatched": ("validation_mismatched", "dev_mismatched"),
-    "test": ("test",),
+    "test": ("test", "test_matched"),
+    "test mismatched": ("test_mismatched",),
+    "test-dev": ("test-dev", "testdev", "test_dev"),
 }
 """What the files of each split may be called."""
 COLUMN = "split"  # that may say of each row which split it belongs to

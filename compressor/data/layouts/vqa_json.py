@@ -11,15 +11,29 @@ from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import json_list
-from compressor.data.reading.rows import Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
+from compressor.data.reading.rows import (
+    Labels,
+    Row,
+    Unreadable,
+    describe_unanswered,
+    field,
+    find_file,
+    number_rows,
+    read_labels,
+    read_rows,
+    text_cell,
+)
 from compressor.data.reading.vqa_answers import LEAST_COUNT, answer_classes, frequent_answers, soft_answers
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 
-SPLITS = {"train": "train2014", "val": "val2014"}  # the answers of the test questions are not public
+SPLITS = {"train": "train2014", "val": "val2014"}
+HIDDEN = {"test": "test2015", "test-dev": "test-dev2015"}  # the answers are not public
 QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 FILES = tuple(name.format(part) for part in SPLITS.values() for name in (QUESTIONS, ANNOTATIONS))
+HIDDEN_FILES = tuple(map(QUESTIONS.format, HIDDEN.values()))
+NAMED = {split: QUESTIONS.format(part) for split, part in {**SPLITS, **HIDDEN}.items()}
 
 
 class VqaJson:
@@ -29,8 +43,8 @@ class VqaJson:
     looks_for = ", ".join(FILES)
 
     def recognises(self, root: Path) -> bool:
-        """Return whether one of the four files is there."""
-        return any(find_file(root, name) for name in FILES)
+        """Return whether one of the four files is there, or questions without public answers."""
+        return any(find_file(root, name) for name in (*FILES, *HIDDEN_FILES))
 
     def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return questions with soft scores over the answers that were given at least 9 times in both splits.
@@ -40,14 +54,16 @@ class VqaJson:
         Raises:
             InputError: a file of a split that is wanted is missing or damaged, or no answer is that frequent.
         """
-        paths = {name: path for name in FILES if (path := find_file(root, name))}
-        wanted = {split: part for split, part in SPLITS.items() if reading.wants(split)}
-        needed = [name.format(part) for part in wanted.values() for name in (QUESTIONS, ANNOTATIONS)]
+        paths = {name: path for name in (*FILES, *HIDDEN_FILES) if (path := find_file(root, name))}
+        known = {**SPLITS, **HIDDEN} if reading.whole else SPLITS
+        wanted = {split: part for split, part in known.items() if reading.wants(split)}
+        kinds = (QUESTIONS,) if reading.whole else (QUESTIONS, ANNOTATIONS)
+        needed = [kind.format(part) for part in wanted.values() for kind in kinds]
         if missing := [name for name in needed if name not in paths]:
             raise input_error(
                 "data-file-missing",
                 f"{root} lacks {', '.join(missing)}",
-                f"questions and annotations of {' and '.join(wanted.values())}"
+                f"{'questions' if reading.whole else 'questions and annotations'} of {' and '.join(wanted.values())}"
                 + (": the answers' numbers follow from both" if len(wanted) > 1 else ""),
                 "download them from visualqa.org, or give the folder that holds them: --data",
             )
@@ -59,12 +75,16 @@ class VqaJson:
         images = ImageFiles(root)
         splits = {}
         for split, part in wanted.items():
-            files = [paths[QUESTIONS.format(part)], paths[ANNOTATIONS.format(part)]]
+            files = [path for kind in (QUESTIONS, ANNOTATIONS) if (path := paths.get(kind.format(part)))]
             questions = json_list(files[0], "questions")
-            annotated = {row["question_id"]: row for row in annotations[split]}
-            samples = partial(_samples, f"COCO_{part}_{{:012d}}.jpg", annotated, classes, images)
+            annotated = {row["question_id"]: row for row in annotations.get(split, ())}
+            image = f"COCO_{part.replace('-dev', '')}_{{:012d}}.jpg"  # test-dev2015 asks about images of test2015
+            samples = partial(_samples, image, annotated, classes, images, reading.whole)
             splits[split] = read_rows(files, number_rows(files[0], questions), samples, reading, len(questions))
-        return RawDataset(self.name, splits, labels, numbered_here=numbered_here)
+        notes = () if reading.whole else describe_unanswered(paths[name] for name in HIDDEN_FILES if name in paths)
+        return RawDataset(
+            self.name, splits, labels, numbered_here=numbered_here, files=NAMED, ids="question_id", notes=notes
+        )
 
 
 def _classes(root: Path, annotations: Mapping[str, Sequence[Row]]) -> tuple[tuple[str, ...], bool]:
@@ -106,17 +126,27 @@ def _compact(node: dict[str, Any]) -> Any:
     return sys.intern(answer) if isinstance(answer, str) else node
 
 
-def _samples(
-    image_name: str, annotated: Mapping[Any, Row], classes: Mapping[str, int], images: ImageFiles, row: Row
-) -> list[Sample]:
-    number = field(row, "question_id", int)
+def _labels(annotated: Mapping[Any, Row], classes: Mapping[str, int], number: int) -> Labels:
     if number not in annotated:
         raise Unreadable(f"no usable annotation of question {number}")
+    return soft_answers(annotated[number]["answers"], classes)
+
+
+def _samples(
+    image_name: str,
+    annotated: Mapping[Any, Row],
+    classes: Mapping[str, int],
+    images: ImageFiles,
+    whole: bool,
+    row: Row,
+) -> list[Sample]:
+    number = field(row, "question_id", int)
+    labels, scores = read_labels(whole, partial(_labels, annotated, classes, number))
     question, image = text_cell(row, "question"), images.named(image_name.format(field(row, "image_id", int)))
-    labels, scores = soft_answers(annotated[number]["answers"], classes)
 
     def read_note(name: str) -> str:
-        return sys.intern(str(annotated[number].get(name) or ""))
+        return sys.intern(str(annotated.get(number, {}).get(name) or ""))
 
     kinds = read_note("answer_type"), read_note("question_type")
-    return [Sample(question, None, (image,), labels, scores, *kinds)] if labels else []
+    sample = Sample(question, None, (image,), labels, scores, *kinds, id=number)
+    return [sample] if labels or whole else []

@@ -12,7 +12,7 @@ from functools import lru_cache
 from numbers import Number
 from typing import Any
 
-from compressor.data.reading.rows import MOST_CLASSES, NO_LABEL, Unreadable
+from compressor.data.reading.rows import MOST_CLASSES, NO_LABEL, Labels, Unreadable
 from compressor.errors import shorten
 
 # A whole number; a class without a name, as transformers calls it; and as das does.
@@ -65,6 +65,15 @@ def class_of(cell: Any, classes: tuple[str, ...]) -> int:
         Unreadable: it says none, or none of these.
     """
     return find_class(read_label(cell), classes)
+
+
+def one_class(cell: Any, classes: tuple[str, ...]) -> Labels:
+    """Return the class that a cell says, as the one that is right.
+
+    Raises:
+        Unreadable: as :func:`class_of`.
+    """
+    return (class_of(cell, classes),), (1.0,)
 
 
 def find_class(label: str, classes: tuple[str, ...]) -> int:

@@ -122,12 +122,15 @@ def json_list(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | Non
     return [_object(row) for row in rows]
 
 
-def json_objects(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[tuple[str, Any]]:
+def json_objects(
+    path: Path, name: str, key_name: str, hook: Callable[[dict[str, Any]], Any] | None = None
+) -> list[tuple[str, Any]]:
     """Return the objects of a JSON document that is an object of objects, with their keys as places.
 
     Args:
         path: of the document.
         name: of one of them, for messages.
+        key_name: what the key becomes in its object.
         hook: as in :func:`load_json`.
 
     Raises:
@@ -141,7 +144,8 @@ def json_objects(path: Path, name: str, hook: Callable[[dict[str, Any]], Any] | 
             f"a JSON document of {name}s by number",
             "download it again",
         )
-    return [(f"{path.name}, {name} {key}", _object(row)) for key, row in document.items()]
+    named = ((key, {**row, key_name: key} if isinstance(row, dict) else row) for key, row in document.items())
+    return [(f"{path.name}, {name} {key}", _object(row)) for key, row in named]
 
 
 def json_rows(path: Path) -> Placed:

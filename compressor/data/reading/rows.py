@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from compressor.data.types import ImageRef, Reading, Records, Sample
 
 NO_LABEL = "-"  # in SNLI and what is made of it: the annotators did not agree
 MOST_CLASSES = 100_000  # numbers beyond are no classes, but dates, or keys of something
+COUNTED = "index"  # ids that are the numbers of the rows, from 0: GLUE's
 FOLDERS = (
     *(".", "annotations", "Annotations", "questions", "questions1.2"),
     *("karpathy", "data", "nlvr2/data", "nlvr/nlvr2/data"),
@@ -28,6 +30,9 @@ class NoImage(Unreadable):
 
 
 Row = Mapping[str, Any]
+Labels = tuple[tuple[int, ...], tuple[float, ...]]
+"""Class numbers, and how right each of them is."""
+NO_LABELS: Labels = ((), ())
 Placed = Iterable[tuple[str, Any]]
 """Records with their places ("train.tsv, line 7"); an :class:`Unreadable` stands where a row did not even parse."""
 
@@ -101,6 +106,52 @@ def join(parts: Sequence[Records]) -> Records:
         sum(part.dropped for part in parts),
         sum(part.absent for part in parts),
     )
+
+
+def read_labels(whole: bool, parse: Callable[[], Labels]) -> Labels:
+    """Return what ``parse`` makes of a row's answer; no labels where it makes nothing of it in a split read ``whole``.
+
+    Raises:
+        Unreadable: there is no usable answer, and the rows are wanted that have one.
+    """
+    try:
+        return parse()
+    except Unreadable:
+        if not whole:
+            raise
+        return NO_LABELS
+
+
+def any_labels(rows: Placed, parse: Callable[[Any], Labels]) -> bool:
+    """Return whether any row of a split has an answer."""
+    for _, row in rows:
+        with suppress(Unreadable):
+            if not isinstance(row, Unreadable) and parse(row)[0]:
+                return True
+    return False
+
+
+def unanswered(splits: Iterable[str], reading: Reading, has_answers: Callable[[str], bool]) -> list[str]:
+    """Return the splits that are left out as nobody may know their answers: a test split without any, or none."""
+    return [split for split in splits if split == "test" and not reading.whole and not has_answers(split)]
+
+
+def describe_unanswered(files: Iterable[Path]) -> tuple[str, ...]:
+    """Say of each of these files that nothing is scored there, and what they are good for."""
+    return tuple(
+        f"{file.name} has no answers: not scored; das answers writes a file for a test server" for file in files
+    )
+
+
+def describe_counted(file: Path) -> str:
+    """Say what stands for ids that are not there."""
+    return f"{file.name} has no column {COUNTED}: its rows are counted from 0, as GLUE's are"
+
+
+def count_rows(rows: Placed) -> Iterator[tuple[str, Any]]:
+    """Return rows with their numbers, from 0, as their ids."""
+    for number, (place, row) in enumerate(rows):
+        yield place, row if isinstance(row, Unreadable) else {**row, COUNTED: number}
 
 
 def number_rows(path: Path, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -85,7 +85,8 @@ def answer_classes(root: Path, answers: Iterable[str]) -> tuple[tuple[str, ...],
         outside the folder.
     """
     listed = listed_answers(root)
-    return listed or tuple(dict.fromkeys(answers)), not listed
+    names = listed or tuple(dict.fromkeys(answers))
+    return names, bool(names) and not listed
 
 
 def listed_answers(root: Path) -> tuple[str, ...]:

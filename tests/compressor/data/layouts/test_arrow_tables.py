@@ -5,6 +5,7 @@ import pytest
 
 from compressor.data.arrow_files import write_table
 from compressor.data.read_data import read_data
+from compressor.data.types import Reading
 from compressor.errors import InputError
 from tests.support.command_line import refused
 from tests.support.data_files import first_images, png, table, tell
@@ -44,14 +45,18 @@ def test_what_is_held_out_is_never_trained_on(tmp_path, tables, train, val):
     assert ("test" in splits) == ("test" in tables)
 
 
-def test_a_vqa_test_table_without_answers_has_no_labels(tmp_path):
+def test_a_vqa_test_table_without_answers_is_inputs(tmp_path):
     write_table(tmp_path / "vqav2_train.arrow", table(2))
     empty = {"answers": [[], []], "answer_labels": [[], []], "answer_scores": [[], []]}
     unanswered = table(2) | {name: pa.array(cells, pa.list_(pa.list_(pa.int64()))) for name, cells in empty.items()}
-    write_table(tmp_path / "vqav2_test.arrow", unanswered)
-    test = read_data(tmp_path, "vqa").splits["test"]
-    assert [sample.labels for sample in test.samples] == [()] * 4
-    assert not test.unreadable
+    for hidden in (unanswered, {name: cells for name, cells in unanswered.items() if name not in empty}):
+        write_table(tmp_path / "vqav2_test.arrow", hidden)
+        found = read_data(tmp_path, "vqa")
+        assert set(found.splits) == {"train"}
+        assert "vqav2_test.arrow has no answers" in found.notes[0]
+        test = read_data(tmp_path, "vqa", reading=Reading(splits={"test"}, whole=True)).splits["test"]
+        assert [(sample.labels, sample.id) for sample in test.samples] == [((), number) for number in range(4)]
+        assert not test.unreadable
 
 
 @pytest.mark.parametrize(
