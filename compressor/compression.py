@@ -17,6 +17,7 @@ from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, parity_indices
 from compressor.evaluation.pseudo_labels import label_with_full
+from compressor.evaluation.reference_run import remark_on_reference
 from compressor.evaluation.remarks import remark_on
 from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
@@ -64,7 +65,7 @@ class Compressed:
         full: the full model, on the CPU; None after a transfer, which has trained parts of it.
         slim: the slim model before its exact trims, on the CPU.
         data: opened and checked.
-        full_scores: None after a transfer, whose head was untrained.
+        full_scores: after a transfer, whose head was untrained, those of its reference, if any.
         slim_scores: of the slim model.
     """
 
@@ -175,7 +176,9 @@ class Compression:
                 job = label_with_full(job, checkpoint, self.progress)
         prices = self._measure_prices(job, checkpoint, stages)
         full = self._evaluate_full(job, checkpoint, stages)
-        remarks = self._remark(job, job.data.evaluation, full[0]) if full else ()
+        remarks = self._remark(job, job.data.evaluation, full[0]) if full and not job.reference else ()
+        if job.reference:
+            remarks = self._warn(remark_on_reference(job.reference, job.settings))
         fitter = Fitter(job, checkpoint, stages, self.progress)  # before the search adds adapters
         remarks = (*remarks, *self._warn(remark_on_held_out(job)))
         search = self._search(job, checkpoint, stages)
@@ -215,13 +218,16 @@ class Compression:
         return Prices(**checkpoint.result(Stage.PRICE))
 
     def _evaluate_full(self, job: Job, checkpoint: RunCheckpoint, stages: Stages) -> Evaluations | None:
-        """Return the full model's scores; None for a transfer, whose head has not been trained yet."""
-        if job.settings.adapt:
+        """Return the full model's scores; of a transfer, whose head is untrained, those of its reference, if any."""
+        if job.settings.adapt and not job.reference:
             return None
         if saved := checkpoint.result(Stage.EVALUATE):
             return tuple(Evaluation(**{**entry, "score": Score(**entry["score"])}) for entry in saved)
         with stages.timed("evaluate"):
-            full = _evaluate(job, job.model, "full", self.progress)
+            if job.reference:
+                full = _evaluate(job, job.reference.load_saved().to(job.device), "reference", self.progress)
+            else:
+                full = _evaluate(job, job.model, "full", self.progress)
         checkpoint.finish(Stage.EVALUATE, [{**vars(entry), "score": entry.score.model_dump()} for entry in full])
         return full
 

@@ -30,12 +30,13 @@ from compressor.data.types import RawDataset, Reading
 from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
 from compressor.errors import Checks, Problem, UsageError, input_error, usage_error
+from compressor.evaluation.reference_run import check_reference, open_reference_run
 from compressor.manifest import Source
 from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import make_plan, stream_width
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import open_run
+from compressor.run_folder import Run, open_run
 from compressor.search.option_rules import FULL, NOTHING, TRAINED, check_options
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Choice, Settings
@@ -59,6 +60,7 @@ class Inputs:
         root: folder of the data.
         device: to work on.
         folder: where the run will lie; None where none is made.
+        reference: the run whose score stands as the full model's; None where that has its own, or there is none.
     """
 
     checkpoint: Recognised
@@ -68,11 +70,12 @@ class Inputs:
     root: Path
     device: torch.device
     folder: Path | None = None
+    reference: Run | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """A compression whose inputs have all been opened and checked."""
+    """A compression whose inputs have all been opened and checked; ``reference`` as in :class:`Inputs`."""
 
     settings: Settings
     loaded: Loaded
@@ -83,6 +86,7 @@ class Job:
     device: torch.device
     source: Source
     source_files: Mapping[str, Path]
+    reference: Run | None = None
 
     @property
     def model(self) -> StepModel:
@@ -197,7 +201,7 @@ def open_inputs(settings: Settings, find_folder: Callable[[str | None], Path] | 
         InputError: checkpoint, tokenizer or folders unusable.
         EnvironmentProblem: the device is not there, or the folder cannot be written.
     """
-    checks, named, folder = Checks(), settings.data or settings.calibration, None
+    checks, named, folder, reference = Checks(), settings.data or settings.calibration, None, None
     checkpoint: Recognised | None = None
     named_task = settings.task
     with checks:
@@ -226,6 +230,8 @@ def open_inputs(settings: Settings, find_folder: Callable[[str | None], Path] | 
                 )
             with checks:
                 candidates = _candidates(settings, checkpoint, task)
+            with checks:
+                reference = open_reference_run(settings.reference, task) if settings.reference else None
     if checkpoint or settings.tokenizer:
         with checks:
             path = checkpoint.checkpoint.path if checkpoint else Path(settings.checkpoint)
@@ -238,7 +244,7 @@ def open_inputs(settings: Settings, find_folder: Callable[[str | None], Path] | 
             folder = find_folder(named_task)
     checks.raise_found()
     assert checkpoint
-    return Inputs(checkpoint, task, candidates, words, root, device, folder)
+    return Inputs(checkpoint, task, candidates, words, root, device, folder, reference)
 
 
 def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs | None = None) -> Job:
@@ -281,10 +287,14 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
         image_size=getattr(loaded.model.dims, "image_size", None),
         transfer_classes=transfer.classes if transfer else None,
     )
+    if inputs.reference:
+        check_reference(inputs.reference, source, loaded.model.dims, data.labels, data.splits)
     loaded.model.to(inputs.device)
     limit_threads(loaded.model)
     files = find_source_files(checkpoint.checkpoint.path, words.folder)
-    job = Job(settings, loaded, data, words.tokenizer, root, inputs.candidates, inputs.device, source, files)
+    job = Job(
+        settings, loaded, data, words.tokenizer, root, inputs.candidates, inputs.device, source, files, inputs.reference
+    )
     _check_work(job)
     return job
 

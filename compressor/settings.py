@@ -64,6 +64,7 @@ class Settings(Value):
         adapt: the checkpoint is pre-trained only: add parallel adapters and train them and a head, too.
         parallel_width, skip_width: bottlenecks of the adapters beside kept layers and in place of skipped ones; None
             are the family's own.
+        reference: folder of a run with ``adapt`` that skips nothing: its score stands as the full model's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -102,6 +103,7 @@ class Settings(Value):
     adapt: bool = False
     parallel_width: int | None = None
     skip_width: int | None = None
+    reference: str | None = None
 
     @property
     def choice(self) -> Choice:
@@ -172,6 +174,8 @@ def make_settings(**options: Any) -> Settings:
         plain["layers"] = tuple(part.strip() for part in plain["layers"].split(",") if part.strip())
     if isinstance(plain.get("columns"), str):
         plain["columns"] = parse_columns(plain["columns"])
+    if plain.get("reference"):  # runs/latest will be another one
+        plain["reference"] = str(Path(plain["reference"]).resolve())
     try:
         return Settings(**plain)
     except ValidationError as error:

@@ -86,6 +86,7 @@ def compress(
     train_head: bool | None = None,
     parallel_width: int | None = None,
     skip_width: int | None = None,
+    reference: str | Path | None = None,
     data: str | Path | None = None,
     columns: str | Mapping[str, str] | None = None,
     holdout: str | Path | None = None,
@@ -128,6 +129,7 @@ def compress(
         train_head: train the head while recovering.
         parallel_width: bottleneck of the adapters beside kept layers, with ``adapt``; None is the family's own.
         skip_width: bottleneck of the adapters in place of skipped layers; None is the family's own.
+        reference: run with ``adapt`` and ``skip=0`` whose score stands as the full model's, which has no trained head.
         data: folder of the data; None looks around.
         columns: that have names of their own, by what they hold: ``"text=review,label=sentiment"``.
         holdout: file, folder or split that the layers are chosen on; None is the data's own (docs/data.md).
@@ -173,6 +175,7 @@ def compress(
         "train_head": train_head,
         "parallel_width": parallel_width,
         "skip_width": skip_width,
+        "reference": reference,
         "data": data,
         "columns": columns,
         "holdout": holdout,

@@ -28,7 +28,7 @@ class Reference:
         samples: how many.
         inputs: numbers to the model's inputs, (B, ...) by name; texts have the full length.
         slim: its logits, (samples, classes), computed in PyTorch on a CPU; None where they are to be computed now.
-        full: the full model's; None where it has no head of its own.
+        full: the full model's, or those of the run's own reference; None where it has no head of its own.
         targets: how right each answer is, (samples, classes); None where one sample has no score of its own.
         task: how answers are scored.
         fingerprint: short digest of the inputs' identity: the data's files and the samples' numbers.
@@ -79,7 +79,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
 
 def of_full(run: Run, reference: Reference) -> Reference:
     """Return the same samples for exports of the full model: its own answers stand where those of slim are."""
-    if reference.full is None:  # an untrained head has no score
+    if reference.full is None or run.manifest.settings.adapt:  # an untrained head has no score
         return replace(reference, slim=None, targets=None)
     own = reference.full if run.manifest.device == "cpu" else None
     return replace(reference, slim=own, full=None)

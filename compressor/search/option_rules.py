@@ -283,6 +283,20 @@ RULES = (
         "drop --skip-width",
     ),
     Rule(
+        "reference-without-adapt",
+        lambda s: s.reference is not None and not s.adapt,
+        "--reference without --adapt: a fine-tuned checkpoint is its own",
+        "--adapt",
+        "drop --reference",
+    ),
+    Rule(
+        "reference-without-adapt",
+        lambda s: s.reference is not None and s.choice is Choice.NOTHING,
+        "--reference with --skip 0, which is one for other runs",
+        "a number of layers",
+        "drop --reference",
+    ),
+    Rule(
         "batch-size-too-small",
         lambda s: s.batch_size < 1,
         "--batch-size {s.batch_size}",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
 OWN = GOALS | {"device", "out", "from_run"}  # settings that a new run does not take over
 SEARCHED = ("layers", "scope", "strategy", "balanced", "skip_width")  # what a search was made with
+OF_SKIPPED = (*SEARCHED, "reference")  # settings of a run that skips something
 FIXED = (*SEARCHED, "parallel_width")  # where that search is used again
 WHY_NONE: Mapping[str, str] = {  # a run has no search, by its strategy
     Choice.NOTHING.value: "nothing is skipped in it",
@@ -54,7 +55,7 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
     checkpoint = run.checkpoint(options.get("checkpoint"))
     own = {**_run_settings(run, options), **options, "checkpoint": str(checkpoint)}
     if search is None:
-        return make_settings(**{name: value for name, value in own.items() if name not in SEARCHED})
+        return make_settings(**{name: value for name, value in own.items() if name not in OF_SKIPPED})
     settings = make_settings(**own, from_run=str(run.path))
     if settings.skip is not None and settings.skip not in search.chosen and settings.skip > 0:
         sizes = ", ".join(str(size) for size in sorted(search.chosen))
@@ -72,7 +73,7 @@ def _run_settings(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     settings = run.manifest.settings.model_dump(include=set(Settings.model_fields) - OWN)
     settings["calibration" if settings.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
     if options.keys() & {"data", "calibration"}:
-        settings |= {"data": None, "calibration": None, "columns": {}, "holdout": None}
+        settings |= {"data": None, "calibration": None, "columns": {}, "holdout": None, "reference": None}
     return {**settings, "tokenizer": str(run.path / TOKENIZER_FILE), "task": run.manifest.task}
 
 

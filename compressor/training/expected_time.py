@@ -71,7 +71,8 @@ def expect_time(job: Job) -> Expected:
     Retrieval is left out of the evaluation: what it takes is ranked, not scored sample by sample.
     """
     with torch.random.fork_rng():
-        seconds = {} if job.settings.adapt else _evaluation(job, "full model's score")
+        scored = "reference's score" if job.reference else "full model's score"
+        seconds = {} if job.settings.adapt and not job.reference else _evaluation(job, scored)
         seconds |= _search(job) if job.searches else {}
         fit = {"fitting adapters": FITTING * _calibration(job)} if job.fits_adapters else {}
         recover, cheaper = _recovery(job) if job.trains_in_recovery else ({}, {})

@@ -49,6 +49,14 @@ def compress(
     ] = False,
     parallel_width: o.ParallelWidth = None,
     skip_width: o.SkipWidth = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="With --adapt: a run of --skip 0, whose score stands as the full model's.",
+            autocompletion=o.complete_run,
+        ),
+    ] = None,
     data: o.Data = None,
     columns: o.Columns = None,
     holdout: o.Holdout = None,

@@ -154,7 +154,7 @@ def flips_of(run: Run, evaluation: Split | None = None) -> Flips | NotMeasured:
     if not made.labelled:
         return NotMeasured(what=what, why="no answers were given, so none is known to be right: --data FOLDER")
     if kept is None:
-        return NotMeasured(what=what, why="--adapt: the full model had no trained head")
+        return NotMeasured(what=what, why="--adapt without --reference: the full model had no trained head")
     split, note = (evaluation, "") if evaluation else _opened(run, len(kept.expected))
     return describe(kept, split, TASKS[made.task], run.labels(), note)
 

@@ -58,6 +58,7 @@ class RunSummary(Value):
         sizes: of what the models read, in words.
         data: fingerprint of each split.
         changed: answers that full and slim differ in.
+        reference: of a run with ``--adapt``, the run whose scores stand as the full model's.
         share: of the full model's MACs, with what layers and exact trims save.
         batch: of the profile.
         exports: what the comparison of each exported file said.
@@ -79,6 +80,7 @@ class RunSummary(Value):
     change: ScoreChange | None
     answer_agreement: float | None
     changed: FlipCount | None
+    reference: str | None
     macs: Pair
     share: MacsShare
     parameters: Pair
@@ -216,6 +218,7 @@ def _figures(folder: str, run: Run) -> RunSummary:
         change=_change(full, made.results.slim, None if ranked else kept) if full else None,
         answer_agreement=made.results.answer_agreement,
         changed=count_flips(kept) if kept else None,
+        reference=made.settings.reference,
         macs=costs.macs,
         share=share_macs(costs.macs, costs.trims),
         parameters=costs.parameters,
@@ -283,7 +286,8 @@ def _of_answers(runs: Sequence[RunSummary]) -> list[str]:
     }
     splits = dict.fromkeys(split for run in runs for split in run.data)
     aspects |= {f"data ({split})": partial(_fingerprint, split) for split in splits}
-    return _differences(runs, aspects)
+    referred = [run for run in runs if run.reference]
+    return [*_differences(runs, aspects), *_differences(referred, {"--reference": lambda run: str(run.reference)})]
 
 
 def _fingerprint(split: str, run: RunSummary) -> str:

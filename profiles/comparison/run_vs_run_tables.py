@@ -63,7 +63,7 @@ def tabulate_runs(report: RunsReport) -> tuple[Table, ...]:
     runtimes = dict.fromkeys(name for run in runs for name in run.runtimes)
     batch = next((run.batch for run in runs if run.batch), 1)
     sections = [
-        (metric if report.one_full else "Score", _answer_lines(runs[0]), report.one_full),
+        (metric if report.one_full else "Score", _answer_lines(runs), report.one_full),
         ("What it costs (1 MAC = 2 FLOPs)", _cost_lines(runs), report.one_full),
         *(
             (f"Latency in {name}, batch {batch}", _time_lines(report, name), report.one_full and report.one_machine)
@@ -90,8 +90,8 @@ def _tables(title: str, lines: Sequence[_Line], marked: bool, report: RunsReport
         yield Table(title, header, tuple(rows))
 
 
-def _answer_lines(first: RunSummary) -> list[_Line]:
-    """Return scores in per cent; the full model's are those of any run."""
+def _answer_lines(runs: Sequence[RunSummary]) -> list[_Line]:
+    """Return scores in per cent; the full model's are those of any run that has them."""
 
     def percent(value: float) -> str:
         return f"{100 * value:.2f}"
@@ -99,7 +99,8 @@ def _answer_lines(first: RunSummary) -> list[_Line]:
     def points(value: float) -> str:
         return f"{100 * value:+.2f}"
 
-    full = (percent(first.full.value), percent(first.full.margin)) if first.full else ("", "")
+    score = next((run.full for run in runs if run.full), None)
+    full = (percent(score.value), percent(score.margin)) if score else ("", "")
     return [
         _Line("layers skipped", lambda run: len(run.skipped), full="0"),
         _Line("score, %", lambda run: run.slim.value, percent, full[0]),

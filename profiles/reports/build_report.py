@@ -117,12 +117,22 @@ def _profile(run: Run) -> ProfileReport | None:
     return ProfileReport.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
+def _why_no_score(run: Run) -> str:
+    """Say why there is no full score, and which commands give one."""
+    why = "--adapt: it had no trained head"
+    if run.manifest.plan.skip:
+        return (
+            f"{why}; das compress --from RUN --skip 0 --out REFERENCE, then the same command with --reference REFERENCE"
+        )
+    return f"{why}; this run is one for --reference"
+
+
 def _not_measured(
     run: Run, exports: Sequence[ExportSummary], profile: ProfileReport | None, flips: Flips | NotMeasured
 ) -> tuple[NotMeasured, ...]:
     missing = [flips] if isinstance(flips, NotMeasured) else []
     if run.manifest.results.full is None:
-        missing.append(NotMeasured(what="score of the full model", why="--adapt: it had no trained head"))
+        missing.append(NotMeasured(what="score of the full model", why=_why_no_score(run)))
     if not run.manifest.labelled:
         why = "no answers were given: das eval RUN --data FOLDER"
         missing.append(NotMeasured(what=TASKS[run.manifest.task].metric, why=why))

@@ -83,6 +83,11 @@ class CompressionReport(Value):
         return f"{KEPT} kept   {REPLACED} {'skip adapter' if self.settings.replace == 'adapter' else 'removed'}"
 
     @property
+    def full_word(self) -> str:
+        """What scores are compared with: the full model, or with ``--adapt`` a run that skips nothing."""
+        return "reference" if self.settings.reference else "full"
+
+    @property
     def labelled(self) -> bool:
         """Return whether the data is labelled; else labels are the full model's predictions (``--calibration``)."""
         return self.settings.calibration is None

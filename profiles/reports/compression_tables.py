@@ -39,7 +39,7 @@ def tabulate_accuracy(report: CompressionReport) -> Table:
     def row(name: str, score: Score) -> tuple[str, ...]:
         return name, f"{100 * score.value:.2f} ± {100 * score.margin:.2f}", f"{score.loss:.3f}", str(score.samples)
 
-    rows = [row("full model", report.full)] if report.full else []
+    rows = [row(f"{report.full_word} model", report.full)] if report.full else []
     rows.append(row("slim model", report.slim))
     if report.full:
         drop = 100 * (report.slim.value - report.full.value)
@@ -47,7 +47,7 @@ def tabulate_accuracy(report: CompressionReport) -> Table:
     rows.append((report.floor_name, f"{100 * report.floor:.2f}", "", ""))
     rows += _parts(report.full, report.slim)
     for name, pair in report.apart.items():
-        rows += [row(f"{name}, full", pair.full)] if pair.full else []
+        rows += [row(f"{name}, {report.full_word}", pair.full)] if pair.full else []
         rows += [row(f"{name}, slim", pair.slim), *_parts(pair.full, pair.slim)]
     return Table(f"{report.slim.metric}, %", ("", report.slim.metric, "loss", "n"), tuple(rows))
 

@@ -25,7 +25,7 @@ TEMPLATES, TEMPLATE = "templates", "report.html"
 MISSING: Mapping[str, tuple[str, str]] = {
     "full": (
         "The full model had no trained head, so there is no score to compare with.",
-        "das compress without --adapt",
+        "das compress --from RUN --skip 0 --out REFERENCE, then --reference REFERENCE",
     ),
     "flips": (
         "Which answers changed is not known: that takes a trained head and labels.",

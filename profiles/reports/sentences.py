@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from compressor.costs.model_costs import ModelCosts, share_macs
@@ -25,7 +26,7 @@ def describe_result(report: CompressionReport) -> tuple[str, ...]:
     if report.updated_parameters:
         lines.append(_updated(report.updated_parameters))
     lines.append(describe_cut(report.costs))
-    lines += ["The full model of these MACs is the checkpoint without any adapter."] if report.settings.adapt else []
+    lines += [_full_of_adapt(report)] if report.settings.adapt else []
     lines += [budget_sentence(report.budget, report.full, report.slim)] if report.budget else []
     lines += describe_speedups(report.profile) if report.profile else ()
     failed = [entry for entry in report.exports if entry.parity.status == "failed"]
@@ -41,6 +42,14 @@ def _removed(report: CompressionReport) -> str:
     if report.strategy == Choice.NAMED:
         return f"{count} layer{'s' * (count != 1)} removed, named by hand: {names}."
     return f"{count} of {len(report.candidates)} candidate layers removed (strategy {report.strategy}): {names}."
+
+
+def _full_of_adapt(report: CompressionReport) -> str:
+    """Say what stands for the full model where that has no trained head."""
+    sentence = "The full model of these MACs is the checkpoint without any adapter"
+    reference = report.settings.reference
+    score = f"; the full score is that of {Path(reference).name}, which skips nothing" if reference else ""
+    return f"{sentence}{score}."
 
 
 def describe_cut(costs: ModelCosts) -> str:

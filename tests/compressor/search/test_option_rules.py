@@ -67,6 +67,8 @@ def test_options_that_go_together(options, choice):
             ("width 0", "width -3"),
         ),
         ({**ADAPT, "skip": 2, "strategy": "greedy"}, "strategy-with-adapt", ("says nothing about layers", "random")),
+        ({"skip": 2, "reference": "runs/zero"}, "reference-without-adapt", ("--reference without --adapt",)),
+        ({**ADAPT, "skip": 0, "reference": "runs/zero"}, "reference-without-adapt", ("--reference with --skip 0",)),
         ({"skip": 2, "balanced": True}, "balanced-without-lot", ("--balanced", "--strategy random")),
         ({"skip": 2, "strategy": "das", "balanced": True}, "balanced-without-lot", ("--balanced",)),
         ({"max_macs": "0.8x", "strategy": "random", "balanced": True}, "balanced-without-lot", ("--skip",)),
