@@ -9,8 +9,8 @@ For subsets of several sizes k of the models of ``benchmarks.search.models``:
 
 - closed form: what ``auto`` chooses by, the score and the divergence from the full model on the held-out samples, with
   every adapter fitted by itself.
-- supernet: what the paper's loop chooses by, reward (exp(-loss)) and score on the same samples, with the adapters that
-  strategy ``das`` has trained at this k.
+- supernet: what the paper's loop sees, reward (exp(-loss)) and score on the same samples, with the adapters that
+  strategy ``das`` has trained at this k; and the sum of the gates of the subset's layers, which it chooses by.
 - trained: the score on samples that no search has seen, once the subset's adapters are fitted together and trained, the
   same steps for all. A third of the subsets are recovered again with another seed, which tells the noise of this score.
 
@@ -75,13 +75,17 @@ class Figures(BaseModel):
 
 
 class Scored(BaseModel):
-    """A subset before recovery, with adapters fitted in closed form and with those that the paper's loop trained."""
+    """A subset before recovery, with adapters fitted in closed form and with those that the paper's loop trained.
+
+    ``gates`` is the sum of the loop's gates of its layers: the loop skips those of the highest.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     layers: tuple[str, ...]
     closed: Figures
     supernet: Figures
+    gates: float
 
 
 class Searched(BaseModel):
@@ -112,18 +116,24 @@ def draw_subsets(candidates: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return [every[i] for i in np.random.default_rng(size).permutation(len(every))[:MOST]]
 
 
-def search(open_job: Job, loop_job: Job, subsets: Sequence[tuple[str, ...]], path: Path) -> None:
+def search(job: Job, loop_job: Job, subsets: Sequence[tuple[str, ...]], path: Path) -> None:
     """Score subsets of one size in closed form and in the supernet of the paper's loop."""
     asked = [frozenset(subset) for subset in subsets]
-    supernet = Supernet(open_job.model, open_job.candidates)
-    fit_adapters(supernet, encode_calibration(open_job, supernet, QUIET))
-    held_out = Encoded(draw_scored_samples(open_job), with_teacher(supernet), open_job.device)
+    supernet = Supernet(job.model, job.candidates)
+    fit_adapters(supernet, encode_calibration(job, supernet, QUIET))
+    held_out = Encoded(draw_scored_samples(job), with_teacher(supernet), job.device)
     closed = measure_subsets(supernet, held_out, asked, QUIET).mean(2)
-    select_layers(loop_job, RunCheckpoint(None, {}), Stages(), LogProgress())
+    gates = [entry.gates for entry in select_layers(loop_job, RunCheckpoint(None, {}), Stages(), LogProgress()).log]
+    last = next(found for found in reversed(gates) if found is not None)
     trained = Supernet(loop_job.model, loop_job.candidates)  # takes over the adapters that the search has left
     loop = measure_subsets(trained, held_out, asked, QUIET).mean(2)
     rows = tuple(
-        Scored(layers=subset, closed=figures(before), supernet=figures(after))
+        Scored(
+            layers=subset,
+            closed=figures(before),
+            supernet=figures(after),
+            gates=sum(last[name] for name in subset),
+        )
         for subset, before, after in zip(subsets, closed, loop, strict=True)
     )
     found = Searched(size=len(subsets[0]), samples=len(held_out), steps=loop_job.search_steps, subsets=rows)

@@ -32,11 +32,13 @@ class Measure:
         name: in the table.
         rank: larger is better.
         choose: sorts subsets, the best first.
+        of_any_size: can be compared between subsets of different sizes.
     """
 
     name: str
     rank: Callable[[Scored], float]
     choose: Callable[[Scored], tuple[float, ...]]
+    of_any_size: bool = True
 
 
 MEASURES = (
@@ -51,7 +53,7 @@ MEASURES = (
         lambda subset: (subset.closed.divergence,),
     ),
     Measure(
-        "supernet, reward (das)",
+        "supernet, reward",
         lambda subset: -subset.supernet.loss,  # exp(-loss) has the same order
         lambda subset: (subset.supernet.loss,),
     ),
@@ -60,6 +62,7 @@ MEASURES = (
         lambda subset: subset.supernet.score,
         lambda subset: (-subset.supernet.score, subset.supernet.divergence),
     ),
+    Measure("supernet, gates (das)", lambda subset: subset.gates, lambda subset: (-subset.gates,), of_any_size=False),
 )
 
 
@@ -119,7 +122,8 @@ def lines(measured: Measured, measure: Measure) -> list[tuple[str, ...]]:
     everything, together = np.ones(len(x), bool), np.zeros(len(x), int)
     rows = [row(str(size), groups == size, groups, f"{regrets[size]:.2f}") for size in sizes]
     if len(sizes) > 1:
-        rows += [row(WITHIN, everything, groups, mean), row(OVER, everything, together, "")]
+        rows.append(row(WITHIN, everything, groups, mean))
+        rows += [row(OVER, everything, together, "")] if measure.of_any_size else []
     return rows
 
 
@@ -175,7 +179,8 @@ def introduction(found: Sequence[Measured]) -> str:
     return (
         f"All subsets of k layers where there are at most {MOST}, else {MOST} drawn by lot. Before recovery they are "
         f"scored on the same held-out samples, in closed form (each adapter fitted by itself: what `auto` chooses by) "
-        f"and in the supernet that the paper's loop has trained at this k (by exp(-loss), its reward, and by score). "
+        f"and in the supernet that the paper's loop has trained at this k (by exp(-loss), its reward, by score, and by "
+        f"the sum of the gates of a subset's layers, which it chooses by). "
         f"Then the adapters of every subset are fitted together and trained, the same steps for all ({steps}, at "
         f"{RECOVERY_RATE:g} on at most {RECOVERY_SAMPLES:,} samples), and scored on test samples that no search has "
         f"seen. The tables correlate the two. Intervals are the percentiles of {RESAMPLES:,} bootstrap samples of the "
