@@ -36,7 +36,7 @@ from compressor.search.loop import with_teacher
 from compressor.search.select_layers import CALIBRATION_SAMPLES, draw_scored_samples, encode_calibration
 from compressor.training.activation_cache import Encoded
 
-SIZES = {"scenes": (4, 8), "easyvqa": (4, 8), "sst2": (2, 3), "trecqa": (2, 3)}
+SIZES = {"scenes": (8,), "easyvqa": (8,), "sst2": (2, 3), "trecqa": (2, 3)}
 SEEDS = (0, 1, 2)
 CALIBRATION = (64, 128, 256, CALIBRATION_SAMPLES)
 
