@@ -136,6 +136,7 @@ def answer(
         EnvironmentProblem: it cannot be written.
     """
     from compressor.device import choose_device
+    from compressor.distributed import is_main
     from compressor.evaluation.answer_files import answer_split, check_destination, check_written
     from compressor.evaluation.open_data import open_whole
     from compressor.files import write_text
@@ -158,7 +159,8 @@ def answer(
     _say_duration(model.to(place), (opened.every,), progress)
     texts, evaluation = answer_split(model, opened, chosen, batch_size=batch_size, progress=progress)
     fields = opened.ids, form.answer
-    write_text(path, form.write(fields, [*zip(ids, texts, strict=True)]))
+    if is_main():
+        write_text(path, form.write(fields, [*zip(ids, texts, strict=True)]))
     score = None
     if evaluation and opened.scored:
         score = SplitScore(**dict(evaluation.score), split=opened.scored.describe())

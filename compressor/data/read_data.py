@@ -80,7 +80,7 @@ def read_data(
         "data-not-of-task",
         f"{root} holds {held}{f'; {told}' if told else ''}",
         expected,
-        f"{_advise(names, others, told)}give the folder of the data: --data (see docs/data.md)",
+        f"{_advise(names, others, told, layouts)}give the folder of the data: --data (see docs/data.md)",
     )
 
 
@@ -107,12 +107,14 @@ def layouts_of(task: str, columns: Mapping[str, str]) -> Sequence[Layout]:
     return named
 
 
-def _advise(names: Sequence[str], others: Sequence[str], columns: str) -> str:
+def _advise(names: Sequence[str], others: Sequence[str], columns: str, layouts: Sequence[Layout]) -> str:
     """Return what makes data of files that are there; nothing where none of them could be."""
     if others:
         return f"--task {others[0]}, or "
     if columns:
-        return "rename the columns to these, name them as --columns text=COLUMN,label=COLUMN, or "
+        forms = [form for layout in layouts if isinstance(layout, NamedColumns) for form in layout.forms]
+        pairs = " (second=COLUMN, too, for pairs)" if any("second" in form.columns for form in forms) else ""
+        return f"rename the columns to these, name them as --columns text=COLUMN,label=COLUMN{pairs}, or "
     table = next((name for name in names if Path(name).suffix in TABLES), None)
     return f"name {table} after its split, as test{Path(table).suffix}, or " if table else ""
 

@@ -22,6 +22,7 @@ from compressor.data.layouts.input_forms import (
     list_columns,
     name_columns,
 )
+from compressor.data.layouts.vqa_json import coco_name
 from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, json_list, text_source
 from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell
@@ -37,11 +38,11 @@ INPUTS = "inputs"
 def _questions_source(paths: Sequence[Path]) -> RowSource:
     """Return VQA v2's questions; the name of the file says which of COCO's images they ask about."""
     (path,) = paths
-    part = path.name.removesuffix("_questions.json").rpartition("_")[2].replace("-dev", "")  # a part of test2015
+    part = path.name.removesuffix("_questions.json").rpartition("_")[2]
 
     def with_name(node: dict[str, Any]) -> dict[str, Any]:
         number = node.get("image_id")
-        return {**node, COCO_NAME: f"COCO_{part}_{number:012d}.jpg"} if isinstance(number, int) else node
+        return {**node, COCO_NAME: coco_name(part, number)} if isinstance(number, int) else node
 
     rows = json_list(path, "questions", with_name)
     return RowSource((path,), ("question", COCO_NAME), lambda columns: number_rows(path, rows), total=len(rows))

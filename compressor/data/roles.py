@@ -135,6 +135,7 @@ def _split_missing(
     lost = "".join(f"; none of {len(rows)} rows can be used: {rows[0]}" for rows in spoiled)
     if dropped := sum(records.dropped for records in dataset.splits.values()):
         lost += f"; {dropped:,} {task.samples} have no answer that the model can give"
+    lost += "".join(f"; {note}" for note in dataset.notes)
     return input_error(
         "split-missing",
         f"{root} ({dataset.layout}) has answers for the splits: {', '.join(answered) or 'none'}{lost}",

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from compressor.data.reading.class_labels import is_nameless
+from compressor.data.reading.class_labels import is_given, is_nameless
 from compressor.data.splits import WholeData
 from compressor.errors import input_error, shorten, usage_error
 from compressor.evaluation.evaluate import Evaluation, evaluate
@@ -141,7 +141,7 @@ def check_written(data: WholeData, task: Task) -> tuple[AnswerFormat, list[Id]]:
 def _read_id(value: Any, form: AnswerFormat) -> Id | None:
     """Return an id as a server takes it; None where it is none."""
     text = str(value).strip()
-    if value is None or not text or isinstance(value, bool | list | dict):
+    if not is_given(value) or not text or isinstance(value, bool | list | dict):
         return None
     if not form.counted:
         return text

@@ -78,13 +78,17 @@ class VqaJson:
             files = [path for kind in (QUESTIONS, ANNOTATIONS) if (path := paths.get(kind.format(part)))]
             questions = json_list(files[0], "questions")
             annotated = {row["question_id"]: row for row in annotations.get(split, ())}
-            image = f"COCO_{part.replace('-dev', '')}_{{:012d}}.jpg"  # test-dev2015 asks about images of test2015
-            samples = partial(_samples, image, annotated, classes, images, reading.whole)
+            samples = partial(_samples, part, annotated, classes, images, reading.whole)
             splits[split] = read_rows(files, number_rows(files[0], questions), samples, reading, len(questions))
         notes = () if reading.whole else describe_unanswered(paths[name] for name in HIDDEN_FILES if name in paths)
         return RawDataset(
             self.name, splits, labels, numbered_here=numbered_here, files=NAMED, ids="question_id", notes=notes
         )
+
+
+def coco_name(part: str, image: int) -> str:
+    """Return the file of an image of COCO; test-dev2015 asks about images of test2015."""
+    return f"COCO_{part.replace('-dev', '')}_{image:012d}.jpg"
 
 
 def _classes(root: Path, annotations: Mapping[str, Sequence[Row]]) -> tuple[tuple[str, ...], bool]:
@@ -133,7 +137,7 @@ def _labels(annotated: Mapping[Any, Row], classes: Mapping[str, int], number: in
 
 
 def _samples(
-    image_name: str,
+    part: str,
     annotated: Mapping[Any, Row],
     classes: Mapping[str, int],
     images: ImageFiles,
@@ -142,7 +146,7 @@ def _samples(
 ) -> list[Sample]:
     number = field(row, "question_id", int)
     labels, scores = read_labels(whole, partial(_labels, annotated, classes, number))
-    question, image = text_cell(row, "question"), images.named(image_name.format(field(row, "image_id", int)))
+    question, image = text_cell(row, "question"), images.named(coco_name(part, field(row, "image_id", int)))
 
     def read_note(name: str) -> str:
         return sys.intern(str(annotated.get(number, {}).get(name) or ""))

@@ -220,7 +220,7 @@ def test_ids_are_all_there_once_or_refused(name, ids):
         form, found = check_written(data, TASKS["vqa"])
     except InputError as error:
         assert {*error.codes} <= {"ids-missing", "ids-unusable", "ids-twice"}
-        usable = [str(id).strip() for id in ids if id is not None and not isinstance(id, bool) and str(id).strip()]
+        usable = [str(id).strip() for id in ids if id not in (None, True, False, "-") and str(id).strip()]
         assert len(usable) < len(ids) or len({*usable}) < len(usable) or not all(id.isdecimal() for id in usable)
     else:
         assert len({*found}) == len(found) == len(ids)
