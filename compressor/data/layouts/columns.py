@@ -225,10 +225,10 @@ def _samples(
     labelled = "label" in columns
     labels, scores = read_labels(whole, lambda: parse(row.get(columns["label"]))) if labelled else NO_LABELS
     images = tuple(image for role in IMAGES if role in columns for image in images_in(row.get(columns[role])))
-    second = text_cell(row, columns["second"]) if "second" in columns else None
+    second = text_cell(row, columns["second"], whole) if "second" in columns else None
     name = columns["text"]
     cells = [row.get(name)] if labelled else _captions(row.get(name))
-    texts = [text_cell({name: text}, name) for text in cells]
+    texts = [text_cell({name: text}, name, whole) for text in cells]
     if labelled and not labels and not whole:
         return []
     return [Sample(text, second, images, labels, scores, id=row.get(id_column)) for text in texts]

@@ -180,7 +180,7 @@ def _label(dataset: _Dataset, row: Row) -> Labels:
 def _samples(dataset: _Dataset, id_name: str, whole: bool, row: Row) -> list[Sample]:
     if row.get(dataset.label) == NO_LABEL and not whole:
         return []
-    texts = [text_cell(row, name) for name in dataset.texts]
+    texts = [text_cell(row, name, whole) for name in dataset.texts]
     labels, scores = read_labels(whole, partial(_label, dataset, row))
     return [Sample(texts[0], texts[1] if len(texts) > 1 else None, (), labels, scores, id=row.get(id_name))]
 

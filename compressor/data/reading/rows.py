@@ -183,14 +183,14 @@ def field(row: Row, name: str, kind: type) -> Any:
     return value
 
 
-def text_cell(row: Row, name: str) -> str:
-    """Return a cell of a row that holds some text.
+def text_cell(row: Row, name: str, may_be_blank: bool = False) -> str:
+    """Return a cell of a row that holds some text, or none where it ``may_be_blank``.
 
     Raises:
         Unreadable: it is not there, no text, or blank.
     """
     value = field(row, name, str)
-    if not value.strip():
+    if not may_be_blank and not value.strip():
         raise Unreadable(f"{name} is empty")
     return value
 
