@@ -43,12 +43,11 @@ from compressor.search.budgets import KINDS, BudgetResult, Prices
 from compressor.search.fit_budget import fit_request
 from compressor.search.reuse import open_search
 from compressor.search.select_layers import FinishedSearch, draw_scored_samples, select_layers
-from compressor.settings import Settings
+from compressor.settings import PLACES, Settings
 from compressor.training.expected_time import LONG, Expected, expect_search_time, expect_time
 from compressor.training.fit_slim import Fitter, SlimModel
 
 SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
-PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
 
 MeasurePrices = Callable[[Job], Prices]
 """Measures what a job's layers cost, where a search does not know: their latency."""

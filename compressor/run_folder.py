@@ -270,7 +270,7 @@ def read_run(path: str | Path | None = None) -> Run:
     folder = _folder_at(named)
     manifest = folder / MANIFEST
     if not manifest.exists():
-        there = [str(found) for found in find_runs()]
+        there = [str(found.parent) for found in sorted(folder.glob(f"*/{MANIFEST}"))] or [*map(str, find_runs())]
         raise input_error(
             "run-missing",
             f"no run in {named}" + (f"; there is {', '.join(there)}" if there else ""),
@@ -281,8 +281,8 @@ def read_run(path: str | Path | None = None) -> Run:
 
 
 def find_runs() -> list[Path]:
-    """Return the finished runs below ``runs``, by name; ``latest`` is one of them."""
-    return sorted(found.parent for found in ROOT.glob(f"*/{MANIFEST}"))
+    """Return the finished runs below ``runs``, by name, those of several seeds, too; ``latest`` is one of them."""
+    return sorted(found.parent for depth in ("*", "*/*") for found in ROOT.glob(f"{depth}/{MANIFEST}"))
 
 
 def _folder_at(path: str | Path) -> Path:
@@ -393,7 +393,7 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
         InputError: there is none.
     """
     folder = Path(out) if out else ROOT / stem
-    runs = [folder] if out else _runs_named(stem)
+    runs = [folder] if out else runs_named(stem)
     interrupted = [run for run in runs if partial_of(run).exists()]
     finished = [run for run in runs if (run / MANIFEST).exists()]
     if interrupted:
@@ -407,10 +407,11 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
 
 def interrupted_runs(stem: str) -> list[Path]:
     """Return the unfinished folders, by name, of runs whose name is ``stem``, with or without a number."""
-    return sorted(partial_of(run) for run in _runs_named(stem) if partial_of(run).exists())
+    return sorted(partial_of(run) for run in runs_named(stem) if partial_of(run).exists())
 
 
-def _runs_named(stem: str) -> list[Path]:
+def runs_named(stem: str) -> list[Path]:
+    """Return the folders in ``runs``, of finished runs or not, whose name is ``stem``, with or without a number."""
     numbered = re.compile(re.escape(stem) + r"(-\d+)?")
     beside = {path.with_name(path.name.removesuffix(PARTIAL)) for path in ROOT.glob("*")}
     return [path for path in beside if numbered.fullmatch(path.name)]

@@ -13,6 +13,8 @@ from compressor.errors import Problem, UsageError, usage_error
 from compressor.search.budgets import KINDS, Budget, parse_budget
 from compressor.values import Value, list_faults
 
+PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
+
 
 class Choice(StrEnum):
     """How the layers to skip are chosen; where there is no search the value is a run's ``strategy``.

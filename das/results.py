@@ -77,7 +77,8 @@ class Answered(Value):
 class DryRun(Value):
     """The plan of a compression, and how long it is expected to take on this machine.
 
-    ``skip`` is null with a ``budget``, ``leftovers`` are unread keys by reason.
+    ``skip`` is null with a ``budget``, ``leftovers`` are unread keys by reason. With ``--seeds`` it is the plan of the
+    next one, ``seeds`` are those that have no run yet, and ``out`` is the folder of all.
     """
 
     schema_version: int = 1
@@ -97,6 +98,7 @@ class DryRun(Value):
     data: tuple[Mapping[str, Any], ...]
     leftovers: Mapping[str, tuple[str, ...]]
     expected: Expected
+    seeds: tuple[int, ...] | None = None
 
 
 def describe_job(job: Job, folder: Path) -> DryRun:

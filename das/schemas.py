@@ -27,6 +27,7 @@ from profiles.analysis.explanation import Explanation
 from profiles.analysis.inspection import Inspection
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.run_vs_run import RunsReport
+from profiles.comparison.seed_runs import SeedsComparison, SeedsReport
 from profiles.gates.baseline import ComparedProfile
 from profiles.macs.flops_report import FlopsReport
 from profiles.reports.compression_report import CompressionReport
@@ -48,6 +49,7 @@ DOCUMENTS: Mapping[str, Document] = {
     "flops": Document("das flops --json", FlopsReport),
     "search": Document("das search --json", Searched),
     "compress": Document("das compress --json, and report.json of a run", CompressionReport),
+    "seeds": Document("das compress --seeds --json, and seeds.json", SeedsReport),
     "dry-run": Document("das compress --dry-run --json", DryRun),
     "eval": Document("das eval --json", Evaluated),
     "answers": Document("das answers --json", Answered),
@@ -57,6 +59,7 @@ DOCUMENTS: Mapping[str, Document] = {
     "verify": Document("das verify --json", VerifyReport),
     "profile": Document("das profile --json, and profile.json of a run", ComparedProfile),
     "compare": Document("das compare --json", RunsReport),
+    "compare-seeds": Document("das compare --json of folders of several seeds", SeedsComparison),
     "pareto": Document("das pareto --json", ParetoReport),
     "explain": Document("das explain --json", Explanation),
     "doctor": Document("das doctor --json", Health),

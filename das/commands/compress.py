@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from compressor.errors import CheckFailed
 from das.commands import options as o
 
-NO_SETTINGS = ("resume", "dry_run", "details", "json")  # how it is done and shown, not what
+NO_SETTINGS = ("seeds", "resume", "dry_run", "details", "json")  # how it is done and shown, not what
 
 
 def compress(
@@ -69,6 +70,7 @@ def compress(
     batch_size: o.BatchSize = 64,
     learning_rate: o.LearningRate = None,
     seed: o.Seed = 0,
+    seeds: o.Seeds = None,
     device: o.Device = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/<name>.", rich_help_panel=o.OUTPUT)
@@ -88,20 +90,32 @@ def compress(
 
     From an earlier search: [bold]das compress --from runs/latest --skip 4[/]
 
+    Several seeds: [bold]das compress meter.ckpt --skip 8 --seeds 0,1,2[/]
+
     Next: [bold]das export --onnx --trt[/], [bold]das profile[/]
     """
     from compressor.search.reuse import settings_of
     from das import api, stages
+    from das.render.print_compare import print_seeds
     from das.render.print_report import print_dry_run, print_report
+    from das.seeds.compress_seeds import plan_seeds, read_seeds, run_seeds
     from das.terminal import print_json, progress, shorten_path
     from profiles.gates.budget_check import check_budget, with_runtime
 
-    settings = with_runtime(settings_of(**o.read_typed(context, without=NO_SETTINGS)))
+    typed = o.read_typed(context, without=NO_SETTINGS)
+    chosen = None if seeds is None else read_seeds(seeds, beside="seed" in typed)
+    settings = with_runtime(settings_of(**typed))
     if dry_run:
-        outlook = stages.dry_run(settings, resume)
+        outlook = plan_seeds(settings, chosen, resume) if chosen else stages.dry_run(settings, resume)
         print_json(outlook) if json else print_dry_run(outlook)
         return
     command = o.command_line()
+    if chosen:
+        table, problems = run_seeds(settings, chosen, command=command, resume=resume, progress=progress())
+        print_json(table) if json else print_seeds(table)
+        if problems:
+            raise CheckFailed(*problems)
+        return
     run, report = api.compress_and_report(settings, command=command, resume=resume, progress=progress())
     if report:
         print_json(report) if json else print_report(report, shorten_path(run.path), details)

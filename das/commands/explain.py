@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,12 @@ def explain(
     regret: Annotated[
         bool, typer.Option("--regret", help="Score every subset of the size now, to tell how good the choice is.")
     ] = False,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a plot to this file: gates over the search, or scores by layer.", rich_help_panel=o.OUTPUT
+        ),
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Show for each layer what it costs, what skipping it did to the score, and why it was kept or cut.
@@ -25,12 +32,14 @@ def explain(
     Next: [bold]das pareto runs/latest[/]
     """
     from compressor.run_folder import read_run
-    from das.render.print_explanation import print_explanation
+    from das.render.print_explanation import print_explanation, save_explanation_svg
     from das.terminal import print_json, progress, shorten_path
     from profiles.analysis.explanation import enumerate_all, explain_layers
 
     opened = read_run(run)
     explanation = explain_layers(opened)
+    if svg:
+        save_explanation_svg(opened, explanation, svg)
     if layer:
         explanation = explanation.of(layer)
     if regret:

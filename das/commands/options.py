@@ -134,6 +134,12 @@ Replace = Annotated[
     str, typer.Option(help="In place of a skipped layer: adapter, or none (docs/save.md).", rich_help_panel=TRAINING)
 ]
 Seed = Annotated[int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="0,1,2", help="A run for each seed, and a table of all (docs/seeds.md).", rich_help_panel=TRAINING
+    ),
+]
 Device = Annotated[
     str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.", rich_help_panel=TRAINING)
 ]

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from rich.text import Text
 
+from compressor.errors import input_error
+from compressor.run_folder import Run
 from das.render.rich_tables import draw
 from das.terminal import console
-from profiles.analysis.effects import Interactions
+from profiles.analysis.effects import Interactions, find_alternatives
 from profiles.analysis.explanation import Explanation, LayerExplanation, Standing
 from profiles.formatting import Table, format_count
 from profiles.reports.compression_report import KEPT, REPLACED
@@ -218,3 +220,34 @@ def _enumerated(explanation: Explanation) -> str:
         f"least squares; as much work as {explanation.enumeration.forwards:,.0f} forward passes of the full model."
         f"{best}"
     )
+
+
+def save_explanation_svg(run: Run, explanation: Explanation, path: Path) -> None:
+    """Write the gates after every update, else the scores with and without each layer, as a figure; the same bytes.
+
+    Raises:
+        InputError: the search scored no subsets to compare.
+        EnvironmentProblem: the file cannot be written.
+    """
+    from profiles.reports.plots import draw_gates, draw_scores, save_svg
+
+    layers = [entry for entry in explanation.layers if entry.gates]
+    if layers:
+        updates = range(len(layers[0].gates))
+        history = [{entry.name: entry.gates[update] for entry in layers} for update in updates]
+        save_svg(draw_gates(history, explanation.pick), path)
+        return
+    log = run.search_log()
+    scores = {
+        entry.name: found
+        for entry in explanation.layers
+        if (found := find_alternatives(log, entry.name, explanation.pick))
+    }
+    if not scores:
+        raise input_error(
+            "nothing-to-draw",
+            f"strategy {explanation.strategy} scored no subsets that differ in one layer",
+            "a search with gates, or with scores to compare",
+            "leave --svg out, or search with --strategy das or auto",
+        )
+    save_svg(draw_scores(scores, explanation.pick, explanation.metric), path)

@@ -10,6 +10,7 @@ from rich.panel import Panel
 
 from compressor.data.splits import describe_dropped
 from compressor.models.plan import summarise
+from compressor.progress import describe_seconds
 from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
 from das.render.rich_tables import draw
@@ -95,7 +96,18 @@ def print_dry_run(outlook: DryRun) -> None:
         examples = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
         console.print(f"left over, {reason}: {len(keys)} keys ({examples})", style="dim")
     console.print(f"time: {outlook.expected.describe()}")
+    if outlook.seeds is not None:
+        console.print(_describe_seeds(outlook))
     console.print(f"would write {outlook.out}; nothing was trained or written", soft_wrap=True)
+
+
+def _describe_seeds(outlook: DryRun) -> str:
+    """Say which seeds are still to be run, and how long all of them take."""
+    seeds = outlook.seeds or ()
+    if not seeds:
+        return "every seed is finished"
+    total = describe_seconds(len(seeds) * outlook.expected.total)
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: so much for each, about {total} for all"
 
 
 def print_scores(scores: Evaluated) -> None:

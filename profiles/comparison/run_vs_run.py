@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError, computed_field
 
 from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.score import EveryAnswer, Score
+from compressor.manifest import Manifest
 from compressor.run_folder import Run, read_run
 from compressor.values import Value
 from exporters.checks.records import EXPORTS, RECORD, read_statuses
@@ -48,8 +49,8 @@ class RuntimeSummary(Value):
     memory: Pair | None
 
 
-class RunSummary(Value):
-    """The results of one run; None where a quantity was not measured yet.
+class Subject(Value):
+    """What is compared: a run, or runs of several seeds.
 
     Attributes:
         name: short, different from the others'.
@@ -57,11 +58,7 @@ class RunSummary(Value):
         checkpoint: file name of the full model's.
         sizes: of what the models read, in words.
         data: fingerprint of each split.
-        changed: answers that full and slim differ in.
         reference: of a run with ``--adapt``, the run whose scores stand as the full model's.
-        share: of the full model's MACs, with what layers and exact trims save.
-        batch: of the profile.
-        exports: what the comparison of each exported file said.
     """
 
     name: str
@@ -74,13 +71,28 @@ class RunSummary(Value):
     sha256: str
     sizes: str
     data: Mapping[str, str]
+    reference: str | None
+
+
+S = TypeVar("S", bound=Subject)
+
+
+class RunSummary(Subject):
+    """The results of one run; None where a quantity was not measured yet.
+
+    Attributes:
+        changed: answers that full and slim differ in.
+        share: of the full model's MACs, with what layers and exact trims save.
+        batch: of the profile.
+        exports: what the comparison of each exported file said.
+    """
+
     skipped: tuple[str, ...]
     full: Score | None
     slim: Score
     change: ScoreChange | None
     answer_agreement: float | None
     changed: FlipCount | None
-    reference: str | None
     macs: Pair
     share: MacsShare
     parameters: Pair
@@ -153,7 +165,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsReport:
         raise InputError(*problems)
     names = short_names([run.path.name for run in opened])
     runs = [entry.model_copy(update={"name": name}) for entry, name in zip(summaries, names, strict=True)]
-    answers, times = _of_answers(runs), _of_times([run for run in runs if run.environment])
+    answers, times = list_differences(runs), _of_times([run for run in runs if run.environment])
     return RunsReport(
         runs=tuple(runs),
         one_full=not answers,
@@ -197,12 +209,10 @@ def _shorten(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
 
 
-def _figures(folder: str, run: Run) -> RunSummary:
-    made, profile, kept = run.manifest, _profile(run), run.every_answer() if run.manifest.labelled else None
-    costs, full = made.costs, made.results.full
-    ranked = len(run.labels()) == 1  # one output is a score that samples are ranked by
-    return RunSummary(
-        name=run.path.name,
+def describe_subject(name: str, folder: str, made: Manifest) -> Subject:
+    """Return what a run is of."""
+    return Subject(
+        name=name,
         folder=folder,
         family=made.family,
         task=made.task,
@@ -212,13 +222,22 @@ def _figures(folder: str, run: Run) -> RunSummary:
         sha256=made.source.sha256,
         sizes=_sizes(made.dims),
         data={split["name"]: split["fingerprint"] for split in made.data},
+        reference=made.settings.reference,
+    )
+
+
+def _figures(folder: str, run: Run) -> RunSummary:
+    made, profile, kept = run.manifest, _profile(run), run.every_answer() if run.manifest.labelled else None
+    costs, full = made.costs, made.results.full
+    ranked = len(run.labels()) == 1  # one output is a score that samples are ranked by
+    return RunSummary(
+        **dict(describe_subject(run.path.name, folder, made)),
         skipped=made.plan.layers,
         full=full,
         slim=made.results.slim,
         change=_change(full, made.results.slim, None if ranked else kept) if full else None,
         answer_agreement=made.results.answer_agreement,
         changed=count_flips(kept) if kept else None,
-        reference=made.settings.reference,
         macs=costs.macs,
         share=share_macs(costs.macs, costs.trims),
         parameters=costs.parameters,
@@ -277,9 +296,9 @@ def _speeds(runs: Sequence[RunSummary]) -> Iterator[SpeedDifference]:
             )
 
 
-def _of_answers(runs: Sequence[RunSummary]) -> list[str]:
+def list_differences(runs: Sequence[Subject]) -> list[str]:
     """Return the reasons that scores and costs of the runs are not comparable."""
-    aspects: dict[str, Callable[[RunSummary], str]] = {
+    aspects: dict[str, Callable[[Subject], str]] = {
         "task": lambda run: f"{run.task} of {run.family}",
         "full checkpoint": lambda run: f"{run.checkpoint} {run.sha256[:8]}",
         "sizes of the inputs": lambda run: run.sizes,
@@ -290,7 +309,7 @@ def _of_answers(runs: Sequence[RunSummary]) -> list[str]:
     return [*_differences(runs, aspects), *_differences(referred, {"--reference": lambda run: str(run.reference)})]
 
 
-def _fingerprint(split: str, run: RunSummary) -> str:
+def _fingerprint(split: str, run: Subject) -> str:
     return run.data.get(split, "none")[:8]
 
 
@@ -313,7 +332,7 @@ def _version(package: str, run: RunSummary) -> str:
     return run.environment.versions.get(package, "none")
 
 
-def _differences(runs: Sequence[RunSummary], aspects: Mapping[str, Callable[[RunSummary], str]]) -> list[str]:
+def _differences(runs: Sequence[S], aspects: Mapping[str, Callable[[S], str]]) -> list[str]:
     """Describe each aspect that the runs do not share."""
     sentences = []
     for what, value in aspects.items():

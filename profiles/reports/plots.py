@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from io import StringIO
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from compressor.files import cannot_write
 from profiles.analysis.effects import Alternatives
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import RuntimeProfile
+from profiles.comparison.seed_runs import SeedsComparison
+from profiles.comparison.seeds import spread_of
 
 LIGHT: Mapping[str, str] = {
     "paper": "#ffffff",
@@ -75,6 +79,7 @@ _STYLE: dict[Any, Any] = {
 }
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _PAGE_WIDE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>|\s*xmlns(:xlink)?=\"[^\"]*\"", re.DOTALL)
+RANDOM = "random"  # the strategy that draws layers by lot
 _QUANTILES = 201  # points of a distribution, whatever the number of calls
 
 
@@ -182,6 +187,44 @@ def draw_scores(scores: Mapping[str, Alternatives], cut: Collection[str], metric
     axes.set(xlabel=f"{metric}, %, of the best subset")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     return figure
+
+
+@rc_context(_STYLE)
+def draw_strategies(comparison: SeedsComparison, inches: tuple[float, float] = (5.4, 3.6)) -> Figure:
+    """Plot scores over the number of skipped layers: a dot for each random run, of other strategies means and spread.
+
+    A bar is one standard deviation of the runs above and below their mean; a single run has none.
+    """
+    figure, axes = _axes(*inches, top=0.62)
+    scores: dict[str, dict[int, list[float]]] = {}
+    for entry in comparison.sets:
+        for run in entry.runs:
+            scores.setdefault(entry.strategy, {}).setdefault(len(run.skipped), []).append(100 * run.slim.value)
+    full = {entry.full.mean for entry in comparison.sets if entry.full}
+    if len(full) == 1:
+        axes.axhline(100 * full.pop(), color=LIGHT["ink"], linewidth=1, linestyle="--", label="full model")
+    if random := scores.pop(RANDOM, None):
+        x, y = zip(*((size, value) for size, values in random.items() for value in values), strict=True)
+        axes.plot(x, y, marker="o", linestyle="", color=LIGHT["full"], markersize=4.5, label=f"{RANDOM} layers")
+    colours = cycle(LIGHT[role] for role in ("slim", "cut", "gained", "lost"))
+    for (strategy, by_size), colour in zip(sorted(scores.items()), colours, strict=False):
+        sizes = sorted(by_size)
+        means, deviations = zip(*(_mean_and_deviation(by_size[size]) for size in sizes), strict=True)
+        spread = " ± sd" if any(deviations) else ""
+        label = f"{strategy}, mean{spread}"
+        axes.errorbar(sizes, means, deviations, color=colour, marker="D", markersize=4.5, capsize=3, label=label)
+    first = comparison.sets[0].runs[0].slim
+    numbers = [len(run.skipped) for entry in comparison.sets for run in entry.runs]
+    axes.set(xlabel="skipped layers", ylabel=f"{first.metric}, %, {first.samples:,} samples")
+    axes.set_xlim(min(numbers) - 0.5, max(numbers) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="upper left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+    return figure
+
+
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    found = spread_of(values)
+    return found.mean, found.deviation or 0.0
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

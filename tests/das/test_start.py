@@ -27,9 +27,10 @@ print(json.dumps(found))
 """
 
 
-def test_what_only_reads_json_starts_without_the_libraries_of_models(shared_run):
+def test_what_only_reads_json_starts_without_the_libraries_of_models(shared_run, tmp_path):
     """In one process, the one after the other: whatever one of them imports is found behind it."""
-    run = str(shared_run.path)
+    run, seeds = str(shared_run.path), str(tmp_path)
+    (tmp_path / "seed-0").symlink_to(shared_run.path)
     commands = [
         ["--version"],
         ["--help"],
@@ -41,6 +42,7 @@ def test_what_only_reads_json_starts_without_the_libraries_of_models(shared_run)
         ["compare", run, run],
         ["compare", run, run, "--markdown"],
         ["compare", run, "--json"],
+        ["compare", seeds, run],
     ]
     done = subprocess.run(
         [sys.executable, "-c", LIGHT, json.dumps(commands), json.dumps(HEAVY)], capture_output=True, text=True

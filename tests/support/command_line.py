@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from profiles.comparison.seed_runs import is_seeds_folder
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
@@ -21,10 +23,17 @@ def das(*arguments, given_in=None):
     given = [str(argument) for argument in arguments]
     done = CliRunner().invoke(app, given, input=given_in)
     if "--json" in given and done.stdout:
-        name = "dry-run" if "--dry-run" in given else given[0]
+        name = _document(given)
         for document in done.stdout.splitlines() if name == "predict" and not refuses(done) else [done.stdout]:
             follows_its_schema("problems" if refuses(done) else name, document)
     return done
+
+
+def _document(given):
+    """The name of the document that a command prints."""
+    if "--dry-run" in given or "--seeds" in given:
+        return "dry-run" if "--dry-run" in given else "seeds"
+    return "compare-seeds" if given[0] == "compare" and any(is_seeds_folder(Path(at)) for at in given[1:]) else given[0]
 
 
 def refuses(done):

@@ -3,6 +3,7 @@
 import json
 import signal
 from itertools import combinations
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -309,3 +310,25 @@ def test_why_names_what_told_the_choice_from_the_best_of_the_others(run_here, ri
     why = {layer.name: layer.why for layer in explain_layers(run).layers}
     assert says in why[pick[0]]
     assert "no subset of 8 layers that keeps it was scored" in why[pick[1]]
+
+
+def test_the_gates_as_a_figure_and_the_scores_without_gates(run_here, tmp_path):
+    figure = tmp_path / "figure.svg"
+
+    def texts():
+        assert das("explain", run_here, "--svg", figure).exit_code == 0
+        return {text.strip() for text in ElementTree.parse(figure).getroot().itertext()}
+
+    assert "that skips it" in texts()
+    run = open_run(run_here)
+    gates = dict.fromkeys(run.manifest.candidates, 0.1)
+    log = [entry.model_copy(update={"gates": gates | dict.fromkeys(entry.layers, 0.2)}) for entry in run.search_log()]
+    (run_here / "search.jsonl").write_text("".join(entry.model_dump_json() + "\n" for entry in log))
+    assert {"update", "gate", "FL0"} <= texts()
+
+
+def test_a_search_that_compared_nothing_has_no_figure(run_here, tmp_path):
+    log = (run_here / "search.jsonl").read_text().splitlines()
+    (run_here / "search.jsonl").write_text(log[-1] + "\n")
+    stopped(das("explain", run_here, "--svg", tmp_path / "none.svg"), 3, "nothing-to-draw", "strategy auto")
+    assert not (tmp_path / "none.svg").exists()

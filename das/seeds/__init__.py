@@ -1,0 +1,1 @@
+"""One compression with several seeds."""
