@@ -25,7 +25,7 @@ from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, layouts_of, read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import TENTH, make_splits, make_unlabelled_splits
-from compressor.data.splits import TaskData, describe_dropped
+from compressor.data.splits import TaskData, describe_dropped, note_cut
 from compressor.data.types import RawDataset, Reading
 from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
@@ -280,6 +280,10 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
             progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
         if dropped := split.records.dropped:
             progress.say(f"{split.name}: {describe_dropped(dropped, len(split))}")
+    if length is None:
+        dims = loaded.model.dims
+        for note in note_cut(data.evaluation, min(dims.longest_text, words.longest or dims.longest_text)):
+            progress.say(f"note: {note}")
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(
         path=str(checkpoint.checkpoint.path.absolute()),  # a link keeps its name: files of a cache have none

@@ -20,6 +20,7 @@ from compressor.errors import input_error
 
 FALSE_TEXTS = 15  # false captions that an image's own is told from in training, as in METER and ViLT
 PIXEL_CACHE_BYTES = 1 << 30
+LOOKED_AT = 1024  # samples that are looked at for texts that are cut
 LARGE_SHARE = 0.25  # of samples left out: VQA v2 loses some 7 % to its 3,129 answers
 
 
@@ -28,6 +29,16 @@ def describe_dropped(dropped: int, rows: int) -> str:
     many = dropped > LARGE_SHARE * (dropped + rows)
     remark = "; these are many: is this the data that the model was trained on?" if many else ""
     return f"{dropped:,} left out: no answer of theirs is among the classes{remark}"
+
+
+def note_cut(split: Split, longest: int) -> tuple[str, ...]:
+    """Say how many texts of a split are cut, where the model takes ``longest`` tokens; nothing where none is."""
+    length, among = split.transforms.text.length, min(len(split), LOOKED_AT)
+    cut = split.count_cut(among) if length < longest else 0
+    if not cut:
+        return ()
+    told = f"{cut:,} of the first {among:,} texts of {split.name} are cut to {length} tokens"
+    return (f"{told}; the model takes {longest}: --text-length {longest}",)
 
 
 class Split:
@@ -60,6 +71,12 @@ class Split:
     def lengths(self) -> np.ndarray:
         """Tokens of each sample's text, or pair of texts, (n,)."""
         return np.array([tokens.shape[1] for tokens in self._tokenise(self.samples)], dtype=int)
+
+    def count_cut(self, among: int) -> int:
+        """Return how many of the first ``among`` samples have more tokens than the model is given."""
+        text, samples = self.transforms.text, self.samples[:among]
+        tokens = zip(samples, self._tokenise(samples), strict=True)
+        return sum(text.cuts([_text_of(sample) for sample, found in tokens if found.shape[1] == text.length]))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
         """Return a split of these samples alone."""
@@ -110,7 +127,7 @@ class Split:
         return text.pad(self._tokenise(samples), text.length if full_length else None)
 
     def _tokenise(self, samples: Sequence[Sample]) -> list[Tokens]:
-        texts = [sample.text if sample.second is None else (sample.text, sample.second) for sample in samples]
+        texts = [_text_of(sample) for sample in samples]
         new = [text for text in dict.fromkeys(texts) if text not in self._tokens]
         self._tokens.update(zip(new, self.transforms.text.tokenise(new), strict=True))
         return [self._tokens[text] for text in texts]
@@ -134,6 +151,10 @@ class Split:
             self._pixels[image] = pixels
             self._pixel_bytes += pixels.nbytes
         return pixels
+
+
+def _text_of(sample: Sample) -> Text:
+    return sample.text if sample.second is None else (sample.text, sample.second)
 
 
 class RankedSplit(Split):

@@ -14,7 +14,7 @@ from compressor.data.labels import align_labels
 from compressor.data.layouts.input_forms import STANDARD
 from compressor.data.read_data import find_data, layouts_of, read_data
 from compressor.data.roles import make_scored, make_split, make_whole
-from compressor.data.splits import ScoredData, Split, WholeData
+from compressor.data.splits import ScoredData, Split, WholeData, note_cut
 from compressor.data.types import SCORED, RawDataset, Reading, Transforms
 from compressor.device import limit_threads
 from compressor.errors import Checks, input_error
@@ -108,7 +108,8 @@ def open_for_evaluation(
         InputError: subject, tokenizer or data unusable.
     """
     opened = _open(subject, task, data, tokenizer, text_length, checks, columns, Reading(splits=SCORED))
-    return opened.model, make_scored(*opened.parts), opened.notes
+    scored = make_scored(*opened.parts)
+    return opened.model, scored, (*opened.notes, *note_cut(scored.evaluation, opened.longest))
 
 
 def open_whole(
@@ -133,13 +134,17 @@ def open_whole(
 
 @dataclass(frozen=True)
 class _Opened:
-    """A model, and data with classes numbered as the model's."""
+    """A model, and data with classes numbered as the model's.
+
+    ``longest`` are the tokens that it could read of a text; 0 where it was said how many it reads.
+    """
 
     model: StepModel
     dataset: RawDataset
     root: Path
     transforms: Transforms
     model_notes: tuple[str, ...] = ()
+    longest: int = 0
 
     @property
     def parts(self) -> tuple[RawDataset, Path, Task, Transforms, int]:
@@ -189,4 +194,7 @@ def _open(
     transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
     dataset = align_labels(read_data(root, task, reading=reading, columns=columns), checkpoint.labels, TASKS[task])
     limit_threads(loaded.model)
-    return _Opened(loaded.model, dataset, root, transforms, (*loaded.notes, *words.notes, *transforms.text.notes))
+    most = loaded.model.dims.longest_text
+    longest = min(most, words.longest or most) if text_length is None else 0
+    notes = (*loaded.notes, *words.notes, *transforms.text.notes)
+    return _Opened(loaded.model, dataset, root, transforms, notes, longest)

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import RobertaConfig, RobertaForMaskedLM
 
+import das as das_package
 from compressor.compression import compress
 from compressor.data.generated.questions import write_scenes
 from compressor.errors import CheckFailed, InputError, Interrupted, UsageError
@@ -303,6 +305,20 @@ def test_compressing_a_checkpoint_of_the_public_das_code(workshop):
     assert len(searched.manifest.plan.layers) == 3
 
 
+def test_adapters_that_a_checkpoint_brings_along_keep_their_widths(workshop):
+    brought = {"checkpoint": str(GOLDEN / "das_meter_tiny_vqa.ckpt"), "tokenizer": "tokenizer.json", "adapt": True}
+    asked = settings(**brought, skip=None, layers=("FL1",), skip_width=99, parallel_width=80)
+    codes = ("width-too-large", "width-too-large", "adapter-width-differs")
+    with refused(
+        UsageError, codes, "--skip-width 99", "--parallel-width 80", "the width of the streams, 32", "width, 12"
+    ):
+        prepare_job(asked)
+    with refused(UsageError, "adapter-width-differs", "--skip-width 7", "a skip adapter of 36 for FL1 along"):
+        prepare_job(asked.model_copy(update={"skip_width": 7, "parallel_width": None}))
+    own = prepare_job(asked.model_copy(update={"skip_width": None, "parallel_width": 12}))
+    assert own.plan(("FL1",)).skip[0].adapter_width == 36 and own.model.dims.parallel_width == 12
+
+
 def test_one_question_to_score_on_is_enough(workshop):
     write_scenes(workshop / "data" / "vqav2_test.arrow", 1, 48, seed=0, per_image=1)
     run = compress(settings(skip=None, layers=("FL1",), recover="none"))
@@ -405,6 +421,44 @@ def test_a_lot_is_drawn_where_no_head_is_trained(workshop):
     free = {**drawn, "balanced": False, "scope": "fusion", "skip": 1}
     job = prepare_job(settings(**options, **free, seed=2))
     assert draw_layers(job) == (job.candidates[RandomOrder(SearchSpace(2, (1,), 2, list)).choice()[1][0]],)
+
+
+class Told(StepProgress):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_texts_of_512_tokens(sentences):
+    """Table C counts 512 tokens: trained, kept, counted and saved at that length, with adapters of Table C's kind."""
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+    positions = {"vocab_size": 42, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
+    RobertaForMaskedLM(RobertaConfig(**sizes, **positions)).save_pretrained("pretrained")
+    for name in ("train", "dev"):
+        header, *rows = (sentences / "data" / f"{name}.tsv").read_text().splitlines()
+        longer = [f"{'the story is moving . ' * 80 * (number % 2)}{row}" for number, row in enumerate(rows[:24])]
+        (sentences / "data" / f"{name}.tsv").write_text("\n".join((header, *longer)))
+    options = {"tokenizer": "roberta/tokenizer.json", "data": "data", "adapt": True, "skip": 1, "strategy": "random"}
+    asked = settings(checkpoint="pretrained", task="text-classification", batch_size=8, parallel_width=5, **options)
+    prepare_job(asked, told := Told())
+    note = "note: 6 of the first 12 texts of val are cut to 128 tokens; the model takes 512: --text-length 512"
+    assert [line for line in told.lines if "tokens" in line] == [note]
+    run = compress(asked.model_copy(update={"text_length": 512, "skip_width": 7}))
+    slim, family, task = run.load_saved(), FAMILIES["roberta"], "text-classification"
+    assert run.samples()["input_ids"].shape[1] == slim.dims.text_length == 512
+    widths = {entry.layer: entry.adapter_width for entry in run.manifest.plan.skip}
+    assert [*widths.values()] == [7] and slim.dims.parallel_width == 5
+    assert run.manifest.costs.trims.before == sum(count_by_part(family, slim.dims, task, widths, (0, 0)).values())
+    plain = slim.dims.model_copy(update={"parallel_width": 0})
+    assert run.manifest.costs.macs.full == sum(count_by_part(family, plain, task, patches=(0, 0)).values())
+    saved = das_package.save(run, to="folder")
+    (number,) = (name.removeprefix("En") for name in widths)
+    adapters = json.loads((sentences / "folder" / "config.json").read_text())["das_adapters"]
+    assert saved.layers == 1 and (adapters["in_place_of"], adapters["beside"]) == ({number: 7}, [5])
 
 
 def test_the_report_command_and_evaluation_agree(run_here, shared_run):

@@ -38,7 +38,7 @@ def costs():
     return count_costs(full, slim, {name: x[:1] for name, x in inputs_of(full).items()})
 
 
-def saved_run(folder, family, task, adapters=True, beside=False, files=None, nothing=False) -> Run:
+def saved_run(folder, family, task, adapters=True, beside=False, files=None, nothing=False, skipped=SKIPPED) -> Run:
     """A run without En1 and En4: adapters that do something in their place, fresh ones, nothing; beside others, too."""
     full = tiny.model(family, task)
     if beside:
@@ -49,7 +49,7 @@ def saved_run(folder, family, task, adapters=True, beside=False, files=None, not
     full.eval()
     if adapters:
         tiny.supernet(full)
-    plan = make_plan(full, SKIPPED, adapters=not nothing)
+    plan = make_plan(full, skipped, adapters=not nothing)
     slim = remove_layers(full, plan)
     for name, parameter in slim.named_parameters():
         if beside and ".adapter." in name and parameter.ndim > 1:
@@ -65,8 +65,8 @@ def saved_run(folder, family, task, adapters=True, beside=False, files=None, not
         task=task,
         dims=full.dims.model_dump(),
         plan=plan,
-        strategy="by hand",
-        candidates=SKIPPED,
+        strategy="by hand" if skipped else "none",
+        candidates=skipped,
         source=Source(path="full", sha256=""),
         data=(
             {"name": "train", "files": ["train.csv"]},

@@ -2,6 +2,7 @@
 
 import pytest
 
+from compressor.data.splits import note_cut
 from compressor.data.types import ImageRef, Records, Sample
 from compressor.errors import InputError
 from compressor.tasks import TASKS
@@ -22,3 +23,16 @@ def test_an_image_that_breaks_later_names_its_place():
     split = TASKS["vqa"].split("val", rows, transforms(), 1, 1)
     with refused(InputError, "image-does-not-decode", "the image in row 3 of a table"):
         split.batch([0])
+
+
+def test_cut_texts_are_counted_where_the_model_takes_longer_ones():
+    """Of one that has just as many tokens as are read nothing is cut; pairs lose theirs together."""
+    words = "what color is the circle?"
+    samples = [Sample(words, labels=(0,), scores=(1.0,)), Sample("the", words, labels=(0,), scores=(1.0,))]
+    samples.append(Sample(f"{words} the circle?", labels=(0,), scores=(1.0,)))
+    whole, *_ = TASKS["text-classification"].split("val", Records((), samples[:1]), transforms(), 2, 0).lengths
+    split = TASKS["text-classification"].split("val", Records((), samples), transforms(length=int(whole)), 2, 0)
+    assert split.count_cut(1) == 0 and split.count_cut(3) == 2
+    (note,) = note_cut(split, 99)
+    assert note == f"2 of the first 3 texts of val are cut to {whole} tokens; the model takes 99: --text-length 99"
+    assert note_cut(split, int(whole)) == ()

@@ -295,3 +295,15 @@ def test_a_folder_with_adapters_is_no_model_to_compress(written, family, task, g
 def test_a_folder_without_adapters_can_be_compressed_again(written):
     told = command("inspect", written("bert", "text-classification", False)[2], "--json")
     assert [layer["name"] for layer in json.loads(told.stdout)["layers"]] == ["En0", "En1", "En2", "En3"]
+
+
+@pytest.mark.parametrize("family", ["bert", "vilt"])
+def test_a_model_that_skips_nothing_has_adapters_beside_every_layer(tmp_path, family):
+    task = {"bert": "text-classification", "vilt": "vqa"}[family]
+    run = saved_runs.saved_run(tmp_path, family, task, adapters=False, beside=True, skipped=())
+    saved = das.save(run, to=tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "config.json").read_text())["das_adapters"]
+    assert (saved.layers, saved.trust_remote_code, said["in_place_of"]) == (6, True, {})
+    assert said["beside"] == [saved_runs.WIDTH] * {"bert": 1, "vilt": 2}[family]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "# full, adapted" in card and "Of 6 layers none is gone; adapters stand beside them." in card
