@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 from benchmarks.results import LogProgress, write_section
 from benchmarks.search.judge import RECOVERY_RATE, RECOVERY_SAMPLES
@@ -33,6 +32,7 @@ from benchmarks.search.strategies_report import NAMES, of, spread, table
 from benchmarks.search.units import Unit, do_units, in_processes
 from compressor.search.strategies import DEFAULT, TRANSFER
 from compressor.settings import Settings
+from profiles.comparison.seeds import spread_of
 from profiles.formatting import format_bullets
 
 STRATEGIES = (DEFAULT, TRANSFER, PUBLISHED, "random")
@@ -79,9 +79,14 @@ def differences(rows: Sequence[Row]) -> list[str]:
     said = []
     for other in STRATEGIES[1:]:
         pairs = zip(of(rows, DEFAULT), of(rows, other), strict=True)
-        points = [100 * (ours.trained - theirs.trained) for ours, theirs in pairs]
-        each = ", ".join(f"{value:+.2f}" for value in points)
-        said.append(f"{DEFAULT} less {NAMES.get(other, other)}, trained: {fmean(points):+.2f} points ({each})")
+        found = spread_of([100 * (ours.trained - theirs.trained) for ours, theirs in pairs])
+        sentence = f"{DEFAULT} less {NAMES[other]}, trained: {found.mean:+.2f} points"
+        if found.low is not None and found.high is not None:
+            chance = ", no more than seeds alone may do" if found.low <= 0 <= found.high else ""
+            sentence += (
+                f" (95 % interval over {len(found.values)} seeds: {found.low:+.2f} to {found.high:+.2f}){chance}"
+            )
+        said.append(sentence)
     return said
 
 

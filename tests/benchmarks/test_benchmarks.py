@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.runtimes import gpu
+from benchmarks.search import equal_terms
 from benchmarks.search.sieve import KEPT, regret_of_best_kept
 from benchmarks.search.strategies import Row
 from benchmarks.search.strategies_report import against, line, table
@@ -74,6 +75,22 @@ def test_the_share_of_the_closed_form_is_taken_where_there_is_something_to_regai
 def test_every_strategy_has_a_line_with_its_price_against_the_published_loop():
     assert line("auto", [row("auto")], [row("das", asked=4000.0)])[6:9] == ("1,000", "25.0%", "500")
     assert all(name in table(rows()) for name in STRATEGIES)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said", "chance"),
+    [
+        ((0.8, 0.82), "+9.00 points (95 % interval over 2 seeds: -3.71 to +21.71)", True),
+        ((0.79, 0.8), "+10.50 points (95 % interval over 2 seeds: +4.15 to +16.85)", False),
+        ((0.8,), "+10.00 points", False),
+    ],
+)
+def test_a_difference_between_searches_is_said_with_what_seeds_alone_do(scores, said, chance):
+    seeds = range(len(scores))
+    compared = [row(name, seed, trained=0.9) for name in equal_terms.STRATEGIES[:-1] for seed in seeds]
+    compared += [row("random", seed, trained=score) for seed, score in enumerate(scores)]
+    *_, last = equal_terms.differences(compared)
+    assert last == f"auto less random (Table B), trained: {said}" + chance * ", no more than seeds alone may do"
 
 
 def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
