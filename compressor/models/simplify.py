@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.families import FAMILIES
+from compressor.models.prefix import Prefix
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.rounds import Round
 from compressor.models.steps import StepModel, TokenWise, masks_of
@@ -74,7 +75,7 @@ def trim(model: StepModel) -> StepModel:
         steps = []
         for step in live:
             block, need = trimmed.blocks[step.name], needs.get(step.stream, "all")
-            if need in ONE and hasattr(block, "one_token") and len(step.writes) == 1:
+            if need in ONE and _knows_one_token(block) and len(step.writes) == 1:
                 _need(before, step.reads, need if isinstance(block, TokenWise) else "all")
                 masks = _masks_read(step.stream, need)
                 _need(before, masks, "all")
@@ -88,6 +89,11 @@ def trim(model: StepModel) -> StepModel:
     return StepModel(
         model.family, model.task, model.dims, trimmed.prologue, tuple(reversed(rounds)), blocks, trimmed.epilogue
     ).train(model.training)
+
+
+def _knows_one_token(block: nn.Module) -> bool:
+    """Return whether a block computes one token alone: its attention does so without the keys of a prefix."""
+    return hasattr(block, "one_token") and not any(isinstance(module, Prefix) for module in block.modules())
 
 
 def _need(needs: Needs, streams: Iterable[str], need: Readout) -> None:

@@ -53,7 +53,7 @@ def count_published(
         dims_type, any_shape = architecture.dims_type, architecture.any_shape
         fraction = architecture.parallel_fraction
     _check_widths(parallel_adapters, parallel_width, skip_width)
-    plain = _dims(family, dims_type, any_shape, image_size, text_length)
+    plain = change_published(family, dims_type(), any_shape, image_size, text_length)
     family_width = max(1, round(plain.hidden * fraction))
     dims = plain.model_copy(update={"parallel_width": (parallel_width or family_width) if parallel_adapters else 0})
     shape = image_size if isinstance(image_size, tuple) else None
@@ -114,15 +114,14 @@ def _check_widths(parallel_adapters: bool, parallel_width: int | None, skip_widt
         raise UsageError(*problems)
 
 
-def _dims(
-    family: str, dims_type: type, any_shape: bool, image_size: int | tuple[int, int] | None, text_length: int | None
+def change_published(
+    family: str, dims: Any, any_shape: bool, image_size: int | tuple[int, int] | None, text_length: int | None
 ) -> Any:
-    """Return the family's published dims with these two changed.
+    """Return a family's dims with these two changed, where they are given.
 
     Raises:
         UsageError: sizes the family cannot have.
     """
-    dims: Any = dims_type()
     problems = []
     sides = image_size if isinstance(image_size, tuple) else () if image_size is None else (image_size,)
     if sides and not hasattr(dims, "image_size"):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.models.adapters import Adapter
+from compressor.models.prefix import attend
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick
 
@@ -26,6 +27,8 @@ class FusionSizes:
 class _Projections(nn.Module):
     """Multi-head attention of one stream on another, up to the output projection."""
 
+    reads_prefix = True
+
     def __init__(self, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
@@ -35,12 +38,13 @@ class _Projections(nn.Module):
         def split(projected: Tensor) -> Tensor:  # (B, N, D) -> (B, heads, N, D / heads)
             return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
+            self,
             split(self.query(x)),
             split(self.key(context)),
             split(self.value(context)),
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
+            mask,
+            dropout=self.dropout if self.training else 0.0,
         )
         return attended.transpose(1, 2).flatten(2)
 

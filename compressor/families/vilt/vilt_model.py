@@ -19,6 +19,7 @@ from compressor.families.embeddings import UntypedEmbeddings, from_the_start
 from compressor.families.vilt.vilt_patch_embedding import PatchEmbedding
 from compressor.families.vision_language import build_head
 from compressor.models.adapters import Adapter
+from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
 from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, StepModel, Streams, expand_batch
@@ -96,6 +97,8 @@ class _Branch(nn.Module):
 
 
 class _ViltAttention(_Branch):
+    reads_prefix = True
+
     def __init__(self, dims: ViltDims) -> None:
         super().__init__(dims)
         self.heads = dims.heads
@@ -107,9 +110,7 @@ class _ViltAttention(_Branch):
         def split(projected: Tensor) -> Tensor:  # (B, N, D) -> (B, heads, N, D / heads)
             return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-        attended = F.scaled_dot_product_attention(
-            split(self.query(normed)), split(self.key(normed)), split(self.value(normed)), attn_mask=mask
-        )
+        attended = attend(self, split(self.query(normed)), split(self.key(normed)), split(self.value(normed)), mask)
         return self.add(x, self.output(attended.transpose(1, 2).flatten(2)))
 
     def one_token(self, pick: Pick, x: Tensor, mask: Tensor) -> Tensor:
