@@ -122,7 +122,7 @@ class Compression:
         for note in job.loaded.notes:
             self.progress.say(note)
         self._say_expected(job, expect_time)
-        checkpoint = RunCheckpoint(folder if is_main() else None, _identity(job))
+        checkpoint = RunCheckpoint(folder if is_main() else None, identify(job))
         checkpoint.load() if self.resume else checkpoint.reserve()
         try:
             with checkpoint.save_on_interrupt():
@@ -183,7 +183,7 @@ class Compression:
         search = self._search(job, checkpoint, stages)
         slim, budget = fit_request(fitter, search.result if search else None, prices)
         with stages.timed("evaluate"):
-            scores = _evaluate(job, slim.model, "slim", self.progress)
+            scores = evaluate_splits(job, slim.model, "slim", self.progress)
         manifest = _manifest(job, slim, search, self.command, _results(job, full, scores, stages, remarks), budget)
         slim.model.to("cpu")
         save = partial(
@@ -224,9 +224,9 @@ class Compression:
             return tuple(Evaluation(**{**entry, "score": Score(**entry["score"])}) for entry in saved)
         with stages.timed("evaluate"):
             if job.reference:
-                full = _evaluate(job, job.reference.load_saved().to(job.device), "reference", self.progress)
+                full = evaluate_splits(job, job.reference.load_saved().to(job.device), "reference", self.progress)
             else:
-                full = _evaluate(job, job.model, "full", self.progress)
+                full = evaluate_splits(job, job.model, "full", self.progress)
         checkpoint.finish(Stage.EVALUATE, [{**vars(entry), "score": entry.score.model_dump()} for entry in full])
         return full
 
@@ -297,7 +297,7 @@ def _open_finished(folder: Path, settings: Settings) -> Run | None:
     return run
 
 
-def _identity(job: Job) -> dict[str, Any]:
+def identify(job: Job) -> dict[str, Any]:
     """Return what must be the same for a run to be resumed."""
     return {
         **job.settings.model_dump(exclude=PLACES),
@@ -309,7 +309,8 @@ def _identity(job: Job) -> dict[str, Any]:
     }
 
 
-def _evaluate(job: Job, model: StepModel, name: str, progress: Progress) -> Evaluations:
+def evaluate_splits(job: Job, model: StepModel, name: str, progress: Progress) -> Evaluations:
+    """Return the scores of a model, called ``name``, on the evaluation split and on the further splits."""
     return tuple(
         evaluate(
             model,

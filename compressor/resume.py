@@ -38,7 +38,7 @@ class Stateful(Protocol):
 
 
 class Stage(StrEnum):
-    """The stages of a compression whose results are kept for a later process, in order."""
+    """The stages of a compression or a tuning whose results are kept for a later process, in order."""
 
     LABEL = "label"
     PRICE = "price"
@@ -46,6 +46,7 @@ class Stage(StrEnum):
     SEARCH = "search"
     TRY = "try"
     RECOVER = "recover"
+    TUNE = "tune"
 
 
 @dataclass

@@ -21,7 +21,7 @@ from compressor.checkpoints.sources.source_files import copy_source_files
 from compressor.errors import DasError, input_error
 from compressor.evaluation.score import EveryAnswer
 from compressor.files import TOKENIZER_FILE, atomic_folder, cannot_write, follow_link, link_to, write_json
-from compressor.manifest import MANIFEST, PACKAGES, Manifest, check_dims, read_manifest
+from compressor.manifest import MANIFEST, PACKAGES, Manifest, Source, check_dims, read_manifest
 from compressor.search.result import LogEntry, SearchResult
 
 if TYPE_CHECKING:
@@ -119,25 +119,7 @@ class Run:
         Raises:
             InputError: it is gone or has changed since.
         """
-        from compressor.checkpoints.read import checkpoint_sha256
-
-        source = self.manifest.source
-        path = Path(moved or source.path)
-        if not path.exists():
-            raise input_error(
-                "checkpoint-gone",
-                f"the full checkpoint {path} is gone",
-                "the checkpoint that was compressed, to compare with",
-                "put it back, or compress it again from its new place",
-            )
-        if checkpoint_sha256(path) != source.sha256:
-            raise input_error(
-                "checkpoint-changed",
-                f"{path} has changed since it was compressed",
-                f"sha256 {source.sha256[:16]}...",
-                "compress it again",
-            )
-        return path
+        return find_source(self.manifest.source, moved)
 
     def load_full(self, checked: bool = False) -> StepModel:
         """Return the model before compression, from the checkpoint that the manifest names, without adapters.
@@ -242,6 +224,32 @@ class Run:
         return input_error(
             "run-incomplete", f"{self.path / name} cannot be read ({error})", "a complete run", "compress again"
         )
+
+
+def find_source(source: Source, moved: str | Path | None = None) -> Path:
+    """Return the full checkpoint that something was made of: where ``source`` says, or where it was ``moved``.
+
+    Raises:
+        InputError: it is gone or has changed since.
+    """
+    from compressor.checkpoints.read import checkpoint_sha256
+
+    path = Path(moved or source.path)
+    if not path.exists():
+        raise input_error(
+            "checkpoint-gone",
+            f"the full checkpoint {path} is gone",
+            "the checkpoint that was compressed, to compare with",
+            "put it back, or compress it again from its new place",
+        )
+    if checkpoint_sha256(path) != source.sha256:
+        raise input_error(
+            "checkpoint-changed",
+            f"{path} has changed since it was compressed",
+            f"sha256 {source.sha256[:16]}...",
+            "compress it again",
+        )
+    return path
 
 
 def is_run(path: str | Path) -> bool:
@@ -386,8 +394,10 @@ def new_folder(out: str | None, stem: str) -> Path:
     return folder
 
 
-def interrupted_folder(out: str | None, stem: str) -> Path:
+def interrupted_folder(out: str | None, stem: str, document: str = MANIFEST) -> Path:
     """Return the newest run of this name that was interrupted; where none was, the newest one that is finished.
+
+    A finished one holds the ``document``.
 
     Raises:
         InputError: there is none.
@@ -395,7 +405,7 @@ def interrupted_folder(out: str | None, stem: str) -> Path:
     folder = Path(out) if out else ROOT / stem
     runs = [folder] if out else runs_named(stem)
     interrupted = [run for run in runs if partial_of(run).exists()]
-    finished = [run for run in runs if (run / MANIFEST).exists()]
+    finished = [run for run in runs if (run / document).exists()]
     if interrupted:
         return max(interrupted, key=lambda run: partial_of(run).stat().st_mtime)
     if finished:

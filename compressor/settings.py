@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
@@ -14,6 +14,7 @@ from compressor.search.budgets import KINDS, Budget, parse_budget
 from compressor.values import Value, list_faults
 
 PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
+SomeSettings = TypeVar("SomeSettings", bound=Value)
 
 
 class Choice(StrEnum):
@@ -171,6 +172,15 @@ def make_settings(**options: Any) -> Settings:
     Raises:
         UsageError: an unknown name or a value of the wrong type, all of them at once.
     """
+    return read_options(Settings, "das.compress", options)
+
+
+def read_options(kind: type[SomeSettings], function: str, options: Mapping[str, Any]) -> SomeSettings:
+    """Make settings of a kind from the keyword arguments of a function.
+
+    Raises:
+        UsageError: an unknown name or a value of the wrong type, all of them at once.
+    """
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     if isinstance(plain.get("layers"), str):  # as the command line takes them
         plain["layers"] = tuple(part.strip() for part in plain["layers"].split(",") if part.strip())
@@ -179,12 +189,12 @@ def make_settings(**options: Any) -> Settings:
     if plain.get("reference"):  # runs/latest will be another one
         plain["reference"] = str(Path(plain["reference"]).resolve())
     try:
-        return Settings(**plain)
+        return kind(**plain)
     except ValidationError as error:
-        names = ", ".join(Settings.model_fields)
+        names = ", ".join(kind.model_fields)
         raise UsageError(
             *(
-                Problem("unknown-setting", entry, f"one of: {names}", "help(das.compress)")
+                Problem("unknown-setting", entry, f"one of: {names}", f"help({function})")
                 for entry in list_faults(error)
             )
         ) from None

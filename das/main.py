@@ -33,6 +33,7 @@ from das.commands.predict import PairCommand, predict
 from das.commands.profile import profile
 from das.commands.save import save
 from das.commands.search import search
+from das.commands.tune import tune
 from das.commands.verify import verify
 from das.terminal import answered, err_console, print_json
 
@@ -126,6 +127,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {
     "predict": (predict, PairCommand),
     "doctor": (doctor, TyperCommand),
     "eval": (evaluate, ModelCommand),
+    "tune": (tune, ModelCommand),
     "answers": (answers, ModelCommand),
 }
 

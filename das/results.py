@@ -12,6 +12,7 @@ from compressor.models.plan import Plan
 from compressor.search.result import SearchResult
 from compressor.settings import Choice
 from compressor.training.expected_time import Expected, expect_time
+from compressor.tuning.tune import Tuning, expect_tuning_time
 from compressor.values import Value
 from exporters.export import ExportReport
 from profiles.comparison.recommend_export import Choices
@@ -121,4 +122,49 @@ def describe_job(job: Job, folder: Path) -> DryRun:
         data=tuple(split.describe() for split in job.data.splits),
         expected=expect_time(job),
         leftovers={reason: tuple(keys) for reason, keys in job.loaded.leftovers_by_reason.items()},
+    )
+
+
+class TunePlan(Value):
+    """The plan of a tuning, and how long it is expected to take on this machine.
+
+    ``updated_parameters`` are counted by what they are, ``additional_macs`` are those of one sample (1 MAC = 2 FLOPs)
+    on top of the plain model, ``leftovers`` are unread keys by reason.
+    """
+
+    schema_version: int = 1
+    family: str
+    task: str
+    method: str
+    steps: int
+    learning_rate: float
+    head_learning_rate: float
+    updated_parameters: Mapping[str, int]
+    additional_macs: int
+    device: str
+    out: str
+    layout: str
+    data: tuple[Mapping[str, Any], ...]
+    leftovers: Mapping[str, tuple[str, ...]]
+    expected: Expected
+
+
+def describe_tuning(tuning: Tuning, folder: Path) -> TunePlan:
+    """Return the plan of a tuning into ``folder``; its model is not to be trained afterwards."""
+    job, updated, expected = tuning.job, tuning.updated_parameters, expect_tuning_time(tuning)
+    return TunePlan(
+        family=tuning.model.family,
+        task=tuning.model.task,
+        method=tuning.method.name,
+        steps=tuning.steps,
+        learning_rate=tuning.learning_rate,
+        head_learning_rate=tuning.head_learning_rate,
+        updated_parameters=updated,
+        additional_macs=tuning.merge() - tuning.plain_macs,
+        device=str(job.device),
+        out=str(folder),
+        layout=job.data.layout,
+        data=tuple(split.describe() for split in job.data.splits),
+        leftovers={reason: tuple(keys) for reason, keys in job.loaded.leftovers_by_reason.items()},
+        expected=expected,
     )

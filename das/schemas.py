@@ -17,10 +17,11 @@ from pydantic import BaseModel
 
 from compressor.hub.hub_folder import SavedFolder
 from compressor.manifest import Manifest
+from compressor.tuning.tuned import Tuned
 from das.asked import Predicted
 from das.doctor.health import Health
 from das.problems import Problems
-from das.results import Answered, DryRun, Evaluated, Exports, Searched
+from das.results import Answered, DryRun, Evaluated, Exports, Searched, TunePlan
 from exporters.checks.records import Parity
 from exporters.verify import VerifyReport
 from profiles.analysis.explanation import Explanation
@@ -51,6 +52,8 @@ DOCUMENTS: Mapping[str, Document] = {
     "compress": Document("das compress --json, and report.json of a run", CompressionReport),
     "seeds": Document("das compress --seeds --json, and seeds.json", SeedsReport),
     "dry-run": Document("das compress --dry-run --json", DryRun),
+    "tune": Document("das tune --json, and tuned.json of its folder", Tuned),
+    "tune-dry-run": Document("das tune --dry-run --json", TunePlan),
     "eval": Document("das eval --json", Evaluated),
     "answers": Document("das answers --json", Answered),
     "predict": Document("a line of das predict --json", Predicted),

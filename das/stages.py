@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from compressor.models.steps import StepModel
     from compressor.run_folder import Run
     from compressor.settings import Settings
-    from das.results import Answered, DryRun, Evaluated, Searched
+    from compressor.tuning.tune_settings import TuneSettings
+    from das.results import Answered, DryRun, Evaluated, Searched, TunePlan
     from exporters.verify import VerifyReport
 
 
@@ -33,6 +34,20 @@ def dry_run(settings: Settings, resume: bool = False) -> DryRun:
     inputs = open_inputs(settings, lambda task: destination(settings, task, resume))
     assert inputs.folder
     return describe_job(prepare_job(settings, inputs=inputs), inputs.folder)
+
+
+def plan_tuning(settings: TuneSettings, resume: bool = False) -> TunePlan:
+    """Open and check everything a tuning needs; return its plan.
+
+    Raises:
+        DasError: as :func:`compressor.tuning.tune.prepare_tuning` says.
+    """
+    from compressor.tuning.tune import open_tuning, prepare_tuning
+    from das.results import describe_tuning
+
+    inputs = open_tuning(settings, resume)
+    assert inputs.folder
+    return describe_tuning(prepare_tuning(settings, inputs=inputs), inputs.folder)
 
 
 def search(settings: Settings, progress: Progress = QUIET) -> Searched:

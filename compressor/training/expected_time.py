@@ -72,11 +72,11 @@ def expect_time(job: Job) -> Expected:
     """
     with torch.random.fork_rng():
         scored = "reference's score" if job.reference else "full model's score"
-        seconds = {} if job.settings.adapt and not job.reference else _evaluation(job, scored)
+        seconds = {} if job.settings.adapt and not job.reference else evaluation_seconds(job, job.model, scored)
         seconds |= _search(job) if job.searches else {}
         fit = {"fitting adapters": FITTING * _calibration(job)} if job.fits_adapters else {}
         recover, cheaper = _recovery(job) if job.trains_in_recovery else ({}, {})
-        seconds |= fit | recover | _evaluation(job, "slim model's score")
+        seconds |= fit | recover | evaluation_seconds(job, job.model, "slim model's score")
     rest = sum(seconds.values()) - sum(recover.values())
     return Expected(seconds=seconds, cheaper={option: rest + took for option, took in cheaper.items()})
 
@@ -100,9 +100,10 @@ def seconds_per_sample(model: StepModel, split: Split, device: torch.device) -> 
     return _time_growing(lambda size: _on(device, split.inputs(order[:size])), forward, min(BATCH, len(split)))
 
 
-def _evaluation(job: Job, name: str) -> dict[str, float]:
+def evaluation_seconds(job: Job, model: StepModel, name: str) -> dict[str, float]:
+    """Return the seconds of scoring a model on all splits, under a name; nothing where they are ranked."""
     splits = () if job.task.ranked else (job.data.evaluation, *job.data.extra)
-    seconds = sum(len(split) * seconds_per_sample(job.model, split, job.device) for split in splits)
+    seconds = sum(len(split) * seconds_per_sample(model, split, job.device) for split in splits)
     return {name: seconds} if splits else {}
 
 
@@ -180,25 +181,48 @@ def _training_times(job: Job, layers: tuple[str, ...]) -> tuple[float, float]:
     without = encoder_of(slim, None, recovery)
     varying = rounds_behind(slim, recovery)
 
-    def encode(batch: dict[str, Tensor], encoder: Encoder = with_answer) -> dict[str, Tensor]:
+    loss = partial(recovery_loss, slim, job.task, varying)
+    return training_seconds(train, job.device, recovery.batch_size, with_answer, without, loss)
+
+
+def training_seconds(
+    train: Split,
+    device: torch.device,
+    batch_size: int,
+    encoder: Encoder,
+    again: Encoder,
+    loss: Callable[[dict[str, Tensor]], Tensor],
+) -> tuple[float, float]:
+    """Return the seconds of encoding a sample, and of a training step on encoded samples.
+
+    Args:
+        train: the samples.
+        device: to work on.
+        batch_size: samples of a step.
+        encoder: a batch to what the training reads.
+        again: what encodes the samples of each step again, where all of them do not fit into memory.
+        loss: of an encoded batch; what is trained has gradients afterwards.
+    """
+
+    def encode(batch: dict[str, Tensor], encoder: Encoder = encoder) -> dict[str, Tensor]:
         with torch.inference_mode():
             encoded = encoder(batch)
         return {name: value.clone() for name, value in encoded.items()}
 
     def train_on(streams: dict[str, Tensor]) -> None:
-        recovery_loss(slim, job.task, varying, streams).backward()
+        loss(streams).backward()  # type: ignore[no-untyped-call]
 
     order = _typical(train)
 
     def typical(size: int) -> dict[str, Tensor]:
-        return _on(job.device, train.batch(order[:size]))
+        return _on(device, train.batch(order[:size]))
 
-    size = min(recovery.batch_size, len(train))
+    size = min(batch_size, len(train))
     encoding = _time_growing(typical, encode, size)
     step = size * _time_growing(lambda size: encode(typical(size)), train_on, size)
     if fits_into_memory(len(train) * sum(value.nbytes for value in encode(typical(1)).values())):
         return encoding, step
-    return encoding, step + size * _time_growing(typical, partial(encode, encoder=without), size)
+    return encoding, step + size * _time_growing(typical, partial(encode, encoder=again), size)
 
 
 def _on(device: torch.device, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -23,13 +23,13 @@ HEAD_FACTOR = 50
 PARALLEL_FACTOR = POOLER_FACTOR = 5
 
 
-def scale_learning_rate(hidden: int, steps: int) -> float:
-    """Return the paper's base learning rate scaled to another width and amount of training.
+def scale_learning_rate(hidden: int, steps: int, base: float = PAPER_LEARNING_RATE) -> float:
+    """Return the paper's base learning rate, or another, scaled to another width and amount of training.
 
     Proportional to 1/width and to 1/sqrt(steps), so that the paper's own model and data give the paper's own 2.5e-5;
     never above 3e-3.
     """
-    scaled = PAPER_LEARNING_RATE * PAPER_HIDDEN / hidden * (PAPER_STEPS / max(1, steps)) ** 0.5
+    scaled = base * PAPER_HIDDEN / hidden * (PAPER_STEPS / max(1, steps)) ** 0.5
     return min(MAX_LEARNING_RATE, scaled)
 
 

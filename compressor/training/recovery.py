@@ -73,7 +73,12 @@ def head_groups(model: StepModel, rate: float) -> Groups:
     named = dict(model.epilogue.named_parameters())
     poolers = [named[name] for name in named if "pooler" in name.partition(".")[0]]
     head = [named[name] for name in named if name.startswith("head.")]
-    return [(poolers, min(POOLER_FACTOR * rate, MAX_LEARNING_RATE)), (head, min(HEAD_FACTOR * rate, MAX_LEARNING_RATE))]
+    return [(poolers, min(POOLER_FACTOR * rate, MAX_LEARNING_RATE)), (head, head_rate(rate))]
+
+
+def head_rate(rate: float) -> float:
+    """Return the head's peak rate, of a base rate."""
+    return min(HEAD_FACTOR * rate, MAX_LEARNING_RATE)
 
 
 def recovery_groups(slim: StepModel, recovery: Recovery) -> Groups:
@@ -162,6 +167,17 @@ def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -
     return encode
 
 
+def encode_in_front(model: StepModel, fixed: Rounds | None) -> Encoder:
+    """Return an encoder to the streams behind the ``fixed`` rounds; the batch stays what it is where that is None."""
+    names = FAMILIES[model.family].input_names
+
+    def encode(batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
+        rest = {name: value for name, value in batch.items() if name not in names}
+        return {**model.advance(model.prologue(**{name: batch[name] for name in names}), fixed or ()), **rest}
+
+    return dict if fixed is None else encode
+
+
 def recovery_loss(slim: StepModel, task: Task, varying: Rounds | None, batch: dict[str, Tensor]) -> Tensor:
     """Return the loss of an encoded batch, through the rounds of :func:`rounds_behind`; a scalar."""
     if varying is None:
@@ -175,24 +191,37 @@ def recovery_loss(slim: StepModel, task: Task, varying: Rounds | None, batch: di
     return loss
 
 
-class RecoveryTraining:
-    """Training of a slim model in place, of adapters or all; :meth:`state_dict` describes it between any two steps.
+class Training:
+    """Training of some parameters of a model in place; :meth:`state_dict` describes it between any two steps.
 
     Where the encoded samples carry the full model's logits, the loss is half the task's and half distillation.
 
     Args:
-        slim: after surgery; everything but the recovery's groups is frozen.
+        model: everything but the groups is frozen.
         task: gives both losses.
-        train: samples encoded by :func:`encoder_of`.
-        recovery: the recipe.
+        train: encoded samples.
+        groups: the trained parameters with their peak learning rates.
+        varying: the rounds behind what is encoded; None where that is nothing.
+        steps: how many.
         order: which samples each step has.
+        label: what the progress calls it.
     """
 
-    def __init__(self, slim: StepModel, task: Task, train: Encoded, recovery: Recovery, order: TrainingOrder) -> None:
-        self.slim, self.task, self.train, self.recovery, self.order = slim, task, train, recovery, order
-        groups = recovery_groups(slim, recovery)
-        freeze_all_but(slim, groups)
-        self.optimiser = Optimiser(groups, recovery.steps)
+    def __init__(
+        self,
+        model: StepModel,
+        task: Task,
+        train: Encoded,
+        groups: Groups,
+        varying: Rounds | None,
+        steps: int,
+        order: TrainingOrder,
+        label: str,
+    ) -> None:
+        self.model, self.task, self.train, self.varying = model, task, train, varying
+        self.steps, self.order, self.label = steps, order, label
+        freeze_all_but(model, groups)
+        self.optimiser = Optimiser(groups, steps)
 
     def run(self, after_step: AfterStep = lambda step, training: None, progress: Progress = QUIET) -> None:
         """Train to the last step.
@@ -205,29 +234,38 @@ class RecoveryTraining:
             CheckFailed: the loss is NaN or infinite.
             Interrupted: as ``after_step`` does.
         """
-        slim, recovery, task = self.slim, self.recovery, self.task
-        varying = rounds_behind(slim, recovery)
-        steps = range(self.optimiser.done, recovery.steps)
-        what = "all weights" if recovery.full else "adapters and head" if recovery.transfer else "adapters"
-        with progress.bar(f"Recovering {what}", len(steps)) as bar:
+        steps = range(self.optimiser.done, self.steps)
+        with progress.bar(self.label, len(steps)) as bar:
             for step in steps:
                 numbers = self.order.batch(step)
                 mine = share(numbers)
                 batch = self.train.batch(mine)
-                loss = recovery_loss(slim, task, varying, batch)
-                check_loss(loss, self.optimiser, slim.skipped)
+                loss = recovery_loss(self.model, self.task, self.varying, batch)
+                check_loss(loss, self.optimiser, self.model.skipped)
                 self.optimiser.step(loss, len(mine) / len(numbers))
                 bar.advance()
                 after_step(step + 1, self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the trained parameters and the optimiser's state."""
-        return {"parameters": trained_parameters(self.slim), "optimiser": self.optimiser.state_dict()}
+        return {"parameters": trained_parameters(self.model), "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where :meth:`state_dict` was taken."""
-        self.slim.load_state_dict(state["parameters"], strict=False)
+        self.model.load_state_dict(state["parameters"], strict=False)
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-AfterStep = Callable[[int, RecoveryTraining], None]
+class RecoveryTraining(Training):
+    """Training of a slim model after surgery, of adapters or all, by the recipe of a recovery.
+
+    ``train`` holds samples encoded by :func:`encoder_of`.
+    """
+
+    def __init__(self, slim: StepModel, task: Task, train: Encoded, recovery: Recovery, order: TrainingOrder) -> None:
+        what = "all weights" if recovery.full else "adapters and head" if recovery.transfer else "adapters"
+        groups, varying = recovery_groups(slim, recovery), rounds_behind(slim, recovery)
+        super().__init__(slim, task, train, groups, varying, recovery.steps, order, f"Recovering {what}")
+
+
+AfterStep = Callable[[int, Training], None]

@@ -24,6 +24,13 @@ def check_peft() -> None:
         ) from None
 
 
+def peft_version(used: bool) -> dict[str, str]:
+    """Return peft's version by its name; nothing where it was not ``used``."""
+    from importlib.metadata import version
+
+    return {"peft": version("peft")} if used else {}
+
+
 def add_lora(model: nn.Module, names: Sequence[str], rank: int) -> None:
     """Put LoRA of this rank beside the projections of these names, in place; it starts at zero.
 

@@ -19,6 +19,8 @@ BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Trainin
 TASK_NAMES = ("vqa", "nlvr2", "irtr", "snli-ve", "text-classification")
 STRATEGY_NAMES = ("auto", "das", "greedy", "exhaustive", "influence", "random")
 
+METHOD_NAMES = ("full", "bitfit", "prefix", "lora", "adapter", "mam")
+
 NAMES = tuple(runtime.name for runtime in RUNTIMES)
 FILE_NAMES = tuple(runtime.name for runtime in RUNTIMES if runtime.suffix)
 
@@ -44,6 +46,11 @@ def complete_task(incomplete: str) -> list[str]:
 def complete_strategy(incomplete: str) -> list[str]:
     """Return the strategies that begin so."""
     return [strategy for strategy in STRATEGY_NAMES if strategy.startswith(incomplete)]
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Return the methods that begin so."""
+    return [method for method in METHOD_NAMES if method.startswith(incomplete)]
 
 
 def complete_run(incomplete: str) -> list[str]:

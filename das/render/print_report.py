@@ -13,10 +13,12 @@ from compressor.models.plan import summarise
 from compressor.progress import describe_seconds
 from compressor.search.strategies import STRATEGIES
 from compressor.tasks import TASKS
+from compressor.tuning.methods import METHODS
+from compressor.tuning.tuned import Tuned
 from das.render.rich_tables import draw
-from das.results import Answered, DryRun, Evaluated, Searched, SplitScore
+from das.results import Answered, DryRun, Evaluated, Searched, SplitScore, TunePlan
 from das.terminal import WIDTH, console
-from profiles.formatting import Table
+from profiles.formatting import HEADER, Table, format_count
 from profiles.reports.compression_report import CompressionReport
 from profiles.reports.compression_tables import tabulate_report
 from profiles.reports.profile_tables import describe_variants, tabulate_variants
@@ -92,9 +94,7 @@ def print_dry_run(outlook: DryRun) -> None:
     for split in outlook.data:
         console.print(f"{split['name']}: {split['rows']} {samples} of {', '.join(split['files'])}")
         _print_left_out(split)
-    for reason, keys in outlook.leftovers.items():
-        examples = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
-        console.print(f"left over, {reason}: {len(keys)} keys ({examples})", style="dim")
+    _print_leftovers(outlook.leftovers)
     console.print(f"time: {outlook.expected.describe()}")
     if outlook.seeds is not None:
         console.print(_describe_seeds(outlook))
@@ -108,6 +108,50 @@ def _describe_seeds(outlook: DryRun) -> str:
         return "every seed is finished"
     total = describe_seconds(len(seeds) * outlook.expected.total)
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: so much for each, about {total} for all"
+
+
+def print_tune_plan(outlook: TunePlan) -> None:
+    """Print the plan of a tuning."""
+    samples, method = TASKS[outlook.task].samples, METHODS[outlook.method]
+    console.print(f"{outlook.family} for {outlook.task}, on {outlook.device}")
+    console.print(f"would train by {method.title} ({method.source})")
+    console.print(f"{outlook.steps} steps at {outlook.learning_rate:.1e}, the head at {outlook.head_learning_rate:.1e}")
+    console.print(draw(_tabulate_tuning(outlook)))
+    _print_added(outlook)
+    for split in outlook.data:
+        console.print(f"{split['name']}: {split['rows']} {samples} of {', '.join(split['files'])}", soft_wrap=True)
+        _print_left_out(split)
+    _print_leftovers(outlook.leftovers)
+    console.print(f"time: {outlook.expected.describe()}")
+    console.print(f"would write {outlook.out}; nothing was trained or written", soft_wrap=True)
+
+
+def print_tuned(tuned: Tuned, folder: Path) -> None:
+    """Draw the score of a tuning, what it trained and what it adds."""
+    method, samples = METHODS[tuned.method], TASKS[tuned.task].samples
+    console.print(f"{tuned.family} for {tuned.task}, by {method.title} ({method.source})", style="bold")
+    for name, score in {tuned.evaluation_split: tuned.score, **tuned.apart}.items():
+        margin = f"{100 * score.value:.2f} ± {100 * score.margin:.2f} %"
+        console.print(f"{name}: {score.metric} {margin} on {score.samples:,} {samples}, loss {score.loss:.4f}")
+    console.print(f"a guesser that sees less: {100 * tuned.floor:.2f} %")
+    console.print(draw(_tabulate_tuning(tuned)))
+    _print_added(tuned)
+    rates = f"peak rate {tuned.learning_rate:.1e}, the head's {tuned.head_learning_rate:.1e}"
+    seconds = describe_seconds(tuned.seconds.get("train", 0.0))
+    console.print(f"{tuned.steps:,} steps in {seconds}, {rates}")
+    console.print(f"\nfolder: {folder}", soft_wrap=True)
+
+
+def _tabulate_tuning(tuned: Tuned | TunePlan) -> Table:
+    """Return what is trained, by what it is."""
+    updated = tuned.updated_parameters
+    parts = ((f"  {part}", format_count(count)) for part, count in updated.items())
+    return Table("", ("trained", "parameters"), (("all", format_count(sum(updated.values()))), *parts))
+
+
+def _print_added(tuned: Tuned | TunePlan) -> None:
+    added = f"+{format_count(tuned.additional_macs)}" if tuned.additional_macs else "none"
+    console.print(f"additional {HEADER} of one sample: {added}")
 
 
 def print_scores(scores: Evaluated) -> None:
@@ -136,6 +180,12 @@ def print_answered(answered: Answered) -> None:
     fields = " and ".join(answered.fields)
     console.print(f"{answered.answers:,} {samples} answered: {answered.form} of {fields}", soft_wrap=True)
     console.print(f"upload {answered.file} to {answered.upload}", soft_wrap=True)
+
+
+def _print_leftovers(leftovers: Mapping[str, tuple[str, ...]]) -> None:
+    for reason, keys in leftovers.items():
+        examples = f"{keys[0]}{', ...' if len(keys) > 1 else ''}"
+        console.print(f"left over, {reason}: {len(keys)} keys ({examples})", style="dim")
 
 
 def _print_left_out(split: Mapping[str, Any]) -> None:

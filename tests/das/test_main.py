@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "profile",
     "flops",
+    "tune",
     "doctor",
 )
 

@@ -92,6 +92,24 @@ def test_merged_and_trimmed_it_answers_the_same(family, task, method):
     assert (expected - plain).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("family", "task"), [("bert", "text-classification"), ("meter", "vqa")])
+def test_what_it_trains_lowers_the_loss_under_a_frozen_head(family, task, method):
+    model = tiny.model(family, task, shallow=True)
+    batch, names = tiny.batch(model), apply_method(model, METHODS[method])
+    inputs = {name: x for name, x in batch.items() if name != "targets"}
+    model.requires_grad_(False)
+    trained = [model.get_parameter(name).requires_grad_(True) for name in names]
+    optimiser, losses = torch.optim.Adam(trained, 0.3 if method == "prefix" else 0.01), []  # a token a layer: far to go
+    for _ in range(12):
+        loss = torch.nn.functional.cross_entropy(model(**inputs), batch["targets"])
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[-1] < 0.9 * losses[0]
+
+
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_what_is_added_changes_nothing_before_it_is_trained(method):
     model = tiny.model("bert", "text-classification", shallow=True)
