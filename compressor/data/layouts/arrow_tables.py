@@ -14,8 +14,10 @@ from compressor.data.reading.class_labels import nameless, one_class
 from compressor.data.reading.image_refs import image_in_table
 from compressor.data.reading.rows import (
     MOST_CLASSES,
+    Labels,
     Row,
     Unreadable,
+    any_labels,
     describe_unanswered,
     field,
     join,
@@ -123,10 +125,15 @@ class ArrowTables:
         return read_rows([path], number_rows(), read, reading, table.num_rows)
 
     def _has_answers(self, path: Path) -> bool:
-        """Return whether a table has answers: columns of them, and a row in which they are not empty."""
+        """Return whether any text of a table has an answer, or its task needs none."""
         table = read_table(path, (*self.images, self.texts))
-        there = [name for name in self.answers if name in table.column_names]
-        return not self.answers or any(row[name] for row in table_rows(path, table, there) for name in there)
+        columns = [name for name in (self.texts, *self.answers) if name in table.column_names]
+
+        def labels(row: Row) -> Labels:
+            return tuple(label for sample in self.samples(True, row, ()) for label in sample.labels), ()
+
+        rows = ((path.name, row) for row in table_rows(path, table, columns))
+        return not self.answers or any_labels(rows, labels)
 
 
 def _with_ids(samples: Sequence[Sample], ids: Any) -> list[Sample]:

@@ -170,7 +170,8 @@ class GlueTsv:
 
 def _rows(path: Path, dataset: _Dataset) -> Placed:
     """Return the rows of a file; CoLA's test file has a header that its others lack."""
-    return csv_rows(path, None if COUNTED in csv_header(path) else dataset.header)
+    has_header = {COUNTED, *dataset.texts} <= {*csv_header(path)}
+    return csv_rows(path, None if has_header else dataset.header)
 
 
 def _label(dataset: _Dataset, row: Row) -> Labels:

@@ -49,7 +49,8 @@ def test_a_vqa_test_table_without_answers_is_inputs(tmp_path):
     write_table(tmp_path / "vqav2_train.arrow", table(2))
     empty = {"answers": [[], []], "answer_labels": [[], []], "answer_scores": [[], []]}
     unanswered = table(2) | {name: pa.array(cells, pa.list_(pa.list_(pa.int64()))) for name, cells in empty.items()}
-    for hidden in (unanswered, {name: cells for name, cells in unanswered.items() if name not in empty}):
+    listed = unanswered | dict.fromkeys(empty, pa.array([[[], []]] * 2, pa.list_(pa.list_(pa.int64()))))
+    for hidden in (unanswered, listed, {name: cells for name, cells in unanswered.items() if name not in empty}):
         write_table(tmp_path / "vqav2_test.arrow", hidden)
         found = read_data(tmp_path, "vqa")
         assert set(found.splits) == {"train"}
