@@ -111,10 +111,10 @@ def check_written(data: WholeData, task: Task) -> tuple[AnswerFormat, list[Id]]:
             f"what a test server calls them: {data.ids or ', '.join(FORMATS)}",
             "give the data set's own files: --data (docs/data.md has the ids of each layout)",
         )
-    if nameless := [name for name in data.labels if is_nameless(name)]:
+    if nameless := [name for name in data.written if is_nameless(name)]:
         raise input_error(
             "answers-without-names",
-            f"{len(nameless):,} of {len(data.labels):,} answers have no name, as {nameless[0]}",
+            f"{len(nameless):,} of {len(data.written):,} answers have no name, as {nameless[0]}",
             "the text of each answer that the model can give",
             "add the data set's training and validation files, or answers.txt (docs/data.md)",
         )

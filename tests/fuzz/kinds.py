@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable
-from contextlib import chdir
-from dataclasses import dataclass
+from contextlib import chdir, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.data.labels import align_labels
 from compressor.data.read_data import read_data
 from compressor.data.read_unlabelled import read_unlabelled
-from compressor.data.roles import make_splits
+from compressor.data.roles import make_splits, make_whole
 from compressor.data.text import TextTransform
-from compressor.data.types import Transforms
+from compressor.data.types import IN_ROLES, Reading, Transforms
+from compressor.errors import DasError
+from compressor.evaluation.answer_files import check_written
 from compressor.families.image_transforms import ClipTransform
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
@@ -167,11 +169,23 @@ def make_questions(folder):
     return folder / "v2_mscoco_train2014_annotations.json"
 
 
+def write_answers(task, folder, split, transforms):
+    """Read every row of a split, and write what a test server would take."""
+    read = read_data(folder, task, reading=Reading(splits={split}, whole=True))
+    dataset = align_labels(read, (), TASKS[task], own_head=False)
+    data = make_whole(split, dataset, folder, TASKS[task], transforms, max(CLASSES, len(dataset.labels)))
+    form, ids = check_written(replace(data, written=tuple(map(str, range(len(data.written))))), TASKS[task])
+    form.write((data.ids, form.answer), [(id, data.written[0]) for id in ids])
+
+
 def read_task(task, folder):
     """Read the data of a task, with and without labels, and every sample of it as a model would be given it."""
-    dataset = align_labels(read_data(folder, task), (), TASKS[task], own_head=False)
     text = TextTransform(word_tokenizer(TEXTS), 12, 100)
     transforms = Transforms(text, ClipTransform(12) if TASKS[task].images else None)
+    for split in IN_ROLES:
+        with suppress(DasError):
+            write_answers(task, folder, split, transforms)
+    dataset = align_labels(read_data(folder, task), (), TASKS[task], own_head=False)
     data = make_splits(dataset, folder, TASKS[task], transforms, max(CLASSES, len(dataset.labels)))
     for split in data.splits:
         split.batch(range(min(4, len(split))))
