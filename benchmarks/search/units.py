@@ -45,7 +45,7 @@ def do_units(units: Sequence[Unit], progress: Progress) -> None:
 def in_processes(work: Callable[..., None], processes: int, *arguments: Any) -> None:
     """Run ``work(number, processes, *arguments)`` in as many processes, with a thread each, until all have ended."""
     if processes == 1:
-        work(0, 1, *arguments)
+        _on_one_thread(0, work, 1, *arguments)
     else:
         multiprocessing.start_processes(_on_one_thread, (work, processes, *arguments), processes, start_method="spawn")
 
