@@ -51,6 +51,12 @@ class MissingSeed(Value):
     why: str
 
 
+class _Missing(Value):
+    """All that is read again of a table of seeds: the runs tell the rest."""
+
+    missing: tuple[MissingSeed, ...]
+
+
 class SeedsReport(Subject):
     """One compression with several seeds; spreads are over the finished ones.
 
@@ -209,11 +215,11 @@ def _read_missing(folder: Path) -> dict[int, str]:
     if not path.exists():
         return {}
     try:
-        report = SeedsReport.model_validate_json(path.read_bytes())
+        table = _Missing.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         found = f"{path} cannot be read ({type(error).__name__})"
         raise input_error("seeds-unreadable", found, "a table of seeds that das wrote", f"remove {path}") from None
-    return {entry.seed: entry.why for entry in report.missing}
+    return {entry.seed: entry.why for entry in table.missing}
 
 
 def compare_seeds(folders: Sequence[Path]) -> SeedsComparison:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from compressor.files import cannot_write
+from compressor.settings import Choice
 from profiles.analysis.effects import Alternatives
 from profiles.analysis.pareto import ParetoReport
 from profiles.comparison.full_vs_slim import RuntimeProfile
@@ -79,7 +80,6 @@ _STYLE: dict[Any, Any] = {
 }
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _PAGE_WIDE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>|\s*xmlns(:xlink)?=\"[^\"]*\"", re.DOTALL)
-RANDOM = "random"  # the strategy that draws layers by lot
 _QUANTILES = 201  # points of a distribution, whatever the number of calls
 
 
@@ -195,24 +195,27 @@ def draw_strategies(comparison: SeedsComparison, inches: tuple[float, float] = (
 
     A bar is one standard deviation of the runs above and below their mean; a single run has none.
     """
-    figure, axes = _axes(*inches, top=0.62)
+    figure, axes = _axes(*inches, top=0.75)
+    several = len({entry.recover for entry in comparison.sets}) > 1
     scores: dict[str, dict[int, list[float]]] = {}
     for entry in comparison.sets:
+        strategy = "nothing skipped" if entry.strategy == Choice.NOTHING else entry.strategy
+        name = strategy + f", recover {entry.recover}" * several
         for run in entry.runs:
-            scores.setdefault(entry.strategy, {}).setdefault(len(run.skipped), []).append(100 * run.slim.value)
+            scores.setdefault(name, {}).setdefault(len(run.skipped), []).append(100 * run.slim.value)
     full = {entry.full.mean for entry in comparison.sets if entry.full}
     if len(full) == 1:
         axes.axhline(100 * full.pop(), color=LIGHT["ink"], linewidth=1, linestyle="--", label="full model")
-    if random := scores.pop(RANDOM, None):
-        x, y = zip(*((size, value) for size, values in random.items() for value in values), strict=True)
-        axes.plot(x, y, marker="o", linestyle="", color=LIGHT["full"], markersize=4.5, label=f"{RANDOM} layers")
     colours = cycle(LIGHT[role] for role in ("slim", "cut", "gained", "lost"))
-    for (strategy, by_size), colour in zip(sorted(scores.items()), colours, strict=False):
+    for name, by_size in sorted(scores.items()):
+        if name.startswith(Choice.LOT):
+            dots = [(size, value) for size, values in by_size.items() for value in values]
+            axes.plot(*zip(*dots, strict=True), "o", color=LIGHT["full"], markersize=4.5, label=name)
+            continue
         sizes = sorted(by_size)
         means, deviations = zip(*(_mean_and_deviation(by_size[size]) for size in sizes), strict=True)
-        spread = " ± sd" if any(deviations) else ""
-        label = f"{strategy}, mean{spread}"
-        axes.errorbar(sizes, means, deviations, color=colour, marker="D", markersize=4.5, capsize=3, label=label)
+        label = f"{name}, mean{' ± sd' * any(deviations)}"
+        axes.errorbar(sizes, means, deviations, color=next(colours), marker="D", markersize=4.5, capsize=3, label=label)
     first = comparison.sets[0].runs[0].slim
     numbers = [len(run.skipped) for entry in comparison.sets for run in entry.runs]
     axes.set(xlabel="skipped layers", ylabel=f"{first.metric}, %, {first.samples:,} samples")

@@ -92,11 +92,11 @@ def test_a_seed_that_fails_leaves_the_others(sentences, monkeypatch):
         return real(settings, **options)
 
     monkeypatch.setattr(compress_seeds, "compress_and_report", fails_at_one)
-    result = das(*QUICK, "--seeds", "0,1,2")
+    result = das(*QUICK, "--seeds", "1,2")
     stopped(result, 4, "training-diverged", "seed 1: the loss is nan")
     assert "seed 1 is missing: the loss is nan" in result.stdout
     found = json.loads((FOLDER / "seeds.json").read_text())
-    assert [run["seed"] for run in found["runs"]] == [0, 2]
+    assert [run["seed"] for run in found["runs"]] == [2]
     assert found["missing"] == [{"seed": 1, "why": "the loss is nan"}]
 
 

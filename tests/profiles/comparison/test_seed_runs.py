@@ -144,14 +144,24 @@ def test_strategies_are_drawn_over_the_number_of_layers(write, tmp_path):
     ]
     axes = draw_strategies(compare_seeds(folders)).axes[0]
     lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
-    assert lines["random layers"] == ([1, 1, 2], [70, 80, 60])
+    assert lines["random"] == ([1, 1, 2], [70, 80, 60])
     assert lines["full model"][1] == [50, 50]
     (bars,) = axes.containers
     assert bars.get_label() == "das, mean ± sd"
     assert (list(bars.lines[0].get_xdata()), list(bars.lines[0].get_ydata())) == ([1, 2], pytest.approx([85, 75]))
     ends = bars.lines[2][0].get_segments()[0][:, 1]
     assert list(ends) == pytest.approx([85 - 50**0.5, 85 + 50**0.5])
-    assert das("compare", *folders, "--svg", tmp_path / "a.svg").exit_code == 0
+    folders += [
+        write("d3", {0: 0.7, 1: 0.7}, strategy="das", recover="none"),
+        write("none", {0: 0.9}, strategy="none", layers=()),
+    ]
+    labels = {bars.get_label() for bars in draw_strategies(compare_seeds(folders)).axes[0].containers}
+    assert labels == {
+        "das, recover train, mean ± sd",
+        "das, recover none, mean",
+        "nothing skipped, recover train, mean",
+    }
+    assert das("compare", *folders[:4], "--svg", tmp_path / "a.svg").exit_code == 0
     assert das("compare", folders[1] / "seed-0", folders[3] / "seed-0", "--svg", tmp_path / "runs.svg").exit_code == 0
     texts = ElementTree.parse(tmp_path / "a.svg").getroot().itertext()
-    assert {"skipped layers", "random layers", "das, mean ± sd"} <= {text.strip() for text in texts}
+    assert {"skipped layers", "random", "das, mean ± sd"} <= {text.strip() for text in texts}
