@@ -26,14 +26,16 @@ class Prices(Value):
     Attributes:
         full: of the full model.
         saved: by skipping each layer, its adapter counted in.
+        beside: of parallel adapters, which a slim model has and the full one has not.
     """
 
     full: float
     saved: Mapping[str, float]
+    beside: float = 0.0
 
     def without(self, layers: Collection[str]) -> float:
         """Predict the cost of the model without ``layers``: the full model's less what each saves by itself."""
-        return self.full - sum(self.saved[name] for name in layers)
+        return self.full + self.beside - sum(self.saved[name] for name in layers)
 
     def predict(self, layers: Collection[str]) -> Amount:
         """Return the cost of the full model and that predicted of the model without ``layers``."""
@@ -60,11 +62,11 @@ class BudgetKind:
 
 
 def _macs(search: SearchResult) -> Prices:
-    return Prices(full=search.macs, saved=search.macs_saved)
+    return Prices(full=search.macs, saved=search.macs_saved, beside=search.macs_beside)
 
 
 def _parameters(search: SearchResult) -> Prices:
-    return Prices(full=search.parameters, saved=search.parameters_saved)
+    return Prices(full=search.parameters, saved=search.parameters_saved, beside=search.parameters_beside)
 
 
 KINDS: dict[str, BudgetKind] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from pydantic import PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from compressor.values import Value
 
@@ -76,6 +76,7 @@ class SearchResult(Value):
         macs: of the full model, one sample.
         macs_saved, parameters_saved: by skipping each candidate, its adapter counted in.
         parameters: of the full model.
+        macs_beside, parameters_beside: of the parallel adapters that ``--adapt`` adds to the full model's.
         explained: by the adapter of each candidate fitted by itself: the share of variance of what the layer adds to
             its stream; empty where adapters were trained.
     """
@@ -93,6 +94,8 @@ class SearchResult(Value):
     parameters: PositiveInt
     parameters_saved: Mapping[str, int]
     explained: Mapping[str, float] = {}
+    macs_beside: NonNegativeInt = 0
+    parameters_beside: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _of_one_search(self) -> SearchResult:

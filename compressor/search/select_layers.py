@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.costs.macs import count_macs
+from compressor.costs.parts import without_idle
 from compressor.data.batches import TrainingOrder, batches_of_like_length
 from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
@@ -225,7 +227,8 @@ def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, floa
     sizes = {name: sum(p.numel() for p in job.model.blocks[name].parameters()) for name in job.candidates}
     adapters = {name: sum(p.numel() for p in job.model.skips[name].parameters()) for name in job.candidates}
     counts = int(job.has_adapters)  # what stands in a layer's place costs something, or nothing
-    total = sum(p.numel() for p in job.model.parameters()) - sum(p.numel() for p in job.model.skips.parameters())
+    total, plain = (sum(p.numel() for p in model.parameters()) for model in (without_idle(job.model), job.plain))
+    macs = count_macs(job.plain, job.sample()).total if job.settings.adapt else costs.full
     return SearchResult(
         strategy=job.strategy,
         sizes=job.sizes,
@@ -235,9 +238,11 @@ def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, floa
         points=tuple(points.values()),
         chosen={size: tuple(job.candidates[i] for i in subset) for size, subset in search.strategy.choice().items()},
         forwards={kind: round(count, 1) for kind, count in search.spent.forwards.items()},
-        macs=costs.full,
+        macs=macs,
         macs_saved={name: costs.steps[name] - counts * costs.adapters[name] for name in job.candidates},
-        parameters=total,
+        parameters=plain,
         parameters_saved={name: sizes[name] - counts * adapters[name] for name in job.candidates},
         explained=explained,
+        macs_beside=costs.full - macs,
+        parameters_beside=total - plain,
     )

@@ -373,7 +373,13 @@ def test_adapting_a_pre_trained_checkpoint(workshop):
     assert slim.dims.parallel_width == 4
     kept = next(name for name in ("FL0", "FV0") if name not in slim.skipped)
     assert slim.blocks[kept].adapter.up_proj.weight.abs().sum() > 0
-    start = run.load_full().state_dict()
+    found, costs, full = run.search_result(), run.manifest.costs, run.load_full()
+    assert (found.macs, found.parameters) == (costs.macs.full, sum(p.numel() for p in full.parameters()))
+    (name,) = slim.skipped
+    assert costs.trims.before == found.macs + found.macs_beside - found.macs_saved[name]
+    added = sum(p.numel() for p in slim.parameters()) - found.parameters
+    assert added == found.parameters_beside - found.parameters_saved[name]
+    start = full.state_dict()
     moved = {name for name, value in slim.state_dict().items() if name in start and not torch.equal(value, start[name])}
     assert moved
     assert all(".adapter." in name or name.startswith("epilogue.") for name in moved)
