@@ -24,7 +24,7 @@ def print_pareto(report: ParetoReport, folder: Path) -> None:
             str(len(point.layers)),
             f"{100 * point.value:.2f}",
             f"{0.0 - 100 * point.drop:+.2f}" if point.layers else "",
-            f"{point.share - 1:+.1%}" if point.layers else "",
+            f"{point.share - 1:+.1%}" if point.share != 1 else "",
             "yes" if point.front else "",
             "yes" if point.asked else "",
             summarise(point.layers) if point.layers else "(full model)",

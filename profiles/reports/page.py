@@ -203,7 +203,7 @@ def tabulate_front(front: ParetoReport) -> Table:
             str(len(point.layers)),
             f"{100 * point.value:.2f}",
             f"{0.0 - 100 * point.drop:+.2f}" if point.layers else "",
-            f"{point.share - 1:+.1%}" if point.layers else "",
+            f"{point.share - 1:+.1%}" if point.share != 1 else "",
             "yes" if point.front else "",
             summarise(point.layers) if point.layers else "(full model)",
         )
