@@ -60,7 +60,7 @@ class Answered(Value):
         answers: how many.
         fields: what an id and an answer are called.
         form: what the file is, in words.
-        upload: who takes it, in words.
+        use: what to do with it, in words.
         score: where the split has answers, else null.
     """
 
@@ -71,7 +71,7 @@ class Answered(Value):
     answers: int
     fields: tuple[str, str]
     form: str
-    upload: str
+    use: str
     score: SplitScore | None
 
 

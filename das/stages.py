@@ -186,7 +186,7 @@ def answer(
         answers=len(ids),
         fields=fields,
         form=form.form,
-        upload=form.upload,
+        use=form.use,
         score=score,
     )
 

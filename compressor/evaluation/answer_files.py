@@ -32,14 +32,14 @@ class AnswerFormat:
 
     Attributes:
         form: what the file is, in words.
-        upload: who takes it, in words.
+        use: what to do with it, in words.
         write: what an id and an answer are called, and all of them, to the text of the file.
         answer: what an answer is called.
         counted: ids are whole numbers, not texts.
     """
 
     form: str
-    upload: str
+    use: str
     write: Callable[[tuple[str, str], Sequence[tuple[Id, str]]], str]
     answer: str = "prediction"
     counted: bool = False
@@ -68,12 +68,18 @@ def _write_cells(rows: Sequence[tuple[Id, str]], delimiter: str) -> str:
 
 
 FORMATS = {
-    "question_id": AnswerFormat("a JSON list", "the VQA challenge on EvalAI", _write_json, "answer", counted=True),
-    "questionId": AnswerFormat("a JSON list", "the GQA challenge on EvalAI", _write_json),
-    "image": AnswerFormat("a JSON list", "the VizWiz challenge on EvalAI", _write_json, "answer"),
-    "identifier": AnswerFormat("CSV without a header", "the evaluation script in NLVR2's repository", _write_csv),
-    "pairID": AnswerFormat("JSON lines", "whoever scores it: SNLI-VE has no server", _write_lines),
-    "index": AnswerFormat("TSV", "gluebenchmark.com, zipped with its other tasks", _write_tsv, counted=True),
+    "question_id": AnswerFormat(
+        "a JSON list", "upload it to the VQA challenge on EvalAI", _write_json, "answer", counted=True
+    ),
+    "questionId": AnswerFormat("a JSON list", "upload it to the GQA challenge on EvalAI", _write_json),
+    "image": AnswerFormat("a JSON list", "upload it to the VizWiz challenge on EvalAI", _write_json, "answer"),
+    "identifier": AnswerFormat(
+        "CSV without a header", "give it to the evaluation script in NLVR2's repository", _write_csv
+    ),
+    "pairID": AnswerFormat("JSON lines", "there is no server: compare it with the labels", _write_lines),
+    "index": AnswerFormat(
+        "TSV", "upload it to gluebenchmark.com, zipped with its other tasks", _write_tsv, counted=True
+    ),
 }
 """The formats, by what a data set calls the ids of its samples."""
 

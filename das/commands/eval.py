@@ -31,6 +31,8 @@ def evaluate(
 ) -> None:
     """Score a full checkpoint or a compressed run on the task's evaluation split.
 
+    A split without answers is scored by the test server of its data: [bold]das answers[/] writes the file.
+
     Example: [bold]das eval runs/latest[/]
     """
     from das import stages

@@ -171,7 +171,7 @@ def _print_score(score: SplitScore, samples: str) -> None:
 
 
 def print_answered(answered: Answered) -> None:
-    """Print what a file of answers is worth, where that is known, what it is, and who takes it."""
+    """Print what a file of answers is worth, where that is known, what it is, and what to do with it."""
     samples = TASKS[answered.task].samples
     if answered.score:
         _print_score(answered.score, samples)
@@ -179,7 +179,7 @@ def print_answered(answered: Answered) -> None:
         console.print(f"{answered.split['name']}: no answers in {', '.join(answered.split['files'])}, so no score")
     fields = " and ".join(answered.fields)
     console.print(f"{answered.answers:,} {samples} answered: {answered.form} of {fields}", soft_wrap=True)
-    console.print(f"upload {answered.file} to {answered.upload}", soft_wrap=True)
+    console.print(f"{answered.file}: {answered.use}", soft_wrap=True)
 
 
 def _print_leftovers(leftovers: Mapping[str, tuple[str, ...]]) -> None:

@@ -292,7 +292,7 @@ def test_a_checkpoint_and_a_run_answer_test_and_test_dev(run_here, workshop):
         assert told.stdout.splitlines() == [
             "test-dev: no answers in vqav2_test-dev.arrow, so no score",
             f"{len(ids)} questions answered: a JSON list of question_id and answer",
-            "upload dev.json to the VQA challenge on EvalAI",
+            "dev.json: upload it to the VQA challenge on EvalAI",
         ]
         every = {row["question_id"]: row["answer"] for row in json.loads(Path("test.json").read_text())}
         assert json.loads(Path("dev.json").read_text()) == [{"question_id": id, "answer": every[id]} for id in ids]
