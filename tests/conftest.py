@@ -27,7 +27,6 @@ from compressor.run_folder import LATEST, ROOT, open_run, point_latest_at
 from compressor.settings import Settings
 from das.demo.checkpoints import ASSETS, prepare_demo
 from das.demo.demos import DEMOS, SHIPPED
-from profiles.timing import paired
 from tests.support import traces
 from tests.support.once import once, use
 
@@ -45,14 +44,16 @@ def made_once(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def quickly(made_once):
-    """Commands time what they made, build engines for four kinds of GPU, and trace one model again and again.
+    """Commands time what they will do and what they made, build engines for four kinds of GPU, and trace a model anew.
 
     No test looks at the times or the GPUs, or needs a second trace of a model.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("profiles.comparison.recommend_export.SECONDS", 0.05)
         patch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
-        patch.setattr("profiles.timing.paired.USUAL_GROUPS", paired.LEAST_GROUPS)
+        patch.setattr("profiles.timing.paired.LEAST_GROUPS", 2)
+        patch.setattr("profiles.timing.paired.USUAL_GROUPS", 2)
+        patch.setattr("compressor.training.expected_time.LEAST_SECONDS", 1e-9)
         patch.setattr("profiles.timing.latency.BLOCK_MS", 1.0)
         patch.setattr("exporters.runtimes.tensorrt_engine.AHEAD_OF_TIME", ("SM86",))
         patch.setattr("torch.onnx.export", traces.export)

@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def settings(strategy, out, **changes):
-    quick = {"search_epochs": 0.5, "recover_epochs": 0.2, "batch_size": 48, "skip": 2}
+    quick = {"search_epochs": 0.5, "recover_epochs": 0.2, "batch_size": 48, "skip": 2, "scope": "FL0-2,FV0-2"}
     quick["device"] = "cpu"  # a forked process cannot use a GPU that its parent has used
     return Settings(checkpoint="meter.ckpt", task="vqa", strategy=strategy, out=f"runs/{out}", **quick | changes)
 
@@ -256,7 +256,7 @@ def test_killed_after_the_last_step_nothing_is_done_again(workshop, monkeypatch)
 def test_the_state_of_a_search_is_small(workshop, monkeypatch):
     monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
     stop = SignalAt(signal.SIGTERM, 500, "Scoring")  # the 495 subsets once, and some of them again
-    asked = settings("auto", "broken", skip=4)
+    asked = settings("auto", "broken", skip=4, scope="fusion")
     assert in_a_process(lambda: compress(asked, progress=stop)) == 128 + signal.SIGTERM
     assert (workshop / "runs" / "broken.partial" / "state.pt").stat().st_size < 500_000
 

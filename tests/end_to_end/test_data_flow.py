@@ -6,7 +6,7 @@ import das
 from compressor.run_folder import open_run
 from profiles.analysis.answer_flips import EXAMPLES
 from profiles.reports.save import save_report
-from profiles.timing.paired import LEAST_GROUPS
+from profiles.timing import paired
 from tests.support.workers import in_threads
 
 
@@ -31,7 +31,8 @@ def test_every_command_reads_once(workshop, reads, monkeypatch):
 
     reads.update(hash=0, load=0, image=0)
     das.profile(again, seconds=0.05, runtimes=["torch", "onnxruntime"], layers=True, device="cpu")
-    loaded_by_workers = LEAST_GROUPS  # the full model in PyTorch, whose processes are threads here; the graph is a file
+    # The full model in PyTorch, whose processes are threads here; the graph is a file.
+    loaded_by_workers = paired.LEAST_GROUPS
     assert (reads["hash"], reads["load"]) == (1, 1 + loaded_by_workers)
     assert reads["image"] <= len(numbers)  # the full model's graph is certified
 

@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import shutil
-from contextlib import chdir
-from dataclasses import replace
 from math import isfinite
 
 import pytest
@@ -15,31 +13,17 @@ from compressor.data.layouts.columns import NamedColumns
 from compressor.data.read_data import read_data
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
-from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS
-from tests.support import tiny_models as tiny
 from tests.support.command_line import das, lines_of
 from tests.support.marks import slow_but
-from tests.support.once import once
+from tests.support.small_demos import answered, small_demo
 from tests.support.workers import in_threads
 
-QUICK = ("--batch-size", 8, "--search-epochs", 0.5, "--recover-epochs", 0.2)
 TENSORRT = importlib.util.find_spec("tensorrt" if torch.cuda.is_available() else "tensorrt_rtx")
 FORMATS = ("--onnx", "--trt") if TENSORRT else ("--onnx",)
-# Each family, one and two images, a ranking and a classifying head: what others combine, these export.
-DIFFERENT = {("meter", "vqa"), ("vilt", "nlvr2"), ("meter", "irtr"), ("bert", "text-classification")}
-
-
-def small(demo):
-    """The demo with a model of few layers, hardly trained: tracing takes seconds for each."""
-    return replace(demo, images=40, steps=3, shipped=0, dims=lambda sizes: tiny.of_few_layers(demo.dims(sizes)))
-
-
-def answered(*arguments):
-    """The JSON document of a command that must succeed."""
-    done = das(*arguments, "--json")
-    assert done.exit_code == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+# Each family, one and two images, a ranking and a classifying head: what others combine, these export. METER for VQA
+# is the demo's own, whose story is told elsewhere.
+DIFFERENT = {("vilt", "nlvr2"), ("meter", "irtr"), ("bert", "text-classification")}
 
 
 def question(folder, task):
@@ -66,15 +50,8 @@ every_cell = pytest.mark.parametrize(("family", "task"), DEMOS)
 @pytest.fixture
 def cell(family, task, monkeypatch):
     """The folder of a small checkpoint, its data and its run, as the current one; no test changes them."""
-
-    def make(folder):
-        prepare_demo(small(DEMOS[family, task]), folder / "demo")
-        with chdir(folder / "demo"):
-            report = answered("compress", DEMOS[family, task].checkpoint, "--skip", 1, *QUICK)
-        (folder / "report.json").write_text(json.dumps(report))
-
     monkeypatch.delenv("DAS_DATA", raising=False)
-    folder = once(f"cell-{family}-{task}", make)
+    folder = small_demo(family, task)
     monkeypatch.chdir(folder / "demo")
     return folder
 

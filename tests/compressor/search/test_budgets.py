@@ -35,8 +35,8 @@ from compressor.settings import Settings
 from compressor.tasks import TASKS
 from profiles.gates.budget_check import budget_sentence, check_budget
 from profiles.reports.save import save_report
+from profiles.timing import paired
 from profiles.timing.layers_isolated import layer_prices
-from profiles.timing.paired import LEAST_GROUPS
 from profiles.timing.sample_batches import make_inputs
 from tests.support.command_line import das, stopped
 from tests.support.marks import slow_but
@@ -340,7 +340,7 @@ def test_a_latency_budget_from_measured_layers_to_a_measured_model(workshop, mon
     asked = {"max_latency": "0.99x", "runtime": "torch", "at": "p90"}
     with suppress(CheckFailed):  # a busy machine may miss it; the run is kept
         api.compress("meter.ckpt", task="vqa", **asked, recover="none", scope="FL5,FV5")
-    loaded_by_workers = LEAST_GROUPS  # the full model in PyTorch, whose processes are threads here
+    loaded_by_workers = paired.LEAST_GROUPS  # the full model in PyTorch, whose processes are threads here
     assert (reads["hash"], reads["load"]) == (1, 1 + loaded_by_workers)
     run = open_run()
     report = json.loads((run.path / "report.json").read_text())

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das.demo import checkpoints
 from das.demo.demos import DEMOS, SHIPPED, find_demo
+from das.demo.small_models import meter_dims
 from tests.support.command_line import das, refused
 from tests.support.workers import in_threads
 
@@ -73,21 +75,23 @@ def test_a_demo_of_a_family_or_task_that_there_is_none_of():
 
 
 def test_the_whole_story(folder, monkeypatch):
-    monkeypatch.setitem(DEMOS, ("meter", "vqa"), replace(SHIPPED, images=100, seconds=0.2))
+    sizes = partial(meter_dims, layers=1, fusion_layers=2)  # tracing takes seconds for a layer
+    small = replace(SHIPPED, images=100, steps=5, skip=2, seconds=0.2, shipped=0, dims=sizes)
+    monkeypatch.setitem(DEMOS, ("meter", "vqa"), small)
     in_threads(monkeypatch)
-    result = das("demo")
+    result = das("demo", "demo")
     assert result.exit_code == 0, result.stderr
-    assert "8 of 12 candidate layers removed" in result.stdout
+    assert "2 of 4 candidate layers removed" in result.stdout
     for command in (
-        "das compress meter.ckpt --task vqa --skip 8 --recover-epochs 4",
+        "das compress meter.ckpt --task vqa --skip 2 --recover-epochs 4",
         "das export --onnx --precision int8",
         "das export --trt",
         "das profile",
     ):
         assert f"$ {command}" in result.stderr
-    assert re.search(r"strategy auto: \d{3} subsets of layers scored in \d+ s, as much work as", result.stderr)
+    assert re.search(r"strategy auto: \d+ subsets of layers scored in \d+ s, as much work as", result.stderr)
     report = json.loads((folder / "demo" / "runs" / "latest" / "report.json").read_text())
-    assert report["command"] == "das compress meter.ckpt --task vqa --skip 8 --recover-epochs 4"
+    assert report["command"] == "das compress meter.ckpt --task vqa --skip 2 --recover-epochs 4"
     assert report["settings"]["recover_epochs"] == 4
     assert {entry["file"] for entry in report["exports"]} >= {"model.onnx"}
     assert report["profile"]["runtimes"]
