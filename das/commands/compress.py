@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compressor.errors import CheckFailed
+from compressor.errors import CheckFailed, usage_error
 from das.commands import options as o
 
 NO_SETTINGS = ("seeds", "resume", "dry_run", "details", "json")  # how it is done and shown, not what
@@ -104,6 +104,13 @@ def compress(
 
     typed = o.read_typed(context, without=NO_SETTINGS)
     chosen = None if seeds is None else read_seeds(seeds, beside="seed" in typed)
+    if chosen and details:
+        raise usage_error(
+            "details-of-seeds",
+            "--details with --seeds",
+            "the table of all seeds",
+            "drop it: each run has its report.html",
+        )
     settings = with_runtime(settings_of(**typed))
     if dry_run:
         outlook = plan_seeds(settings, chosen, resume) if chosen else stages.dry_run(settings, resume)

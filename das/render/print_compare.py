@@ -43,7 +43,10 @@ def print_seeds(report: SeedsReport) -> None:
 
 
 def print_seeds_comparison(comparison: SeedsComparison) -> None:
-    """Draw the mean and the spread of each compression, and whether their differences may be chance."""
+    """Draw the mean and the spread of each compression, and whether differences may be chance; of one, each seed."""
+    if len(comparison.sets) == 1:
+        print_seeds(comparison.sets[0])
+        return
     for line in write_seeds_legend(comparison):
         console.print(Text(line))
     console.print(draw(tabulate_seeds_comparison(comparison)))

@@ -169,7 +169,9 @@ def _judge(found: SeedsDifference) -> str:
 
 
 def render_seeds_comparison(comparison: SeedsComparison) -> str:
-    """Return legend, table and differences as a Markdown section."""
+    """Return legend, table and differences as a Markdown section; of one compression its results."""
+    if len(comparison.sets) == 1:
+        return render_seeds(comparison.sets[0])
     tables = (tabulate_seeds_comparison(comparison),)
     title = f"{len(comparison.sets)} compressions over seeds"
     return _render(title, write_seeds_legend(comparison), tables, describe_differences(comparison))

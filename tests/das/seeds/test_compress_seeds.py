@@ -55,6 +55,7 @@ def test_a_run_for_each_seed_and_others_later(sentences):
         (("--seeds", ""), "seeds-unreadable"),
         (("--seeds=-1"), "seeds-unreadable"),
         (("--seeds", "0,1", "--seed", "0"), "seed-beside-seeds"),
+        (("--seeds", "0,1", "--details"), "details-of-seeds"),
     ],
 )
 def test_seeds_that_cannot_be(given, code):

@@ -133,6 +133,8 @@ def test_other_data_is_warned_of_and_everything_fits_into_80_columns(write):
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     assert json.loads(das("compare", "two", "other", "--json").stdout)["sets"][1]["chosen"] == {}
     assert das("compare", "two", "other", "--markdown").stdout.startswith("## 2 compressions over seeds\n")
+    assert das("compare", "two", "--markdown").stdout == render_seeds(collect_seeds(Path("two")))
+    assert "layers skipped" in das("compare", "two").stdout.lower()
 
 
 def test_strategies_are_drawn_over_the_number_of_layers(write, tmp_path):
