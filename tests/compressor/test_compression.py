@@ -430,6 +430,36 @@ def test_a_lot_is_drawn_where_no_head_is_trained(workshop):
     assert draw_layers(job) == (job.candidates[RandomOrder(SearchSpace(2, (1,), 2, list)).choice()[1][0]],)
 
 
+def test_the_command_line_takes_what_the_papers_tables_ask_for(workshop):
+    base = (
+        "compress",
+        GOLDEN / "meter_tiny_pretrain.ckpt",
+        "--task",
+        "vqa",
+        "--adapt",
+        "--tokenizer",
+        "tokenizer.json",
+    )
+    widths = ("--parallel-width", 6, "--skip-width", 7)
+    lot = das(*base, "--skip", 2, "--strategy", "random", "--balanced", *widths, "--dry-run", "--json")
+    nothing = das(*base, "--skip", 0, "--dry-run", "--json")
+    for found, strategy, skip in ((lot, "random", 2), (nothing, None, 0)):
+        assert found.exit_code == 0, found.stderr
+        plan = json.loads(found.stdout)
+        assert (plan["strategy"], plan["skip"], plan["search_steps"], len(plan["candidates"])) == (
+            strategy,
+            skip,
+            0,
+            skip,
+        )
+        assert not any("search" in part for part in plan["expected"]["seconds"])
+    assert "would skip no layer: adapters and head are trained" in das(*base, "--skip", 0, "--dry-run").stdout
+    gone = das(*base, "--skip", 1, "--strategy", "random", "--reference", "gone", "--dry-run")
+    stopped(gone, 3, "run-missing", "gone")
+    alone = das("search", "meter.ckpt", "--task", "vqa", "--skip", 0)
+    stopped(alone, 2, "skip-too-small", "das compress --skip 0 --adapt")
+
+
 class Told(StepProgress):
     """Keeps what it is told."""
 
