@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressor.checkpoints.sizes import read_dims, sizes_that_fit
 from compressor.compression import evaluate_splits, identify
 from compressor.costs.macs import count_macs
 from compressor.costs.parts import without_adapters
@@ -40,6 +41,7 @@ from compressor.training.recovery import (
 from compressor.tuning.apply_method import apply_method, count_updated, is_head
 from compressor.tuning.lora import merge_lora, peft_version
 from compressor.tuning.methods import Method, find_method
+from compressor.tuning.places import tuned_layers
 from compressor.tuning.tune_settings import TuneSettings
 from compressor.tuning.tuned import TUNED, Tuned, open_tuned, save_tuned
 
@@ -176,7 +178,7 @@ def open_tuning(settings: TuneSettings, resume: bool = False) -> Inputs:
     """Check everything about a tuning that is cheap to check; what is wrong is reported together.
 
     Raises:
-        UsageError: impossible options, among all other problems.
+        UsageError: impossible options, or a method without a place in the family's layers, among all other problems.
         InputError: checkpoint, tokenizer or folders unusable.
         EnvironmentProblem: the device or peft is not there, or the folder cannot be written.
     """
@@ -189,15 +191,26 @@ def open_tuning(settings: TuneSettings, resume: bool = False) -> Inputs:
         settings.check()
     with checks:
         inputs = open_inputs(settings.adaptation, find_folder)
+        with checks:
+            _check_places(inputs, find_method(settings.method))
     checks.raise_found()
     return inputs
+
+
+def _check_places(inputs: Inputs, method: Method) -> None:
+    """Refuse a method without a place in the layers of the checkpoint's family, before any table or weight is read."""
+    source = inputs.checkpoint
+    if method.adds:
+        with sizes_that_fit(source), torch.device("meta"):
+            outline = source.family.build(read_dims(source, inputs.task)[0], inputs.task)
+        tuned_layers(outline, method)
 
 
 def prepare_tuning(settings: TuneSettings, progress: Progress = QUIET, inputs: Inputs | None = None) -> Tuning:
     """Open and check everything a tuning needs, before any long work.
 
     Raises:
-        UsageError: impossible options; no step to train; a method without a place in the family's layers.
+        UsageError: impossible options, or no step to train.
         InputError: checkpoint, tokenizer or data unusable; a checkpoint that is adapted already.
         EnvironmentProblem: the device or peft is not there.
     """

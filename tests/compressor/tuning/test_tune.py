@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import MPNetConfig, MPNetForSequenceClassification
 
 import das
 from compressor.costs.parts import without_adapters
@@ -142,6 +143,15 @@ def test_wrong_options_are_reported_together_and_peft_is_asked_for(sentences, mo
     stopped(command("tune", "roberta", "--method", "full", "--epochs", 0.01, "--data", "data"), 2, "tuning-too-short")
     monkeypatch.setitem(sys.modules, "peft", None)
     stopped(command("tune", "roberta", "--method", "lora", "--data", "data"), 5, "peft-missing", "das-toolkit[paper]")
+
+
+def test_a_method_without_a_place_is_refused_before_any_data_is_read(sentences, monkeypatch):
+    words = json.loads((sentences / "roberta" / "config.json").read_text())["vocab_size"]
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+    MPNetForSequenceClassification(MPNetConfig(vocab_size=words, **sizes)).save_pretrained("mpnet")
+    monkeypatch.setattr("compressor.job.read_data", lambda *_, **__: pytest.fail("data was read"))
+    given = ("tune", "mpnet", "--data", "data", "--tokenizer", "roberta", "--epochs", 0)
+    stopped(command(*given, "--method", "mam"), 2, ["epochs-not-positive", "method-without-place"], "mam for mpnet")
 
 
 def test_what_is_adapted_already_is_refused(workshop):
