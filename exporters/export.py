@@ -16,11 +16,13 @@ from compressor.files import hashes_of, sha256, staged
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
+from compressor.training.expected_time import LONG
 from compressor.values import Value
 from exporters.checks.divergence import starts_at
 from exporters.checks.parity import parity_failure, record
 from exporters.checks.records import Comparison, Parity, read_record, record_of
 from exporters.checks.validate import judge
+from exporters.export_time import expect_export
 from exporters.folder import remove_export
 from exporters.graph.artifacts import split_graphs
 from exporters.graph.attention import FORMS
@@ -132,6 +134,7 @@ def export(
         artifacts += runtime.artifacts(replace(request, form=FORMS[attention or runtime.attention]))
     if split:
         artifacts.append(split_graphs(replace(request, form=FORMS[attention or artifacts[0].runtime.attention])))
+    _say_expected(artifacts, request)
     exports = make_all(artifacts)
     return ExportReport(
         folder=str(folder),
@@ -141,6 +144,17 @@ def export(
         exports=exports,
         beside=write_usage(folder, model, usage) if usage else (),
     )
+
+
+def _say_expected(artifacts: Sequence[Artifact], request: Request) -> None:
+    """Say how long it will take, where that is long and someone listens."""
+    progress = request.progress
+    if progress is QUIET:
+        return
+    with progress.stage("Timing a few samples"):
+        expected = expect_export(artifacts, request, LONG)
+    if expected and expected.total >= LONG:
+        progress.say(expected.describe())
 
 
 def export_split(

@@ -30,7 +30,8 @@ from compressor.training.recovery import encoder_of, freeze_all_but, recovery_gr
 from compressor.values import Value
 
 BATCH = 64  # samples of a forward pass
-LEAST_SECONDS = 0.3  # that a timed batch takes: shorter ones say little
+LEAST_SECONDS, MOST_SECONDS = 0.3, 2.0  # that a timed batch takes: shorter ones say little, longer ones take too long
+FALLING = 0.8  # of the time of a sample in half the batch: what is paid once for a batch is still to be spread
 FITTING = 2  # passes over the calibration samples: to encode them, and to solve for the adapters
 LONG = 60.0  # seconds of recovery from which on a shorter one is named
 SHORT_EPOCHS = 0.5
@@ -41,10 +42,10 @@ Make = Callable[[int], dict[str, Tensor]]
 
 
 class Expected(Value):
-    """Seconds that each part of a compression is expected to take, and those of all of it with cheaper options.
+    """Seconds that each part of a job is expected to take, and those of all of it with cheaper options.
 
-    A budget is taken to skip half of the candidates. With ``--max-drop`` the recovery is that of one of the models that
-    are tried.
+    Of a compression a budget is taken to skip half of the candidates. With ``--max-drop`` the recovery is that of one
+    of the models that are tried.
     """
 
     seconds: Mapping[str, float]
@@ -97,7 +98,7 @@ def seconds_per_sample(model: StepModel, split: Split, device: torch.device) -> 
             model(**{name: batch[name] for name in names})
 
     order = _typical(split)
-    return _time_growing(lambda size: _on(device, split.inputs(order[:size])), forward, min(BATCH, len(split)))
+    return time_growing(lambda size: _on(device, split.inputs(order[:size])), forward, min(BATCH, len(split)))
 
 
 def evaluation_seconds(job: Job, model: StepModel, name: str) -> dict[str, float]:
@@ -218,11 +219,11 @@ def training_seconds(
         return _on(device, train.batch(order[:size]))
 
     size = min(batch_size, len(train))
-    encoding = _time_growing(typical, encode, size)
-    step = size * _time_growing(lambda size: encode(typical(size)), train_on, size)
+    encoding = time_growing(typical, encode, size)
+    step = size * time_growing(lambda size: encode(typical(size)), train_on, size)
     if fits_into_memory(len(train) * sum(value.nbytes for value in encode(typical(1)).values())):
         return encoding, step
-    return encoding, step + size * _time_growing(typical, partial(encode, encoder=again), size)
+    return encoding, step + size * time_growing(typical, partial(encode, encoder=again), size)
 
 
 def _on(device: torch.device, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -235,13 +236,18 @@ def _typical(split: Split) -> np.ndarray:
     return np.argsort(np.abs(lengths - lengths.mean()), kind="stable")
 
 
-def _time_growing(make: Make, run: Callable[[dict[str, Tensor]], object], most: int) -> float:
-    """Return the seconds of a sample, in the first batch of 1, 2, 4 ... ``most`` that takes long enough to be timed."""
-    size, seconds = 1, 0.0
+def time_growing(make: Make, run: Callable[[dict[str, Tensor]], object], most: int) -> float:
+    """Return the seconds of a sample, in the first batch of 1, 2, 4 ... ``most`` that takes long enough to be timed.
+
+    On a busy machine a call of the model takes long, however few samples it has: batches grow as long as that helps.
+    """
+    size, falls = 1, True
     _time(make(size), run)  # what is loaded or chosen once is in no time
-    while size < most and seconds < LEAST_SECONDS:
-        size = min(2 * size, most)
+    seconds = _time(make(size), run)
+    while size < most and seconds < MOST_SECONDS and (falls or seconds < LEAST_SECONDS):
+        before, size = seconds / size, min(2 * size, most)
         seconds = _time(make(size), run)
+        falls = seconds / size < FALLING * before
     if seconds < LEAST_SECONDS:
         seconds = median(_time(make(size), run) for _ in range(REPEATS))
     return seconds / size

@@ -112,6 +112,11 @@ class Artifact:
     reuse: bool = False
     sensitivities: Callable[[], Mapping[str, float]] | None = None
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it is made from a float file by rounding."""
+        return self.sensitivities is not None
+
 
 class Runtime(ABC):
     """A way to run models.

@@ -17,6 +17,7 @@ from compressor.models.steps import Step, Streams
 from compressor.models.surgery import new_skip_adapter
 from compressor.progress import QUIET, Progress
 from compressor.search.budgets import Prices
+from exporters.export_time import LayerAlone
 from exporters.graph.inputs import trim_images
 from exporters.runtimes.runtime import ModelSource
 from profiles.comparison.profile_run import choose_runtimes
@@ -42,17 +43,6 @@ class _Part:
     def load(self) -> nn.Module:
         """Return the module, as runtimes ask for it."""
         return self.module
-
-
-class _Layer(nn.Module):
-    """A layer called with the streams it reads by name; a stream that the model does not have is left out."""
-
-    def __init__(self, step: Step, block: nn.Module) -> None:
-        super().__init__()
-        self.reads, self.block = step.reads, block
-
-    def forward(self, **streams: Tensor) -> Tensor:
-        return self.block(*(streams.get(name) for name in self.reads))
 
 
 def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS) -> Prices:
@@ -116,7 +106,7 @@ def _parts(job: Job) -> tuple[_Part, dict[str, _Part], dict[str, _Part]]:
 
 
 def _part(step: Step, block: nn.Module, streams: Streams) -> _Part:
-    return _Part(_Layer(step, block), {name: streams[name] for name in step.reads if name in streams})
+    return _Part(LayerAlone(step, block), {name: streams[name] for name in step.reads if name in streams})
 
 
 def _first_sample(job: Job) -> dict[str, Tensor]:

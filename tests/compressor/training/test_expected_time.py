@@ -21,7 +21,7 @@ def job_of(folder, **options):
 @pytest.fixture
 def second_each(monkeypatch):
     """Every timed batch takes a second for each sample."""
-    monkeypatch.setattr(expected_time, "_time_growing", lambda make, run, most: 1.0)
+    monkeypatch.setattr(expected_time, "time_growing", lambda make, run, most: 1.0)
 
 
 def test_every_sample_and_step_is_counted(shared_sentences, second_each):
@@ -65,6 +65,25 @@ def test_passes_of_a_search_are_those_that_it_makes(shared_run, second_each):
     samples, forwards = len(job.data.held_out), shared_run.search_result().forwards
     scored = expect_search_time(job).total - samples - 2 * min(512, len(job.data.train))
     assert scored == pytest.approx(forwards["scoring"] + forwards["other sizes"], rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("once", "each", "sizes"),
+    [(0.0, 1.0, [1, 1, 2]), (0.5, 0.01, [1, 1, 2, 4, 8, 16, 32, 64]), (0.0, 0.1, [1, 1, 2, 4]), (3.0, 0.1, [1, 1])],
+)
+def test_batches_grow_until_what_is_paid_once_is_spread(monkeypatch, once, each, sizes):
+    monkeypatch.setattr(expected_time, "LEAST_SECONDS", 0.3)
+    monkeypatch.setattr(expected_time, "MOST_SECONDS", 2.0)
+    timed = []
+
+    def seconds(size, run):
+        timed.append(size)
+        return once + each * size
+
+    monkeypatch.setattr(expected_time, "_time", seconds)
+    found = expected_time.time_growing(lambda size: size, None, 64)
+    assert timed == sizes
+    assert found == pytest.approx((once + each * sizes[-1]) / sizes[-1])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
