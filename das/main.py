@@ -31,6 +31,7 @@ from das.commands.loading import ModelCommand
 from das.commands.pareto import pareto
 from das.commands.predict import PairCommand, predict
 from das.commands.profile import profile
+from das.commands.reproduce import reproduce
 from das.commands.save import save
 from das.commands.search import search
 from das.commands.tune import tune
@@ -123,6 +124,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {
     "profile": (profile, ModelCommand),
     "save": (save, ModelCommand),
     "compare": (compare, TyperCommand),
+    "reproduce": (reproduce, ModelCommand),
     "flops": (flops, TyperCommand),
     "predict": (predict, PairCommand),
     "doctor": (doctor, TyperCommand),

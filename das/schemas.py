@@ -21,6 +21,7 @@ from compressor.tuning.tuned import Tuned
 from das.asked import Predicted
 from das.doctor.health import Health
 from das.problems import Problems
+from das.reproduction.outlook import ReproductionPlan
 from das.results import Answered, DryRun, Evaluated, Exports, Searched, TunePlan
 from exporters.checks.records import Parity
 from exporters.verify import VerifyReport
@@ -31,6 +32,7 @@ from profiles.comparison.run_vs_run import RunsReport
 from profiles.comparison.seed_runs import SeedsComparison, SeedsReport
 from profiles.gates.baseline import ComparedProfile
 from profiles.macs.flops_report import FlopsReport
+from profiles.paper.reproduction import Reproduction
 from profiles.reports.compression_report import CompressionReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -63,6 +65,8 @@ DOCUMENTS: Mapping[str, Document] = {
     "profile": Document("das profile --json, and profile.json of a run", ComparedProfile),
     "compare": Document("das compare --json", RunsReport),
     "compare-seeds": Document("das compare --json of folders of several seeds", SeedsComparison),
+    "reproduce": Document("das reproduce --json, and report.json in its folder", Reproduction),
+    "reproduce-dry-run": Document("das reproduce --dry-run --json", ReproductionPlan),
     "pareto": Document("das pareto --json", ParetoReport),
     "explain": Document("das explain --json", Explanation),
     "doctor": Document("das doctor --json", Health),

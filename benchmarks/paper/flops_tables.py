@@ -26,6 +26,7 @@ from compressor.training.recovery import (
 from profiles.formatting import HEADER, format_markdown_table
 from profiles.macs.formula import count_additional, count_by_part, count_encoder
 from profiles.macs.published import count_published
+from profiles.paper.printed import DAS, PrintedPart, PrintedRow, read_parts
 
 TEXT_LENGTH = 40
 PARALLEL_WIDTH = 96
@@ -56,49 +57,15 @@ class Row:
         return MeterDims(image_size=size, text_length=TEXT_LENGTH, parallel_width=PARALLEL_WIDTH)
 
 
-ROWS = (
-    Row("A", "VQA", "-", 1.68, ""),
-    Row("A", "VQA", "Fusion", -9.06, "FV0 FV4"),
-    Row("A", "VQA", "Fusion", -11.16, "FL2 FL3 FV0 FV5"),
-    Row("A", "VQA", "Fusion", -17.58, "FL1 FL2 FL3 FV0 FV4 FV5"),
-    Row("A", "VQA", "Fusion", -24.00, "FL1 FL2 FL3 FL4 FV0 FV1 FV4 FV5"),
-    Row("A", "VQA", "Global", -3.96, "FV0 LEn6"),
+ROWS = tuple(
     Row(
-        *("A", "VQA", "Global", -4.51, "FV0 LEn10 LEn11"),
-        doubt="four layers are said to be skipped, three are named; with a third LEn layer",
-        reading="FV0 LEn9 LEn10 LEn11",
-    ),
-    Row("A", "VQA", "Global", -5.06, "FV0 LEn4 LEn6 LEn8 LEn10 LEn11"),
-    Row("A", "VQA", "Global", -5.61, "FV4 LEn4 LEn5 LEn6 LEn8 LEn9 LEn10 LEn11"),
-    Row("A", "NLVR2", "-", 0.99, ""),
-    Row("A", "NLVR2", "Fusion", -2.66, "FL4 FV5"),
-    Row("A", "NLVR2", "Fusion", -4.14, "FL2 FL3 FL5 FV5"),
-    Row("A", "NLVR2", "Fusion", -9.97, "FL3 FL4 FL5 FV1 FV3 FV4"),
-    Row("A", "NLVR2", "Fusion", -11.45, "FL1 FL2 FL3 FL4 FL5 FV0 FV3 FV4"),
-    Row("A", "NLVR2", "Global", -2.19, "FV5 LEn1"),
-    Row("A", "NLVR2", "Global", -3.67, "FL2 FL3 FV5 LEn4"),
-    Row(
-        *("A", "NLVR2", "Global", -4.22, "FL2 FL5 FL6 LEn5 LEn6 LEn11"),
-        doubt="METER has no FL6; with FV0, number 6 of the 12 fusion layers counted from FL0",
-        reading="FL2 FL5 FV0 LEn5 LEn6 LEn11",
-    ),
-    Row("A", "NLVR2", "Global", -8.34, "FL2 FL3 FL4 FL5 FV1 FV5 LEn4 LEn11"),
-    Row("A", "Flickr30k", "-", 1.68, ""),
-    Row("A", "Flickr30k", "Fusion", -11.16, "FL4 FL5 FV0 FV3"),
-    Row("A", "Flickr30k", "Global", -6.06, "FL2 FL5 FV0 LEn8"),
-    Row("B", "VQA", "Fusion", -11.16, "FL2 FL4 FV2 FV3"),
-    Row("B", "VQA", "Fusion", -11.16, "FL1 FL5 FV0 FV3"),
-    Row("B", "VQA", "Fusion", -11.16, "FL1 FL4 FV1 FV4"),
-    Row("B", "VQA", "Fusion", -17.58, "FL1 FL2 FL3 FV2 FV3 FV5"),
-    Row("B", "VQA", "Fusion", -17.58, "FL0 FL1 FL4 FV0 FV2 FV5"),
-    Row("B", "VQA", "Fusion", -17.58, "FL2 FL4 FL5 FV1 FV2 FV5"),
-    Row("B", "VQA", "Fusion", -24.00, "FL0 FL1 FL3 FL5 FV2 FV3 FV4 FV5"),
-    Row("B", "VQA", "Fusion", -24.00, "FL1 FL3 FL4 FL5 FV1 FV2 FV3 FV4"),
-    Row(
-        *("B", "VQA", "Fusion", -24.00, "FL0 FL2 FL5 FV1 FV2 FV3 FV4 FV5"),
-        doubt="3 FL and 5 FV layers are named; with 4 and 4",
-        reading="FL0 FL1 FL2 FL5 FV1 FV2 FV3 FV4",
-    ),
+        *(part.table[-1].upper(), part.dataset, (printed.scope or "-").capitalize(), printed.gmacs, printed.layers),
+        doubt=printed.doubt,
+        reading=printed.reading,
+    )
+    for part in read_parts()
+    if part.family == "meter"
+    for printed in part.rows
 )
 
 
@@ -119,30 +86,31 @@ class EncoderRow:
     text_length: int = 512
 
 
-def vilt(dataset: str, gmacs: float, layers: str = "", parallel_width: int = 80, skip_width: int = 256) -> EncoderRow:
-    """A ViLT row with 200 patches, the image's class token and 40 text tokens."""
-    return EncoderRow("A", "vilt", dataset, gmacs, layers, 2, parallel_width, skip_width, 241, (320, 640), 40)
+ENCODERS = {"vilt": (2, 241), "roberta": (1, 512)}
+"""Adapters beside a layer, and tokens that the printed rows follow from: ViLT's are 40, 200 patches and their token."""
 
 
-ENCODER_ROWS = (
-    vilt("VQA", 0.73),
-    vilt("VQA", -1.03, "En3"),
-    vilt("NLVR2", 0.73),
-    vilt("NLVR2", -1.03, "En5"),
-    vilt("NLVR2", -2.79, "En5 En11"),
-    vilt("Flickr30k", 0.73),
-    vilt("Flickr30k", -1.03, "En7"),
-    EncoderRow("C", "roberta", "Adapter (b = 32 in 12 layers)", 0.33),
-    EncoderRow("C", "roberta", "MNLI, SST-2", -3.71, "En10"),
-    EncoderRow("C", "roberta", "MNLI", -7.74, "En10 En11"),
-    EncoderRow("C", "roberta", "SST-2", -7.74, "En8 En10"),
-    EncoderRow("C", "roberta", "MNLI", -11.77, "En9 En10 En11"),
-    EncoderRow("C", "roberta", "SST-2", -11.77, "En7 En8 En10"),
+def encoder_row(part: PrintedPart, printed: PrintedRow, parallel_width: int, skip_width: int) -> EncoderRow:
+    """A printed row with these widths."""
+    parallel, tokens = ENCODERS[part.family]
+    return EncoderRow(
+        *(part.table[-1].upper(), part.family, part.dataset, printed.gmacs, printed.layers),
+        *(parallel, parallel_width, skip_width, tokens, part.image_size, part.text_length),
+    )
+
+
+ENCODER_ROWS = tuple(
+    encoder_row(part, printed, part.parallel_width, part.skip_width)
+    for part in read_parts()
+    if part.skip_width
+    for printed in part.rows
+    if printed.method in (DAS, "adapter")
 )
-RELEASED = (
-    vilt("VQA", 0.73, "", 96, 192),
-    vilt("VQA", -1.03, "En3", 96, 192),
-    vilt("NLVR2", -2.79, "En5 En11", 96, 192),
+RELEASED = tuple(
+    encoder_row(part, printed, parallel_width=96, skip_width=192)
+    for part in read_parts()
+    if part.family == "vilt" and part.task != "irtr"
+    for printed in part.rows
 )
 
 

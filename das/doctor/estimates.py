@@ -112,8 +112,8 @@ def _container_free() -> float:
         return float("inf")
 
 
-def estimate_compress(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
-    """Estimate ``das compress`` with its defaults: fitting adapters, training them, and the run folder."""
+def estimate_compress(subject: ModelOutline, free: Free, batch_size: int = BATCH_SIZE) -> tuple[Need, ...]:
+    """Estimate ``das compress``, by default with its defaults: fitting adapters, training them, and the run folder."""
     model, weights = subject.model, weight_bytes(subject.model)
     candidates, inputs = find_candidates(model), make_training_inputs(model)
     adapters = sum(weight_bytes(new_skip_adapter(model, name)) for name in candidates)
@@ -124,7 +124,7 @@ def estimate_compress(subject: ModelOutline, free: Free) -> tuple[Need, ...]:
     state = GRADIENT_AND_MOMENTS * adapters
     fitting = {"full model": weights, "calibration samples": CALIBRATION_COPIES * CALIBRATION_SAMPLES * streams}
     fixed = {"full and slim model": 2 * weights + adapters, "gradients and moments of adapters": state}
-    training = {**fixed, f"activations of {BATCH_SIZE} samples": BATCH_SIZE * sample}
+    training = {**fixed, f"activations of {batch_size} samples": batch_size * sample}
     disk = {"slim model": weights, "state for --resume, old and new": 2 * state, "samples": SAMPLE_BYTES}
     batch = (memory - sum(fixed.values())) // max(1, sample)
     smaller = f"{command} --batch-size {batch}" if batch > 0 else f"{command} --recover closed-form"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from compressor.files import write_text
 from compressor.run_folder import Run
@@ -103,7 +103,7 @@ def render_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: 
         "settings": page.tabulate_settings(report),
         "words": WORDS,
     }
-    return _environment().get_template(TEMPLATE).render(values)
+    return open_template(TEMPLATE).render(values)
 
 
 def render_run(run: Run, report: CompressionReport) -> str:
@@ -123,6 +123,11 @@ def save_html(run: Run, report: CompressionReport) -> None:
         EnvironmentProblem: the folder cannot be written.
     """
     write_text(run.path / PAGE, render_run(run, report))
+
+
+def open_template(name: str) -> Template:
+    """Return one of the pages in ``templates``."""
+    return _environment().get_template(name)
 
 
 @cache

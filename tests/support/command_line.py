@@ -31,8 +31,8 @@ def das(*arguments, given_in=None):
 
 def _document(given):
     """The name of the document that a command prints."""
-    if given[0] == "tune":
-        return "tune-dry-run" if "--dry-run" in given else "tune"
+    if given[0] in ("tune", "reproduce"):
+        return f"{given[0]}-dry-run" if "--dry-run" in given else given[0]
     if "--dry-run" in given or "--seeds" in given:
         return "dry-run" if "--dry-run" in given else "seeds"
     return "compare-seeds" if given[0] == "compare" and any(is_seeds_folder(Path(at)) for at in given[1:]) else given[0]

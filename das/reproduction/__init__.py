@@ -1,0 +1,1 @@
+"""Tables of the paper, run on a user's checkpoint and data."""
