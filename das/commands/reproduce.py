@@ -57,9 +57,9 @@ def reproduce(
 
     Next: [bold]das compare RUN RUN[/] with folders that it names
     """
-    from das.render.print_reproduction import print_plan, print_reproduction
     from das.reproduction.asked_table import AskedTable
     from das.reproduction.outlook import plan_table
+    from das.reproduction.print_reproduction import print_plan, print_reproduction
     from das.reproduction.run_rows import check_complete, run_table
     from das.terminal import print_json, progress
 

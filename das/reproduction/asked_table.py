@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compressor.tuning.tune_settings import TuneSettings
-
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import sizes_that_fit
 from compressor.errors import Checks, Problem, UsageError, input_error, shorten, usage_error
@@ -20,6 +18,7 @@ from compressor.job import Inputs, open_inputs
 from compressor.models.steps import steps_of
 from compressor.run_folder import ROOT
 from compressor.settings import Settings, make_settings, read_options
+from compressor.tuning.tune_settings import TuneSettings
 from profiles.paper.table_rows import Attempt, Subject, TableRow, choose_rows, list_rows
 
 IDENTITY = "reproduction.json"

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from compressor.tuning.tune import expect_tuning_time, prepare_tuning
-
 from compressor.costs.parts import weight_bytes
 from compressor.job import Job, open_inputs, prepare_job
 from compressor.progress import QUIET, Progress
 from compressor.training.expected_time import expect_time
+from compressor.tuning.tune import expect_tuning_time, prepare_tuning
 from compressor.values import Value
 from das.doctor.estimates import estimate_compress, measure_free, outline_model
 from das.doctor.health import Need

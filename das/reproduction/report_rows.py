@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compressor.tuning.tuned import TUNED, Tuned, open_tuned
 
 from compressor.job import Job
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.run_folder import Run, is_run, open_run
+from compressor.tuning.tuned import TUNED, Tuned, open_tuned
 from das.reproduction.asked_table import OpenedTable
 from profiles.machine.environment import describe_environment
 from profiles.paper.comparability import list_differences

@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compressor.tuning.tune import tune
-from compressor.tuning.tuned import open_tuned
-
 from compressor.compression import PLACES
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Interrupted, Problem
 from compressor.job import prepare_job
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import partial_of
+from compressor.tuning.tune import tune
+from compressor.tuning.tuned import open_tuned
 from das import api
 from das.reproduction.asked_table import (
     AskedTable,

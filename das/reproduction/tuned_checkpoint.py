@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from compressor.tuning.tuned import Tuned
 from safetensors.torch import save_file
 
 from compressor.checkpoints.sources.locate import CONFIG, SAFE
@@ -15,6 +14,7 @@ from compressor.files import TOKENIZER_FILE, atomic_folder, read_settings, write
 from compressor.hub.slim_config import make_config
 from compressor.hub.slim_tensors import find_format, name_tensors
 from compressor.tasks import TASKS
+from compressor.tuning.tuned import Tuned
 
 
 def write_checkpoint(

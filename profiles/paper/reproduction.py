@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from compressor.tuning.tuned import Tuned
-
 from compressor.costs.part_names import PARALLEL
 from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
 from compressor.manifest import Manifest
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
+from compressor.tuning.tuned import Tuned
 from compressor.values import Value
 from profiles.comparison.seeds import Difference, Spread, spread_of, subtract
 from profiles.machine.environment import Environment

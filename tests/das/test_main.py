@@ -27,6 +27,7 @@ COMMANDS = (
     "profile",
     "flops",
     "tune",
+    "reproduce",
     "doctor",
 )
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from compressor.tuning.tuned import open_tuned
 
 import das as api
 from compressor.run_folder import open_run
+from compressor.tuning.tuned import open_tuned
 from profiles.macs.formula import count_encoder
 from tests.support.command_line import das, follows_its_schema, stopped
 from tests.support.progress import StepProgress
