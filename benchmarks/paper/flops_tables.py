@@ -269,7 +269,8 @@ and round to the paper's.
 What `--adapt` trains. The paper's 5.34 M for METER is the adapters' projections with their biases and without their
 LayerNorms, poolers and head: that is the count `das` calls "as the paper counts them" (with four layers skipped it is
 5.33 M; a skip adapter has 0.4 % fewer parameters than the three parallel ones it stands for). Table C's 0.63 M is not
-reached by this count (0.60 M) nor with LayerNorms (0.62 M); what else it holds the paper does not say.
+reached by this count (0.60 M) nor with LayerNorms (0.62 M); two adapters of width 16 with one LayerNorm beside
+a layer would be 0.63 M, as in the table's row of adapters ("Table C's baselines from sizes alone").
 
 {updated_table()}
 
