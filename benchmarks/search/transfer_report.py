@@ -51,6 +51,12 @@ class Scores:
         scores = 100 * self.values[:, MEASURES.index(SCORE)].mean(1, dtype=np.float64)
         return scores.max() - scores
 
+    def divergence(self, subset: frozenset[str]) -> float:
+        """Return how far ``subset`` diverges from the full model, from 0, the least of all, to 1, their mean."""
+        found = self.values[:, MEASURES.index(DIVERGENCE)].mean(1, dtype=np.float64)
+        above = found - found.min()
+        return float(above[self.subsets.index(subset)] / above.mean()) if above.any() else 0.0
+
 
 Found = Mapping[tuple[int, int, int], Scores]
 """Of one data set: by size, seed and calibration samples."""
@@ -70,24 +76,32 @@ def read(data: str, home: Path) -> Found:
 
 
 def moved(pairs: Iterable[tuple[Scores, Scores]]) -> tuple[str, ...]:
-    """Return the cells of choices made on the first and used on the second: layers in common, regret, that by lot."""
-    shared, regrets, by_lot, size = [], [], [], 0
+    """Return the cells of choices made on the first and used on the second, those of ``MOVED``."""
+    shared, regrets, by_lot, apart, size = [], [], [], [], 0
     for here, there in pairs:
         choice = here.choose(here.values.shape[2])
         best, size = there.choose(there.values.shape[2]), len(choice)
         shared.append(len(choice & best))
         regrets.append(there.regret(choice))
         by_lot.append(float(there.regrets.mean()))
+        apart.append(there.divergence(choice))
     candidates = len(frozenset().union(*there.subsets))
     return (
         f"{np.mean(shared):.1f} of {size}",
         f"{size * size / candidates:.1f}",
         f"{np.median(regrets):.2f} ({max(regrets):.2f})",
         f"{np.mean(by_lot):.2f}",
+        f"{np.median(apart):.2f} ({max(apart):.2f})",
     )
 
 
-MOVED = ("layers in common", "by lot", "regret, points: median (worst)", "by lot")
+MOVED = (
+    "layers in common",
+    "by lot",
+    "regret, points: median (worst)",
+    "by lot",
+    "divergence, 0 least to 1 by lot: median (worst)",
+)
 
 
 def between_seeds(found: Mapping[str, Found]) -> str:
@@ -156,7 +170,8 @@ def introduction(found: Mapping[str, Found]) -> str:
         f"{max(CALIBRATION)} samples; `auto` looks for the same one with fewer forward passes. A seed draws both kinds "
         f"of samples; the model is the same. Regret: how far the choice's score lies below the best one's where it is "
         f'used; that one is the best on these very samples, which is partly luck. "By lot": what random subsets have. '
-        f"Where a data set has fewer held-out samples, all seeds have the same ones.{missing}"
+        f"Where subsets hardly differ in score, as where most answers are alike, their divergence from the full model "
+        f"tells more. Where a data set has fewer held-out samples, all seeds have the same ones.{missing}"
     )
 
 

@@ -117,7 +117,11 @@ def test_a_choice_on_few_samples_is_judged_by_all():
 
 def test_choices_used_elsewhere():
     here, there = scores_of([[1, 1], [0, 0], [0, 0]]), scores_of([[0, 1], [1, 1], [0, 0]])
-    assert transfer_report.moved([(here, there), (there, there)]) == ("0.5 of 1", "0.3", "25.00 (50.00)", "50.00")
+    assert transfer_report.moved([(here, there), (there, there)]) == (
+        "0.5 of 1", "0.3", "25.00 (50.00)", "50.00", "0.00 (0.00)",
+    )  # fmt: skip
+    there.values[:, 0] = np.array([[0.3, 0.3], [0.0, 0.0], [0.6, 0.6]])
+    assert transfer_report.moved([(here, there)])[-1] == "1.00 (1.00)"
 
 
 @pytest.fixture
