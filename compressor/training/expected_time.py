@@ -30,7 +30,7 @@ from compressor.training.recovery import encoder_of, freeze_all_but, recovery_gr
 from compressor.values import Value
 
 BATCH = 64  # samples of a forward pass
-LEAST_SECONDS, MOST_SECONDS = 0.3, 2.0  # that a timed batch takes: shorter ones say little, longer ones take too long
+LEAST_SECONDS, MOST_SECONDS = 0.3, 4.0  # that a timed batch takes: shorter ones say little, longer ones take too long
 FALLING = 0.8  # of the time of a sample in half the batch: what is paid once for a batch is still to be spread
 FITTING = 2  # passes over the calibration samples: to encode them, and to solve for the adapters
 LONG = 60.0  # seconds of recovery from which on a shorter one is named
