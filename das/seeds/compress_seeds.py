@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CheckFailed, Interrupted, Problem, UsageError, input_error, usage_error
 from compressor.progress import QUIET, Progress
-from das.api import compress_and_report
+from das.api import compress, compress_and_report
 from das.stages import dry_run
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def compress_seeds(
             ``runs/<name>-seeds``.
 
     Raises:
+        TypeError: :func:`das.compress` has no such option.
         CheckFailed: seeds that failed, or missed their budget; the others are there.
         DasError: as :func:`das.compress`.
     """
     from compressor.search.reuse import settings_of
     from profiles.gates.budget_check import with_runtime
 
+    inspect.signature(compress).bind(checkpoint, **options)  # a misspelt one fails at once
     chosen = check_seeds(seeds, beside="seed" in options)
     given = {"checkpoint": checkpoint, **options}
     settings = with_runtime(settings_of(from_run, **{name: x for name, x in given.items() if x is not None}))
