@@ -200,7 +200,7 @@ def main() -> None:
     found = [measured for measured in found if measured.sizes]
     missing = [SETTINGS[data].name for data in PLANS if data not in {measured.data for measured in found}]
     parts = [introduction(found), *(text for measured in found for text in part(measured))]
-    parts += [f"Not measured yet: {', '.join(missing)}."] if missing else []
+    parts += [f"Not measured yet: {'; '.join(missing)}."] if missing else []
     write_section("ranking", "Does the ranking of subsets survive recovery training?", "\n\n".join(parts))
 
 

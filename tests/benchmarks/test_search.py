@@ -171,7 +171,7 @@ def test_the_ranking_is_measured_and_reported_whatever_is_finished(small, monkey
                 measure.of_any_size or k != ranking_report.OVER
             )
     assert "12 subsets recovered, 4 of them twice; 2 of 2 sizes searched." in page
-    assert "Not measured yet: generated scenes, METER, easy-VQA, METER." in page
+    assert "Not measured yet: generated scenes, METER; easy-VQA, METER." in page
     trained = json.loads((home / "En0.0.json").read_text())
     np.testing.assert_allclose(trained["halves"], [0.5, 0.5], atol=0.5)
     (home / "search-5.json").unlink()
