@@ -10,7 +10,7 @@ import typer
 from das.commands import options as o
 
 PASSED_ON = (
-    *("data", "columns", "holdout", "tokenizer", "image_size", "text_length"),
+    *("data", "columns", "tokenizer", "image_size", "text_length"),
     *("search_epochs", "recover_epochs", "batch_size", "device"),
 )
 """Options that every row is made with."""
@@ -27,7 +27,6 @@ def reproduce(
     ] = None,
     data: o.Data = None,
     columns: o.Columns = None,
-    holdout: o.Holdout = None,
     tokenizer: o.Tokenizer = None,
     image_size: o.ImageSize = None,
     text_length: o.TextLength = None,

@@ -12,11 +12,11 @@ from compressor.progress import QUIET, Progress
 from compressor.training.expected_time import expect_time
 from compressor.tuning.tune import expect_tuning_time, prepare_tuning
 from compressor.values import Value
-from das.doctor.estimates import estimate_compress, measure_free, outline_model
+from das.doctor.estimates import GRADIENT_AND_MOMENTS, estimate_compress, measure_free, outline_model
 from das.doctor.health import Need
 from das.reproduction.asked_table import AskedTable, OpenedTable, open_table, row_settings, tune_settings
 from das.reproduction.report_rows import is_finished
-from profiles.paper.table_rows import TableRow
+from profiles.paper.table_rows import FULL_ROW, TableRow
 
 
 class PlannedRow(Value):
@@ -87,7 +87,8 @@ def plan_table(asked: AskedTable, progress: Progress = QUIET) -> ReproductionPla
     """
     opened = open_table(asked)
     job = prepare_job(opened.settings, progress, opened.inputs)
-    rows = tuple(_plan_row(row, opened, job) for row in progress.track(opened.chosen, "Timing a few batches"))
+    chosen = progress.track(opened.chosen, "Timing a few batches of each row", len(opened.chosen))
+    rows = tuple(_plan_row(row, opened, job) for row in chosen)
     return ReproductionPlan(
         table=asked.table,
         checkpoint=asked.checkpoint.name,
@@ -140,9 +141,16 @@ def _needs(opened: OpenedTable, job: Job, rows: tuple[PlannedRow, ...]) -> tuple
     _, training, _ = estimate_compress(outline_model(opened.asked.checkpoint), free, opened.settings.batch_size)
     runs, models = sum(row.runs for row in rows), 1 + sum(not row.missing for row in rows)
     disk = {f"models of {runs} runs, at most": runs * weights, "the state of one, old and new": 2 * weights}
+    state = {"gradients and moments": GRADIENT_AND_MOMENTS * weights}
+    full = {"model": weights, **state, **{name: size for name, size in training.parts.items() if "activations" in name}}
     timing = {f"{models} models at once, to time them": models * weights}
     return (
         Need(stage="all runs", resource="disk", parts=disk, free=free.disk),
         training.model_copy(update={"stage": "training adapters", "fix": None}),
+        *(
+            Need(stage=row.title, resource=training.resource, parts=full, free=training.free)
+            for row in rows
+            if row.name == FULL_ROW
+        ),
         Need(stage="timing", resource="memory", parts=timing, free=free.memory),
     )

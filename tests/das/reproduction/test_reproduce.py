@@ -116,10 +116,12 @@ def test_a_dry_run_tells_steps_and_time_and_writes_nothing(sentences):
     assert rows["das-3"]["search_steps"] == 4 * steps
     assert rows["tuned-auto-2"]["search_steps"] == 0
     assert all(row["seconds"] > 0 and row["runs"] == 1 for row in rows.values())
-    assert {need["resource"] for need in plan["needs"]} == {"disk", "memory"}
+    needs = {need["stage"]: need["total"] for need in plan["needs"]}
+    assert needs["full tuning"] > needs["training adapters"] > 0
+    assert needs["all runs"] > needs["timing"] / 12 * 11
     assert not (sentences / "c").exists()
     shown = das(*TABLE_C, "--dry-run", "--rows", "lora").stdout
-    assert "1 runs" in shown and "disk for all runs" in shown
+    assert "1 run: about" in shown and "disk for all runs" in shown
 
 
 @pytest.mark.slow
