@@ -40,11 +40,13 @@ class Progress:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Say how long something takes in the unit that a reader would choose: 8 s, 85 min, 2 h 5 min."""
+    """Say how long something takes in the unit that a reader would choose: 8 s, 85 min, 2 h 5 min, 1,106 days."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     hours, rest = divmod(minutes, 60)
+    if hours >= 100:
+        return f"{hours / 24:,.0f} days"
     return f"{minutes} min" if minutes < 100 else f"{hours} h {rest} min" if rest else f"{hours} h"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+import psutil
 
 from compressor.costs.parts import weight_bytes
 from compressor.job import Job, open_inputs, prepare_job
@@ -52,6 +55,8 @@ class ReproductionPlan(Value):
         needs: of disk and memory, upper bounds.
         data: the splits, as manifests describe them.
         device: to train on.
+        load: average of the last minute when the rows were timed: beside others they take longer.
+        cores: of this machine.
         out: folder of all runs.
     """
 
@@ -66,6 +71,8 @@ class ReproductionPlan(Value):
     needs: tuple[Need, ...]
     data: tuple[Mapping[str, Any], ...]
     device: str
+    load: float
+    cores: int
     out: str
 
     @property
@@ -100,6 +107,8 @@ def plan_table(asked: AskedTable, progress: Progress = QUIET) -> ReproductionPla
         needs=_needs(opened, job, rows),
         data=tuple(split.describe() for split in job.data.splits),
         device=str(job.device),
+        load=psutil.getloadavg()[0],
+        cores=os.cpu_count() or 1,
         out=str(opened.folder),
     )
 

@@ -40,8 +40,8 @@ def print_plan(plan: ReproductionPlan) -> None:
     for row in plan.rows:
         if row.missing:
             console.print(f"not run: {row.title} ({row.name}): {row.missing}")
-    runs = f"{plan.runs} run{'s' * (plan.runs != 1)}"
-    console.print(f"{runs}: about {describe_seconds(plan.seconds)} on this machine, without reading data")
+    runs, load = f"{plan.runs} run{'s' * (plan.runs != 1)}", f"load {plan.load:.1f} on {plan.cores} cores"
+    console.print(f"{runs}: about {describe_seconds(plan.seconds)} on this machine ({load}), without reading data")
     for need in plan.needs:
         parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in need.parts.items())
         enough = "" if need.enough else ": NOT ENOUGH"

@@ -19,7 +19,7 @@ from profiles.macs.tuning_costs import count_tuning
 from profiles.paper.printed import PrintedRow
 from profiles.timing.latency import Latency
 
-UNKNOWN, NOISE = "one seed cannot tell", "noise of seeds"
+UNKNOWN, NOISE = "one seed cannot tell", "inside the noise of seeds"
 WITHIN, BEYOND = "beyond seeds, within samples", "beyond seeds and samples"
 NO_TRAINING = "evaluate"  # stage of a run that trains nothing and chooses nothing
 

@@ -72,7 +72,16 @@ def test_what_fails_is_not_told_to_be_done(log, monkeypatch):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "0 s"), (99.4, "99 s"), (99.5, "2 min"), (5100, "85 min"), (7500, "2 h 5 min"), (7200, "2 h")],
+    [
+        (0.2, "0 s"),
+        (99.4, "99 s"),
+        (99.5, "2 min"),
+        (5100, "85 min"),
+        (7500, "2 h 5 min"),
+        (7200, "2 h"),
+        (359_000, "99 h 43 min"),
+        (95_600_000, "1,106 days"),
+    ],
 )
 def test_times_are_told_in_the_unit_of_a_reader(seconds, text):
     assert describe_seconds(seconds) == text
