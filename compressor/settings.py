@@ -14,6 +14,7 @@ from compressor.search.budgets import KINDS, Budget, parse_budget
 from compressor.values import Value, list_faults
 
 PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
+LARGEST_SEED = 2**63 - 1  # that PyTorch takes, and every reader of JSON
 SomeSettings = TypeVar("SomeSettings", bound=Value)
 
 

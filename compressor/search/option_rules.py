@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from compressor.errors import Problem, UsageError
 from compressor.search.budgets import DROP, KINDS, QUANTILES, parse_budget
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.settings import Choice, Settings
+from compressor.settings import LARGEST_SEED, Choice, Settings
 from compressor.tasks import TASKS
 
 FULL, NOTHING, LOT = "full", "none", Choice.LOT.value
@@ -304,6 +304,7 @@ RULES = (
         "--batch-size 64",
     ),
     Rule("seed-negative", lambda s: s.seed < 0, "--seed {s.seed}", "0 or more", "--seed 0"),
+    Rule("seed-too-large", lambda s: s.seed > LARGEST_SEED, "--seed {s.seed}", "at most 2^63 - 1", "--seed 0"),
     Rule(
         "learning-rate-not-positive",
         lambda s: s.learning_rate is not None and not _is_positive(s.learning_rate),

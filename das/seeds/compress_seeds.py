@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import CheckFailed, Interrupted, Problem, UsageError, input_error, usage_error
+from compressor.errors import CheckFailed, Checks, Interrupted, Problem, UsageError, input_error, usage_error
 from compressor.progress import QUIET, Progress
 from das.api import compress, compress_and_report
 from das.stages import dry_run
@@ -83,17 +83,19 @@ def check_seeds(seeds: Sequence[int], beside: bool) -> tuple[int, ...]:
         beside: a single seed was given, too.
 
     Raises:
-        UsageError: none, one below 0, one twice, or a single seed beside them.
+        UsageError: none, one below 0 or too large, one twice, or a single seed beside them.
     """
+    from compressor.settings import LARGEST_SEED
+
     if beside:
         raise usage_error("seed-beside-seeds", "--seed and --seeds together", "one of them", "drop --seed")
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
         raise _wrong_seeds(f"--seeds {','.join(map(str, seeds))}")
     return tuple(seeds)
 
 
 def _wrong_seeds(found: str) -> UsageError:
-    return usage_error("seeds-unreadable", found, "whole numbers from 0, each once", "--seeds 0,1,2")
+    return usage_error("seeds-unreadable", found, "whole numbers from 0 to 2^63 - 1, each once", "--seeds 0,1,2")
 
 
 def run_seeds(
@@ -130,10 +132,11 @@ def _run_each(
 ) -> dict[int, tuple[Problem, ...]]:
     """Make the run of each seed and the table of all so far; return what failed, by seed."""
     from compressor.distributed import is_main, world_size
-    from profiles.comparison.seed_runs import is_seeds_folder
+    from profiles.comparison.seed_runs import is_seeds_folder, read_missing
     from profiles.comparison.seed_tables import save_seeds
 
     problems: dict[int, tuple[Problem, ...]] = {}
+    failed = {seed: why for seed, why in read_missing(folder).items() if why != NOT_FINISHED}
     for seed in seeds:
         place = place_of(folder, seed)
         try:
@@ -149,7 +152,7 @@ def _run_each(
             hint = f"stopped at the start of seed {seed}; go on with the same command and --resume"
             raise Interrupted(hint, getattr(interrupt, "number", signal.SIGINT)) from None
         if is_main() and is_seeds_folder(folder):
-            save_seeds(folder, _missing(seeds, problems))
+            save_seeds(folder, failed | _missing(seeds, problems))
     return problems
 
 
@@ -201,21 +204,35 @@ def _new_folder(settings: Settings, stem: str) -> Path:
 
 
 def _begun_folder(settings: Settings, stem: str) -> Path:
-    """Return the newest folder of this name with runs of these settings, finished or not."""
-    from compressor.resume import check_same
+    """Return the newest folder of this name with runs of these settings, finished or not.
+
+    Raises:
+        InputError: there is none, or all of them were made with other settings.
+    """
     from compressor.run_folder import runs_named
-    from profiles.comparison.seed_runs import FREE, PREFIX, is_seeds_folder, open_seed_runs
+    from profiles.comparison.seed_runs import PREFIX
 
     places = [Path(settings.out)] if settings.out else runs_named(stem)
     begun = [place for place in places if any(place.glob(f"{PREFIX}*"))]
     if not begun:
         found = f"no runs of seeds in {settings.out or f'runs/{stem}'}"
         raise input_error("nothing-to-resume", found, "runs to go on with", "start without --resume")
-    folder = max(begun, key=lambda place: place.stat().st_mtime)
+    checks = Checks()
+    for folder in sorted(begun, key=lambda place: place.stat().st_mtime, reverse=True):
+        with checks:
+            _check_settings(folder, settings)
+            return folder
+    raise checks.found[0]
+
+
+def _check_settings(folder: Path, settings: Settings) -> None:
+    """Hold that the finished runs in a folder were made with these settings."""
+    from compressor.resume import check_same
+    from profiles.comparison.seed_runs import FREE, is_seeds_folder, open_seed_runs
+
     values = settings.model_dump(mode="json", exclude=FREE)
     for run in open_seed_runs(folder) if is_seeds_folder(folder) else ():
         check_same(run.path, values, run.manifest.settings.model_dump(mode="json", include=set(values)))
-    return folder
 
 
 def place_of(folder: Path, seed: int) -> Path:

@@ -133,7 +133,7 @@ def collect_seeds(folder: Path, failed: Mapping[int, str] | None = None) -> Seed
     name = folder.resolve().name if several else runs[0].path.name
     scores = [run.manifest.results for run in runs]
     full = [score.full for score in scores if score.full]
-    missing = _read_missing(folder) if failed is None else failed
+    missing = read_missing(folder) if failed is None else failed
     seeds = {run.manifest.settings.seed for run in runs}
     layers = Counter(layer for run in runs for layer in run.manifest.plan.layers)
     order = sorted(layers, key=lambda layer: (-layers[layer], made.candidates.index(layer)))
@@ -209,7 +209,7 @@ def _spreads(figures: Sequence[Mapping[str, Any]], value: Callable[[Any], float]
     return {name: spread_of([value(one[name]) for one in figures]) for name in names}
 
 
-def _read_missing(folder: Path) -> dict[int, str]:
+def read_missing(folder: Path) -> dict[int, str]:
     """Return the seeds without a run, as they were written down when the others were made."""
     path = folder / SEEDS
     if not path.exists():

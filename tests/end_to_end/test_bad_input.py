@@ -565,6 +565,7 @@ def test_all_usage_problems_at_once(workshop):
         ("--learning-rate", "0", "learning-rate-not-positive"),
         ("--learning-rate", "nan", "learning-rate-not-positive"),
         ("--seed", "-1", "seed-negative"),
+        ("--seed", "99999999999999999999", "seed-too-large"),
         ("--recover-epochs", "-1", "epochs-not-positive"),
         ("--recover-epochs", "0", "epochs-not-positive"),
         ("--recover-epochs", "inf", "epochs-not-positive"),

@@ -1,12 +1,14 @@
 """das compress with several seeds: a run for each, resumed, interrupted, failed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import das as api
 from compressor.errors import CheckFailed, Interrupted, Problem, UsageError
+from compressor.manifest import MANIFEST
 from compressor.progress import Progress
 from compressor.run_folder import find_runs, open_run
 from das.seeds import compress_seeds
@@ -44,6 +46,16 @@ def test_a_run_for_each_seed_and_others_later(sentences):
     assert made() == ["seed-0", "seed-1", "seed-2", "seeds.json", "seeds.md"]
     assert (FOLDER / "seed-0" / "report.html").stat().st_mtime_ns == before
     stopped(das(*QUICK, "--batch-size", 8, "--seeds", "0,3", "--resume"), 3, "settings-changed", "batch_size")
+
+    newer = FOLDER.with_name(f"{FOLDER.name}-2")  # of the same name, but of another recipe
+    shutil.copytree(FOLDER / "seed-0", newer / "seed-0")
+    manifest = json.loads((newer / "seed-0" / MANIFEST).read_text())
+    manifest["settings"]["batch_size"] = 8
+    (newer / "seed-0" / MANIFEST).write_text(json.dumps(manifest))
+    for size, folder, left in ((64, FOLDER, [3]), (8, newer, [2, 3])):
+        asked = das(*QUICK, "--batch-size", size, "--seeds", "2,3", "--resume", "--dry-run", "--json")
+        plan = json.loads(asked.stdout)
+        assert (plan["seeds"], plan["out"]) == (left, str(folder))
     stopped(das(*QUICK, "--out", FOLDER, "--seeds", "7"), 3, "folder-exists", "--resume")
 
 
@@ -54,6 +66,7 @@ def test_a_run_for_each_seed_and_others_later(sentences):
         (("--seeds", "0,one"), "seeds-unreadable"),
         (("--seeds", ""), "seeds-unreadable"),
         (("--seeds=-1"), "seeds-unreadable"),
+        (("--seeds", "0,99999999999999999999"), "seeds-unreadable"),
         (("--seeds", "0,1", "--seed", "0"), "seed-beside-seeds"),
         (("--seeds", "0,1", "--details"), "details-of-seeds"),
     ],
@@ -99,6 +112,8 @@ def test_a_seed_that_fails_leaves_the_others(sentences, monkeypatch):
     found = json.loads((FOLDER / "seeds.json").read_text())
     assert [run["seed"] for run in found["runs"]] == [2]
     assert found["missing"] == [{"seed": 1, "why": "the loss is nan"}]
+    result = das(*QUICK, "--seeds", "3", "--resume")  # others in its place do not hide it
+    assert (result.exit_code, "seed 1 is missing: the loss is nan" in result.stdout) == (0, True)
 
 
 class StopsAt(Progress):
