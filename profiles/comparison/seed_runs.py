@@ -63,9 +63,9 @@ class SeedsReport(Subject):
     Attributes:
         runs: by seed.
         missing: seeds that were asked for and are not among them.
-        full: scores of the full models, None after a transfer.
+        full: scores of the full models; after a transfer those of its reference, None without one.
         slim: scores.
-        change: slim less full, seed by seed; None after a transfer.
+        change: slim less full, seed by seed; None where there is no full.
         macs: of slim, as a share of full.
         parts: further metrics of slim by name.
         apart: scores of slim on further splits by name.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
-from statistics import fmean, stdev
 
 from pydantic import computed_field
 
@@ -45,11 +45,11 @@ class Difference(Value):
 
 def spread_of(values: Sequence[float]) -> Spread:
     """Return mean, deviation and interval of the values of one or more seeds."""
-    mean = fmean(values)
+    mean = statistics.mean(values)  # exact: that of equal values is their value, however many
     if len(values) == 1:
         return Spread(mean=mean, deviation=None, low=None, high=None, values=tuple(values))
     margin = margin_of_mean(values)
-    return Spread(mean=mean, deviation=stdev(values), low=mean - margin, high=mean + margin, values=tuple(values))
+    return Spread(mean=mean, deviation=statistics.stdev(values), low=mean - margin, high=mean + margin, values=tuple(values))
 
 
 def subtract(first: Spread, second: Spread) -> Difference:

@@ -193,7 +193,8 @@ def draw_scores(scores: Mapping[str, Alternatives], cut: Collection[str], metric
 def draw_strategies(comparison: SeedsComparison, inches: tuple[float, float] = (5.4, 3.6)) -> Figure:
     """Plot scores over the number of skipped layers: a dot for each random run, of other strategies means and spread.
 
-    A bar is one standard deviation of the runs above and below their mean; a single run has none.
+    A bar is one standard deviation of the runs above and below their mean; a single run has none. A dashed line is the
+    full model, or the reference that stands for it, where all have the same.
     """
     figure, axes = _axes(*inches, top=0.75)
     several = len({entry.recover for entry in comparison.sets}) > 1
@@ -203,9 +204,10 @@ def draw_strategies(comparison: SeedsComparison, inches: tuple[float, float] = (
         name = strategy + f", recover {entry.recover}" * several
         for run in entry.runs:
             scores.setdefault(name, {}).setdefault(len(run.skipped), []).append(100 * run.slim.value)
-    full = {entry.full.mean for entry in comparison.sets if entry.full}
+    full = {score.value for entry in comparison.sets for run in entry.runs if (score := run.full)}
     if len(full) == 1:
-        axes.axhline(100 * full.pop(), color=LIGHT["ink"], linewidth=1, linestyle="--", label="full model")
+        label = "reference" if any(entry.reference for entry in comparison.sets) else "full model"
+        axes.axhline(100 * full.pop(), color=LIGHT["ink"], linewidth=1, linestyle="--", label=label)
     colours = cycle(LIGHT[role] for role in ("slim", "cut", "gained", "lost"))
     for name, by_size in sorted(scores.items()):
         if name.startswith(Choice.LOT):

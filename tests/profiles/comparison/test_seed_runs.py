@@ -163,6 +163,8 @@ def test_strategies_are_drawn_over_the_number_of_layers(write, tmp_path):
         "das, recover none, mean",
         "nothing skipped, recover train, mean",
     }
+    referred = write("referred", {0: 0.8}, reference="/runs/zero")
+    assert "reference" in [line.get_label() for line in draw_strategies(compare_seeds([referred])).axes[0].lines]
     assert das("compare", *folders[:4], "--svg", tmp_path / "a.svg").exit_code == 0
     assert das("compare", folders[1] / "seed-0", folders[3] / "seed-0", "--svg", tmp_path / "runs.svg").exit_code == 0
     texts = ElementTree.parse(tmp_path / "a.svg").getroot().itertext()

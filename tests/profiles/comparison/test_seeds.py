@@ -59,4 +59,5 @@ def test_a_difference_is_the_other_ones_turned_round(first, second):
 
 def test_seeds_that_never_differ_leave_no_noise():
     assert subtract(spread_of([0.5, 0.5]), spread_of([0.5, 0.5])).inside_noise
+    assert subtract(spread_of([12 / 223] * 3), spread_of([12 / 223] * 2)).inside_noise  # no last bit between them
     assert not subtract(spread_of([0.6, 0.6]), spread_of([0.5, 0.5])).inside_noise
