@@ -11,7 +11,7 @@ from compressor.manifest import Source
 from compressor.run_folder import Run, open_run
 from compressor.settings import Settings
 
-RECIPE = ("parallel_width", "recover_epochs", "batch_size", "learning_rate")
+RECIPE = ("parallel_width", "recover", "recover_epochs", "batch_size", "learning_rate")
 
 
 def open_reference_run(path: str, task: str) -> Run:

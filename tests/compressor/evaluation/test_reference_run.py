@@ -6,7 +6,7 @@ import pytest
 from compressor.compression import compress
 from compressor.errors import InputError
 from compressor.evaluation.reference import of_full, open_reference
-from compressor.evaluation.reference_run import check_reference, open_reference_run
+from compressor.evaluation.reference_run import check_reference, open_reference_run, remark_on_reference
 from compressor.job import prepare_job
 from compressor.settings import make_settings
 from profiles.comparison.run_vs_run import compare_runs
@@ -39,6 +39,8 @@ def test_its_score_stands_as_the_full_models(workshop):
     sentences = " ".join(describe_result(report))
     assert f"the full score is that of {zero.path.name}, which skips nothing" in sentences
     assert "parallel width None, here 3" in sentences
+    (warning,) = remark_on_reference(zero, asked(strategy="das", recover="none"))
+    assert warning == "The reference was trained otherwise: recover train, here none."
     assert tabulate_accuracy(report).rows[0][0] == "reference model"
     assert report.flips.total.changed == (kept.full != kept.slim).sum()
     (first, second) = compare_runs([zero.path, run.path]).runs
