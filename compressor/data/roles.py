@@ -95,8 +95,8 @@ def make_whole(
         raise input_error(
             "split-not-there",
             f"{root} ({dataset.layout}) has no split {name}",
-            f"one of {', '.join(known) or 'the splits of docs/data.md'}",
-            "--split NAME of one that is there, or --data FOLDER that has it",
+            f"the file of one of its splits: {', '.join(known) or 'docs/data.md'}",
+            "--split NAME of one whose file is there, or --data FOLDER that has it",
         )
     records = dataset.splits[name]
     if bad := records.unreadable:

@@ -37,11 +37,11 @@ def explain(
     from profiles.analysis.explanation import enumerate_all, explain_layers
 
     opened = read_run(run)
-    explanation = explain_layers(opened)
-    if svg:
-        save_explanation_svg(opened, explanation, svg)
+    explanation = every_layer = explain_layers(opened)
     if layer:
-        explanation = explanation.of(layer)
+        explanation = every_layer.of(layer)
+    if svg:
+        save_explanation_svg(opened, every_layer, svg)
     if regret:
         load_libraries()
         explanation = explanation.model_copy(update={"enumeration": enumerate_all(opened, progress())})

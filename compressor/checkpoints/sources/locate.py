@@ -73,7 +73,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         "weights-missing",
         f"{path} is a folder without weights (none of {', '.join((*SAFE, *PICKLED))})",
         _EXPECTED,
-        _near(path) or "give the checkpoint itself, or download the model's files again",
+        _near(path) or _runs_in(path) or "give the checkpoint itself, or download the model's files again",
     )
 
 
@@ -85,6 +85,12 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     config = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
     return _read(config) if path.is_dir() or config.exists() else {}
+
+
+def _runs_in(folder: Path) -> str:
+    """Return that one of the runs in a folder be given, or their checkpoint; '' without any."""
+    runs = [str(found.parent) for found in sorted(folder.glob("*/manifest.json"))]
+    return f"give the checkpoint of its runs, or where a run will do one of {shorten(runs)}" if runs else ""
 
 
 def _near(folder: Path) -> str:

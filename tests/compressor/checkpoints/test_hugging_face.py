@@ -157,6 +157,13 @@ def test_an_empty_folder(tmp_path):
     refused(tmp_path, "weights-missing", tmp_path)
 
 
+def test_a_folder_of_runs(tmp_path):
+    for name in ("seed-0", "seed-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").touch()
+    refused(tmp_path, "weights-missing", f"one of {tmp_path}/seed-0, {tmp_path}/seed-1")
+
+
 def test_a_folder_without_configuration(folder):
     (folder / "config.json").unlink()
     refused(folder, "config-missing", "config.json")

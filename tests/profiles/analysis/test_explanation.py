@@ -319,6 +319,8 @@ def test_the_gates_as_a_figure_and_the_scores_without_gates(run_here, tmp_path):
         assert das("explain", run_here, "--svg", figure).exit_code == 0
         return {text.strip() for text in ElementTree.parse(figure).getroot().itertext()}
 
+    stopped(das("explain", run_here, "--layer", "FL99", "--svg", figure), 2, "unknown-layer")
+    assert not figure.exists()
     assert "that skips it" in texts()
     run = open_run(run_here)
     gates = dict.fromkeys(run.manifest.candidates, 0.1)
