@@ -72,7 +72,9 @@ Task = Annotated[
 ]
 Skip = Annotated[
     int | None,
-    typer.Option("--skip", "-k", help="How many layers to skip; das compress --adapt takes 0: adapters and head alone."),
+    typer.Option(
+        "--skip", "-k", help="How many layers to skip; das compress --adapt takes 0: adapters and head alone."
+    ),
 ]
 Data = Annotated[
     Path | None,

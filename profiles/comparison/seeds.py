@@ -49,7 +49,9 @@ def spread_of(values: Sequence[float]) -> Spread:
     if len(values) == 1:
         return Spread(mean=mean, deviation=None, low=None, high=None, values=tuple(values))
     margin = margin_of_mean(values)
-    return Spread(mean=mean, deviation=statistics.stdev(values), low=mean - margin, high=mean + margin, values=tuple(values))
+    return Spread(
+        mean=mean, deviation=statistics.stdev(values), low=mean - margin, high=mean + margin, values=tuple(values)
+    )
 
 
 def subtract(first: Spread, second: Spread) -> Difference:
