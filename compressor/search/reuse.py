@@ -55,7 +55,9 @@ def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
     checkpoint = run.checkpoint(options.get("checkpoint"))
     own = {**_run_settings(run, options), **options, "checkpoint": str(checkpoint)}
     if search is None:
-        return make_settings(**{name: value for name, value in own.items() if name not in OF_SKIPPED})
+        return make_settings(
+            **{name: value for name, value in own.items() if name in options or name not in OF_SKIPPED}
+        )
     settings = make_settings(**own, from_run=str(run.path))
     if settings.skip is not None and settings.skip not in search.chosen and settings.skip > 0:
         sizes = ", ".join(str(size) for size in sorted(search.chosen))

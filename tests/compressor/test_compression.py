@@ -411,6 +411,8 @@ def test_skipping_nothing_trains_the_adapters_alone(workshop):
         settings_of(run.path, skip=1)
     again = settings_of(run.path, skip=0)
     assert again.parallel_width == 6 and again.from_run is None and again.choice is Choice.NOTHING
+    with refused(UsageError, "reference-without-adapt", "--reference with --skip 0"):  # and not left out
+        prepare_job(settings_of(run.path, skip=0, reference=run.path))
 
 
 def test_a_lot_is_drawn_where_no_head_is_trained(workshop):
