@@ -49,7 +49,7 @@ class Settings(Value):
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
         strategy: a key of ``compressor.search.strategies``; None takes the default, with ``adapt`` the paper's.
-        balanced: with strategy ``random``: as many layers of each pool, and so equal MACs for every seed.
+        balanced: with strategy ``random``: as many layers of each pool; MACs before exact trims are equal then.
         replace: what stands in place of a skipped layer: an ``adapter``, or ``none``, which lets its stream pass.
         recover: ``train`` fits skip adapters in closed form and trains them, ``full`` trains all weights that are left,
             ``closed-form`` only fits adapters, ``none`` leaves them as the search trained them, or without such a
