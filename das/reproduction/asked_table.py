@@ -10,19 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import sizes_that_fit
 from compressor.errors import Checks, Problem, UsageError, input_error, shorten, usage_error
 from compressor.files import read_settings, write_json
 from compressor.job import Inputs, open_inputs
-from compressor.models.steps import steps_of
+from compressor.models.steps import StepModel, steps_of
 from compressor.run_folder import ROOT
 from compressor.settings import Settings, make_settings, read_options
+from compressor.tuning.lora import check_peft
+from compressor.tuning.methods import METHODS
+from compressor.tuning.places import tuned_layers
 from compressor.tuning.tune_settings import TuneSettings
 from profiles.paper.table_rows import Attempt, Subject, TableRow, choose_rows, list_rows
 
 IDENTITY = "reproduction.json"
 MOST_NAMES = 3  # of files that a folder holds, in a message
+_DEFAULTS = Settings(checkpoint="").model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def open_table(asked: AskedTable) -> OpenedTable:
     Raises:
         UsageError: no such table, row or number of seeds, among all other problems.
         InputError: checkpoint, tokenizer, data or folder unusable.
+        EnvironmentProblem: peft is not there, and a row needs it.
     """
     checks, folder = Checks(), asked.out or ROOT / f"{asked.table}-{asked.checkpoint.stem}"
     with checks:
@@ -96,6 +103,8 @@ def open_table(asked: AskedTable) -> OpenedTable:
         with checks:
             chosen = choose_rows(rows, asked.rows)
             _check_possible(chosen)
+            if any(row.tunes and METHODS[row.method].rank for row in chosen):
+                check_peft()
         with checks:
             settings = base_settings(asked, subject, rows)
             inputs = open_inputs(settings)
@@ -109,8 +118,21 @@ def describe_subject(found: Recognised, task: str) -> Subject:
     with sizes_that_fit(found):
         dims = found.format.read_dims(found.state, found.checkpoint.config, task)
         layers = Counter(step.pool for step in steps_of(family.rounds(dims)) if step.pool)
+        with torch.device("meta"):
+            outline = family.build(dims, task)
     scopes = {scope: {pool: layers[pool] for pool in pools} for scope, pools in family.scopes.items()}
-    return Subject(family.name, task, scopes, dims.hidden, found.has_head(task))
+    return Subject(family.name, task, scopes, dims.hidden, found.has_head(task), _list_placeless(outline))
+
+
+def _list_placeless(outline: StepModel) -> dict[str, str]:
+    """Return why methods of tuning have no place in a model's layers, by method."""
+    reasons = {}
+    for method in METHODS.values():
+        try:
+            tuned_layers(outline, method) if method.adds else None
+        except UsageError as error:
+            reasons[method.name] = error.problems[0].found
+    return reasons
 
 
 def base_settings(asked: AskedTable, subject: Subject, rows: tuple[TableRow, ...]) -> Settings:
@@ -186,10 +208,20 @@ def keep_identity(folder: Path, identity: Mapping[str, Any]) -> None:
         InputError: it is another, or cannot be read.
         EnvironmentProblem: it cannot be written.
     """
+    check_identity(folder, identity)
+    if not (folder / IDENTITY).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / IDENTITY, identity)
+
+
+def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Hold that what the runs of a folder have in common, where that is written, is the same.
+
+    Raises:
+        InputError: it is another, or cannot be read.
+    """
     path = folder / IDENTITY
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, identity)
         return
     try:
         earlier = read_settings(path)
@@ -197,8 +229,9 @@ def keep_identity(folder: Path, identity: Mapping[str, Any]) -> None:
         raise input_error(
             "reproduction-unreadable", f"{path} cannot be read ({error})", "as das wrote it", "give another --out"
         ) from None
-    now = json.loads(json.dumps(identity))
-    if changed := [name for name in {**earlier, **now} if earlier.get(name) != now.get(name)]:
+    # What was left out is the same as its default, typed.
+    before, now = ({**_DEFAULTS, **given} for given in (earlier, json.loads(json.dumps(identity))))
+    if changed := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
         raise input_error(
             "reproduction-differs",
             f"the runs in {folder} were made with other settings ({', '.join(changed)})",

@@ -17,8 +17,15 @@ from compressor.tuning.tune import expect_tuning_time, prepare_tuning
 from compressor.values import Value
 from das.doctor.estimates import GRADIENT_AND_MOMENTS, estimate_compress, measure_free, outline_model
 from das.doctor.health import Need
-from das.reproduction.asked_table import AskedTable, OpenedTable, open_table, row_settings, tune_settings
-from das.reproduction.report_rows import is_finished
+from das.reproduction.asked_table import (
+    AskedTable,
+    OpenedTable,
+    check_identity,
+    open_table,
+    row_settings,
+    tune_settings,
+)
+from das.reproduction.report_rows import facts_of, identify, is_finished
 from profiles.paper.table_rows import FULL_ROW, TableRow
 
 
@@ -94,6 +101,7 @@ def plan_table(asked: AskedTable, progress: Progress = QUIET) -> ReproductionPla
     """
     opened = open_table(asked)
     job = prepare_job(opened.settings, progress, opened.inputs)
+    check_identity(opened.folder, identify(opened, facts_of(job)))
     chosen = progress.track(opened.chosen, "Timing a few batches of each row", len(opened.chosen))
     rows = tuple(_plan_row(row, opened, job) for row in chosen)
     return ReproductionPlan(

@@ -13,6 +13,7 @@ from compressor.job import Job
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.run_folder import Run, is_run, open_run
+from compressor.settings import PLACES
 from compressor.tuning.tuned import TUNED, Tuned, open_tuned
 from das.reproduction.asked_table import OpenedTable
 from profiles.machine.environment import describe_environment
@@ -74,6 +75,18 @@ def facts_of(job: Job) -> Facts:
         device=job.device,
         sha256=job.source.sha256,
     )
+
+
+def identify(opened: OpenedTable, facts: Facts) -> dict[str, Any]:
+    """Return what all runs of a folder have in common."""
+    options = {name: value for name, value in opened.asked.options.items() if name not in PLACES}
+    return {
+        "table": opened.asked.table,
+        "task": opened.subject.task,
+        "checkpoint": facts.sha256,
+        "data": [split["fingerprint"] for split in facts.data],
+        **options,
+    }
 
 
 def report_rows(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from compressor.compression import PLACES
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Interrupted, Problem
 from compressor.job import prepare_job
@@ -24,7 +22,7 @@ from das.reproduction.asked_table import (
     row_settings,
     tune_settings,
 )
-from das.reproduction.report_rows import Facts, Failures, facts_of, is_finished, report_rows
+from das.reproduction.report_rows import Facts, Failures, facts_of, identify, is_finished, report_rows
 from das.reproduction.tuned_checkpoint import write_checkpoint
 from profiles.paper.reproduction import Failure, Reproduction
 from profiles.paper.save_reproduction import save_reproduction
@@ -46,25 +44,13 @@ def run_table(asked: AskedTable, command: str = "", progress: Progress = QUIET) 
     """
     opened = open_table(asked)
     facts = facts_of(prepare_job(opened.settings, progress, opened.inputs))
-    from_main(lambda: keep_identity(opened.folder, _identity(opened, facts)))
+    from_main(lambda: keep_identity(opened.folder, identify(opened, facts)))
     failures = _run_all(opened, facts, command, progress)
     if not is_main():
         return None
     report = report_rows(opened, facts, failures, command, progress)
     save_reproduction(report, opened.folder)
     return report
-
-
-def _identity(opened: OpenedTable, facts: Facts) -> dict[str, Any]:
-    """Return what all runs of a folder have in common."""
-    options = {name: value for name, value in opened.asked.options.items() if name not in PLACES}
-    return {
-        "table": opened.asked.table,
-        "task": opened.subject.task,
-        "checkpoint": facts.sha256,
-        "data": [split["fingerprint"] for split in facts.data],
-        **options,
-    }
 
 
 def _run_all(opened: OpenedTable, facts: Facts, command: str, progress: Progress) -> Failures:

@@ -146,6 +146,11 @@ class Reproduction(Value):
     command: str
 
     @property
+    def evaluation_split(self) -> str:
+        """Name of the split that scores come from: ``data`` lists training, held-out and evaluation split first."""
+        return str(self.data[2]["name"])
+
+    @property
     def score(self) -> Score | None:
         """Any score: its metric, samples and margin stand for all."""
         return next((run.score for row in self.rows for run in row.runs), None)

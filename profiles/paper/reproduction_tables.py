@@ -105,7 +105,7 @@ def _runs(report: Reproduction) -> Table:
 def _setting(report: Reproduction) -> Iterator[str]:
     """Say what rows begin with."""
     finished, seeds = sum(len(row.runs) for row in report.rows), len(report.seeds)
-    yield f"{finished} runs, {seeds} seed{'s' * (seeds > 1)} a row."
+    yield f"{finished} run{'s' * (finished != 1)}, {seeds} seed{'s' * (seeds > 1)} a row."
     if any(row.start for row in report.rows):
         yield "Every row is trained from the checkpoint as it is, but for those that say what they begin with."
     elif report.fine_tuned:
@@ -117,9 +117,9 @@ def _setting(report: Reproduction) -> Iterator[str]:
         yield f"The checkpoint has no head for {report.task}, so every row adapts it (--adapt), as the paper does."
     if score := report.score:
         yield (
-            f"One score has a sampling margin of ± {_percent(score.margin)} points (95 %, {score.samples:,} samples, "
-            "the same for all rows); the interval of a mean is that of seeds (Student's t), and that of a difference "
-            "Welch's."
+            f"One score has a sampling margin of ± {_percent(score.margin)} points (95 %, {score.samples:,} samples of "
+            f"{report.evaluation_split}, the same for all rows); the interval of a mean is that of seeds (Student's "
+            "t), and that of a difference Welch's."
         )
 
 
@@ -143,7 +143,8 @@ def _measured(report: Reproduction) -> Iterator[str]:
             f"{format_count(plain.parameters)} parameters and {format_count(plain.macs)} MACs."
         )
     yield (
-        "updated: parameters trained, as papers count them: no poolers and head, of DAS's adapters no LayerNorms. "
+        "updated: parameters trained, as papers count them: no poolers and head, of DAS's adapters no LayerNorms; of "
+        "full tuning all but the last projection, to the classes. "
         "MACs: of one sample of full length, more (+) or fewer (-) than the plain model's; neither they nor ms have "
         "exact trims, which das profile adds."
     )

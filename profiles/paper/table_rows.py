@@ -32,6 +32,7 @@ class Subject:
         scopes: for each scope of the family, the model's layers in it by pool; the default scope first.
         hidden: width of its stream.
         fine_tuned: it has a head for the task.
+        placeless: why methods of tuning have no place in its layers, by method.
     """
 
     family: str
@@ -39,6 +40,7 @@ class Subject:
     scopes: Mapping[str, Mapping[str, int]]
     hidden: int
     fine_tuned: bool
+    placeless: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ def _rows_of_c(part: PrintedPart, subject: Subject) -> Iterator[TableRow]:
     for printed in part.rows:
         if printed.method in TUNED:
             against = (FULL_ROW,) if printed.method != FULL_ROW else ()
-            yield TableRow(printed.method, TITLES[printed.method], printed.method, against=against)
+            missing = subject.placeless.get(printed.method, "")
+            yield TableRow(printed.method, TITLES[printed.method], printed.method, against=against, missing=missing)
             continue
         assert printed.skip is not None
         yield TableRow(

@@ -1,15 +1,20 @@
 """das reproduce: the rows of a table as ordinary runs, what is kept of them, and what is refused."""
 
 import json
+import shutil
+import sys
 
 import pytest
 import torch
+from transformers import MPNetConfig, MPNetForSequenceClassification
 
 import das as api
+from compressor.errors import InputError
 from compressor.run_folder import open_run
 from compressor.tuning.tuned import open_tuned
+from das.reproduction.asked_table import keep_identity
 from profiles.macs.formula import count_encoder
-from tests.support.command_line import das, follows_its_schema, stopped
+from tests.support.command_line import das, follows_its_schema, refused, stopped
 from tests.support.progress import StepProgress
 
 FEW = ("--seeds", 1, "--search-epochs", 4, "--recover-epochs", 1, "--batch-size", 8, "--seconds", 0.1)
@@ -101,9 +106,39 @@ def test_the_runs_of_a_folder_have_the_same_options(sentences):
     before = (sentences / "c" / "report.json").read_bytes()
     other = das(*TABLE_C, "--rows", "bitfit", "--batch-size", 4)
     stopped(other, 3, "reproduction-differs", "batch_size")
+    stopped(das(*TABLE_C, "--rows", "bitfit", "--batch-size", 4, "--dry-run"), 3, "reproduction-differs", "batch_size")
     assert (sentences / "c" / "report.json").read_bytes() == before
     (sentences / "c" / "reproduction.json").write_text("[]")
     stopped(das(*TABLE_C, "--rows", "bitfit"), 3, "reproduction-unreadable", "reproduction.json")
+
+
+def test_a_default_that_is_typed_is_no_other_option(tmp_path):
+    keep_identity(tmp_path / "a", {"table": "table-a"})
+    keep_identity(tmp_path / "a", {"table": "table-a", "batch_size": 64, "search_epochs": 3.0})
+    keep_identity(tmp_path / "b", {"table": "table-a", "batch_size": 64})
+    keep_identity(tmp_path / "b", {"table": "table-a"})
+    with refused(InputError, "reproduction-differs", "(batch_size)"):
+        keep_identity(tmp_path / "a", {"table": "table-a", "batch_size": 32})
+
+
+def test_a_method_without_a_place_is_a_row_that_is_not_run(sentences):
+    config = json.loads((sentences / "roberta" / "config.json").read_text())
+    sizes = {name: config[name] for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size")}
+    MPNetForSequenceClassification(MPNetConfig(num_hidden_layers=4, **sizes)).save_pretrained("mpnet")
+    shutil.copy("roberta/tokenizer.json", "mpnet")
+    asked = ("reproduce", "table-c", "mpnet", "--data", "data", *FEW, "--text-length", 12, "--dry-run", "--json")
+    result = das(*asked, "--rows", "prefix,bitfit,mam")
+    assert result.exit_code == 0, result.stderr
+    rows = {row["name"]: row for row in json.loads(result.stdout)["rows"]}
+    assert [name for name, row in rows.items() if row["missing"]] == ["prefix", "mam"]
+    assert "keys and values of other tokens" in rows["prefix"]["missing"] and rows["bitfit"]["runs"] == 1
+    stopped(das(*asked, "--rows", "mam"), 2, "no-row-possible", "mam: --method mam for mpnet")
+
+
+def test_peft_is_asked_for_before_any_row_is_run(sentences, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    stopped(das(*TABLE_C, "--rows", "bitfit,lora"), 5, "peft-missing", "das-toolkit[paper]")
+    assert not (sentences / "c").exists()
 
 
 def test_a_dry_run_tells_steps_and_time_and_writes_nothing(sentences):
