@@ -78,7 +78,7 @@ def evaluate(
     """Score a full checkpoint or a run on the evaluation split of its task, and on further splits there are.
 
     Raises:
-        UsageError: an impossible batch size or task.
+        UsageError: an impossible batch size or task, or options that a run decides.
         InputError: checkpoint, tokenizer or data are missing or unusable.
     """
     from compressor.device import choose_device
@@ -146,7 +146,7 @@ def answer(
         progress: told about the batches.
 
     Raises:
-        UsageError: an impossible batch size, or a task that is scored by ranking.
+        UsageError: an impossible batch size, a task that is scored by ranking, or options that a run decides.
         InputError: checkpoint, tokenizer, data or ids are missing or unusable, or the file is there.
         EnvironmentProblem: it cannot be written.
     """

@@ -17,7 +17,7 @@ from compressor.data.roles import make_scored, make_split, make_whole
 from compressor.data.splits import ScoredData, Split, WholeData, note_cut
 from compressor.data.types import SCORED, RawDataset, Reading, Transforms
 from compressor.device import limit_threads
-from compressor.errors import Checks, input_error
+from compressor.errors import Checks, input_error, usage_error
 from compressor.models.steps import StepModel
 from compressor.run_folder import Run, is_run, open_run
 from compressor.tasks import TASKS, check_task
@@ -105,6 +105,7 @@ def open_for_evaluation(
     Splits to train on need not be there. What ``checks`` found already is reported with what is wrong here.
 
     Raises:
+        UsageError: an impossible task or text length, or options that a run decides.
         InputError: subject, tokenizer or data unusable.
     """
     opened = _open(subject, task, data, tokenizer, text_length, checks, columns, Reading(splits=SCORED))
@@ -125,11 +126,25 @@ def open_whole(
     """Open a checkpoint or a run folder, and every row of a split, as :func:`open_for_evaluation`.
 
     Raises:
+        UsageError: an impossible task or text length, or options that a run decides.
         InputError: subject, tokenizer, data or split unusable.
     """
     reading = Reading(splits={split}, whole=True)
     opened = _open(subject, task, data, tokenizer, text_length, checks, columns, reading)
     return opened.model, make_whole(split, *opened.parts), opened.notes
+
+
+def _check_options(run: Run, task: str | None, tokenizer: str | None, text_length: int | None) -> None:
+    """Refuse options of a checkpoint that a run decides otherwise."""
+    own, length = run.manifest.task, run.dims.text_length
+    others = {"--task": task not in (None, own), "--tokenizer": tokenizer is not None}
+    others |= {"--text-length": text_length not in (None, length)}
+    if given := " and ".join(option for option, is_other in others.items() if is_other):
+        found, expected = (
+            f"{given} for {run.path}, a run",
+            f"what it has: {own}, {length} tokens, a tokenizer of its own",
+        )
+        raise usage_error("option-for-a-run", found, expected, f"drop {given}, or give the checkpoint")
 
 
 @dataclass(frozen=True)
@@ -171,6 +186,8 @@ def _open(
     if is_run(subject):
         with checks:
             run = open_run(subject)
+            with checks:
+                _check_options(run, task, tokenizer, text_length)
             _find_root(run, data, reading.whole)
         checks.raise_found()
         model = run.load_slim()

@@ -299,5 +299,12 @@ def test_a_checkpoint_and_a_run_answer_test_and_test_dev(run_here, workshop):
         stopped(das("answers", subject, "--data", "data", "--to", "test.json"), 3, "file-exists", "test.json")
         Path("test.json").unlink()
         Path("dev.json").unlink()
+    others = ("--task", "nlvr2", "--tokenizer", "tokenizer.json", "--text-length", 9)
+    for command in (("eval",), ("answers", "--to", "test.json")):
+        said = "drop --task and --tokenizer and --text-length"
+        stopped(das(*command, run_here, *others), 2, "option-for-a-run", said)
+        stopped(
+            das(*command, run_here, "--batch-size", 0, *others[:2]), 2, ("batch-size-too-small", "option-for-a-run")
+        )
     codes = ("batch-size-too-small", "cannot-write", "checkpoint-missing")
     stopped(das("answers", "nothing.ckpt", "--to", "no/where.json", "--batch-size", 0), 2, codes, "cannot write no")
