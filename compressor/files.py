@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from compressor.errors import DasError, environment_problem
 
 TOKENIZER_FILE = "tokenizer.json"  # beside a checkpoint, and in a run folder
+TUNED_FILE = "tuned.json"  # what a folder of das tune says of itself
 PARTIAL = ".partial-"  # and the number of the process that writes there
 WRITE_ERRORS = (OSError, SafetensorError)
 

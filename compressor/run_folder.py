@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
+from compressor.checkpoints.sources.file_kinds import refuse_tuned
 from compressor.checkpoints.sources.source_files import FOLDER as SOURCE
 from compressor.checkpoints.sources.source_files import copy_source_files
 from compressor.errors import DasError, input_error
@@ -278,6 +279,7 @@ def read_run(path: str | Path | None = None) -> Run:
     folder = _folder_at(named)
     manifest = folder / MANIFEST
     if not manifest.exists():
+        refuse_tuned(folder)
         there = [str(found.parent) for found in sorted(folder.glob(f"*/{MANIFEST}"))] or [*map(str, find_runs())]
         raise input_error(
             "run-missing",

@@ -28,7 +28,7 @@ ENGINE_BATCHES = (1, 8, 32)  # smallest, usual and largest batch of a TensorRT e
 
 
 def load(path: str | Path, task: str | None = None, image_size: int | None = None) -> StepModel:
-    """Load a full checkpoint or a run folder as an ``nn.Module`` in eval mode on the CPU.
+    """Load a full checkpoint, a run folder or what ``das.tune`` left as an ``nn.Module`` in eval mode on the CPU.
 
     A run's slim model comes with its exact trims: it answers the same with less work, and is not for training.
     ``model(input_ids=..., attention_mask=..., pixel_values=...)`` returns logits (B, classes); ``model.family``,
@@ -40,13 +40,17 @@ def load(path: str | Path, task: str | None = None, image_size: int | None = Non
     """
     from compressor.checkpoints.build import load_checkpoint
     from compressor.run_folder import is_run, open_run
+    from compressor.tuning.tuned import is_tuned, open_tuned
 
-    if is_run(path):
-        if task or image_size:
-            raise usage_error(
-                "option-for-a-run", "task or image_size for a run", "neither: a run knows both", "das.load(run)"
-            )
+    run, tuned = is_run(path), is_tuned(path)
+    if (run or tuned) and (task or image_size):
+        raise usage_error(
+            "option-for-a-run", "task or image_size for a run", "neither: a run knows both", "das.load(run)"
+        )
+    if run:
         return open_run(path).load_slim()
+    if tuned:
+        return open_tuned(path).load()
     return load_checkpoint(path, task, image_size).model
 
 

@@ -18,6 +18,7 @@ from compressor.data.batches import TrainingOrder, steps_per_epoch
 from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, Checks, UsageError, input_error, usage_error
 from compressor.families import FAMILIES
+from compressor.files import TUNED_FILE
 from compressor.job import Inputs, Job, open_inputs, prepare_job
 from compressor.models.adapters import Adapter
 from compressor.models.steps import Rounds, StepModel, split_at_candidates
@@ -43,7 +44,7 @@ from compressor.tuning.lora import merge_lora, peft_version
 from compressor.tuning.methods import Method, find_method
 from compressor.tuning.places import tuned_layers
 from compressor.tuning.tune_settings import TuneSettings
-from compressor.tuning.tuned import TUNED, Tuned, open_tuned, save_tuned
+from compressor.tuning.tuned import Tuned, open_tuned, save_tuned
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def tuned_folder(settings: TuneSettings, task: str | None, resume: bool = False)
         EnvironmentProblem: it cannot be written.
     """
     stem = "-".join(part for part in (Path(settings.checkpoint).stem, task, settings.method) if part)
-    return interrupted_folder(settings.out, stem, TUNED) if resume else new_folder(settings.out, stem)
+    return interrupted_folder(settings.out, stem, TUNED_FILE) if resume else new_folder(settings.out, stem)
 
 
 def _tune(tuning: Tuning, folder: Path, checkpoint: RunCheckpoint, command: str, progress: Progress) -> Tuned:
@@ -325,7 +326,7 @@ def _open_finished(folder: Path, settings: TuneSettings) -> Tuned | None:
     Raises:
         InputError: it was made with other settings.
     """
-    if not (folder / TUNED).exists():
+    if not (folder / TUNED_FILE).exists():
         return None
     tuned = open_tuned(folder)
     values: dict[str, Any] = settings.model_dump(mode="json", exclude=PLACES)

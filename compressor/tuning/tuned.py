@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from compressor.errors import input_error
 from compressor.evaluation.score import Score
-from compressor.files import atomic_folder
+from compressor.files import TUNED_FILE, atomic_folder
 from compressor.manifest import Source
 from compressor.tuning.tune_settings import TuneSettings
 from compressor.values import Value, list_faults
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from compressor.models.steps import StepModel
 
-TUNED, TENSORS = "tuned.json", "tuned.safetensors"
+TENSORS = "tuned.safetensors"
 SCHEMA_VERSION = 1
 
 
@@ -125,16 +125,21 @@ class Tuned(Value):
             raise _damaged(path, str(error)) from None
 
 
+def is_tuned(folder: str | Path) -> bool:
+    """Return whether a folder is what a tuning left."""
+    return (Path(folder) / TUNED_FILE).is_file()
+
+
 def open_tuned(folder: str | Path) -> Tuned:
     """Open the folder that a tuning left.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
-    path = Path(folder) / TUNED
+    path = Path(folder) / TUNED_FILE
     if not path.exists():
         raise input_error(
-            "tuned-missing", f"no {TUNED} in {folder}", "a folder of das tune", "das tune CKPT --method lora"
+            "tuned-missing", f"no {TUNED_FILE} in {folder}", "a folder of das tune", "das tune CKPT --method lora"
         )
     try:
         tuned = Tuned.model_validate_json(path.read_bytes())
@@ -154,7 +159,7 @@ def save_tuned(tuned: Tuned, tensors: Mapping[str, Tensor]) -> None:
 
     with atomic_folder(Path(tuned.folder), "free some space, then the same command with --resume") as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
-        (temporary / TUNED).write_text(tuned.model_dump_json(indent=2))
+        (temporary / TUNED_FILE).write_text(tuned.model_dump_json(indent=2))
 
 
 def _damaged(path: Path, reason: str) -> Exception:

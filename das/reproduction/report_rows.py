@@ -14,7 +14,7 @@ from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.run_folder import Run, is_run, open_run
 from compressor.settings import PLACES
-from compressor.tuning.tuned import TUNED, Tuned, open_tuned
+from compressor.tuning.tuned import Tuned, is_tuned, open_tuned
 from das.reproduction.asked_table import OpenedTable
 from profiles.machine.environment import describe_environment
 from profiles.paper.comparability import list_differences
@@ -139,7 +139,7 @@ def report_rows(
 
 def is_finished(folder: Path) -> bool:
     """Return whether a run of ``das compress`` or ``das tune`` in this folder is complete."""
-    return is_run(folder) or (folder / TUNED).is_file()
+    return is_run(folder) or is_tuned(folder)
 
 
 def _finished(opened: OpenedTable, row: TableRow) -> Finished:

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from compressor.errors import InputError, Problem, input_error
-from compressor.files import read_settings
+from compressor.files import TUNED_FILE, read_settings
 
 WHOLE = "a checkpoint as it was saved, whole"
 SAVE = (
@@ -180,6 +180,21 @@ def describe_folder(folder: Path) -> Problem | None:
             f"give one of them, such as {folder / saved[-1]}",
         )
     return None
+
+
+def refuse_tuned(folder: Path) -> None:
+    """Refuse what das tune left where a checkpoint or a run belongs.
+
+    Raises:
+        InputError: it is such a folder.
+    """
+    if (folder / TUNED_FILE).is_file():
+        raise input_error(
+            "tuned-instead-of-model",
+            f"{folder} is a folder of das tune: it holds what was trained, not a whole model",
+            "a checkpoint, or a run of das compress",
+            f'in Python: model = das.load("{folder}"); {TUNED_FILE} has score and costs, and names the checkpoint',
+        )
 
 
 def refuse_adapter(folder: Path, settings: str) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from compressor.checkpoints.sources.downloads import WEIGHTS, download, is_downloaded
-from compressor.checkpoints.sources.file_kinds import describe_folder, refuse_adapter, refuse_file, refuse_part
+from compressor.checkpoints.sources.file_kinds import (
+    describe_folder,
+    refuse_adapter,
+    refuse_file,
+    refuse_part,
+    refuse_tuned,
+)
 from compressor.errors import InputError, first_line, input_error, shorten
 from compressor.files import read_settings
 
@@ -63,6 +69,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
             _EXPECTED,
             "give the checkpoint that the run names",
         )
+    refuse_tuned(path)
     refuse_adapter(path, ADAPTER)
     weights = next((path / name for name in (*SAFE, *PICKLED) if (path / name).exists()), None)
     if weights is not None:

@@ -11,13 +11,14 @@ from transformers import MPNetConfig, MPNetForSequenceClassification
 
 import das
 from compressor.costs.parts import without_adapters
-from compressor.errors import CheckFailed, InputError, Interrupted
+from compressor.errors import CheckFailed, InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
+from compressor.files import TUNED_FILE
 from compressor.tuning.apply_method import is_head
 from compressor.tuning.methods import METHODS
 from compressor.tuning.tune import prepare_tuning, tune
 from compressor.tuning.tune_settings import TuneSettings
-from compressor.tuning.tuned import TENSORS, TUNED, open_tuned
+from compressor.tuning.tuned import TENSORS, open_tuned
 from profiles.timing.latency import take_turns
 from tests.support.command_line import GOLDEN, refused, stopped
 from tests.support.command_line import das as command
@@ -127,13 +128,30 @@ def test_what_is_damaged_or_gone_is_named(sentences):
     save_file(dict(list(tensors.items())[1:]), f"bitfit/{TENSORS}")
     with refused(InputError, "tuned-damaged", TENSORS):
         tuned.load()
-    document = json.loads((sentences / "bitfit" / TUNED).read_text())
-    (sentences / "bitfit" / TUNED).write_text(json.dumps(document | {"steps": "many"}))
+    document = json.loads((sentences / "bitfit" / TUNED_FILE).read_text())
+    (sentences / "bitfit" / TUNED_FILE).write_text(json.dumps(document | {"steps": "many"}))
     with refused(InputError, "tuned-damaged", "steps"):
         open_tuned("bitfit")
     (sentences / "roberta" / "config.json").write_text((sentences / "roberta" / "config.json").read_text() + "\n")
     with refused(InputError, "checkpoint-changed"):
         tuned.load()
+
+
+def test_what_a_tuning_left_is_loaded_and_is_no_run_and_no_checkpoint(sentences):
+    tuned, inputs = tune(settings("lora", epochs=1)), {"input_ids": torch.arange(4, 12)[None]}
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    assert torch.equal(das.load("lora")(**inputs), tuned.load()(**inputs))
+    with refused(UsageError, "option-for-a-run"):
+        das.load("lora", task="text-classification")
+    for asked in (
+        ("eval",),
+        ("predict",),
+        ("verify",),
+        ("compare",),
+        ("inspect",),
+        ("compress", "--adapt", "--skip", 1),
+    ):
+        stopped(command(asked[0], "lora", *asked[1:]), 3, "tuned-instead-of-model", 'das.load("lora")')
 
 
 def test_wrong_options_are_reported_together_and_peft_is_asked_for(sentences, monkeypatch):
