@@ -6,6 +6,9 @@ import typer
 
 from das.commands import options as o
 
+# What the model and its adapters are made of, for the command that removes the layers.
+KEPT = ("task", "data", "columns", "tokenizer", "image_size", "text_length", "replace", "skip_width")
+
 
 def search(
     context: typer.Context,
@@ -41,5 +44,7 @@ def search(
     from das.render.print_report import print_search
     from das.terminal import print_json, progress
 
-    result = stages.search(make_settings(**o.read_typed(context, without=("json",)), recover="none"), progress())
-    print_json(result) if json else print_search(checkpoint, result)
+    typed = o.read_typed(context, without=("json",))
+    result = stages.search(make_settings(**typed, recover="none"), progress())
+    kept = {name: str(typed[name]) for name in KEPT if name in typed}
+    print_json(result) if json else print_search(checkpoint, result, kept)

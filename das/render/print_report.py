@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ def _bar(share: float) -> str:
     return "█" * filled + "░" * (BAR - filled)
 
 
-def print_search(checkpoint: Path, result: Searched) -> None:
-    """Draw the choice for every number of layers, what the search cost, and the command that acts on it."""
+def print_search(checkpoint: Path, result: Searched, options: Mapping[str, str]) -> None:
+    """Draw the choice for every number of layers, what the search cost, and the command that acts on it.
+
+    The command has those options, by the names of settings.
+    """
     record, rows = result.search, []
     for size, layers in sorted(record.chosen.items()):
         saved = sum(record.macs_saved[name] for name in layers)
@@ -76,7 +80,9 @@ def print_search(checkpoint: Path, result: Searched) -> None:
     console.print(draw(Table(title, ("skip", record.metric, "MACs by layers", "layers"), tuple(rows))))
     forwards = sum(record.forwards.values())
     console.print(f"Strategy {record.strategy}: as much work as {forwards:,.0f} forward passes of the full model.")
-    console.print(f"\ndas compress {checkpoint} --layers {','.join(result.plan.layers)}", soft_wrap=True)
+    again = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    command = ["das", "compress", str(checkpoint), "--layers", ",".join(result.plan.layers), *again]
+    console.print(f"\n{shlex.join(command)}", soft_wrap=True)
 
 
 def print_dry_run(outlook: DryRun) -> None:

@@ -169,9 +169,10 @@ def test_its_details_have_every_table_and_every_reason(run_here):
 
 
 def test_search_names_layers_and_the_next_command(workshop):
-    result = das("search", "meter.ckpt", "--task", "vqa", "--skip", 2, "--search-epochs", 2)
+    asked = ("--task", "vqa", "--skip", 2, "--search-epochs", 2, "--strategy", "influence", "--skip-width", 3)
+    result = das("search", "meter.ckpt", *asked)
     assert result.exit_code == 0, result.stderr
-    assert re.search(r"das compress meter.ckpt --layers \w+,\w+", result.stdout)
+    assert re.search(r"das compress meter.ckpt --layers \w+,\w+ --task vqa --skip-width 3$", result.stdout.strip())
     assert not list(workshop.glob("runs/*"))
 
 
