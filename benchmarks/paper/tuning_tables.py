@@ -14,16 +14,10 @@ from compressor.tuning.methods import METHODS, Method
 from profiles.formatting import HEADER, format_markdown_table
 from profiles.macs.formula import count_adapter
 from profiles.macs.tuning_costs import TuningCosts, count_tuning
+from profiles.paper.printed import parts_of
 
 WIDTH, LAYERS, TOKENS = 768, 12, 512
-PRINTED = {
-    "full": (124.65, 0.0),
-    "bitfit": (0.10, 0.0),
-    "prefix": (0.14, 1.20),
-    "lora": (0.59, 0.0),
-    "adapter": (0.63, 0.33),
-    "mam": (0.61, 0.79),
-}
+PRINTED = {row.method: (row.updated, row.gmacs) for row in parts_of("table-c")[0].rows if row.method in METHODS}
 HEADER_ROW = ["Method", "Sizes", "Updated, paper", "by sizes", "Additional, paper", "by sizes", "Verdict"]
 
 

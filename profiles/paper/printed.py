@@ -26,7 +26,7 @@ class PrintedRow(Value):
         gmacs: "Additional FLOPs", which are MACs, in G.
         layers: that are skipped, as printed.
         doubt: what is wrong with a row that contradicts itself, as a clause.
-        reading: layers that give its figure all the same.
+        reading: layers that give its figure all the same; '' where layers are not what is wrong.
     """
 
     method: str = DAS
