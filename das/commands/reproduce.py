@@ -68,7 +68,7 @@ def reproduce(
         checkpoint=checkpoint,
         task=task,
         seeds=seeds,
-        rows=o.split_names(rows),
+        rows=None if rows is None else o.split_names(rows),
         out=out,
         seconds=seconds,
         options={name: typed[name] for name in PASSED_ON if name in typed},

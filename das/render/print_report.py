@@ -45,7 +45,7 @@ def print_report(report: CompressionReport, folder: Path, details: bool = False)
     if details:
         for table in tabulate_report(report):
             console.print(draw(table))
-        for line in (*describe_macs(report), *describe_splits(report)):
+        for line in (*describe_macs(report), *describe_splits(report.data, report.task)):
             console.print(line, style="dim")
         for entry in report.not_measured:
             console.print(f"not measured, {entry.what}: {entry.why}", style="dim")

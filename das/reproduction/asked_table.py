@@ -40,7 +40,7 @@ class AskedTable:
         checkpoint: to run it on.
         task: None takes the checkpoint's only head, or the family's only task.
         seeds: runs of each row.
-        rows: names of those that are run; none for all.
+        rows: names of those that are run; None for all.
         out: folder of all runs; None is ``runs/<table>-<checkpoint>``.
         seconds: how long all models are timed together.
         options: of ``das compress``, for every row.
@@ -50,7 +50,7 @@ class AskedTable:
     checkpoint: Path
     task: str | None = None
     seeds: int = 3
-    rows: tuple[str, ...] = ()
+    rows: tuple[str, ...] | None = None
     out: Path | None = None
     seconds: float = 20.0
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from profiles.formatting import PREFIXES, Row, Table, format_count, format_numbe
 from profiles.paper.printed import PrintedRow
 from profiles.paper.reproduction import ReproducedRow, Reproduction
 from profiles.paper.table_rows import FULL_MODEL, LEFT_OUT
+from profiles.reports.sentences import describe_splits
 
 NONE, DOUBTED = "-", "*"
 SAME = (
@@ -195,10 +196,7 @@ def list_facts(report: Reproduction) -> dict[str, tuple[str, ...]]:
     return {
         "command": (report.command or "Python API",),
         "model": (f"{report.checkpoint} ({report.family}, {report.task})",),
-        "data": tuple(
-            f"{split['name']}: {split['rows']:,} rows of {', '.join(split['files'])}, {split['fingerprint'][:16]}"
-            for split in report.data
-        ),
+        "data": describe_splits(report.data, report.task),
         "options": (_list(report.settings) or "none",),
         "machine": (
             f"{place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}), {place.device}",

@@ -148,17 +148,19 @@ def list_rows(table: str, subject: Subject) -> tuple[TableRow, ...]:
     return tuple(_ROWS[table](part, subject))
 
 
-def choose_rows(rows: Sequence[TableRow], names: Sequence[str]) -> tuple[TableRow, ...]:
-    """Return the rows with these names (all without any), and those that they start from, in the table's order.
+def choose_rows(rows: Sequence[TableRow], names: Sequence[str] | None) -> tuple[TableRow, ...]:
+    """Return the rows with these names (None: all), and those that they start from, in the table's order.
 
     Raises:
-        UsageError: there is no such row.
+        UsageError: there is no such row, or none is named.
     """
     known = {row.name: row for row in rows}
-    if unknown := [name for name in names if name not in known]:
+    names = tuple(known) if names is None else names
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
         found, expected = f"--rows {','.join(unknown)}", f"rows of the table: {shorten(tuple(known), most=20)}"
         raise usage_error("unknown-row", found, expected, f"--rows {rows[0].name}, or no --rows for all")
-    wanted = {*names, *(known[name].start for name in names)} if names else set(known)
+    wanted = {*names, *(known[name].start for name in names)}
     return tuple(row for row in rows if row.name in wanted)
 
 

@@ -29,7 +29,10 @@ def render_report(report: CompressionReport) -> str:
     parts += [format_bullets(describe_macs(report))]
     if report.not_measured:
         parts += ["## Not measured", format_bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
-    parts += ["## How", format_bullets([f"command: `{report.command or 'Python API'}`", *describe_splits(report)])]
+    parts += [
+        "## How",
+        format_bullets([f"command: `{report.command or 'Python API'}`", *describe_splits(report.data, report.task)]),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -221,7 +221,7 @@ def list_facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
         "model": (f"{report.checkpoint} ({report.family}, {report.task})",),
         "strategy": (report.strategy,),
         "seed": (str(report.settings.seed),),
-        "data": describe_splits(report),
+        "data": describe_splits(report.data, report.task),
         "versions": (_list(report.versions),),
         "seconds": (_list({stage: f"{duration:,.1f}" for stage, duration in report.seconds.items()}),),
     }

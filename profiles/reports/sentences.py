@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +107,9 @@ def describe_macs(report: CompressionReport) -> tuple[str, ...]:
     return (left_out, *(describe_counts(counts) if counts else ()))
 
 
-def describe_splits(report: CompressionReport) -> tuple[str, ...]:
+def describe_splits(data: Sequence[Mapping[str, Any]], task: str) -> tuple[str, ...]:
     """Describe each split in a line: files, size, fingerprint, and rows that were left out."""
-    return tuple(_split(split, TASKS[report.task].samples) for split in report.data)
+    return tuple(_split(split, TASKS[task].samples) for split in data)
 
 
 def _split(split: Mapping[str, Any], samples: str) -> str:

@@ -191,6 +191,7 @@ def test_all_that_is_wrong_is_said_at_once(sentences):
         (("table-d", "roberta"), "unknown-table"),
         (("table-a", "roberta"), "table-of-other-models"),
         (("table-c", "roberta", "--rows", "dora"), "unknown-row"),
+        (("table-c", "roberta", "--rows", ""), "unknown-row"),
         (("table-c", "roberta", "--seeds", -3), "seeds-too-few"),
         (("table-c", "roberta", "--batch-size", 0), "batch-size-too-small"),
     ],

@@ -111,7 +111,8 @@ def report(**changes):
         "plain": PlainModel(macs=93 * 10**9, parameters=10**8, score=measured(0.7).score, latency=latency),
         "rows": complete_rows(rows, {entry.name: ["random-8"] * (entry.name == "das-8") for entry in rows}, {}),
         "data": tuple(
-            {"name": name, "files": ["vqav2_val.arrow"], "rows": 1500, "fingerprint": "0123456789abcdef0"}
+            {"name": name, "files": ["vqav2_val.arrow"], "rows": 1500, "fingerprint": "0123456789abcdef"}
+            | {"dropped": 100 * (name == "train"), "unreadable": ["row 7: no image"] * (name == "val")}
             for name in ("train", "train, a tenth", "val")
         ),
         "settings": {},
@@ -166,7 +167,8 @@ def test_no_line_is_wider_than_80_columns_and_no_number_is_cut():
 
 def test_the_pages_hold_every_figure_and_nothing_of_others():
     markdown, page = render_markdown(report()), render_page(report(checkpoint="<b>.ckpt"))
-    for said in ("60.00 ± 1.41", "-24.00 G*", "FL0, FV0", "das reproduce table-b", "Not run: the auto-8"):
+    left_out = ("100 left out: no answer of theirs", "val: vqav2_val.arrow, 1500", "1 unreadable (row 7: no image)")
+    for said in ("60.00 ± 1.41", "-24.00 G*", "FL0, FV0", "das reproduce table-b", "Not run: the auto-8", *left_out):
         assert said in markdown
         assert said in page
     assert "<b>" not in page

@@ -130,7 +130,7 @@ def test_sizes_that_leave_nothing_to_choose_are_named(table, subject, missing):
 def test_rows_that_are_asked_for_bring_those_they_begin_with():
     rows = list_rows("table-c", encoder())
     assert [row.name for row in choose_rows(rows, ["tuned-auto-2", "lora"])] == ["full", "lora", "tuned-auto-2"]
-    assert choose_rows(rows, []) == rows
+    assert choose_rows(rows, None) == rows
     with refused(UsageError, "unknown-row", "--rows dora", "tuned-auto-2"):
         choose_rows(rows, ["dora"])
 
