@@ -173,7 +173,7 @@ def test_killed_in_every_stage_in_turn(workshop, monkeypatch, strategy, stages, 
 
 @pytest.mark.parametrize(("strategy", "stage"), [
     ("auto", "Scoring"),
-    ("greedy", "Scoring"),
+    pytest.param("greedy", "Scoring", marks=pytest.mark.slow),
     *(pytest.param(name, "Recovering", marks=pytest.mark.slow) for name in ("exhaustive", "influence", "random")),
 ])  # fmt: skip
 def test_killed_once(workshop, monkeypatch, strategy, stage):
@@ -261,6 +261,7 @@ def test_the_state_of_a_search_is_small(workshop, monkeypatch):
     assert (workshop / "runs" / "broken.partial" / "state.pt").stat().st_size < 500_000
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_command_as_ctrl_c_does(workshop):
     das = "import compressor.resume, das.main; compressor.resume.SAVE_EVERY_SECONDS = 0; das.main.run()"
     command = ["compress", "meter.ckpt", "--task", "vqa", "--skip", "3", "--recover-epochs", "500", "--out", "runs/r"]
