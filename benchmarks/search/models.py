@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.datasets import easyvqa, sst2
 from benchmarks.results import LogProgress
+from benchmarks.search.units import in_processes
 from compressor.data.generated.questions import write_vqa
 from compressor.evaluation.evaluate import evaluate
 from compressor.job import Job, prepare_job
@@ -113,6 +114,25 @@ SETTINGS = {
     "sst2": Setting("SST-2, BERT", (2,), sentences, steps=60, batch_size=32),
     "trecqa": Setting("TREC-QA, BERT", (2,), pairs, steps=60, batch_size=32),
 }
+
+
+def measure_data_set(description: str | None, choices: Iterable[str], measure_share: Callable[..., None]) -> None:
+    """Read a data set and folders from the command line, make its model, and measure it in several processes.
+
+    Args:
+        description: of the command.
+        choices: data sets that it measures.
+        measure_share: does one process's share: its number, how many there are, data set, work folder, source.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=choices)
+    parser.add_argument("--source", type=Path, default=Path(), help="folder of the data set")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for data, checkpoints and results")
+    parser.add_argument("--processes", type=int, default=2, help="of a thread each")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    SETTINGS[given.data].settings(given.work, given.source, 0)  # once, before the processes begin
+    in_processes(measure_share, given.processes, given.data, given.work, given.source)
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ and the report takes what is there.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -33,8 +32,8 @@ from pydantic import BaseModel, ConfigDict
 from benchmarks.results import LogProgress
 from benchmarks.search.judge import Judge, make_judge
 from benchmarks.search.measures import measure_subsets
-from benchmarks.search.models import SETTINGS, WORK, Setting
-from benchmarks.search.units import Unit, do_units, in_processes
+from benchmarks.search.models import SETTINGS, Setting, measure_data_set
+from benchmarks.search.units import Unit, do_units
 from compressor.job import Job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Stages
@@ -183,17 +182,5 @@ def measure_share(number: int, processes: int, data: str, work: Path, source: Pa
     do_units(units[number::processes], LogProgress())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=PLANS)
-    parser.add_argument("--source", type=Path, default=Path(), help="folder of the data set")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for data, checkpoints and results")
-    parser.add_argument("--processes", type=int, default=2, help="of a thread each")
-    arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    SETTINGS[arguments.data].settings(arguments.work, arguments.source, 0)  # once, before the processes begin
-    in_processes(measure_share, arguments.processes, arguments.data, arguments.work, arguments.source)
-
-
 if __name__ == "__main__":
-    main()
+    measure_data_set(__doc__, PLANS, measure_share)

@@ -15,7 +15,6 @@ Each fit leaves a file in the work folder and is not done again: this may be sto
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -26,8 +25,8 @@ import numpy as np
 
 from benchmarks.results import LogProgress
 from benchmarks.search.measures import measure_subsets
-from benchmarks.search.models import SETTINGS, WORK, Setting
-from benchmarks.search.units import Unit, do_units, in_processes
+from benchmarks.search.models import SETTINGS, Setting, measure_data_set
+from benchmarks.search.units import Unit, do_units
 from compressor.job import Job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET
@@ -83,17 +82,5 @@ def measure_share(number: int, processes: int, data: str, work: Path, source: Pa
     do_units(units[number::processes], LogProgress())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=SIZES)
-    parser.add_argument("--source", type=Path, default=Path(), help="folder of the data set")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for data, checkpoints and results")
-    parser.add_argument("--processes", type=int, default=2, help="of a thread each")
-    arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    SETTINGS[arguments.data].settings(arguments.work, arguments.source, 0)  # once, before the processes begin
-    in_processes(measure_share, arguments.processes, arguments.data, arguments.work, arguments.source)
-
-
 if __name__ == "__main__":
-    main()
+    measure_data_set(__doc__, SIZES, measure_share)
