@@ -1,11 +1,13 @@
 """What the benchmarks say of their figures."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.paper import reproduced_tables
 from benchmarks.runtimes import gpu
 from benchmarks.search import equal_terms
 from benchmarks.search.sieve import KEPT, regret_of_best_kept
@@ -179,3 +181,17 @@ def test_the_gpu_script_needs_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["gpu", "--work", str(tmp_path)])
     with pytest.raises(SystemExit, match="no CUDA device"):
         gpu.main()
+
+
+def test_pairs_of_all_years_become_splits_that_share_no_pair(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduced_tables, "HELD_OUT", {"test": 3, "dev": 2})
+    monkeypatch.setattr(reproduced_tables, "pretrained", lambda: tmp_path)
+    for split in ("train", "dev", "test"):
+        lines = [f'{number}.0\t"{split} one\tother {number % 3}' for number in range(6)]  # a quotation mark of its own
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["score\tsentence1\tsentence2", *lines]))
+    _, data = reproduced_tables.paraphrases(tmp_path, tmp_path)
+    found = {split: list(csv.DictReader((data / f"{split}.csv").open())) for split in ("train", "dev", "test")}
+    assert [len(rows) for rows in found.values()] == [4, 2, 3]  # of 18 pairs, 9 of which are there twice
+    pairs = [(row["text"], row["second"]) for rows in found.values() for row in rows]
+    assert len(set(pairs)) == 9
+    assert {row["label"] for rows in found.values() for row in rows} == {"0"}  # of two scores the first, 0 to 2
