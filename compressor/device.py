@@ -22,6 +22,11 @@ _INSTRUCTIONS: Mapping[str, str] = {
     "dotprod": "dot",
     "neon": "neon",
 }
+# Any of these is enough; what PyTorch calls a CPU that has it.
+_PRODUCTS: Mapping[str, tuple[str, ...]] = {
+    "bf16": ("avx512_bf16", "amx_bf16", "bf16"),
+    "fp16": ("amx_fp16",),
+}
 _EXACT = ("amx", "avx512_vnni", "avx_vnni", "i8mm", "dotprod", "neon")
 
 
@@ -62,6 +67,22 @@ def cpu_instructions() -> str:
     """Return the best of the CPU's instruction sets for integers ("avx512_vnni"); "" where PyTorch cannot tell."""
     known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.9 has none
     return next((name for name, key in _INSTRUCTIONS.items() if known.get(key)), "")
+
+
+def missing_products(dtype: torch.dtype, device: str) -> str:
+    """Return why ``device`` ("cpu" or "cuda") has no matrix products of its own in ``dtype``; empty where it has.
+
+    PyTorch emulates what is missing, slower than float32.
+    """
+    if dtype == torch.float32:
+        return ""
+    name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
+    if device == "cpu":
+        known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        there = any(known.get(key) for key in _PRODUCTS[name])
+        return "" if there else f"this CPU has no {name} products ({', '.join(_PRODUCTS[name])})"
+    there = name == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return "" if there else "this GPU has no bf16 products: they came with compute capability 8.0"
 
 
 def may_saturate(instructions: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporters.runtimes.runtime import ModelSource, Probe
-from exporters.runtimes.torch import Torch, own_weights
+from exporters.runtimes.torch import Torch, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,8 @@ class Compile(Torch):
         """Return a runner; the CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
-        return TorchRunner(own_weights(source.load()), device, compiled=True, inputs=source.inputs)
+        model, dtype = load_model(source), source.precision.dtype
+        return TorchRunner(model, device, compiled=True, inputs=source.inputs, dtype=dtype)
 
     def probe(self) -> Iterator[Probe]:
         """What torch.compile calls."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 SHARED = "shared"  # what several layers read from and belongs to none of them
 
 
+def _fp32() -> Precision:
+    from exporters.graph.precision import PRECISIONS
+
+    return PRECISIONS["fp32"]
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """A model to be run.
@@ -37,11 +43,13 @@ class ModelSource:
         load: returns the step model, or a module that is called by the names of its inputs and returns one tensor.
         file: exported from it, where the runtime executes one.
         inputs: names of the module's inputs; those of a step model are declared by its family.
+        precision: that the model is to compute in, where the runtime executes the model itself; a file has its own.
     """
 
     load: Callable[[], nn.Module]
     file: Path | None = None
     inputs: tuple[str, ...] = ()
+    precision: Precision = field(default_factory=_fp32)
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ class Runtime(ABC):
         names_fp32: whether the names of its files say fp32, too.
         attention: form that attention is written in where nobody says, a key of ``FORMS``.
         precisions: of the models it takes, keys of ``PRECISIONS``.
+        casts: those of them that it makes of the model itself, without a file.
         standard_operators: whether it knows the standard operators of ONNX alone.
         runs_split: whether it executes a model with the vision tower apart.
         seen_by_torch: whether PyTorch's CUDA events and memory counters see its work.
@@ -153,6 +162,7 @@ class Runtime(ABC):
     names_fp32: bool = False
     attention: str = "composed"
     precisions: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
+    casts: tuple[str, ...] = ()
     standard_operators: bool = False
     runs_split: bool = False
     seen_by_torch: bool = False
@@ -194,7 +204,7 @@ class Runtime(ABC):
         return f"model{name}{infix}{fixed.suffix}{self.ending()}"
 
     def refuses(self, precision: Precision, device: str) -> str:
-        """Return the reason why it cannot execute a file of ``precision`` on ``device``; empty where it can."""
+        """Return the reason why it cannot execute a model in ``precision`` on ``device``; empty where it can."""
         return ""
 
     def artifacts(self, request: Request) -> tuple[Artifact, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from exporters.runtimes.runtime import ModelSource, Probe, Runtime, Watched
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from exporters.graph.precision import Precision
     from exporters.runtimes.runner import Runner
 
 
@@ -23,6 +25,8 @@ class Torch(Runtime):
     title = "PyTorch"
     module = "torch"
     packages = ("torch",)
+    precisions = ("fp32", "fp16", "bf16")
+    casts = ("fp16", "bf16")
     seen_by_torch = True
     by_default = True
     times_layers = True
@@ -38,7 +42,15 @@ class Torch(Runtime):
         """Return a runner; the CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
-        return TorchRunner(own_weights(source.load()), device, inputs=source.inputs)
+        return TorchRunner(load_model(source), device, inputs=source.inputs, dtype=source.precision.dtype)
+
+    def refuses(self, precision: Precision, device: str) -> str:
+        """Where the machine has no products of this kind they are emulated: slower than float32, and worse."""
+        from compressor.device import missing_products
+
+        if precision.name not in self.precisions:
+            return f"{self.title} computes in {', '.join(self.precisions)}"
+        return missing_products(precision.dtype, device)
 
     def watch(
         self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
@@ -48,9 +60,9 @@ class Torch(Runtime):
         from compressor.models.steps import StepModel
         from exporters.runtimes.torch_runner import TorchRunner, time_blocks
 
-        model = own_weights(source.load())
+        model = load_model(source)
         assert isinstance(model, StepModel), "modules without steps have no layers to watch"
-        runner = stack.enter_context(TorchRunner(model, device))
+        runner = stack.enter_context(TorchRunner(model, device, dtype=source.precision.dtype))
         call, taken = runner.bind(inputs), {name: list[float]() for name in blocks_of(model)}
 
         def watched() -> None:
@@ -85,8 +97,17 @@ class Torch(Runtime):
             yield Probe("CUDA", False, f"PyTorch's CUDA {built} finds no device, or no driver", fix)
 
 
-def own_weights(model: nn.Module) -> nn.Module:
-    """Copy every weight: full and slim come from different files, and one of them may be mapped instead of read."""
+def load_model(source: ModelSource) -> nn.Module:
+    """Return the model in its precision, every weight copied.
+
+    Full and slim come from different files, and one of them may be mapped instead of read. Whoever shares a model that
+    is rounded keeps it as it was.
+    """
+    import torch
+
+    model, dtype = source.load(), source.precision.dtype
+    if dtype != torch.float32:
+        return deepcopy(model).to(dtype)
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()
     return model

@@ -29,13 +29,19 @@ class TorchRunner(Runner):
         device: "cpu" or "cuda".
         compiled: whether torch.compile compiles it.
         inputs: names of its inputs, of a module that is no step model: those are declared by their families.
+        dtype: of the model's weights, which it computes in. Whoever calls it gives and gets float32 all the same.
     """
 
     def __init__(
-        self, model: nn.Module, device: str | torch.device, compiled: bool = False, inputs: Sequence[str] = ()
+        self,
+        model: nn.Module,
+        device: str | torch.device,
+        compiled: bool = False,
+        inputs: Sequence[str] = (),
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.model, self.device, self.compiled = model, torch.device(device), compiled
-        self.called: Callable[..., Tensor] = torch.compile(model) if compiled else model
+        self.model, self.device, self.compiled, self.dtype = model, torch.device(device), compiled, dtype
+        self.called = torch.compile(self._compute) if compiled else self._compute
         self.name = f"{'torch.compile' if compiled else 'PyTorch'} on {self.device.type}"
         self.input_names, self.output_names = tuple(inputs), ("output",)
         if isinstance(model, StepModel):
@@ -58,6 +64,10 @@ class TorchRunner(Runner):
 
     def close(self) -> None:
         """The model stays: it is the caller's."""
+
+    def _compute(self, **inputs: Tensor) -> Tensor:
+        cast = {name: x.to(self.dtype) if x.is_floating_point() else x for name, x in inputs.items()}
+        return self.model(**cast).float()
 
     def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
         """(B, ...) by name, put on the device. A compiled model is compiled for inputs of this shape here.

@@ -136,7 +136,7 @@ def time_variants(
     requests = {name: _request(subject, runtime, bench) for name, subject in subjects.items()}
     measurement = time_models(requests, bench.seconds, bench.progress)
     sizes = {
-        name: count_bytes(subject.file) if subject.file else weights[subject.which]
+        name: count_bytes(subject.file) if subject.file else _rounded(weights[subject.which], subject.precision)
         for name, subject in subjects.items()
     }
     memory, energy = _memory(measurement), _energy(measurement)
@@ -176,6 +176,11 @@ def time_variants(
         *(NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()),
         *unscored,
     ]
+
+
+def _rounded(weight_bytes: int, precision: Precision) -> int:
+    """Return the bytes of weights of ``weight_bytes`` in fp32, in the precision that a runtime casts them to."""
+    return weight_bytes * precision.dtype.itemsize // PRECISIONS["fp32"].dtype.itemsize
 
 
 def _scores(subjects: Mapping[str, _Subject], bench: Bench) -> tuple[dict[str, MetricChange | None], list[NotMeasured]]:
@@ -226,6 +231,7 @@ def _request(subject: _Subject, runtime: Runtime, bench: Bench) -> WorkerRequest
         threads=bench.threads,
         device=bench.device,
         setting=Setting(batch=bench.batch),
+        precision=subject.precision.name,
     )
 
 

@@ -29,6 +29,7 @@ from compressor.errors import DasError, EnvironmentProblem, Problem, environment
 from compressor.families import FAMILIES
 from compressor.run_folder import Run, open_run
 from compressor.values import Value
+from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
 from exporters.runtimes.runtime import ModelSource
@@ -55,7 +56,10 @@ class Setting(Value):
 
 
 class WorkerRequest(Value):
-    """The model of a run, "full" or "slim", and how to run it; ``file`` if it is an exported one."""
+    """The model of a run, "full" or "slim", and how to run it; ``file`` if it is an exported one.
+
+    ``precision`` is what a model that is no file computes in, a key of ``PRECISIONS``.
+    """
 
     run: Path
     which: str
@@ -64,6 +68,7 @@ class WorkerRequest(Value):
     threads: int
     device: str
     setting: Setting
+    precision: str = "fp32"
 
 
 class Worker:
@@ -199,7 +204,8 @@ class _WorkerModel:
         load = {FULL: lambda: without_idle(self.run.load_full(checked=True)), SLIM: self.run.load_slim}[request.which]
         inputs = resize_inputs(self.run, request.setting)
         self.before, started = read_resident(), time.perf_counter()
-        self.runner = self.runtime.open(ModelSource(load, request.file), request.device, request.threads)
+        source = ModelSource(load, request.file, precision=PRECISIONS[request.precision])
+        self.runner = self.runtime.open(source, request.device, request.threads)
         self.runner.open()
         self.bound: Bound = self.runner.bind(inputs)
         loaded = time.perf_counter()
