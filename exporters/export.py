@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from compressor.costs.macs import count_macs, linear_share
 from compressor.errors import Checks, InputError, Problem, UsageError, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
@@ -19,14 +20,14 @@ from compressor.run_folder import Run
 from compressor.training.expected_time import LONG
 from compressor.values import Value
 from exporters.checks.divergence import starts_at
-from exporters.checks.parity import parity_failure, record
+from exporters.checks.parity import LEAST_SHARE, falls_short, parity_failure, precision_failure, record
 from exporters.checks.records import Comparison, Parity, read_record, record_of
 from exporters.checks.validate import judge
 from exporters.export_time import expect_export
 from exporters.folder import remove_export
 from exporters.graph.artifacts import split_graphs
 from exporters.graph.attention import FORMS
-from exporters.graph.inputs import VARYING, Fixed, with_text_length
+from exporters.graph.inputs import VARYING, Fixed, first_rows, with_text_length
 from exporters.graph.metadata import embed, facts_of, usage_facts
 from exporters.graph.onnx import check_opset, opset_of
 from exporters.graph.precision import PRECISIONS
@@ -34,7 +35,7 @@ from exporters.graph.quantise import quantise_until_passing
 from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
 from exporters.runtimes import RUNTIMES, find_runtimes
-from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
+from exporters.runtimes.runtime import Artifact, ModelSource, Runtime, Trial
 from exporters.usage import Usage, write_usage
 
 
@@ -319,9 +320,13 @@ def _make(artifact: Artifact) -> Exported:
             last, in_float = quantise_until_passing(
                 attempt, lambda export: export.parity.status != "failed", artifact.sensitivities
             )
-        parity = _settle(artifact, temporary, last.parity.model_copy(update={"held_back": in_float}))
+        parity = last.parity.model_copy(update={"held_back": in_float})
+        if parity.status == "passed":
+            parity = _with_shares(artifact, temporary, parity)
+        parity = _settle(artifact, temporary, parity)
     if parity.status == "failed":
-        raise parity_failure(parity, artifact.path.name)
+        fail = precision_failure if parity.shares else parity_failure
+        raise fail(parity, artifact.path.name)
     seconds = last.seconds if artifact.sensitivities is None else time.perf_counter() - started
     return _describe_export(artifact, parity, seconds, last.notes)
 
@@ -364,12 +369,28 @@ def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Pari
     return parity.model_copy(update={"certificate": certificate, "attention": request.form.name})
 
 
+def _with_shares(artifact: Artifact, path: Path, parity: Parity) -> Parity:
+    """Add to the record how much of the file runs in its precision; one that was quantised in vain has failed."""
+    request, runtime = artifact.request, artifact.runtime
+    with request.progress.stage(f"counting what runs in {request.precision.name}"):
+        trial = Trial(request.model, first_rows(request.samples, artifact.batches[0]), runtime.devices[0])
+        audit = runtime.audit(path, request.precision, trial)
+    if audit is None or audit.shares is None:
+        return parity
+    update: dict[str, object] = {"shares": audit.shares}
+    if request.precision.quantised:
+        least = 0.0 if parity.held_back else LEAST_SHARE * linear_share(count_macs(request.model, trial.inputs))
+        if reason := falls_short(audit.shares, least):
+            update |= {"status": "failed", "reason": reason}
+    return parity.model_copy(update=update)
+
+
 def _settle(artifact: Artifact, temporary: Path, parity: Parity) -> Parity:
     """Put the record beside the export and into ONNX files; of one that failed, leave nothing but the record."""
     request, folder = artifact.request, temporary.parent
     if parity.status == "failed":
         parity = parity.model_copy(update={"sha256": _hashes(folder)})
-        if parity.samples:  # it ran, and its answers are off
+        if parity.samples and not parity.shares:  # it ran, and its answers are off
             rows, locate = request.fixed.batch or 1, artifact.runtime.locate
             where = starts_at(
                 request.model, temporary, request.samples, rows, request.tolerance, request.progress, locate

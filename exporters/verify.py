@@ -21,9 +21,9 @@ from exporters.checks.parity import parity_failure, versions_of
 from exporters.checks.records import Certificate, Comparison, Parity, record_of
 from exporters.checks.validate import judge
 from exporters.folder import Export, ExportsFolder, remove_export
-from exporters.graph.inputs import Fixed, with_text_length
+from exporters.graph.inputs import Fixed, first_rows, with_text_length
 from exporters.graph.precision import PRECISIONS, Precision
-from exporters.runtimes.runtime import ModelSource, Runtime
+from exporters.runtimes.runtime import ModelSource, Runtime, Trial
 
 
 class Verified(Value):
@@ -167,12 +167,12 @@ def _verify(
     outcome = {name: getattr(comparison, name) for name in type(comparison).model_fields}
     if comparison.status == "not verified":
         parity = earlier.model_copy(update=outcome)
-        audit = runtime.audit(path, subject.precision, passed=False)
+        audit = runtime.audit(path, subject.precision, None)
         return Verified(file=path.name, parity=parity, certificate=None, audit=audit)
     hashes = {name: sha256(path.with_name(name)) for name in earlier.sha256}
     same = hashes == earlier.sha256
     longer = _longer_certificate(earlier, certificate) if same else None
-    changes = {
+    changes: dict[str, object] = {
         "certificate": longer or certificate,
         "runtime": runtime.runs_on(path, place) or earlier.runtime,
         "versions": versions_of(tuple(earlier.versions)),
@@ -183,10 +183,12 @@ def _verify(
     if comparison.status == "failed" and comparison.samples:  # it ran, and its answers are off
         tolerance, rows = FAMILIES[model.family].tolerances[earlier.precision], subject.fixed.batch or 1
         changes["starts_at"] = starts_at(model, path, inputs, rows, tolerance, progress, runtime.locate)
+    trial = Trial(model, first_rows(inputs, subject.sizes[0]), place) if comparison.status == "passed" else None
+    audit = runtime.audit(path, subject.precision, trial)
+    changes["shares"] = audit.shares if audit else None
     parity = earlier.model_copy(update=outcome | changes)
     with staged(record_of(path)) as temporary:
         temporary.write_text(parity.model_dump_json(indent=2))
-    audit = runtime.audit(path, subject.precision, passed=parity.status == "passed")
     if parity.status == "failed":
         remove_export(path, parity)
     notes = [] if same else [f"not what was exported: {record_of(path).name} named another SHA-256"]

@@ -141,6 +141,11 @@ def count_macs(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
     )
 
 
+def linear_share(macs: Macs) -> float:
+    """Return the part of the multiply-adds that is in linear layers, 0 to 1; norms are not among them."""
+    return macs.by_kind.get(PRODUCTS, 0) / (macs.total - macs.by_kind.get(NORMS, 0))
+
+
 def count_call(call: Callable[..., T], *arguments: object) -> tuple[T, int]:
     """Return what ``call`` returns for the arguments, and its MACs."""
     with torch.inference_mode(), _counter() as counter:

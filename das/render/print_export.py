@@ -9,6 +9,7 @@ from rich.text import Text
 from das.render.rich_tables import draw
 from das.results import Exports
 from das.terminal import console, shorten_path
+from exporters.checks.audit import describe_shares
 from exporters.checks.records import Certificate, MetricChange
 from exporters.export import Exported
 from profiles.comparison.recommend_export import recommend, tabulate_choices
@@ -44,6 +45,7 @@ def print_export(report: Exports) -> None:
 
 def _notes(entry: Exported) -> list[str]:
     notes = [f"{entry.parity.status}: {entry.parity.reason}"] if entry.parity.reason else []
+    notes += [describe_shares(entry.parity.precision, entry.parity.shares)] if entry.parity.shares else []
     notes += [_certificate(entry.parity.certificate)] if entry.parity.certificate else []
     return [*notes, *entry.notes]
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from das.render.rich_tables import draw
 from das.terminal import console, shorten_path
-from exporters.checks.audit import Audit
+from exporters.checks.audit import Audit, describe_shares
 from exporters.verify import VerifyReport
 from profiles.formatting import Table
 
@@ -34,6 +34,8 @@ def print_verified(report: VerifyReport) -> None:
 
 
 def _sentence(audit: Audit) -> str:
+    if audit.shares:
+        return describe_shares(audit.asked, audit.shares)
     shares_by_unit = {"layers": audit.layer_share, "weights": audit.weight_share}
     shares = [f"{share:.1%} of the {unit}" for unit, share in shares_by_unit.items() if share is not None]
     if not shares:

@@ -1,4 +1,4 @@
-"""In which precision an engine computes: counted on the engine, or on the network it is built from."""
+"""In which precision an export computes: counted on what a runtime makes of it, or on what an engine is built from."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from compressor.values import Value
 
-# Data types as networks and engines name them, from the narrowest to the widest.
+# Data types as networks, engines and sessions name them, from the narrowest to the widest.
 NAMES: Mapping[str, str] = {
     "int8": "int8",
+    "uint8": "int8",
     "fp8": "fp8",
     "half": "fp16",
     "fp16": "fp16",
+    "float16": "fp16",
     "bf16": "bf16",
     "bfloat16": "bf16",
     "float": "fp32",
+    "float32": "fp32",
     "fp32": "fp32",
 }
-WIDTH = {name: place for place, name in enumerate(NAMES.values())}
+WIDTH = {name: place for place, name in enumerate(dict.fromkeys(NAMES.values()))}
 PRODUCTS = {"MATRIX_MULTIPLY", "CONVOLUTION", "EINSUM"}
 # What hands on numbers without computing any; followed from a product back to its weights.
 CARRIERS = {"SHUFFLE", "UNSQUEEZE", "SQUEEZE", "IDENTITY", "CAST", "QUANTIZE", "DEQUANTIZE"}
@@ -30,24 +33,42 @@ MOVING = CARRIERS | {"CONSTANT", "SLICE", "CONCATENATION", "GATHER", "SHAPE", "R
 DATATYPE_KEYS = ("Format/Datatype", "DataType", "Datatype")  # TensorRT 10; 11
 
 
-class Audit(Value):
-    """The share of an engine that computes in the requested precision.
+class Shares(Value):
+    """How much of an export runs in the precision that was asked for: what counts in its time, and in its size.
 
     Attributes:
-        counted_on: ``engine``, what TensorRT made, or ``network``, what it was told to make: strongly typed, before it
-            fused anything.
-        asked: the precision.
-        layers: layers that compute on floating-point or quantised numbers, by precision; copies are left out.
-        weights: weights of these layers (of the network: of its matrix products and convolutions), by precision.
-        layer_share, weight_share: part of them in the precision asked for, 0 to 1; None when none was counted.
+        macs: part of a call's multiply-adds, in products, convolutions and attention, 0 to 1; None: nobody tells.
+        bytes: part of the bytes of all weights as the runtime holds them, embeddings too, 0 to 1; None: nobody tells.
+        bytes_per_parameter: bytes of the export's files for each parameter of the model.
     """
 
-    counted_on: Literal["engine", "network"]
+    macs: float | None
+    bytes: float | None
+    bytes_per_parameter: float
+
+
+class Audit(Value):
+    """The share of an export that computes in the requested precision.
+
+    Attributes:
+        counted_on: ``engine``, what TensorRT made; ``network``, what it was told to make: strongly typed, before it
+            fused anything; ``session``, the graph that another runtime executes, after its fusions.
+        asked: the precision.
+        layers: layers that compute on floating-point or quantised numbers, by precision; copies are left out, and of a
+            session all but products, convolutions and attention.
+        weights: weights of these layers (of the network: of its matrix products and convolutions; of a session: all
+            weights), by precision.
+        layer_share, weight_share: part of them in the precision asked for, 0 to 1; None when none was counted.
+        shares: by multiply-adds and bytes; None where nobody counted them.
+    """
+
+    counted_on: Literal["engine", "network", "session"]
     asked: str
     layers: Mapping[str, int]
     weights: Mapping[str, int]
     layer_share: float | None
     weight_share: float | None
+    shares: Shares | None = None
 
 
 def audit_network(network: Any, asked: str) -> Audit:
@@ -68,7 +89,7 @@ def audit_network(network: Any, asked: str) -> Audit:
             counted.append((_widest(name for name, _ in sources), weights))
         elif kind not in MOVING:
             counted.append((_widest(tensor.dtype.name for tensor in tensors), 0))
-    return _audit("network", asked, counted, counted)
+    return make_audit("network", asked, counted, counted)
 
 
 def audit_engine(information: str, asked: str) -> Audit:
@@ -82,7 +103,27 @@ def audit_engine(information: str, asked: str) -> Audit:
     layers = [(_narrowest(_types(entry)), 0) for entry in computing]
     held = [entry["Weights"] for entry in computing if isinstance(entry.get("Weights"), dict)]
     weights = [(_narrowest([entry["Type"]]), entry["Count"]) for entry in held]
-    return _audit("engine", asked, layers, weights)
+    return make_audit("engine", asked, layers, weights)
+
+
+def shares_of(asked: str, macs: Counter[str], held: Counter[str], file_bytes: int, parameters: int) -> Shares:
+    """Return the shares of an export in the precision ``asked`` for.
+
+    Args:
+        asked: a key of ``PRECISIONS``.
+        macs: multiply-adds of a call, by the precision they run in.
+        held: bytes of all weights as the runtime holds them, by their precision.
+        file_bytes: of all files of the export.
+        parameters: of the model.
+    """
+    return Shares(macs=_share(macs, asked), bytes=_share(held, asked), bytes_per_parameter=file_bytes / parameters)
+
+
+def describe_shares(asked: str, shares: Shares) -> str:
+    """Return the shares as das prints them: "int8: 96.4 % of MACs, 91.0 % of bytes; 1.06 bytes a parameter"."""
+    parts = {"MACs": shares.macs, "bytes": shares.bytes}
+    known = ", ".join(f"{100 * share:.1f} % of {what}" for what, share in parts.items() if share is not None)
+    return f"{asked}: {known or 'nobody tells what runs'}; {shares.bytes_per_parameter:.2f} bytes a parameter"
 
 
 def _source(tensor: Any, producers: Mapping[str, Any]) -> tuple[str, bool]:
@@ -101,6 +142,11 @@ def _types(described: Mapping[str, Any]) -> list[str]:
     return [str(value[key]) for value in values for key in DATATYPE_KEYS if key in value]
 
 
+def precision_of(name: str) -> str | None:
+    """Return the precision that a runtime's data type is of, ``uint8`` int8; None of others."""
+    return next(iter(_known([name])), None)
+
+
 def _known(types: Iterable[str]) -> list[str]:
     words = [word for text in types for word in re.findall(r"[a-z]+\d*", text.lower())]
     return sorted((NAMES[word] for word in words if word in NAMES), key=WIDTH.__getitem__)
@@ -114,12 +160,14 @@ def _widest(types: Iterable[str]) -> str | None:
     return next(reversed(_known(types)), None)
 
 
-def _audit(
-    counted_on: Literal["engine", "network"],
+def make_audit(
+    counted_on: Literal["engine", "network", "session"],
     asked: str,
-    layers: list[tuple[str | None, int]],
-    weights: list[tuple[str | None, int]],
+    layers: Sequence[tuple[str | None, int]],
+    weights: Sequence[tuple[str | None, int]],
+    shares: Shares | None = None,
 ) -> Audit:
+    """Return the audit of ``layers``, by the precision of each, and of ``weights``, by precision and number."""
     by_layers = Counter(name for name, _ in layers if name)
     by_weights: Counter[str] = Counter()
     for name, count in weights:
@@ -132,6 +180,7 @@ def _audit(
         weights=dict(by_weights),
         layer_share=_share(by_layers, asked),
         weight_share=_share(by_weights, asked),
+        shares=shares,
     )
 
 

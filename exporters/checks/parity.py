@@ -20,11 +20,13 @@ from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import hashes_of
 from compressor.models.steps import StepModel
+from exporters.checks.audit import Shares
 from exporters.checks.certificate import round_up
 from exporters.checks.records import RECORD, Comparison, Parity
 from exporters.graph.inputs import any_size, shortest_texts, trim_images
 from exporters.runtimes.runner import Runner
 
+LEAST_SHARE = 0.9  # of the linear layers' multiply-adds, that run in int8 where no layer is held back
 SINGLE_IMAGES = 4  # compared without the padding of a batch, where images have any size
 
 
@@ -138,6 +140,30 @@ def parity_failure(parity: Parity, name: str) -> CheckFailed:
             f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}{where}",
             f"its answers, every logit within {parity.tolerance:.1g} of PyTorch's",
             f"see {name}{RECORD}; the export was removed: try another --opset, --attention or --precision",
+        )
+    )
+
+
+def falls_short(shares: Shares, least: float) -> str:
+    """Return why an export does not run in its precision: none of it does, or less than ``least``; empty where it does.
+
+    Args:
+        shares: of the export.
+        least: part of the multiply-adds, 0 to 1; 0 where layers were held back, which explains a small share.
+    """
+    if shares.macs is None or (shares.macs > 0 and shares.macs >= least):
+        return ""
+    return f"{100 * shares.macs:.1f} % of its MACs run in int8, not at least {100 * least:.1f} %"
+
+
+def precision_failure(parity: Parity, name: str) -> CheckFailed:
+    """Return the error for a quantised export that computes in float all the same."""
+    return CheckFailed(
+        Problem(
+            "precision-not-run",
+            f"{name} answers as the model does in {parity.runtime}, but {parity.reason}",
+            "the linear layers in int8",
+            f"see {name}{RECORD}; the export was removed: --precision fp32, or the versions that das was tested with",
         )
     )
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from compressor.errors import input_error
 from compressor.values import Value
+from exporters.checks.audit import Shares
 
 SCHEMA_VERSION = 1
 EXPORTS = "exports"  # of a run
@@ -105,7 +106,8 @@ class Parity(Comparison):
 
     ``sha256`` is by file name, ``graph_sha256`` of an ONNX graph without its metadata. ``attention`` is the form it is
     written in. ``certificate`` is the comparison on many real samples, ``held_back`` names the layers that a quantised
-    export computes in float32, and ``starts_at`` says of an export that failed where its error starts.
+    export computes in float32, and ``starts_at`` says of an export that failed where its error starts. ``shares`` says
+    how much of it really runs in ``precision``; None where nobody has looked.
     """
 
     runtime: str
@@ -116,6 +118,7 @@ class Parity(Comparison):
     attention: str | None = None
     certificate: Certificate | None = None
     held_back: tuple[str, ...] = ()
+    shares: Shares | None = None
     starts_at: str = ""
 
 

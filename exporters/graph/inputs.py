@@ -69,6 +69,11 @@ def shape_ranges(
     return {entry.name: shapes(entry) for entry in FAMILIES[model.family].inputs if entry.name in samples}
 
 
+def first_rows(inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """Return the first ``size`` samples; from the first again where there are fewer."""
+    return {name: value[torch.arange(size) % len(value)] for name, value in inputs.items()}
+
+
 def trim_images(family: Family, inputs: Mapping[str, Tensor], patch: int) -> dict[str, Tensor]:
     """Return the same samples without the padding their images share, down to whole patches of ``patch`` pixels."""
     name = family.mask_of("image")

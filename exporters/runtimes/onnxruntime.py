@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, Watched, version_of
+from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, Trial, Watched, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from compressor.families.family import Family
     from compressor.models.steps import StepModel
+    from exporters.checks.audit import Audit
     from exporters.checks.divergence import Located
     from exporters.graph.inputs import Fixed
     from exporters.graph.precision import Precision
@@ -94,6 +95,16 @@ class OnnxRuntime(Runtime):
 
         find = locate_in_parts if is_split(path) else locate
         return find(model, path, inputs, tolerance)
+
+    def audit(self, path: Path, precision: Precision, trial: Trial | None) -> Audit | None:
+        """Of the kernels of one call; not in fp32, which nothing is wider than, and not of a graph for TensorRT."""
+        from exporters.checks.session_audit import audit_session
+        from exporters.folder import QDQ, count_bytes
+        from exporters.runtimes.sessions import PROVIDERS
+
+        if trial is None or precision.name == "fp32" or QDQ in path.name:
+            return None
+        return audit_session(path, precision.name, trial, PROVIDERS[trial.device], count_bytes(path))
 
     def hides_layers(self, device: str) -> str:
         """Its profiler sees kernels on the CPU."""

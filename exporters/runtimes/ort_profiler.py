@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporters.graph.onnx import load_graph
 from exporters.graph.scopes import part_of
@@ -21,6 +21,13 @@ from exporters.runtimes.sessions import OPTIMISED, OnnxRunner, import_onnxruntim
 
 OF_KERNEL = "_kernel_time"  # ends the names of the profiler's events of kernels
 CALL = "model_run"  # its name for a call
+
+
+class Shapes(NamedTuple):
+    """The types, as ONNX Runtime names them, and the shapes of what a kernel read and wrote."""
+
+    read: Sequence[tuple[str, Sequence[int]]]
+    written: Sequence[tuple[str, Sequence[int]]]
 
 
 class KernelRunner(OnnxRunner):
@@ -68,12 +75,28 @@ class KernelRunner(OnnxRunner):
 
         The profiler is off from here on.
         """
-        events = json.loads(Path(self.session.end_profiling()).read_text())
         times = defaultdict(list)
-        for event in events:
-            if event["name"] == CALL or event["name"].endswith(OF_KERNEL):
-                times[event["name"].removesuffix(OF_KERNEL)].append(event["dur"] / 1e3)
+        for name, event in self._events():
+            times[name].append(event["dur"] / 1e3)
         return dict(times)
+
+    def kernel_shapes(self) -> dict[str, Shapes]:
+        """Return what every kernel read and wrote in the last call, by its name.
+
+        Weights that ONNX Runtime has packed for a kernel are not among them. The profiler is off from here on.
+        """
+        sides = "input_type_shape", "output_type_shape"
+        return {
+            name: Shapes(*([entry for given in event["args"][side] for entry in given.items()] for side in sides))
+            for name, event in self._events()
+            if name != CALL
+        }
+
+    def _events(self) -> Iterator[tuple[str, Any]]:
+        """Return the profiler's events of calls and kernels, with the names of the kernels."""
+        for event in json.loads(Path(self.session.end_profiling()).read_text()):
+            if event["name"] == CALL or event["name"].endswith(OF_KERNEL):
+                yield event["name"].removesuffix(OF_KERNEL), event
 
     def part_times(self, whole_ms: float) -> dict[str, list[float]]:
         """Return the milliseconds of every part of the model in each call so far, by its name as in :func:`find_parts`.

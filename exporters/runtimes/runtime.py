@@ -76,6 +76,20 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What an export ran with here, and answered as the model does: the model, inputs by name, "cpu" or "cuda"."""
+
+    model: nn.Module
+    inputs: Mapping[str, Tensor]
+    device: str
+
+    @property
+    def parameters(self) -> int:
+        """Of the model; those that two layers share count once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+@dataclass(frozen=True)
 class Making:
     """Settings an export was made with: what another must have in common to be compared, and options to make it with.
 
@@ -269,13 +283,13 @@ class Runtime(ABC):
 
         return Located(divergence=None, reason=f"{self.title} does not show it")
 
-    def audit(self, path: Path, precision: Precision, passed: bool) -> Audit | None:
+    def audit(self, path: Path, precision: Precision, trial: Trial | None) -> Audit | None:
         """Audit how much of the file computes in the requested precision; None where nobody knows.
 
         Args:
             path: the export.
             precision: that was asked for.
-            passed: whether it was run here and answers as the model does.
+            trial: what it ran with; None where it was not run here, or does not answer as the model does.
         """
         return None
 

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import environment_problem, first_line
-from exporters.runtimes.runtime import Artifact, Making, ModelSource, Probe, Runtime, version_of
+from exporters.runtimes.runtime import Artifact, Making, ModelSource, Probe, Runtime, Trial, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -132,11 +132,11 @@ class TensorRT(Runtime):
         reason = "TensorRT does not show it; das verify --onnx says whether the ONNX file of the engine is off, too"
         return Located(divergence=None, reason=reason)
 
-    def audit(self, path: Path, precision: Precision, passed: bool) -> Audit | None:
-        """Of the engine where it passed, else what was found when it was built."""
+    def audit(self, path: Path, precision: Precision, trial: Trial | None) -> Audit | None:
+        """Of the engine where it ran and passed, else what was found when it was built."""
         from exporters.runtimes.tensorrt_engine import audit_plan, read_metadata
 
-        return (audit_plan(path, precision.name) if passed else read_metadata(path)).audit
+        return (audit_plan(path, precision.name) if trial else read_metadata(path)).audit
 
     def probe(self) -> Iterator[Probe]:
         """Which of both packages is installed, and whether it builds engines here."""

@@ -125,7 +125,9 @@ def tabulate_exports(report: CompressionReport) -> Table:
                 str(samples or ""),
                 "" if found.max_abs_error is None else f"{found.max_abs_error:.1e}",
                 "" if found.answer_agreement is None else f"{found.answer_agreement:.1%}",
+                "" if not parity.shares or parity.shares.macs is None else f"{parity.shares.macs:.1%}",
                 parity.status,
             )
         )
-    return Table("Exports", ("file", "size", "samples", "max error", "agreement", "parity"), tuple(rows))
+    header = ("file", "size", "samples", "max error", "agreement", "MACs so", "parity")
+    return Table("Exports", header, tuple(rows))

@@ -56,6 +56,7 @@ WORDS: Mapping[str, str] = {
     "front": "The subsets that no cheaper one beats: the choices that are left once a price is set.",
     "trim": "Work that no output depends on, left out: exact, at no cost in accuracy.",
     "certified, parity": "An export was run on real samples, and its outputs and score were compared with PyTorch's.",
+    "MACs so": "The part of an export's MACs that its runtime really computes in the precision of the file's name.",
     "MAC": "One multiply-add, 2 FLOPs; the paper's FLOPs are MACs.",
 }
 """What the words on this page and in a terminal mean."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import exporters.checks.validate
+import exporters.graph.artifacts
 import exporters.graph.onnx
 from compressor.architectures.meter import MeterDims
 from compressor.costs.parts import weight_bytes
@@ -18,7 +19,7 @@ from compressor.errors import CheckFailed, EnvironmentProblem, InputError, Usage
 from compressor.families.meter.meter_family import build
 from compressor.files import PARTIAL, staged
 from compressor.models.steps import StepModel
-from exporters.checks.records import Parity
+from exporters.checks.records import Parity, read_record
 from exporters.export import ExportReport, export
 from exporters.graph.onnx import export_onnx, needs_data_file
 from exporters.runtimes.sessions import OnnxRunner, require_provider
@@ -114,6 +115,18 @@ def test_an_export_that_answers_differently_fails_and_leaves_only_its_record(tmp
     parity = Parity.model_validate_json((tmp_path / "model.onnx.parity.json").read_bytes())
     assert parity.status == "failed"
     assert parity.max_abs_error > parity.tolerance
+
+
+def test_an_int8_export_that_computes_in_float_fails_though_its_answers_are_right(tmp_path, monkeypatch):
+    copied_instead(monkeypatch)
+    monkeypatch.setattr(
+        exporters.graph.artifacts, "quantise_dynamic", lambda source, target, _: shutil.copy(source, target)
+    )
+    with refused(CheckFailed, "precision-not-run", "0.0 % of its MACs run in int8, not at least 78."):
+        export(full(), samples(), tmp_path, ["onnx"], precision="int8")
+    assert not (tmp_path / "model.int8.onnx").exists()
+    record = read_record(tmp_path / "model.int8.onnx")
+    assert (record.status, record.shares.macs, record.starts_at) == ("failed", 0, "")
 
 
 def test_an_export_that_the_runtime_refuses_fails_the_check(tmp_path, monkeypatch):
