@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,8 @@ MeasurePrices = Callable[[Job], Prices]
 """Measures what a job's layers cost, where a search does not know: their latency."""
 Evaluations = tuple[Evaluation, ...]
 """Of the evaluation split first, then of the further splits."""
+FullEvaluations = dict[str, Evaluations]
+"""Of full models that were scored before, by all that their scores depend on (:func:`identify_full`)."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Compression:
         resume: go on with an interrupted run of the same settings; it ends where an uninterrupted one would.
         progress: told about every stage.
         measure_prices: for a budget of a kind that is measured.
+        known: full models that other compressions have scored; this one adds its own.
     """
 
     def __init__(
@@ -95,9 +99,11 @@ class Compression:
         resume: bool = False,
         progress: Progress = QUIET,
         measure_prices: MeasurePrices | None = None,
+        known: FullEvaluations | None = None,
     ) -> None:
         self.settings, self.command, self.resume = settings, command, resume
         self.progress, self.measure_prices = progress, measure_prices
+        self.known = {} if known is None else known
 
     def run(self) -> Compressed:
         """Compress and save the run, or open the run if it was killed after it was complete.
@@ -220,14 +226,16 @@ class Compression:
         """Return the full model's scores; of a transfer, whose head is untrained, those of its reference, if any."""
         if job.settings.adapt and not job.reference:
             return None
-        if saved := checkpoint.result(Stage.EVALUATE):
-            return tuple(Evaluation(**{**entry, "score": Score(**entry["score"])}) for entry in saved)
-        with stages.timed("evaluate"):
-            if job.reference:
-                full = evaluate_splits(job, job.reference.load_saved().to(job.device), "reference", self.progress)
-            else:
-                full = evaluate_splits(job, job.model, "full", self.progress)
-        checkpoint.finish(Stage.EVALUATE, [{**vars(entry), "score": entry.score.model_dump()} for entry in full])
+        key, saved = identify_full(job), checkpoint.result(Stage.EVALUATE)
+        if saved:
+            self.known[key] = tuple(Evaluation(**{**entry, "score": Score(**entry["score"])}) for entry in saved)
+        elif key not in self.known:
+            model = job.reference.load_saved().to(job.device) if job.reference else job.model
+            with stages.timed("evaluate"):
+                self.known[key] = evaluate_splits(job, model, "reference" if job.reference else "full", self.progress)
+        full = self.known[key]
+        if not saved:
+            checkpoint.finish(Stage.EVALUATE, [{**vars(entry), "score": entry.score.model_dump()} for entry in full])
         return full
 
     def _remark(self, job: Job, split: Split, evaluation: Evaluation) -> tuple[str, ...]:
@@ -307,6 +315,20 @@ def identify(job: Job) -> dict[str, Any]:
         "tokens": hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest(),
         "calibration": job.settings.calibration is not None,
     }
+
+
+def identify_full(job: Job) -> str:
+    """Return what the scores of the full model, or of the reference that stands for it, depend on."""
+    splits = (job.data.evaluation, *job.data.extra)
+    parts = {
+        **{"checkpoint": job.source.sha256, "dims": repr(job.model.dims), "task": job.task.name},
+        "reference": str(job.reference.path) if job.reference else "",
+        "data": [(split.name, split.describe()["fingerprint"]) for split in splits],
+        "labels": list(job.data.labels),
+        "tokens": hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest(),
+        "calibration": job.settings.calibration is not None,
+    }
+    return json.dumps(parts)
 
 
 def evaluate_splits(job: Job, model: StepModel, name: str, progress: Progress) -> Evaluations:

@@ -14,6 +14,7 @@ from compressor.errors import Checks, DasError, usage_error
 from compressor.progress import QUIET, Progress
 
 if TYPE_CHECKING:
+    from compressor.compression import FullEvaluations
     from compressor.hub.hub_folder import SavedFolder
     from compressor.models.steps import StepModel
     from compressor.run_folder import Run
@@ -204,9 +205,16 @@ def compress(
 
 
 def compress_and_report(
-    settings: Settings, *, command: str = "", resume: bool = False, progress: Progress = QUIET
+    settings: Settings,
+    *,
+    command: str = "",
+    resume: bool = False,
+    progress: Progress = QUIET,
+    known: FullEvaluations | None = None,
 ) -> tuple[Run, CompressionReport | None]:
     """Compress, measure the budget, and write the report; whether the budget holds is not checked.
+
+    Compressions of one checkpoint that share ``known`` score its full model once.
 
     Returns:
         The run and its report; no report in all but the main one of several processes.
@@ -220,7 +228,9 @@ def compress_and_report(
     from profiles.timing.layers_isolated import layer_prices
 
     prices = partial(layer_prices, progress=progress)
-    compression = Compression(settings, command=command, resume=resume, progress=progress, measure_prices=prices)
+    compression = Compression(
+        settings, command=command, resume=resume, progress=progress, measure_prices=prices, known=known
+    )
     compressed = compression.run()
     run, data = compressed.run, compressed.data
     if not is_main():

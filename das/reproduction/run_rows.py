@@ -6,6 +6,7 @@ import signal
 from functools import partial
 from pathlib import Path
 
+from compressor.compression import FullEvaluations
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Interrupted, Problem
 from compressor.job import prepare_job
@@ -57,12 +58,13 @@ def _run_all(opened: OpenedTable, facts: Facts, command: str, progress: Progress
     """Make every run that is asked for and not finished; return those that failed."""
     attempts = [attempt for row in opened.chosen if not row.missing for attempt in opened.attempts(row)]
     failures: Failures = {}
+    known: FullEvaluations = {}
     for number, attempt in enumerate(attempts, 1):
         if from_main(partial(is_finished, opened.folder / attempt.folder)):
             continue
         progress.say(f"run {number} of {len(attempts)}: {attempt.row.title}, seed {attempt.seed}")
         try:
-            _run(attempt, opened, facts, command, progress)
+            _run(attempt, opened, facts, command, progress, known)
         except EnvironmentProblem:
             raise
         except DasError as error:
@@ -74,7 +76,9 @@ def _run_all(opened: OpenedTable, facts: Facts, command: str, progress: Progress
     return failures
 
 
-def _run(attempt: Attempt, opened: OpenedTable, facts: Facts, command: str, progress: Progress) -> None:
+def _run(
+    attempt: Attempt, opened: OpenedTable, facts: Facts, command: str, progress: Progress, known: FullEvaluations
+) -> None:
     """Make one run, or go on with it where it was interrupted."""
     folder, row = opened.folder / attempt.folder, attempt.row
     resume = from_main(lambda: partial_of(folder).exists())
@@ -83,7 +87,7 @@ def _run(attempt: Attempt, opened: OpenedTable, facts: Facts, command: str, prog
         return
     checkpoint = _tuned_checkpoint(attempt, opened, facts) if row.start else opened.asked.checkpoint
     settings = row_settings(opened.asked, opened.subject.task, attempt, checkpoint, folder)
-    api.compress_and_report(settings, command=command, resume=resume, progress=progress)
+    api.compress_and_report(settings, command=command, resume=resume, progress=progress, known=known)
 
 
 def _tuned_checkpoint(attempt: Attempt, opened: OpenedTable, facts: Facts) -> Path:

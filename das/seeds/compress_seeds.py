@@ -16,6 +16,7 @@ from das.api import compress, compress_and_report
 from das.stages import dry_run
 
 if TYPE_CHECKING:
+    from compressor.compression import FullEvaluations
     from compressor.settings import Settings
     from das.results import DryRun
     from profiles.comparison.seed_runs import SeedsReport
@@ -136,12 +137,13 @@ def _run_each(
     from profiles.comparison.seed_tables import save_seeds
 
     problems: dict[int, tuple[Problem, ...]] = {}
+    known: FullEvaluations = {}
     failed = {seed: why for seed, why in read_missing(folder).items() if why != NOT_FINISHED}
     for seed in seeds:
         place = place_of(folder, seed)
         try:
             progress.say(f"seed {seed}: {place}{', finished' if is_finished(place) else ''}")
-            _run_seed(_of_seed(settings, seed, place), place, command, progress)
+            _run_seed(_of_seed(settings, seed, place), place, command, progress, known)
         except CheckFailed as error:
             if world_size() > 1:
                 raise  # the other processes do not know of it
@@ -260,7 +262,7 @@ def _of_seed(settings: Settings, seed: int, place: Path) -> Settings:
     return settings.model_copy(update={"seed": seed, "out": str(place)})
 
 
-def _run_seed(settings: Settings, place: Path, command: str, progress: Progress) -> None:
+def _run_seed(settings: Settings, place: Path, command: str, progress: Progress, known: FullEvaluations) -> None:
     """Make the run of a seed, or what is missing of it, and hold it against its budget.
 
     Raises:
@@ -274,7 +276,9 @@ def _run_seed(settings: Settings, place: Path, command: str, progress: Progress)
         run = open_run(place)
         report: CompressionReport | None = build_report(run)
     else:
-        run, report = compress_and_report(settings, command=command, resume=_is_begun(place), progress=progress)
+        run, report = compress_and_report(
+            settings, command=command, resume=_is_begun(place), progress=progress, known=known
+        )
     if report:
         check_budget(report.budget, run)
 

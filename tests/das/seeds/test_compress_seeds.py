@@ -24,7 +24,10 @@ def made(folder=FOLDER):
 
 
 def test_a_run_for_each_seed_and_others_later(sentences):
-    document = json.loads(das(*QUICK, "--seeds", "0,1", "--json").stdout)
+    said = das(*QUICK, "--seeds", "0,1", "--json")
+    document = json.loads(said.stdout)
+    scored = [said.stderr.count(f"Evaluating the {model} model on") for model in ("full", "slim")]
+    assert 2 * scored[0] == scored[1]  # the full one once, the slim one of each seed
     assert made() == ["seed-0", "seed-1", "seeds.json", "seeds.md"]
     assert json.loads((FOLDER / "seeds.json").read_text()) == document
     runs = [open_run(FOLDER / f"seed-{seed}") for seed in (0, 1)]
@@ -36,6 +39,8 @@ def test_a_run_for_each_seed_and_others_later(sentences):
     alone = api.compress(**OPTIONS, seed=1, out="runs/alone")
     assert alone.manifest.plan == runs[1].manifest.plan
     assert alone.manifest.results.slim == runs[1].manifest.results.slim
+    assert alone.manifest.results.full == runs[1].manifest.results.full
+    assert all((alone.every_answer().full == run.every_answer().full).all() for run in runs)
 
     plan = json.loads(das(*QUICK, "--seeds", "0,1,2", "--resume", "--dry-run", "--json").stdout)
     assert (plan["seeds"], plan["out"]) == ([2], str(FOLDER))
