@@ -285,7 +285,7 @@ def export(
     from exporters.folder import exports_of
     from exporters.graph.inputs import Fixed
     from exporters.usage import usage_of
-    from profiles.comparison.recommend_export import compare_exports
+    from profiles.deployment.recommend_export import compare_exports
     from profiles.reports.save import save_report
 
     checks = checks or Checks()
@@ -328,6 +328,7 @@ def profile(
     run: Run | str | Path | None = None,
     *,
     runtimes: Sequence[str] = (),
+    precisions: Sequence[str] = (),
     batch: int = 1,
     threads: int | None = None,
     seconds: float = 20.0,
@@ -343,7 +344,9 @@ def profile(
 
     Args:
         run: a run, its folder, or None for runs/latest.
-        runtimes: names of runtimes; when empty those used by default that can run on the device.
+        runtimes: names of runtimes, or "all"; when empty those used by default that can run on the device.
+        precisions: ``fp32``, ``fp16``, ``bf16``, ``int8``, or "all"; when empty those that slim was exported in. Where
+            runtimes are "all", or precisions are named, the report names the fastest way.
         batch: samples in one call.
         threads: CPU threads of every runtime; None is PyTorch's own choice.
         seconds: how long full and slim are timed in each runtime.
@@ -356,9 +359,9 @@ def profile(
         checks: of what the profile is for; what they found is reported with what is wrong here.
 
     Raises:
-        UsageError: an unknown runtime, or a number that cannot be.
+        UsageError: an unknown runtime or precision, or a number that cannot be.
         InputError: the full checkpoint is gone or has changed.
-        EnvironmentProblem: a runtime or device that was asked for is not here.
+        EnvironmentProblem: a runtime, precision or device that was asked for is not here.
     """
     from profiles.comparison import profile_run
     from profiles.reports.save import save_report
@@ -366,7 +369,7 @@ def profile(
 
     checks, parsed = checks or Checks(), tuple[Sweep, ...]()
     with checks:
-        profile_run.check_settings(runtimes, device, batch, threads, seconds, questions_per_image)
+        profile_run.check_settings(runtimes, precisions, device, batch, threads, seconds, questions_per_image)
     with checks:
         parsed = parse_sweeps(sweeps)
     with checks:
@@ -379,6 +382,7 @@ def profile(
     report = profile_run.measure_run(
         opened,
         runtimes=runtimes,
+        precisions=precisions,
         batch=batch,
         threads=threads,
         seconds=seconds,

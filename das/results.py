@@ -15,7 +15,7 @@ from compressor.training.expected_time import Expected, expect_time
 from compressor.tuning.tune import Tuning, expect_tuning_time
 from compressor.values import Value
 from exporters.export import ExportReport
-from profiles.comparison.recommend_export import Choices
+from profiles.deployment.recommend_export import Choices
 
 
 class Exports(ExportReport):

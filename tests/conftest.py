@@ -49,7 +49,7 @@ def quickly(made_once):
     No test looks at the times or the GPUs, or needs a second trace of a model.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("profiles.comparison.recommend_export.SECONDS", 0.05)
+        patch.setattr("profiles.deployment.recommend_export.SECONDS", 0.05)
         patch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
         patch.setattr("profiles.timing.paired.LEAST_GROUPS", 2)
         patch.setattr("profiles.timing.paired.USUAL_GROUPS", 2)

@@ -12,7 +12,7 @@ from das.terminal import console, shorten_path
 from exporters.checks.audit import describe_shares
 from exporters.checks.records import Certificate, MetricChange
 from exporters.export import Exported
-from profiles.comparison.recommend_export import recommend, tabulate_choices
+from profiles.deployment.recommend_export import recommend, tabulate_choices
 from profiles.formatting import Table, format_bytes
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import typer
+from rich.text import Text
 
 from compressor.run_folder import Run
 from das.render.print_report import print_report
 from das.render.rich_tables import draw
 from das.terminal import console, print_json, shorten_path
-from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.comparison.full_vs_slim import Fastest, ProfileReport
+from profiles.deployment.fastest import describe_fastest, tabulate_ways
 from profiles.gates.baseline import BaselineChanges, ComparedProfile, list_notes, tabulate_changes
 from profiles.reports.build_report import build_report
 from profiles.reports.html import render_run
@@ -43,3 +45,14 @@ def print_profile(
             console.print(draw(tabulate_changes(changes)))
             for line in list_notes(changes):
                 console.print(line, style="dim")
+        if profile.fastest:
+            _print_fastest(profile, profile.fastest, details)
+
+
+def _print_fastest(profile: ProfileReport, fastest: Fastest, details: bool) -> None:
+    """Draw the best way of each runtime, what was not timed and why, and the verdict, last."""
+    if len(fastest.ways) > 1 and not details:
+        console.print(draw(tabulate_ways(fastest)))
+    for entry in profile.not_measured if not details else ():
+        console.print(f"not measured, {entry.what}: {entry.why}", style="dim")
+    console.print(Text(describe_fastest(fastest), style="bold"))

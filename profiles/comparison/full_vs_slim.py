@@ -73,6 +73,24 @@ class Scores(Value):
     slim: MetricChange | None
 
 
+class Answers(Value):
+    """What a runtime and a precision alone cost: against the same model in PyTorch and fp32, on the same samples.
+
+    ``change`` is that of the score, None where samples have none; ``agreement`` the share of equal answers, None where
+    there is one logit.
+    """
+
+    change: MetricChange | None
+    agreement: float | None
+
+
+class AnswersPair(Value):
+    """What a runtime and its first precision cost of the answers of full and of slim; None where nobody compared."""
+
+    full: Answers | None
+    slim: Answers | None
+
+
 class Variant(Value):
     """One model in one precision, timed in turns with the others of a runtime.
 
@@ -86,6 +104,7 @@ class Variant(Value):
     file_bytes: int
     speedup: Speedup | None
     score: MetricChange | None = None
+    answers: Answers | None = None
     memory: Memory | None = None
     started: Started | None = None
     joules: float | None = None
@@ -116,6 +135,7 @@ class RuntimeProfile(Value):
     remark: str = ""
     precision: str = "fp32"
     scores: Scores | None = None
+    answers: AnswersPair | None = None
     others: tuple[Variant, ...] = ()
 
     @property
@@ -132,6 +152,7 @@ class RuntimeProfile(Value):
                 file_bytes=getattr(self.file_bytes, which),
                 speedup=self.speedup if which == "slim" else None,
                 score=getattr(self.scores, which, None),
+                answers=getattr(self.answers, which, None),
                 memory=getattr(self.memory, which, None),
                 started=getattr(self.started, which, None),
                 joules=getattr(self.energy, which, None),
@@ -143,6 +164,42 @@ class NotMeasured(Value):
 
     what: str
     why: str
+
+
+class Way(Value):
+    """Slim in the best precision of one runtime, timed in turns with those of the others.
+
+    ``slower`` says how many times faster the fastest of them is, None of itself.
+    """
+
+    runtime: str
+    precision: str
+    latency: Latency
+    slower: Speedup | None
+
+
+class Fastest(Value):
+    """The fastest way to run the slim model on this machine, of all that a profile measured.
+
+    Attributes:
+        runtime, precision, file: that it is; the name of the file is empty where the runtime executes the model itself.
+        p50_ms: of a call.
+        ways: the best precision of each runtime, the fastest first, in turns; one where one runtime was measured.
+        cut: slim over full in this runtime and precision, in turns; None where full does not pass in it.
+        score: of slim, against the full model in PyTorch; None where samples have no score.
+        answers: what runtime and precision cost; None where nobody compared.
+        passed_over: faster ways that cost more of the answers than is allowed.
+    """
+
+    runtime: str
+    precision: str
+    file: str
+    p50_ms: float
+    ways: tuple[Way, ...]
+    cut: Speedup | None
+    score: MetricChange | None
+    answers: Answers | None
+    passed_over: tuple[NotMeasured, ...] = ()
 
 
 class AgreementPair(Value):
@@ -158,6 +215,7 @@ class ProfileReport(Value):
     MACs are of one sample; 1 MAC = 2 FLOPs. ``uncounted`` gives the calls of operators that are not in them. The slim
     model is the one with its exact ``trims``. A sample has texts of ``text_length`` tokens, and images of
     ``image_size``, height and width in pixels; ``scored`` is the number of samples of the scores.
+    ``fastest`` is there where runtimes or precisions were asked for.
     ``seconds`` is the time each comparison was measured for. ``questions`` on one image, ``sweeps``, times of
     ``layers`` and the machine's ``peaks`` are there when asked for. ``counts`` are the three of MACs. ``seed`` is that
     of the bootstrap, ``checkpoint_sha256`` names the full model, ``date`` is UTC.
@@ -180,6 +238,7 @@ class ProfileReport(Value):
     parameters: Pair
     parameters_by_pool: dict[str, Pair]
     runtimes: tuple[RuntimeProfile, ...]
+    fastest: Fastest | None = None
     environment: Environment
     not_measured: tuple[NotMeasured, ...]
     questions: Questions | None = None

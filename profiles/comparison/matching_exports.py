@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from exporters.folder import ExportsFolder
 from exporters.graph.precision import PRECISIONS, Precision
 from exporters.runtimes.runtime import Runtime
 from exporters.usage import Usage
+from profiles.comparison.full_vs_slim import NOT_EXPORTED
+from profiles.deployment.ways import why_not
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,16 @@ def make_full(wanted: Wanted, slim: ExportsFolder) -> None:
         wanted.make("full", **making.options)
 
 
-def precisions_of(runtime: Runtime, slim: ExportsFolder, device: str) -> tuple[Precision, ...]:
-    """Return the precisions to measure: those that slim was exported in for the runtime, and that it executes here.
+def precisions_of(
+    runtime: Runtime, slim: ExportsFolder, device: str, asked: Sequence[Precision] = ()
+) -> tuple[Precision, ...]:
+    """Return the precisions to measure: of those ``asked`` for, all that the runtime runs here.
 
-    fp32 is always among them where a missing file is built on demand, and where the runtime executes the model itself.
+    Where none is asked for they are those that slim was exported in for the runtime; fp32 is then always among them
+    where a missing file is built on demand, and where the runtime executes the model itself.
     """
+    if asked:
+        return tuple(precision for precision in asked if not why_not_measured(runtime, precision, slim, device))
     if not runtime.suffix:
         return (PRECISIONS["fp32"],)
     return tuple(
@@ -111,6 +118,15 @@ def precisions_of(runtime: Runtime, slim: ExportsFolder, device: str) -> tuple[P
         if (precision.name == "fp32" and runtime.built_on_demand)
         or (slim.path_for(runtime, precision).exists() and not runtime.refuses(precision, device))
     ) or (PRECISIONS["fp32"],)
+
+
+def why_not_measured(runtime: Runtime, precision: Precision, slim: ExportsFolder, device: str) -> str:
+    """Return why slim is not measured in a precision that was asked for; empty where it is."""
+    if why := why_not(runtime, precision, device):
+        return why
+    if runtime.built_on_demand or slim.path_for(runtime, precision).exists():
+        return ""
+    return f"{NOT_EXPORTED}: das export --to {runtime.name} --precision {precision.name}"
 
 
 def _made_alike(runtime: Runtime, path: Path, slim: Path) -> bool:

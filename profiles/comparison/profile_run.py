@@ -16,7 +16,7 @@ from compressor.costs.macs import Macs, count_macs
 from compressor.costs.model_costs import Pair, Trims
 from compressor.costs.parts import parameters, weight_bytes, without_idle
 from compressor.device import choose_device
-from compressor.errors import Checks, EnvironmentProblem, Problem, UsageError
+from compressor.errors import Checks, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.files import write_json
 from compressor.models.simplify import trim
@@ -25,7 +25,7 @@ from compressor.progress import QUIET, Progress, describe_seconds
 from compressor.run_folder import Run
 from exporters.folder import exports_of
 from exporters.graph.vision_split import check_splittable
-from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes, obstacles
+from exporters.runtimes import RUNTIMES, find_runtime, obstacles
 from exporters.runtimes.runtime import Runtime
 from profiles.comparison.full_vs_slim import (
     PROFILE,
@@ -33,7 +33,10 @@ from profiles.comparison.full_vs_slim import (
     NotMeasured,
     ProfileReport,
 )
+from profiles.comparison.matching_exports import precisions_of
 from profiles.comparison.variants import Bench, Model, export_missing, first_pair, list_not_timed, time_variants
+from profiles.deployment.find_fastest import find_fastest
+from profiles.deployment.ways import Ways, choose_runtimes, choose_ways
 from profiles.machine.environment import describe_environment
 from profiles.macs.agreement import Agreement
 from profiles.macs.crosscheck import cross_check
@@ -66,6 +69,7 @@ def measure_run(
     *,
     full_model: StepModel | None = None,
     runtimes: Sequence[str] = (),
+    precisions: Sequence[str] = (),
     batch: int = 1,
     threads: int | None = None,
     seconds: float = 20.0,
@@ -81,14 +85,20 @@ def measure_run(
     Full and slim are loaded into a process of their own each and take turns, again and again in fresh processes. Where
     the machine is so noisy that a speed-up's interval is wide, the report says so.
 
-    Measured are the precisions that slim was exported in, and fp32; of a runtime that builds no engine by itself those
-    that there are. All of a runtime take turns. Full is exported to ``exports/full`` like slim was, and certified like
-    it; slim itself in fp32 where nobody exported it. An engine of slim must be there.
+    Measured are the ``precisions`` that are named, where they run; without a name those that slim was exported in, and
+    fp32; of a runtime that builds no engine by itself those that there are. All of a runtime take turns. Full is
+    exported to ``exports/full`` like slim was, and certified like it; slim itself where nobody exported it. An engine
+    of slim must be there.
+
+    Where all runtimes or any precisions are asked for, slim in the best precision of each runtime is timed once more,
+    against that of the others, and the fastest way is named.
 
     Args:
         run: the run whose slim model is compared with its full checkpoint, on the run's own samples.
         full_model: the full model, on the CPU, where it is in memory; None loads it.
-        runtimes: names or aliases of ``RUNTIMES``; those used by default that can run on the device when empty.
+        runtimes: names or aliases of ``RUNTIMES``, or "all"; those used by default that can run on the device when
+            empty.
+        precisions: keys of ``PRECISIONS``, or "all".
         batch: samples in one call.
         threads: CPU threads of every runtime; PyTorch's own choice when left out.
         seconds: how long full and slim are timed in each runtime.
@@ -101,22 +111,23 @@ def measure_run(
         progress: told what is going on.
 
     Raises:
-        UsageError: unknown runtime, a number that cannot be, or a model that has no vision tower to put apart.
+        UsageError: unknown runtime or precision, a number that cannot be, or no vision tower to put apart.
         InputError: the full checkpoint is gone or has changed, or there is no engine of slim for TensorRT.
         EnvironmentProblem: a device or runtime that was asked for is not here, or the exports cannot be written.
         CheckFailed: an export that was made on the way does not answer as its model does.
     """
-    chosen = check_settings(runtimes, device, batch, threads, seconds, questions_per_image)
+    ways = check_settings(runtimes, precisions, device, batch, threads, seconds, questions_per_image)
     check_questions(run, questions_per_image)
-    names = [runtime.name for runtime in chosen]
-    progress.say(describe_time(names, seconds, sweeps, layers=layers, questions=bool(questions_per_image)))
     place, folder = choose_device(device).type, exports_of(run)
+    chosen = [runtime for runtime in ways.runtimes if precisions_of(runtime, folder, place, ways.precisions)]
+    names, final = [runtime.name for runtime in chosen], ways.asks_for_fastest and len(chosen) > 1
+    progress.say(describe_time(names, seconds, sweeps, layers=layers, questions=bool(questions_per_image), final=final))
     # Full comes first: that its checkpoint has changed is better found out before slim is exported.
     full_model = without_idle(run.load_full() if full_model is None else full_model)
     saved = run.load_saved()
     models = {FULL: Model(full_model, folder.full()), SLIM: Model(trim(saved), folder)}
     with _cpu_threads(threads) as cpu_threads:
-        bench = Bench(run, models, batch, cpu_threads, seconds, place, progress, questions_per_image)
+        bench = Bench(run, models, batch, cpu_threads, seconds, place, progress, questions_per_image, ways.precisions)
         place_of_measurement = describe_environment(place, cpu_threads)
         question_runtimes = (find_runtime(QUESTIONED),) if questions_per_image else ()
         static_costs = {which: _count(which, bench) for which in (SLIM, FULL)}
@@ -127,6 +138,8 @@ def measure_run(
             )
         weights = {which: counted.weight_bytes for which, counted in static_costs.items()}
         profiles = [time_variants(runtime, bench, weights) for runtime in chosen]
+        measured = tuple(profile for profile, _ in profiles)
+        fastest = find_fastest(measured, bench) if ways.asks_for_fastest else None
         sweep_points = [
             point
             for runtime in chosen
@@ -150,7 +163,8 @@ def measure_run(
         uncounted=_pairs(*({entry.operator: entry.calls for entry in model.macs.uncounted} for model in (full, slim))),
         parameters=Pair(full=sum(full.parameters.values()), slim=sum(slim.parameters.values())),
         parameters_by_pool=_pairs(full.parameters, slim.parameters),
-        runtimes=tuple(profile for profile, _ in profiles),
+        runtimes=measured,
+        fastest=fastest,
         environment=place_of_measurement,
         questions=questions,
         sweeps=tuple(sweep_points),
@@ -164,31 +178,32 @@ def measure_run(
             *refused,
             *(entry for _, missing in profiles for entry in missing),
             *hidden_layers,
-            *(entry for runtime in chosen for entry in list_not_timed(runtime, bench)),
-            *_left_out(chosen, place),
+            *(entry for runtime in ways.runtimes for entry in list_not_timed(runtime, bench)),
+            *_left_out(ways.runtimes, place),
         ),
     )
 
 
 def check_settings(
     runtimes: Sequence[str],
+    precisions: Sequence[str],
     device: str | None,
     batch: int,
     threads: int | None,
     seconds: float,
     questions_per_image: int | None,
-) -> tuple[Runtime, ...]:
-    """Return the runtimes that :func:`measure_run` measures with these settings, which need no run to be checked.
+) -> Ways:
+    """Return what :func:`measure_run` measures with these settings, which need no run to be checked.
 
     Raises:
-        UsageError: an unknown runtime or device, or a number that cannot be: everything that is wrong, at once.
-        EnvironmentProblem: a device or runtime that was asked for is not here.
+        UsageError: an unknown runtime, precision or device, or a number that cannot be: all at once.
+        EnvironmentProblem: a device, runtime or precision that was asked for is not here.
     """
     checks = Checks()
     with checks:
         choose_device(device)
     with checks:
-        chosen = choose_runtimes(runtimes, device)
+        ways = choose_ways(runtimes, precisions, device)
     with checks:
         if questions_per_image:
             choose_runtimes([QUESTIONED], device)
@@ -196,21 +211,28 @@ def check_settings(
     with checks:
         _check_positive(numbers)
     checks.raise_found()
-    return chosen
+    return ways
 
 
 def describe_time(
-    runtimes: Sequence[str], seconds: float, sweeps: Sequence[Sweep] = (), *, layers: bool, questions: bool
+    runtimes: Sequence[str],
+    seconds: float,
+    sweeps: Sequence[Sweep] = (),
+    *,
+    layers: bool,
+    questions: bool,
+    final: bool = False,
 ) -> str:
     """Return how long these settings take, and shorter ones: models are timed for that long, whatever they are.
 
     The longer of both times has the loading of fresh processes in it, which is given that share of the timing; models
-    that take very long to load, exports that are made on the way, and calls of many seconds come on top.
+    that take very long to load, exports that are made on the way, and calls of many seconds come on top. A ``final`` is
+    one more comparison, of the fastest in each runtime.
     """
     of_a_runtime = 1 + SWEEP_SHARE * sum(len(sweep.values) for sweep in sweeps) + layers
 
     def range_of(count: int, seconds: float) -> str:
-        timed = seconds * (count * of_a_runtime + questions)
+        timed = seconds * (count * of_a_runtime + questions + (final and count > 1))
         return f"{describe_seconds(timed)} to {describe_seconds((1 + LOADING_SHARE) * timed)}"
 
     ways = {f"--seconds {SHORT_SECONDS:g}": range_of(len(runtimes), SHORT_SECONDS)} if seconds > SHORT_SECONDS else {}
@@ -228,20 +250,6 @@ def check_questions(run: Run, questions_per_image: int | None) -> None:
     if questions_per_image:
         family = FAMILIES[run.manifest.family]
         check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
-
-
-def choose_runtimes(names: Sequence[str], device: str | None = None) -> tuple[Runtime, ...]:
-    """Find the runtimes called ``names``; without names, those used by default that can run on ``device``.
-
-    Raises:
-        UsageError: a runtime or kind of device that das does not know.
-        EnvironmentProblem: no such device, or a runtime that was named and cannot run on it.
-    """
-    requested = find_runtimes(names)
-    blocked = obstacles(choose_device(device).type)
-    if missing := [blocked[runtime.name] for runtime in requested if runtime.name in blocked]:
-        raise EnvironmentProblem(*missing)
-    return requested or tuple(runtime for runtime in RUNTIMES if runtime.by_default and runtime.name not in blocked)
 
 
 def list_lost(run: Run, report: ProfileReport) -> tuple[str, ...]:

@@ -9,12 +9,11 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from compressor.costs.model_costs import Pair
-from compressor.errors import CheckFailed
+from compressor.errors import CheckFailed, EnvironmentProblem, Problem
 from compressor.evaluation.reference import Reference, of_full, open_reference
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.run_folder import Run
-from exporters.checks.records import MetricChange
 from exporters.export import export_split
 from exporters.folder import ExportsFolder, count_bytes
 from exporters.graph.precision import PRECISIONS, Precision
@@ -22,6 +21,7 @@ from exporters.runtimes.runtime import ModelSource, Runtime
 from exporters.usage import usage_of
 from profiles.comparison.full_vs_slim import (
     NOT_EXPORTED,
+    AnswersPair,
     MemoryPair,
     NotMeasured,
     RuntimeProfile,
@@ -29,8 +29,9 @@ from profiles.comparison.full_vs_slim import (
     StartedPair,
     Variant,
 )
-from profiles.comparison.matching_exports import Wanted, make_full, make_slim, precisions_of
-from profiles.comparison.variant_scores import read_score, score_in_pytorch
+from profiles.comparison.matching_exports import Wanted, make_full, make_slim, precisions_of, why_not_measured
+from profiles.comparison.variant_scores import Answered, answered_in_pytorch, ask_cast, read_answered
+from profiles.deployment.ways import why_not
 from profiles.machine.energy import EnergyPair
 from profiles.timing.paired import Timed, time_models
 from profiles.timing.worker import FULL, SLIM, Setting, WorkerRequest
@@ -54,7 +55,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Bench:
-    """The settings shared by all runtimes of a profile."""
+    """The settings shared by all runtimes of a profile; ``asked`` is empty where no precision was asked for."""
 
     run: Run
     models: Mapping[str, Model]
@@ -64,15 +65,20 @@ class Bench:
     device: str
     progress: Progress
     questions: int | None
+    asked: tuple[Precision, ...] = ()
 
     def precisions(self, runtime: Runtime) -> tuple[Precision, ...]:
         """Return the precisions to measure in ``runtime``."""
-        return precisions_of(runtime, self.models[SLIM].exports, self.device)
+        return precisions_of(runtime, self.models[SLIM].exports, self.device, self.asked)
 
     @cached_property
     def reference(self) -> Reference:
         """Real samples, with the answers of both models in PyTorch."""
         return open_reference(self.run)
+
+    def reference_of(self, which: str) -> Reference:
+        """Return these samples as "full" or "slim" is compared on them."""
+        return of_full(self.run, self.reference) if which == FULL else self.reference
 
 
 @dataclass(frozen=True)
@@ -85,39 +91,50 @@ class _Subject:
 
 
 def export_missing(runtimes: Sequence[Runtime], bench: Bench) -> list[NotMeasured]:
-    """Export what the runtimes execute and nobody made; return the precisions that the full model does not pass in."""
-    full, slim, refused = bench.models[FULL], bench.models[SLIM], list[NotMeasured]()
-    reading_files = tuple(dict.fromkeys(runtime for runtime in runtimes if runtime.suffix))
-    if not reading_files:
-        return []
-    samples, usage = bench.run.samples(), usage_of(bench.run)
-    for runtime in reading_files:
+    """Export what the runtimes execute and nobody made; return the precisions that a model does not pass in.
+
+    Raises:
+        CheckFailed: full or slim does not pass in the first precision of a runtime.
+        EnvironmentProblem: what makes a file is missing; of a precision that was asked for beside others it is a gap.
+    """
+    refused = list[NotMeasured]()
+    for runtime in dict.fromkeys(runtime for runtime in runtimes if runtime.suffix):
         first, *others = bench.precisions(runtime)
         for precision in (*others, first):  # quantising makes the first on the way, and not always as slim's was made
-            wanted = partial(Wanted, runtime, precision, samples=samples, progress=bench.progress, usage=usage)
-            make_slim(wanted(model=slim.model, folder=slim.exports, reference=lambda: bench.reference))
+            which = SLIM
             try:
-                make_full(
-                    wanted(
-                        model=full.model, folder=full.exports, reference=lambda: of_full(bench.run, bench.reference)
-                    ),
-                    slim.exports,
-                )
-            except CheckFailed as error:
-                if precision is first:
+                make_slim(_wanted(SLIM, runtime, precision, bench))
+                which = FULL
+                make_full(_wanted(FULL, runtime, precision, bench), bench.models[SLIM].exports)
+            except (CheckFailed, EnvironmentProblem) as error:
+                if precision is first or not (bench.asked or isinstance(error, CheckFailed)):
                     raise
-                refused.append(
-                    NotMeasured(what=f"full {precision.name} in {runtime.name}", why=error.problems[0].found)
-                )
+                what = f"{which} {precision.name} in {runtime.name}"
+                refused.append(NotMeasured(what=what, why=error.problems[0].found))
     for which, model in bench.models.items():
         if bench.questions and not model.exports.split():
             bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
+            samples, usage = bench.run.samples(), usage_of(bench.run)
             export_split(model.model, samples, model.exports.path, bench.progress, usage)
     return refused
 
 
+def _wanted(which: str, runtime: Runtime, precision: Precision, bench: Bench) -> Wanted:
+    model = bench.models[which]
+    return Wanted(
+        runtime,
+        precision,
+        model.model,
+        bench.run.samples(),
+        model.exports,
+        partial(bench.reference_of, which),
+        bench.progress,
+        usage_of(bench.run),
+    )
+
+
 def _subjects(runtime: Runtime, bench: Bench) -> dict[str, _Subject]:
-    """Return what is timed in ``runtime``, by name: full and slim in the first precision, then those in others."""
+    """Return what can be timed in ``runtime``, by name: full and slim in the first precision, then those in others."""
     first, *others = bench.precisions(runtime)
     subjects = {which: _Subject(which, first, model.file(runtime, first)) for which, model in bench.models.items()}
     for precision in others:
@@ -131,16 +148,23 @@ def _subjects(runtime: Runtime, bench: Bench) -> dict[str, _Subject]:
 def time_variants(
     runtime: Runtime, bench: Bench, weights: Mapping[str, int]
 ) -> tuple[RuntimeProfile, list[NotMeasured]]:
-    """Measure full and slim in one runtime, and list the quantities that could not be measured there."""
+    """Measure full and slim in one runtime, and list the quantities that could not be measured there.
+
+    Raises:
+        CheckFailed: in the first precision, a runtime that needs no file does not answer as the model does.
+    """
     subjects = _subjects(runtime, bench)
-    requests = {name: _request(subject, runtime, bench) for name, subject in subjects.items()}
+    answered, unanswered = _ask(subjects, runtime, bench)
+    subjects = {name: subject for name, subject in subjects.items() if name in answered}
+    requests = {
+        name: request_of(subject.which, runtime, subject.precision, bench) for name, subject in subjects.items()
+    }
     measurement = time_models(requests, bench.seconds, bench.progress)
     sizes = {
         name: count_bytes(subject.file) if subject.file else _rounded(weights[subject.which], subject.precision)
         for name, subject in subjects.items()
     }
     memory, energy = _memory(measurement), _energy(measurement)
-    scores, unscored = _scores(subjects, bench)
     profile = RuntimeProfile(
         name=runtime.name,
         precision=subjects[FULL].precision.name,
@@ -148,7 +172,8 @@ def time_variants(
         slim=measurement.times[SLIM],
         speedup=measurement.speedup(),
         file_bytes=Pair(full=sizes[FULL], slim=sizes[SLIM]),
-        scores=Scores(full=scores[FULL], slim=scores[SLIM]),
+        scores=Scores(full=answered[FULL].score, slim=answered[SLIM].score),
+        answers=AnswersPair(full=answered[FULL].answers, slim=answered[SLIM].answers),
         memory=memory,
         started=StartedPair(full=measurement.started[FULL], slim=measurement.started[SLIM]),
         energy=energy,
@@ -161,7 +186,8 @@ def time_variants(
                 latency=measurement.times[name],
                 file_bytes=sizes[name],
                 speedup=measurement.speedup(name),
-                score=scores[name],
+                score=answered[name].score,
+                answers=answered[name].answers,
                 memory=measurement.memory[name],
                 started=measurement.started[name],
                 joules=None if isinstance(measurement.joules, str) else measurement.joules[name],
@@ -174,7 +200,7 @@ def time_variants(
     missing |= {"energy": measurement.joules} if isinstance(measurement.joules, str) else {}
     return profile, [
         *(NotMeasured(what=f"{what} in {runtime.name}", why=why) for what, why in missing.items()),
-        *unscored,
+        *unanswered,
     ]
 
 
@@ -183,29 +209,68 @@ def _rounded(weight_bytes: int, precision: Precision) -> int:
     return weight_bytes * precision.dtype.itemsize // PRECISIONS["fp32"].dtype.itemsize
 
 
-def _scores(subjects: Mapping[str, _Subject], bench: Bench) -> tuple[dict[str, MetricChange | None], list[NotMeasured]]:
-    """Return the score of each subject, and why some have none."""
-    own = score_in_pytorch(bench.run)
-    found = {
-        name: read_score(bench.run, subject.which, subject.file) if subject.file else getattr(own, subject.which)
-        for name, subject in subjects.items()
-    }
-    missing = [entry for entry in found.values() if isinstance(entry, NotMeasured)]
-    return {name: None if isinstance(entry, NotMeasured) else entry for name, entry in found.items()}, missing
+def _ask(
+    subjects: Mapping[str, _Subject], runtime: Runtime, bench: Bench
+) -> tuple[dict[str, Answered], list[NotMeasured]]:
+    """Return how each subject answers, without those that fail, and what is not known of them."""
+    in_pytorch, fp32 = answered_in_pytorch(bench.run), PRECISIONS["fp32"]
+    answered, missing = dict[str, Answered](), list[NotMeasured]()
+    for name, subject in subjects.items():
+        if subject.file:
+            found = read_answered(bench.run, subject.which, subject.file)
+        elif subject.precision == fp32:
+            found = in_pytorch[subject.which]
+        else:
+            found = _ask_cast(subject, runtime, bench)
+        if isinstance(found, Answered):
+            answered[name] = found
+            continue
+        missing.append(found)
+        if subject.file:
+            answered[name] = Answered()
+        elif name in (FULL, SLIM):
+            raise CheckFailed(
+                Problem(
+                    "cast-answers-otherwise",
+                    f"{found.what}: {found.why}",
+                    "the answers of the model in float32",
+                    "--precision fp32",
+                )
+            )
+    return answered, missing
+
+
+def _ask_cast(subject: _Subject, runtime: Runtime, bench: Bench) -> Answered | NotMeasured:
+    return ask_cast(
+        runtime,
+        subject.which,
+        bench.models[subject.which].model,
+        subject.precision,
+        bench.reference_of(subject.which),
+        bench.device,
+        bench.progress,
+    )
 
 
 def list_not_timed(runtime: Runtime, bench: Bench) -> Iterator[NotMeasured]:
-    """List the exports of slim for ``runtime`` that are not timed, and the precision that was not exported."""
+    """List the exports of slim for ``runtime`` that are not timed, and the precisions that are not.
+
+    These are the ones that were asked for and cannot be; without asking int8, where it was not exported.
+    """
     folder, precisions = bench.models[SLIM].exports, bench.precisions(runtime)
     timed = {folder.path_for(runtime, precision) for precision in precisions} if runtime.suffix else set()
     for entry in folder.entries(skip=lambda name, error: None):
         if entry.runtime is runtime and entry.executable and entry.exists and entry.path not in timed:
             precision = PRECISIONS.get(entry.record.precision)
             refused = runtime.refuses(precision, bench.device) if precision else ""
-            why = refused or "of one batch or text length only, or for another GPU"
+            other = "not asked for" if bench.asked and precision not in bench.asked else ""
+            why = refused or other or "of one batch or text length only, or for another GPU"
             yield NotMeasured(what=f"{entry.path.name} in {runtime.name}", why=why)
+    for precision in bench.asked:
+        if why := why_not_measured(runtime, precision, folder, bench.device):
+            yield NotMeasured(what=f"{precision.name} in {runtime.name}", why=why)
     int8 = PRECISIONS["int8"]
-    if runtime.suffix and not runtime.refuses(int8, bench.device) and not folder.path_for(runtime, int8).exists():
+    if runtime.suffix and not bench.asked and not why_not(runtime, int8, bench.device) and int8 not in precisions:
         why = f"{NOT_EXPORTED}: das export --to {runtime.name} --precision int8"
         yield NotMeasured(what=f"int8 in {runtime.name}", why=why)
 
@@ -222,20 +287,21 @@ def _energy(measurement: Timed) -> EnergyPair | None:
     )
 
 
-def _request(subject: _Subject, runtime: Runtime, bench: Bench) -> WorkerRequest:
+def request_of(which: str, runtime: Runtime, precision: Precision, bench: Bench) -> WorkerRequest:
+    """Return what the process of full or slim is to run in ``runtime`` and ``precision``."""
     return WorkerRequest(
         run=bench.run.path,
-        which=subject.which,
+        which=which,
         runtime=runtime.name,
-        file=subject.file,
+        file=bench.models[which].file(runtime, precision),
         threads=bench.threads,
         device=bench.device,
         setting=Setting(batch=bench.batch),
-        precision=subject.precision.name,
+        precision=precision.name,
     )
 
 
 def first_pair(runtime: Runtime, bench: Bench) -> dict[str, WorkerRequest]:
     """Return the requests for full and slim in the runtime's first precision."""
-    subjects = _subjects(runtime, bench)
-    return {which: _request(subjects[which], runtime, bench) for which in (FULL, SLIM)}
+    first, *_ = bench.precisions(runtime)
+    return {which: request_of(which, runtime, first, bench) for which in (FULL, SLIM)}

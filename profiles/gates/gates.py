@@ -13,7 +13,7 @@ from compressor.errors import CheckFailed, Checks
 from compressor.run_folder import Run, open_run
 from exporters.checks.records import EXPORTS, read_statuses
 from profiles.comparison.full_vs_slim import ProfileReport
-from profiles.comparison.profile_run import choose_runtimes
+from profiles.deployment.ways import choose_runtimes
 from profiles.gates import assertions
 from profiles.gates.assertions import Claim
 from profiles.gates.baseline import (

@@ -12,6 +12,7 @@ from compressor.run_folder import Run
 from compressor.search.result import LogEntry
 from profiles.analysis.answer_flips import flips_sentence
 from profiles.analysis.pareto import ParetoReport, build_pareto
+from profiles.deployment.fastest import describe_fastest
 from profiles.gates.budget_check import budget_sentence, tries_table
 from profiles.reports import page
 from profiles.reports.compression_report import REPORT, CompressionReport
@@ -87,6 +88,7 @@ def render_html(report: CompressionReport, log: Sequence[LogEntry] = (), front: 
         "flips_sentence": flips_sentence(flips) if flips else "",
         "flip_types": page.chart_flips(flips) if flips else {},
         "verdicts": (*describe_speedups(profile), *describe_variants(profile)) if profile else (),
+        "fastest": describe_fastest(profile.fastest) if profile and profile.fastest else "",
         "latencies": (tabulate_variants(profile), *tabulate_times(profile)) if profile else (),
         "latency_plots": page.plot_latencies(profile) if profile else (),
         "costs": tabulate_report_costs(report),

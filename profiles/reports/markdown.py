@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from profiles.comparison.full_vs_slim import ProfileReport
+from profiles.deployment.fastest import describe_fastest
 from profiles.formatting import Table, describe_uncounted, format_bullets, format_markdown_table
 from profiles.gates.baseline import BaselineChanges, list_notes, tabulate_changes
 from profiles.reports.compression_report import CompressionReport
@@ -27,6 +28,8 @@ def render_report(report: CompressionReport) -> str:
     for table in tabulate_report(report):
         parts += [f"## {table.title}", format_markdown_table(table.header, table.rows)]
     parts += [format_bullets(describe_macs(report))]
+    if report.profile and report.profile.fastest:
+        parts += ["## Verdict", describe_fastest(report.profile.fastest)]
     if report.not_measured:
         parts += ["## Not measured", format_bullets([f"{entry.what}: {entry.why}" for entry in report.not_measured])]
     parts += [
@@ -56,6 +59,7 @@ def render_profile(report: ProfileReport, changes: BaselineChanges | None = None
         f"Measured on {place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}); {versions}.",
         "### Not measured",
         format_bullets(list_not_measured(report)),
+        *(("### Verdict", describe_fastest(report.fastest)) if report.fastest else ()),
     )
     return "\n\n".join(parts) + "\n"
 

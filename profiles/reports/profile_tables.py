@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from compressor.costs.model_costs import Pair, Trims, share_macs
 from profiles.comparison.full_vs_slim import NOT_EXPORTED, AgreementPair, ProfileReport, RuntimeProfile, Variant
+from profiles.deployment.fastest import tabulate_ways
 from profiles.formatting import HEADER, Row, Table, format_bytes, format_count, format_number
 from profiles.macs.agreement import describe_agreement
 from profiles.timing.latency import Latency
@@ -126,6 +127,7 @@ def tabulate_times(report: ProfileReport) -> tuple[Table, ...]:
     tables = [tabulate_latencies(report), tabulate_speedups(report)]
     tables += [tabulate_starts(started)] if started else []
     tables += [tabulate_memory(entries)] if (entries := [entry for entry in report.runtimes if entry.memory]) else []
+    tables += [tabulate_ways(report.fastest)] if report.fastest and len(report.fastest.ways) > 1 else []
     tables += [tabulate_questions(questions)] if questions else []
     axes = dict.fromkeys(point.axis for point in report.sweeps)
     return (*tables, *(tabulate_sweep([point for point in report.sweeps if point.axis == axis]) for axis in axes))

@@ -20,7 +20,7 @@ from compressor.search.budgets import Prices
 from exporters.export_time import LayerAlone
 from exporters.graph.inputs import trim_images
 from exporters.runtimes.runtime import ModelSource
-from profiles.comparison.profile_run import choose_runtimes
+from profiles.deployment.ways import choose_runtimes
 from profiles.gates.budget_check import runtime_of
 from profiles.timing.latency import Call, cuda_clock, measure, wall_clock
 

@@ -28,6 +28,7 @@ FAULTS = {
     | {
         "setting-not-positive": (2, {"--threads": 0}),
         "unknown-runtime": (2, {"--runtime": "openvino"}),
+        "unknown-precision": (2, {"--precision": "fp8"}),
         "wrong-claim": (2, {"--assert": "speedup"}),
         "wrong-sweep": (2, {"--sweep": "batch=few"}),
     },

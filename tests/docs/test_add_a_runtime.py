@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "add-a-runtime.md").read_text()
 SCRIPT = """
 import contextlib, io, json, shlex, sys
 from das.main import app
-from profiles.comparison import recommend_export
+from profiles.deployment import recommend_export
 from profiles.timing import latency, paired, template
 from tests.support.workers import ThreadProcess
 

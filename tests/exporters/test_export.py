@@ -24,7 +24,7 @@ from exporters.export import ExportReport, export
 from exporters.graph.onnx import export_onnx, needs_data_file
 from exporters.runtimes.sessions import OnnxRunner, require_provider
 from exporters.runtimes.torch_runner import TorchRunner
-from profiles.comparison.recommend_export import Choices
+from profiles.deployment.recommend_export import Choices
 from tests.profiles.comparison.test_profile_run import make_run
 from tests.support.command_line import das, refused, stopped
 from tests.support.tiny_exports import full, full_onnx, samples, slim, slim_onnx

@@ -10,7 +10,7 @@ from compressor.evaluation.reference_run import check_reference, open_reference_
 from compressor.job import prepare_job
 from compressor.settings import make_settings
 from profiles.comparison.run_vs_run import compare_runs
-from profiles.comparison.variant_scores import score_in_pytorch
+from profiles.comparison.variant_scores import answered_in_pytorch
 from profiles.reports.build_report import build_report
 from profiles.reports.compression_tables import tabulate_accuracy
 from profiles.reports.sentences import describe_result
@@ -46,7 +46,7 @@ def test_its_score_stands_as_the_full_models(workshop):
     (first, second) = compare_runs([zero.path, run.path]).runs
     assert first.change is None and second.change.value == made.results.slim.value - made.results.full.value
     # What is executed as full is the checkpoint with an untrained head: the answers of the reference are not its own.
-    assert of_full(run, open_reference(run)).slim is None and score_in_pytorch(run).full is None
+    assert of_full(run, open_reference(run)).slim is None and answered_in_pytorch(run)["full"].score is None
     why = {entry.what: entry.why for entry in build_report(zero).not_measured}["score of the full model"]
     assert "this run is one for --reference" in why
 

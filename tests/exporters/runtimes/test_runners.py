@@ -9,7 +9,7 @@ from torch import nn
 from compressor.errors import EnvironmentProblem, InputError
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner, require_compiler
-from profiles.comparison.profile_run import choose_runtimes
+from profiles.deployment.ways import choose_runtimes
 from tests.support.command_line import refused
 from tests.support.tiny_exports import full, full_onnx, samples
 

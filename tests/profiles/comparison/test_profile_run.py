@@ -36,7 +36,9 @@ from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import TENSORRT, Target, read_metadata
 from profiles.comparison import matching_exports as exported
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport
-from profiles.comparison.profile_run import choose_runtimes, describe_time, list_lost, measure_run, save_profile
+from profiles.comparison.profile_run import describe_time, list_lost, measure_run, save_profile
+from profiles.deployment.fastest import describe_fastest
+from profiles.deployment.ways import choose_runtimes
 from profiles.formatting import format_bytes, format_count
 from profiles.gates import assertions
 from profiles.machine.memory import Memory
@@ -130,6 +132,25 @@ def report(run):
         patch.setattr("profiles.timing.latency.BLOCK_MS", 20.0)  # several calls in a turn
         asked = {"sweeps": sweeps, "layers": True, "command": "das profile"}
         return measure_run(run, seconds=0.05, threads=1, device="cpu", **asked)
+
+
+def test_precisions_that_are_asked_for_are_certified_and_the_fastest_is_named(run, monkeypatch):
+    in_threads(monkeypatch)
+    monkeypatch.setattr("compressor.device.missing_products", lambda dtype, device: "")
+    asked = {"runtimes": ["torch"], "precisions": ["bf16,fp32"], "threads": 1, "device": "cpu"}
+    report = measure_run(run, seconds=0.01, **asked)
+    (runtime,) = report.runtimes
+    assert [variant.name for variant in runtime.variants] == ["full fp32", "full bf16", "slim fp32", "slim bf16"]
+    exact, cast = (runtime.variants[number].answers for number in (2, 3))
+    assert (exact.agreement, exact.change.change) == (1.0, 0.0)
+    assert 0 <= cast.agreement <= 1
+    assert cast.change.before == exact.change.before
+    fastest = report.fastest
+    assert (fastest.runtime, fastest.file, len(fastest.ways)) == ("torch", "", 1)
+    assert {entry.precision: entry.latency for entry in fastest.ways}[fastest.precision].p50_ms == fastest.p50_ms
+    sentence = describe_fastest(fastest)
+    assert render_profile(report).rstrip().endswith(sentence)
+    assert {entry.what: entry.why for entry in report.not_measured}["onnxruntime"] == "not asked for"
 
 
 def test_units():

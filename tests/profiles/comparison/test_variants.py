@@ -19,7 +19,7 @@ from profiles.comparison import variants
 from profiles.comparison.full_vs_slim import NOT_EXPORTED, NotMeasured, ProfileReport, Scores, Variant
 from profiles.comparison.matching_exports import precisions_of
 from profiles.comparison.profile_run import measure_run
-from profiles.comparison.variant_scores import read_score, score_in_pytorch
+from profiles.comparison.variant_scores import answered_in_pytorch, read_answered
 from profiles.reports.profile_tables import describe_call, describe_variants, tabulate_variants
 from profiles.timing.latency import summarise_times
 from profiles.timing.speedups import estimate_speedup
@@ -155,8 +155,10 @@ def test_full_is_exported_certified_and_timed_like_slim(shared_exports, tmp_path
         assert cell.latency.n == len(cell.latency.samples_ms) > 0
         assert (cell.speedup is None) == (name == "full fp32")
     assert cells["full int8"].file_bytes < cells["full fp32"].file_bytes
-    in_torch = score_in_pytorch(run)
-    assert (in_torch.full.after, in_torch.slim.after) == pytest.approx((scores["full"], scores["slim"]))
+    in_torch = answered_in_pytorch(run)
+    assert (in_torch["full"].score.after, in_torch["slim"].score.after) == pytest.approx(
+        (scores["full"], scores["slim"])
+    )
 
     def again(*settings, **options):
         pytest.fail("exported again")
@@ -167,7 +169,7 @@ def test_full_is_exported_certified_and_timed_like_slim(shared_exports, tmp_path
     record = json.loads(record_of(files["slim int8"]).read_text())
     record["certificate"]["fingerprint"] = "others"
     record_of(files["slim int8"]).write_text(json.dumps(record))
-    missing = read_score(run, "slim", files["slim int8"])
+    missing = read_answered(run, "slim", files["slim int8"])
     assert missing == NotMeasured(
         what="score of slim in model.int8.onnx",
         why="certified on other samples than those the run was judged on",

@@ -7,8 +7,8 @@ import pytest
 from compressor.progress import Progress
 from compressor.run_folder import open_run
 from exporters.checks.records import read_record, record_of
-from profiles.comparison import recommend_export as choices
-from profiles.comparison.recommend_export import compare_exports, recommend
+from profiles.deployment import recommend_export as choices
+from profiles.deployment.recommend_export import compare_exports, recommend
 from profiles.timing.speedups import Speedup
 
 
