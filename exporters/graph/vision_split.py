@@ -165,16 +165,18 @@ class SplitRunner(Runner):
     def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
         """Each call runs both parts, whatever images came before: the vision tower on each different image once.
 
+        The streams between them go by way of the CPU, so on a GPU neither part is a CUDA graph.
+
         Raises:
             InputError: the texts cannot be shared out among the images.
         """
         batch = _Batch.of(inputs, self.vision.input_names)
-        vision = self.vision.bind(batch.images)
+        vision = self.vision.bind_once(batch.images)
         last: list[Bound] = []
 
         def execute() -> None:
             vision()
-            last[:] = [self.rest.bind(batch.with_streams(vision.outputs()))]
+            last[:] = [self.rest.bind_once(batch.with_streams(vision.outputs()))]
             last[0]()
 
         return Bound(execute, lambda: last[0].outputs())

@@ -32,10 +32,14 @@ class Bound:
     Attributes:
         execute: runs the model once.
         outputs: what the last call left, by name; of ONNX Runtime on the CPU, of the others on their device.
+        launch: on a GPU, how kernels are launched, for people; empty where there is no choice.
+        uncaptured: where ``execute`` replays a CUDA graph, the call that it was captured from.
     """
 
     execute: Callable[[], None]
     outputs: Callable[[], dict[str, Tensor]]
+    launch: str = ""
+    uncaptured: Callable[[], None] | None = None
 
     def __call__(self) -> None:
         """Execute the model once."""
@@ -79,11 +83,18 @@ class Runner(ABC):
 
     @abstractmethod
     def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
-        """Put inputs, (B, ...) by name, where the runtime reads them, so that calls can be timed by themselves."""
+        """Put inputs, (B, ...) by name, where the runtime reads them, so that calls can be timed by themselves.
+
+        On a GPU the call becomes a CUDA graph where it can; :attr:`Bound.launch` says so, or why not.
+        """
+
+    def bind_once(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """Do the same for few calls: nothing is made that only many calls are worth."""
+        return self.bind(inputs)
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run once: inputs, (B, ...) by name, to outputs by name, float32 on the CPU."""
-        bound = self.bind(inputs)
+        bound = self.bind_once(inputs)
         bound()
         return bound.fetch()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ from torch import Tensor
 
 from compressor.device import cpu_instructions, may_saturate
 from compressor.errors import DasError, environment_problem, input_error, one_line
-from exporters.runtimes.runner import Bound, Runner, refused
+from exporters.runtimes.cuda_graphs import NotCaptured, describe_captured, describe_uncaptured, require_same, taken
+from exporters.runtimes.runner import Bound, Refused, Runner, refused
 
-CPU = "CPUExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OPTIMISED = "optimised.onnx"
+UNCAPTURED = -1  # in place of the number of a CUDA graph
 DEVICES: Mapping[str, str] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 """Where ONNX Runtime's execution providers read and write."""
 PROVIDERS = {device: provider for provider, device in DEVICES.items()}
@@ -30,6 +34,8 @@ class OnnxRunner(Runner):
         self.path, self.provider, self.threads = path, provider, threads
         self.name = f"ONNX Runtime, {provider}"
         self.session: Any = None
+        self.singly = ""  # on a GPU, why no call becomes a CUDA graph
+        self._graphs = itertools.count(1)  # their numbers: one for each inputs that were bound
 
     def open(self) -> None:
         """Create the session.
@@ -42,39 +48,108 @@ class OnnxRunner(Runner):
         if not self.path.is_file():
             raise input_error("export-missing", f"no file {self.path}", "an exported ONNX file", "das export --onnx")
         with self._refusals():
-            self.session = open_session(self.path, self.provider, self.threads)
+            self.session = self._open_session()
         self.input_names = tuple(entry.name for entry in self.session.get_inputs())
         self.output_names = tuple(entry.name for entry in self.session.get_outputs())
+
+    def _open_session(self) -> Any:
+        if self.provider == CUDA and not self.singly:
+            try:
+                return open_session(self.path, self.provider, self.threads, cuda_graphs=True)
+            except DasError:
+                raise
+            except Exception as error:  # it has nodes on the CPU, or control flow; what else is wrong is wrong below
+                self.singly = one_line(error)
+        return open_session(self.path, self.provider, self.threads)
 
     def close(self) -> None:
         """Let the session go."""
         self.session = None
 
     def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
-        """(B, ...) by name, put on the provider's device.
+        """(B, ...) by name, put on the provider's device. On a GPU the model runs once here, to be captured.
 
         Raises:
             InputError: an input is missing. Shapes that the graph does not take are found by the first call.
         """
+        if self.provider != CUDA:
+            return self.bind_once(inputs)
+        if not self.singly:
+            try:
+                return self._captured(inputs)
+            except NotCaptured as error:
+                self.singly = str(error)
+                self.session = self._open_session()  # the other one may be left in the middle of a capture
+        return replace(self.bind_once(inputs), launch=describe_uncaptured(self.singly))
+
+    def bind_once(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """Do the same without a CUDA graph."""
+        given, binding = self._bind_inputs(inputs)
+        for name in self.output_names:
+            binding.bind_output(name, DEVICES[self.provider])
+
+        def outputs() -> dict[str, Tensor]:
+            return dict(zip(self.output_names, map(torch.from_numpy, binding.copy_outputs_to_cpu()), strict=True))
+
+        return Bound(self._run(given, binding, UNCAPTURED), outputs)
+
+    def _captured(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """Bind outputs to memory that stays where it is, too, and capture a call; compare its replay with a call.
+
+        Raises:
+            NotCaptured: ONNX Runtime cannot capture it, or the replay answers otherwise.
+        """
+        once, before = self.bind_once(inputs), taken()
+        once()
+        expected = once.outputs()
+        places = {name: torch.zeros_like(value, device="cuda") for name, value in expected.items()}
+        given, binding = self._bind_inputs(inputs)
+        for name, place in places.items():
+            binding.bind_output(name, "cuda", 0, _numpy_type(place), tuple(place.shape), place.data_ptr())
+        replay = self._run({**given, **places}, binding, next(self._graphs))
+        try:
+            replay()  # captures
+        except Refused as error:
+            raise NotCaptured(error.problems[0].found) from error
+        for place in places.values():
+            place.zero_()
+        torch.cuda.synchronize()
+        replay()
+        for name, place in places.items():
+            require_same(place, expected[name])
+
+        def outputs() -> dict[str, Tensor]:
+            return {name: place.cpu() for name, place in places.items()}
+
+        return Bound(replay, outputs, describe_captured(max(0, taken() - before)), uncaptured=once.execute)
+
+    def _bind_inputs(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
+        """Return the inputs on the provider's device, and a binding of them."""
         device, binding = DEVICES[self.provider], self.session.io_binding()
         given = {name: x.to(device).contiguous() for name, x in self.select(inputs).items()}
         with self._refusals():
             for name, value in given.items():
                 binding.bind_input(name, device, 0, _numpy_type(value), tuple(value.shape), value.data_ptr())
-            for name in self.output_names:
-                binding.bind_output(name, device)
         if device == "cuda":
             torch.cuda.synchronize()  # ONNX Runtime's stream does not wait for PyTorch's copies
+        return given, binding
+
+    def _run(self, held: Mapping[str, Tensor], binding: Any, graph: int) -> Callable[[], None]:
+        """Return the call of the session; what was bound is ``held`` while there is that call.
+
+        Args:
+            held: the tensors, of which the binding has addresses only.
+            binding: of inputs and outputs.
+            graph: number of the CUDA graph that the first call captures and each later one replays.
+        """
+        session, options = self.session, run_options(graph) if self.provider == CUDA else None
 
         def execute() -> None:
-            assert given  # the binding holds addresses only: the tensors must live as long as the calls
+            assert held
             with self._refusals():
-                self.session.run_with_iobinding(binding)
+                session.run_with_iobinding(binding, options)
 
-        def outputs() -> dict[str, Tensor]:
-            return dict(zip(self.output_names, map(torch.from_numpy, binding.copy_outputs_to_cpu()), strict=True))
-
-        return Bound(execute, outputs)
+        return execute
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -109,6 +184,13 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
+def run_options(graph: int) -> Any:
+    """Return the options of a call that is, or becomes, the CUDA graph of this number; -1 is a call by itself."""
+    options = import_onnxruntime().RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(graph))
+    return options
+
+
 def session_options(threads: int | None = None) -> Any:
     """Return the options of das's ONNX Runtime sessions: CPU ``threads``, by default as many as PyTorch's; no remarks.
 
@@ -130,6 +212,7 @@ def open_session(
     provider: str = CPU,
     threads: int | None = None,
     *,
+    cuda_graphs: bool = False,
     weights_in: Path | None = None,
     profile_in: Path | None = None,
 ) -> Any:
@@ -139,6 +222,7 @@ def open_session(
         model: a file, or the bytes of one.
         provider: an execution provider.
         threads: as in :func:`session_options`.
+        cuda_graphs: whether calls may be captured; each then needs :func:`run_options`.
         weights_in: folder of the weights that lie outside ``model``, where that is bytes.
         profile_in: folder for the profiler, which is on then: it gets its events, and as ``optimised.onnx`` the graph
             that is executed, without its weights.
@@ -157,7 +241,7 @@ def open_session(
         options.optimized_model_filepath = str(profile_in / OPTIMISED)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", outside)
     available = onnxruntime.get_available_providers()
-    chosen = [(provider, dict(OPTIONS.get(provider, {})))]
+    chosen = [(provider, {**OPTIONS.get(provider, {}), **({"enable_cuda_graph": "1"} if cuda_graphs else {})})]
     session = onnxruntime.InferenceSession(model, options, providers=chosen) if provider in available else None
     # A provider whose libraries do not load is replaced by the CPU without an exception; only this tells.
     used = session.get_providers()[0] if session else f"none ({', '.join(available)} are available)"

@@ -55,7 +55,7 @@ class Torch(Runtime):
     def watch(
         self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
     ) -> Watched:
-        """Time layers from before their blocks to behind them, between CUDA events on a GPU."""
+        """Time layers from before their blocks to behind them; on a GPU between CUDA events, and not in a graph."""
         from compressor.costs.parts import blocks_of
         from compressor.models.steps import StepModel
         from exporters.runtimes.torch_runner import TorchRunner, time_blocks
@@ -63,7 +63,7 @@ class Torch(Runtime):
         model = load_model(source)
         assert isinstance(model, StepModel), "modules without steps have no layers to watch"
         runner = stack.enter_context(TorchRunner(model, device, dtype=source.precision.dtype))
-        call, taken = runner.bind(inputs), {name: list[float]() for name in blocks_of(model)}
+        call, taken = runner.bind_once(inputs), {name: list[float]() for name in blocks_of(model)}
 
         def watched() -> None:
             for name, ms in time_blocks(model, call, device).items():

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from compressor.device import compute_fp32_exactly
 from compressor.errors import DasError, environment_problem, first_line
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
+from exporters.runtimes.cuda_graphs import NotCaptured, capture, describe_captured, describe_uncaptured
 from exporters.runtimes.runner import Bound, Runner, require_cuda
 
 
@@ -75,16 +77,41 @@ class TorchRunner(Runner):
         Raises:
             EnvironmentProblem: torch.compile fails.
         """
+        call = self._call(inputs)
+        once = self._bound(call)
+        if self.device.type != "cuda":
+            return once
+        try:
+            graph = capture(call)
+        except NotCaptured as error:
+            return replace(once, launch=describe_uncaptured(error))
+        # The call, kept by ``once``, holds the inputs that the graph reads.
+        outputs = {self.output_names[0]: graph.output}
+        return Bound(graph.replay, lambda: outputs, describe_captured(graph.bytes), uncaptured=once.execute)
+
+    def bind_once(self, inputs: Mapping[str, Tensor]) -> Bound:
+        """Do the same without a CUDA graph."""
+        return self._bound(self._call(inputs))
+
+    def _call(self, inputs: Mapping[str, Tensor]) -> Callable[[], Tensor]:
+        """Return the call of the model on ``inputs``, compiled where it is to be."""
         given = {name: value.to(self.device) for name, value in inputs.items()}
-        left: dict[str, Tensor] = {}
 
         @torch.inference_mode()
-        def execute() -> None:
-            left[self.output_names[0]] = self.called(**given)
+        def call() -> Tensor:
+            return self.called(**given)
 
         if self.compiled:
             with _compiling():
-                execute()
+                call()
+        return call
+
+    def _bound(self, call: Callable[[], Tensor]) -> Bound:
+        left: dict[str, Tensor] = {}
+
+        def execute() -> None:
+            left[self.output_names[0]] = call()
+
         return Bound(execute, lambda: left)
 
 

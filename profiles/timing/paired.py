@@ -14,6 +14,7 @@ from exporters.runtimes import find_runtime
 from profiles.comparison.full_vs_slim import Started
 from profiles.machine.conditions import Conditions, join_conditions, watch
 from profiles.machine.energy import Meter, find_meter
+from profiles.machine.kernels import Launch, describe_launches
 from profiles.machine.memory import Memory
 from profiles.timing import latency, template
 from profiles.timing.latency import Latency, Sample, Turns, summarise_turns, take_turns
@@ -78,11 +79,13 @@ def time_models(requests: Requests, seconds: float, progress: Progress) -> Timed
     conditions: list[Conditions] = []
     started: dict[str, Started] = {}
     memory: dict[str, Memory | None] = {}
+    launches: dict[str, Launch] = {}
 
     def measure(workers: Mapping[str, Worker], groups: int) -> None:
         for worker in workers.values():
             worker.warm_up()
-        with watch([worker.pid for worker in workers.values()], on_gpu) as seen:
+        last = len(conditions) + 1 == groups  # asking the driver takes seconds
+        with watch([worker.pid for worker in workers.values()], on_gpu and last) as seen:
             taken = take_turns(
                 {name: meters[name].turn(worker) for name, worker in workers.items()},
                 seconds=seconds / groups,
@@ -94,9 +97,12 @@ def time_models(requests: Requests, seconds: float, progress: Progress) -> Timed
             if name not in started:
                 started[name] = worker.started
                 memory[name] = worker.memory() if _visible(worker.request) else None
+                if on_gpu:
+                    launches[name] = worker.launch()
 
     _in_fresh_processes(requests, seconds, measure, f"timing {_named(requests)}", progress)
     times = {name: summarise_turns(taken, batch) for name, taken in turns.items()}
+    launched = describe_launches(launches, {name: entry.p50_ms for name, entry in times.items()})
     width = max((estimate_speedup(times[first], times[name]).width for name in others), default=0.0)
     together = join_conditions(conditions)
     return Timed(
@@ -108,7 +114,7 @@ def time_models(requests: Requests, seconds: float, progress: Progress) -> Timed
         else {name: entry.joules / entry.calls for name, entry in meters.items()},
         meter="" if isinstance(meter, str) else meter.name,
         conditions=together,
-        remark=_remark(width, together),
+        remark="; ".join(filter(None, (launched, _remark(width, together)))),
     )
 
 

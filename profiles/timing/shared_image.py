@@ -77,7 +77,7 @@ def measure_questions(
             apart = replace(source, file=source.file.with_name(REST))
             whole = stack.enter_context(runtime.open(source, device, threads))
             split = stack.enter_context(runtime.open(apart, device, threads))
-            calls |= {f"{which}, whole": whole.bind(repeated), f"{which}, split": split.bind(one)}
+            calls |= {f"{which}, whole": whole.bind_once(repeated), f"{which}, split": split.bind_once(one)}
         times = measure(
             calls, seconds=seconds, batch=count, progress=progress, label=f"timing {count} questions on one image"
         )

@@ -34,6 +34,7 @@ from exporters.runtimes import find_runtime
 from exporters.runtimes.runner import Bound
 from exporters.runtimes.runtime import ModelSource
 from profiles.comparison.full_vs_slim import Started
+from profiles.machine.kernels import Launch, time_kernels
 from profiles.machine.memory import Memory, read_resident, watch_calls
 from profiles.timing.latency import Clock, Sample, cuda_clock, time_burst, wall_clock, warm_up
 from profiles.timing.sample_batches import make_inputs
@@ -135,6 +136,10 @@ class Worker:
         """Measure the memory of a call."""
         return Memory.model_validate(self._do("memory"))
 
+    def launch(self) -> Launch:
+        """Tell how a call's kernels are launched on the GPU, and how long they run."""
+        return Launch.model_validate(self._do("launch"))
+
     def _do(self, command: str, value: Any = None) -> Any:
         self._tell(json.dumps([command, value]))
         return self._answer()
@@ -223,7 +228,11 @@ class _WorkerModel:
         warm_up(self.bound)
 
     def memory(self, _: None) -> dict[str, Any]:
-        return watch_calls(self.bound, self.before, self.seen).model_dump()
+        # What the calls of a CUDA graph need was taken when it was captured; PyTorch's counters see it in no replay.
+        return watch_calls(self.bound.uncaptured or self.bound, self.before, self.seen).model_dump()
+
+    def launch(self, _: None) -> dict[str, Any]:
+        return Launch(how=self.bound.launch, kernels_ms=time_kernels(self.bound)).model_dump()
 
 
 def serve(commands: IO[str], answers: IO[str]) -> None:
