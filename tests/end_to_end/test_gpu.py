@@ -5,6 +5,7 @@ A compression is shared by all, and workers are threads but in one test: each pr
 
 import json
 import shutil
+from contextlib import chdir
 
 import pytest
 import torch
@@ -18,10 +19,7 @@ from compressor.tasks import TASKS
 from exporters.runtimes import obstacles
 from tests.support.command_line import das
 from tests.support.marks import needs_gpu
-from contextlib import chdir
 from tests.support.workers import in_threads
-
-pytestmark = [pytest.mark.gpu]
 
 
 @pytest.fixture(scope="module")
