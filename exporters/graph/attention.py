@@ -43,7 +43,9 @@ class AttentionForm:
 def _attend_decomposed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     scores = ((query * scale) @ key.transpose(-2, -1)).float()
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+        # Not -inf: of that TensorRT-RTX 1.7 builds no half-precision engine where heads are no multiple of 8 wide.
+        lowest = torch.finfo(scores.dtype).min
+        scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1).to(value.dtype) @ value
 
 

@@ -161,6 +161,7 @@ def build_engine(
         if not parser.parse_from_file(str(onnx_path)):
             reasons = _unsupported(trt, builder, logger, onnx_path) or _errors(parser)
             raise _refused("graph-refused", target, trt, f"cannot read {onnx_path}", reasons)
+    operators = allow_decomposing(trt, network)
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it engines keep their types to themselves
@@ -181,7 +182,11 @@ def build_engine(
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         limit = "" if workspace is None else f" in a workspace of {workspace} bytes"
-        fix = None if workspace is None else "a larger --workspace, or none"
+        fixes = [
+            *(["a larger --workspace, or none"] if workspace else []),
+            *(["--attention composed"] if operators else []),
+        ]
+        fix = ", or ".join(fixes) or None
         raise _refused("engine-not-built", target, trt, f"cannot build {onnx_path}{limit}", messages, fix)
     if target.package != RTX:
         save_timing_cache(config, times)
@@ -207,6 +212,19 @@ def build_engine(
             metadata = audit_plan(temporary, precision)
     seconds = time.perf_counter() - started
     return Engine(plan_path, metadata, plan_path.stat().st_size, seconds)
+
+
+def allow_decomposing(trt: Any, network: Any) -> int:
+    """Let attention operators be computed by several kernels where there is no fused one, and return their number.
+
+    Unless it is told so, TensorRT builds no engine of such a network, for one in float32.
+    """
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    boundaries = [layer for layer in layers if layer.type.name == "ATTENTION_OUTPUT"]
+    for boundary in boundaries:
+        boundary.__class__ = trt.IAttentionOutputLayer  # networks hand out layers as of the base class
+        boundary.attention.decomposable = True
+    return len(boundaries)
 
 
 def audit_plan(plan: Path, precision: str) -> EngineMetadata:

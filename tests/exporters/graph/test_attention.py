@@ -210,7 +210,9 @@ def test_a_mask_may_be_given_by_position():
     attend = torch.nn.functional.scaled_dot_product_attention
     with Numerics(FORMS["composed"]):
         found = attend(q, k, v, mask[None, None, None])
+        nowhere = attend(q, k, v, torch.zeros_like(mask)[None, None, None])
     torch.testing.assert_close(found, attend(q, k, v, mask[None, None, None]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(nowhere, v.mean(2, keepdim=True).expand_as(v), atol=1e-6, rtol=0)  # finite
 
 
 def test_rms_norms_compute_in_float32_too():

@@ -22,6 +22,8 @@ from compressor.files import hashes_of
 from exporters.checks.audit import audit_engine, audit_network
 from exporters.checks.records import Parity, read_record
 from exporters.export import export
+from exporters.graph.inputs import VARYING, shape_ranges
+from exporters.graph.quantise import quantise_static
 from exporters.runtimes.tensorrt_engine import (
     EngineMetadata,
     Target,
@@ -35,7 +37,8 @@ from exporters.runtimes.tensorrt_engine import (
 )
 from exporters.runtimes.tensorrt_runner import TensorRTRunner
 from tests.support.command_line import GOLDEN, refused
-from tests.support.tiny_exports import full, full_onnx, inputs_of, samples, shallow, slim
+from tests.support.marks import slow_but
+from tests.support.tiny_exports import full, full_onnx, inputs_of, samples, shallow, shallow_onnx, slim
 
 AHEAD = Target("tensorrt_rtx", ("SM86",), None)
 NOWHERE = EngineMetadata(
@@ -54,6 +57,8 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machin
 
 # The class of what each name stands for in the modules that use TensorRT.
 CLASS_OF = {
+    "boundary": "IAttentionBoundaryLayer",
+    "boundary.attention": "IAttention",
     "builder": "Builder",
     "cache": "ITimingCache",
     "config": "IBuilderConfig",
@@ -77,6 +82,7 @@ ONLY_RTX = {
 # What the walk must find at least: a variable with a new name would hide what is used of it.
 CERTAINLY_USED = {
     ("Builder", "build_serialized_network"),
+    ("IAttention", "decomposable"),
     ("ICudaEngine", "create_engine_inspector"),
     ("ILayer", "get_output"),
     ("IExecutionContext", "execute_async_v3"),
@@ -271,6 +277,36 @@ def test_a_workspace_is_kept_to_or_the_engine_is_not_built(tmp_path):
         build_engine(full_onnx(), tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
     assert failure.value.problems[0].fix == "a larger --workspace, or none"
     assert not (tmp_path / "other.plan").exists()
+
+
+TASK = {"meter": "vqa", "vilt": "vqa", "bert": "text-classification"}
+
+
+def built(family, path, plan):
+    """The engine of a graph of a shallow model, for batches of one to three."""
+    model = shallow(family, TASK[family])
+    return build_engine(path, plan, shape_ranges(model, inputs_of(model), (1, 2, 3), VARYING), AHEAD)
+
+
+@needs_rtx
+@without_gpu
+@pytest.mark.parametrize("family", slow_but(["bert"], TASK))
+def test_attention_operators_build_in_float32_and_int8(tmp_path, family):
+    graph = shallow_onnx(family, TASK[family], form="operator")
+    assert built(family, graph, tmp_path / "fp32.plan").bytes
+    quantise_static(graph, tmp_path / "model.onnx", inputs_of(shallow(family, TASK[family])))
+    assert built(family, tmp_path / "model.onnx", tmp_path / "int8.plan").bytes
+
+
+@needs_rtx
+@without_gpu
+def test_an_attention_operator_that_is_not_built_has_a_form_that_is(tmp_path):
+    graph = shallow_onnx("bert", TASK["bert"], form="operator", precision="fp16")  # heads of 12, no multiple of 8
+    with refused(EnvironmentProblem, "engine-not-built", "tensorrt_rtx") as failure:
+        built("bert", graph, tmp_path / "model.plan")
+    assert failure.value.problems[0].fix == "--attention composed"
+    assert not any(tmp_path.iterdir())
+    assert built("bert", shallow_onnx("bert", TASK["bert"], precision="fp16"), tmp_path / "model.plan").bytes
 
 
 def parsed(path):
