@@ -56,7 +56,7 @@ def quickly(made_once):
         patch.setattr("compressor.training.expected_time.LEAST_SECONDS", 0.0)
         patch.setattr("compressor.training.expected_time.MOST_SECONDS", 0.0)
         patch.setattr("profiles.timing.latency.BLOCK_MS", 1.0)
-        patch.setattr("exporters.runtimes.tensorrt_engine.AHEAD_OF_TIME", ("SM86",))
+        patch.setattr("exporters.runtimes.tensorrt_engine.ahead_of_time", lambda trt: ("SM86",))
         patch.setattr("torch.onnx.export", traces.export)
         yield
 

@@ -154,12 +154,18 @@ class TensorRT(Runtime):
 
 def _builder(package: str, trt: Any) -> Probe:
     """Return whether the package can build engines here."""
+    import torch
+
+    from exporters.runtimes.tensorrt_engine import RTX, unsupported
+
     try:
         trt.Builder(trt.Logger(trt.Logger.ERROR))
     except Exception as error:  # TypeError from pybind11 where there is no driver
         found = f"{trt.__version__} loads and builds nothing: {first_line(error)}"
         fix = "a driver (nvidia-smi shows it), or pip install 'das-toolkit[tensorrt-rtx]', which needs none"
         return Probe(package, False, found, fix)
+    if trt.__name__ == RTX and torch.cuda.is_available() and (reason := unsupported(trt)):
+        return Probe(package, False, reason, "pip install 'das-toolkit[tensorrt]', which builds for this GPU")
     return Probe(package, True, f"{trt.__version__} loads and builds")
 
 

@@ -26,8 +26,7 @@ from exporters.checks.audit import Audit, audit_engine, audit_network
 
 TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
 INSTALL = {TENSORRT: "pip install tensorrt", RTX: "pip install tensorrt-rtx"}
-# What an engine for RTX cards is built for ahead of time: Ampere, Ada, Blackwell.
-AHEAD_OF_TIME = ("SM80", "SM86", "SM89", "SM120")
+AMPERE = 80  # built for ahead of time from there on: Turing has no float32 products, and costs the others speed
 TIMING_CACHE = "timing.cache"  # beside the ONNX file
 NODES_NAMED = 5  # of those with the same problem
 MESSAGES_SHOWN = 8  # the latest
@@ -58,7 +57,7 @@ class Target:
 
     def __str__(self) -> str:
         """Return the package and the compute capabilities: "tensorrt for 9.0"."""
-        return f"{self.package} for " + ", ".join(f"{name[2:-1]}.{name[-1]}" for name in self.capabilities)
+        return f"{self.package} for {', '.join(map(spell, self.capabilities))}"
 
 
 class EngineMetadata(Value):
@@ -103,25 +102,55 @@ def find_target() -> Target:
     Raises:
         EnvironmentProblem: neither can be used here.
     """
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    here = "SM{}{}".format(*torch.cuda.get_device_capability()) if gpu else None
+    gpu, here = (torch.cuda.get_device_name(), capability_here()) if torch.cuda.is_available() else (None, None)
     unusable = []
-    for package in (TENSORRT, RTX) if gpu else (RTX,):
+    for package in (TENSORRT, RTX) if here else (RTX,):
         try:
             trt = importlib.import_module(package)
         except (ImportError, OSError) as error:  # not installed, or a library of it that does not load
             unusable.append(f"{package}: {error}")
             continue
-        capabilities = (here,) if here else AHEAD_OF_TIME
-        if package == TENSORRT or set(capabilities) <= set(trt.ComputeCapability.__members__):
-            return Target(package, capabilities, gpu)
-        unusable.append(f"{package} {trt.__version__} does not build for {here}")
+        if reason := unsupported(trt) if here and package == RTX else "":
+            unusable.append(reason)
+            continue
+        return Target(package, (here,) if here else ahead_of_time(trt), gpu)
     raise environment_problem(
         "tensorrt-missing",
         f"no usable TensorRT ({'; '.join(unusable)})",
         f"TensorRT for {gpu}" if gpu else "TensorRT-RTX, which builds engines without a GPU",
         INSTALL[TENSORRT if gpu else RTX],
     )
+
+
+def capability_here() -> str:
+    """Return the compute capability of the GPU that is here, as "SM90"."""
+    return "SM{}{}".format(*torch.cuda.get_device_capability())
+
+
+def capabilities_of(trt: Any) -> tuple[str, ...]:
+    """Return the compute capabilities that TensorRT-RTX builds for, by its own list.
+
+    ``CURRENT`` is left out: on a GPU outside the list it builds, without a warning, a plan that no device runs.
+    """
+    return tuple(name for name in trt.ComputeCapability.__members__ if name.startswith("SM"))
+
+
+def ahead_of_time(trt: Any) -> tuple[str, ...]:
+    """Return the compute capabilities that TensorRT-RTX builds one engine for where there is no GPU."""
+    return tuple(name for name in capabilities_of(trt) if int(name[2:]) >= AMPERE)
+
+
+def unsupported(trt: Any) -> str:
+    """Return why TensorRT-RTX builds nothing for the GPU that is here; empty where it does."""
+    here, known = capability_here(), capabilities_of(trt)
+    if here in known:
+        return ""
+    return f"{RTX} {trt.__version__} does not build for {spell(here)}, only for {', '.join(map(spell, known))}"
+
+
+def spell(capability: str) -> str:
+    """Return a compute capability as NVIDIA writes it: "9.0" for "SM90"."""
+    return f"{capability[2:-1]}.{capability[-1]}"
 
 
 def build_engine(
@@ -190,12 +219,16 @@ def build_engine(
         raise _refused("engine-not-built", target, trt, f"cannot build {onnx_path}{limit}", messages, fix)
     if target.package != RTX:
         save_timing_cache(config, times)
+    capabilities = target.capabilities
+    if target.package == RTX:  # what the builder was really told
+        told = range(config.num_compute_capabilities)
+        capabilities = tuple(config.get_compute_capability(index).name for index in told)
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     metadata = EngineMetadata(
         package=target.package,
         version=trt.__version__,
         gpu=target.gpu,
-        capabilities=target.capabilities,
+        capabilities=capabilities,
         onnx_sha256=hashes_of(onnx_path),
         profile=shapes,
         flags=flags,
@@ -320,7 +353,7 @@ def load_engine(plan: Path) -> tuple[Any, Any]:
         raise environment_problem(
             "no-cuda-device", "no CUDA device", f"a GPU, for {plan}", "use another runtime, or a GPU machine"
         )
-    here = "SM{}{}".format(*torch.cuda.get_device_capability())
+    here = capability_here()
     if here not in metadata.capabilities:
         raise environment_problem(
             "engine-for-other-gpu",

@@ -24,11 +24,13 @@ from exporters.checks.records import Parity, read_record
 from exporters.export import export
 from exporters.graph.inputs import VARYING, shape_ranges
 from exporters.graph.quantise import quantise_static
+from exporters.runtimes.tensorrt import RUNTIME
 from exporters.runtimes.tensorrt_engine import (
     EngineMetadata,
     Target,
     audit_plan,
     build_engine,
+    capabilities_of,
     find_target,
     metadata_path,
     read_metadata,
@@ -76,6 +78,7 @@ CLASS_OF = {
 }
 ONLY_RTX = {
     ("module", "ComputeCapability"),
+    ("IBuilderConfig", "get_compute_capability"),
     ("IBuilderConfig", "num_compute_capabilities"),
     ("IBuilderConfig", "set_compute_capability"),
 }
@@ -503,9 +506,36 @@ def test_rtx_builds_for_the_gpu_that_is_there_or_not_at_all(monkeypatch):
     Gpu(monkeypatch, 12, 0)
     assert find_target() == Target("tensorrt_rtx", ("SM120",), "a GPU")
     Gpu(monkeypatch, 9, 0)
-    with refused(EnvironmentProblem, "tensorrt-missing", "SM90") as failure:
+    reason = "does not build for 9.0, only for 7.5, "
+    with refused(EnvironmentProblem, "tensorrt-missing", reason) as failure:
         find_target()
     assert failure.value.problems[0].fix == "pip install tensorrt"
+
+
+@needs_rtx
+def test_a_gpu_that_rtx_does_not_know_is_named_by_doctor_and_before_anything_is_traced(tmp_path, monkeypatch):
+    Gpu(monkeypatch, 9, 0)
+    _, rtx = RUNTIME.probe()
+    assert not rtx.ok
+    assert "does not build for 9.0, only for 7.5, " in rtx.found
+    assert "das-toolkit[tensorrt]" in rtx.fix
+    if importlib.util.find_spec("tensorrt"):
+        return  # which builds for it
+    monkeypatch.setattr(exporters.graph.onnx, "export_onnx", None)
+    with refused(EnvironmentProblem, "tensorrt-missing", rtx.found):
+        export(full(), samples(), tmp_path, ["trt"])
+    assert not any(tmp_path.iterdir())
+
+
+@needs_rtx
+@without_gpu
+def test_an_engine_is_for_the_capabilities_that_the_builder_was_told_and_never_for_the_current_one(tmp_path):
+    import tensorrt_rtx as trt
+
+    assert not {"CURRENT", "NONE"} & {*capabilities_of(trt)}
+    path = saved(tmp_path, [helper.make_node("Identity", ["x"], ["y"])])
+    target = Target("tensorrt_rtx", ("SM89", "SM120"), None)
+    assert build_engine(path, tmp_path / "model.plan", SHAPES, target).metadata.capabilities == ("SM89", "SM120")
 
 
 @without_gpu
