@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from profiles.macs.flops_report import FlopsReport
     from profiles.reports.compression_report import CompressionReport
 
+UNNAMED = "onnxruntime"  # what is exported for where options are given and no runtime
 ENGINE_BATCHES = (1, 8, 32)  # smallest, usual and largest batch of a TensorRT engine
 
 
@@ -259,7 +260,9 @@ def export(
 
     Args:
         run: a run, its folder, or None for runs/latest.
-        formats: names or aliases of the runtimes to export for: "onnx" (ONNX Runtime), "trt" (TensorRT).
+        formats: names or aliases of the runtimes to export for: "onnx" (ONNX Runtime), "ov" (OpenVINO), "trt"
+            (TensorRT); "best", or nothing with no option but ``data``, makes what runs fastest on this machine, and of
+            the options takes ``data`` and the ``batch`` of the calls that are to be fast.
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         split: also export the vision encoder as a graph of its own, for many questions on one image.
         batch: smallest, usual and largest batch of an engine; one number fixes the batch of the graph.
@@ -285,7 +288,10 @@ def export(
     from exporters.folder import exports_of
     from exporters.graph.inputs import Fixed
     from exporters.usage import usage_of
+    from profiles.deployment.best import BEST_TARGET, check_best
+    from profiles.deployment.best_export import export_best
     from profiles.deployment.recommend_export import compare_exports
+    from profiles.deployment.ways import split_names
     from profiles.reports.save import save_report
 
     checks = checks or Checks()
@@ -299,8 +305,22 @@ def export(
         "attention": attention,
         "opset": opset,
     }
+    given = {
+        "--precision": precision != "fp32",
+        "--split": split,
+        "--batch": batches != ENGINE_BATCHES,
+        "--text-length": text_length is not None,
+        "--attention": attention is not None,
+        "--opset": opset is not None,
+        "--workspace": workspace is not None,
+    }
+    named = [option for option, is_given in given.items() if is_given]
+    best = BEST_TARGET in split_names(formats) or not (formats or named or fixed_batch)
     with checks:
-        exporting.check_request(formats, **options)
+        if best:
+            check_best(formats, named)
+    with checks:
+        exporting.check_request([UNNAMED] if best else formats, **options)
     with checks:
         opened = open_run_at(run)
         with checks:
@@ -313,6 +333,10 @@ def export(
     try:
         reference = open_reference(opened, None if data is None else str(data))
         slim, folder = opened.load_slim(), exports_of(opened).path
+        if best:
+            report, found = export_best(opened, slim, reference, fixed_batch or 1, progress)
+            save_report(opened)
+            return Exports(**dict(report), choices=None, best=found)
         report = exporting.export(
             slim, opened.samples(), folder, formats, reference=reference, usage=usage_of(opened), **options
         )

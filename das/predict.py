@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ def answer_questions(
     questions: Questions,
     runtime: str | None = None,
     top: int = 3,
-    precision: str = "fp32",
+    precision: str | None = None,
     batch_size: int = 32,
     progress: Progress = QUIET,
 ) -> Iterator[Predicted]:
@@ -49,10 +49,10 @@ def answer_questions(
     Args:
         folder: of the run whose slim model answers, or None for runs/latest.
         questions: what is asked.
-        runtime: name or alias of a runtime; None as :func:`choose_runtime`. ONNX Runtime runs the split export in fp32
+        runtime: name or alias of a runtime; None as :func:`choose_way`. ONNX Runtime runs the split export in fp32
             where the run has one.
         top: how many answers.
-        precision: of the exported model.
+        precision: of the exported model; None is fp32 where a runtime is named.
         batch_size: questions that are answered in one call.
         progress: told what answers, and of texts that were cut.
 
@@ -65,7 +65,7 @@ def answer_questions(
     """
     checks = Checks()
     with checks:
-        _check_options(runtime or WEIGHTS, top, precision, batch_size)
+        _check_options(runtime or WEIGHTS, top, precision or "fp32", batch_size)
     with checks:
         questions.check()
     with checks:
@@ -77,7 +77,8 @@ def answer_questions(
         questions.check_against(task, paired)
     checks.raise_found()
     asked = questions.open(task, paired, run.manifest.settings.columns)
-    return _answer(run, asked, runtime or choose_runtime(run), precision, top, batch_size, progress)
+    name, of = (runtime, precision or "fp32") if runtime else choose_way(run, precision)
+    return _answer(run, asked, name, of, top, batch_size, progress)
 
 
 def _answer(
@@ -181,22 +182,27 @@ def _check_options(runtime: str, top: int, precision: str, batch_size: int) -> N
         raise UsageError(*problems)
 
 
-def choose_runtime(run: Run) -> str:
-    """Return ONNX Runtime, which starts in half the time, where it is here and the run has a certified export in fp32.
+def choose_way(run: Run, precision: str | None = None) -> tuple[str, str]:
+    """Return the runtime and the precision that answer where no runtime is named, and no other precision.
 
-    Else PyTorch: an export that takes some sizes only, or was not compared on real samples, is used when asked for.
+    What ``das export`` found to be the best comes first, then ONNX Runtime, which starts in half the time, in fp32;
+    each where its runtime is here and the run has a certified export for it. Else PyTorch: an export that takes some
+    sizes only, or was not compared on real samples, is used when asked for.
     """
     from exporters.folder import exports_of
     from exporters.graph.precision import PRECISIONS
-    from exporters.runtimes.sessions import import_onnxruntime
+    from profiles.deployment.best import read_best
 
-    if not exports_of(run).is_certified(find_runtime(GRAPH), PRECISIONS["fp32"]):
-        return WEIGHTS
-    try:
-        import_onnxruntime()
-    except EnvironmentProblem:
-        return WEIGHTS
-    return GRAPH
+    exports = exports_of(run)
+    best = read_best(exports.path)
+    ways = [(best.kept.runtime, best.kept.precision)] if best else []
+    for name, of in (*ways, (GRAPH, "fp32")):
+        runtime = find_runtime(name)
+        if precision in (None, of) and exports.is_certified(runtime, PRECISIONS[of]):
+            with suppress(EnvironmentProblem):
+                runtime.check(runtime.devices[0])
+                return name, of
+    return WEIGHTS, "fp32"
 
 
 def choose_runner(run: Run, runtime: str, precision: str, inputs: Mapping[str, Tensor]) -> tuple[Runner, Fixed]:

@@ -15,13 +15,18 @@ from compressor.training.expected_time import Expected, expect_time
 from compressor.tuning.tune import Tuning, expect_tuning_time
 from compressor.values import Value
 from exporters.export import ExportReport
+from profiles.deployment.best import Best
 from profiles.deployment.recommend_export import Choices
 
 
 class Exports(ExportReport):
-    """The exports, and which of them to run here; ``choices`` is null where there was nothing to time."""
+    """The exports, and which of them to run here.
+
+    ``choices`` is null where there was nothing to time, ``best`` where the runtime was chosen by the user.
+    """
 
     choices: Choices | None
+    best: Best | None = None
 
 
 class Searched(Value):

@@ -179,8 +179,12 @@ def export_split(
     return exported
 
 
-def make_all(artifacts: Sequence[Artifact]) -> tuple[Exported, ...]:
+def make_all(artifacts: Sequence[Artifact], made: Mapping[Path, Exported] | None = None) -> tuple[Exported, ...]:
     """Make files, run and compare each, in order and each path once; those that can be reused are only compared.
+
+    Args:
+        artifacts: what to make.
+        made: by path, what was made a moment ago and is not even compared again.
 
     Raises:
         UsageError: two runtimes share a file and write attention into it in different forms.
@@ -188,11 +192,38 @@ def make_all(artifacts: Sequence[Artifact]) -> tuple[Exported, ...]:
         EnvironmentProblem: a runtime refuses the model, or the folder cannot be written.
     """
     _require_one_form(artifacts)
-    exports: dict[Path, Exported] = {}
+    exports, known = dict[Path, Exported](), made or {}
     for artifact in artifacts:
         if artifact.path not in exports:
-            exports[artifact.path] = (_reuse(artifact) if artifact.reuse else None) or _make(artifact)
+            exports[artifact.path] = (
+                known.get(artifact.path) or (_reuse(artifact) if artifact.reuse else None) or _make(artifact)
+            )
     return tuple(exports.values())
+
+
+def certify_later(artifact: Artifact, reference: Reference) -> Parity:
+    """Return the record of a file that was compared on a few samples, with its certificate on those of ``reference``.
+
+    Nothing is written; a file that fails stays where it is.
+    """
+    found, earlier = _parity(artifact, artifact.path, reference), read_record(artifact.path)
+    kept = {name: getattr(earlier, name) for name in ("held_back", "shares", "sha256")}
+    return found.model_copy(update=kept)
+
+
+def keep(artifact: Artifact, exported: Exported, parity: Parity, folder: Path) -> Exported:
+    """Move the file of ``artifact`` to ``folder``, in place of an earlier one, with the record ``parity``.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
+    target = folder / artifact.path.name
+    with staged(target, artifact.companions) as temporary:
+        for name in exported.files:
+            artifact.path.with_name(name).replace(temporary.with_name(name))
+        settled = _settle(replace(artifact, path=target), temporary, parity)
+    graph = target if artifact.graph == artifact.path else artifact.graph
+    return _describe_export(replace(artifact, path=target, graph=graph), settled, exported.seconds, exported.notes)
 
 
 def _require_one_form(artifacts: Iterable[Artifact]) -> None:

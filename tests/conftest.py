@@ -50,6 +50,8 @@ def quickly(made_once):
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("profiles.deployment.recommend_export.SECONDS", 0.05)
+        patch.setattr("profiles.deployment.best_export.FIRST_SECONDS", 0.05)
+        patch.setattr("profiles.deployment.best_export.SECONDS", 0.05)
         patch.setattr("profiles.timing.latency.WARM_UP_SECONDS", 0.0)
         patch.setattr("profiles.timing.paired.LEAST_GROUPS", 2)
         patch.setattr("profiles.timing.paired.USUAL_GROUPS", 2)

@@ -1,4 +1,4 @@
-"""``das export``: the slim model as files that ONNX Runtime and TensorRT execute."""
+"""``das export``: the slim model as files that runtimes execute."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from das.commands import options as o
 
 
 def export(
+    context: typer.Context,
     run: o.RunFolder = None,
     to: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[,NAME]", help=f"Runtimes: {', '.join(o.FILE_NAMES)}. Default: {o.FILE_NAMES[0]}."),
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help=f"Runtimes: {', '.join(o.FILE_NAMES)}; or best, what runs fastest here. Default: best; "
+            f"with other options {o.FILE_NAMES[0]}.",
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnxruntime.")] = False,
     trt: Annotated[bool, typer.Option("--trt", help="The same as --to tensorrt; the ONNX file is made, too.")] = False,
@@ -22,7 +27,11 @@ def export(
         False
     ),
     batch: Annotated[
-        str, typer.Option(help="Batches that an engine takes, MIN:OPT:MAX; one number fixes it in the graph.")
+        str,
+        typer.Option(
+            help="Batches that an engine takes, MIN:OPT:MAX; one number fixes it in the graph. With --to best one "
+            "number, that is to be fast: any can be run."
+        ),
     ] = "1:8:32",
     text_length: Annotated[int | None, typer.Option(help="Static text length in tokens. Default: dynamic.")] = None,
     attention: Annotated[
@@ -38,8 +47,11 @@ def export(
 ) -> None:
     """Export the slim model, run what was exported, and compare it with PyTorch before calling it done.
 
-    The comparison is a certificate on 200 samples of the run's data. Then the run's ONNX exports are timed against
-    PyTorch, and the fastest is recommended.
+    The comparison is a certificate on 200 samples of the run's data. Without options every runtime and precision that
+    runs here is tried, all in turns, and the fastest is kept that costs no more than 0.3 points of the score, or no
+    more than chance. With a runtime, its exports are timed against PyTorch, and the fastest is recommended.
+
+    Example: [bold]das export[/], [bold]das export --to best --batch 8[/]
 
     Example: [bold]das export runs/latest --onnx --precision int8[/]
 
@@ -50,7 +62,8 @@ def export(
     from das.render.print_export import print_export
     from das.terminal import print_json, progress
 
-    formats, checks = o.merge_runtimes(to, onnx, trt) or o.FILE_NAMES[:1], Checks()
+    about_graphs = o.read_typed(context, {"run", "data", "json"})
+    formats, checks = o.merge_runtimes(to, onnx, trt) or ([api.UNNAMED] if about_graphs else []), Checks()
     batches: int | tuple[int, int, int] = api.ENGINE_BATCHES
     space = None
     with checks:

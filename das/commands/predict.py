@@ -50,11 +50,13 @@ def predict(
         str | None,
         typer.Option(
             metavar="NAME",
-            help=f"One of {', '.join(o.NAMES)}. By default onnxruntime where it is installed and the run "
-            "has a certified export in fp32 that takes any size, else torch.",
+            help=f"One of {', '.join(o.NAMES)}. By default what das export found to be the best here, else onnxruntime "
+            "where the run has a certified export in fp32 that takes any size, else torch.",
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of the exported model: fp32, fp16, bf16 or int8.")] = "fp32",
+    precision: Annotated[
+        str | None, typer.Option(help="Of the exported model: fp32, fp16, bf16 or int8. Default with --runtime: fp32.")
+    ] = None,
     top: Annotated[int, typer.Option(help="How many answers to each question.")] = 3,
     batch_size: Annotated[int, typer.Option(help="Questions that are answered in one call.")] = 32,
     json: Annotated[

@@ -12,6 +12,7 @@ from das.terminal import console, shorten_path
 from exporters.checks.audit import describe_shares
 from exporters.checks.records import Certificate, MetricChange
 from exporters.export import Exported
+from profiles.deployment.best import describe_best, list_reasons, tabulate_best
 from profiles.deployment.recommend_export import recommend, tabulate_choices
 from profiles.formatting import Table, format_bytes
 
@@ -38,7 +39,12 @@ def print_export(report: Exports) -> None:
     if report.choices:
         console.print(draw(tabulate_choices(report.choices)))
         console.print(Text(recommend(report.choices), style="bold"))
-    if report.beside:
+    if report.best:
+        console.print(draw(tabulate_best(report.best)))
+        for line in list_reasons(report.best):
+            console.print(Text(line, style="dim"))
+        console.print(Text(describe_best(report.best), style="bold"))
+    if report.beside and any(entry.format == "onnx" for entry in report.exports):
         console.print(Text(f"Complete for ONNX tools, with {', '.join(report.beside)}: see docs/use.md."))
     console.print(f"in {shorten_path(Path(report.folder))}", soft_wrap=True)
 

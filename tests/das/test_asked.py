@@ -21,7 +21,7 @@ from compressor.run_folder import open_run
 from compressor.settings import Settings
 from das.api import export
 from das.asked import STDIN, Questions
-from das.predict import answer_questions, choose_runtime
+from das.predict import answer_questions, choose_way
 from das.render.print_answers import print_predictions
 from exporters.checks.records import record_of
 from tests.support.command_line import das, lines_of, stopped
@@ -90,10 +90,10 @@ def test_the_certified_graph_answers_without_the_modules_of_models(answerers, sh
     passed = record.read_text()
     for otherwise in ({"status": "failed"}, {"certificate": None}):
         record.write_text(json.dumps(json.loads(passed) | otherwise))
-        assert choose_runtime(open_run(run)) == "torch"
+        assert choose_way(open_run(run)) == ("torch", "fp32")
     record.write_text(passed)
     (run / "exports" / "model.onnx").unlink()
-    assert choose_runtime(open_run(run)) == "torch"
+    assert choose_way(open_run(run)) == ("torch", "fp32")
 
 
 def expected(run, *samples):

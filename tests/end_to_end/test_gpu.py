@@ -74,7 +74,7 @@ def test_onnx_files_answer_on_cuda_as_the_model_does(here, monkeypatch):
     if why := obstacles("cuda").get("onnxruntime"):
         pytest.skip(why.found)
     in_threads(monkeypatch)
-    result = das("export", "--json")
+    result = das("export", "--onnx", "--json")
     assert result.exit_code == 0, result.stderr
     assert [entry["parity"]["status"] for entry in json.loads(result.stdout)["exports"]] == ["passed"]
     checked = das("verify", "--device", "cuda", "--json")

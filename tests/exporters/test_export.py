@@ -235,7 +235,7 @@ def das_export(monkeypatch, folder, *options, written=slim_onnx):
 
 
 def test_the_command_prints_a_table_that_fits_eighty_columns(tmp_path, monkeypatch):
-    done = das_export(monkeypatch, tmp_path)
+    done = das_export(monkeypatch, tmp_path, "--onnx")
     assert done.exit_code == 0
     assert "model.onnx" in done.stdout
     assert "passed" in done.stdout
@@ -248,7 +248,7 @@ def test_the_command_prints_a_table_that_fits_eighty_columns(tmp_path, monkeypat
 
 
 def test_the_command_prints_one_json_document(tmp_path, monkeypatch):
-    done = das_export(monkeypatch, tmp_path, "--json")
+    done = das_export(monkeypatch, tmp_path, "--onnx", "--json")
     document = json.loads(done.stdout)
     assert ExportReport.model_validate(document).exports[0].parity.status == "passed"
     assert Choices.model_validate(document["choices"]).choices[1].name == "model.onnx"
@@ -272,5 +272,5 @@ def test_wrong_options_exit_with_two(tmp_path, monkeypatch, option, value, code)
 
 
 def test_a_failed_parity_check_exits_with_four(tmp_path, monkeypatch):
-    done = das_export(monkeypatch, tmp_path, written=full_onnx)
+    done = das_export(monkeypatch, tmp_path, "--onnx", written=full_onnx)
     stopped(done, 4, "parity-failed", "model.onnx")

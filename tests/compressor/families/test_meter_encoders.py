@@ -205,7 +205,7 @@ def test_a_run_of_a_meter_with_bert(bert_workshop):
     assert made.exit_code == 0, made.stderr
     run = open_run(Path("runs/latest"))
     assert run.manifest.dims["text_encoder"] == run.load_slim().dims.text_encoder == "bert"
-    assert das("export").exit_code == 0
+    assert das("export", "--onnx").exit_code == 0
     certificate = json.loads((run.path / "exports" / "model.onnx.parity.json").read_text())["certificate"]
     assert certificate["samples"] > 1
     assert certificate["against_slim"]["max_abs_error"] < 1e-4

@@ -1,0 +1,272 @@
+"""``das export --to best``: slim in every runtime and precision that runs here, and of these the one to deploy.
+
+All are made in a hidden folder and compared with PyTorch on a few samples. A first timing leaves behind what is clearly
+slower; the others take turns in fresh processes. Then the fastest is certified, and kept unless it costs too much of
+the answers: then it is the next one's turn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from compressor.device import choose_device
+from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Problem, environment_problem
+from compressor.evaluation.reference import Reference
+from compressor.families import FAMILIES
+from compressor.files import PARTIAL, write_json
+from compressor.models.steps import StepModel
+from compressor.progress import QUIET, Progress
+from compressor.run_folder import Run, cannot_write
+from exporters.checks.records import Parity
+from exporters.export import Exported, ExportReport, certify_later, keep, make_all
+from exporters.folder import exports_of
+from exporters.graph.attention import FORMS
+from exporters.graph.precision import PRECISIONS, Precision
+from exporters.request import Request
+from exporters.runtimes import RUNTIMES, obstacles
+from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
+from exporters.usage import usage_of, write_usage
+from profiles.comparison.full_vs_slim import NotMeasured
+from profiles.deployment.best import BEST, Best, Tried
+from profiles.deployment.fastest import costs_too_much, describe_change
+from profiles.deployment.ways import why_not
+from profiles.machine.environment import describe_environment
+from profiles.timing.latency import Latency, measure
+from profiles.timing.paired import Timed, time_models
+from profiles.timing.sample_batches import make_inputs
+from profiles.timing.worker import SLIM, Setting, WorkerRequest
+
+CLOSE = 1.3  # times the fastest: what takes longer in a first timing is left behind
+FIRST_SECONDS, FIRST_TURNS = 0.5, 3  # of the first timing of each
+SECONDS = 6.0  # that those which are left take turns for, all together
+Stages = Mapping[str, Latency]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a runtime executes in a precision, in the hidden folder."""
+
+    runtime: Runtime
+    precision: Precision
+    artifact: Artifact
+    exported: Exported
+
+    @property
+    def name(self) -> str:
+        """Return the name of its file, which no other has."""
+        return self.artifact.path.name
+
+
+def export_best(
+    run: Run, model: StepModel, reference: Reference, batch: int = 1, progress: Progress = QUIET
+) -> tuple[ExportReport, Best]:
+    """Export slim so that it is the fastest on this machine, and keep that one export alone.
+
+    Earlier exports of other names stay; what the others of this one's candidates left is removed.
+
+    Args:
+        run: whose slim model it is.
+        model: slim, in eval mode.
+        reference: many real samples, for certificates.
+        batch: samples of the calls that are timed; the export takes any number.
+        progress: told about it.
+
+    Raises:
+        CheckFailed: none of them answers as the model does.
+        EnvironmentProblem: nothing that is exported can run here, or the folder cannot be written.
+    """
+    folder, device = exports_of(run).path, choose_device(None).type
+    threads = torch.get_num_threads()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    with TemporaryDirectory(prefix=f"{PARTIAL}{os.getpid()}-", dir=folder) as hidden:
+        candidates, left_out = _make_candidates(run, model, Path(hidden), device, progress)
+        first = _time_first(run, candidates, device, threads, batch, progress)
+        timed = _time_finalists(run, _find_close(candidates, first), device, threads, batch, progress)
+        times = {**first, **(timed.times if timed else {})}
+        order = sorted(
+            candidates, key=lambda one: (bool(timed and one.name not in timed.times), times[one.name].p50_ms)
+        )
+        chosen, records = _choose(order, reference, progress)
+        exported = keep(chosen.artifact, chosen.exported, records[chosen.name], folder)
+    usage = usage_of(run)
+    best = Best(
+        tried=tuple(
+            _describe(candidate, chosen, times, timed, records.get(candidate.name))
+            for candidate in sorted(order, key=lambda one: one is not chosen)
+        ),
+        batch=batch,
+        text_length=FAMILIES[model.family].sizes_of("text", make_inputs(run, 1))["length"],
+        left_out=tuple(left_out),
+        environment=describe_environment(device, threads),
+    )
+    report = ExportReport(
+        folder=str(folder),
+        family=model.family,
+        task=model.task,
+        precision=chosen.precision.name,
+        exports=(exported,),
+        beside=write_usage(folder, model, usage),
+    )
+    write_json(folder / BEST, best.model_dump(mode="json"))
+    return report, best
+
+
+def list_ways(device: str) -> tuple[list[tuple[Runtime, Precision]], list[NotMeasured]]:
+    """Return what can be exported for ``device`` and run there, and why the rest is left out."""
+    blocked, ways, left_out = obstacles(device), list[tuple[Runtime, Precision]](), list[NotMeasured]()
+    for runtime in (runtime for runtime in RUNTIMES if runtime.suffix):
+        if problem := blocked.get(runtime.name):
+            left_out.append(NotMeasured(what=runtime.name, why=f"{problem.found}; {problem.fix}"))
+            continue
+        if not runtime.built_on_demand:
+            left_out.append(NotMeasured(what=runtime.name, why=f"takes options: das export --to {runtime.name}"))
+            continue
+        for precision in PRECISIONS.values():
+            if why := why_not(runtime, precision, device) or _never_faster(precision, device):
+                left_out.append(NotMeasured(what=f"{precision.name} in {runtime.name}", why=why))
+            else:
+                ways.append((runtime, precision))
+    return ways, left_out
+
+
+def _never_faster(precision: Precision, device: str) -> str:
+    """Return why a precision is not worth a try."""
+    return "not faster than fp32 on CPUs" if precision.name == "fp16" and device == "cpu" else ""
+
+
+def _make_candidates(
+    run: Run, model: StepModel, folder: Path, device: str, progress: Progress
+) -> tuple[list[Candidate], list[NotMeasured]]:
+    """Make every file in ``folder``, and compare it on a few samples; return what fails with the reason."""
+    ways, left_out = list_ways(device)
+    samples = run.samples()
+    inputs = {name: samples[name] for name in FAMILIES[model.family].input_names if name in samples}
+    base = Request(model, inputs, folder, usage=usage_of(run), progress=progress)
+    candidates, made, errors = list[Candidate](), dict[Path, Exported](), list[DasError]()
+    for runtime, precision in ways:
+        request = replace(base, precision=precision, form=FORMS[runtime.attention])
+        try:
+            artifacts = runtime.artifacts(request)
+            made |= {one.path: found for one, found in zip(artifacts, make_all(artifacts, made), strict=True)}
+        except (CheckFailed, EnvironmentProblem) as error:
+            left_out.append(NotMeasured(what=f"{precision.name} in {runtime.name}", why=error.problems[0].found))
+            errors.append(error)
+            continue
+        candidates.append(Candidate(runtime, precision, artifacts[-1], made[artifacts[-1].path]))
+    if not candidates:
+        reasons = "; ".join(f"{entry.what}: {entry.why}" for entry in left_out)
+        expected, fix = "a runtime that executes files, as ONNX Runtime", "pip install 'das-toolkit[cpu]'; das doctor"
+        nothing = environment_problem("nothing-to-deploy", f"no export runs here ({reasons})", expected, fix)
+        raise errors[0] if errors else nothing
+    return candidates, left_out
+
+
+def _time_first(
+    run: Run, candidates: Sequence[Candidate], device: str, threads: int, batch: int, progress: Progress
+) -> dict[str, Latency]:
+    """Time a few calls of each, one after the other: all of them together may not fit into memory."""
+    inputs, times = make_inputs(run, batch), dict[str, Latency]()
+    for candidate in progress.track(candidates, "a first timing", len(candidates)):
+        source = ModelSource(run.load_slim, candidate.artifact.path, precision=candidate.precision)
+        with candidate.runtime.open(source, device, threads) as runner:
+            call = {candidate.name: runner.bind(inputs)}
+            times |= measure(call, seconds=FIRST_SECONDS, batch=batch, least_turns=FIRST_TURNS)
+    return times
+
+
+def _find_close(candidates: Sequence[Candidate], first: Stages) -> list[Candidate]:
+    """Return those that may be the fastest, by the shortest call of each."""
+    limit = CLOSE * min(times.min_ms for times in first.values())
+    return [candidate for candidate in candidates if first[candidate.name].min_ms <= limit]
+
+
+def _time_finalists(
+    run: Run, close: Sequence[Candidate], device: str, threads: int, batch: int, progress: Progress
+) -> Timed | None:
+    """Time those that are close in turns, each in processes of its own; None where there is but one."""
+    if len(close) == 1:
+        return None
+    requests = {
+        candidate.name: WorkerRequest(
+            run=run.path,
+            which=SLIM,
+            runtime=candidate.runtime.name,
+            file=candidate.artifact.path,
+            threads=threads,
+            device=device,
+            setting=Setting(batch=batch),
+            precision=candidate.precision.name,
+        )
+        for candidate in close
+    }
+    return time_models(requests, SECONDS, progress)
+
+
+def _choose(
+    order: Sequence[Candidate], reference: Reference, progress: Progress
+) -> tuple[Candidate, dict[str, Parity]]:
+    """Certify in this order until one keeps the answers; return it, and the records of all that were certified.
+
+    Raises:
+        CheckFailed: none does.
+    """
+    records: dict[str, Parity] = {}
+    for candidate in order:
+        parity = records[candidate.name] = certify_later(candidate.artifact, reference)
+        if not _why_refused(parity):
+            return candidate, records
+        progress.say(f"{candidate.name} is not kept: {_why_refused(parity)}")
+    raise CheckFailed(
+        *(
+            Problem(
+                "parity-failed",
+                f"{name}: {_why_refused(parity)}",
+                "the answers of the slim model in PyTorch",
+                "das export --to onnxruntime, which names where the error starts",
+            )
+            for name, parity in records.items()
+        )
+    )
+
+
+def _why_refused(parity: Parity) -> str:
+    """Return why an export that was certified is not to be deployed; empty where it is."""
+    if parity.status != "passed":
+        return parity.reason or parity.status
+    change = parity.certificate.metric if parity.certificate else None
+    return f"{describe_change(change)}, more than 0.3 and chance" if change and costs_too_much(change) else ""
+
+
+def _describe(
+    candidate: Candidate, chosen: Candidate, times: Stages, timed: Timed | None, parity: Parity | None
+) -> Tried:
+    certificate = parity.certificate if parity else None
+    in_turns = bool(timed and {candidate.name, chosen.name} <= timed.times.keys())
+    if candidate is chosen:
+        outcome = "kept"
+    elif parity:
+        outcome = _why_refused(parity)
+    else:
+        outcome = "slower in turns" if in_turns else "slower in a first timing"
+    return Tried(
+        runtime=candidate.runtime.name,
+        precision=candidate.precision.name,
+        file=candidate.name,
+        bytes=candidate.exported.bytes,
+        p50_ms=times[candidate.name].p50_ms,
+        slower=timed.speedup(chosen.name, over=candidate.name)
+        if timed and in_turns and candidate is not chosen
+        else None,
+        change=certificate.metric if certificate else None,
+        agreement=certificate.against_slim.answer_agreement if certificate else None,
+        outcome=outcome,
+    )
