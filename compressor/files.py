@@ -200,13 +200,16 @@ def _remove_abandoned(folder: Path) -> None:
 
 def _order(file: Path) -> tuple[bool, bool]:
     """Return a sort key: weights, then the graph that reads them, then records."""
-    return file.suffix == ".json", file.suffix != ".data"
+    return file.suffix == ".json", file.suffix not in (".data", ".bin")
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """Return the files of an export: itself and, where its weights are kept outside, ``<name>.data``."""
-    data = path.with_name(f"{path.name}.data")
-    return (path, data) if data.exists() else (path,)
+    """Return the files of an export: itself and, where it has them, its weights beside it.
+
+    They are ``<name>.data`` of an ONNX file, and ``<stem>.bin`` of OpenVINO's ``<stem>.xml``.
+    """
+    outside = path.with_suffix(".bin") if path.suffix == ".xml" else path.with_name(f"{path.name}.data")
+    return (path, outside) if outside.exists() else (path,)
 
 
 def hashes_of(path: Path) -> dict[str, str]:

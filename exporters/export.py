@@ -13,7 +13,7 @@ from compressor.costs.macs import count_macs, linear_share
 from compressor.errors import Checks, InputError, Problem, UsageError, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
-from compressor.files import hashes_of, sha256, staged
+from compressor.files import hashes_of, parts_of, sha256, staged
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
@@ -445,7 +445,9 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _describe_export(artifact: Artifact, parity: Parity, seconds: float, notes: tuple[str, ...]) -> Exported:
     path = artifact.path
-    names = sorted(parity.sha256, key=lambda name: name.startswith(path.name))  # companions first
+    own = [part.name for part in parts_of(path)]
+    companions = [name for name in parity.sha256 if name not in own]
+    names = (*companions, *own)
     weights, metadata = [path.with_name(name) for name in names], path.with_name(f"{path.name}.json")
     in_float = (f"left in float32: {', '.join(parity.held_back)}",) if parity.held_back else ()
     return Exported(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compressor.errors import InputError, input_error
 from compressor.families.family import Family
+from compressor.files import parts_of
 from compressor.run_folder import Run
 from exporters.checks.records import EXPORTS, RECORD, Parity, read_record, record_of
 from exporters.graph.inputs import VARYING, Fixed, texts_that_fit
@@ -202,4 +203,5 @@ def remove_export(path: Path, record: Parity) -> None:
 
 def _files_of(path: Path) -> list[Path]:
     """``path`` and the files that belong to it: weights, metadata; not its record."""
-    return [file for file in path.parent.glob(f"{path.name}*") if not file.name.endswith(RECORD)]
+    named_after = {file for file in path.parent.glob(f"{path.name}*") if not file.name.endswith(RECORD)}
+    return sorted(named_after | {part for part in parts_of(path) if part.exists()})

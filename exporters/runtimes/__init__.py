@@ -1,4 +1,4 @@
-"""The runtimes that das knows, one file each and one line here: every command, option and report goes by this list."""
+"""The runtimes that das knows, a file or folder each, and one list: every command, option and report goes by it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import combinations
 from compressor.errors import EnvironmentProblem, Problem, UsageError
 from exporters.runtimes.runtime import Runtime
 
-FILES = ("torch", "onnxruntime", "compile", "tensorrt")  # in the order that reports have
+FILES = ("torch", "onnxruntime", "compile", "openvino", "tensorrt")  # in the order that reports have
 
 
 def require_distinct_suffixes(runtimes: Iterable[Runtime]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compressor.errors import InputError
+from compressor.errors import EnvironmentProblem, InputError
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
@@ -50,7 +50,7 @@ class Choices(Value):
 
 
 def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
-    """Time every ONNX export of ``run`` that ONNX Runtime can run here, each in turns with the slim model in PyTorch.
+    """Time every export of ``run`` that can run on this CPU, each in turns with the slim model in PyTorch.
 
     Args:
         run: with exports; graphs of one batch size other than 1, and those made for TensorRT, are left out.
@@ -75,7 +75,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
                         progress=progress,
                         label=f"timing {path.name}",
                     )
-            except InputError as error:  # an export of another day, which somebody moved or cut
+            except (InputError, EnvironmentProblem) as error:  # of another day, moved or cut, or of another machine
                 progress.say(f"{path.name} is not timed: {error.problems[0].found}")
     if not pairs:
         return None
@@ -120,7 +120,7 @@ def recommend(choices: Choices) -> str:
 
 
 def _comparable(run: Run, progress: Progress) -> dict[Path, Export]:
-    """Return the ONNX files that passed and take one of the run's samples by itself."""
+    """Return the exports that passed and take one of the run's samples by itself."""
 
     def skip(name: str, error: InputError) -> None:
         progress.say(f"{name} is not timed: {error.problems[0].found}")
@@ -128,7 +128,7 @@ def _comparable(run: Run, progress: Progress) -> dict[Path, Export]:
     return {
         export.path: export
         for export in exports_of(run).entries(skip)
-        if export.runtime is find_runtime("onnxruntime")
+        if "cpu" in export.runtime.devices
         and export.executable
         and export.exists
         and export.record.status == "passed"

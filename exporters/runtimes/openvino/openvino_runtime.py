@@ -1,0 +1,137 @@
+"""OpenVINO: executes a file of its own that was made from an ONNX file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compressor.errors import environment_problem
+from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from compressor.families.family import Family
+    from exporters.graph.inputs import Fixed
+    from exporters.graph.precision import Precision
+    from exporters.request import Request
+    from exporters.runtimes.runner import Runner
+
+
+class OpenVINO(Runtime):
+    """OpenVINO on the CPU."""
+
+    name = "openvino"
+    aliases = ("ov",)
+    title = "OpenVINO"
+    module = "openvino"
+    packages = ("openvino", "nncf")
+    devices = ("cpu",)
+    format = "openvino"
+    suffix = ".ov.xml"
+
+    def check(self, device: str) -> None:
+        """Import it."""
+        from exporters.runtimes.openvino.openvino_runner import import_openvino
+
+        if device != "cpu":
+            found = f"OpenVINO runs on CPUs here, and this is the {device}"
+            raise environment_problem("openvino-on-cpu", found, "the CPU", "--device cpu")
+        import_openvino()
+
+    def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
+        """Return the model in the file."""
+        from exporters.runtimes.openvino.openvino_runner import OpenVINORunner
+
+        assert source.file
+        return OpenVINORunner(source.file, threads)
+
+    def refuses(self, precision: Precision, device: str) -> str:
+        """Without products of bfloat16 OpenVINO computes in float32, or emulates them."""
+        from exporters.runtimes.openvino.openvino_runner import has_bf16
+
+        if precision.name == "bf16" and not has_bf16():
+            return "this CPU has no products of bfloat16 (avx512_bf16, AMX)"
+        return ""
+
+    def artifacts(self, request: Request) -> tuple[Artifact, ...]:
+        """Return the graph in fp32, and the file that is made from it.
+
+        The graph is a step on the way: it is compared on a few samples, and the file on all.
+        """
+        from dataclasses import replace
+
+        from exporters.graph.artifacts import graph
+        from exporters.runtimes.openvino.openvino_runner import import_nncf, import_openvino
+
+        import_openvino()
+        if request.precision.quantised:
+            import_nncf()
+        source = graph(replace(request.in_float, reference=None), reuse=True)
+        return source, self._file(request, source.path)
+
+    def _file(self, request: Request, onnx: Path) -> Artifact:
+        from dataclasses import replace
+        from functools import partial
+
+        from exporters.graph.quantise import sensitivities
+        from exporters.runtimes.openvino.openvino_ir import calibration_batches, write_float, write_int8
+
+        def write(path: Path, in_float: Collection[str]) -> tuple[str, ...]:
+            if not request.precision.quantised:
+                halved, computes_in, note = STORED[request.precision.name]
+                with request.progress.stage("converting to OpenVINO"):
+                    write_float(onnx, path, computes_in, halved)
+                return (note,) if note else ()
+            remark = f", {len(in_float)} layers left in float" if in_float else ""
+            with request.progress.stage(f"rounding to int8{remark}"):
+                batches = calibration_batches(request.model, request.samples, request.fixed)
+                write_int8(onnx, path, batches, in_float)
+            return ()
+
+        artifact = self.artifact(request, write)
+        measure = partial(sensitivities, request.model, request.samples, False, request.progress)
+        return replace(
+            artifact,
+            unable=self.refuses(request.precision, self.devices[0]),
+            graph=onnx,
+            companions=(artifact.path.with_suffix(".bin").name,),
+            sensitivities=measure if request.precision.quantised else None,
+        )
+
+    def takes(self, path: Path, family: Family) -> tuple[tuple[int, ...], Fixed]:
+        """As the inputs of the model are declared."""
+        from exporters.checks.validate import CHECKED_SIZES
+        from exporters.graph.inputs import Fixed
+        from exporters.runtimes.openvino.openvino_runner import read_model
+
+        text = family.names_of("text")[0]
+        (shape,) = (port.partial_shape for port in read_model(path).inputs if port.any_name == text)
+        batch, length = (axis.get_length() if axis.is_static else None for axis in shape)
+        return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)
+
+    def probe(self) -> Iterator[Probe]:
+        """Which versions are installed, and what the CPU computes in."""
+        from compressor.errors import DasError
+        from exporters.runtimes.openvino.openvino_runner import has_bf16
+
+        try:
+            bf16 = has_bf16()
+        except DasError as error:
+            problem = error.problems[0]
+            yield Probe("openvino", False, problem.found if version_of("openvino") else "not installed", problem.fix)
+            return
+        yield Probe("openvino", True, f"{version_of('openvino')}, fp32{', bf16' * bf16} and int8 on the CPU")
+        if not version_of("nncf"):
+            yield Probe("nncf", False, "not installed: no int8", "pip install 'das-toolkit[openvino]'")
+
+
+STORED: Mapping[str, tuple[bool, str, str]] = {
+    "fp32": (False, "f32", ""),
+    "fp16": (True, "f32", "weights are stored in fp16, and computed with in float32"),
+    "bf16": (True, "bf16", "weights are stored in fp16, and computed with in bfloat16"),
+}
+"""Of each precision whether weights are stored in fp16, what OpenVINO computes in, and what users are told."""
+
+
+RUNTIME = OpenVINO()
