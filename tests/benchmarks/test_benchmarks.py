@@ -1,6 +1,7 @@
 """What the benchmarks say of their figures."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,21 @@ import pytest
 import torch
 
 from benchmarks.paper import reproduced_tables
-from benchmarks.runtimes import gpu
+from benchmarks.runtimes import best_deployment, gpu
 from benchmarks.search import equal_terms
 from benchmarks.search.sieve import KEPT, regret_of_best_kept
 from benchmarks.search.strategies import Row
 from benchmarks.search.strategies_report import against, line, table
 from compressor.search.strategies import STRATEGIES
-from exporters.runtimes import RUNTIMES
+from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import ModelSource
 from exporters.runtimes.sessions import OnnxRunner
+from profiles.deployment import best_export
 from profiles.timing.latency import cuda_clock, summarise_times
 from tests.support import tiny_models as tiny
+from tests.support.command_line import das
 from tests.support.tiny_exports import full, full_onnx, samples
+from tests.support.workers import in_threads
 
 
 def row(strategy, seed=0, held_out=0.9, asked=1000.0, removed=0.5, fitted=0.8, trained=0.9):
@@ -195,3 +199,39 @@ def test_pairs_of_all_years_become_splits_that_share_no_pair(tmp_path, monkeypat
     pairs = [(row["text"], row["second"]) for rows in found.values() for row in rows]
     assert len(set(pairs)) == 9
     assert {row["label"] for rows in found.values() for row in rows} == {"0"}  # of two scores the first, 0 to 2
+
+
+def test_the_deployment_script_times_what_it_can_once_and_says_what_it_cannot(tmp_path, monkeypatch, capsys):
+    def in_process(checkout, folder, *typed):
+        monkeypatch.chdir(folder)
+        done = das(*typed, "--json")
+        assert done.exit_code == 0, done.stderr
+        return {**json.loads(done.stdout), "seconds_here": 1.0, "peak_gb": 0.5}
+
+    def refuse(*given):
+        raise ValueError("no such operator")
+
+    in_threads(monkeypatch)
+    monkeypatch.setattr(best_export, "RUNTIMES", (find_runtime("onnxruntime"),))
+    monkeypatch.setattr(best_deployment, "run_das", in_process)
+    monkeypatch.setattr(best_deployment, "WAYS", (("onnxruntime", "int8"),))
+    monkeypatch.setattr(best_deployment, "CASTS", (("torch", "int8"),))
+    monkeypatch.setattr(best_deployment, "transformers_onnx", refuse)
+    monkeypatch.setattr(best_deployment, "EXPORTERS", {})
+    typed = ["best_deployment", "--tiny", "--seconds", "0.01", "--quiet-alone", "--work", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", typed)
+    best_deployment.main()
+    page = capsys.readouterr().out
+    rows = {cells[1].strip(): cells for line in page.splitlines() if len(cells := line.split("|")) > 4}
+    assert rows["slim, das export"][3].strip() == "1"
+    for name in ("full, PyTorch eager", "slim, onnxruntime int8", "full, onnxruntime int8"):
+        assert "x (" in rows[name][3]
+    assert float(rows["full, onnxruntime int8"][4]) > 1
+    assert "- slim int8, earlier das: no --old checkout was given" in page
+    assert "- full, torch int8: PyTorch has no int8" in page
+    assert "- full, OpenVINO + NNCF int8: no such operator" in page
+    assert "`das export`: 1 s, peak of its own process 0.5 GB; kept model." in page
+    # A run that goes on measures nothing again.
+    monkeypatch.setattr(best_deployment, "time_all", refuse)
+    best_deployment.main()
+    assert capsys.readouterr().out == page
