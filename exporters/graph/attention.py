@@ -17,7 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from compressor.errors import usage_error
 
-MASKED = -10000.0  # added to the scores of masked positions where an operator takes additive masks only
+# Added to the scores of masked positions for operators: some take no boolean masks, and TensorRT-RTX 1.7 builds no
+# half-precision engine of those and heads that are no multiple of 8 wide.
+MASKED = -10000.0
 
 Call = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
@@ -49,9 +51,15 @@ def _attend_decomposed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
     return scores.softmax(-1).to(value.dtype) @ value
 
 
+def _additive(mask: Tensor, query: Tensor) -> Tensor:
+    """Return (B, 1, N, M), added to the scores. ONNX Runtime's kernels do not broadcast masks over the queries."""
+    added = torch.where(mask, 0.0, MASKED) if mask.dtype == torch.bool else mask
+    return added.to(query.dtype).expand(-1, -1, query.shape[-2], -1)
+
+
 def _attend_by_operator(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    if mask is not None:  # ONNX Runtime's kernel does not broadcast masks over the queries
-        mask = mask.expand(-1, -1, query.shape[-2], -1)
+    if mask is not None:
+        mask = _additive(mask, query)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
@@ -60,8 +68,7 @@ def _attend_fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
     rows = [x.transpose(1, 2).flatten(2) for x in (query, key, value)]
     inputs: list[Tensor | None] = list(rows)
     if mask is not None:
-        added = torch.where(mask, 0.0, MASKED) if mask.dtype == torch.bool else mask
-        inputs += [None, None, added.to(query.dtype).expand(-1, -1, query.shape[-2], -1)]
+        inputs += [None, None, _additive(mask, query)]
     out = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
         inputs,

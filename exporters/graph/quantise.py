@@ -1,9 +1,10 @@
 """int8 for the linear layers of an exported graph and its words, and what to leave in float when that costs too much.
 
 Weights are rounded per output channel, activations per tensor. Attention's own products, convolutions, biases and
-everything else stay float32. For CPUs weights have 7 bits: x86-64 without VNNI adds two products of 8 by 8 bits in 16,
-which overflow and are cut off; of 8 by 7 bits they never do. For CPUs the embedding of the words is int8, too, each row
-with a scale of its own and all 8 bits: rows are looked up and multiplied by their scale, and never by each other.
+everything else stay float. For CPUs weights have 7 bits: x86-64 without VNNI adds two products of 8 by 8 bits in 16,
+which overflow and are cut off; of 8 by 7 bits they never do. The embedding of the words is int8, too, each row with a
+scale of its own and all 8 bits: rows are looked up and multiplied by their scale, and never by each other. For TensorRT
+what stays float is float16.
 """
 
 from __future__ import annotations
@@ -93,6 +94,9 @@ def quantise_static(
 ) -> None:
     """Write ``source`` with Q/DQ pairs as TensorRT reads them: int8 with zero points of 0, scales fixed beforehand.
 
+    What is not int8 becomes float16, but for norms and softmax: TensorRT fuses attention in half precision alone, and
+    on Turing has no int8 products in a float32 graph. Inputs and outputs stay float32.
+
     Args:
         source: a float32 ONNX file, its data beside it.
         target: the int8 one; weights above 1 GiB go to ``<target>.data`` beside it.
@@ -114,7 +118,7 @@ def quantise_static(
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
     model = load_graph(source, weights=True)
-    names = set(_products(model, excluded))
+    names, lookups = set(_products(model, excluded)), find_lookups(model)
     ranges = {name: TensorData(lowest=np.float32(-x), highest=np.float32(x)) for name, x in largest.items()}
     del model.graph.value_info[:]
     model.graph.value_info.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ranges)
@@ -143,7 +147,40 @@ def quantise_static(
     for node in quantizer.model.nodes():
         if node.name not in names:
             node.input[:] = [rounded.get(name, name) for name in node.input]
-    _save(quantizer.model.model, target)
+    _store_rounded(quantizer.model.model, {node.input[0] for node in lookups if node.name not in excluded})
+    _save(_in_half(quantizer.model.model), target)
+
+
+def _store_rounded(model: Any, tables: Collection[str]) -> None:
+    """Make ``tables`` int8, with a scale for each row, dequantised for whoever reads them: TensorRT fuses both."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    for table in [weight for weight in graph.initializer if weight.name in tables]:
+        name, rows = table.name, numpy_helper.to_array(table)
+        scales = np.maximum(np.abs(rows).max(1) / WHOLE, np.finfo(np.float32).tiny).astype(np.float32)
+        table.CopyFrom(numpy_helper.from_array(np.rint(rows / scales[:, None]).astype(np.int8), f"{name}_quantized"))
+        graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scale"))
+        graph.initializer.append(numpy_helper.from_array(np.zeros(len(rows), np.int8), f"{name}_zero_point"))
+        inputs = [f"{name}_{part}" for part in ("quantized", "scale", "zero_point")]
+        graph.node.insert(0, helper.make_node("DequantizeLinear", inputs, [name], f"{name}_dequantized", axis=0))
+
+
+def _in_half(model: Any) -> Any:
+    """Return a graph in float16 but for norms and softmax, its inputs and outputs in float32."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    in_float = [*DEFAULT_OP_BLOCK_LIST, "LayerNormalization", "RMSNormalization", "Softmax"]
+    with _quiet():
+        half = ONNXModel(convert_float_to_float16(model, keep_io_types=True, op_block_list=in_float))
+    # The library casts a value back once for each norm that reads it, every time under the same name.
+    made = {node.output[0]: node for node in half.nodes()}
+    del half.graph().node[:]
+    half.graph().node.extend(made.values())
+    half.topological_sort()
+    return half.model
 
 
 def nodes_of(path: Path) -> dict[str, str]:
@@ -165,7 +202,7 @@ def sensitivities(
 ) -> dict[str, float]:
     """Return the relative int8 error of the output y of each layer, in one pass: sum (y_q - y)^2 / sum y^2.
 
-    Layers are every ``nn.Linear`` and, unless ``symmetric``, the largest ``nn.Embedding``, which is that of the words.
+    Layers are every ``nn.Linear`` and the largest ``nn.Embedding``, which is that of the words.
 
     Args:
         model: in eval mode, on the CPU.
@@ -185,7 +222,7 @@ def sensitivities(
 
     layers: dict[str, nn.Module] = {n: layer for n, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     tables = {name: table for name, table in model.named_modules() if isinstance(table, nn.Embedding)}
-    if tables and not symmetric:
+    if tables:
         words = max(tables, key=lambda name: tables[name].num_embeddings)
         layers[words] = tables[words]
     hooks = [layer.register_forward_hook(partial(add, name)) for name, layer in layers.items()]
