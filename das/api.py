@@ -251,6 +251,7 @@ def export(
     attention: str | None = None,
     opset: int | None = None,
     workspace: int | None = None,
+    device: str | None = None,
     data: str | Path | None = None,
     recommend: bool = False,
     progress: Progress = QUIET,
@@ -270,6 +271,8 @@ def export(
         attention: how attention is written in the graph (docs/exports.md); None is each runtime's own.
         opset: of the ONNX file; None leaves the choice to the exporter.
         workspace: bytes a TensorRT layer may use while it runs; None leaves the limit to TensorRT.
+        device: that the files are made for and compared on, ``cpu`` or ``cuda``; None is CUDA where the runtimes work
+            there.
         data: folder of the samples that exports are compared on; None is the run's own.
         recommend: time the run's ONNX exports against PyTorch, too, to tell which one to run here.
         progress: told about each stage.
@@ -287,7 +290,9 @@ def export(
     from exporters import export as exporting
     from exporters.folder import exports_of
     from exporters.graph.inputs import Fixed
+    from exporters.runtimes import find_runtimes
     from exporters.usage import usage_of
+    from exporters.verify import runtime_device
     from profiles.deployment.best import BEST_TARGET, check_best
     from profiles.deployment.best_export import export_best
     from profiles.deployment.recommend_export import compare_exports
@@ -320,7 +325,9 @@ def export(
         if best:
             check_best(formats, named)
     with checks:
-        exporting.check_request([UNNAMED] if best else formats, **options)
+        wanted = [UNNAMED] if best else formats
+        exporting.check_request(wanted, **options)
+        options["device"] = runtime_device(device, find_runtimes(wanted, "--to", executes_files=True))
     with checks:
         opened = open_run_at(run)
         with checks:
@@ -334,7 +341,8 @@ def export(
         reference = open_reference(opened, None if data is None else str(data))
         slim, folder = opened.load_slim(), exports_of(opened).path
         if best:
-            report, found = export_best(opened, slim, reference, fixed_batch or 1, progress)
+            place, calls = options["device"], fixed_batch or 1
+            report, found = export_best(opened, slim, reference, calls, progress, device=place)
             save_report(opened)
             return Exports(**dict(report), choices=None, best=found)
         report = exporting.export(

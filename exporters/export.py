@@ -34,7 +34,7 @@ from exporters.graph.precision import PRECISIONS
 from exporters.graph.quantise import quantise_until_passing
 from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
-from exporters.runtimes import RUNTIMES, find_runtimes
+from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes
 from exporters.runtimes.runtime import Artifact, ModelSource, Runtime, Trial
 from exporters.usage import Usage, write_usage
 
@@ -82,6 +82,7 @@ def export(
     fixed: Fixed = VARYING,
     workspace: int | None = None,
     split: bool = False,
+    device: str = "cpu",
     progress: Progress = QUIET,
 ) -> ExportReport:
     """Export ``model`` to ``folder`` and compare every export with it.
@@ -100,11 +101,12 @@ def export(
         usage: what is written into ONNX files, and beside them, for those who use them; None leaves it out.
         precision: a key of ``PRECISIONS``.
         opset: of the ONNX file; None leaves the choice to the exporter.
-        attention: a key of ``FORMS``; None is each runtime's own.
+        attention: a key of ``FORMS``; None is each runtime's own on the device.
         batch: smallest, usual and largest batch that a TensorRT engine takes.
         fixed: axes of the ONNX file that take one size only.
         workspace: bytes a TensorRT layer may use for itself; None leaves the limit to TensorRT.
         split: the vision tower apart, too, as two more ONNX files.
+        device: that the files are made for and compared on, "cpu" or "cuda"; a runtime of one kind has no say.
         progress: told about each stage.
 
     Raises:
@@ -128,13 +130,19 @@ def export(
         fixed=fixed,
         batch=(fixed.batch,) * 3 if fixed.batch else batch,
         workspace=workspace,
+        device=device,
         progress=progress,
     )
     artifacts: list[Artifact] = []
-    for runtime in find_runtimes(formats, "--to", executes_files=True):
-        artifacts += runtime.artifacts(replace(request, form=FORMS[attention or runtime.attention]))
+    runtimes = find_runtimes(formats, "--to", executes_files=True)
+    forms = {runtime.attention_on(device) for runtime in runtimes}
+    if attention is None and len(forms) > 1:  # they share graphs
+        attention = Runtime.attention
+        progress.say(f"attention is {attention}, which all of these runtimes read; ones of their own with one --to each")
+    for runtime in runtimes:
+        artifacts += runtime.artifacts(replace(request, form=FORMS[attention or runtime.attention_on(device)]))
     if split:
-        artifacts.append(split_graphs(replace(request, form=FORMS[attention or artifacts[0].runtime.attention])))
+        artifacts.append(split_graphs(replace(request, form=artifacts[0].request.form)))
     _say_expected(artifacts, request)
     exports = make_all(artifacts)
     return ExportReport(
@@ -150,7 +158,7 @@ def export(
 def _say_expected(artifacts: Sequence[Artifact], request: Request) -> None:
     """Say how long it will take, where that is long and someone listens."""
     progress = request.progress
-    if progress is QUIET:
+    if progress is QUIET or request.device != "cpu":  # a GPU is not what is timed
         return
     with progress.stage("Timing a few samples"):
         expected = expect_export(artifacts, request, LONG)
@@ -164,6 +172,7 @@ def export_split(
     folder: Path,
     progress: Progress = QUIET,
     usage: Usage | None = None,
+    device: str = "cpu",
 ) -> Exported:
     """Export ``model`` to ``folder`` with the vision tower apart, ``vision.onnx`` and ``rest.onnx``, compared together.
 
@@ -175,7 +184,9 @@ def export_split(
         EnvironmentProblem: ONNX Runtime is missing, or the folder cannot be written.
     """
     check_splittable(model.family, model.rounds)
-    (exported,) = make_all([split_graphs(Request(model, samples, folder, usage=usage, progress=progress))])
+    form = FORMS[find_runtime("onnxruntime").attention_on(device)]
+    request = Request(model, samples, folder, usage=usage, form=form, device=device, progress=progress)
+    (exported,) = make_all([split_graphs(request)])
     return exported
 
 
@@ -387,7 +398,7 @@ def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Pari
     else:
         with request.progress.stage(f"comparing {runtime.title} with PyTorch"):
             comparison, certificate = judge(
-                runtime.open(ModelSource(lambda: request.model, path), runtime.devices[0]),
+                runtime.open(ModelSource(lambda: request.model, path), artifact.device),
                 request.model,
                 request.samples,
                 artifact.batches,
@@ -395,6 +406,7 @@ def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Pari
                 precision=request.precision,
                 fixed=request.fixed,
                 progress=request.progress,
+                device=artifact.device,
             )
     parity = record(path, artifact.runs_on, request.precision.name, comparison, artifact.packages)
     return parity.model_copy(update={"certificate": certificate, "attention": request.form.name})
@@ -404,7 +416,7 @@ def _with_shares(artifact: Artifact, path: Path, parity: Parity) -> Parity:
     """Add to the record how much of the file runs in its precision; one that was quantised in vain has failed."""
     request, runtime = artifact.request, artifact.runtime
     with request.progress.stage(f"counting what runs in {request.precision.name}"):
-        trial = Trial(request.model, first_rows(request.samples, artifact.batches[0]), runtime.devices[0])
+        trial = Trial(request.model, first_rows(request.samples, artifact.batches[0]), artifact.device)
         audit = runtime.audit(path, request.precision, trial)
     if audit is None or audit.shares is None:
         return parity

@@ -31,6 +31,7 @@ class Request:
         precision, opset, form, fixed: of the graph; opset None is the exporter's choice.
         batch: smallest, usual and largest batch that is to be taken.
         workspace: bytes a layer may use for itself while it runs; None sets no limit.
+        device: that the files are made for and compared on, "cpu" or "cuda".
         progress: told about each stage.
     """
 
@@ -45,6 +46,7 @@ class Request:
     fixed: Fixed = VARYING
     batch: tuple[int, int, int] = (1, 8, 32)
     workspace: int | None = None
+    device: str = "cpu"
     progress: Progress = QUIET
 
     @property

@@ -160,7 +160,7 @@ def _verify(
     progress: Progress,
 ) -> Verified:
     path, earlier, runtime = subject.export.path, subject.export.record, subject.export.runtime
-    place = device if device in runtime.devices else runtime.devices[0]
+    place = runtime.place(device)
     inputs = with_text_length(FAMILIES[model.family], samples, subject.fixed.text_length)
     with progress.stage(f"running {path.name}"):
         comparison, certificate = _compare(model, inputs, reference, subject, place, progress)
@@ -218,6 +218,7 @@ def _compare(
                 precision=precision,
                 fixed=subject.fixed,
                 progress=progress,
+                device=device,
             )
         except EnvironmentProblem as error:
             reason = error.problems[0].found

@@ -1,17 +1,19 @@
-"""Full against slim on a GPU: PyTorch eager and compiled, half precision, ONNX Runtime's CUDA provider.
+"""Full against slim on a GPU: kernels launched one by one and as CUDA graphs, in PyTorch and ONNX Runtime, in fp16.
 
+    python -m benchmarks.runtimes.gpu --work work-gpu --make     # anywhere: the ONNX files, a minute each
     python -m benchmarks.runtimes.gpu --work work-gpu            # on a machine with a GPU; within ten minutes
     python -m benchmarks.runtimes.gpu --work work-gpu --tiny     # anywhere, in a minute: does the script work
 
 METER of real size with random weights, 384 pixels, 40 text tokens; slim is without the paper's 8 layers for VQA. What
-cannot run is named with the reason; ONNX Runtime needs its CUDA build on the path. ``--tiny`` takes a small model on
-the CPU, and writes nothing to docs/results.md.
+cannot run, and what there is no time for, is named with the reason; ONNX Runtime needs its CUDA build on the path.
+``--tiny`` takes a small model on the CPU, makes its files, and writes nothing to docs/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from copy import deepcopy
@@ -37,6 +39,7 @@ from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import ModelSource, Runtime
 from profiles.formatting import format_markdown_table
+from profiles.machine.kernels import time_kernels
 from profiles.timing.latency import Clock, Latency, cuda_clock, measure, wall_clock
 from profiles.timing.sample_batches import make_batch
 from profiles.timing.speedups import estimate_speedup
@@ -62,44 +65,66 @@ TINY = MeterDims(
 BATCHES = (1, 8, 32)
 
 
+LIMIT = 540.0  # seconds of the whole table; what is left then is named
+
+
 @dataclass(frozen=True)
 class Way:
-    """One way to run both models: a runtime as ``das profile`` knows it, and a precision."""
+    """One way to run both models: a runtime as ``das profile`` knows it, a precision, and how kernels are launched."""
 
     name: str
     runtime: str
-    precision: str
+    precision: str = "fp16"
+    captured: bool = True
     form: str = "fused"
 
-    def subject(self, model: StepModel, path: Path) -> ModelSource:
-        """``model`` in this precision, and its ONNX file in this form, made where it is needed and missing."""
-        precision = PRECISIONS[self.precision]
-        file = path.with_name(f"{path.name}.{self.form}{precision.suffix}.onnx")
-        if find_runtime(self.runtime).suffix and not file.exists():
-            export_onnx(model, file, METER.example_inputs(model.dims), form=FORMS[self.form], precision=precision)
-        return ModelSource(lambda: deepcopy(model).to(precision.dtype), file)
+    def file(self, work: Path, which: str) -> Path | None:
+        """Where the ONNX file of the model is; None for a runtime that reads none."""
+        name = f"{which}.{self.form}{PRECISIONS[self.precision].suffix}.onnx"
+        return work / name if find_runtime(self.runtime).suffix else None
 
-    def read(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Samples as they are read: by PyTorch in the precision of the weights, by an ONNX graph in float32."""
-        dtype = torch.float32 if find_runtime(self.runtime).suffix else PRECISIONS[self.precision].dtype
-        return {name: x.to(dtype) if x.is_floating_point() else x for name, x in samples.items()}
+    def source(self, model: StepModel, file: Path | None) -> ModelSource:
+        """The model in this precision."""
+        return ModelSource(lambda: deepcopy(model), file, precision=PRECISIONS[self.precision])
 
 
 WAYS = (
-    Way("PyTorch eager", "torch", "fp32"),
-    Way("PyTorch eager", "torch", "fp16"),
-    Way("PyTorch eager", "torch", "bf16"),
-    Way("torch.compile", "compile", "fp16"),
-    Way("ONNX Runtime", "onnxruntime", "fp32"),
-    Way("ONNX Runtime", "onnxruntime", "fp16"),
-    Way("ONNX Runtime, composed attention", "onnxruntime", "fp16", form="composed"),
+    Way("PyTorch, one by one", "torch", captured=False),
+    Way("PyTorch, CUDA graph", "torch"),
+    Way("ONNX Runtime, one by one", "onnxruntime", captured=False),
+    Way("ONNX Runtime, CUDA graph", "onnxruntime"),
+    Way("PyTorch, CUDA graph", "torch", "bf16"),
+    Way("ONNX Runtime, CUDA graph, composed attention", "onnxruntime", form="composed"),
+    Way("torch.compile, CUDA graph", "compile"),  # the last: it compiles for minutes
 )
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Full and slim in turns, and the milliseconds that the GPU is at work in a call of each; None where nobody sees."""
+
+    times: Mapping[str, Latency]
+    kernels_ms: Mapping[str, float | None]
+
+
+def make_files(models: Mapping[str, StepModel], work: Path) -> None:
+    """Export what the ways read and what is not there yet."""
+    for way in WAYS:
+        for which, model in models.items():
+            file, precision = way.file(work, which), PRECISIONS[way.precision]
+            if file and not file.exists():
+                print("exporting", file, file=sys.stderr, flush=True)
+                export_onnx(model, file, METER.example_inputs(model.dims), form=FORMS[way.form], precision=precision)
 
 
 def timed(
     way: Way, subjects: Mapping[str, ModelSource], samples: Mapping[str, Tensor], device: str, seconds: float
-) -> dict[str, Latency]:
-    """Full and slim in turns on one batch; both are loaded for it and let go, and compiled for its size alone."""
+) -> Timed:
+    """Full and slim in turns on one batch; both are loaded for it and let go, and compiled for its size alone.
+
+    Raises:
+        RuntimeError: a call did not become a CUDA graph.
+    """
     torch._dynamo.reset()
     runtime = find_runtime(way.runtime)
     with ExitStack() as stack:
@@ -107,12 +132,15 @@ def timed(
             which: stack.enter_context(runtime.open(subject, device, torch.get_num_threads()))
             for which, subject in subjects.items()
         }
-        return measure(
-            {which: runner.bind(way.read(samples)) for which, runner in runners.items()},
-            seconds=seconds,
-            batch=len(samples["input_ids"]),
-            clock=clock_of(runtime, device),
-        )
+        bound = {
+            which: runner.bind(samples) if way.captured else runner.bind_once(samples)
+            for which, runner in runners.items()
+        }
+        for call in bound.values():
+            if way.captured and device == "cuda" and not call.uncaptured:
+                raise RuntimeError(call.launch)
+        times = measure(bound, seconds=seconds, batch=len(samples["input_ids"]), clock=clock_of(runtime, device))
+        return Timed(times, {which: time_kernels(call) if device == "cuda" else None for which, call in bound.items()})
 
 
 def clock_of(runtime: Runtime, device: str) -> Clock:
@@ -124,51 +152,80 @@ def rows(
     models: Mapping[str, StepModel], work: Path, device: str, seconds: float
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """A row of the table for every way and batch, and why it could not be measured, or ''."""
+    ends = time.monotonic() + LIMIT
     for way in WAYS:
-        try:
-            find_runtime(way.runtime).check(device)
-            subjects = {which: way.subject(model, work / which) for which, model in models.items()}
-            for batch in BATCHES:
-                samples = make_batch(METER.example_inputs(models["full"].dims), batch)
-                found = timed(way, subjects, samples, device, seconds)
-                ratio = estimate_speedup(found["full"], found["slim"])
-                times = [f"{found[which].p50_ms:.2f}" for which in models]
-                spread = max(entry.spread for entry in found.values())
-                interval = f"x{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
-                throughput = f"{found['slim'].throughput:.0f}"
-                row = (f"{way.name}, {way.precision}", str(batch), *times, interval, f"{spread:.1%}", throughput)
+        for batch in BATCHES:
+            name = (f"{way.name}, {way.precision}", str(batch))
+            try:
+                if time.monotonic() > ends:
+                    raise RuntimeError(f"no time: {LIMIT:.0f} s were over")
+                row = (*name, *row_of(way, models, work, device, seconds, batch))
                 print(*row, file=sys.stderr, flush=True)
                 yield row, ""
-        except (DasError, RuntimeError) as error:
-            reason = error.problems[0].found if isinstance(error, DasError) else str(error).splitlines()[0]
-            print(way.name, way.precision, reason, file=sys.stderr, flush=True)
-            yield (), f"{way.name}, {way.precision}: {reason}"
+            except (DasError, RuntimeError) as error:
+                reason = error.problems[0].found if isinstance(error, DasError) else str(error).splitlines()[0]
+                print(*name, reason, file=sys.stderr, flush=True)
+                yield (), f"{', batch '.join(name)}: {reason}"
+
+
+def row_of(
+    way: Way, models: Mapping[str, StepModel], work: Path, device: str, seconds: float, batch: int
+) -> tuple[str, ...]:
+    """Time one way at one batch."""
+    find_runtime(way.runtime).check(device)
+    subjects = {which: way.source(model, way.file(work, which)) for which, model in models.items()}
+    samples = make_batch(METER.example_inputs(models["full"].dims), batch)
+    found = timed(way, subjects, samples, device, seconds)
+    ratio = estimate_speedup(found.times["full"], found.times["slim"])
+    return (
+        *(f"{found.times[which].p50_ms:.2f}" for which in models),
+        f"x{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
+        f"{max(entry.spread for entry in found.times.values()):.1%}",
+        *("" if (ms := found.kernels_ms[which]) is None else f"{ms:.2f}" for which in models),
+        f"{found.times['slim'].throughput:.0f}",
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work-gpu"), help="folder for the ONNX files")
-    parser.add_argument("--seconds", type=float, default=4, help="time for each comparison of full and slim")
+    parser.add_argument("--seconds", type=float, default=3, help="time for each comparison of full and slim")
+    parser.add_argument("--make", action="store_true", help="make the ONNX files, and time nothing")
     parser.add_argument("--tiny", action="store_true", help="a small model on the CPU")
     arguments = parser.parse_args()
     device = "cpu" if arguments.tiny else "cuda"
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not (arguments.make or torch.cuda.is_available()):
         raise SystemExit("no CUDA device here: a GPU machine is needed; --tiny tries the script on the CPU")
     work = arguments.work / ("tiny" if arguments.tiny else "full-size")
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     full = build(TINY if arguments.tiny else DIMS, "vqa").eval()
     models = {"full": full, "slim": trim(remove_layers(full, make_plan(full, LAYERS)).eval())}
+    if arguments.make or arguments.tiny:
+        make_files(models, work)
+    if arguments.make:
+        return
     macs = {which: count_macs(model, METER.example_inputs(model.dims)).total for which, model in models.items()}
     found = list(rows(models, work, device, arguments.seconds))
-    header = ("", "batch", "full p50 ms", "slim p50 ms", "faster (95 %)", "spread", "slim samples/s")
+    header = (
+        "",
+        "batch",
+        "full p50 ms",
+        "slim p50 ms",
+        "faster (95 %)",
+        "spread",
+        "GPU at work, full ms",
+        "slim ms",
+        "slim samples/s",
+    )
     table = format_markdown_table(header, [row for row, _ in found if row])
     missing = "\n".join(f"- {reason}" for _, reason in found if reason) or "- nothing"
     body = (
         f"METER, random weights, 40 tokens, {full.dims.image_size} pixels, {macs['full'] / 1e9:.2f} GMACs; slim is "
         f"without {', '.join(LAYERS)} and trimmed, {macs['slim'] / 1e9:.2f} GMACs "
         f"({1 - macs['slim'] / macs['full']:.1%} fewer). Full and slim in turns, inputs on the device. Times end "
-        f"when the GPU is done: PyTorch's call is waited for, ONNX Runtime's waits by itself."
+        f"when the GPU is done: PyTorch's call is waited for, ONNX Runtime's waits by itself. A call whose GPU is at "
+        f"work for less than half of it is bound by launching kernels."
         f"\n\n{table}\n\nNot measured:\n\n{missing}"
     )
     print(body) if arguments.tiny else write_section("gpu", "On a GPU", body)

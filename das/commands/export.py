@@ -42,6 +42,9 @@ def export(
     workspace: Annotated[
         str | None, typer.Option(help="Memory a TensorRT layer may use while it runs, e.g. 4GB.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda, that it is to run on. Default: cuda where ONNX Runtime works there.")
+    ] = None,
     data: o.Data = None,
     json: o.Json = False,
 ) -> None:
@@ -80,6 +83,7 @@ def export(
         attention=attention,
         opset=opset,
         workspace=space,
+        device=device,
         data=data,
         recommend=True,
         progress=progress(),

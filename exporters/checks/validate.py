@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 
 from torch import Tensor
 
@@ -31,6 +32,7 @@ def judge(
     precision: Precision,
     fixed: Fixed,
     progress: Progress,
+    device: str = "cpu",
 ) -> tuple[Comparison, Certificate | None]:
     """Compare on a few samples and, where that holds and there is a reference, make the certificate.
 
@@ -38,13 +40,14 @@ def judge(
 
     Args:
         candidate: the export, not open yet; what it refuses to run has failed.
-        model: in eval mode, on the device it is to be run on.
+        model: in eval mode, on the CPU.
         samples: real inputs, (N, ...) by name, of the text length the export takes.
         sizes: batch sizes to try, the largest last.
         reference: many samples; None compares on all of ``samples`` and makes no certificate.
         precision: of the export.
         fixed: axes that it takes one size of only.
         progress: told about the samples.
+        device: that the model is run on, too, "cpu" or "cuda".
 
     Raises:
         EnvironmentProblem: the runtime is not here.
@@ -55,7 +58,7 @@ def judge(
     first = sizes[:-1] or sizes if reference else sizes
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
     try:
-        with TorchRunner(model, next(model.parameters()).device) as ours, candidate:
+        with TorchRunner(model if device == "cpu" else deepcopy(model), device) as ours, candidate:
             batches = parity_batches(model, few, first, any_length=not fixed.text_length)
             comparison = check(FAMILIES[model.family], ours, candidate, batches, tolerance, precision.relative)
             samples_run = min(comparison.samples, len(next(iter(few.values()))))

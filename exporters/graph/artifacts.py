@@ -18,7 +18,6 @@ from exporters.runtimes.runtime import Artifact
 from exporters.runtimes.sessions import import_onnxruntime
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
-COMPARED_IN = "ONNX Runtime, CPU"
 
 
 def graph(request: Request, reuse: bool = False) -> Artifact:
@@ -49,10 +48,10 @@ def graph(request: Request, reuse: bool = False) -> Artifact:
         path,
         runtime,
         write,
-        runs_on=COMPARED_IN,
+        runs_on=runtime.runs_on(path, request.device),
         packages=PACKAGES,
         batches=(request.fixed.batch,) if request.fixed.batch else CHECKED_SIZES,
-        unable=runtime.refuses(request.precision, "cpu"),
+        unable=runtime.refuses(request.precision, request.device),
         graph=path,
         reuse=reuse,
     )
@@ -80,7 +79,7 @@ def rounded_graph(request: Request, calibrated: bool) -> Artifact:
         path,
         runtime,
         write,
-        runs_on=COMPARED_IN,
+        runs_on=runtime.runs_on(path, request.device),
         packages=PACKAGES,
         batches=(request.fixed.batch,) if request.fixed.batch else CHECKED_SIZES,
         graph=path,
@@ -90,7 +89,7 @@ def rounded_graph(request: Request, calibrated: bool) -> Artifact:
 
 def split_graphs(request: Request) -> Artifact:
     """Vision tower and rest, which are compared together."""
-    path = request.folder / REST
+    path, runtime = request.folder / REST, find_runtime("onnxruntime")
 
     def write(target: Path, in_float: Collection[str]) -> tuple[str, ...]:
         with request.progress.stage("exporting the vision tower and the rest to ONNX"):
@@ -100,9 +99,9 @@ def split_graphs(request: Request) -> Artifact:
     return Artifact(
         request,
         path,
-        find_runtime("onnxruntime"),
+        runtime,
         write,
-        runs_on=f"{COMPARED_IN}, vision tower apart",
+        runs_on=runtime.runs_on(path, request.device),
         packages=PACKAGES,
         batches=CHECKED_SIZES,
         graph=path,

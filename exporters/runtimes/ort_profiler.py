@@ -51,6 +51,7 @@ class KernelRunner(OnnxRunner):
         self._folder = TemporaryDirectory()
         self.optimised = Path(self._folder.name) / OPTIMISED
         with self._refusals():
+            self.singly = "each kernel is watched"
             self.session = open_session(self.path, self.provider, self.threads, profile_in=self.optimised.parent)
         self.input_names = tuple(entry.name for entry in self.session.get_inputs())
         self.output_names = tuple(entry.name for entry in self.session.get_outputs())

@@ -135,6 +135,11 @@ class Artifact:
     sensitivities: Callable[[], Mapping[str, float]] | None = None
 
     @property
+    def device(self) -> str:
+        """Where it is compared, "cpu" or "cuda"."""
+        return self.runtime.place(self.request.device)
+
+    @property
     def rounds(self) -> bool:
         """Whether it is made from a float file by rounding."""
         return self.sensitivities is not None
@@ -153,7 +158,7 @@ class Runtime(ABC):
         format: of its exports, as JSON documents call it; empty where it executes the model itself.
         suffix: of the names of the files it executes, ".onnx"; empty where it executes the model itself.
         names_fp32: whether the names of its files say fp32, too.
-        attention: form that attention is written in where nobody says, a key of ``FORMS``.
+        attention: form that attention is written in for a CPU where nobody says, a key of ``FORMS``.
         precisions: of the models it takes, keys of ``PRECISIONS``.
         casts: those of them that it makes of the model itself, without a file.
         standard_operators: whether it knows the standard operators of ONNX alone.
@@ -217,6 +222,14 @@ class Runtime(ABC):
         name = f".{precision.name}" if self.names_fp32 else precision.suffix
         return f"model{name}{infix}{fixed.suffix}{self.ending()}"
 
+    def attention_on(self, device: str) -> str:
+        """Return the form that attention is written in for ``device`` ("cpu" or "cuda") where nobody says."""
+        return self.attention
+
+    def place(self, device: str) -> str:
+        """Return where it runs, of "cpu" and "cuda", where ``device`` is meant: that, or the only one it has."""
+        return device if device in self.devices else self.devices[0]
+
     def refuses(self, precision: Precision, device: str) -> str:
         """Return the reason why it cannot execute a model in ``precision`` on ``device``; empty where it can."""
         return ""
@@ -244,7 +257,7 @@ class Runtime(ABC):
             path,
             self,
             write,
-            runs_on=self.runs_on(path, self.devices[0]),
+            runs_on=self.runs_on(path, self.place(request.device)),
             packages=("torch", *self.packages),
             batches=(request.fixed.batch,) if request.fixed.batch else CHECKED_SIZES,
         )

@@ -36,6 +36,7 @@ class Wanted:
         reference: opens many real samples with the model's answers.
         progress: told about it.
         usage: what is written into ONNX files for those who use them.
+        device: that it is to run on, "cpu" or "cuda".
     """
 
     runtime: Runtime
@@ -46,6 +47,7 @@ class Wanted:
     reference: Callable[[], Reference]
     progress: Progress
     usage: Usage | None = None
+    device: str = "cpu"
 
     @property
     def path(self) -> Path:
@@ -63,6 +65,7 @@ class Wanted:
             precision=self.precision.name,
             reference=self.reference(),
             usage=self.usage,
+            device=self.device,
             progress=self.progress,
             **options,
         )
@@ -127,6 +130,15 @@ def why_not_measured(runtime: Runtime, precision: Precision, slim: ExportsFolder
     if runtime.built_on_demand or slim.path_for(runtime, precision).exists():
         return ""
     return f"{NOT_EXPORTED}: das export --to {runtime.name} --precision {precision.name}"
+
+
+def slower_form(runtime: Runtime, path: Path, device: str) -> str:
+    """Return the form of attention of the export ``path`` where the runtime prefers another on ``device``, else ""."""
+    try:
+        form = read_record(path).attention
+    except InputError:  # none there, or a damaged record, which others complain of
+        return ""
+    return form if form and form != runtime.attention_on(device) and device != "cpu" else ""
 
 
 def _made_alike(runtime: Runtime, path: Path, slim: Path) -> bool:

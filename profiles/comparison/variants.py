@@ -29,7 +29,14 @@ from profiles.comparison.full_vs_slim import (
     StartedPair,
     Variant,
 )
-from profiles.comparison.matching_exports import Wanted, make_full, make_slim, precisions_of, why_not_measured
+from profiles.comparison.matching_exports import (
+    Wanted,
+    make_full,
+    make_slim,
+    precisions_of,
+    slower_form,
+    why_not_measured,
+)
 from profiles.comparison.variant_scores import Answered, answered_in_pytorch, ask_cast, read_answered
 from profiles.deployment.ways import why_not
 from profiles.machine.energy import EnergyPair
@@ -115,7 +122,7 @@ def export_missing(runtimes: Sequence[Runtime], bench: Bench) -> list[NotMeasure
         if bench.questions and not model.exports.split():
             bench.progress.say(f"exporting the {which} model in two parts, to time questions on one image")
             samples, usage = bench.run.samples(), usage_of(bench.run)
-            export_split(model.model, samples, model.exports.path, bench.progress, usage)
+            export_split(model.model, samples, model.exports.path, bench.progress, usage, bench.device)
     return refused
 
 
@@ -130,6 +137,7 @@ def _wanted(which: str, runtime: Runtime, precision: Precision, bench: Bench) ->
         partial(bench.reference_of, which),
         bench.progress,
         usage_of(bench.run),
+        bench.device,
     )
 
 
@@ -266,6 +274,11 @@ def list_not_timed(runtime: Runtime, bench: Bench) -> Iterator[NotMeasured]:
             other = "not asked for" if bench.asked and precision not in bench.asked else ""
             why = refused or other or "of one batch or text length only, or for another GPU"
             yield NotMeasured(what=f"{entry.path.name} in {runtime.name}", why=why)
+    for path in timed:
+        if form := slower_form(runtime, path, bench.device):
+            best = runtime.attention_on(bench.device)
+            why = f"{path.name} has it {form}, slower on a GPU: das export --to {runtime.name} --attention {best}"
+            yield NotMeasured(what=f"{best} attention in {runtime.name}", why=why)
     for precision in bench.asked:
         if why := why_not_measured(runtime, precision, folder, bench.device):
             yield NotMeasured(what=f"{precision.name} in {runtime.name}", why=why)

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from compressor.device import choose_device
 from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Problem, environment_problem
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
@@ -64,7 +63,13 @@ class Candidate:
 
 
 def export_best(
-    run: Run, model: StepModel, reference: Reference, batch: int = 1, progress: Progress = QUIET
+    run: Run,
+    model: StepModel,
+    reference: Reference,
+    batch: int = 1,
+    progress: Progress = QUIET,
+    *,
+    device: str = "cpu",
 ) -> tuple[ExportReport, Best]:
     """Export slim so that it is the fastest on this machine, and keep that one export alone.
 
@@ -76,13 +81,13 @@ def export_best(
         reference: many real samples, for certificates.
         batch: samples of the calls that are timed; the export takes any number.
         progress: told about it.
+        device: that it is to be fast on, "cpu" or "cuda".
 
     Raises:
         CheckFailed: none of them answers as the model does.
         EnvironmentProblem: nothing that is exported can run here, or the folder cannot be written.
     """
-    folder, device = exports_of(run).path, choose_device(None).type
-    threads = torch.get_num_threads()
+    folder, threads = exports_of(run).path, torch.get_num_threads()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -150,10 +155,10 @@ def _make_candidates(
     ways, left_out = list_ways(device)
     samples = run.samples()
     inputs = {name: samples[name] for name in FAMILIES[model.family].input_names if name in samples}
-    base = Request(model, inputs, folder, usage=usage_of(run), progress=progress)
+    base = Request(model, inputs, folder, usage=usage_of(run), device=device, progress=progress)
     candidates, made, errors = list[Candidate](), dict[Path, Exported](), list[DasError]()
     for runtime, precision in ways:
-        request = replace(base, precision=precision, form=FORMS[runtime.attention])
+        request = replace(base, precision=precision, form=FORMS[runtime.attention_on(device)])
         try:
             artifacts = runtime.artifacts(request)
             made |= {one.path: found for one, found in zip(artifacts, make_all(artifacts, made), strict=True)}

@@ -108,9 +108,10 @@ def test_the_sieve_measures_what_is_lost_by_looking_at_few_samples():
 
 def timed(way, subjects, samples, device, seconds):
     """Stand for the measurement: full takes 4 ms, slim 2."""
-    assert set(subjects) == {"full", "slim"} and all(source.file.name for source in subjects.values())
-    assert (device, seconds) == ("cpu", 0.01)
-    return {"full": summarise_times([4.0] * 20), "slim": summarise_times([2.0] * 20)}
+    assert {source.precision.name for source in subjects.values()} == {way.precision}
+    assert (set(subjects), device, seconds) == ({"full", "slim"}, "cpu", 0.01)
+    times = {"full": summarise_times([4.0] * 20), "slim": summarise_times([2.0] * 20)}
+    return gpu.Timed(times, {"full": 3.0, "slim": None})
 
 
 def test_the_gpu_scripts_table_has_a_row_for_every_way_and_batch(tmp_path, monkeypatch, capsys):
@@ -123,11 +124,11 @@ def test_the_gpu_scripts_table_has_a_row_for_every_way_and_batch(tmp_path, monke
     page = capsys.readouterr().out
     for way in gpu.WAYS:
         for batch in gpu.BATCHES:
-            row = f"| {way.name}, {way.precision} | {batch} | 4.00 | 2.00 | x2.00 (2.00-2.00) | 0.0% | 500 |"
+            row = f"| {way.name}, {way.precision} | {batch} | 4.00 | 2.00 | x2.00 (2.00-2.00) | 0.0% | 3.00 |  | 500 |"
             assert row in page or f"- {way.name}, {way.precision}: " in page
-    assert "| PyTorch eager, fp32 | 32 |" in page and "| ONNX Runtime, fp16 | 8 |" in page
+    assert "| PyTorch, CUDA graph, bf16 | 32 |" in page and "| ONNX Runtime, one by one, fp16 | 8 |" in page
     files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.onnx")}  # apart from those of the real size
-    forms = ("fused", "fused.fp16", "composed.fp16")
+    forms = ("fused.fp16", "composed.fp16")
     assert files == {Path("tiny", f"{which}.{form}.onnx") for which in ("full", "slim") for form in forms}
 
 
@@ -137,18 +138,15 @@ def test_the_gpu_script_runs_on_a_small_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "TINY", tiny.of_few_layers(gpu.TINY))
     monkeypatch.setattr(gpu, "LAYERS", ("FL0",))
     # Compiling takes a minute for each model, and a second form of attention is written as the first.
-    monkeypatch.setattr(gpu, "WAYS", tuple(w for w in gpu.WAYS if w.name in ("PyTorch eager", "ONNX Runtime")))
+    monkeypatch.setattr(gpu, "WAYS", tuple(w for w in gpu.WAYS if w.name.endswith("one by one")))
     monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
     gpu.main()
     page = capsys.readouterr().out
-    for precision in ("fp32", "fp16", "bf16"):
-        for batch in (1, 2):
-            assert f"| PyTorch eager, {precision} | {batch} |" in page
-    for precision in ("fp32", "fp16"):
-        assert f"| ONNX Runtime, {precision} | 2 |" in page
+    for batch in (1, 2):
+        for name in ("PyTorch", "ONNX Runtime"):
+            assert f"| {name}, one by one, fp16 | {batch} |" in page
     files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.onnx")}  # apart from those of the real size
-    forms = ("fused", "fused.fp16")
-    assert files == {Path("tiny", f"{which}.{form}.onnx") for which in ("full", "slim") for form in forms}
+    assert files == {Path("tiny", f"{which}.fused.fp16.onnx") for which in ("full", "slim")}
 
 
 def test_the_gpu_script_says_what_could_not_run(tmp_path, monkeypatch, capsys):
@@ -158,8 +156,8 @@ def test_the_gpu_script_says_what_could_not_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gpu", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)])
     gpu.main()
     page = capsys.readouterr().out
-    assert "- torch.compile, fp16: no C++ compiler /no/such/compiler" in page
-    assert "| PyTorch eager, bf16 | 1 |" in page
+    assert "- torch.compile, CUDA graph, fp16, batch 1: no C++ compiler /no/such/compiler" in page
+    assert "| PyTorch, CUDA graph, bf16 | 1 |" in page
 
 
 def test_only_pytorch_on_a_gpu_is_timed_with_its_events():
@@ -177,7 +175,7 @@ def test_the_gpu_script_lets_go_of_what_it_opened(monkeypatch):
     path = full_onnx()
     found = gpu.timed(way, dict.fromkeys(("full", "slim"), ModelSource(full, path)), samples(), "cpu", 0.01)
     assert closed == [path, path]
-    assert set(found) == {"full", "slim"}
+    assert set(found.times) == {"full", "slim"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
