@@ -135,10 +135,8 @@ def export(
     )
     artifacts: list[Artifact] = []
     runtimes = find_runtimes(formats, "--to", executes_files=True)
-    forms = {runtime.attention_on(device) for runtime in runtimes}
-    if attention is None and len(forms) > 1:  # they share graphs
-        attention = Runtime.attention
-        progress.say(f"attention is {attention}, which all of these runtimes read; ones of their own with one --to each")
+    if attention is None and (attention := shared_form(runtimes, device)):
+        progress.say(f"attention is {attention}, which all of these read; their own are made with one --to each")
     for runtime in runtimes:
         artifacts += runtime.artifacts(replace(request, form=FORMS[attention or runtime.attention_on(device)]))
     if split:
@@ -153,6 +151,11 @@ def export(
         exports=exports,
         beside=write_usage(folder, model, usage) if usage else (),
     )
+
+
+def shared_form(runtimes: Iterable[Runtime], device: str) -> str | None:
+    """Return the form of attention for runtimes that share graphs and prefer several; None where they agree."""
+    return Runtime.attention if len({runtime.attention_on(device) for runtime in runtimes}) > 1 else None
 
 
 def _say_expected(artifacts: Sequence[Artifact], request: Request) -> None:

@@ -101,7 +101,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Timed:
-    """Full and slim in turns, and the milliseconds that the GPU is at work in a call of each; None where nobody sees."""
+    """Full and slim in turns, and the milliseconds that the GPU works in a call of each; None where nobody sees."""
 
     times: Mapping[str, Latency]
     kernels_ms: Mapping[str, float | None]

@@ -43,7 +43,7 @@ def export(
         str | None, typer.Option(help="Memory a TensorRT layer may use while it runs, e.g. 4GB.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu or cuda, that it is to run on. Default: cuda where ONNX Runtime works there.")
+        str | None, typer.Option(help="cpu or cuda, to run it on. Default: cuda where ONNX Runtime works there.")
     ] = None,
     data: o.Data = None,
     json: o.Json = False,
@@ -65,7 +65,7 @@ def export(
     from das.render.print_export import print_export
     from das.terminal import print_json, progress
 
-    about_graphs = o.read_typed(context, {"run", "data", "json"})
+    about_graphs = o.read_typed(context, {"run", "device", "data", "json"})
     formats, checks = o.merge_runtimes(to, onnx, trt) or ([api.UNNAMED] if about_graphs else []), Checks()
     batches: int | tuple[int, int, int] = api.ENGINE_BATCHES
     space = None

@@ -19,11 +19,13 @@ from compressor.errors import CheckFailed, EnvironmentProblem, InputError, Usage
 from compressor.families.meter.meter_family import build
 from compressor.files import PARTIAL, staged
 from compressor.models.steps import StepModel
-from exporters.checks.records import Parity, read_record
-from exporters.export import ExportReport, export
+from exporters.checks.records import Parity, read_record, record_of
+from exporters.export import ExportReport, export, shared_form
 from exporters.graph.onnx import export_onnx, needs_data_file
+from exporters.runtimes import find_runtime
 from exporters.runtimes.sessions import OnnxRunner, require_provider
 from exporters.runtimes.torch_runner import TorchRunner
+from profiles.comparison.matching_exports import slower_form
 from profiles.deployment.recommend_export import Choices
 from tests.profiles.comparison.test_profile_run import make_run
 from tests.support.command_line import das, refused, stopped
@@ -274,3 +276,25 @@ def test_wrong_options_exit_with_two(tmp_path, monkeypatch, option, value, code)
 def test_a_failed_parity_check_exits_with_four(tmp_path, monkeypatch):
     done = das_export(monkeypatch, tmp_path, "--onnx", written=full_onnx)
     stopped(done, 4, "parity-failed", "model.onnx")
+
+
+def test_attention_on_a_gpu_is_never_written_out_by_default():
+    onnxruntime, tensorrt = find_runtime("onnxruntime"), find_runtime("tensorrt")
+    assert (onnxruntime.attention_on("cuda"), onnxruntime.attention_on("cpu")) == ("fused", onnxruntime.attention)
+    assert shared_form([onnxruntime], "cuda") is None
+    assert shared_form([onnxruntime, tensorrt], "cuda") == "composed"  # which both read, in the graph that they share
+
+
+def test_a_profile_on_a_gpu_names_attention_that_is_slow_there(tmp_path):
+    path, onnxruntime = tmp_path / "model.onnx", find_runtime("onnxruntime")
+    assert slower_form(onnxruntime, path, "cuda") == ""  # nothing is there
+    outcome = {"status": "passed", "tolerance": 1e-4, "runtime": "", "precision": "fp32", "versions": {}, "sha256": {}}
+    for form, slower in (("composed", "composed"), ("fused", "")):
+        record_of(path).write_text(Parity(**outcome, attention=form).model_dump_json())
+        assert slower_form(onnxruntime, path, "cuda") == slower
+        assert slower_form(onnxruntime, path, "cpu") == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_an_export_for_a_gpu_that_is_not_there_is_refused(run_here):
+    stopped(das("export", "--onnx", "--device", "cuda"), 5, "no-cuda-device")
