@@ -146,6 +146,8 @@ class Family:
             worked it out.
         prepare: last changes to our tensors before loading (positions at another image size, a head made of another's).
         parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
+        unmasked: whether the prologue takes None for the mask of texts, where none of them is padded: attention without
+            a mask has faster kernels on GPUs.
         tolerances: largest allowed |difference| of logits between runtimes, by precision; below fp32 in units of the
             largest logit, where that is above 1.
 
@@ -168,6 +170,7 @@ class Family:
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None
     prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
+    unmasked: bool = False
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
 
     @property
@@ -190,6 +193,14 @@ class Family:
     def mask_of(self, modality: Modality) -> str | None:
         """Return the name of the input that masks padding of ``modality``; None where nothing is padded."""
         return next((entry.name for entry in self.inputs if entry.modality == modality and entry.mask), None)
+
+    def without_idle_mask(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+        """Return the inputs of a batch, with None for the mask of texts where it masks nothing and may be left out."""
+        given: dict[str, Tensor | None] = dict(inputs)
+        mask = self.mask_of("text") if self.unmasked else None
+        if mask is not None and mask in inputs and bool(inputs[mask].all()):
+            given[mask] = None
+        return given
 
     def sizes_of(self, modality: Modality, inputs: Mapping[str, Tensor]) -> dict[str, int]:
         """Return the size of every axis of a batch's inputs of ``modality``, by its name; none without such inputs."""

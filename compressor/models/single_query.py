@@ -48,14 +48,14 @@ def attend_one_token(
     return values.transpose(0, 1).reshape(-1, 1, heads * width) + value.bias
 
 
-def one_token_of(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
+def one_token_of(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:
     """Return one token, (B, 1, D), of the output of a library's layer of BERT's layout.
 
     Args:
         layer: BERT's, or one with submodules of the same names.
         pick: takes the token.
         hidden: (B, N, D).
-        mask: (B, 1, 1, N).
+        mask: (B, 1, 1, N); None where nothing is masked.
     """
     token, inner = pick(hidden), layer.attention.self
     heads = inner.num_attention_heads

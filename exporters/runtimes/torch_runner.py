@@ -46,10 +46,10 @@ class TorchRunner(Runner):
         self.called = torch.compile(self._compute) if compiled else self._compute
         self.name = f"{'torch.compile' if compiled else 'PyTorch'} on {self.device.type}"
         self.input_names, self.output_names = tuple(inputs), ("output",)
-        if isinstance(model, StepModel):
-            family = FAMILIES[model.family]
-            (output,) = family.outputs_of(model.task)
-            self.input_names, self.output_names = family.input_names, (output.name,)
+        self.family = FAMILIES[model.family] if isinstance(model, StepModel) else None
+        if self.family and isinstance(model, StepModel):
+            (output,) = self.family.outputs_of(model.task)
+            self.input_names, self.output_names = self.family.input_names, (output.name,)
 
     def open(self) -> None:
         """Put the model on the device, in eval mode.
@@ -67,8 +67,8 @@ class TorchRunner(Runner):
     def close(self) -> None:
         """The model stays: it is the caller's."""
 
-    def _compute(self, **inputs: Tensor) -> Tensor:
-        cast = {name: x.to(self.dtype) if x.is_floating_point() else x for name, x in inputs.items()}
+    def _compute(self, **inputs: Tensor | None) -> Tensor:
+        cast = {name: x.to(self.dtype) if x is not None and x.is_floating_point() else x for name, x in inputs.items()}
         return self.model(**cast).float()
 
     def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
@@ -95,7 +95,8 @@ class TorchRunner(Runner):
 
     def _call(self, inputs: Mapping[str, Tensor]) -> Callable[[], Tensor]:
         """Return the call of the model on ``inputs``, compiled where it is to be."""
-        given = {name: value.to(self.device) for name, value in inputs.items()}
+        needed = self.family.without_idle_mask(inputs) if self.family else inputs
+        given = {name: None if value is None else value.to(self.device) for name, value in needed.items()}
 
         @torch.inference_mode()
         def call() -> Tensor:

@@ -29,6 +29,7 @@ def image_transform(dims: MeterDims) -> ClipTransform:
 
 
 METER = Family(
+    unmasked=True,
     name="meter",
     formats=(PUBLIC,),
     pools=POOLS,

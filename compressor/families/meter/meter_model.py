@@ -33,17 +33,19 @@ class MeterPrologue(nn.Module):
         self.image = CLIPVisionEmbeddings(dims.vision_config)
         self.image_norm = nn.LayerNorm(dims.vision_width, eps=1e-5)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Streams:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, pixel_values: Tensor) -> Streams:
         """Token ids and mask (B, L) with pixels (B, 3, H, W), or (B, 2, 3, H, W) of pairs, to the first streams.
 
         ``text`` (B, L, Dt), ``text_mask`` (B, 1, 1, L), ``image`` (B, N, Dv); the images of a pair become rows of
-        their own, (2 B, N, Dv).
+        their own, (2 B, N, Dv). There is no ``text_mask`` without an ``attention_mask``: no text is padded.
         """
         if pixel_values.ndim == 5:
             pixel_values = pixel_values.flatten(0, 1)
         image = self.image_norm(self.image(pixel_values))
-        mask = (1.0 - attention_mask[:, None, None, :].to(image.dtype)) * MASKED
-        return {"text": self.text(input_ids), "image": image, "text_mask": mask}
+        streams = {"text": self.text(input_ids), "image": image}
+        if attention_mask is not None:
+            streams["text_mask"] = (1.0 - attention_mask[:, None, None, :].to(image.dtype)) * MASKED
+        return streams
 
     def fold_constants(self) -> None:
         """Add the token type to the positions."""
@@ -106,9 +108,9 @@ class ImageBridge(TokenWise):
 class Match(TokenWise):
     """Where text and image meet they need as many rows: a pair repeats its text, several captions their image."""
 
-    def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        """(B, ...) and (B', ...) -> (max(B, B'), ...)."""
-        return expand_batch(x, other)
+    def forward(self, x: Tensor | None, other: Tensor) -> Tensor | None:
+        """(B, ...) and (B', ...) -> (max(B, B'), ...); None, which a mask may be, stays None."""
+        return None if x is None else expand_batch(x, other)
 
 
 class VisionLayer(CLIPEncoderLayer):
@@ -130,7 +132,7 @@ class VisionLayer(CLIPEncoderLayer):
 class LanguageLayer(RobertaLayer):
     """RoBERTa's post-LN encoder layer, which is BERT's too."""
 
-    def one_token(self, pick: Pick, text: Tensor, mask: Tensor) -> Tensor:
+    def one_token(self, pick: Pick, text: Tensor, mask: Tensor | None) -> Tensor:
         """Return the output, (B, 1, Dt), at the token that ``pick`` takes."""
         return one_token_of(self, pick, text, mask)
 

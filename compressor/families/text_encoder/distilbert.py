@@ -29,7 +29,7 @@ class DistilbertDims(TextDims):
 class DistilbertLayer(TextEncoderLayer):
     """A layer of DistilBERT's, which can compute one token alone."""
 
-    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
+    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes."""
         layer: Any = self.layer
         inner, token = layer.attention, pick(hidden)

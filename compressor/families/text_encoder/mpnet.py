@@ -43,7 +43,7 @@ class MpnetPrologue(TextPrologue):
         self.bias: nn.Embedding = backbone.encoder.relative_attention_bias
         self.bucket = backbone.encoder.relative_position_bucket
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor) -> Streams:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, **others: Tensor) -> Streams:
         """Make ``bias``, (B, heads, L, L), too: every stream has a row for each sample, and here all are alike."""
         streams = super().forward(input_ids, attention_mask, **others)
         place = torch.arange(input_ids.shape[1], device=input_ids.device)
@@ -54,12 +54,12 @@ class MpnetPrologue(TextPrologue):
 class MpnetLayer(TextEncoderLayer):
     """A layer of MPNet's, which can compute one token alone."""
 
-    def forward(self, hidden: Tensor, mask: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, L, D), (B, 1, 1, L) and (B, heads, L, L) -> (B, L, D)."""
+    def forward(self, hidden: Tensor, mask: Tensor | None, bias: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, L, D), (B, 1, 1, L), or None, and (B, heads, L, L) -> (B, L, D)."""
         (out,) = self.layer(hidden, position_bias=_masked(bias, mask))
         return self.add_adapter(out, hidden)
 
-    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor, bias: Tensor) -> Tensor:
+    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor | None, bias: Tensor) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes."""
         layer: Any = self.layer
         attention, inner, token = layer.attention, layer.attention.attn, pick(hidden)
@@ -70,8 +70,8 @@ class MpnetLayer(TextEncoderLayer):
         return self.add_adapter(layer.output(layer.intermediate(attended), attended), token)
 
 
-def _masked(bias: Tensor, mask: Tensor) -> Tensor:
-    return bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
+def _masked(bias: Tensor, mask: Tensor | None) -> Tensor:
+    return bias if mask is None else bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
 
 
 def mpnet_macs(dims: MpnetDims, task: str, patches: tuple[int, int]) -> ModelMacs:

@@ -142,6 +142,7 @@ def encoder_family(
         )
 
     return Family(
+        unmasked=True,
         name=name,
         formats=(
             Format(

@@ -25,10 +25,13 @@ class TextPrologue(nn.Module):
         self.embeddings: nn.Module = backbone.embeddings
         self.project = getattr(backbone, "embeddings_project", nn.Identity())
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor) -> Streams:
-        """Take (B, L) int64 each; make ``hidden`` (B, L, D) and ``mask`` (B, 1, 1, L) bool, True at tokens."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, **others: Tensor) -> Streams:
+        """Take (B, L) int64 each; make ``hidden`` (B, L, D) and ``mask`` (B, 1, 1, L) bool, True at tokens.
+
+        There is no ``mask`` without an ``attention_mask``: no text is padded.
+        """
         hidden = self.project(self.embeddings(input_ids=input_ids, **others))
-        return {"hidden": hidden, "mask": attention_mask[:, None, None, :].bool()}
+        return {"hidden": hidden} | ({} if attention_mask is None else {"mask": attention_mask[:, None, None].bool()})
 
 
 class RobertaPrologue(TextPrologue):
@@ -47,8 +50,8 @@ class TextEncoderLayer(nn.Module):
         self.layer = layer
         self.adapter = Adapter(dims.hidden, dims.parallel_width) if dims.parallel_width else None
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, D) and (B, 1, 1, L) -> (B, L, D)."""
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, L, D) and (B, 1, 1, L), or None, -> (B, L, D)."""
         return self.add_adapter(self.layer(hidden, mask), hidden)
 
     def add_adapter(self, out: Tensor, hidden: Tensor) -> Tensor:
@@ -59,7 +62,7 @@ class TextEncoderLayer(nn.Module):
 class BertEncoderLayer(TextEncoderLayer):
     """The same with a layer of BERT's layout, which can compute one token alone."""
 
-    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
+    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes."""
         return self.add_adapter(one_token_of(self.layer, pick, hidden, mask), pick(hidden))
 
