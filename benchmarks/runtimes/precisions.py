@@ -1,6 +1,7 @@
-"""What each precision costs on real data: exports of easy-VQA runs, scored on all test questions by ONNX Runtime.
+"""What each precision costs on real data: exports of runs, scored on all of their evaluation data.
 
     python -m benchmarks.runtimes.precisions work-easyvqa/runs/skip8 work-easyvqa/runs/max-drop
+    python -m benchmarks.runtimes.precisions work-easyvqa/runs/skip8 --runtime onnxruntime openvino
 
 The runs are those that ``benchmarks.datasets.easyvqa`` leaves. Exports are made by ``das.export`` in each run's own
 folder.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,13 +25,14 @@ from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from exporters.folder import exports_of
 from exporters.graph.precision import PRECISIONS
-from exporters.runtimes import find_runtime
+from exporters.runtimes import find_runtimes
 from exporters.runtimes.runner import Runner
-from exporters.runtimes.sessions import OnnxRunner
+from exporters.runtimes.runtime import ModelSource, Runtime
 from exporters.runtimes.torch_runner import TorchRunner
+from profiles.deployment.ways import why_not
 from profiles.formatting import format_markdown_table
 
-ASKED = ("fp32", "fp16", "int8")
+ASKED = ("fp32", "fp16", "bf16", "int8")
 BATCH = 64
 
 
@@ -41,7 +44,7 @@ def logits(runner: Runner, split: Split) -> torch.Tensor:
         return torch.cat([runner.run(split.inputs(list(numbers))) for numbers in rows])
 
 
-def rows(run: Run) -> list[tuple[str, ...]]:
+def rows(run: Run, runtimes: Sequence[Runtime]) -> list[tuple[str, ...]]:
     """The slim model in PyTorch, then each precision against it."""
     split, task = open_evaluation(run), TASKS[run.manifest.task]
     targets = {"targets": split.targets(range(len(split)))}
@@ -49,15 +52,16 @@ def rows(run: Run) -> list[tuple[str, ...]]:
     ours = logits(TorchRunner(run.load_slim(), "cpu"), split)
     right = task.scores(ours, targets).double()
     found: list[tuple[str, ...]] = [(f"{name}, PyTorch", f"{100 * float(right.mean()):.2f}", "", "", "", "")]
-    for precision in ASKED:
-        report = das.export(run, "onnx", precision=precision, progress=LogProgress())
-        path = exports_of(run).path_for(find_runtime("onnxruntime"), PRECISIONS[precision])
-        theirs = logits(OnnxRunner(path), split)
+    ways = [(runtime, name) for runtime in runtimes for name in ASKED if not why_not(runtime, PRECISIONS[name], "cpu")]
+    for runtime, precision in ways:
+        report = das.export(run, runtime.name, precision=precision, progress=LogProgress())
+        path = exports_of(run).path_for(runtime, PRECISIONS[precision])
+        theirs = logits(runtime.open(ModelSource(run.load_slim, path), "cpu"), split)
         change = task.scores(theirs, targets).double() - right
         margin = 1.96 * float(change.std()) / math.sqrt(len(change))
         found.append(
             (
-                f"{name}, ONNX Runtime, {precision}",
+                f"{name}, {runtime.title}, {precision}",
                 f"{100 * float(right.mean() + change.mean()):.2f}",
                 f"{100 * float(change.mean()):+.2f} ± {100 * margin:.2f}",
                 f"{float((theirs.argmax(1) == ours.argmax(1)).double().mean()):.2%}",
@@ -71,14 +75,17 @@ def rows(run: Run) -> list[tuple[str, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="run folders of easy-VQA")
-    runs = [open_run(path) for path in parser.parse_args().runs]
+    parser.add_argument("--runtime", nargs="+", default=["onnxruntime"], help="that execute files")
+    arguments = parser.parse_args()
+    runs = [open_run(path) for path in arguments.runs]
+    runtimes = find_runtimes(arguments.runtime, executes_files=True)
     split = open_evaluation(runs[0])
     header = ("", "VQA score, %", "change, points (95 %)", "same answers", "largest logit error", "layers held back")
     body = (
         f"The small METER of the easy-VQA section, k of 12 fusion layers removed, on {len(split):,} test questions. "
         f"Changes are against the slim model in PyTorch, question by question; an export's own certificate is on "
         f"{len(parity_indices(len(split)))} of these.\n\n"
-        f"{format_markdown_table(header, [row for run in runs for row in rows(run)])}"
+        f"{format_markdown_table(header, [row for run in runs for row in rows(run, runtimes)])}"
     )
     write_section("precisions", "What a precision costs, easy-VQA", body)
 
