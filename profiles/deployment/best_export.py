@@ -1,8 +1,8 @@
 """``das export --to best``: slim in every runtime and precision that runs here, and of these the one to deploy.
 
 All are made in a hidden folder and compared with PyTorch on a few samples. A first timing leaves behind what is clearly
-slower; the others take turns in fresh processes. Then the fastest is certified, and kept unless it costs too much of
-the answers: then it is the next one's turn.
+slower; the others, and the best of each runtime, take turns in fresh processes. Then the fastest is certified, and kept
+unless it costs too much of the answers: then it is the next one's turn.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from profiles.timing.paired import Timed, time_models
 from profiles.timing.sample_batches import make_inputs
 from profiles.timing.worker import SLIM, Setting, WorkerRequest
 
-CLOSE = 1.3  # times the fastest: what takes longer in a first timing is left behind
+CLOSE = 1.3  # times the fastest: what takes longer in a first timing is left behind, but for the best of a runtime
 FIRST_SECONDS, FIRST_TURNS = 0.5, 3  # of the first timing of each
 SECONDS = 6.0  # that those which are left take turns for, all together
 Stages = Mapping[str, Latency]
@@ -189,9 +189,11 @@ def _time_first(
 
 
 def _find_close(candidates: Sequence[Candidate], first: Stages) -> list[Candidate]:
-    """Return those that may be the fastest, by the shortest call of each."""
-    limit = CLOSE * min(times.min_ms for times in first.values())
-    return [candidate for candidate in candidates if first[candidate.name].min_ms <= limit]
+    """Return those that may be the fastest, by the shortest call of each: close ones, and the best of each runtime."""
+    ordered = sorted(candidates, key=lambda candidate: first[candidate.name].min_ms)
+    limit = CLOSE * first[ordered[0].name].min_ms
+    best = {candidate.runtime.name: candidate.name for candidate in reversed(ordered)}
+    return [one for one in ordered if first[one.name].min_ms <= limit or one.name in best.values()]
 
 
 def _time_finalists(
