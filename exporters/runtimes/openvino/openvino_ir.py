@@ -104,7 +104,7 @@ def calibration_batches(model: StepModel, samples: Mapping[str, Tensor], fixed: 
 def read_graph(path: Path) -> Any:
     """Return an ONNX file as a model of OpenVINO whose operations have the names of their modules in front.
 
-    What OpenVINO takes apart keeps no note of its module: it belongs to the part that reads it, or else that it reads.
+    What OpenVINO takes apart keeps no note of its module; where it belongs its neighbours say.
     """
     model = import_openvino().Core().read_model(path)
     modules: dict[str, str] = {}
@@ -113,16 +113,25 @@ def read_graph(path: Path) -> Any:
             modules |= dict.fromkeys((node.name, *node.output), module_name(scopes[-1]))
     operations = [op for op in model.get_ordered_ops() if op.get_type_name() not in WITHOUT_TIME]
     found = {name: modules[name] for op in operations if modules.get(name := op.get_friendly_name())}
-    for op in reversed(operations):
-        readers = [port.get_node() for output in op.outputs() for port in output.get_target_inputs()]
-        _belong(op, readers, found)
-    for op in operations:
-        _belong(op, [value.get_node() for value in op.input_values()], found)
+    find_places(operations, found)
     for op in operations:
         name = op.get_friendly_name()
         if name in found:
             op.set_friendly_name(f"{found[name]}/{name}")
     return model
+
+
+def find_places(operations: Sequence[Any], found: dict[str, str]) -> None:
+    """Add to the modules ``found`` of operations, by name, those of the others, which stand in the order they run in.
+
+    An operation without one belongs to the only module that reads it, or else to the only part; if there is none, to
+    that which it reads from.
+    """
+    for op in reversed(operations):
+        readers = [port.get_node() for output in op.outputs() for port in output.get_target_inputs()]
+        _belong(op, readers, found)
+    for op in operations:
+        _belong(op, [value.get_node() for value in op.input_values()], found)
 
 
 def part_of_operation(name: str) -> str | None:

@@ -41,6 +41,7 @@ class OpenVINORunner(Runner):
         self.path, self.threads, self.profiled = path, threads, profiled
         self.name = f"OpenVINO, {DEVICE}"
         self.compiled: Any = None
+        self.request: Any = None  # of the inputs that were bound last
 
     def open(self) -> None:
         """Compile the model.
@@ -59,7 +60,7 @@ class OpenVINORunner(Runner):
 
     def close(self) -> None:
         """Let the model go."""
-        self.compiled = None
+        self.compiled = self.request = None
 
     def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
         """(B, ...) by name, read where they are.
@@ -70,7 +71,7 @@ class OpenVINORunner(Runner):
         openvino = import_openvino()
         given = {name: x.cpu().contiguous().numpy() for name, x in self.select(inputs).items()}
         self._require_alike(given)
-        request = self.compiled.create_infer_request()
+        request = self.request = self.compiled.create_infer_request()
         with self._refusals():
             for name, value in given.items():
                 request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
@@ -155,7 +156,7 @@ def compile_file(path: Path, threads: int | None = None, profiled: bool = False)
         EnvironmentProblem: OpenVINO is missing, or this CPU has no products in that precision.
         InputError: OpenVINO computes in another precision than it was told to.
     """
-    core, model = import_openvino().Core(), read_model(path)
+    model = read_model(path)
     asked = model.get_rt_info(COMPUTES_IN).astype(str) if model.has_rt_info(COMPUTES_IN) else FP32
     if asked == BF16 and not has_bf16():
         raise environment_problem(
@@ -164,19 +165,34 @@ def compile_file(path: Path, threads: int | None = None, profiled: bool = False)
             "a CPU with avx512_bf16 or AMX",
             "--precision fp32, or int8",
         )
-    settings = {
-        **SETTINGS,
-        "INFERENCE_PRECISION_HINT": asked,
-        "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
-        "PERF_COUNT": profiled,
-    }
-    compiled = core.compile_model(model, DEVICE, settings)
+    compiled = compile_model(model, threads, {"INFERENCE_PRECISION_HINT": asked, "PERF_COUNT": profiled})
     used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if used != asked:
         raise refused(
             "precision-not-used", f"OpenVINO would compute {path.name} in {used}", asked, "das export --precision fp32"
         )
     return compiled
+
+
+def compile_model(model: Any, threads: int | None, settings: Mapping[str, Any]) -> Any:
+    """Return a model compiled with das's settings and these; CPU ``threads`` are by default as many as PyTorch's."""
+    own = {**SETTINGS, "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(), **settings}
+    return import_openvino().Core().compile_model(model, DEVICE, own)
+
+
+def product(side: int, threads: int) -> Any:
+    """Return a request that multiplies a float32 square of ``side`` by a constant one when it is called on it."""
+    import numpy as np
+
+    openvino = import_openvino()
+    from openvino import opset13
+
+    square = np.random.default_rng(0).random((side, side), dtype=np.float32)
+    given = opset13.parameter([side, side], np.float32)
+    model = openvino.Model([opset13.matmul(given, opset13.constant(square), False, False)], [given])
+    request = compile_model(model, threads, {"INFERENCE_PRECISION_HINT": FP32}).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(square))
+    return request
 
 
 def read_model(path: Path) -> Any:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compressor.errors import environment_problem
-from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, version_of
+from exporters.runtimes.runtime import Artifact, ModelSource, Probe, Runtime, Trial, Watched, version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from contextlib import ExitStack
     from pathlib import Path
 
+    from torch import Tensor, nn
+
     from compressor.families.family import Family
+    from exporters.checks.audit import Audit
     from exporters.graph.inputs import Fixed
     from exporters.graph.precision import Precision
     from exporters.request import Request
@@ -29,6 +33,8 @@ class OpenVINO(Runtime):
     devices = ("cpu",)
     format = "openvino"
     suffix = ".ov.xml"
+    times_layers = True
+    between = "between kernels"
 
     def check(self, device: str) -> None:
         """Import it."""
@@ -109,6 +115,45 @@ class OpenVINO(Runtime):
         (shape,) = (port.partial_shape for port in read_model(path).inputs if port.any_name == text)
         batch, length = (axis.get_length() if axis.is_static else None for axis in shape)
         return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)
+
+    def write_part(self, module: nn.Module, path: Path, inputs: Mapping[str, Tensor]) -> Path | None:
+        """Trace it to an ONNX file, which OpenVINO reads as it is; a layer at these sizes alone."""
+        from exporters.runtimes import find_runtime
+
+        return find_runtime("onnxruntime").write_part(module, path.with_name(f"{path.name}.onnx"), inputs)
+
+    def watch(
+        self, source: ModelSource, inputs: Mapping[str, Tensor], device: str, threads: int, stack: ExitStack
+    ) -> Watched:
+        """Time layers by their kernels, with the runtime's own profiler."""
+        from compressor.costs.parts import HEAD
+        from exporters.runtimes.openvino.openvino_profiler import ProfiledRunner
+        from exporters.runtimes.openvino.openvino_runner import OpenVINORunner
+
+        assert source.file
+        alone = stack.enter_context(OpenVINORunner(source.file, threads))
+        watched = stack.enter_context(ProfiledRunner(source.file, threads))
+
+        def taken(whole_ms: float) -> dict[str, list[float]]:
+            times, names = watched.part_times(whole_ms), {"epilogue": HEAD}
+            return {names.get(part, part.removeprefix("blocks.")): ms for part, ms in times.items()}
+
+        return Watched(alone.bind(inputs), watched.bind(inputs), taken)
+
+    def product(self, side: int, device: str, threads: int) -> Callable[[], object]:
+        """Of a random square and a constant one, on the CPU."""
+        from exporters.runtimes.openvino.openvino_runner import product
+
+        return product(side, threads).infer
+
+    def audit(self, path: Path, precision: Precision, trial: Trial | None) -> Audit | None:
+        """Of the kernels of one call; not in fp32, which nothing is wider than."""
+        from exporters.folder import count_bytes
+        from exporters.runtimes.openvino.openvino_audit import audit_compiled
+
+        if trial is None or precision.name == "fp32":
+            return None
+        return audit_compiled(path, precision.name, trial, count_bytes(path))
 
     def probe(self) -> Iterator[Probe]:
         """Which versions are installed, and what the CPU computes in."""

@@ -2,10 +2,12 @@
 
 import shutil
 import sys
+from contextlib import ExitStack
 from functools import cache
 
 import pytest
 
+from compressor.costs.macs import count_macs, linear_share
 from compressor.errors import EnvironmentProblem, InputError
 from compressor.families import FAMILIES
 from compressor.files import hashes_of
@@ -19,6 +21,7 @@ from exporters.runtimes.openvino import openvino_ir, openvino_runner
 from exporters.runtimes.openvino.openvino_ir import calibration_batches, read_graph, write_float, write_int8
 from exporters.runtimes.openvino.openvino_runner import OpenVINORunner, compile_file, has_bf16, read_model
 from exporters.runtimes.runner import Refused
+from exporters.runtimes.runtime import ModelSource, Trial
 from exporters.runtimes.torch_runner import TorchRunner
 from tests.support.command_line import refused
 from tests.support.marks import slow_but
@@ -194,3 +197,43 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
     assert not probe.ok
     with refused(EnvironmentProblem, "openvino-on-cpu"):
         OPENVINO.check("cuda")
+
+
+def audited(case, path, precision):
+    trial = Trial(case.model, case.inputs, "cpu")
+    return OPENVINO.audit(path, PRECISIONS[precision], trial)
+
+
+def test_shares_are_those_of_the_kernels_that_ran(case_of):
+    case = case_of("roberta")
+    macs = count_macs(case.model, case.inputs)
+    rounded, plain = (audited(case, case.write(kind), "int8") for kind in ("int8", "fp32"))
+    assert rounded.shares.macs >= linear_share(macs)
+    assert plain.shares.macs == 0  # its name alone makes no file int8
+    assert plain.layers.keys() <= {"fp32", "unknown"}
+    held = audited(case, case.write("int8", tuple(sorted(int8_products(case.write("int8"))))), "int8")
+    assert held.shares.macs < 1 - linear_share(macs)
+    assert rounded.shares.bytes_per_parameter == pytest.approx(
+        count_bytes(case.write("int8")) / sum(parameter.numel() for parameter in case.model.parameters())
+    )
+    if has_bf16():
+        assert audited(case, case.write("bf16"), "bf16").shares.macs > 0.9
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_times_of_kernels_are_those_of_layers(case_of, precision):
+    case = case_of("roberta")
+    with ExitStack() as stack:
+        source = ModelSource(lambda: case.model, case.write(precision))
+        watched = OPENVINO.watch(source, case.inputs, "cpu", 1, stack)
+        for _ in range(6):
+            watched.watched()
+        taken = watched.taken(1e9)
+    assert {"prologue", *case.model.layers, "head"} <= taken.keys()
+    layers = sum(taken[name][0] for name in case.model.layers)
+    assert layers > 0
+    assert taken.get("shared", [0.0])[0] < layers / 4
+
+
+def test_its_own_product_is_one(case_of):
+    assert OPENVINO.product(8, "cpu", 1)() is not None
