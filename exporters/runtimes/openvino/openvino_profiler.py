@@ -25,9 +25,7 @@ class ProfiledRunner(OpenVINORunner):
     def __init__(self, path: Path, threads: int | None = None) -> None:
         super().__init__(path, threads, profiled=True)
         self._calls: list[float] = []  # milliseconds of each
-        self._kernels: list[
-            dict[str, float]
-        ] = []  # after each call, milliseconds of all so far
+        self._kernels: list[dict[str, float]] = []  # after each call, milliseconds of all so far
 
     def bind(self, inputs: Mapping[str, Tensor]) -> Bound:
         """As of any runner, but that calls are noted."""
