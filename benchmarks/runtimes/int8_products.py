@@ -1,9 +1,7 @@
 """One int8 product in ONNX Runtime, with weights of 8 bits, of 7 bits and unsigned: are its sums exact, how fast is it.
 
-    python -m benchmarks.runtimes.int8_products
-
-Run it on the CPU in question, which the table names by its instruction set: without VNNI or AMX, products of uint8
-activations and int8 weights are added in 16 bits.
+A part of ``benchmarks.runtimes.int8_forms``. Without VNNI or AMX, products of uint8 activations and int8 weights are
+added in 16 bits.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.results import write_section
 from compressor.device import cpu_instructions
 from profiles.formatting import format_markdown_table
 
@@ -53,8 +50,8 @@ def timed(sessions: Mapping[str, onnxruntime.InferenceSession], activations: np.
     return {name: np.array(calls) for name, calls in spent.items()}
 
 
-def main() -> None:
-    """Check and time the forms, and write the section of docs/results.md."""
+def measure_products() -> str:
+    """Check and time the forms; return a sentence and a table."""
     draw = np.random.default_rng(0)
     activations = draw.integers(0, 256, (ROWS, WIDTH)).astype(np.uint8)
     eight = draw.integers(-127, 128, (WIDTH, INNER)).astype(np.int8)
@@ -75,11 +72,8 @@ def main() -> None:
         low, middle, high = np.percentile(calls[name], (25, 50, 75))
         ratio = f"{float(np.median(calls[name] / first)):.2f}"
         rows.append((name, f"{wrong:.2%}", f"{middle:.3f} ({low:.3f} to {high:.3f})", ratio))
-    shapes = f"({ROWS}, {WIDTH}) by ({WIDTH}, {INNER})"
-    text = f"{shapes}, random, one thread, {ROUNDS} calls in turns; CPU: {cpu_instructions()}."
     table = format_markdown_table(("weights", "wrong sums", "ms, median (quartiles)", "time over the first"), rows)
-    write_section("int8-products", "int8 products of ONNX Runtime", f"{text}\n\n{table}")
-
-
-if __name__ == "__main__":
-    main()
+    return (
+        f"**One product**, ({ROWS}, {WIDTH}) by ({WIDTH}, {INNER}), random, one thread, {ROUNDS} calls in turns; CPU: "
+        f"{cpu_instructions()}:\n\n{table}"
+    )

@@ -1,10 +1,10 @@
-"""int8 for the linear layers of an exported graph and its words, and what to leave in float when that costs too much.
+"""int8 for the linear layers of an exported graph and its embeddings, and what stays float when that costs too much.
 
 Weights are rounded per output channel, activations per tensor. Attention's own products, convolutions, biases and
 everything else stay float. For CPUs weights have 7 bits: x86-64 without VNNI adds two products of 8 by 8 bits in 16,
-which overflow and are cut off; of 8 by 7 bits they never do. The embedding of the words is int8, too, each row with a
-scale of its own and all 8 bits: rows are looked up and multiplied by their scale, and never by each other. For TensorRT
-what stays float is float16.
+which overflow and are cut off; of 8 by 7 bits they never do. Embeddings are int8, too, each row with a scale of its own
+and all 8 bits: rows are looked up and multiplied by their scale, and never by each other. For TensorRT what stays float
+is float16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from compressor.errors import input_error, one_line
 from compressor.progress import QUIET, Progress
 from exporters.graph.onnx import load_graph, needs_data_file
 from exporters.graph.scopes import CLASSES, module_name, scopes_of
-from exporters.runtimes.sessions import import_onnxruntime, open_session
+from exporters.runtimes.sessions import open_session
 
 T = TypeVar("T")
 Shorten = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -39,7 +39,7 @@ SHARES = (0.05, 0.1, 0.2)  # of the layers, left in float when rounding all of t
 
 
 def quantise_dynamic(source: Path, target: Path, excluded: Collection[str] = ()) -> None:
-    """Write ``source`` with int8 products and words for ONNX Runtime on the CPU; activations get scales as it runs.
+    """Write ``source`` with int8 products and embeddings for ONNX Runtime on CPUs; activations get scales as it runs.
 
     Args:
         source: a float32 ONNX file, its data beside it.
@@ -49,39 +49,13 @@ def quantise_dynamic(source: Path, target: Path, excluded: Collection[str] = ())
     Raises:
         InputError: ``source`` cannot be read, or has no linear layer to quantise.
     """
-    import_onnxruntime()
-    from onnx import TensorProto
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.onnx_model import ONNXModel
-    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
-    from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata
-
     model = load_graph(source, weights=True)
-    names = {name + ("_MatMul" if node.op_type == "Gemm" else "") for name, node in _products(model, excluded).items()}
-    with _quiet():
-        ONNXModel(model).replace_gemm_with_matmul()  # the library has no other int8 Gemm; "_MatMul" is its suffix
-        del model.graph.value_info[:]  # it has the shapes of weights that Gemm had transposed
-        round_words(model, [node for node in find_lookups(model) if node.name not in excluded])
-        add_infer_metadata(model)
-        # Made as "static", for the dynamic one writes all weights to the disk and reads them back, to infer types.
-        quantizer = ONNXQuantizer(
-            model,
-            per_channel=True,
-            reduce_range=True,
-            mode=QuantizationMode.IntegerOps,
-            static=True,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8,
-            tensors_range=None,
-            nodes_to_quantize=names,
-            nodes_to_exclude=(),
-            op_types_to_quantize=("MatMul",),
-            extra_options={"DefaultTensorType": TensorProto.FLOAT},
-        )
-        quantizer.static = False
-        quantizer.quantize_model()
-        quantizer.model.topological_sort()
-    _save(quantizer.model.model, target)
+    products = _products(model, excluded)
+    lookups = [node for node in find_lookups(model) if node.name not in excluded]
+    del model.graph.value_info[:]
+    round_tables(model, lookups)
+    _round_products(model, products)
+    _save(model, target)
 
 
 def quantise_static(
@@ -186,7 +160,7 @@ def _in_half(model: Any) -> Any:
 def nodes_of(path: Path) -> dict[str, str]:
     """Return the layer in the model by node name, for the nodes of an exported graph that can be int8.
 
-    They are the products of its linear layers, and where it looks its words up.
+    They are the products of its linear layers, and where it looks up rows of an embedding.
 
     Raises:
         InputError: the file cannot be read, or has no linear layer.
@@ -202,7 +176,7 @@ def sensitivities(
 ) -> dict[str, float]:
     """Return the relative int8 error of the output y of each layer, in one pass: sum (y_q - y)^2 / sum y^2.
 
-    Layers are every ``nn.Linear`` and the largest ``nn.Embedding``, which is that of the words.
+    Layers are every ``nn.Linear`` and every ``nn.Embedding``.
 
     Args:
         model: in eval mode, on the CPU.
@@ -220,11 +194,7 @@ def sensitivities(
             y_q = _round_weight(y.flatten(0, -2), WHOLE).view_as(y)  # a row is rounded by itself
         sums[name] = sums.get(name, torch.zeros(2)) + torch.stack([(y_q - y).square().sum(), y.square().sum()])
 
-    layers: dict[str, nn.Module] = {n: layer for n, layer in model.named_modules() if isinstance(layer, nn.Linear)}
-    tables = {name: table for name, table in model.named_modules() if isinstance(table, nn.Embedding)}
-    if tables:
-        words = max(tables, key=lambda name: tables[name].num_embeddings)
-        layers[words] = tables[words]
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Embedding)}
     hooks = [layer.register_forward_hook(partial(add, name)) for name, layer in layers.items()]
     try:
         for batch in progress.track(_batches(samples), "rounding layers to int8"):
@@ -285,19 +255,16 @@ def _products(model: Any, excluded: Collection[str] = ()) -> dict[str, Any]:
 
 
 def find_lookups(model: Any) -> list[Any]:
-    """Return the nodes that look up rows of the largest embedding, which is that of the words; none without one."""
+    """Return the nodes that look up rows of embeddings."""
     from onnx import TensorProto
 
-    weights = [x for x in model.graph.initializer if x.data_type == TensorProto.FLOAT and len(x.dims) == 2]
-    rows = {weight.name: weight.dims[0] for weight in weights}
-    nodes = [node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in rows]
-    nodes = [node for node in nodes if scopes_of(node, CLASSES)[-1:] == (EMBEDDING,)]
-    words = max((node.input[0] for node in nodes), key=lambda name: rows[name], default="")
-    return [node for node in nodes if node.input[0] == words]
+    tables = {x.name for x in model.graph.initializer if x.data_type == TensorProto.FLOAT and len(x.dims) == 2}
+    nodes = [node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables]
+    return [node for node in nodes if scopes_of(node, CLASSES)[-1:] == (EMBEDDING,)]
 
 
-def round_words(model: Any, lookups: Collection[Any]) -> None:
-    """Make the table that ``lookups`` read int8, with a scale for each row, and what they return float."""
+def round_tables(model: Any, lookups: Collection[Any]) -> None:
+    """Make the tables that ``lookups`` read int8, with a scale for each row, and what they return float."""
     import numpy as np
     from onnx import numpy_helper
 
@@ -324,6 +291,69 @@ def _look_up_rounded(node: Any) -> list[Any]:
         helper.make_node("Cast", [rows], [f"{output}_cast"], f"{node.name}_cast", to=TensorProto.FLOAT),
         helper.make_node("Gather", [f"{table}_scale", ids], [scales], f"{node.name}_scale"),
         helper.make_node("Mul", [f"{output}_cast", scales], [output], f"{node.name}_scaled"),
+    ]
+    for part in made:
+        part.metadata_props.extend(node.metadata_props)  # of the same module
+    return made
+
+
+def _round_products(model: Any, products: Collection[str]) -> None:
+    """Make the linear layers' products int8, in the operators that ONNX Runtime fuses into one kernel.
+
+    Written here because ONNX Runtime's quantiser rounds channel after channel: ten times as long, and zero points.
+    """
+    from onnx import helper, numpy_helper
+
+    graph, nodes, rounded = model.graph, [], set[str]()
+    weights = {weight.name: weight for weight in graph.initializer}
+    for node in graph.node:
+        if node.name not in products:
+            nodes.append(node)
+            continue
+        x, name = node.input[:2]
+        if x not in rounded:  # once for all the products that read it
+            rounded.add(x)
+            values = [f"{x}_quantized", f"{x}_scale", f"{x}_zero_point"]
+            nodes.append(helper.make_node("DynamicQuantizeLinear", [x], values, f"{x}_QuantizeLinear"))
+        if f"{name}_quantized" not in weights:
+            transposed = any(each.name == "transB" and each.i for each in node.attribute)
+            values, scales = _round_columns(numpy_helper.to_array(weights[name]), transposed)
+            for suffix, array in (("_quantized", values), ("_scale", scales)):
+                weights[name + suffix] = numpy_helper.from_array(array, name + suffix)
+        nodes += _multiply_rounded(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    read = {name for node in nodes for name in node.input}
+    del graph.initializer[:]
+    graph.initializer.extend(weight for name, weight in weights.items() if name in read)
+
+
+def _round_columns(weight: Any, transposed: bool) -> tuple[Any, Any]:
+    """Return a weight, (in, out) or ``transposed``, as int8 of 7 bits, (in, out), and the scales of its columns."""
+    import numpy as np
+
+    columns = weight.T if transposed else weight
+    scales = np.maximum(np.abs(columns).max(0) / REDUCED, np.finfo(np.float32).tiny).astype(np.float32)
+    return np.ascontiguousarray(np.rint(columns / scales).astype(np.int8)), scales
+
+
+def _multiply_rounded(node: Any) -> list[Any]:
+    """Return what stands in for a product of a linear layer: the sum of integers, scaled, and the bias."""
+    from onnx import TensorProto, helper
+
+    (x, weight, *bias), (output,), name = node.input, node.output, node.name
+    product = f"{output}_product" if bias else output
+    made = [
+        helper.make_node(
+            "MatMulInteger",
+            [f"{x}_quantized", f"{weight}_quantized", f"{x}_zero_point"],
+            [f"{output}_integer"],
+            f"{name}_quant",
+        ),
+        helper.make_node("Cast", [f"{output}_integer"], [f"{output}_cast"], f"{name}_cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{x}_scale", f"{weight}_scale"], [f"{output}_scale"], f"{name}_scales"),
+        helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [product], f"{name}_scaled"),
+        *([helper.make_node("Add", [product, *bias], [output], f"{name}_bias")] if bias else []),
     ]
     for part in made:
         part.metadata_props.extend(node.metadata_props)  # of the same module

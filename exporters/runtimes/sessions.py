@@ -24,6 +24,10 @@ UNCAPTURED = -1  # in place of the number of a CUDA graph
 DEVICES: Mapping[str, str] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 """Where ONNX Runtime's execution providers read and write."""
 PROVIDERS = {device: provider for provider, device in DEVICES.items()}
+SLOW_FUSIONS: Mapping[str, tuple[str, ...]] = {"CPUExecutionProvider": ("SkipLayerNormFusion",)}
+"""Optimisers that are off: on CPUs the sum and the norm in one kernel take five times as long as in two."""
+SPIN_MICROSECONDS = 100
+"""How long a thread that waits keeps its core busy before it sleeps: longer than pauses in calls of small models."""
 OPTIONS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # fp32 means fp32
 
 
@@ -194,14 +198,16 @@ def run_options(graph: int) -> Any:
 def session_options(threads: int | None = None) -> Any:
     """Return the options of das's ONNX Runtime sessions: CPU ``threads``, by default as many as PyTorch's; no remarks.
 
-    Threads stop spinning when a call ends: of two models that are timed in turns, the one at rest would otherwise take
-    a core from the other for the first milliseconds of its turn. A model that runs alone is no slower for it.
+    Threads spin for a moment only, and stop when a call ends. Where another process has a core, a thread that waits for
+    the other half of a product would otherwise take the time that this half needs; of two models that are timed in
+    turns, the one at rest would take a core from the other.
     On CPUs whose products of uint8 and int8 saturate, int8 weights beyond 7 bits are made uint8, which is exact.
     """
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_MICROSECONDS))
     if may_saturate(cpu_instructions()):
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
@@ -242,7 +248,12 @@ def open_session(
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", outside)
     available = onnxruntime.get_available_providers()
     chosen = [(provider, {**OPTIONS.get(provider, {}), **({"enable_cuda_graph": "1"} if cuda_graphs else {})})]
-    session = onnxruntime.InferenceSession(model, options, providers=chosen) if provider in available else None
+    slow = list(SLOW_FUSIONS.get(provider, ()))
+    session = (
+        onnxruntime.InferenceSession(model, options, providers=chosen, disabled_optimizers=slow)
+        if provider in available
+        else None
+    )
     # A provider whose libraries do not load is replaced by the CPU without an exception; only this tells.
     used = session.get_providers()[0] if session else f"none ({', '.join(available)} are available)"
     if used != provider:

@@ -31,7 +31,7 @@ from exporters.graph.quantise import (
     quantise_dynamic,
     quantise_static,
     quantise_until_passing,
-    round_words,
+    round_tables,
     sensitivities,
 )
 from exporters.request import Request
@@ -45,7 +45,7 @@ from tests.support.marks import slow_but
 
 # Norm of the error of the logits, in norms of the logits; two layers of width 48. Dynamic files have weights of 7 bits.
 CLOSE = {"dynamic": 0.1, "static": 0.06}
-WAYS, WORDS = tuple(CLOSE), "word_embeddings"
+WAYS, WORDS, EMBEDDINGS = tuple(CLOSE), "word_embeddings", "_embeddings"
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 
 
@@ -106,8 +106,8 @@ def graph_of(path):
 
 
 def products_of(path):
-    """The linear layer by node name: what can be int8, but for the words."""
-    return {node: layer for node, layer in nodes_of(path).items() if not layer.endswith(WORDS)}
+    """The linear layer by node name: what can be int8, but for the embeddings."""
+    return {node: layer for node, layer in nodes_of(path).items() if not layer.endswith(EMBEDDINGS)}
 
 
 def values_of(graph):
@@ -132,11 +132,11 @@ def test_the_answers_stay_close_at_every_size(case_of, family, way):
 
 
 @pytest.mark.parametrize("family", slow_but(["meter", "roberta"], ["meter", "vilt", "roberta", "bert"]))
-def test_every_linear_layer_and_the_words_are_found_by_name(case_of, family):
+def test_every_linear_layer_and_embedding_is_found_by_name(case_of, family):
     case = case_of(family)
-    linear = {name for name, module in case.model.named_modules() if isinstance(module, nn.Linear)}
-    (words,) = (name for name, _ in case.model.named_modules() if name.endswith(WORDS))
-    assert Counter(nodes_of(case.source).values()) == Counter({*linear, words})
+    layers = {name for name, module in case.model.named_modules() if isinstance(module, nn.Linear)}
+    layers |= {name for name, _ in case.model.named_modules() if name.endswith(EMBEDDINGS)}
+    assert Counter(nodes_of(case.source).values()) == Counter(layers)
 
 
 @pytest.mark.parametrize("family", ["meter", "roberta"])
@@ -148,16 +148,20 @@ def test_dynamic_weights_are_int8_and_everything_else_is_as_before(case_of, fami
     assert len(products) == len(layers)
     now = values_of(after)
     for node in products:
-        weight, zero = now[node.input[1]], now[node.input[3]]
-        assert weight.dtype == np.int8
-        assert zero.shape == weight.shape[1:]  # per channel
-        assert not zero.any()
+        weight, scales = now[node.input[1]], now[node.input[1].replace("_quantized", "_scale")]
+        assert (len(node.input), weight.dtype, scales.shape) == (
+            3,
+            np.int8,
+            weight.shape[1:],
+        )  # per channel, no zero point
         # 7 bits: whatever the activations are, the sum of two products fits into 16 bits.
         assert np.abs(weight.astype(int)).max() in (64, 0)  # 0: an adapter that starts at nothing
         assert 2 * 255 * 64 <= np.iinfo(np.int16).max < 2 * 255 * 65
     for name in now.keys() & before.keys():
         np.testing.assert_array_equal(now[name], before[name])
-    assert {name for name in before if name.endswith("position_embeddings.weight")} <= now.keys()
+    tables = {name for name in before if name.endswith(f"{EMBEDDINGS}.weight")}
+    assert tables
+    assert {f"{name}_quantized" for name in tables} <= now.keys() - tables
     assert not {node.op_type for node in after.node} & {"Gemm"}
 
 
@@ -214,43 +218,48 @@ def test_kept_nodes_stay_float(case_of, way):
     of_int8 = [node for node in graph.node if node.op_type in ("MatMulInteger", "DequantizeLinear")]
     weights = {node.input[node.op_type == "MatMulInteger"] for node in of_int8} & int8
     others = {node.input[1] for node in graph_of(case.source).node if node.name in layers.keys() - kept}
-    assert {name for name in weights if not name.endswith(f"{WORDS}.weight_quantized")} == {
+    assert {name for name in weights if not name.endswith(f"{EMBEDDINGS}.weight_quantized")} == {
         f"{name}_quantized" for name in others
     }
     assert 0 < case.error(path) < CLOSE[way]
 
 
 @pytest.mark.parametrize("family", slow_but(["bert"], ["meter", "vilt", "roberta", "bert"]))
-def test_dynamic_words_are_int8_of_all_8_bits_and_close(case_of, family):
+def test_dynamic_embeddings_are_int8_of_all_8_bits_and_close(case_of, family):
     case = case_of(family)
-    (name,) = (name for name in values_of(graph_of(case.source)) if name.endswith(f"{WORDS}.weight"))
-    before, now = values_of(graph_of(case.source))[name], values_of(graph_of(case.quantise("dynamic")))
-    rows, scales = now[f"{name}_quantized"], now[f"{name}_scale"]
-    assert (rows.dtype, rows.shape, scales.shape) == (np.int8, before.shape, (len(before), 1))
-    assert name not in now
-    assert (np.abs(rows).max(1) == 127).all()
-    np.testing.assert_allclose(rows * scales, before, atol=scales.max() / 2 * 1.001, rtol=0)
+    source, now = values_of(graph_of(case.source)), values_of(graph_of(case.quantise("dynamic")))
+    tables = [name for name in source if name.endswith(f"{EMBEDDINGS}.weight")]
+    assert tables
+    for name in tables:
+        rows, scales, before = now[f"{name}_quantized"], now[f"{name}_scale"], source[name]
+        assert (rows.dtype, rows.shape, scales.shape) == (np.int8, before.shape, (len(before), 1))
+        assert name not in now
+        assert (np.abs(rows).max(1) == 127).all()
+        np.testing.assert_allclose(rows * scales, before, atol=scales.max() / 2 * 1.001, rtol=0)
+    name = next(name for name in source if name.endswith(f"{WORDS}.weight"))
     (alone,) = (node for node, layer in nodes_of(case.source).items() if layer.endswith(WORDS))
     assert values_of(graph_of(case.quantise("dynamic", "words_", (alone,))))[name].dtype == np.float32
     static = values_of(graph_of(case.quantise("static")))
-    np.testing.assert_array_equal(static[f"{name}_quantized"], rows)
-    np.testing.assert_allclose(static[f"{name}_scale"], scales[:, 0], rtol=1e-3)
+    for name in tables:
+        np.testing.assert_array_equal(static[f"{name}_quantized"], now[f"{name}_quantized"])
+        np.testing.assert_allclose(static[f"{name}_scale"], now[f"{name}_scale"][:, 0], rtol=1e-3)
 
 
-def test_words_alone_in_int8_are_as_exact_as_their_rounding(case_of, tmp_path):
+def test_embeddings_alone_in_int8_are_as_exact_as_their_rounding(case_of, tmp_path):
     case = case_of("bert")
     rounded = copy.deepcopy(case.model)
-    weight = next(module for name, module in rounded.named_modules() if name.endswith(WORDS)).weight
+    tables = [module.weight for module in rounded.modules() if isinstance(module, nn.Embedding)]
     with torch.no_grad():
-        weight[0] = 0  # as the row of the padding token often is: it has no scale
+        tables[0][0] = 0  # as the row of the padding token often is: it has no scale
     export_onnx(rounded, tmp_path / "float.onnx", case.samples)
     model = onnx.load(tmp_path / "float.onnx")
-    round_words(model, find_lookups(model))
+    round_tables(model, find_lookups(model))
     onnx.save(model, tmp_path / "words.onnx")
     onnx.checker.check_model(model, full_check=True)
     with torch.no_grad():
-        scale = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-        weight.copy_((weight / scale).round() * scale)
+        for weight in tables:
+            scale = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+            weight.copy_((weight / scale).round() * scale)
     with OnnxRunner(tmp_path / "words.onnx", threads=1) as theirs, TorchRunner(rounded, "cpu") as ours:
         torch.testing.assert_close(theirs.run(case.samples), ours.run(case.samples), atol=1e-5, rtol=0)
 
@@ -300,9 +309,9 @@ def test_sensitivities_are_what_int8_does_to_each_output():
     assert not model["only"]._forward_hooks
 
 
-def test_sensitivities_of_words_are_those_of_their_rows():
-    model = nn.ModuleDict({"few": nn.Embedding(2, 4), "words": nn.Embedding(6, 4)}).eval()
-    model.forward = lambda ids: model["words"](ids) + model["few"](ids % 2)
+def test_sensitivities_of_embeddings_are_those_of_their_rows():
+    model = nn.ModuleDict({"words": nn.Embedding(6, 4)}).eval()
+    model.forward = lambda ids: model["words"](ids)
     with torch.no_grad():
         model["words"].weight.zero_()
         model["words"].weight[3, :2] = torch.tensor([127.0, 0.4])  # a row with steps of 1: 0.4 becomes 0

@@ -117,6 +117,7 @@ def test_every_kernel_belongs_to_a_part_of_the_model(runner_of, name):
     assert {f"blocks.{layer}" for layer in (*model.layers, *model.skipped)} <= set(parts.values())
     assert blocks - set(parts.values()) <= moved
     operators = {each.name: each.op_type for each in load_graph(runner.optimised).graph.node}
+    assert "SkipLayerNormalization" not in operators.values()  # slower on CPUs than what it is fused from
     shared = {operators[kernel] for kernel, part in parts.items() if part == SHARED}
     assert shared <= SHARED_OPERATORS[name], shared
     assert {len(calls) for calls in times.values()} == {2}
