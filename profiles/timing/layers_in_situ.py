@@ -95,7 +95,7 @@ def time_layers(
 def explain_unseen(runtime: Runtime, device: str) -> str | None:
     """Return why layers cannot be told apart in ``runtime`` on ``device`` ("cpu" or "cuda"); None where they can."""
     if not runtime.between:
-        return f"layers are seen in {' and '.join(one.name for one in RUNTIMES if one.between)} only"
+        return f"layers are seen in {', '.join(one.name for one in RUNTIMES if one.between)} only"
     return runtime.hides_layers(device) or None
 
 

@@ -116,6 +116,10 @@ class OpenVINO(Runtime):
         batch, length = (axis.get_length() if axis.is_static else None for axis in shape)
         return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)
 
+    def hides_layers(self, device: str) -> str:
+        """It runs on CPUs alone."""
+        return "" if device == "cpu" else "OpenVINO runs on CPUs here"
+
     def write_part(self, module: nn.Module, path: Path, inputs: Mapping[str, Tensor]) -> Path | None:
         """Trace it to an ONNX file, which OpenVINO reads as it is; a layer at these sizes alone."""
         from exporters.runtimes import find_runtime

@@ -142,9 +142,9 @@ def test_bytes_are_weights_and_streams_once(case_of):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_cannot_be_seen_has_a_reason(device):
     assert [runtime.name for runtime in RUNTIMES if explain_unseen(runtime, device) is None] == (
-        ["torch", "onnxruntime"] if device == "cpu" else ["torch"]
+        ["torch", "onnxruntime", "openvino"] if device == "cpu" else ["torch"]
     )
-    assert explain_unseen(find_runtime("compile"), device) == "layers are seen in torch and onnxruntime only"
+    assert explain_unseen(find_runtime("compile"), device) == "layers are seen in torch, onnxruntime, openvino only"
 
 
 def made(which, whole, **ms):
