@@ -30,6 +30,7 @@ PRODUCTS = {"MATRIX_MULTIPLY", "CONVOLUTION", "EINSUM"}
 # What hands on numbers without computing any; followed from a product back to its weights.
 CARRIERS = {"SHUFFLE", "UNSQUEEZE", "SQUEEZE", "IDENTITY", "CAST", "QUANTIZE", "DEQUANTIZE"}
 MOVING = CARRIERS | {"CONSTANT", "SLICE", "CONCATENATION", "GATHER", "SHAPE", "REFORMAT", "NOOP"}
+BYTES = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4}  # a number takes
 DATATYPE_KEYS = ("Format/Datatype", "DataType", "Datatype")  # TensorRT 10; 11
 
 
@@ -71,11 +72,18 @@ class Audit(Value):
     shares: Shares | None = None
 
 
-def audit_network(network: Any, asked: str) -> Audit:
+def audit_network(network: Any, asked: str, file_bytes: int, parameters: int) -> Audit:
     """Count the layers of a parsed, strongly typed ``INetworkDefinition``.
 
     A product counts in the type of its inputs, as int8 where all of them were dequantised from it just before: these
-    are what TensorRT fuses into int8 products.
+    are what TensorRT fuses into int8 products. All of it is as declared: kernels are chosen later, and nobody counts
+    the multiply-adds of a network whose sizes vary.
+
+    Args:
+        network: parsed.
+        asked: the precision.
+        file_bytes: of the engine that was built from it.
+        parameters: of the model.
     """
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     producers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
@@ -89,7 +97,12 @@ def audit_network(network: Any, asked: str) -> Audit:
             counted.append((_widest(name for name, _ in sources), weights))
         elif kind not in MOVING:
             counted.append((_widest(tensor.dtype.name for tensor in tensors), 0))
-    return make_audit("network", asked, counted, counted)
+    held: Counter[str] = Counter()
+    for constant in (layer.get_output(0) for layer in layers if layer.type.name == "CONSTANT"):
+        if name := precision_of(constant.dtype.name):
+            held[name] += math.prod(constant.shape) * BYTES[name]
+    shares = shares_of(asked, Counter(), held, file_bytes, parameters)
+    return make_audit("network", asked, counted, counted, shares)
 
 
 def audit_engine(information: str, asked: str) -> Audit:
@@ -185,11 +198,14 @@ def make_audit(
 
 
 def audit_sentences(audit: Audit | None) -> tuple[str, ...]:
-    """Say how much computes in the requested precision, in one sentence; none where nobody knows."""
+    """Say how much computes in the requested precision, and how much is held in it; none where nobody knows."""
     if audit is None or audit.layer_share is None:
         return ()
+    declared = ", as declared, not as executed" if audit.counted_on == "network" else ""
+    held = (describe_shares(audit.asked, audit.shares),) if audit.shares else ()
     weights = "" if audit.weight_share is None else f", with {audit.weight_share:.1%} of the weights,"
-    return (f"{audit.layer_share:.1%} of the {audit.counted_on}'s layers{weights} compute in {audit.asked}",)
+    layers = f"{audit.layer_share:.1%} of the {audit.counted_on}'s layers{weights} compute in {audit.asked}{declared}"
+    return layers, *held
 
 
 def _share(counts: Counter[str], asked: str) -> float | None:

@@ -84,6 +84,7 @@ class TensorRT(Runtime):
                 shape_ranges(request.model, request.samples, request.batch, request.fixed),
                 target,
                 request.progress,
+                parameters=sum(parameter.numel() for parameter in request.model.parameters()),
                 precision=request.precision.name,
                 workspace=request.workspace,
             )

@@ -160,6 +160,7 @@ def build_engine(
     target: Target,
     progress: Progress = QUIET,
     *,
+    parameters: int,
     precision: str = "fp32",
     workspace: int | None = None,
 ) -> Engine:
@@ -171,6 +172,7 @@ def build_engine(
         shapes: of every input with a dynamic axis.
         target: from :func:`find_target`.
         progress: told about the stages.
+        parameters: of the model, for the audit.
         precision: what the ONNX file is meant to be in; the audit says how much of the engine is.
         workspace: bytes a layer may use for itself while it runs; None leaves the limit to TensorRT.
 
@@ -235,7 +237,7 @@ def build_engine(
         tf32="TF32" in flags,
         workspace=workspace,
         timing_cache=timing_cache,
-        audit=audit_network(network, precision),
+        audit=audit_network(network, precision, plan.nbytes, parameters),
         messages=tuple(messages),
     )
     with staged(plan_path) as temporary:

@@ -405,7 +405,7 @@ def test_tensorrt_builds_the_static_graph(case_of, tmp_path, family):
     shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in case.samples.items()}
     target = Target("tensorrt_rtx", ("SM86",), None)
     source = case.quantise("static")
-    engine = build_engine(source, tmp_path / "model.plan", shapes, target)
+    engine = build_engine(source, tmp_path / "model.plan", shapes, target, parameters=100)
     assert engine.path.stat().st_size == engine.bytes > 0
     assert engine.metadata.onnx_sha256 == hashes_of(source)
 

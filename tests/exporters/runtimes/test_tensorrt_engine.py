@@ -19,7 +19,7 @@ import exporters.runtimes.tensorrt_engine
 import exporters.runtimes.tensorrt_runner
 from compressor.errors import EnvironmentProblem, InputError
 from compressor.files import hashes_of
-from exporters.checks.audit import audit_engine, audit_network
+from exporters.checks.audit import Shares, audit_engine, audit_network, audit_sentences
 from exporters.checks.records import Parity, read_record
 from exporters.export import export
 from exporters.graph.inputs import VARYING, shape_ranges
@@ -230,7 +230,7 @@ def test_a_graph_that_tensorrt_refuses_is_reported_in_its_words(tmp_path):
     graph = helper.make_graph([node], "graph", [x], [y])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "model.onnx")
     with refused(EnvironmentProblem, "graph-refused", "DynamicQuantizeLinear: UNSUPPORTED_NODE"):
-        build_engine(tmp_path / "model.onnx", tmp_path / "model.plan", {}, AHEAD)
+        build_engine(tmp_path / "model.onnx", tmp_path / "model.plan", {}, AHEAD, parameters=100)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
@@ -259,7 +259,7 @@ def test_every_node_that_tensorrt_refuses_is_named(tmp_path):
         for place, operator in enumerate(operators)
     ]
     with pytest.raises(EnvironmentProblem) as failure:
-        build_engine(saved(tmp_path, nodes), tmp_path / "model.plan", SHAPES, AHEAD)
+        build_engine(saved(tmp_path, nodes), tmp_path / "model.plan", SHAPES, AHEAD, parameters=100)
     assert failure.value.codes == ("graph-refused",)
     found = failure.value.problems[0].found
     assert "at node_0, node_1, node_2, node_3, node_4 and 2 more" in found
@@ -272,12 +272,12 @@ def test_every_node_that_tensorrt_refuses_is_named(tmp_path):
 def test_a_workspace_is_kept_to_or_the_engine_is_not_built(tmp_path):
     weights = [("w", np.ones((4, 4), np.float32))]
     path = saved(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], weights)
-    engine = build_engine(path, tmp_path / "model.plan", SHAPES, AHEAD, workspace=1 << 30)
+    engine = build_engine(path, tmp_path / "model.plan", SHAPES, AHEAD, parameters=100, workspace=1 << 30)
     assert engine.metadata.workspace == 1 << 30
     assert EngineMetadata.model_validate_json(metadata_path(engine.path).read_bytes()) == engine.metadata
     shapes = {name: ((1, *rows.shape[1:]), tuple(rows.shape), tuple(rows.shape)) for name, rows in samples().items()}
     with refused(EnvironmentProblem, "engine-not-built", "1024 bytes") as failure:
-        build_engine(full_onnx(), tmp_path / "other.plan", shapes, AHEAD, workspace=1024)
+        build_engine(full_onnx(), tmp_path / "other.plan", shapes, AHEAD, parameters=100, workspace=1024)
     assert failure.value.problems[0].fix == "a larger --workspace, or none"
     assert not (tmp_path / "other.plan").exists()
 
@@ -288,7 +288,7 @@ TASK = {"meter": "vqa", "vilt": "vqa", "bert": "text-classification"}
 def built(family, path, plan):
     """The engine of a graph of a shallow model, for batches of one to three."""
     model = shallow(family, TASK[family])
-    return build_engine(path, plan, shape_ranges(model, inputs_of(model), (1, 2, 3), VARYING), AHEAD)
+    return build_engine(path, plan, shape_ranges(model, inputs_of(model), (1, 2, 3), VARYING), AHEAD, parameters=100)
 
 
 @needs_rtx
@@ -308,7 +308,7 @@ def test_an_engine_of_attention_operators_that_is_not_built_has_another_form(tmp
     model, graph = shallow("bert", TASK["bert"]), shallow_onnx("bert", TASK["bert"], form="operator")
     shapes = shape_ranges(model, inputs_of(model), (1, 2, 3), VARYING)
     with refused(EnvironmentProblem, "engine-not-built") as failure:
-        build_engine(graph, tmp_path / "model.plan", shapes, AHEAD, workspace=1024)
+        build_engine(graph, tmp_path / "model.plan", shapes, AHEAD, parameters=100, workspace=1024)
     assert failure.value.problems[0].fix == "a larger --workspace, or none, or --attention composed"
 
 
@@ -340,7 +340,7 @@ def test_the_audit_counts_what_stayed_in_float32(tmp_path):
         helper.make_node("Softmax", ["d"], ["y"]),
     ]
     network, _alive = parsed(saved(tmp_path, nodes, weights))
-    found = audit_network(network, "fp16")
+    found = audit_network(network, "fp16", 300, 100)
     assert found.layers == {"fp16": 2, "fp32": 2}
     assert found.weights == {"fp16": 32, "fp32": 16}
     assert (found.layer_share, found.weight_share) == (0.5, pytest.approx(2 / 3))
@@ -365,9 +365,14 @@ def test_the_audit_takes_a_product_between_quantised_numbers_for_int8(tmp_path):
         helper.make_node("MatMul", ["a", "v"], ["y"]),
     ]
     network, _alive = parsed(saved(tmp_path, nodes, weights))
-    found = audit_network(network, "int8")
+    found = audit_network(network, "int8", 300, 100)
     assert found.layers == {"int8": 1, "fp32": 1}
     assert found.weights == {"int8": 16, "fp32": 16}
+    assert found.shares == Shares(macs=None, bytes=found.shares.bytes, bytes_per_parameter=3.0)
+    assert 0.1 < found.shares.bytes < 16 / (16 + 4 * 16)  # beside the weights there are scales
+    sentence, held = audit_sentences(found)
+    assert sentence.endswith("compute in int8, as declared, not as executed")
+    assert held.startswith("int8: 1") and held.endswith(" % of bytes; 3.00 bytes a parameter")
 
 
 def layers_of(version):
@@ -465,7 +470,7 @@ def test_times_are_kept_and_used_again(tmp_path):
 def test_a_profile_that_does_not_fit(tmp_path):
     shapes = {name: (tuple(rows.shape[1:]),) * 3 for name, rows in samples().items()}  # the batch axis forgotten
     with refused(EnvironmentProblem, "engine-not-built", "tensorrt_rtx"):
-        build_engine(full_onnx(), tmp_path / "model.plan", shapes, AHEAD)
+        build_engine(full_onnx(), tmp_path / "model.plan", shapes, AHEAD, parameters=100)
     assert not any(tmp_path.iterdir())
 
 
@@ -535,7 +540,10 @@ def test_an_engine_is_for_the_capabilities_that_the_builder_was_told_and_never_f
     assert not {"CURRENT", "NONE"} & {*capabilities_of(trt)}
     path = saved(tmp_path, [helper.make_node("Identity", ["x"], ["y"])])
     target = Target("tensorrt_rtx", ("SM89", "SM120"), None)
-    assert build_engine(path, tmp_path / "model.plan", SHAPES, target).metadata.capabilities == ("SM89", "SM120")
+    assert build_engine(path, tmp_path / "model.plan", SHAPES, target, parameters=100).metadata.capabilities == (
+        "SM89",
+        "SM120",
+    )
 
 
 @without_gpu
