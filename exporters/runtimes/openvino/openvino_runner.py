@@ -180,6 +180,12 @@ def compile_model(model: Any, threads: int | None, settings: Mapping[str, Any]) 
     return import_openvino().Core().compile_model(model, DEVICE, own)
 
 
+def describe_settings() -> str:
+    """Return what every model is compiled with, by OpenVINO's names, and the threads that it has where nobody says."""
+    settings = {**SETTINGS, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
 def product(side: int, threads: int) -> Any:
     """Return a request that multiplies a float32 square of ``side`` by a constant one when it is called on it."""
     import numpy as np

@@ -116,6 +116,12 @@ class OpenVINO(Runtime):
         batch, length = (axis.get_length() if axis.is_static else None for axis in shape)
         return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)
 
+    def runs_on(self, path: Path, device: str) -> str:
+        """Names the settings as well: the record of an export keeps them."""
+        from exporters.runtimes.openvino.openvino_runner import describe_settings
+
+        return f"{super().runs_on(path, device)} ({describe_settings()})"
+
     def hides_layers(self, device: str) -> str:
         """It runs on CPUs alone."""
         return "" if device == "cpu" else "OpenVINO runs on CPUs here"

@@ -160,6 +160,7 @@ def test_an_export_has_its_graph_its_weights_and_a_record(case_of, tmp_path, cap
     assert made.parity.status == "passed"
     assert set(made.parity.sha256) == set(made.files)
     assert {"openvino", "nncf"} <= made.parity.versions.keys()
+    assert "NUM_STREAMS=1, ENABLE_CPU_PINNING=False" in made.parity.runtime
 
 
 def test_a_damaged_file_is_refused(case_of, tmp_path):
