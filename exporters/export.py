@@ -31,7 +31,7 @@ from exporters.graph.inputs import VARYING, Fixed, first_rows, with_text_length
 from exporters.graph.metadata import embed, facts_of, usage_facts
 from exporters.graph.onnx import check_opset, opset_of
 from exporters.graph.precision import PRECISIONS
-from exporters.graph.quantise import quantise_until_passing
+from exporters.graph.sensitivity import quantise_until_passing
 from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
 from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes

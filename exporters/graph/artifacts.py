@@ -10,7 +10,8 @@ from exporters.checks.validate import CHECKED_SIZES
 from exporters.folder import QDQ, REST, VISION
 from exporters.graph import onnx
 from exporters.graph.inputs import without_padding
-from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static, sensitivities
+from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static
+from exporters.graph.sensitivity import sensitivities
 from exporters.graph.vision_split import write_split
 from exporters.request import Request
 from exporters.runtimes import find_runtime

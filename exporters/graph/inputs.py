@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -72,6 +73,13 @@ def shape_ranges(
 def first_rows(inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     """Return the first ``size`` samples; from the first again where there are fewer."""
     return {name: value[torch.arange(size) % len(value)] for name, value in inputs.items()}
+
+
+def batches_of(samples: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    """Split samples into batches of ``size``; the last one is filled up from the first samples."""
+    count = len(next(iter(samples.values())))
+    rows = torch.arange(math.ceil(count / size) * size) % count
+    return [{name: x[part] for name, x in samples.items()} for part in rows.split(size)]
 
 
 def trim_images(family: Family, inputs: Mapping[str, Tensor], patch: int) -> dict[str, Tensor]:

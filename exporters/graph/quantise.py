@@ -1,4 +1,4 @@
-"""int8 for the linear layers of an exported graph and its embeddings, and what stays float when that costs too much.
+"""int8 for the linear layers of an exported graph and its embeddings.
 
 Weights are rounded per output channel, activations per tensor. Attention's own products, convolutions, biases and
 everything else stay float. For CPUs weights have 7 bits: x86-64 without VNNI adds two products of 8 by 8 bits in 16,
@@ -10,32 +10,27 @@ is float16.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from compressor.errors import input_error, one_line
 from compressor.progress import QUIET, Progress
+from exporters.graph.inputs import batches_of
 from exporters.graph.onnx import load_graph, needs_data_file
 from exporters.graph.scopes import CLASSES, module_name, scopes_of
 from exporters.runtimes.sessions import open_session
 
-T = TypeVar("T")
 Shorten = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """Takes the padding from a batch."""
 
 PRODUCTS = ("MatMul", "Gemm")
 EMBEDDING = "aten.embedding.default"
-ROWS = 4  # samples that are run at a time
 WHOLE, REDUCED = 127, 64  # steps of a weight to either side of 0, in 8 and in 7 bits
-SHARES = (0.05, 0.1, 0.2)  # of the layers, left in float when rounding all of them costs too much
 
 
 def quantise_dynamic(source: Path, target: Path, excluded: Collection[str] = ()) -> None:
@@ -170,72 +165,6 @@ def nodes_of(path: Path) -> dict[str, str]:
     return {node.name: module_name(scopes_of(node)[-2]) for node in nodes}
 
 
-@torch.inference_mode()
-def sensitivities(
-    model: nn.Module, samples: Mapping[str, Tensor], symmetric: bool, progress: Progress = QUIET
-) -> dict[str, float]:
-    """Return the relative int8 error of the output y of each layer, in one pass: sum (y_q - y)^2 / sum y^2.
-
-    Layers are every ``nn.Linear`` and every ``nn.Embedding``.
-
-    Args:
-        model: in eval mode, on the CPU.
-        samples: real inputs, (N, ...) by name; activations get their range from a few at a time.
-        symmetric: everything is rounded as in :func:`quantise_static`; otherwise as in :func:`quantise_dynamic`.
-        progress: told about the samples.
-    """
-    sums: dict[str, Tensor] = {}
-    levels = WHOLE if symmetric else REDUCED
-
-    def add(name: str, layer: nn.Module, inputs: tuple[Tensor], y: Tensor) -> None:
-        if isinstance(layer, nn.Linear):
-            y_q = F.linear(_round_activation(inputs[0], symmetric), _round_weight(layer.weight, levels), layer.bias)
-        else:
-            y_q = _round_weight(y.flatten(0, -2), WHOLE).view_as(y)  # a row is rounded by itself
-        sums[name] = sums.get(name, torch.zeros(2)) + torch.stack([(y_q - y).square().sum(), y.square().sum()])
-
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Embedding)}
-    hooks = [layer.register_forward_hook(partial(add, name)) for name, layer in layers.items()]
-    try:
-        for batch in progress.track(_batches(samples), "rounding layers to int8"):
-            model(**batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: float(error / size) if size else 0.0 for name, (error, size) in sums.items()}
-
-
-def hold_back(errors: Mapping[str, float], share: float) -> tuple[str, ...]:
-    """Return the ``share`` of the layers with the largest errors, rounded up, the worst first."""
-    return tuple(sorted(errors, key=lambda name: -errors[name])[: math.ceil(share * len(errors))])
-
-
-def quantise_until_passing(
-    make: Callable[[tuple[str, ...]], T], passes: Callable[[T], bool], measure: Callable[[], Mapping[str, float]]
-) -> tuple[T, tuple[str, ...]]:
-    """Quantise everything; while the result does not pass, leave more of the most sensitive layers in float.
-
-    Args:
-        make: quantises all but the layers it is given.
-        passes: judges what was made.
-        measure: the sensitivities; called only when something has to be held back.
-
-    Returns:
-        What was made last, whether it passes or not, and the layers that were held back for it.
-    """
-    held: tuple[str, ...] = ()
-    result = make(held)
-    if passes(result):
-        return result, held
-    errors = measure()
-    for share in SHARES:
-        held = hold_back(errors, share)
-        result = make(held)
-        if passes(result):
-            break
-    return result, held
-
-
 def _products(model: Any, excluded: Collection[str] = ()) -> dict[str, Any]:
     """Return the nodes that are products of linear layers, by name, without those of ``excluded``."""
     from onnx import TensorProto
@@ -272,12 +201,11 @@ def round_tables(model: Any, lookups: Collection[Any]) -> None:
     for table in [weight for weight in graph.initializer if weight.name in names]:
         rows, name = numpy_helper.to_array(table), table.name
         scales = np.maximum(np.abs(rows).max(1, keepdims=True) / WHOLE, np.finfo(np.float32).tiny).astype(np.float32)
-        table.CopyFrom(numpy_helper.from_array(np.rint(rows / scales).astype(np.int8), f"{name}_quantized"))
+        graph.initializer.append(numpy_helper.from_array(np.rint(rows / scales).astype(np.int8), f"{name}_quantized"))
         graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scale"))
     replaced = {node.name: _look_up_rounded(node) for node in lookups}
     nodes = [part for node in graph.node for part in replaced.get(node.name, [node])]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    _replace_nodes(graph, nodes)
 
 
 def _look_up_rounded(node: Any) -> list[Any]:
@@ -304,7 +232,7 @@ def _round_products(model: Any, products: Collection[str]) -> None:
     """
     from onnx import helper, numpy_helper
 
-    graph, nodes, rounded = model.graph, [], set[str]()
+    graph, nodes, rounded, made = model.graph, list[Any](), set[str](), dict[str, Any]()
     weights = {weight.name: weight for weight in graph.initializer}
     for node in graph.node:
         if node.name not in products:
@@ -315,17 +243,24 @@ def _round_products(model: Any, products: Collection[str]) -> None:
             rounded.add(x)
             values = [f"{x}_quantized", f"{x}_scale", f"{x}_zero_point"]
             nodes.append(helper.make_node("DynamicQuantizeLinear", [x], values, f"{x}_QuantizeLinear"))
-        if f"{name}_quantized" not in weights:
+        if f"{name}_quantized" not in made:
             transposed = any(each.name == "transB" and each.i for each in node.attribute)
             values, scales = _round_columns(numpy_helper.to_array(weights[name]), transposed)
             for suffix, array in (("_quantized", values), ("_scale", scales)):
-                weights[name + suffix] = numpy_helper.from_array(array, name + suffix)
+                made[name + suffix] = numpy_helper.from_array(array, name + suffix)
         nodes += _multiply_rounded(node)
+    graph.initializer.extend(made.values())
+    _replace_nodes(graph, nodes)
+
+
+def _replace_nodes(graph: Any, nodes: Collection[Any]) -> None:
+    """Give a graph these nodes in place of its own, and take away the weights that none of them reads."""
     del graph.node[:]
     graph.node.extend(nodes)
     read = {name for node in nodes for name in node.input}
-    del graph.initializer[:]
-    graph.initializer.extend(weight for name, weight in weights.items() if name in read)
+    for place in reversed(range(len(graph.initializer))):  # one by one: what stays is not copied
+        if graph.initializer[place].name not in read:
+            del graph.initializer[place]
 
 
 def _round_columns(weight: Any, transposed: bool) -> tuple[Any, Any]:
@@ -377,7 +312,7 @@ def _largest(
     try:
         session = open_session(model.SerializeToString(), weights_in=source.parent)
         fixed = session.get_inputs()[0].shape[0]
-        batches = _batches(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
+        batches = batches_of(samples, fixed if isinstance(fixed, int) else 1)  # every activation is held to the end
         for batch in progress.track(batches, "measuring activations"):
             values = session.run(sum(outputs, ()), {name: value.numpy() for name, value in shorten(batch).items()})
             pairs = torch.tensor([float(end) for end in values]).view(-1, 2)
@@ -392,40 +327,11 @@ def _largest(
     return dict(zip(names, largest.tolist(), strict=True))
 
 
-def _batches(samples: Mapping[str, Tensor], fixed: int | None = None) -> list[dict[str, Tensor]]:
-    """Split all samples into batches of a few; batches of a ``fixed`` size are filled up from the first samples."""
-    count = len(next(iter(samples.values())))
-    rows = torch.arange(math.ceil(count / fixed) * fixed) % count if fixed else torch.arange(count)
-    return [{name: x[indices] for name, x in samples.items()} for indices in rows.split(fixed or ROWS)]
-
-
-def _round_weight(weight: Tensor, levels: int) -> Tensor:
-    """(out, in) as int8 holds it, symmetric, in ``levels`` steps to either side, a scale for each output channel."""
-    scale = _scale(weight.abs().amax(1), levels)
-    zero = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -levels, levels)
-
-
-def _round_activation(x: Tensor, symmetric: bool) -> Tensor:
-    """Return ``x`` as int8 with zero point 0 holds it, or uint8 with one of its own; one scale."""
-    low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
-    if symmetric:
-        high = torch.maximum(-low, high)
-        low = -high
-    smallest, largest = (-127, 127) if symmetric else (0, 255)
-    scale = _scale(high - low, largest - smallest)
-    zero = (smallest - low / scale).round().to(torch.int32)
-    return torch.fake_quantize_per_tensor_affine(x, scale, zero, smallest, largest)
-
-
-def _scale(width: Tensor, levels: int) -> Tensor:
-    return (width / levels).clamp(min=torch.finfo(width.dtype).tiny)
-
-
 def _save(model: Any, path: Path) -> None:
     import onnx
 
     apart = needs_data_file(model.ByteSize())
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # onnx writes behind what is there
     onnx.save_model(model, path, save_as_external_data=apart, location=f"{path.name}.data")
 
 

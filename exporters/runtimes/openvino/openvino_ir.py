@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem, one_line
 from compressor.models.steps import StepModel
-from exporters.graph.inputs import Fixed, without_padding
+from exporters.graph.inputs import Fixed, batches_of, without_padding
 from exporters.graph.onnx import load_graph
 from exporters.graph.scopes import PART, module_name, scopes_of
 from exporters.runtimes.openvino.openvino_runner import COMPUTES_IN, import_nncf, import_openvino
@@ -95,10 +93,7 @@ def calibration_batches(model: StepModel, samples: Mapping[str, Tensor], fixed: 
         samples: (N, ...) by name.
         fixed: axes that the file takes one size of; the last batch is filled up from the first samples.
     """
-    size, count = fixed.batch or 1, len(next(iter(samples.values())))
-    rows = torch.arange(math.ceil(count / size) * size) % count
-    batches = [{name: x[part] for name, x in samples.items()} for part in rows.split(size)]
-    return [without_padding(model, batch, fixed) for batch in batches]
+    return [without_padding(model, batch, fixed) for batch in batches_of(samples, fixed.batch or 1)]
 
 
 def read_graph(path: Path) -> Any:

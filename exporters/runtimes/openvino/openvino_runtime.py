@@ -80,7 +80,7 @@ class OpenVINO(Runtime):
         from dataclasses import replace
         from functools import partial
 
-        from exporters.graph.quantise import sensitivities
+        from exporters.graph.sensitivity import sensitivities
         from exporters.runtimes.openvino.openvino_ir import calibration_batches, write_float, write_int8
 
         def write(path: Path, in_float: Collection[str]) -> tuple[str, ...]:

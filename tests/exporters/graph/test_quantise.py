@@ -26,14 +26,12 @@ from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from exporters.graph.quantise import (
     find_lookups,
-    hold_back,
     nodes_of,
     quantise_dynamic,
     quantise_static,
-    quantise_until_passing,
     round_tables,
-    sensitivities,
 )
+from exporters.graph.sensitivity import hold_back, sensitivities
 from exporters.request import Request
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.tensorrt_engine import Target, build_engine
@@ -288,60 +286,6 @@ def test_a_layer_with_an_outlier_channel_is_found_and_holding_it_back_helps(tmp_
         assert case.error(case.quantise(way, "held_", kept)) < 0.7 * case.error(case.quantise(way))
 
 
-def test_sensitivities_are_what_int8_does_to_each_output():
-    torch.manual_seed(0)
-    model = nn.ModuleDict({"only": nn.Linear(16, 4)}).eval()
-    model.forward = lambda x: model["only"](x)
-    model["only"].weight.data.zero_()
-    model["only"].weight.data[:, 0] = 1.0  # exact in int8
-    model["only"].bias.data.zero_()
-    x = torch.zeros(1, 16)
-    x[0, :2] = torch.tensor([0.6, 127.0])  # steps of 1 where the range is symmetric: 0.6 becomes 1
-    (error,) = sensitivities(model, {"x": x}, symmetric=True).values()
-    assert error == pytest.approx((0.4 / 0.6) ** 2, rel=1e-4)
-    (error,) = sensitivities(model, {"x": x}, symmetric=False).values()  # steps of 127 / 255: 0.498
-    assert error == pytest.approx(((0.6 - 127 / 255) / 0.6) ** 2, rel=1e-3)
-    model["only"].weight.data[:, 1], x[0, :2] = 1.2 / 127, torch.tensor([0.0, 127.0])
-    (error,) = sensitivities(model, {"x": x}, symmetric=True).values()  # steps of 1 / 127: 8 bits
-    assert error == pytest.approx((0.2 / 1.2) ** 2, rel=1e-4)
-    (error,) = sensitivities(model, {"x": x}, symmetric=False).values()  # steps of 1 / 64: 7 bits
-    assert error == pytest.approx(((127 / 64 - 1.2) / 1.2) ** 2, rel=1e-4)
-    assert not model["only"]._forward_hooks
-
-
-def test_sensitivities_of_embeddings_are_those_of_their_rows():
-    model = nn.ModuleDict({"words": nn.Embedding(6, 4)}).eval()
-    model.forward = lambda ids: model["words"](ids)
-    with torch.no_grad():
-        model["words"].weight.zero_()
-        model["words"].weight[3, :2] = torch.tensor([127.0, 0.4])  # a row with steps of 1: 0.4 becomes 0
-        model["words"].weight[4, :2] = torch.tensor([1.27, 0.4])  # and one with steps of 0.01, in which it is exact
-    errors = sensitivities(model, {"ids": torch.tensor([[3, 0]])}, symmetric=False)
-    assert errors == {"words": pytest.approx(0.4**2 / (127**2 + 0.4**2), rel=1e-4)}
-    assert sensitivities(model, {"ids": torch.tensor([[4, 0]])}, symmetric=False)["words"] < 1e-9
-    assert sensitivities(model, {"ids": torch.tensor([[3, 0]])}, symmetric=True) == errors
-
-
-def test_the_worst_share_is_held_back():
-    errors = {f"layer{number}": number / 100 for number in range(40)}
-    assert hold_back(errors, 0) == ()
-    assert hold_back(errors, 0.05) == ("layer39", "layer38")
-    assert len(hold_back(errors, 0.06)) == 3
-
-
-def test_more_is_held_back_until_it_passes():
-    errors = {f"layer{number}": float(number) for number in range(20)}
-    made, held = quantise_until_passing(lambda held: len(held), lambda made: made >= 2, lambda: errors)
-    assert (made, held) == (2, ("layer19", "layer18"))
-    made, held = quantise_until_passing(lambda held: len(held), lambda made: False, lambda: errors)
-    assert (made, len(held)) == (4, 4)
-
-    def never():
-        raise AssertionError("nothing has to be held back")
-
-    assert quantise_until_passing(lambda held: "made", lambda made: True, never) == ("made", ())
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_data_files_on_both_sides_and_not_a_word(case_of, tmp_path, monkeypatch, capfd, way):
     case = case_of("meter")
@@ -358,6 +302,23 @@ def test_data_files_on_both_sides_and_not_a_word(case_of, tmp_path, monkeypatch,
         ["model.onnx", "model.onnx.data", f"{way}.onnx", f"{way}.onnx.data"]
     )
     assert apart.error(path) < CLOSE[way]
+    size = path.with_name(f"{path.name}.data").stat().st_size
+    apart.quantise.__wrapped__(way)  # to the same place again, as where layers are held back
+    assert path.with_name(f"{path.name}.data").stat().st_size == size
+
+
+def test_a_table_that_something_else_reads_stays_there_in_float(case_of, tmp_path):
+    case = case_of("bert")
+    model = onnx.load(case.source)
+    lookup = next(node for node in find_lookups(model) if node.input[0].endswith(f"{WORDS}.weight"))
+    table = lookup.input[0]
+    model.graph.node.append(onnx.helper.make_node("ReduceSum", [table], ["whole"], keepdims=0))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("whole", onnx.TensorProto.FLOAT, []))
+    onnx.save(model, tmp_path / "model.onnx")
+    quantise_dynamic(tmp_path / "model.onnx", tmp_path / "int8.onnx")
+    onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
+    values = values_of(graph_of(tmp_path / "int8.onnx"))
+    assert (values[table].dtype, values[f"{table}_quantized"].dtype) == (np.float32, np.int8)
 
 
 def test_static_ranges_of_a_graph_with_a_fixed_batch(case_of, tmp_path):
