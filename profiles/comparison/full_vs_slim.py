@@ -188,7 +188,8 @@ class Fastest(Value):
         cut: slim over full in this runtime and precision, in turns; None where full does not pass in it.
         score: of slim, against the full model in PyTorch; None where samples have no score.
         answers: what runtime and precision cost; None where nobody compared.
-        passed_over: faster ways that cost more of the answers than is allowed.
+        passed_over: ways that cost more of the answers than is allowed: the faster ones of a runtime that has a better
+            one, and all of one that has none.
     """
 
     runtime: str

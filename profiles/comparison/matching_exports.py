@@ -123,6 +123,23 @@ def precisions_of(
     ) or (PRECISIONS["fp32"],)
 
 
+def runtimes_to_measure(
+    runtimes: Sequence[Runtime], slim: ExportsFolder, device: str, asked: Sequence[Precision]
+) -> list[Runtime]:
+    """Return those of ``runtimes`` that measure something of what was asked for.
+
+    Raises:
+        InputError: none does: what they execute is not there, and is not made without the user's options.
+    """
+    able = [runtime for runtime in runtimes if precisions_of(runtime, slim, device, asked)]
+    if not able:
+        reasons = dict.fromkeys(why_not_measured(one, each, slim, device) for one in runtimes for each in asked)
+        of_files = max(runtimes, key=lambda one: bool(one.suffix))
+        fix = f"das export --to {of_files.name}"
+        raise input_error("export-missing", "; ".join(reasons), "an export of slim that was asked for", fix)
+    return able
+
+
 def why_not_measured(runtime: Runtime, precision: Precision, slim: ExportsFolder, device: str) -> str:
     """Return why slim is not measured in a precision that was asked for; empty where it is."""
     if why := why_not(runtime, precision, device):

@@ -33,7 +33,7 @@ from profiles.comparison.full_vs_slim import (
     NotMeasured,
     ProfileReport,
 )
-from profiles.comparison.matching_exports import precisions_of
+from profiles.comparison.matching_exports import runtimes_to_measure
 from profiles.comparison.variants import Bench, Model, export_missing, first_pair, list_not_timed, time_variants
 from profiles.deployment.find_fastest import find_fastest
 from profiles.deployment.ways import Ways, choose_runtimes, choose_ways
@@ -119,7 +119,7 @@ def measure_run(
     ways = check_settings(runtimes, precisions, device, batch, threads, seconds, questions_per_image)
     check_questions(run, questions_per_image)
     place, folder = choose_device(device).type, exports_of(run)
-    chosen = [runtime for runtime in ways.runtimes if precisions_of(runtime, folder, place, ways.precisions)]
+    chosen = runtimes_to_measure(ways.runtimes, folder, place, ways.precisions)
     names, final = [runtime.name for runtime in chosen], ways.asks_for_fastest and len(chosen) > 1
     progress.say(describe_time(names, seconds, sweeps, layers=layers, questions=bool(questions_per_image), final=final))
     # Full comes first: that its checkpoint has changed is better found out before slim is exported.

@@ -16,7 +16,7 @@ from profiles.timing.worker import FULL, SLIM
 
 
 def find_fastest(profiles: Sequence[RuntimeProfile], bench: Bench) -> Fastest:
-    """Name the fastest way to run slim here, of those that keep its answers.
+    """Name the fastest way to run slim here, of those that keep its answers; where none does, of all.
 
     Within a runtime its precisions have been timed in turns. The best of each is timed against those of the other
     runtimes, all in turns again, so that the verdict is from one comparison, and so many models are never in memory
@@ -26,7 +26,8 @@ def find_fastest(profiles: Sequence[RuntimeProfile], bench: Bench) -> Fastest:
         profiles: of every runtime that was measured, one at least.
         bench: that they were measured on.
     """
-    best = {profile.name: _best(profile) for profile in profiles}
+    best_of_each = {profile.name: _best(profile) for profile in profiles}
+    best = {name: variant for name, variant in best_of_each.items() if not _costly(variant)} or best_of_each
     times = _time_finalists(best, bench)
     order = sorted(times, key=lambda name: times[name].p50_ms)
     first, chosen = order[0], best[order[0]]
@@ -49,7 +50,7 @@ def find_fastest(profiles: Sequence[RuntimeProfile], bench: Bench) -> Fastest:
         cut=_cut(profile, chosen.precision),
         score=chosen.score,
         answers=chosen.answers,
-        passed_over=tuple(entry for profile in profiles for entry in _passed_over(profile, best[profile.name])),
+        passed_over=tuple(entry for profile in profiles for entry in _passed_over(profile, best.get(profile.name))),
     )
 
 
@@ -73,14 +74,15 @@ def _best(profile: RuntimeProfile) -> Variant:
     return kept[0] if kept else max(_slim(profile), key=lost)
 
 
-def _passed_over(profile: RuntimeProfile, best: Variant) -> Iterator[NotMeasured]:
-    """Yield the ways of a runtime that are faster than its best, and what they cost."""
+def _passed_over(profile: RuntimeProfile, best: Variant | None) -> Iterator[NotMeasured]:
+    """Yield the ways of a runtime that are faster than its best, all where none is good enough, and what they cost."""
+    faster = "faster, but " if best else ""
     for variant in _slim(profile):
-        if variant.precision == best.precision:
+        if best and variant.precision == best.precision:
             return
         if variant.answers and variant.answers.change:
             what = f"{profile.name} in {variant.precision}"
-            yield NotMeasured(what=what, why=f"faster, but {describe_change(variant.answers.change)}")
+            yield NotMeasured(what=what, why=f"{faster}{describe_change(variant.answers.change)}")
 
 
 def _cut(profile: RuntimeProfile, precision: str) -> Speedup | None:

@@ -106,8 +106,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
 def tabulate_choices(choices: Choices) -> Table:
     """Return the size, errors, score and speed of each export."""
     rows = [(*_costs(choice), *_gains(choice)) for choice in choices.choices]
-    threads = choices.environment.threads
-    title = f"Which one to run here (batch 1, {threads} CPU thread{'s' * (threads > 1)})"
+    title = f"Which one to run here (batch 1, {choices.environment.cpu_threads})"
     return Table(title, ("", "size", "max error", "agreement", "score", "p50 ms", "faster"), tuple(rows))
 
 

@@ -28,6 +28,11 @@ class Environment(Value):
     load: float
     versions: dict[str, str]
 
+    @property
+    def cpu_threads(self) -> str:
+        """Return the number of threads, for people: "2 CPU threads"."""
+        return f"{self.threads} CPU thread{'s' * (self.threads > 1)}"
+
 
 def describe_environment(device: str, threads: int) -> Environment:
     """Describe this machine; ``device`` is "cpu" or "cuda", ``threads`` how many CPU threads the runtimes may use."""

@@ -231,7 +231,7 @@ def list_facts(report: CompressionReport) -> dict[str, tuple[str, ...]]:
         lines_by_name["measured on"] = (
             report.profile.date,
             f"{place.machine} ({place.processor}, {place.cores} cores, load {place.load:.2f}), {place.device}, "
-            f"{place.threads} CPU thread{'s' * (place.threads > 1)}",
+            f"{place.cpu_threads}",
             _list(place.versions),
         )
     return {name: tuple(filter(None, lines)) for name, lines in lines_by_name.items() if any(lines)}

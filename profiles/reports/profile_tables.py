@@ -96,10 +96,9 @@ def describe_variants(report: ProfileReport) -> tuple[str, ...]:
 
 def describe_call(report: ProfileReport) -> str:
     """Return what one timed call is: batch, sizes of a sample, device and threads."""
-    threads = report.environment.threads
     sizes = [f"{report.text_length} tokens"] * bool(report.text_length)
     sizes += ["{} x {} px".format(*report.image_size)] if report.image_size else []
-    parts = (f"batch {report.batch}", *sizes, report.environment.device, f"{threads} CPU thread{'s' * (threads > 1)}")
+    parts = (f"batch {report.batch}", *sizes, report.environment.device, report.environment.cpu_threads)
     return ", ".join(parts)
 
 

@@ -7,22 +7,24 @@ import pytest
 import torch
 
 import das as api
-from compressor.errors import CheckFailed, Problem
+from compressor.errors import CheckFailed, InputError, Problem
 from compressor.evaluation.reference import fingerprint_of, of_full, open_reference
 from compressor.progress import QUIET
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from exporters.checks.records import MetricChange, read_record, record_of
 from exporters.folder import ExportsFolder, exports_of
+from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
 from profiles.comparison import variants
 from profiles.comparison.full_vs_slim import NOT_EXPORTED, NotMeasured, ProfileReport, Scores, Variant
-from profiles.comparison.matching_exports import precisions_of
+from profiles.comparison.matching_exports import precisions_of, runtimes_to_measure
 from profiles.comparison.profile_run import measure_run
 from profiles.comparison.variant_scores import answered_in_pytorch, read_answered
 from profiles.reports.profile_tables import describe_call, describe_variants, tabulate_variants
 from profiles.timing.latency import summarise_times
 from profiles.timing.speedups import estimate_speedup
+from tests.support.command_line import refused
 from tests.support.reports import profile_of
 from tests.support.workers import in_threads
 
@@ -112,6 +114,14 @@ def test_precisions_are_those_that_slim_was_exported_in(tmp_path, files, runtime
         (tmp_path / name).touch()
     precisions = precisions_of(find_runtime(runtime), ExportsFolder(tmp_path), device)
     assert [precision.name for precision in precisions] == found
+
+
+def test_a_runtime_without_an_engine_and_nothing_beside_it_is_refused(tmp_path):
+    runtimes, asked = [find_runtime(name) for name in ("torch", "tensorrt")], [PRECISIONS["int8"]]
+    folder = ExportsFolder(tmp_path)
+    with refused(InputError, "export-missing", "PyTorch has no int8; not exported: das export --to tensorrt"):
+        runtimes_to_measure(runtimes, folder, "cuda", asked)
+    assert runtimes_to_measure(runtimes, folder, "cuda", [PRECISIONS["fp32"], *asked]) == runtimes[:1]
 
 
 def bench_of(run):

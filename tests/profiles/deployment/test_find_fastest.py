@@ -97,6 +97,18 @@ def test_a_way_that_costs_more_answers_than_chance_is_passed_over_and_named(foun
     assert "passed over: onnxruntime in int8, faster, but accuracy -0.40 ± 0.00 points." in describe_fastest(fastest)
 
 
+def test_a_runtime_whose_every_way_costs_too_much_is_in_no_final(found):
+    costly = runtime("openvino", 9, 2)
+    costly = costly.model_copy(
+        update={"answers": AnswersPair(full=None, slim=Answers(change=change(0.89), agreement=0.9))}
+    )
+    fastest, timed = found(costly, runtime("onnxruntime", 9, 6))
+    assert (timed, fastest.runtime, len(fastest.ways)) == ([], "onnxruntime", 1)
+    assert "passed over: openvino in fp32, accuracy -1.00 ± 0.00 points." in describe_fastest(fastest)
+    alone, _ = found(costly)
+    assert (alone.runtime, alone.passed_over) == ("openvino", ())
+
+
 def test_full_that_was_not_timed_in_it_is_no_gap_in_silence(found):
     fastest, _ = found(runtime("onnxruntime", 9, 6, int8=2))
     assert fastest.cut is None
