@@ -201,7 +201,8 @@ def choose_way(run: Run, precision: str | None = None) -> tuple[str, str]:
         if precision in (None, of) and exports.is_certified(runtime, PRECISIONS[of]):
             with suppress(EnvironmentProblem):
                 runtime.check(runtime.devices[0])
-                return name, of
+                if not runtime.refuses(PRECISIONS[of], runtime.devices[0]):  # made on another machine
+                    return name, of
     return WEIGHTS, "fp32"
 
 

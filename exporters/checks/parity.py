@@ -153,7 +153,8 @@ def falls_short(shares: Shares, least: float) -> str:
     """
     if shares.macs is None or (shares.macs > 0 and shares.macs >= least):
         return ""
-    return f"{100 * shares.macs:.1f} % of its MACs run in int8, not at least {100 * least:.1f} %"
+    wanted = f"not at least {100 * least:.1f} %" if least else "though not all layers were left in float"
+    return f"{100 * shares.macs:.1f} % of its MACs run in int8, {wanted}"
 
 
 def precision_failure(parity: Parity, name: str) -> CheckFailed:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.runtimes.runtime import ModelSource, Probe
-from exporters.runtimes.torch import Torch, load_model
+from exporters.runtimes.runtime import Probe
+from exporters.runtimes.torch import Torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from exporters.runtimes.runner import Runner
 
 
 class Compile(Torch):
@@ -22,6 +20,7 @@ class Compile(Torch):
     by_default = False  # compiling a large model takes minutes
     times_layers = False
     between = ""  # its code is one for all layers
+    compiled = True
 
     def check(self, device: str) -> None:
         """Look for the device and for a C++ compiler."""
@@ -29,13 +28,6 @@ class Compile(Torch):
 
         super().check(device)
         require_compiler()
-
-    def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
-        """Return a runner; the CPU threads are the caller's own."""
-        from exporters.runtimes.torch_runner import TorchRunner
-
-        model, dtype = load_model(source), source.precision.dtype
-        return TorchRunner(model, device, compiled=True, inputs=source.inputs, dtype=dtype)
 
     def probe(self) -> Iterator[Probe]:
         """What torch.compile calls."""

@@ -31,6 +31,7 @@ class Torch(Runtime):
     by_default = True
     times_layers = True
     between = "between layers"
+    compiled = False  # whether torch.compile compiles it
 
     def check(self, device: str) -> None:
         """Look for the device."""
@@ -42,7 +43,8 @@ class Torch(Runtime):
         """Return a runner; the CPU threads are the caller's own."""
         from exporters.runtimes.torch_runner import TorchRunner
 
-        return TorchRunner(load_model(source), device, inputs=source.inputs, dtype=source.precision.dtype)
+        model, dtype = load_model(source), source.precision.dtype
+        return TorchRunner(model, device, self.compiled, source.inputs, dtype)
 
     def refuses(self, precision: Precision, device: str) -> str:
         """Where the machine has no products of this kind they are emulated: slower than float32, and worse."""

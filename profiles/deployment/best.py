@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from compressor.errors import usage_error
 from compressor.values import Value
 from exporters.checks.records import MetricChange
+from exporters.graph.precision import PRECISIONS
+from exporters.runtimes import RUNTIMES
 from profiles.comparison.full_vs_slim import NotMeasured
 from profiles.deployment.ways import split_names
 from profiles.formatting import Table, format_bytes, format_number
@@ -77,19 +79,21 @@ def check_best(formats: Sequence[str], options: Sequence[str]) -> None:
 
 
 def read_best(exports: Path) -> Best | None:
-    """Return the best export that a folder of exports names; None where it names none."""
+    """Return the best export that a folder of exports names; None where it names none that das knows."""
     try:
-        return Best.model_validate_json((exports / BEST).read_bytes())
+        best = Best.model_validate_json((exports / BEST).read_bytes())
     except (OSError, ValidationError):
         return None
+    runtimes = {runtime.name for runtime in RUNTIMES if runtime.suffix}
+    known = best.tried and best.kept.runtime in runtimes and best.kept.precision in PRECISIONS
+    return best if known else None
 
 
 def tabulate_best(best: Best) -> Table:
     """Return what was tried, with size, time and cost of each."""
     place = best.environment
     texts = f", {best.text_length} tokens" if best.text_length else ""
-    threads = f"{place.threads} CPU thread{'s' * (place.threads > 1)}"
-    title = f"Tried here: batch {best.batch}{texts}, {place.device}, {threads}"
+    title = f"Tried here: batch {best.batch}{texts}, {place.device}, {place.cpu_threads}"
     header = ("", "size", "p50 ms", "kept is faster", "score", "agreement")
     return Table(title, header, tuple(_row(entry) for entry in best.tried))
 

@@ -33,7 +33,7 @@ from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
 from exporters.usage import usage_of, write_usage
 from profiles.comparison.full_vs_slim import NotMeasured
 from profiles.deployment.best import BEST, Best, Tried
-from profiles.deployment.fastest import costs_too_much, describe_change
+from profiles.deployment.fastest import costs_too_much, describe_loss
 from profiles.deployment.ways import why_not
 from profiles.machine.environment import describe_environment
 from profiles.timing.latency import Latency, measure
@@ -250,7 +250,7 @@ def _why_refused(parity: Parity) -> str:
     if parity.status != "passed":
         return parity.reason or parity.status
     change = parity.certificate.metric if parity.certificate else None
-    return f"{describe_change(change)}, more than 0.3 and chance" if change and costs_too_much(change) else ""
+    return describe_loss(change) if change and costs_too_much(change) else ""
 
 
 def _describe(

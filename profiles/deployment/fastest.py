@@ -61,6 +61,11 @@ def _describe_cost(fastest: Fastest) -> str:
     return f"{cost} against slim in {IN_PYTORCH}{whole}"
 
 
+def describe_loss(change: MetricChange) -> str:
+    """Return that a change costs too much, as :func:`costs_too_much` found."""
+    return f"{describe_change(change)}, more than {100 * MOST_LOST:g} and chance"
+
+
 def describe_change(change: MetricChange) -> str:
     """Return the change of a score in points, with half its 95 % interval."""
     return f"{change.metric} {100 * change.change:+.2f} ± {100 * change.margin:.2f} points"

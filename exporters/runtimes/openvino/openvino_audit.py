@@ -23,7 +23,8 @@ TYPES: Mapping[str, tuple[str, int]] = {
     "bf16": ("bf16", 2),
     "f32": ("fp32", 4),
 }
-"""Precision and bytes of OpenVINO's types; others hold indices and shapes."""
+"""Precision and bytes of OpenVINO's types; others hold indices and shapes, or are a kernel's secret."""
+UNKNOWN = ("unknown", 0)
 KERNELS = ("FullyConnected", "MatMul", "Convolution", "Subgraph", "ScaledDotProductAttention")
 MOVING = ("Transpose", "Reshape", "Unsqueeze", "Squeeze")
 DEQUANTISING = (*MOVING, "Convert", "Subtract", "Multiply")
@@ -42,7 +43,7 @@ def audit_compiled(path: Path, asked: str, trial: Trial, file_bytes: int) -> Aud
         runner.run(trial.inputs)
         executed = [(node, _facts(node)) for node in runner.compiled.get_runtime_model().get_ops()]
     kernels = {
-        name: TYPES[facts["primitiveType"].rpartition("_")[2].lower()][0]
+        name: TYPES.get(facts["primitiveType"].rpartition("_")[2].lower(), UNKNOWN)[0]
         for _, facts in executed
         if facts["layerType"] in KERNELS
         for name in facts["originalLayersNames"].split(",")
@@ -52,6 +53,8 @@ def audit_compiled(path: Path, asked: str, trial: Trial, file_bytes: int) -> Aud
         precision = _precision(product, kernels)
         layers.append((precision, 0))
         macs[precision] += count
+    if not macs.keys() - {UNKNOWN[0]}:  # kernels of this CPU tell nothing: not the same as none in int8
+        macs.clear()
     held, weights = Counter[str](), []
     for node, facts in executed:
         if facts["layerType"] == "Const" and facts["outputPrecisions"] in TYPES:
@@ -91,7 +94,7 @@ def _precision(product: Any, kernels: Mapping[str, str]) -> str:
     readers = [port.get_node() for port in product.output(0).get_target_inputs()]
     names = [op.get_friendly_name() for op in (product, *readers)]
     of_it = (kernels[other] for name in names for other in kernels if f"{other}/".startswith(f"{name}/"))
-    kernel = next(of_it, "unknown")
+    kernel = next(of_it, UNKNOWN[0])
     rounded = all(_is_rounded(value.get_node()) for value in product.input_values())
     return "fp32" if kernel == "int8" and not rounded else kernel
 

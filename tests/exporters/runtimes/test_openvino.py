@@ -17,7 +17,7 @@ from exporters.folder import count_bytes
 from exporters.graph.inputs import VARYING
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
-from exporters.runtimes.openvino import openvino_ir, openvino_runner
+from exporters.runtimes.openvino import openvino_audit, openvino_ir, openvino_runner
 from exporters.runtimes.openvino.openvino_ir import calibration_batches, read_graph, write_float, write_int8
 from exporters.runtimes.openvino.openvino_runner import OpenVINORunner, compile_file, has_bf16, read_model
 from exporters.runtimes.runner import Refused
@@ -219,6 +219,12 @@ def test_shares_are_those_of_the_kernels_that_ran(case_of):
     )
     if has_bf16():
         assert audited(case, case.write("bf16"), "bf16").shares.macs > 0.9
+
+
+def test_kernels_that_keep_their_types_to_themselves_are_not_said_to_be_float(case_of, monkeypatch):
+    monkeypatch.setattr(openvino_audit, "KERNELS", ())
+    case = case_of("roberta")
+    assert audited(case, case.write("int8"), "int8").shares.macs is None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -14,7 +14,8 @@ from das.results import Exports
 from exporters.checks.records import MetricChange, Parity, read_record
 from exporters.runtimes import find_runtime
 from profiles.deployment import best_export
-from profiles.deployment.best import BEST, Best, describe_best, list_reasons, read_best, tabulate_best
+from profiles.deployment.best import BEST, Best, Tried, describe_best, list_reasons, read_best, tabulate_best
+from profiles.machine.environment import describe_environment
 from tests.exporters.test_export import copied_instead
 from tests.profiles.comparison.test_profile_run import make_run
 from tests.support.command_line import das, refused, stopped
@@ -129,3 +130,12 @@ def test_a_batch_that_cannot_be_and_options_without_a_runtime(shared_run):
 def test_best_is_read_as_it_was_written(tmp_path):
     assert read_best(tmp_path) is None
     assert Best.model_fields["schema_version"].default == 1
+
+
+@pytest.mark.parametrize(("runtime", "precision"), [("torch", "fp32"), ("another", "fp32"), ("onnxruntime", "int3")])
+def test_a_best_export_that_das_does_not_know_is_none(tmp_path, runtime, precision):
+    tried = Tried(runtime=runtime, precision=precision, file="model", bytes=1, p50_ms=1.0, outcome="kept")
+    best = Best(tried=(tried,), batch=1, text_length=4, left_out=(), environment=describe_environment("cpu", 1))
+    for damaged in (best, best.model_copy(update={"tried": ()})):
+        (tmp_path / BEST).write_text(damaged.model_dump_json())
+        assert read_best(tmp_path) is None
