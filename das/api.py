@@ -288,6 +288,7 @@ def export(
     from compressor.evaluation.reference import open_reference
     from das.results import Exports
     from exporters import export as exporting
+    from exporters.check_request import check_request, check_run
     from exporters.folder import exports_of
     from exporters.graph.inputs import Fixed
     from exporters.runtimes import find_runtimes
@@ -326,12 +327,12 @@ def export(
             check_best(formats, named)
     with checks:
         wanted = [UNNAMED] if best else formats
-        exporting.check_request(wanted, **options)
+        check_request(wanted, **options)
         options["device"] = runtime_device(device, find_runtimes(wanted, "--to", executes_files=True))
     with checks:
         opened = open_run_at(run)
         with checks:
-            exporting.check_run(opened, fixed, split)
+            check_run(opened, fixed, split)
     with checks:
         if data is not None:
             find_data(data, None)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from compressor.costs.macs import count_macs, linear_share
-from compressor.errors import Checks, InputError, Problem, UsageError, usage_error
+from compressor.errors import InputError, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.files import hashes_of, parts_of, sha256, staged
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import Run
 from compressor.training.expected_time import LONG
 from compressor.values import Value
+from exporters.check_request import check_request
 from exporters.checks.divergence import starts_at
 from exporters.checks.parity import LEAST_SHARE, falls_short, parity_failure, precision_failure, record
 from exporters.checks.records import Comparison, Parity, read_record, record_of
@@ -29,12 +29,12 @@ from exporters.graph.artifacts import split_graphs
 from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING, Fixed, first_rows, with_text_length
 from exporters.graph.metadata import embed, facts_of, usage_facts
-from exporters.graph.onnx import check_opset, opset_of
+from exporters.graph.onnx import opset_of
 from exporters.graph.precision import PRECISIONS
 from exporters.graph.sensitivity import quantise_until_passing
 from exporters.graph.vision_split import check_splittable
 from exporters.request import Request
-from exporters.runtimes import RUNTIMES, find_runtime, find_runtimes
+from exporters.runtimes import find_runtime, find_runtimes
 from exporters.runtimes.runtime import Artifact, ModelSource, Runtime, Trial
 from exporters.usage import Usage, write_usage
 
@@ -249,94 +249,6 @@ def _require_one_form(artifacts: Iterable[Artifact]) -> None:
             found = f"{artifact.path.name} with attention in two forms, {first} and {form}"
             fix = f"--attention {first}, or one --to at a time"
             raise usage_error("attention-forms-differ", found, "one form for all that read the file", fix)
-
-
-def check_request(
-    formats: Sequence[str],
-    *,
-    precision: str = "fp32",
-    opset: int | None = None,
-    attention: str | None = None,
-    batch: tuple[int, int, int] = (1, 8, 32),
-    fixed: Fixed = VARYING,
-    split: bool = False,
-) -> None:
-    """Refuse what :func:`export` cannot be asked for, before a model is loaded.
-
-    Raises:
-        UsageError: everything that is wrong, at once.
-    """
-    checks, problems, runtimes = Checks(), list[Problem](), tuple[Runtime, ...]()
-    with checks:
-        runtimes = find_runtimes(formats, "--to", executes_files=True)
-    if not formats:
-        names = [runtime.name for runtime in RUNTIMES if runtime.suffix]
-        problems.append(
-            Problem(
-                "no-runtime-named",
-                "no runtime to export for",
-                f"at least one of: {', '.join(names)}",
-                f"--to {names[0]}",
-            )
-        )
-    problems += _unknown("unknown-precision", "precision", precision, PRECISIONS, "--precision fp32")
-    problems += (
-        _unknown("unknown-attention", "attention", attention, FORMS, "leave --attention out") if attention else []
-    )
-    for runtime in runtimes:
-        if precision in PRECISIONS and precision not in runtime.precisions:
-            precisions = ", ".join(runtime.precisions)
-            problems.append(
-                Problem(
-                    "precision-not-supported",
-                    f"precision {precision!r} for {runtime.title}",
-                    f"one of: {precisions}",
-                    "--precision fp32",
-                )
-            )
-        if runtime.standard_operators and attention and attention in FORMS and not FORMS[attention].standard:
-            found = f"attention {attention!r} for {runtime.title}, which knows no operators of ONNX Runtime"
-            problems.append(Problem("attention-not-standard", found, "standard operators", "--attention composed"))
-    if not 1 <= batch[0] <= batch[1] <= batch[2]:
-        found = ":".join(str(size) for size in batch)
-        problems.append(
-            Problem("batch-out-of-order", f"batch {found}", "smallest <= usual <= largest, from 1", "--batch 1:8:32")
-        )
-    for option, size in (("--batch", fixed.batch), ("--text-length", fixed.text_length)):
-        if size is not None and size < 1:
-            problems.append(Problem("size-too-small", f"{option} {size}", "at least 1", f"{option} 1"))
-    unsplittable = [runtime.name for runtime in runtimes if not runtime.runs_split]
-    if split and (precision != "fp32" or fixed != VARYING or opset is not None or unsplittable):
-        found = "--split with another runtime, a precision, a fixed size or an opset"
-        expected = "--split alone: ONNX in fp32, any batch and text length, the exporter's opset"
-        problems.append(Problem("split-not-alone", found, expected, "two commands, one of them with --split"))
-    with checks:
-        if problems:
-            raise UsageError(*problems)
-    if precision in PRECISIONS:
-        for form in {attention or runtime.attention for runtime in runtimes} & FORMS.keys():
-            with checks:
-                check_opset(opset, FORMS[form], PRECISIONS[precision])
-    checks.raise_found()
-
-
-def check_run(run: Run, fixed: Fixed, split: bool) -> None:
-    """Refuse what the slim model of ``run`` cannot be exported as, before it is loaded.
-
-    Raises:
-        UsageError: everything that is wrong, at once.
-    """
-    checks, family = Checks(), FAMILIES[run.manifest.family]
-    with checks:
-        if split:
-            check_splittable(family.name, family.rounds(family.dims_type(**run.manifest.dims)))
-    with checks:
-        with_text_length(family, run.samples(), fixed.text_length)
-    checks.raise_found()
-
-
-def _unknown(code: str, what: str, name: str, known: Collection[str], fix: str) -> list[Problem]:
-    return [] if name in known else [Problem(code, f"{what} {name!r}", f"one of: {', '.join(known)}", fix)]
 
 
 @dataclass(frozen=True)
