@@ -17,7 +17,7 @@ FAULTS = {
     | {
         "batch-unreadable": (2, {"--batch": "1:8"}),
         "workspace-unreadable": (2, {"--workspace": "4XB"}),
-        "unknown-runtime": (2, {"--to": "openvino"}),
+        "unknown-runtime": (2, {"--to": "coreml"}),
         "unknown-precision": (2, {"--precision": "fp8"}),
         "unknown-attention": (2, {"--attention": "flash"}),
         "opset-not-written": (2, {"--opset": 999}),
@@ -27,14 +27,14 @@ FAULTS = {
     | DEVICE
     | {
         "setting-not-positive": (2, {"--threads": 0}),
-        "unknown-runtime": (2, {"--runtime": "openvino"}),
+        "unknown-runtime": (2, {"--runtime": "coreml"}),
         "unknown-precision": (2, {"--precision": "fp8"}),
         "wrong-claim": (2, {"--assert": "speedup"}),
         "wrong-sweep": (2, {"--sweep": "batch=few"}),
     },
     "predict": RUN
     | {
-        "unknown-runtime": (2, {"--runtime": "openvino"}),
+        "unknown-runtime": (2, {"--runtime": "coreml"}),
         "unknown-precision": (2, {"--precision": "fp8"}),
         "top-too-small": (2, {"--top": 0}),
         "text-empty": (2, {"--text": " "}),
@@ -42,7 +42,7 @@ FAULTS = {
         "batch-size-too-small": (2, {"--batch-size": 0}),
         "questions-missing": (3, {"--file": "gone.txt"}),
     },
-    "verify": RUN | DATA | DEVICE | {"unknown-runtime": (2, {"--runtime": "openvino"})},
+    "verify": RUN | DATA | DEVICE | {"unknown-runtime": (2, {"--runtime": "coreml"})},
 }
 SOUND = {"predict": {"--image": "scene.png", "--text": "how many things are there?"}}
 # What is asked of the run, or of the runtimes, only where they are known.
