@@ -88,6 +88,7 @@ def export_best(
         EnvironmentProblem: nothing that is exported can run here, or the folder cannot be written.
     """
     folder, threads = exports_of(run).path, torch.get_num_threads()
+    place = describe_environment(device, threads)  # its load is that before the work
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,7 +112,7 @@ def export_best(
         batch=batch,
         text_length=FAMILIES[model.family].sizes_of("text", make_inputs(run, 1))["length"],
         left_out=tuple(left_out),
-        environment=describe_environment(device, threads),
+        environment=place,
     )
     report = ExportReport(
         folder=str(folder),

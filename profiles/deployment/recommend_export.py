@@ -62,7 +62,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
     exports = _comparable(run, progress)
     if not exports:
         return None
-    pairs = {}
+    place, pairs = describe_environment("cpu", torch.get_num_threads()), {}
     with find_runtime("torch").open(ModelSource(run.load_slim), "cpu") as eager:
         for path, export in exports.items():  # one session at a time: all of them together may not fit
             sample = _one(run, export.record)
@@ -98,9 +98,7 @@ def compare_exports(run: Run, progress: Progress = QUIET) -> Choices | None:
         or (choice.speedup.significant and choice.parity and _fitting(run, choice.parity).all())
     ]
     best = max(candidates, key=lambda choice: choice.speedup.ratio if choice.speedup else 1.0)
-    return Choices(
-        choices=tuple(choices), recommended=best.name, environment=describe_environment("cpu", torch.get_num_threads())
-    )
+    return Choices(choices=tuple(choices), recommended=best.name, environment=place)
 
 
 def tabulate_choices(choices: Choices) -> Table:

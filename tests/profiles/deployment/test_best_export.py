@@ -13,6 +13,7 @@ from das.predict import choose_way
 from das.results import Exports
 from exporters.checks.records import MetricChange, Parity, read_record
 from exporters.runtimes import find_runtime
+from exporters.runtimes.onnxruntime import OnnxRuntime
 from profiles.deployment import best_export
 from profiles.deployment.best import BEST, Best, Tried, describe_best, list_reasons, read_best, tabulate_best
 from profiles.machine.environment import describe_environment
@@ -54,6 +55,9 @@ def test_the_fastest_is_kept_with_its_evidence_and_the_others_are_gone(tmp_path,
     assert record.sha256.keys() == {kept}
     assert choose_way(run) == ("onnxruntime", best.kept.precision)
     assert choose_way(run, "fp16") == ("torch", "fp32")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(OnnxRuntime, "refuses", lambda *_: "no such products")
+        assert choose_way(run) == ("torch", "fp32")
     assert das("verify", run.path).exit_code == 0
     assert best.kept.file in describe_best(best)
     assert len(tabulate_best(best).rows) == 2
