@@ -10,7 +10,8 @@ Sentiment Treebank with two classes, whole sentences. The paraphrases are the pa
 a score of 3 or more mean the same. Table B is of the small METER of ``benchmarks.datasets.easyvqa``.
 
 Matrices are multiplied in bfloat16 in training, where the processor can; all models are timed in float32. Finished runs
-stay in the work folder: this may be stopped at any time, and tells at the end of whatever is there.
+stay in the work folder: this may be stopped at any time. Their seconds are of the machine as it was, beside other work
+or not; so a few batches of every row are timed again at the end, as ``das reproduce --dry-run`` does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import argparse
 import csv
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from benchmarks.datasets.easyvqa import prepare_easyvqa
 from benchmarks.datasets.sst2 import pretrained, use_bfloat16
 from benchmarks.results import LogProgress, write_section
 from das.reproduction.asked_table import AskedTable
+from das.reproduction.outlook import ReproductionPlan, plan_table
 from das.reproduction.run_rows import run_table
-from profiles.formatting import format_bullets, format_markdown_table
+from profiles.formatting import Table, format_bullets, format_markdown_table
 from profiles.paper.reproduction import Reproduction
 from profiles.paper.reproduction_tables import describe_reproduction, name_table, tabulate_reproduction
 
@@ -90,19 +92,20 @@ class Reproduced:
     prepare: Callable[[Path, Path], tuple[Path, Path]]
     options: Mapping[str, Any]
 
-    def run(self, source: Path, work: Path) -> Reproduction:
-        """Make the runs that are not there, and time all models."""
+    def run(self, source: Path, work: Path) -> tuple[Reproduction, ReproductionPlan]:
+        """Make the runs that are not there, and time all models and a few batches of every row."""
         checkpoint, data = self.prepare(source, work)
         options = {"data": str(data), **self.options}
         out = work / f"{self.table}-{data.name}"
         asked = AskedTable(self.table, checkpoint, self.task, self.seeds, out=out, seconds=SECONDS, options=options)
         use_bfloat16()
-        run_table(asked, progress=LogProgress())
+        run_table(replace(asked, seconds=1.0), progress=LogProgress())
+        plan = plan_table(asked, LogProgress())
         torch.set_float32_matmul_precision("highest")
         torch.backends.cuda.enable_flash_sdp(True)
         report = run_table(asked, progress=LogProgress())
         assert report, "only the main one of several processes reports"
-        return report
+        return report, plan
 
 
 EPOCHS = {"search_epochs": 1.0, "recover_epochs": 1.0}
@@ -129,12 +132,23 @@ TABLES = {
 }
 
 
-def body(report: Reproduction) -> str:
-    """The tables of the report but single runs, which it keeps, and what it says of them."""
-    tables = [table for table in tabulate_reproduction(report)[:-1] if table.rows]
+def body(report: Reproduction, plan: ReproductionPlan) -> str:
+    """The tables of the report but single runs, which it keeps, what it says of them, and how long a run takes."""
+    tables = [*(table for table in tabulate_reproduction(report)[:-1] if table.rows), _times(plan)]
     parts = [f"**{table.title}**\n\n{format_markdown_table(table.header, table.rows)}" for table in tables]
-    options = ", ".join(f"{name} {value}" for name, value in report.settings.items())
+    options = ", ".join(f"{name} {value}" for name, value in report.settings.items() if name != "data")
     return "\n\n".join((*parts, format_bullets((*describe_reproduction(report), f"Options: {options}."))))
+
+
+def _times(plan: ReproductionPlan) -> Table:
+    """The steps of a run of each row, and the seconds it takes with its scores, by a few batches timed alone."""
+    rows = [
+        (row.title, f"{row.search_steps:,}", f"{row.train_steps:,}", f"{row.seconds:,.0f}")
+        for row in plan.rows
+        if not row.missing
+    ]
+    title = f"A run with its scores, by a few batches timed at the end (load {plan.load:.2f} on {plan.cores} cores)"
+    return Table(title, ("", "search steps", "training steps", "s"), tuple(rows))
 
 
 def main() -> None:
@@ -145,8 +159,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
     asked = TABLES[given.data]
-    report = asked.run(given.source, given.work)
-    write_section(f"{asked.table}-{given.data}", f"{name_table(asked.table)} on {asked.data}", body(report))
+    report, plan = asked.run(given.source, given.work)
+    write_section(f"{asked.table}-{given.data}", f"{name_table(asked.table)} on {asked.data}", body(report, plan))
 
 
 if __name__ == "__main__":
