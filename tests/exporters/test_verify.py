@@ -132,7 +132,7 @@ def test_an_export_that_answers_otherwise_fails_and_goes(exported):
 
 def test_a_run_without_exports(run_here):
     done = das("verify")
-    stopped(done, 3, "export-missing", "(onnx, trt)", "das export")
+    stopped(done, 3, "export-missing", "(onnx, openvino, trt)", "das export")
 
 
 def test_a_damaged_record(exported):
