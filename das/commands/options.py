@@ -194,7 +194,7 @@ MaxParams = Annotated[str | None, _budget("Parameters at most: 0.75x, or 200M.")
 MaxLatency = Annotated[str | None, _budget("Latency of one sample at most: 0.7x, or 40ms.")]
 MaxDrop = Annotated[str | None, _budget("Smallest model that loses at most N points on held-out data after recovery.")]
 At = Annotated[str | None, _budget("Quantile of --max-latency: p50 (the default), p90, p99.")]
-Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnxruntime (the default), torch.")]
+Runtime = Annotated[str | None, _budget("Where --max-latency is measured: onnxruntime (the default), openvino, torch.")]
 
 
 def read_typed(context: typer.Context, without: Collection[str]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def tabulate_best(best: Best) -> Table:
 def describe_best(best: Best) -> str:
     """Return what was kept and why, as one sentence."""
     kept = best.kept
-    rivals = [entry for entry in best.tried[1:] if entry.slower]
+    rivals = [entry for entry in best.tried[1:] if entry.slower and entry.agreement is None]  # others are refused
     found = [
         f"against {entry.runtime} in {entry.precision}, {entry.slower.verdict}" for entry in rivals if entry.slower
     ]

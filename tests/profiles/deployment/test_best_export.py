@@ -17,6 +17,7 @@ from exporters.runtimes.onnxruntime import OnnxRuntime
 from profiles.deployment import best_export
 from profiles.deployment.best import BEST, Best, Tried, describe_best, list_reasons, read_best, tabulate_best
 from profiles.machine.environment import describe_environment
+from profiles.timing.speedups import Speedup
 from tests.exporters.test_export import copied_instead
 from tests.profiles.comparison.test_profile_run import make_run
 from tests.support.command_line import das, refused, stopped
@@ -143,3 +144,14 @@ def test_a_best_export_that_das_does_not_know_is_none(tmp_path, runtime, precisi
     for damaged in (best, best.model_copy(update={"tried": ()})):
         (tmp_path / BEST).write_text(damaged.model_dump_json())
         assert read_best(tmp_path) is None
+
+
+def test_what_costs_too_much_is_no_rival_of_what_is_kept():
+    kept = Tried(runtime="onnxruntime", precision="fp32", file="model.onnx", bytes=1, p50_ms=2.0, outcome="kept")
+    slower = Speedup(ratio=0.5, low=0.4, high=0.6, pairs=3)
+    costly = kept.model_copy(
+        update={"precision": "int8", "slower": slower, "agreement": 0.9, "outcome": "accuracy -1.00 ± 0.00 points"}
+    )
+    best = Best(tried=(kept, costly), batch=1, text_length=4, left_out=(), environment=describe_environment("cpu", 1))
+    assert describe_best(best).endswith("model.onnx: nothing else that keeps the answers came close.")
+    assert "accuracy -1.00" in list_reasons(best)[0]
