@@ -454,7 +454,7 @@ def test_the_full_models_graph_is_written_like_the_slim_one(tmp_path, monkeypatc
         written = record(path, "a runtime", "fp32", found, ()).model_copy(update={"attention": form})
         record_of(path).write_text(written.model_dump_json())
 
-    def pretend(model, samples, folder, formats, *, precision, reference, attention, usage, progress):
+    def pretend(model, samples, folder, formats, *, precision, reference, attention, usage, device, progress):
         asked.append((formats, precision, reference, attention))
         write(folder / "model.onnx", attention)
 
