@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from compressor.costs.macs import count_macs, linear_share
+from compressor.costs.macs import linear_share
 from compressor.errors import InputError, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
@@ -337,7 +337,7 @@ def _with_shares(artifact: Artifact, path: Path, parity: Parity) -> Parity:
         return parity
     update: dict[str, object] = {"shares": audit.shares}
     if request.precision.quantised:
-        least = 0.0 if parity.held_back else LEAST_SHARE * linear_share(count_macs(request.model, trial.inputs))
+        least = 0.0 if parity.held_back else LEAST_SHARE * linear_share(request.model, trial.inputs)
         if reason := falls_short(audit.shares, least):
             update |= {"status": "failed", "reason": reason}
     return parity.model_copy(update=update)

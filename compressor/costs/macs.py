@@ -27,6 +27,7 @@ from compressor.values import Value
 T = TypeVar("T")
 
 FLOPS_PER_MAC = 2
+LINEAR = ("mm", "addmm")  # what linear layers call
 KINDS: Mapping[str, str] = {
     "mm": PRODUCTS,
     "addmm": PRODUCTS,
@@ -141,9 +142,16 @@ def count_macs(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
     )
 
 
-def linear_share(macs: Macs) -> float:
-    """Return the part of the multiply-adds that is in linear layers, 0 to 1; norms are not among them."""
-    return macs.by_kind.get(PRODUCTS, 0) / (macs.total - macs.by_kind.get(NORMS, 0))
+def linear_share(model: StepModel, inputs: Mapping[str, Tensor]) -> float:
+    """Return the part of the multiply-adds of a forward pass that is in linear layers, 0 to 1, norms left out.
+
+    Products of batches of matrices are of attention, that of a single query among them.
+    """
+    with torch.inference_mode(), _counter() as counter:
+        Positional(model, tuple(inputs))(*inputs.values())
+    flops = {packet.__name__: count for packet, count in counter.get_flop_counts().get("Global", {}).items()}
+    norms = sum(count for name, count in flops.items() if KINDS.get(name) == NORMS)
+    return sum(flops.get(name, 0) for name in LINEAR) / (sum(flops.values()) - norms)
 
 
 def count_call(call: Callable[..., T], *arguments: object) -> tuple[T, int]:

@@ -20,9 +20,15 @@ Shape = Sequence[int]
 
 
 def _product(read: Sequence[Shape], written: Shape) -> int:
-    """(..., M, K) or its transpose, by anything: K for each of (..., M, N)."""
-    first = read[0]
-    inner = math.prod(first[-2:]) // written[-2] if min(len(first), len(written)) > 1 else first[-1]
+    """(..., M, K) by (..., K, N), or the transpose of either: K for each of (..., M, N).
+
+    Kernels may swap the rows of the first with its batch, so K is of the second, where its shape is known.
+    """
+    first, second = read[0], next((shape for shape in read[1:] if len(shape) > 1), None)
+    if second:
+        inner = math.prod(second[-2:]) // written[-1]
+    else:
+        inner = math.prod(first[-2:]) // written[-2] if min(len(first), len(written)) > 1 else first[-1]
     return math.prod(written) * inner
 
 

@@ -120,7 +120,7 @@ def import_openvino() -> Any:
     Raises:
         EnvironmentProblem: it is not installed.
     """
-    return _import("openvino")
+    return _import("openvino-missing", "openvino")
 
 
 def import_nncf() -> Any:
@@ -129,10 +129,10 @@ def import_nncf() -> Any:
     Raises:
         EnvironmentProblem: it is not installed.
     """
-    return _import("nncf")
+    return _import("nncf-missing", "nncf")
 
 
-def _import(name: str) -> Any:
+def _import(code: str, name: str) -> Any:
     """Import one of Intel's packages. Each reports its use to its makers, unless it cannot import what does that."""
     telemetry = "openvino_telemetry"
     known = sys.modules.get(telemetry)
@@ -141,7 +141,7 @@ def _import(name: str) -> Any:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:  # libraries that do not load show as either
         raise environment_problem(
-            f"{name}-missing", f"{name} cannot be imported ({error})", name, "pip install 'das-toolkit[openvino]'"
+            code, f"{name} cannot be imported ({error})", name, "pip install 'das-toolkit[openvino]'"
         ) from None
     finally:
         del sys.modules[telemetry]

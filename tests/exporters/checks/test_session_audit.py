@@ -2,10 +2,10 @@
 
 import pytest
 
-from compressor.costs.macs import count_macs, linear_share
+from compressor.costs.macs import linear_share
 from exporters.checks.audit import Shares, describe_shares
 from exporters.checks.parity import falls_short
-from exporters.checks.session_audit import audit_session
+from exporters.checks.session_audit import MACS, audit_session
 from exporters.graph.quantise import quantise_dynamic
 from exporters.runtimes.runtime import Trial
 from exporters.runtimes.sessions import CPU
@@ -25,12 +25,25 @@ def test_in_int8_run_the_macs_of_the_linear_layers_and_no_others(family, tmp_pat
     quantise_dynamic(shallow_onnx(family, KINDS[family]), path)
     found = audited(family, path, "int8")
     assert found.counted_on == "session"
-    assert found.shares.macs == pytest.approx(linear_share(count_macs(model, inputs_of(model))), abs=1e-9)
+    assert found.shares.macs == pytest.approx(linear_share(model, inputs_of(model)), abs=1e-9)
     parameters = sum(weight.numel() for weight in model.parameters())
     assert found.shares.bytes_per_parameter == path.stat().st_size / parameters
     weights = found.weights["int8"] + 4 * found.weights["fp32"]
     assert found.shares.bytes == pytest.approx(found.weights["int8"] / weights, abs=0.06)  # sizes are int64
     assert found.shares.bytes < found.weight_share < 1
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "macs"),
+    [
+        ([(2, 15, 48), (48, 96)], (2, 15, 96), 2 * 15 * 48 * 96),
+        ([(1, 48), (2,), (2, 48)], (1, 2), 48 * 2),  # weights the other way round, behind their scales
+        ([(1, 4, 12), (4, 12, 48)], (4, 1, 48), 4 * 12 * 48),  # the batch is the rows of the first
+        ([(4, 1, 48), (1, 15, 48)], (1, 4, 15), 4 * 48 * 15),
+    ],
+)
+def test_a_product_has_its_multiply_adds_whatever_its_kernel_transposes(read, written, macs):
+    assert MACS["FusedMatMul"](read, written) == macs
 
 
 def test_a_file_in_half_precision_is_computed_in_float_on_a_cpu():
