@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## the whole job on generated data, in minutes
 	$(BIN)/das demo
 
-test: $(VENV)/.installed ## the tests without the slow ones, in about 7 minutes on 2 cores
+test: $(VENV)/.installed ## the tests without the slow ones, in about 8 minutes on 2 cores
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.installed ## all tests
