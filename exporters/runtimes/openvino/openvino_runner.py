@@ -88,7 +88,7 @@ class OpenVINORunner(Runner):
         return Bound(execute, outputs)
 
     def _require_alike(self, given: Mapping[str, Any]) -> None:
-        """Hold that ids and masks of texts have one shape: of others OpenVINO computes something, or ends the process.
+        """Hold that ids and masks of texts have one shape, which OpenVINO does not check.
 
         Raises:
             Refused: they differ.

@@ -185,9 +185,8 @@ def test_inputs_that_do_not_fit_are_refused(case_of):
         for wrong in (ids.float(), ids.flatten()):
             with refused(Refused, "runtime-refused"):
                 runner.run({**case.inputs, "input_ids": wrong})
-        for wrong in (ids[:, :-1], ids[:-1]):
-            with refused(Refused, "shapes-differ", "input_ids"):
-                runner.run({**case.inputs, "input_ids": wrong})
+        with refused(Refused, "shapes-differ", "input_ids"):
+            runner.run({**case.inputs, "input_ids": ids[:, :-1]})
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
