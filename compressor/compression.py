@@ -16,7 +16,7 @@ from compressor.costs.count_costs import count_costs
 from compressor.data.splits import Split, TaskData
 from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, UsageError
-from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, parity_indices
+from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, parity_indices, share_agreed
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.reference_run import remark_on_reference
 from compressor.evaluation.remarks import remark_on
@@ -356,7 +356,7 @@ def _results(
         slim=pairs[0].slim,
         apart=dict(zip((split.name for split in job.data.extra), pairs[1:], strict=True)),
         floor=job.task.baseline.score(job.data.train, job.data.evaluation),
-        answer_agreement=float((full[0].answers == slim[0].answers).double().mean()) if full else None,
+        answer_agreement=share_agreed(full[0], slim[0]) if full else None,
         seconds=stages.seconds,
         remarks=remarks,
     )
@@ -413,7 +413,7 @@ def _parity_samples(job: Job) -> dict[str, torch.Tensor]:
 
 
 def _answers(job: Job, full: Evaluations | None, slim: Evaluations) -> dict[str, torch.Tensor]:
-    """Return logits and targets of the samples that exports are compared on, and all answers of full and slim."""
+    """Return logits and targets of the samples that exports are compared on, and all scores of full and slim."""
     numbers = parity_indices(len(job.data.evaluation))
     tensors = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
     tensors |= {"full": full[0].logits, **every_tensor(pair_answers(full[0], slim[0]))} if full else {}

@@ -60,7 +60,8 @@ class Results(Value):
     """Measurements of a compression: of the evaluation split, and in ``apart`` of further splits by name.
 
     ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only; ``remarks`` say
-    what makes the full model's score implausible, and where layers are chosen on data that it has probably seen.
+    what makes the full model's score implausible, and where layers are chosen on data that it has probably seen;
+    ``answer_agreement`` is None after a transfer, and of tasks whose outputs are no answers but numbers or vectors.
     """
 
     full: Score | None

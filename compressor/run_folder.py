@@ -20,7 +20,7 @@ from compressor.checkpoints.sources.file_kinds import refuse_tuned
 from compressor.checkpoints.sources.source_files import FOLDER as SOURCE
 from compressor.checkpoints.sources.source_files import copy_source_files
 from compressor.errors import DasError, input_error
-from compressor.evaluation.score import EveryAnswer
+from compressor.evaluation.score import EveryAnswer, EveryScore
 from compressor.files import TOKENIZER_FILE, atomic_folder, cannot_write, follow_link, link_to, write_json
 from compressor.manifest import MANIFEST, PACKAGES, Manifest, Source, check_dims, read_manifest
 from compressor.search.result import LogEntry, SearchResult
@@ -38,7 +38,7 @@ PARTIAL = ".partial"  # added to the name of a run that is not finished
 WEIGHTS, LABELS = "model.safetensors", "labels.json"
 PREPROCESSOR, SAMPLES = "preprocessor.json", "samples.safetensors"
 ANSWERS = "answers.safetensors"
-EVERY = "every."  # in front of the names of tensors of an EveryAnswer
+EVERY = "every."  # in front of the names of tensors of an EveryScore
 SEARCH, SEARCH_LOG = "search.json", "search.jsonl"
 
 
@@ -156,12 +156,17 @@ class Run:
         """Return both models' predictions when the run was made.
 
         ``numbers`` (m,) of samples of the evaluation split, logits ``slim`` and ``full`` (m, classes), the latter not
-        after a transfer, and ``targets`` (m, classes), not for retrieval; beside them those of :meth:`every_answer`.
+        after a transfer, and ``targets`` (m, classes), not for retrieval; beside them those of :meth:`every_score`.
         """
         return self._tensors(ANSWERS)
 
     def every_answer(self) -> EveryAnswer | None:
-        """Return both models' answers on the whole evaluation split; None after a transfer."""
+        """Return both models' answers on the whole evaluation split; None after a transfer, and of unnumbered ones."""
+        found = self.every_score()
+        return found if isinstance(found, EveryAnswer) else None
+
+    def every_score(self) -> EveryScore | None:
+        """Return what both models' scores on the whole evaluation split come of; None after a transfer."""
         path = self.path / ANSWERS
         try:
             with safe_open(path, framework="np") as file:
@@ -169,7 +174,9 @@ class Run:
                 arrays = {name.removeprefix(EVERY): file.get_tensor(name) for name in every}
         except (OSError, SafetensorError) as error:
             raise self._incomplete(ANSWERS, error) from None
-        return EveryAnswer(**arrays) if arrays else None
+        if not arrays:
+            return None
+        return (EveryAnswer if "expected" in arrays else EveryScore)(**arrays)
 
     def labels(self) -> tuple[str, ...]:
         """Return the name of each class."""
@@ -300,7 +307,7 @@ def _folder_at(path: str | Path) -> Path:
     return follow_link(Path(path)) if Path(path).name == LATEST else Path(path)
 
 
-def every_tensor(answers: EveryAnswer) -> dict[str, Tensor]:
+def every_tensor(answers: EveryScore) -> dict[str, Tensor]:
     """Return the tensors that a run stores them as, by name."""
     import torch
 

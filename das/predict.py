@@ -144,7 +144,7 @@ def _predict(
 
 
 def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[Answer, ...]:
-    if task.ranked:
+    if task.output == "score":
         return (Answer(answer=labels[0], score=float(logits[0])),)
     best = task.probabilities(logits).topk(min(top, len(labels)))
     return tuple(

@@ -210,6 +210,8 @@ class RankedSplit(Split):
 class UnlabelledSplit(Split):
     """Inputs without labels; the full model's predictions become their pseudo-labels."""
 
+    _targets: Tensor | None = None
+
     def describe(self) -> dict[str, Any]:
         """Says whose the answers are, too."""
         return {**super().describe(), "answers": "the full model's own"}
@@ -220,6 +222,25 @@ class UnlabelledSplit(Split):
         pairs = zip(self.samples, labels, strict=True)
         labelled.samples = tuple(replace(sample, labels=(label,), scores=(1.0,)) for sample, label in pairs)
         return labelled
+
+    def with_targets(self, targets: Tensor) -> UnlabelledSplit:
+        """Return the same inputs with these targets, (n, ...), in the place of classes."""
+        labelled = copy.copy(self)
+        labelled._targets = targets
+        return labelled
+
+    def targets(self, indices: Sequence[int] | np.ndarray) -> Tensor:
+        """Return what the full model says of these samples, (B, classes), or as its task makes targets, (B, ...)."""
+        if self._targets is None:
+            return super().targets(indices)
+        return self._targets[torch.from_numpy(np.asarray(indices, dtype=np.int64))]
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> UnlabelledSplit:
+        """Return a split of these samples alone."""
+        subset = copy.copy(self)
+        subset.samples = tuple(self.samples[int(index)] for index in indices)
+        subset._targets = None if self._targets is None else self.targets(indices)
+        return subset
 
 
 @dataclass(frozen=True)

@@ -103,12 +103,15 @@ def check_written(data: WholeData, task: Task) -> tuple[AnswerFormat, list[Id]]:
     """Return how answers to a split are written, and the id of each sample.
 
     Raises:
-        UsageError: the task is scored by ranking, which no file of answers is for.
+        UsageError: the task is scored by ranking, or its answers are no classes: no file of answers is for it.
         InputError: the samples have no ids, or none of their own, or some answers have no name.
     """
     if task.ranked:
         found, expected = f"{task.name}, whose captions and images are ranked", "a task whose samples are answered"
         raise usage_error("task-without-answers", found, expected, "das eval, which scores the ranking")
+    if task.measure is not None:
+        found, expected = f"{task.name}, whose {task.samples} have no one class each", "a task that gives one class"
+        raise usage_error("task-without-classes", found, expected, "das eval scores them, das predict prints answers")
     what = f"{data.every.name} ({data.layout})"
     if not data.ids or all(sample.id is None for sample in data.every.samples):
         raise input_error(

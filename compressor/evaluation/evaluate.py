@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,16 @@ from compressor.distributed import all_gather, deal
 from compressor.errors import input_error
 from compressor.evaluation.metrics import METRICS
 from compressor.evaluation.ranking import hits, match_scores, recalls
-from compressor.evaluation.score import EveryAnswer, Score
+from compressor.evaluation.score import EveryAnswer, EveryScore, Score
 from compressor.families import FAMILIES
+from compressor.models.padding import join_rows
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
+from compressor.tasks.measured import margin_of
 from compressor.tasks.task import Task
 
 PARITY_SAMPLES = 200
+NONE = torch.empty(0, dtype=torch.long)
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,15 @@ class Evaluation:
 
     Attributes:
         score: the task's.
-        answers: to each sample, (n,): a class number, or for retrieval the number of the best image.
+        answers: to each sample, (n, ...): a class number, or for retrieval the number of the best image; none, (0,),
+            where what a model returns is no answer but a number or a vector.
         logits: of the samples that :func:`parity_indices` names, (m, classes); for retrieval how well each of these
             captions matches its own image, (m, 1).
-        expected: the best answer to each sample, numbered as ``answers``, (n,).
-        scores: how right each answer is, (n,), in [0, 1]; for retrieval 1 where a caption finds its image.
+        expected: the best answer to each sample, numbered as ``answers``, (n,); none, (0,), where the score is of the
+            whole split.
+        scores: how right each answer is, (n,), in [0, 1]; for retrieval 1 where a caption finds its image. Of a score
+            of the whole split what its units contribute, (units,).
+        outputs: what the model returns for every sample, (n, ...), where the score is of the whole split; else None.
     """
 
     score: Score
@@ -44,17 +51,25 @@ class Evaluation:
     logits: Tensor
     expected: Tensor
     scores: Tensor
+    outputs: Tensor | None = None
 
 
-def pair_answers(full: Evaluation, slim: Evaluation) -> EveryAnswer:
-    """Return two models' answers to the same samples, in few bytes."""
-    return EveryAnswer(
-        expected=slim.expected.int().numpy(),
-        full=full.answers.int().numpy(),
-        slim=slim.answers.int().numpy(),
-        full_scores=full.scores.float().numpy(),
-        slim_scores=slim.scores.float().numpy(),
-    )
+def pair_answers(full: Evaluation, slim: Evaluation) -> EveryScore:
+    """Return two models' scores on the same samples, and their answers where they are numbered, in few bytes."""
+    scores = full.scores.float().numpy(), slim.scores.float().numpy()
+    if not len(slim.expected):
+        return EveryScore(*scores)
+    return EveryAnswer(*scores, *(x.int().numpy() for x in (slim.expected, full.answers, slim.answers)))
+
+
+def share_agreed(full: Evaluation, slim: Evaluation) -> float | None:
+    """Return the share of the samples that two models give the same answer to; None where they give none."""
+    return share_equal(full.answers, slim.answers) if len(full.answers) else None
+
+
+def share_equal(ours: Tensor, theirs: Tensor) -> float:
+    """Return the share of rows that are equal throughout, of answers (n, ...)."""
+    return float((ours == theirs).reshape(len(ours), -1).all(1).double().mean())
 
 
 def parity_indices(samples: int) -> np.ndarray:
@@ -108,34 +123,69 @@ def evaluate_samples(
     Raises:
         InputError: the model answers with NaN or infinity.
     """
+    scores, answers, truth, losses, kept, batches = [], [], [], [], [], []
+    parity = parity_indices(len(split))
+    wanted = parity if task.measure is None else np.arange(len(split))
+    for numbers, batch, logits in _forward(model, split, batch_size, progress, label):
+        scores.append(task.scores(logits, batch).cpu())
+        if task.answers is not None:
+            answers.append(task.answers(logits).cpu())
+        kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
+        truth.append(batch["targets"].argmax(-1).cpu())
+        losses.append(float(task.loss(logits, batch)) * len(numbers))
+        batches.append(numbers)
+    order = np.concatenate(all_gather(batches))
+    place, place_of_wanted = order.argsort(), order[np.isin(order, wanted)].argsort()
+    outputs, loss = join_rows(all_gather(kept))[place_of_wanted], sum(all_gather(losses)) / len(order)
+    given = NONE if task.answers is None else join_rows(all_gather(answers))[place]
+    if task.measure is not None:
+        found = task.measure(outputs, split)
+        score = Score(
+            metric=task.metric,
+            value=found.value,
+            margin=found.margin,
+            samples=found.samples,
+            loss=loss,
+            parts=found.parts,
+        )
+        return Evaluation(score, given, outputs[parity], NONE, torch.from_numpy(found.each), outputs)
+    each, expected = (torch.cat(all_gather(rows))[place] for rows in (scores, truth))
+    each = each.double()
+    score = Score(
+        metric=task.metric,
+        value=float(each.mean()),
+        margin=margin_of(each.numpy()),
+        samples=len(each),
+        loss=loss,
+        parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics},
+    )
+    return Evaluation(score, given, outputs, expected, each)
+
+
+def collect_outputs(model: StepModel, split: Split, progress: Progress = QUIET, label: str = "Asking") -> Tensor:
+    """Return what a model returns for every sample of a split in order, (n, ...), on the CPU; no answers are needed.
+
+    Raises:
+        InputError: the model answers with NaN or infinity.
+    """
+    rows = [(numbers, logits.float().cpu()) for numbers, _, logits in _forward(model, split, 64, progress, label)]
+    order, outputs = zip(*all_gather(rows), strict=True)
+    return join_rows(outputs)[np.concatenate(order).argsort()]
+
+
+def _forward(
+    model: StepModel, split: Split, batch_size: int, progress: Progress, label: str
+) -> Iterator[tuple[np.ndarray, dict[str, Tensor], Tensor]]:
+    """Yield numbers, inputs and targets, and logits, of this process's share of batches of texts of like length."""
     model.eval()
     device, names = next(model.parameters()).device, FAMILIES[model.family].input_names
-    scores, answers, truth, losses, kept = [], [], [], [], []
-    wanted = parity_indices(len(split))
     batches = deal(batches_of_like_length(split.lengths, max(1, batch_size // split.rows_per_sample)))
     with torch.inference_mode():
         for numbers in progress.track(batches, label, len(batches)):
             batch = {name: value.to(device) for name, value in split.batch(numbers).items()}
             logits = model(**{name: batch[name] for name in names})
             check_logits(logits, split, numbers)
-            scores.append(task.scores(logits, batch).cpu())
-            answers.append(logits.argmax(-1).cpu())
-            kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
-            truth.append(batch["targets"].argmax(-1).cpu())
-            losses.append(float(task.loss(logits, batch)) * len(numbers))
-    order = np.concatenate(all_gather(batches))
-    place, place_of_wanted = order.argsort(), order[np.isin(order, wanted)].argsort()
-    each, given, expected = (torch.cat(all_gather(rows))[place] for rows in (scores, answers, truth))
-    each = each.double()
-    score = Score(
-        metric=task.metric,
-        value=float(each.mean()),
-        margin=_margin(each),
-        samples=len(each),
-        loss=sum(all_gather(losses)) / len(each),
-        parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics},
-    )
-    return Evaluation(score, given, torch.cat(all_gather(kept))[place_of_wanted], expected, each)
+            yield numbers, batch, logits
 
 
 def _ranked(
@@ -151,7 +201,7 @@ def _ranked(
     score = Score(
         metric=task.metric,
         value=float(by_image.mean() + by_caption.mean()) / 2,
-        margin=math.hypot(_margin(by_image), _margin(by_caption)) / 2,
+        margin=math.hypot(*(margin_of(found.numpy()) for found in (by_image, by_caption))) / 2,
         samples=len(split),
         loss=float(task.loss(logits, {"targets": targets})),
         parts=recalls(matches, owners),
@@ -174,7 +224,3 @@ def check_logits(logits: Tensor, split: Split, numbers: Sequence[int] | np.ndarr
             "logits that are numbers",
             "compare with the program that trained it: weights or inputs may be too large for float32",
         )
-
-
-def _margin(each: Tensor) -> float:
-    return 1.96 * float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else 0.0

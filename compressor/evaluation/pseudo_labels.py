@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
+from torch import Tensor
 
 from compressor.data.splits import Split, UnlabelledSplit
-from compressor.evaluation.evaluate import evaluate
+from compressor.evaluation.evaluate import collect_outputs, evaluate
 from compressor.job import Job
 from compressor.progress import Progress
 from compressor.resume import RunCheckpoint, Stage
 
 
 def label_with_full(job: Job, checkpoint: RunCheckpoint, progress: Progress) -> Job:
-    """Return the job with the full model's most likely class as the label of each of its inputs.
+    """Return the job with the full model's most likely class, or all that it returns, as the label of each input.
 
     Predicted in the batches in which the model is evaluated, so that it agrees with itself to the last input. A resumed
     job takes the labels that were saved.
@@ -22,15 +22,19 @@ def label_with_full(job: Job, checkpoint: RunCheckpoint, progress: Progress) -> 
     data, labels = job.data, checkpoint.result(Stage.LABEL)
     if labels is None:
         label = "Asking the full model, {}"
-        labels = [
-            evaluate(job.model, split, job.task, progress=progress, label=label.format(split.name)).answers
-            for split in data.splits
-        ]
+        labels = [_ask(job, split, progress, label.format(split.name)) for split in data.splits]
         checkpoint.finish(Stage.LABEL, labels)
     train, held_out, evaluation = map(_with_labels, data.splits, labels)
     return replace(job, data=replace(data, train=train, held_out=held_out, evaluation=evaluation))
 
 
-def _with_labels(split: Split, labels: torch.Tensor) -> Split:
+def _ask(job: Job, split: Split, progress: Progress, label: str) -> Tensor:
+    """Return the numbers of the most likely classes, (n,), or the targets that the task makes of outputs, (n, ...)."""
+    if job.task.pseudo_targets is not None:
+        return job.task.pseudo_targets(collect_outputs(job.model, split, progress, label))
+    return evaluate(job.model, split, job.task, progress=progress, label=label).answers
+
+
+def _with_labels(split: Split, labels: Tensor) -> Split:
     assert isinstance(split, UnlabelledSplit)
-    return split.with_labels(labels.tolist())
+    return split.with_labels(labels.tolist()) if labels.ndim == 1 else split.with_targets(labels)

@@ -11,6 +11,7 @@ import numpy as np
 from compressor.data.reading.class_labels import is_nameless
 from compressor.errors import shorten
 from compressor.evaluation.evaluate import Evaluation
+from compressor.evaluation.score import Score
 from compressor.evaluation.significance import at_most, mcnemar
 from compressor.tasks.task import Task
 
@@ -56,6 +57,8 @@ def remark_on(evaluation: Evaluation, task: Task, labels: Sequence[str], floor: 
         labels: name of each class.
         floor: score of the task's trivial baseline on the same samples, in [0, 1]; without training data there is none.
     """
+    if task.measure is not None:
+        return _remark_on_whole(evaluation.score, task, floor)
     score, share = evaluation.score, attrgetter("share")
     guessers = _guess(evaluation, task, labels, floor)
     better = max((guesser for guesser in guessers if guesser.p_value < CHANCE), key=share, default=None)
@@ -76,6 +79,15 @@ def remark_on(evaluation: Evaluation, task: Task, labels: Sequence[str], floor: 
     elif remarks:
         remarks.append("Check that checkpoint, tokenizer and data belong together.")
     return tuple(remarks)
+
+
+def _remark_on_whole(score: Score, task: Task, floor: float) -> tuple[str, ...]:
+    """Return whether a score of a whole split is below the trivial baseline's by more than chance explains."""
+    if score.value + score.margin >= floor:
+        return ()
+    guess = f"{task.baseline.name}, {_percent(floor)}"
+    worse = f"{score.metric} {_percent(score.value)} of the model is worse than {guess}."
+    return worse, "Check that checkpoint, tokenizer and data belong together."
 
 
 def _guess(evaluation: Evaluation, task: Task, labels: Sequence[str], floor: float) -> list[Guesser]:

@@ -15,9 +15,9 @@ class Score(Value):
 
     Attributes:
         metric: name of the score.
-        value: mean over the samples, in [0, 1].
-        margin: half width of the 95 % interval of the mean (normal approximation).
-        samples: how many.
+        value: mean over the samples, or of all of them together; in [0, 1], but correlations, in [-1, 1].
+        margin: half width of the 95 % interval of the value (normal approximation).
+        samples: how many; queries, where one query has several candidates.
         loss: mean training loss.
         parts: further metrics by name, at most 1 each: GLUE's, or recall at several ranks.
     """
@@ -31,15 +31,17 @@ class Score(Value):
 
 
 @dataclass(frozen=True)
-class EveryAnswer:
-    """Answers of the full and the slim model to every sample of a split, (n,) each.
+class EveryScore:
+    """What two models' scores come of, (n,) each: ``scores`` of :class:`compressor.evaluation.evaluate.Evaluation`."""
 
-    ``expected``, ``full`` and ``slim`` are numbers of answers, the scores say how right each is, in [0, 1]: see
-    :class:`compressor.evaluation.evaluate.Evaluation`.
-    """
+    full_scores: np.ndarray
+    slim_scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class EveryAnswer(EveryScore):
+    """Numbers of the right, the full and the slim model's answers, too, (n,) each; the scores are of these samples."""
 
     expected: np.ndarray
     full: np.ndarray
     slim: np.ndarray
-    full_scores: np.ndarray
-    slim_scores: np.ndarray

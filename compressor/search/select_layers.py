@@ -212,9 +212,9 @@ def _price(search: Search) -> str:
 
 
 def _metric(job: Job) -> str:
-    """Name the held-out score: of retrieval no recall, for which everything would have to be ranked."""
+    """Name the held-out score: of one sample after the other, so of retrieval no recall."""
     captions = job.data.held_out.rows_per_sample
-    return f"right caption of {captions}" if job.task.ranked else job.task.metric
+    return f"right caption of {captions}" if job.task.ranked else job.task.metric_of_samples
 
 
 def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, float]) -> SearchResult:

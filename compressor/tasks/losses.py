@@ -45,6 +45,11 @@ def correct(logits: Tensor, batch: Batch) -> Tensor:
     return (logits.reshape(targets.shape).argmax(-1) == targets.argmax(-1)).to(logits.dtype)
 
 
+def most_likely(logits: Tensor) -> Tensor:
+    """Return the number of the class with the largest logit, (B,)."""
+    return logits.argmax(-1)
+
+
 def softmax(logits: Tensor) -> Tensor:
     """Return the probabilities of classes that exclude each other."""
     return torch.softmax(logits, -1)

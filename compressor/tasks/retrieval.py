@@ -25,6 +25,7 @@ RETRIEVAL = Task(
     classes=1,
     output="score",
     metric="mean R@1",
+    answers=None,
     baseline=Baseline("chance", chance_score),
     layouts=(arrow_tables.FLICKR30K, arrow_tables.COCO, KarpathyJson(), COLUMNS),
     generated=GeneratedData(write_retrieval, images=300, steps=700),

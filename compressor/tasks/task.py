@@ -11,9 +11,10 @@ from torch import Tensor
 
 from compressor.data.baselines import MAJORITY, Baseline, majority_score
 from compressor.data.layouts.input_forms import InputForm
-from compressor.data.splits import Split, UnlabelledSplit
+from compressor.data.splits import RankedSplit, Split, UnlabelledSplit
 from compressor.data.types import Batch, Layout
-from compressor.tasks.losses import class_distillation, class_loss, correct, softmax
+from compressor.tasks.losses import class_distillation, class_loss, correct, most_likely, softmax
+from compressor.tasks.measured import Measured
 
 OutputKind = Literal["classes", "score", "embedding"]
 """What a model answers: classes that are compared with each other, a score or a vector to compare with others'."""
@@ -45,7 +46,17 @@ class Task:
         classes: outputs, where the task fixes them; None when they are as many as the data has.
         output: what a model answers.
         metric: name of the score in reports; scores are shares in [0, 1], printed in per cent, and larger is better.
-        scores: logits (B, classes) and batch to one score a sample, (B,); in search alone where a gallery is ranked.
+        scores: logits (B, classes) and batch to one score a sample, (B,), in [0, 1]. Where there is a ``measure``, or
+            a gallery is ranked, it stands in for the task's score wherever a few samples are compared by themselves:
+            in search and in certificates.
+        measure: what a model returns for every sample of a split in order, (n, ...), and the split to the task's score,
+            where that is of the whole split; None where it is the mean of ``scores``. Outputs of texts of unlike length
+            are padded with zeros. What is right the split says: its ``targets`` and ``samples``.
+        sample_metric: name of ``scores``, where there is a ``measure``.
+        answers: logits to what they say, (B, ...) whole numbers or bool; None where they are numbers or vectors that
+            are compared with others'. Models agree on a sample if all of it is equal.
+        pseudo_targets: what the full model returns for unlabelled inputs, (n, ...), to their targets, (n, ...); None:
+            its most likely class.
         loss: logits (B, classes) and batch to the training loss, a scalar.
         distillation: student's logits, teacher's logits and batch to a loss on the same scale as ``loss``.
         probabilities: logits to what the user is told of each class, same shape.
@@ -65,6 +76,10 @@ class Task:
     output: OutputKind = "classes"
     metric: str = "accuracy"
     scores: Callable[[Tensor, Batch], Tensor] = correct
+    measure: Callable[[Tensor, Split], Measured] | None = None
+    sample_metric: str = ""
+    answers: Callable[[Tensor], Tensor] | None = most_likely
+    pseudo_targets: Callable[[Tensor], Tensor] | None = None
     loss: Callable[[Tensor, Batch], Tensor] = class_loss
     distillation: Callable[[Tensor, Tensor, Batch], Tensor] = class_distillation
     probabilities: Callable[[Tensor], Tensor] = softmax
@@ -79,11 +94,24 @@ class Task:
     @property
     def ranked(self) -> bool:
         """The score comes of ranking all images and captions of a split, not of one sample after the other."""
-        return self.output != "classes"
+        return issubclass(self.split, RankedSplit)
+
+    @property
+    def metric_of_samples(self) -> str:
+        """Name of ``scores``."""
+        return self.sample_metric or self.metric
 
 
 def teacher_agreement(task: Task) -> Task:
-    """Return the task on unlabelled inputs: the full model's answer is the right one."""
+    """Return the task on unlabelled inputs: what the full model says is right."""
+    if task.measure is not None:
+        return replace(
+            task,
+            metric=f"{task.metric} with the full model",
+            sample_metric=f"{task.sample_metric} with the full model",
+            split=UnlabelledSplit,
+            report_val=False,
+        )
     return replace(
         task,
         metric="agreement with the full model",

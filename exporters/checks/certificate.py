@@ -9,8 +9,10 @@ from torch import Tensor
 
 from compressor.device import cpu_instructions
 from compressor.errors import usage_error
+from compressor.evaluation.evaluate import share_equal
 from compressor.evaluation.reference import Reference, digest
 from compressor.progress import Progress
+from compressor.tasks.measured import margin_of
 from compressor.tasks.task import Task
 from exporters.checks.records import Certificate, Difference, MetricChange
 from exporters.graph.inputs import VARYING, Fixed, as_the_graph_takes, texts_that_fit
@@ -51,7 +53,7 @@ def certify(
     dropped = reference.samples - len(rows)
     left_out = f"{dropped} texts of more than {fixed.text_length} tokens left out" if dropped else ""
     theirs = _logits(candidate, reference, rows, batch, fixed, progress, f"Certifying {candidate.name}")
-    if broken := int((~theirs.isfinite()).any(1).sum()):
+    if broken := int((~theirs.isfinite()).flatten(1).any(1).sum()):
         found = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
         raise refused("logits-not-finite", found, "finite logits", "another --precision")
     ours = (
@@ -66,8 +68,8 @@ def certify(
         fingerprint=digest(reference.fingerprint, rows) if left_out else reference.fingerprint,
         tolerance=allowed,
         tightest_tolerance=round_up(float((ours.double() - theirs.double()).abs().max())),
-        against_slim=difference(ours, theirs),
-        against_full=None if full is None else difference(full, theirs),
+        against_slim=difference(ours, theirs, reference.task),
+        against_full=None if full is None else difference(full, theirs, reference.task),
         metric=_change(reference, rows, ours, theirs),
         metric_against_full=None if full is None else _change(reference, rows, full, theirs),
         note="; ".join(filter(None, (reference.note, left_out))),
@@ -76,8 +78,8 @@ def certify(
     return certificate.model_copy(update={"reason": _reason(certificate, precision)})
 
 
-def difference(reference: Tensor, candidate: Tensor) -> Difference:
-    """Compare logits, (samples, classes) each."""
+def difference(reference: Tensor, candidate: Tensor, task: Task) -> Difference:
+    """Compare logits, (samples, classes) each; ``task`` says which of them are the same answer."""
     ours, theirs = reference.double(), candidate.double()
     errors = (ours - theirs).abs()
     alike = torch.nn.functional.cosine_similarity(ours, theirs, dim=-1)
@@ -86,7 +88,7 @@ def difference(reference: Tensor, candidate: Tensor) -> Difference:
         mean_abs_error=float(errors.mean()),
         p99_abs_error=float(errors.flatten().quantile(0.99)),
         cosine=float(alike.min()),
-        answer_agreement=float((ours.argmax(-1) == theirs.argmax(-1)).double().mean()) if ours.shape[1] > 1 else None,
+        answer_agreement=share_equal(task.answers(ours), task.answers(theirs)) if task.answers else None,
         scale=float(ours.abs().max()),
     )
 
@@ -132,11 +134,12 @@ def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor
 
 
 def change_score(task: Task, targets: Tensor, before: Tensor, after: Tensor) -> MetricChange:
-    """Compare the task's scores of two sets of logits; ``targets`` say how right each is, (samples, classes) each."""
+    """Compare the scores of samples by two sets of logits; ``targets`` say how right each is, (samples, classes)."""
     ours, theirs = (task.scores(logits, {"targets": targets}).double() for logits in (before, after))
     changes = theirs - ours
-    margin = 1.96 * float(changes.std()) / math.sqrt(len(changes)) if len(changes) > 1 else 0.0
-    return MetricChange(metric=task.metric, before=float(ours.mean()), after=float(theirs.mean()), margin=margin)
+    margin = margin_of(changes.numpy())
+    scores = {"before": float(ours.mean()), "after": float(theirs.mean())}
+    return MetricChange(metric=task.metric_of_samples, margin=margin, **scores)
 
 
 def _reason(certificate: Certificate, precision: Precision) -> str:

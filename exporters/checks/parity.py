@@ -7,7 +7,7 @@ while every logit stays inside. So no rule on answers is needed; their agreement
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, repeat
 from pathlib import Path
@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem
+from compressor.evaluation.evaluate import share_equal
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import hashes_of
 from compressor.models.steps import StepModel
+from compressor.tasks.losses import most_likely
 from exporters.checks.audit import Shares
 from exporters.checks.certificate import round_up
 from exporters.checks.records import RECORD, Comparison, Parity
@@ -27,13 +29,17 @@ from exporters.graph.inputs import any_size, shortest_texts, trim_images
 from exporters.runtimes.runner import Runner
 
 LEAST_SHARE = 0.9  # of the linear layers' multiply-adds, that run in int8 where no layer is held back
+Answers = Callable[[Tensor], Tensor] | None
 SINGLE_IMAGES = 4  # compared without the padding of a batch, where images have any size
 
 
-def compare(reference: Tensor, candidate: Tensor, tolerance: float, relative: bool = False) -> Comparison:
+def compare(
+    reference: Tensor, candidate: Tensor, tolerance: float, relative: bool = False, answers: Answers = most_likely
+) -> Comparison:
     """Compare logits, (B, classes) each; a candidate with a number that is not finite never passes.
 
-    ``tolerance`` is multiplied by the largest logit of the reference, where that is above 1, if it is ``relative``.
+    ``tolerance`` is multiplied by the largest logit of the reference, where that is above 1, if it is ``relative``;
+    ``answers`` are the task's.
     """
     if reference.shape != candidate.shape:
         reason = f"logits of shape {tuple(candidate.shape)}, not {tuple(reference.shape)}"
@@ -52,7 +58,7 @@ def compare(reference: Tensor, candidate: Tensor, tolerance: float, relative: bo
         tolerance=tolerance,
         max_abs_error=largest,
         mean_abs_error=float(errors.mean()),
-        answer_agreement=float((reference.argmax(-1) == candidate.argmax(-1)).double().mean()),
+        answer_agreement=share_equal(answers(reference), answers(candidate)) if answers else None,
         tightest_tolerance=round_up(largest),
     )
 
@@ -64,13 +70,14 @@ def check(
     batches: Sequence[dict[str, Tensor]],
     tolerance: float,
     relative: bool = False,
+    answers: Answers = most_likely,
 ) -> Comparison:
     """Run both on all ``batches``, see :func:`parity_batches`, and compare their logits as :func:`compare` does."""
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in batches]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
     images = [family.sizes_of("image", inputs) for inputs in batches if family.names_of("image")]
-    return compare(ours, theirs, tolerance, relative).model_copy(
+    return compare(ours, theirs, tolerance, relative, answers).model_copy(
         update={
             "samples": sum(_rows(inputs) for inputs in batches),
             "batch_sizes": tuple(sorted({_rows(inputs) for inputs in batches})),

@@ -11,6 +11,7 @@ from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
+from compressor.tasks import TASKS
 from exporters.checks.certificate import certify
 from exporters.checks.parity import check, parity_batches
 from exporters.checks.records import Certificate, Comparison
@@ -54,13 +55,14 @@ def judge(
         InputError: a sample of the reference cannot be read.
         UsageError: no sample fits into an export of one text length.
     """
-    tolerance = FAMILIES[model.family].tolerances[precision.name]
+    family, task = FAMILIES[model.family], TASKS[model.task]
+    tolerance = family.tolerances[precision.name]
     first = sizes[:-1] or sizes if reference else sizes
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
     try:
         with TorchRunner(model if device == "cpu" else deepcopy(model), device) as ours, candidate:
             batches = parity_batches(model, few, first, any_length=not fixed.text_length)
-            comparison = check(FAMILIES[model.family], ours, candidate, batches, tolerance, precision.relative)
+            comparison = check(family, ours, candidate, batches, tolerance, precision.relative, task.answers)
             samples_run = min(comparison.samples, len(next(iter(few.values()))))
             comparison = comparison.model_copy(update={"samples": samples_run})
             if reference is None or comparison.status == "failed":

@@ -149,12 +149,14 @@ def flips_of(run: Run, evaluation: Split | None = None) -> Flips | NotMeasured:
     """
     from compressor.tasks import TASKS
 
-    kept, made = run.every_answer(), run.manifest
+    kept, made = run.every_score(), run.manifest
     what = "answers that changed"
     if not made.labelled:
         return NotMeasured(what=what, why="no answers were given, so none is known to be right: --data FOLDER")
     if kept is None:
         return NotMeasured(what=what, why="--adapt without --reference: the full model had no trained head")
+    if not isinstance(kept, EveryAnswer):
+        return NotMeasured(what=what, why=f"{made.results.slim.metric} is of all {TASKS[made.task].samples} together")
     split, note = (evaluation, "") if evaluation else _opened(run, len(kept.expected))
     return describe(kept, split, TASKS[made.task], run.labels(), note)
 

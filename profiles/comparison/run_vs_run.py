@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,9 +13,11 @@ from pydantic import ValidationError, computed_field
 
 from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
-from compressor.evaluation.score import EveryAnswer, Score
+from compressor.evaluation.score import EveryScore, Score
 from compressor.manifest import Manifest
 from compressor.run_folder import Run, read_run
+from compressor.tasks import TASKS
+from compressor.tasks.measured import margin_of
 from compressor.values import Value
 from exporters.checks.records import EXPORTS, RECORD, read_statuses
 from profiles.analysis.answer_flips import FlipCount, count_flips
@@ -227,15 +228,15 @@ def describe_subject(name: str, folder: str, made: Manifest) -> Subject:
 
 
 def _figures(folder: str, run: Run) -> RunSummary:
-    made, profile, kept = run.manifest, _profile(run), run.every_answer() if run.manifest.labelled else None
-    costs, full = made.costs, made.results.full
-    ranked = len(run.labels()) == 1  # one output is a score that samples are ranked by
+    made, profile = run.manifest, _profile(run)
+    kept, scores = (run.every_answer(), run.every_score()) if made.labelled else (None, None)
+    costs, full, ranked = made.costs, made.results.full, TASKS[made.task].ranked
     return RunSummary(
         **dict(describe_subject(run.path.name, folder, made)),
         skipped=made.plan.layers,
         full=full,
         slim=made.results.slim,
-        change=_change(full, made.results.slim, None if ranked else kept) if full else None,
+        change=_change(full, made.results.slim, None if ranked else scores) if full else None,
         answer_agreement=made.results.answer_agreement,
         changed=count_flips(kept) if kept else None,
         macs=costs.macs,
@@ -254,11 +255,10 @@ def _sizes(dims: Mapping[str, Any]) -> str:
     return f"{image}{dims['text_length']} tokens"
 
 
-def _change(full: Score, slim: Score, kept: EveryAnswer | None) -> ScoreChange:
+def _change(full: Score, slim: Score, kept: EveryScore | None) -> ScoreChange:
     margin = None
-    if kept is not None and len(kept.expected) > 1:
-        each = kept.slim_scores.astype(float) - kept.full_scores
-        margin = 1.96 * float(each.std(ddof=1)) / math.sqrt(len(each))
+    if kept is not None and len(kept.full_scores) > 1:
+        margin = margin_of(kept.slim_scores.astype(float) - kept.full_scores)
     return ScoreChange(value=slim.value - full.value, margin=margin)
 
 
