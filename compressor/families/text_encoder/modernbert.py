@@ -99,9 +99,7 @@ class ModernbertLayer(TextEncoderLayer):
 
     def forward(self, hidden: Tensor, mask: Tensor | None, turns: Tensor) -> Tensor:  # type: ignore[override]
         """(B, L, D), (B, 1, 1, L) or (B, 1, L, L) or None, and (B, L, 2 D / heads) -> (B, L, D)."""
-        return self.add_adapter(
-            self.layer(hidden, attention_mask=mask, position_embeddings=turns.chunk(2, -1)), hidden
-        )
+        return self.add_adapter(self.layer(hidden, attention_mask=mask, position_embeddings=turns.chunk(2, -1)), hidden)
 
     def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor | None, turns: Tensor) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes."""
