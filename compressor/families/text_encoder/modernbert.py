@@ -113,9 +113,9 @@ class ModernbertLayer(TextEncoderLayer):
         query = pick(query.flatten(2)).unflatten(-1, (-1, attention.head_dim))
         if mask is not None and layer.attention_type == SLIDING:
             mask = pick(mask.flatten(1, 2))[:, None]
-        across = (x.transpose(1, 2) for x in (query, key, value))
-        attended = F.scaled_dot_product_attention(*across, attn_mask=mask).transpose(1, 2).flatten(2)
-        attended = token + attention.Wo(attended)
+        query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attended = token + attention.Wo(attended.transpose(1, 2).flatten(2))
         return self.add_adapter(attended + layer.mlp(layer.mlp_norm(attended)), token)
 
 
