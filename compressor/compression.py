@@ -20,7 +20,7 @@ from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, p
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.reference_run import remark_on_reference
 from compressor.evaluation.remarks import remark_on
-from compressor.evaluation.score import Score
+from compressor.evaluation.score import IndexRecall, Score
 from compressor.families import FAMILIES
 from compressor.job import Job, open_inputs, prepare_job, remark_on_held_out
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
@@ -156,7 +156,7 @@ class Compression:
         """
         job, checkpoint = prepare_job(self.settings, self.progress), RunCheckpoint(None, {})
         self._say_expected(job, expect_search_time)
-        if self.settings.calibration is not None:
+        if job.asks_full:
             job = label_with_full(job, checkpoint, self.progress)
         if not (job.settings.adapt or job.task.ranked):
             held_out, label = draw_scored_samples(job), "Evaluating the full model on held-out samples"
@@ -176,7 +176,7 @@ class Compression:
 
     def _compress(self, job: Job, folder: Path, checkpoint: RunCheckpoint) -> Compressed:
         stages = Stages(checkpoint.state.seconds)
-        if job.settings.calibration is not None:
+        if job.asks_full:
             with stages.timed("ask"):
                 job = label_with_full(job, checkpoint, self.progress)
         prices = self._measure_prices(job, checkpoint, stages)
@@ -356,10 +356,20 @@ def _results(
         slim=pairs[0].slim,
         apart=dict(zip((split.name for split in job.data.extra), pairs[1:], strict=True)),
         floor=job.task.baseline.score(job.data.train, job.data.evaluation),
+        index=_recall_across(job, full, slim),
         answer_agreement=share_agreed(full[0], slim[0]) if full else None,
         seconds=stages.seconds,
         remarks=remarks,
     )
+
+
+def _recall_across(job: Job, full: Evaluations | None, slim: Evaluations) -> IndexRecall | None:
+    """Return what slim finds in an index of the full model's; None for tasks without one."""
+    if job.task.across is None or not full:
+        return None
+    theirs, ours = full[0].outputs, slim[0].outputs
+    assert theirs is not None and ours is not None, "a task with an index is scored on whole splits"
+    return job.task.across(theirs, ours, job.data.evaluation)
 
 
 def _manifest(

@@ -37,7 +37,7 @@ from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import make_plan, stream_width
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run, open_run
-from compressor.search.option_rules import FULL, NOTHING, TRAINED, check_options
+from compressor.search.option_rules import FULL, NOTHING, TRAINED, check_labels, check_options
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Choice, Settings
 from compressor.tasks import TASKS, check_task
@@ -117,6 +117,11 @@ class Job:
     def searches(self) -> bool:
         """True where there is a search."""
         return self.settings.choice is Choice.SEARCH
+
+    @property
+    def asks_full(self) -> bool:
+        """True where the full model says what the inputs' targets are."""
+        return self.settings.calibration is not None or self.task.taught
 
     @property
     def plain(self) -> StepModel:
@@ -309,7 +314,7 @@ def remark_on_held_out(job: Job) -> tuple[str, ...]:
     decided = ["the layers are chosen"] * job.searches + ["--max-drop is decided"] * (settings.max_drop is not None)
     named = Path(settings.holdout or "")
     of_training = named.is_file() and any(named.samefile(file) for file in job.data.train.records.files)
-    if settings.adapt or not decided or not (of_training or held_out.name == TENTH):
+    if settings.adapt or job.task.taught or not decided or not (of_training or held_out.name == TENTH):
         return ()
     seen = "training data, which the checkpoint has probably seen: scores there are optimistic"
     return (f"{' and '.join(decided).capitalize()} on {seen}. --holdout names other data.",)
@@ -396,7 +401,20 @@ def _read_dataset(settings: Settings, inputs: Inputs, progress: Progress) -> Raw
 
 
 def _check_answers(settings: Settings, task: str) -> None:
-    """Refuse a task whose inputs cannot be had without answers."""
+    """Refuse a task whose inputs cannot be had without answers, training on such, and a head where there is none.
+
+    Where the full model teaches, it trains on inputs without answers, too.
+    """
+    if TASKS[task].taught:
+        if settings.adapt:
+            raise usage_error(
+                "task-without-head",
+                f"--adapt for {task}: there is no head to train",
+                "a task with classes, or the layers of an embedder that is trained already",
+                "drop --adapt, or give --task",
+            )
+        return
+    check_labels(settings)
     if settings.calibration is not None and not TASKS[task].unlabelled:
         raise usage_error(
             "task-needs-answers",

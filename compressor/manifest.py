@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from compressor.costs.model_costs import ModelCosts
 from compressor.errors import InputError, Problem, input_error
-from compressor.evaluation.score import Score
+from compressor.evaluation.score import IndexRecall, Score
 from compressor.files import read_settings
 from compressor.models.plan import Plan
 from compressor.search.budgets import BudgetResult
@@ -61,6 +61,7 @@ class Results(Value):
 
     ``full`` is None after a transfer; ``floor`` is the score of a guesser that sees one modality only; ``remarks`` say
     what makes the full model's score implausible, and where layers are chosen on data that it has probably seen;
+    ``index`` is what slim embeddings find in the full model's index, None for other tasks;
     ``answer_agreement`` is None after a transfer, and of tasks whose outputs are no answers but numbers or vectors.
     """
 
@@ -69,6 +70,7 @@ class Results(Value):
     apart: Mapping[str, ScorePair] = {}
     floor: float
     answer_agreement: float | None
+    index: IndexRecall | None = None
     seconds: Mapping[str, float]
     remarks: tuple[str, ...] = ()
 

@@ -22,13 +22,14 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     Args:
         dataset: data whose own numbering may differ.
         names: the checkpoint's name of each class; empty, or ``<class 0>`` and so on, when it names none.
-        task: an open vocabulary may have answers that the model does not know; they are dropped, and counted.
+        task: an open vocabulary may have answers that the model does not know; they are dropped, and counted. Where
+            the full model teaches there are no classes.
         own_head: the head is the checkpoint's; a new one takes the data's numbers.
 
     Raises:
         InputError: classes that the model has no name for, or that have names where the model has numbers only.
     """
-    if not own_head or tuple(names) == dataset.labels:
+    if task.taught or not own_head or tuple(names) == dataset.labels:
         return dataset
     if all(map(is_nameless, names)):
         return _check_numbering(dataset, task)

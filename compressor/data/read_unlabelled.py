@@ -24,9 +24,10 @@ from compressor.data.layouts.input_forms import (
 )
 from compressor.data.layouts.vqa_json import coco_name
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource, json_list, text_source
-from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell
+from compressor.data.reading.readers import RowSource, json_list, lines_source, text_source
+from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell, titled_text
 from compressor.data.reading.tables import arrow_source, parquet_source
+from compressor.data.texts.scored_pairs import take_apart
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error, shorten
 from compressor.progress import QUIET, Progress
@@ -62,6 +63,7 @@ FILE_KINDS: tuple[tuple[tuple[str, ...], Callable[[Sequence[Path]], RowSource]],
     (("*.arrow",), arrow_source),
     (("*.parquet",), parquet_source),
     (("*.csv", "*.tsv", "*.jsonl", "*.json"), text_source),
+    (("*.txt",), lines_source),
 )
 """Files that may hold inputs. Those of the first kind with any that fit are read: kinds are forms of the same data."""
 
@@ -78,7 +80,8 @@ def read_unlabelled(
         columns: the names that some have in these files, by what they hold.
 
     Returns:
-        One split, ``inputs``, of samples without labels; an input that is there several times comes once.
+        One split, ``inputs``, of samples without labels; an input that is there several times comes once. Where texts
+        are embedded, each text of a pair is an input.
 
     Raises:
         InputError: no file has the columns, or one is damaged.
@@ -102,7 +105,7 @@ def read_unlabelled(
         ]
         if parts:
             rows = join(parts)
-            once = replace(rows, samples=tuple(dict.fromkeys(rows.samples)))
+            once = take_apart(rows) if task.taught else replace(rows, samples=tuple(dict.fromkeys(rows.samples)))
             return RawDataset("inputs without answers", {INPUTS: once}, ())
         seen += sources
     held = [f"{source.files[0].name} (columns: {', '.join(source.columns) or 'none'})" for source in seen]
@@ -140,6 +143,8 @@ def samples_in_row(
     cells = [row.get(columns[role]) for role in IMAGES if role in columns]
     images = tuple(image for cell in cells for image in form.images(files, cell))
     second, name = text_cell(row, columns["second"]) if "second" in columns else None, columns["text"]
+    if "title" in columns:
+        return [Sample(titled_text(row, columns["title"], name), second, images)]
     cell = row.get(name)
     texts = [_last(one) for one in cell] if isinstance(cell, list) and cell else [cell]
     return [Sample(text_cell({name: one}, name), second, images) for one in texts]

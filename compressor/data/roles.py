@@ -11,6 +11,7 @@ import numpy as np
 from compressor.data.held_out import HELD_OUT
 from compressor.data.reading.class_labels import nameless
 from compressor.data.splits import ScoredData, Split, TaskData, WholeData
+from compressor.data.texts.embedded_split import keep_apart
 from compressor.data.types import SCORED, ImageRef, RawDataset, Records, Sample, Transforms
 from compressor.errors import InputError, input_error, shorten
 from compressor.tasks.task import Task
@@ -62,7 +63,11 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
         roles = split("train", fitting), split(TENTH, held_out), evaluation
     if task.ranked:
         _check_images(roles[0], roles[1], root)
-    return TaskData(*roles, tuple(extra), _name_all(dataset.labels, classes), dataset.metrics, dataset.layout)
+    if task.taught:
+        roles = *keep_apart(roles[0], roles[1], HELD_OUT_SHARE), evaluation
+        _check_texts(roles[:2], root)
+    labels = _name_all(dataset.labels, classes, task)
+    return TaskData(*roles, tuple(extra), labels, dataset.metrics, dataset.layout)
 
 
 def make_scored(dataset: RawDataset, root: Path, task: Task, transforms: Transforms, classes: int) -> ScoredData:
@@ -79,7 +84,7 @@ def make_scored(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     names = _scored(there, task)
     _check_unreadable({name: dataset.splits[name] for name in names}, root)
     evaluation, *extra = (task.split(name, usable[name], transforms, classes, task.images) for name in names)
-    return ScoredData(evaluation, tuple(extra), _name_all(dataset.labels, classes), dataset.metrics)
+    return ScoredData(evaluation, tuple(extra), _name_all(dataset.labels, classes, task), dataset.metrics)
 
 
 def make_whole(
@@ -109,7 +114,7 @@ def make_whole(
     _check_classes(dataset, root, classes)
     answered = _usable(records, task, classes)
     every, scored = (task.split(name, part, transforms, classes, task.images) for part in (records, answered))
-    labels = _name_all(dataset.labels, classes)
+    labels = _name_all(dataset.labels, classes, task)
     return WholeData(
         every,
         scored if answered.samples else None,
@@ -188,11 +193,23 @@ def make_unlabelled_splits(
         return task.split(name, part, transforms, classes, task.images)
 
     roles = split("calibration", fitting), split("held out", held_out), split("evaluation", evaluation)
-    return TaskData(*roles, (), _name_all(dataset.labels, classes), (), dataset.layout)
+    return TaskData(*roles, (), _name_all(dataset.labels, classes, task), (), dataset.layout)
 
 
-def _name_all(labels: tuple[str, ...], classes: int) -> tuple[str, ...]:
-    return (*labels, *map(nameless, range(len(labels), classes)))
+def _name_all(labels: tuple[str, ...], classes: int, task: Task) -> tuple[str, ...]:
+    """Return a name for each of the model's classes; none where its outputs are a vector."""
+    return () if task.output == "embedding" else (*labels, *map(nameless, range(len(labels), classes)))
+
+
+def _check_texts(parts: Sequence[Split], root: Path) -> None:
+    for part in parts:
+        if not len(part):
+            raise input_error(
+                "no-texts-apart",
+                f"{root} leaves no text for the split {part.name!r} once no text is in two of them",
+                "texts to train on, and others that layers are chosen on",
+                "give more texts",
+            )
 
 
 def _check_images(train: Split, held_out: Split, root: Path) -> None:
@@ -246,7 +263,7 @@ def _usable(records: Records, task: Task, classes: int) -> Records:
     Raises:
         InputError: a label that the head does not have.
     """
-    if task.ranked:
+    if task.ranked or task.taught:
         return records
     samples = tuple(sample for sample in records.samples if sample.labels)
     labels = {label for sample in samples for label in sample.labels}
@@ -268,6 +285,7 @@ def _usable(records: Records, task: Task, classes: int) -> Records:
 def _hold_out(records: Records, root: Path) -> tuple[Records, Records]:
     """Return the training records without a random tenth of their images, and that tenth; no image is in both."""
     held_out, fitting = random_partition(records.samples, (HELD_OUT_SHARE,))
+    records = replace(records, judgements=None)  # they are of all samples together
     if not fitting:
         raise input_error(
             "nothing-to-train-on",

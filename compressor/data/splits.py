@@ -68,6 +68,11 @@ class Split:
         return max(1, self.images)
 
     @property
+    def has_targets(self) -> bool:
+        """Whether it is known what a model should return for these samples."""
+        return True
+
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each sample's text, or pair of texts, (n,)."""
         return np.array([tokens.shape[1] for tokens in self._tokenise(self.samples)], dtype=int)

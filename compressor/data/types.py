@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from compressor.data.text import TextTransform
+from compressor.data.texts.judgements import Judgements
 from compressor.progress import QUIET, Progress
 
 
@@ -94,6 +95,7 @@ class Records:
         dropped: samples left out by the rules of the dataset: without an answer among the classes.
         absent: how many of the unreadable rows lack their image in a data set of which not all images can be had; no
             share of them is too large.
+        judgements: what people said of samples that are texts to be embedded; None where nothing is known.
     """
 
     files: tuple[Path, ...]
@@ -101,6 +103,7 @@ class Records:
     unreadable: tuple[str, ...] = ()
     dropped: int = 0
     absent: int = 0
+    judgements: Judgements | None = None
 
 
 SCORED = ("test", "val", "val mismatched")

@@ -132,21 +132,24 @@ def evaluate_samples(
             answers.append(task.answers(logits).cpu())
         kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
         truth.append(batch["targets"].argmax(-1).cpu())
-        losses.append(float(task.loss(logits, batch)) * len(numbers))
+        if split.has_targets:
+            losses.append(float(task.loss(logits, batch)) * len(numbers))
         batches.append(numbers)
     order = np.concatenate(all_gather(batches))
     place, place_of_wanted = order.argsort(), order[np.isin(order, wanted)].argsort()
-    outputs, loss = join_rows(all_gather(kept))[place_of_wanted], sum(all_gather(losses)) / len(order)
+    outputs = join_rows(all_gather(kept))[place_of_wanted]
+    loss = sum(all_gather(losses)) / len(order) if split.has_targets else None
     given = NONE if task.answers is None else join_rows(all_gather(answers))[place]
     if task.measure is not None:
         found = task.measure(outputs, split)
         score = Score(
-            metric=task.metric,
+            metric=found.metric or task.metric,
             value=found.value,
             margin=found.margin,
             samples=found.samples,
             loss=loss,
             parts=found.parts,
+            unit=found.unit,
         )
         return Evaluation(score, given, outputs[parity], NONE, torch.from_numpy(found.each), outputs)
     each, expected = (torch.cat(all_gather(rows))[place] for rows in (scores, truth))

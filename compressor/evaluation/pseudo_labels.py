@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 from torch import Tensor
@@ -21,11 +22,25 @@ def label_with_full(job: Job, checkpoint: RunCheckpoint, progress: Progress) -> 
     """
     data, labels = job.data, checkpoint.result(Stage.LABEL)
     if labels is None:
-        label = "Asking the full model, {}"
-        labels = [_ask(job, split, progress, label.format(split.name)) for split in data.splits]
+        labels = (_ask_once if job.task.taught else _ask_each)(job, progress)
         checkpoint.finish(Stage.LABEL, labels)
-    train, held_out, evaluation = map(_with_labels, data.splits, labels)
-    return replace(job, data=replace(data, train=train, held_out=held_out, evaluation=evaluation))
+    train, held_out, evaluation, *extra = map(_with_labels, data.splits, labels)
+    return replace(job, data=replace(data, train=train, held_out=held_out, evaluation=evaluation, extra=tuple(extra)))
+
+
+def _ask_each(job: Job, progress: Progress) -> list[Tensor]:
+    """Return the labels of each split."""
+    return [_ask(job, split, progress, f"Asking the full model, {split.name}") for split in job.data.splits]
+
+
+def _ask_once(job: Job, progress: Progress) -> list[Tensor]:
+    """Return the vectors of the texts of each split; the full model reads each text once, however many have it."""
+    splits = job.data.splits
+    rows = {text: row for row, text in enumerate(dict.fromkeys(text for split in splits for text in split.samples))}
+    every = copy.copy(job.data.train)
+    every.samples = tuple(rows)
+    vectors = _ask(job, every, progress, "Asking the full model")
+    return [vectors[[rows[text] for text in split.samples]] for split in splits]
 
 
 def _ask(job: Job, split: Split, progress: Progress, label: str) -> Tensor:

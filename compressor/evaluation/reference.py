@@ -70,7 +70,7 @@ def open_reference(run: Run, data: str | None = None) -> Reference:
         inputs=lambda rows: split.inputs([numbers[row] for row in rows], full_length=True),
         slim=_of_a_cpu(run, known),
         full=known.get("full"),
-        targets=None if task.ranked else known.get("targets", split.targets(numbers)),
+        targets=None if task.ranked else known.get("targets", split.targets(numbers) if split.has_targets else None),
         task=task,
         family=FAMILIES[run.manifest.family],
         fingerprint=digest(split.describe()["fingerprint"], numbers),

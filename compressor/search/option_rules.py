@@ -239,12 +239,6 @@ RULES = (
         "one of them",
         "drop one",
     ),
-    _needs_labels("--recover {s.recover}", lambda s: s.recover in TRAINED, "--recover closed-form, or --data FOLDER"),
-    _needs_labels(
-        "--strategy {s.strategy}", lambda s: s.strategy in TRAINING, f"--strategy {DEFAULT}, or --data FOLDER"
-    ),
-    _needs_labels("--adapt", lambda s: s.adapt, "--data FOLDER"),
-    _needs_labels("--train-head", lambda s: s.train_head, "drop --train-head, or --data FOLDER"),
     Rule(
         "unknown-task",
         lambda s: s.task not in (None, *TASKS),
@@ -327,6 +321,14 @@ RULES = (
         "--recover-epochs 3",
     ),
 )
+LABEL_RULES = (
+    _needs_labels("--recover {s.recover}", lambda s: s.recover in TRAINED, "--recover closed-form, or --data FOLDER"),
+    _needs_labels(
+        "--strategy {s.strategy}", lambda s: s.strategy in TRAINING, f"--strategy {DEFAULT}, or --data FOLDER"
+    ),
+    _needs_labels("--adapt", lambda s: s.adapt, "--data FOLDER"),
+    _needs_labels("--train-head", lambda s: s.train_head, "drop --train-head, or --data FOLDER"),
+)
 
 
 def check_options(settings: Settings) -> None:
@@ -337,6 +339,16 @@ def check_options(settings: Settings) -> None:
     """
     problems = [*_apply(GOAL_RULES, settings), *_limit_problems(settings), *_apply(RULES, settings)]
     if problems:
+        raise UsageError(*problems)
+
+
+def check_labels(settings: Settings) -> None:
+    """Refuse training on inputs without answers.
+
+    Raises:
+        UsageError: all options that train.
+    """
+    if problems := _apply(LABEL_RULES, settings):
         raise UsageError(*problems)
 
 

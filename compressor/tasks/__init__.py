@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compressor.errors import usage_error
+from compressor.tasks.embedding import EMBEDDING
 from compressor.tasks.nlvr2 import NLVR2
 from compressor.tasks.retrieval import RETRIEVAL
 from compressor.tasks.snli_ve import SNLI_VE
@@ -10,7 +11,7 @@ from compressor.tasks.task import Task
 from compressor.tasks.text_classification import TEXT_CLASSIFICATION
 from compressor.tasks.vqa import VQA
 
-TASKS: dict[str, Task] = {task.name: task for task in (VQA, NLVR2, RETRIEVAL, SNLI_VE, TEXT_CLASSIFICATION)}
+TASKS: dict[str, Task] = {task.name: task for task in (VQA, NLVR2, RETRIEVAL, SNLI_VE, TEXT_CLASSIFICATION, EMBEDDING)}
 """By the name users type."""
 
 

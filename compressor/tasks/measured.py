@@ -22,12 +22,16 @@ class Measured:
             measured on one split have the same units in the same order, and are compared unit by unit.
         samples: how many samples, or queries, the value is of.
         parts: further metrics by name, at most 1 each.
+        metric: name of the value, where it depends on the data; else the task's.
+        unit: what ``samples`` counts, where that is not the task's samples.
     """
 
     value: float
     each: np.ndarray
     samples: int
     parts: Mapping[str, float] = field(default_factory=dict)
+    metric: str = ""
+    unit: str = ""
 
     @property
     def margin(self) -> float:

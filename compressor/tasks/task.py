@@ -13,6 +13,7 @@ from compressor.data.baselines import MAJORITY, Baseline, majority_score
 from compressor.data.layouts.input_forms import InputForm
 from compressor.data.splits import RankedSplit, Split, UnlabelledSplit
 from compressor.data.types import Batch, Layout
+from compressor.evaluation.score import IndexRecall
 from compressor.tasks.losses import class_distillation, class_loss, correct, most_likely, softmax
 from compressor.tasks.measured import Measured
 
@@ -65,6 +66,10 @@ class Task:
         unlabelled: the columns that unlabelled inputs have; the first whose columns a file has. None: no such inputs.
         generated: data made on the spot.
         split: the class of its splits: samples to batches.
+        taught: targets are what the full model returns, whatever the data, which only scores; samples have no labels.
+        across: what the full and the slim model return for samples, (n, ...) each, and the split whose samples they
+            are, None where they are a few of it, to what slim finds in an index that the full model made; None where
+            there is no index.
         open_vocabulary: the data may have answers that a model does not know.
         report_val: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
@@ -88,6 +93,8 @@ class Task:
     unlabelled: tuple[InputForm, ...] = ()
     generated: GeneratedData | None = None
     split: type[Split] = Split
+    taught: bool = False
+    across: Callable[[Tensor, Tensor, Split | None], IndexRecall] | None = None
     open_vocabulary: bool = False
     report_val: bool = False
 
@@ -103,7 +110,9 @@ class Task:
 
 
 def teacher_agreement(task: Task) -> Task:
-    """Return the task on unlabelled inputs: what the full model says is right."""
+    """Return the task on unlabelled inputs: what the full model says is right, as it always is where it teaches."""
+    if task.taught:
+        return task
     if task.measure is not None:
         return replace(
             task,

@@ -75,7 +75,8 @@ class Fitter:
         if job.settings.recover == "none" and not job.trains_while_searching:
             return {}
         if job.trains_in_recovery:
-            teacher = None if job.settings.adapt else job.model  # a transfer's head has learnt nothing yet
+            # A transfer's head has learnt nothing yet; where the full model teaches, its answers are the targets.
+            teacher = None if job.settings.adapt or job.task.taught else job.model
             split, answered, label = job.data.train, self._answered, "Asking the full model once"
             if answered or not teacher:
                 label = "Encoding the training data again" if answered else "Encoding what the recovery trains on, once"

@@ -15,6 +15,7 @@ from exporters.export import Exported
 from profiles.deployment.best import describe_best, list_reasons, tabulate_best
 from profiles.deployment.recommend_export import recommend, tabulate_choices
 from profiles.formatting import Table, format_bytes
+from profiles.reports.sentences import describe_index
 
 
 def print_export(report: Exports) -> None:
@@ -70,6 +71,7 @@ def _certificate(certificate: Certificate) -> str:
         for change, whom in ((certificate.metric, "the slim model"), (certificate.metric_against_full, "the full one"))
         if change
     ]
+    changes += [describe_index(certificate.index)] if certificate.index else []
     return f"{text}. {'; '.join(changes)}".rstrip(". ") + (f" ({certificate.note})" if certificate.note else "")
 
 

@@ -172,7 +172,8 @@ def _print_score(score: SplitScore, samples: str) -> None:
     for name, value in score.parts.items():
         console.print(f"  {name} {100 * value:.2f}")
     files = ", ".join(score.split["files"])
-    console.print(f"  on {score.samples} {samples} of {files}, loss {score.loss:.4f}")
+    loss = "" if score.loss is None else f", loss {score.loss:.4f}"
+    console.print(f"  on {score.samples} {score.unit or samples} of {files}{loss}")
     _print_left_out(score.split)
 
 

@@ -74,6 +74,7 @@ def certify(
         metric_against_full=None if full is None else _change(reference, rows, full, theirs),
         note="; ".join(filter(None, (reference.note, left_out))),
         instructions=cpu_instructions(),
+        index=None if full is None or reference.task.across is None else reference.task.across(full, theirs, None),
     )
     return certificate.model_copy(update={"reason": _reason(certificate, precision)})
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from compressor.errors import input_error
+from compressor.evaluation.score import IndexRecall
 from compressor.values import Value
 from exporters.checks.audit import Shares
 
@@ -52,7 +53,8 @@ class Certificate(Value):
 
     ``fingerprint`` says which samples; ``tolerance`` is what a logit may be off by, ``tightest_tolerance`` the smallest
     round one that would pass; ``reason`` is empty when it passed; ``note`` says why there are fewer samples than 200.
-    ``instructions`` is the instruction set that the CPU it was made on has for integers.
+    ``instructions`` is the instruction set that the CPU it was made on has for integers. ``index`` says, of vectors,
+    what those of the export find among the full model's of the same samples; its "slim" is the export.
     """
 
     samples: int
@@ -66,6 +68,7 @@ class Certificate(Value):
     reason: str = ""
     note: str = ""
     instructions: str = ""
+    index: IndexRecall | None = None
 
     @property
     def within_tolerance(self) -> bool:

@@ -13,7 +13,7 @@ from pydantic import ValidationError, computed_field
 
 from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
-from compressor.evaluation.score import EveryScore, Score
+from compressor.evaluation.score import EveryScore, IndexRecall, Score
 from compressor.manifest import Manifest
 from compressor.run_folder import Run, read_run
 from compressor.tasks import TASKS
@@ -82,6 +82,7 @@ class RunSummary(Subject):
     """The results of one run; None where a quantity was not measured yet.
 
     Attributes:
+        index: what slim embeddings find in the full model's index; None for other tasks.
         changed: answers that full and slim differ in.
         share: of the full model's MACs, with what layers and exact trims save.
         batch: of the profile.
@@ -93,6 +94,7 @@ class RunSummary(Subject):
     slim: Score
     change: ScoreChange | None
     answer_agreement: float | None
+    index: IndexRecall | None
     changed: FlipCount | None
     macs: Pair
     share: MacsShare
@@ -238,6 +240,7 @@ def _figures(folder: str, run: Run) -> RunSummary:
         slim=made.results.slim,
         change=_change(full, made.results.slim, None if ranked else scores) if full else None,
         answer_agreement=made.results.answer_agreement,
+        index=made.results.index,
         changed=count_flips(kept) if kept else None,
         macs=costs.macs,
         share=share_macs(costs.macs, costs.trims),

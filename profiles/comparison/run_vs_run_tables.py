@@ -101,12 +101,17 @@ def _answer_lines(runs: Sequence[RunSummary]) -> list[_Line]:
 
     score = next((run.full for run in runs if run.full), None)
     full = (percent(score.value), percent(score.margin)) if score else ("", "")
+    index = next((run.index for run in runs if run.index), None)
+    own = percent(index.full_on_full) if index else ""
+    found = f"recall@{index.at}" if index else ""
     return [
         _Line("layers skipped", lambda run: len(run.skipped), full="0"),
         _Line("score, %", lambda run: run.slim.value, percent, full[0]),
         _Line("  ± 95 %", lambda run: run.slim.margin, percent, full[1]),
         _Line("change, points", lambda run: run.change and run.change.value, points),
         _Line("  ± 95 %, paired", lambda run: run.change and run.change.margin, percent),
+        _Line(f"{found} on full's index, %", lambda run: run.index and run.index.slim_on_full, percent, own),
+        _Line(f"{found} on its own index, %", lambda run: run.index and run.index.slim_on_slim, percent, own),
         _Line("same answers, %", lambda run: run.answer_agreement, percent),
         _Line("answers lost", lambda run: run.changed and run.changed.lost, "{:,}".format),
         _Line("answers gained", lambda run: run.changed and run.changed.gained, "{:,}".format),

@@ -51,6 +51,7 @@ def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport
         slim=manifest.results.slim,
         apart=manifest.results.apart,
         answer_agreement=manifest.results.answer_agreement,
+        index=manifest.results.index,
         updated_parameters=manifest.updated_parameters,
         costs=costs,
         exports=exports,

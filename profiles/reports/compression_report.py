@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.costs.model_costs import ModelCosts
-from compressor.evaluation.score import Score
+from compressor.evaluation.score import IndexRecall, Score
 from compressor.manifest import RunSettings, ScorePair
 from compressor.search.budgets import BudgetResult
 from compressor.values import Value
@@ -63,6 +63,7 @@ class CompressionReport(Value):
     slim: Score
     apart: Mapping[str, ScorePair]
     answer_agreement: float | None
+    index: IndexRecall | None = None
     updated_parameters: Mapping[str, int]
     costs: ModelCosts
     exports: tuple[ExportSummary, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressor.evaluation.score import Score
+from compressor.evaluation.score import IndexRecall, Score
 from profiles.analysis.answer_flips import flips_table
 from profiles.formatting import Table, format_bytes
 from profiles.gates.budget_check import tries_table
@@ -13,7 +13,7 @@ from profiles.reports.profile_tables import collect_peaks, tabulate_costs, tabul
 
 def tabulate_report(report: CompressionReport) -> tuple[Table, ...]:
     """Return every table of the report, in order."""
-    report_tables = [tabulate_accuracy(report), tabulate_report_costs(report)]
+    report_tables = [tabulate_accuracy(report), *tabulate_index(report.index), tabulate_report_costs(report)]
     if report.flips and report.flips.total.changed:
         report_tables.append(flips_table(report.flips))
     if report.budget and report.budget.tries:
@@ -37,19 +37,38 @@ def tabulate_accuracy(report: CompressionReport) -> Table:
     """Return the scores of full, slim and the trivial baseline."""
 
     def row(name: str, score: Score) -> tuple[str, ...]:
-        return name, f"{100 * score.value:.2f} ± {100 * score.margin:.2f}", f"{score.loss:.3f}", str(score.samples)
+        return name, f"{100 * score.value:.2f} ± {100 * score.margin:.2f}", _loss(score.loss), str(score.samples)
 
     rows = [row(f"{report.full_word} model", report.full)] if report.full else []
     rows.append(row("slim model", report.slim))
     if report.full:
         drop = 100 * (report.slim.value - report.full.value)
-        rows.append(("difference", f"{drop:+.2f}", f"{report.slim.loss - report.full.loss:+.3f}", ""))
+        rows.append(("difference", f"{drop:+.2f}", _loss(report.slim.loss, report.full.loss), ""))
     rows.append((report.floor_name, f"{100 * report.floor:.2f}", "", ""))
     rows += _parts(report.full, report.slim)
     for name, pair in report.apart.items():
         rows += [row(f"{name}, {report.full_word}", pair.full)] if pair.full else []
         rows += [row(f"{name}, slim", pair.slim), *_parts(pair.full, pair.slim)]
     return Table(f"{report.slim.metric}, %", ("", report.slim.metric, "loss", "n"), tuple(rows))
+
+
+def _loss(loss: float | None, before: float | None = None) -> str:
+    """Return a loss, or its change; nothing where there is none."""
+    if loss is None:
+        return ""
+    return f"{loss:.3f}" if before is None else f"{loss - before:+.3f}"
+
+
+def tabulate_index(index: IndexRecall | None) -> tuple[Table, ...]:
+    """Return what queries find by the model that made them and the model that made the index; nothing without one."""
+    if index is None:
+        return ()
+    title = f"recall@{index.at} of {index.sought}, {index.queries:,} queries, {index.documents:,} documents, %"
+    rows = (
+        ("full model's queries", f"{100 * index.full_on_full:.2f}", ""),
+        ("slim model's queries", f"{100 * index.slim_on_full:.2f}", f"{100 * index.slim_on_slim:.2f}"),
+    )
+    return (Table(title, ("", "full model's index", "slim model's index"), rows),)
 
 
 def _parts(full: Score | None, slim: Score) -> list[tuple[str, ...]]:

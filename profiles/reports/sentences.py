@@ -8,6 +8,7 @@ from typing import Any
 
 from compressor.costs.model_costs import ModelCosts, share_macs
 from compressor.data.splits import describe_dropped
+from compressor.evaluation.score import IndexRecall
 from compressor.search.budgets import describe_drop
 from compressor.settings import Choice
 from compressor.tasks import TASKS
@@ -23,6 +24,7 @@ def describe_result(report: CompressionReport) -> tuple[str, ...]:
     """Return the result in words."""
     lines = [*report.remarks, _removed(report)]
     lines += _scores(report) if report.labelled else _agreement(report)
+    lines += [describe_index(report.index)] if report.index else []
     if report.updated_parameters:
         lines.append(_updated(report.updated_parameters))
     lines.append(describe_cut(report.costs))
@@ -63,6 +65,12 @@ def describe_cut(costs: ModelCosts) -> str:
 def _agreement(report: CompressionReport) -> list[str]:
     """Describe the agreement with the full model, where the data has no labels."""
     score = report.slim
+    if TASKS[report.task].taught:
+        return [
+            f"{score.metric}: {score.value:.1%} ± {100 * score.margin:.1f}, of {score.samples} "
+            f"{TASKS[report.task].samples} that were set aside. Nobody judged them: how well either model ranks "
+            "was not measured."
+        ]
     return [
         f"The slim model gives the full model's answer to {score.value:.1%} ± {100 * score.margin:.1f} "
         f"of {score.samples} {TASKS[report.task].samples} that were set aside.",
@@ -88,6 +96,17 @@ def _scores(report: CompressionReport) -> list[str]:
             f"of the {TASKS[report.task].samples}."
         )
     return lines
+
+
+def describe_index(index: IndexRecall) -> str:
+    """Say what slim queries find in an index that the full model made, which then need not be made again."""
+    kept = f"{index.slim_on_full / index.full_on_full:.1%}" if index.full_on_full else "none"
+    return (
+        f"On the full model's index slim queries keep {kept} of recall@{index.at}: "
+        f"{100 * index.slim_on_full:.2f} of {100 * index.full_on_full:.2f} % of {index.sought}, "
+        f"± {100 * index.margin:.2f} points query by query; on an index of its own slim finds "
+        f"{100 * index.slim_on_slim:.2f} %."
+    )
 
 
 def _updated(counts: Mapping[str, int]) -> str:

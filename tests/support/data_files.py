@@ -92,6 +92,15 @@ def write_columns(root, name, rows):
         pq.write_table(pa.Table.from_pylist(rows), path)
 
 
+def write_beir(root, corpus, queries, **splits):
+    """Write documents (title and text by id), queries by id, and the rows of each split's judgements."""
+    put(root / "corpus.jsonl", [{"_id": id, "title": title, "text": text} for id, (title, text) in corpus.items()])
+    put(root / "queries.jsonl", [{"_id": id, "text": text} for id, text in queries.items()])
+    for split, rows in splits.items():
+        lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in rows)]
+        put(root / "qrels" / f"{split}.tsv", "\n".join(lines) + "\n")
+
+
 def save_like_datasets(root, splits, names):
     """What ``DatasetDict.save_to_disk`` leaves: arrow streams with their features in the metadata."""
     features = {"label": {"names": list(names), "_type": "ClassLabel"}}

@@ -377,6 +377,18 @@ def text_source(paths: Sequence[Path]) -> RowSource:
     return RowSource((path,), columns, rows)
 
 
+def lines_source(paths: Sequence[Path]) -> RowSource:
+    """Return the lines of a text file, each a text; blank ones between them are none.
+
+    Raises:
+        InputError: it is no text.
+    """
+    (path,) = paths
+    check_text(path)
+    texts = ((f"{path.name}, line {number}", line.strip()) for number, line in enumerate(lines(path), 1))
+    return RowSource((path,), ("text",), lambda columns: ((place, {"text": text}) for place, text in texts if text))
+
+
 def _no_rows(path: Path) -> InputError:
     return input_error("table-empty", f"{path} has no rows", "at least one row", "write it again")
 

@@ -195,6 +195,16 @@ def text_cell(row: Row, name: str, may_be_blank: bool = False) -> str:
     return value
 
 
+def titled_text(row: Row, title: str, text: str) -> str:
+    """Return the title and the text of a document as one text, as BEIR joins them; either may be missing.
+
+    Raises:
+        Unreadable: both are.
+    """
+    parts = [str(row[name]).strip() for name in (title, text) if row.get(name) is not None]
+    return text_cell({text: " ".join(filter(None, parts))}, text)
+
+
 def listed(cell: Any) -> Any:
     """Return the list that a text of JSON holds, as a cell of CSV does; None where it only looks like a list.
 

@@ -1,0 +1,1 @@
+"""Texts that are embedded one by one, and what people said of them."""
