@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ModelMacs:
-    """MACs of one sample by formula: ``places`` by the pool of a step, or by its name where it is in none."""
+    """MACs of one sample by formula: ``places`` by the name of a step, or by its pool where all in it are alike."""
 
     prologue: ByKind
     places: Mapping[str, Place]

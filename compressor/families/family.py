@@ -134,7 +134,7 @@ class Family:
         scopes: named sets of pools the search may touch; the first is the default.
         inputs: the model's inputs in order.
         streams: for each modality ("text", "image") the streams that the prologue makes of it alone.
-        readout: the streams that the epilogue reads, and which of their tokens.
+        readout: dims and task to the streams that the epilogue reads, and which of their tokens.
         outputs: what a model returns, by the kind of output that a task asks for.
         other_heads: heads that are of no task of das, by name.
         dims_type: the pydantic class of the dims.
@@ -159,7 +159,7 @@ class Family:
     scopes: Mapping[str, tuple[str, ...]]
     inputs: tuple[Input, ...]
     streams: Mapping[str, tuple[str, ...]]
-    readout: Mapping[str, Readout]
+    readout: Callable[[Any, str], Mapping[str, Readout]]
     dims_type: type
     rounds: Callable[[Any], Rounds]
     build: Callable[[Any, str], StepModel]

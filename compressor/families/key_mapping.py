@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,11 @@ def as_they_are(ours: State, dims: Any) -> State:
     return ours
 
 
+def keeps_any(dims: Any, layers: Sequence[int]) -> bool:
+    """Return True: the default ``keeps``."""
+    return True
+
+
 @dataclass(frozen=True)
 class Library:
     """How models of a format are written so that the library's own class reads them.
@@ -155,11 +160,14 @@ class Library:
         write_config: dims to what config.json says of a full model of these dims, without labels and the like.
         write_beside: dims to the files that ``read_beside`` reads them of: what is in each, by name.
         fit_state: our tensors and dims to tensors that answer the same under that config.json.
+        keeps: dims, and the numbers of the layers that are left, to whether the library's class can be these alone,
+            numbered anew; where a place in it is of a kind that others are not, it may not.
     """
 
     write_config: Callable[[Any], Mapping[str, Any]]
     write_beside: Callable[[Any], Mapping[str, Mapping[str, Any]]] = nothing_beside
     fit_state: Callable[[State, Any], State] = as_they_are
+    keeps: Callable[[Any, Sequence[int]], bool] = keeps_any
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ def _load(entry: EntryPoint) -> Sequence[Family]:
 
 def find_faults(family: Family) -> Iterator[str]:
     """Yield what contradicts itself in a declaration, as far as sizes show it; no model is built."""
-    rounds = family.rounds(family.dims_type())
-    steps, prefixes = steps_of(rounds), {pool.name: pool.prefix for pool in family.pools}
+    dims = family.dims_type()
+    steps, prefixes = steps_of(family.rounds(dims)), {pool.name: pool.prefix for pool in family.pools}
     for name, count in Counter(step.name for step in steps).items():
         if count > 1:
             yield f"{count} steps are called {name}"
@@ -89,7 +89,7 @@ def find_faults(family: Family) -> Iterator[str]:
         if unknown := {*pools} - {*prefixes}:
             yield f"the scope {name} has no such pool: {', '.join(sorted(unknown))}"
     made = {*(name for names in family.streams.values() for name in names), *(n for s in steps for n in s.writes)}
-    if unknown := {*family.readout} - made:
+    if unknown := {name for task in family.heads for name in family.readout(dims, task)} - made:
         yield f"the readout names streams that nothing makes: {', '.join(sorted(unknown))}"
     if not family.formats:
         yield "no format of checkpoints"

@@ -47,7 +47,7 @@ class PassThrough(nn.Module):
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.returns_tuple = returns_tuple(layer)
+        self.returns_tuple, self.attention_type = returns_tuple(layer), getattr(layer, "attention_type", None)
 
     def forward(self, hidden_states: Tensor, *others: Any, **options: Any) -> Any:
         """Return x, as the layer would return its own."""
@@ -59,7 +59,7 @@ class SkipAdapter(Adapter):
 
     def __init__(self, width: int, bottleneck: int, layer: nn.Module) -> None:
         super().__init__(width, bottleneck)
-        self.returns_tuple = returns_tuple(layer)
+        self.returns_tuple, self.attention_type = returns_tuple(layer), getattr(layer, "attention_type", None)
 
     def forward(self, hidden_states: Tensor, *others: Any, **options: Any) -> Any:
         """Return x + A(x), as the layer would return its own."""

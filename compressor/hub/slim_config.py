@@ -18,6 +18,8 @@ from compressor.tasks.losses import class_loss
 from compressor.tasks.task import Task
 
 LAYERS, LAYER_TYPES, PRUNED = "num_hidden_layers", "layer_types", "pruned_heads"  # what a config counts per layer
+# The types of layers as older versions of the library say them, which cannot say those of any layers.
+OLDER_TYPES = "global_attn_every_n_layers"
 # Of where the full model lay, of its dtype, of code that is not here; and what is said anew of the classes.
 DROPPED = (
     *("_name_or_path", "dtype", "torch_dtype", "auto_map"),
@@ -43,6 +45,8 @@ def make_config(
     library, own = CONFIG_MAPPING[format.model_type], format.library.write_config(dims)
     known = source if source.get("model_type") == format.model_type else {}
     named = {name: own.get(name, value) for name, value in known.items() if name not in DROPPED}
+    if LAYER_TYPES in own:
+        named.pop(OLDER_TYPES, None)
     config = named | library.from_dict({**named, **own}).to_diff_dict()
     architecture = str(format.architecture(task.name))
     config |= {"model_type": format.model_type, "architectures": [architecture], "dtype": "float32"}
@@ -51,16 +55,16 @@ def make_config(
     if task.loss is class_loss and dims.classes > 1:
         config["problem_type"] = "single_label_classification"
     if tensors.adapters is None:
-        return config | _of_layers(config, tensors.layers, library)
+        return config | _of_layers({**config, **own}, tensors.layers, library)
     return config | _with_adapters(config, tensors.adapters)
 
 
-def _of_layers(config: Mapping[str, Any], layers: Sequence[int], library: Any) -> dict[str, Any]:
+def _of_layers(own: Mapping[str, Any], layers: Sequence[int], library: Any) -> dict[str, Any]:
     """Return what is counted per layer, for those that are left."""
     counted: dict[str, Any] = {library.attribute_map.get(LAYERS, LAYERS): len(layers)}
-    if types := config.get(LAYER_TYPES):
+    if types := own.get(LAYER_TYPES):
         counted[LAYER_TYPES] = [types[number] for number in layers]
-    if pruned := config.get(PRUNED):
+    if pruned := own.get(PRUNED):
         counted[PRUNED] = {new: pruned[str(old)] for new, old in enumerate(layers) if str(old) in pruned}
     return counted
 

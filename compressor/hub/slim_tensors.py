@@ -38,7 +38,8 @@ class SlimTensors:
     Attributes:
         state: tensors by name.
         layers: numbers that the layers which are left had in the full model.
-        adapters: where its adapters are; None where it has none, and the layers are numbered anew.
+        adapters: where its adapters are, or nothing stands in place of a layer; None where there is no such place, and
+            the layers are numbered anew.
     """
 
     state: State
@@ -70,7 +71,8 @@ def _no_class(family: str, task: str) -> InputError:
 def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
     """Return the tensors of a slim model, before any exact trim, under the names of ``format``.
 
-    Skip adapters that all leave their streams as they are count as none.
+    Skip adapters that all leave their streams as they are count as none. Places of layers stay, with nothing in them,
+    where the library's class cannot do without them.
     """
     assert format.library
     order = [step.name for step in steps_of(slim.rounds) if step.pool]
@@ -79,7 +81,8 @@ def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
     beside = _bottlenecks(slim.blocks[order[kept[0]]]) if kept else ()
     table = format.table(slim.task)
     rest = format.library.fit_state(_without_blocks(slim, slim.skipped), slim.dims)
-    if not beside and all(_is_idle(block) for block in skips.values()):
+    idle = not beside and all(_is_idle(block) for block in skips.values())
+    if idle and format.library.keeps(slim.dims, kept):
         places = {order[old]: order[new] for new, old in enumerate(kept)}
         return SlimTensors(table.to_checkpoint(_renumber(rest, places)), kept, None)
     path = _path_of_layers(format)

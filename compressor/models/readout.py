@@ -12,6 +12,7 @@ from compressor.models.steps import valid_tokens
 
 Readout = Literal["first", "last", "mean", "all"]
 """Token 0, the last valid token, the mean of the valid tokens, or all tokens with their padding."""
+ONE: tuple[Readout, ...] = ("first", "last")
 
 
 def read_tokens(streams: Mapping[str, Tensor], name: str, readout: Readout) -> Tensor:

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 
 from compressor.families import FAMILIES
 from compressor.models.prefix import Prefix
-from compressor.models.readout import Readout, read_tokens
+from compressor.models.readout import ONE, Readout, read_tokens
 from compressor.models.rounds import Round
 from compressor.models.steps import StepModel, TokenWise, masks_of
 
 Needs = dict[str, Readout]
 """Which tokens of each stream are read behind some round, ``first``, ``last`` or ``all``; of streams left out none."""
-
-ONE: tuple[Readout, ...] = ("first", "last")
 
 
 class OneToken(nn.Module):
@@ -64,7 +62,7 @@ def trim(model: StepModel) -> StepModel:
         if hasattr(module, "fold_constants"):
             module.fold_constants()  # type: ignore[operator]
     needs: Needs = {}
-    for stream, readout in FAMILIES[model.family].readout.items():
+    for stream, readout in FAMILIES[model.family].readout(model.dims, model.task).items():
         _need(needs, (stream,), readout if readout in ONE else "all")
         _need(needs, _masks_read(stream, readout), "all")
     rounds, blocks = [], {}

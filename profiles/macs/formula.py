@@ -91,7 +91,7 @@ def iterate_terms(
 
     yield from spread(PROLOGUE, PROLOGUE, sizes.prologue)
     for step in steps_of(rounds):
-        place = sizes.places.get(step.pool or step.name)
+        place = sizes.places.get(step.name, sizes.places.get(str(step.pool)))
         if place is None:
             continue
         tokens = 1 if step.name in one_token else place.tokens

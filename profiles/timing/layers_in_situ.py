@@ -149,7 +149,7 @@ def _traffic(model: StepModel, inputs: Mapping[str, Tensor]) -> dict[str, int]:
             read = [streams[name] for name in step.reads if name in streams]
             moved[step.name] = _size([*read, *(after[name] for name in step.writes)])
         streams = {**streams, **written}
-    readout = FAMILIES[model.family].readout
+    readout = FAMILIES[model.family].readout(model.dims, model.task)
     pooled = [x if readout[name] in ("mean", "all") else x[:, :1] for name, x in streams.items() if name in readout]
     moved[HEAD] = _size([*pooled, model.epilogue(streams)])
     return {name: size + _weights(blocks_of(model)[name]) for name, size in moved.items()}

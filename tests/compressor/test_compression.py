@@ -10,6 +10,7 @@ import torch
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 import das as das_package
+from compressor.architectures.meter import READOUT
 from compressor.compression import compress
 from compressor.data.generated.questions import write_scenes
 from compressor.errors import CheckFailed, InputError, Interrupted, UsageError
@@ -131,7 +132,7 @@ def test_a_run_that_its_trims_would_change_is_not_saved(workshop, monkeypatch):
     asked = settings(skip=None, layers=("FL5", "FV5"), recover="closed-form", out="runs/mistaken")
     with monkeypatch.context() as mistaken:
         meter = FAMILIES["meter"]
-        mistaken.setitem(FAMILIES, "meter", replace(meter, readout=dict.fromkeys(meter.readout, "last")))
+        mistaken.setitem(FAMILIES, "meter", replace(meter, readout=lambda dims, task: dict.fromkeys(READOUT, "last")))
         with refused(CheckFailed, "trims-differ", "a meter that differs by", "in the epilogue", "--resume"):
             compress(asked)
         assert [path.name for path in (workshop / "runs").iterdir()] == ["mistaken.partial"]

@@ -15,6 +15,7 @@ from compressor.families.text_encoder.bert_families import (
     XlmRobertaDims,
 )
 from compressor.families.text_encoder.distilbert import DistilbertDims
+from compressor.families.text_encoder.modernbert import ModernbertDims
 from compressor.families.text_encoder.mpnet import MpnetDims
 from compressor.models.steps import steps_of
 from compressor.models.supernet import Supernet
@@ -73,6 +74,9 @@ SIZES |= {
         DistilbertDims, "distilbert", types=1, reserved=0, pad=0, **DISTILBERT
     ),
     ("mpnet", "text-classification"): text_encoder(MpnetDims, "mpnet", types=1, reserved=2, pad=1),
+    ("modernbert", "text-classification"): text_encoder(
+        ModernbertDims, "modernbert", types=1, reserved=0, pad=0, local_attention=4
+    ),
 }
 RELATIVES = tuple(kind for kind in SIZES if kind not in EVERY)
 

@@ -40,7 +40,7 @@ METER = Family(
     },
     inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES),
     streams={"text": ("text", "text_mask"), "image": ("image",)},
-    readout=READOUT,
+    readout=lambda dims, task: READOUT,
     outputs=OUTPUTS,
     other_heads=OTHER_HEADS,
     dims_type=MeterDims,

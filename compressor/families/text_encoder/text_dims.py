@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -26,6 +26,7 @@ class TextDims(Value):
     """
 
     model_config = ConfigDict(validate_default=True)
+    older_settings: ClassVar[tuple[str, ...]] = ()  # names of older versions of the library, which it still reads
 
     config: Mapping[str, Any]
     classes: int = Field(default=2, ge=1, le=MOST_CLASSES)
@@ -41,8 +42,9 @@ class TextDims(Value):
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
         kind = CONFIG_MAPPING[config["model_type"]]
+        known = {*kind.__annotations__, *cls.older_settings}
         try:
-            settings = kind(**{name: value for name, value in config.items() if name in kind.__annotations__})
+            settings = kind(**{name: value for name, value in config.items() if name in known})
         except StrictDataclassError as error:
             raise ValueError(" ".join(str(error).split())) from None
         if settings.hidden_size % settings.num_attention_heads:
@@ -52,6 +54,11 @@ class TextDims(Value):
         if not 1 <= settings.num_hidden_layers <= MOST_LAYERS:
             raise ValueError(f"{settings.num_hidden_layers} layers are not 1 to {MOST_LAYERS}")
         return {"model_type": config["model_type"]} | {name: getattr(settings, name) for name in kind.__annotations__}
+
+    @property
+    def unsupported(self) -> str:
+        """What of the settings makes another network than das computes; empty where nothing does."""
+        return ""
 
     @property
     def library(self) -> PretrainedConfig:

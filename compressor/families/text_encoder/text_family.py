@@ -6,7 +6,7 @@ of 32 of 768 (paper, Table C).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported
+from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported, keeps_any
 from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
 from compressor.models.readout import Readout
@@ -41,9 +41,14 @@ _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-def text_rounds(streams: tuple[str, ...], dims: TextDims) -> Rounds:
-    """Return the steps in the order they run; each reads ``streams`` and writes the first of them."""
-    return tuple((Step(f"En{i}", streams, streams[:1], "encoder"),) for i in range(dims.layers))
+Reads = Callable[[Any, int], tuple[str, ...]]
+"""Of dims and the number of a layer: the streams that it reads, first the one that it writes."""
+
+
+def text_rounds(reads: Reads, dims: TextDims) -> Rounds:
+    """Return the steps in the order they run; each writes the first stream that it reads."""
+    read = (reads(dims, i) for i in range(dims.layers))
+    return tuple((Step(f"En{i}", names, names[:1], "encoder"),) for i, names in enumerate(read))
 
 
 def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> ModelMacs:
@@ -58,6 +63,11 @@ def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> Mo
     )
 
 
+def read_first(dims: TextDims, task: str) -> Readout:
+    """Return that token 0 is read: the default ``readout``."""
+    return "first"
+
+
 def encoder_family(
     name: str,
     dims_type: type[TextDims],
@@ -66,15 +76,19 @@ def encoder_family(
     *,
     library: str,
     prefix: str = "",
+    signature: tuple[str, ...] = ("word_embeddings.weight", "LayerNorm.weight"),
     layers: str = "encoder.layer",
+    norm: str = "",
     keys: tuple[tuple[str, str], ...] = (),
     other_heads: Mapping[str, str] | None = None,
     inputs: tuple[Input, ...] = (INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS),
     streams: tuple[str, ...] = ("hidden", "mask"),
+    reads: Reads | None = None,
     prologue: Callable[[PreTrainedModel], nn.Module] = TextPrologue,
     block: Callable[[nn.Module, TextDims], nn.Module] = TextEncoderLayer,
-    readout: Readout = "first",
+    readout: Callable[[Any, str], Readout] = read_first,
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None,
+    library_keeps: Callable[[Any, Sequence[int]], bool] = keeps_any,
 ) -> Family:
     """Return a family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
 
@@ -85,22 +99,27 @@ def encoder_family(
         class_rows: key of the head's tensor that has one row for each class.
         library: what its class is called before ``ForSequenceClassification``.
         prefix: of the backbone's keys, without the dot (the library's ``base_model_prefix``); ``name`` where left out.
+        signature: tensors that its embeddings have, and those of no other family with the same ``prefix``.
         layers: path of the list of layers in the library's backbone.
+        norm: path of the norm behind the last layer; empty where there is none.
         keys: further checkpoint prefixes against ours: of the pooler's tensors, ``epilogue.pooler.``, and of what the
             prologue has beside the embeddings.
         other_heads: prefixes of heads of other tasks, by task.
         inputs: what the embeddings read, and the mask.
-        streams: what a layer reads and the prologue makes: the one that it writes, and others.
+        streams: what the prologue makes: the one that the layers write, and others.
+        reads: dims and the number of a layer to the streams that it reads, the one that it writes first; None is all.
         prologue: the library's backbone to the module that makes the streams of the inputs.
         block: a layer of the library, and the dims, to the module of a step.
-        readout: which tokens the pooler reads, (B, 1, D), or (B, L, D) where it is all of them. What it reads of them
-            in the end, token 0 alone say, is part of it: with ``readout`` it is all that the model computes.
+        readout: dims and task to which tokens the pooler reads, (B, 1, D), or (B, L, D) where it is all of them. What
+            it reads of them in the end, token 0 alone say, is part of it: with ``readout`` it is all that the model
+            computes.
         formula: its MACs, see :class:`Family`.
+        library_keeps: see :class:`Library`.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
     prefix = prefix or name
     layer = f"{prefix}.{layers}.{{i}}."
-    rounds = partial(text_rounds, streams)
+    rounds = partial(text_rounds, reads or (lambda dims, i: streams))
 
     def build(dims: TextDims, task: str) -> StepModel:
         """Return the library's model of these dims, randomly initialised, in steps.
@@ -116,7 +135,8 @@ def encoder_family(
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
         parts = enumerate(model.base_model.get_submodule(layers))
         blocks = {f"En{i}": block(part, dims) for i, part in parts}
-        epilogue = TextEpilogue(pooler(model), model.classifier, readout)
+        last = model.base_model.get_submodule(norm) if norm else None
+        epilogue = TextEpilogue(pooler(model), model.classifier, readout(dims, task), last)
         return StepModel(name, task, dims, prologue(model.base_model), rounds(dims), blocks, epilogue)
 
     def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
@@ -129,6 +149,8 @@ def encoder_family(
             if config.get(setting, allowed[0]) not in allowed:
                 raise Unsupported(f"config.json has {setting} {config[setting]!r}")
         dims = dims_type(config={**config, "model_type": model_type})
+        if dims.unsupported:
+            raise Unsupported(f"config.json has {dims.unsupported}")
         if any(key.startswith(layer.format(i=dims.layers)) for key in state):
             raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
         adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
@@ -147,13 +169,14 @@ def encoder_family(
         formats=(
             Format(
                 name="Hugging Face",
-                signature=(f"{prefix}.embeddings.word_embeddings.weight", f"{prefix}.embeddings.LayerNorm.weight"),
+                signature=tuple(f"{prefix}.embeddings.{tensor}" for tensor in signature),
                 keys=KeyTable(
                     renames=(
                         (f"{prefix}.embeddings.", "prologue.embeddings."),
                         (f"{prefix}.embeddings_project.", "prologue.project."),
                         (layer + "adapter.", "blocks.En{i}.adapter."),
                         (layer, "blocks.En{i}.layer."),
+                        *(((f"{prefix}.{norm}.", "epilogue.norm."),) if norm else ()),
                         *keys,
                     )
                 ),
@@ -172,14 +195,14 @@ def encoder_family(
                 ),
                 heads_by_name=other_heads or {},
                 base_prefix=f"{prefix}.",
-                library=Library(lambda dims: dims.config),
+                library=Library(lambda dims: dims.config, keeps=library_keeps),
             ),
         ),
         pools=(Pool("encoder", "En", BOTTLENECK),),
         scopes={"encoder": ("encoder",)},
         inputs=inputs,
         streams={"text": streams},
-        readout={streams[0]: readout},
+        readout=lambda dims, task: {streams[0]: readout(dims, task)},
         dims_type=dims_type,
         rounds=rounds,
         build=build,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from compressor.families.embeddings import untyped_roberta
 from compressor.families.text_encoder.text_dims import TextDims
 from compressor.models.adapters import Adapter
-from compressor.models.readout import Readout, read_tokens
+from compressor.models.readout import ONE, Readout, read_tokens
 from compressor.models.single_query import one_token_of
 from compressor.models.steps import Pick, Streams
 
@@ -68,12 +68,17 @@ class BertEncoderLayer(TextEncoderLayer):
 
 
 class TextEpilogue(nn.Module):
-    """What is read of the stream to the head, by way of the pooler."""
+    """What is read of the stream to the head, by way of the pooler; ``norm`` is that of every token of the stream."""
 
-    def __init__(self, pooler: nn.Module, head: nn.Module, readout: Readout = "first") -> None:
+    def __init__(
+        self, pooler: nn.Module, head: nn.Module, readout: Readout = "first", norm: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.pooler, self.head, self.readout = pooler, head, readout
+        self.pooler, self.head, self.readout, self.norm = pooler, head, readout, norm or nn.Identity()
 
     def forward(self, streams: Streams) -> Tensor:
         """Return the logits, (B, classes)."""
-        return self.head(self.pooler(read_tokens(streams, "hidden", self.readout)))
+        if self.readout in ONE:
+            return self.head(self.pooler(self.norm(read_tokens(streams, "hidden", self.readout))))
+        normed = {**streams, "hidden": self.norm(streams["hidden"])}
+        return self.head(self.pooler(read_tokens(normed, "hidden", self.readout)))

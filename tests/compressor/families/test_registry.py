@@ -75,7 +75,8 @@ def test_a_shipped_family_is_looked_up_without_importing_any_package(site):
         ("has-other-things", "OURS = [5]", "OURS", "of type int, not Family"),
         (
             "contradicts-itself",
-            MODULE + "\nfrom dataclasses import replace\nOURS = replace(OURS, readout={'pooled': 'first'})",
+            MODULE
+            + "\nfrom dataclasses import replace\nOURS = replace(OURS, readout=lambda dims, task: {'pooled': 'first'})",
             "OURS",
             "the readout names streams that nothing makes: pooled",
         ),

@@ -69,7 +69,7 @@ def test_an_epilogue_that_reads_more_than_is_declared():
 
 
 def test_the_same_epilogue_passes_where_it_is_declared(monkeypatch):
-    monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], readout={"hidden": "mean"}))
+    monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], readout=lambda dims, task: {"hidden": "mean"}))
     check(drawn(("En5",), MeanEpilogue))
 
 

@@ -38,9 +38,10 @@ class Reading(nn.Module):
 
 def reads(model, readout, monkeypatch):
     """The model with an epilogue that reads its streams in another way, which its family declares."""
-    family = replace(FAMILIES[model.family], readout=dict.fromkeys(FAMILIES[model.family].readout, readout))
-    monkeypatch.setitem(FAMILIES, model.family, family)
-    model.epilogue = Reading(family.readout)
+    family = FAMILIES[model.family]
+    named = dict.fromkeys(family.readout(model.dims, model.task), readout)
+    monkeypatch.setitem(FAMILIES, model.family, replace(family, readout=lambda dims, task: named))
+    model.epilogue = Reading(named)
     return model
 
 
@@ -173,7 +174,7 @@ def test_any_model_answers_the_same_when_it_is_trimmed(parts, seed):
         nn.init.normal_(parameter)
     x = torch.randn(3, TOKENS, WIDTH)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setitem(FAMILIES, "synthetic", replace(FAMILIES["bert"], readout=readout))
+        patch.setitem(FAMILIES, "synthetic", replace(FAMILIES["bert"], readout=lambda dims, task: readout))
         trimmed = trim(model)
         torch.testing.assert_close(trimmed(x=x), model(x=x), atol=1e-5, rtol=0)
         torch.testing.assert_close(trim(trimmed)(x=x), model(x=x), atol=1e-5, rtol=0)

@@ -226,7 +226,7 @@ def test_rms_norms_compute_in_float32_too():
 
 @pytest.mark.parametrize("readout", ["last", "mean"])
 def test_graphs_of_any_length_read_the_last_token_or_the_mean(readout, tmp_path, monkeypatch):
-    monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], readout={"hidden": readout}))
+    monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], readout=lambda dims, task: {"hidden": readout}))
     whole = tiny.model("bert", TASK["bert"], shallow=True)
     whole.epilogue.readout = readout
     export_onnx(trim(whole), tmp_path / "model.onnx", inputs("bert"))

@@ -48,7 +48,7 @@ def kept(full, slim, expected, full_scores=None, slim_scores=None):
         np.array(given) if given is not None else (found == expected).astype(np.float32)
         for found, given in ((full, full_scores), (slim, slim_scores))
     )
-    return EveryAnswer(expected, full, slim, *scores)
+    return EveryAnswer(*scores, expected, full, slim)
 
 
 def write_answers(run, tensors):

@@ -112,7 +112,7 @@ def answers_of(full, slim, samples):
         logits = {"full": full.eval()(**samples), "slim": slim.eval()(**samples)}
     right, answers = (rows.argmax(-1).int() for rows in logits.values())
     every = EveryAnswer(
-        *(x.numpy() for x in (right, right, answers, torch.ones(len(right)), (answers == right).float()))
+        *(x.numpy() for x in (torch.ones(len(right)), (answers == right).float(), right, right, answers))
     )
     targets = torch.nn.functional.one_hot(right.long(), logits["full"].shape[1]).float()
     return {"numbers": torch.arange(len(right)), "targets": targets, **logits, **every_tensor(every)}
