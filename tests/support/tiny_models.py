@@ -85,7 +85,8 @@ def of_few_layers(dims):
     """The same sizes with a layer of each kind, or two where all are of one kind."""
     kinds = [name for name in type(dims).model_fields if name.endswith("layers")]
     if not kinds:
-        return dims.model_copy(update={"config": {**dims.config, "num_hidden_layers": 2}})
+        counted = {name: dims.config[name][:2] for name in ("layer_types",) if name in dims.config}
+        return dims.model_copy(update={"config": {**dims.config, "num_hidden_layers": 2, **counted}})
     return dims.model_copy(update=dict.fromkeys(kinds, 1 if len(kinds) > 1 else 2))
 
 

@@ -16,6 +16,7 @@ from compressor.families.text_encoder.distilbert import DistilbertDims
 from tests.support.command_line import refused
 
 SIZES = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_labels": 3}
+OWN = {"electra": {"embedding_size": 24}, "modernbert": {"pad_token_id": 3}}
 TEXTS = [family.name for family in FAMILIES.values() if not family.names_of("image")]
 
 
@@ -28,7 +29,7 @@ def tiny(name, **settings):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_shipped_families_are_what_they_declare(name):
-    check_family(tiny(name, **({"embedding_size": 24} if name == "electra" else {})))
+    check_family(tiny(name, **OWN.get(name, {})))
 
 
 def declared(monkeypatch, name, dims, pooler, **said):
