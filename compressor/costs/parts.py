@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 
 from torch import nn
 
@@ -34,8 +36,16 @@ def by_part(model: StepModel, amount: Callable[[str], int]) -> dict[str, int]:
 
 
 def parameters(model: StepModel) -> dict[str, int]:
-    """Count the parameters of each part."""
-    return by_part(model, lambda name: sum(p.numel() for p in model.get_submodule(name).parameters()))
+    """Count the parameters of each part; those that several layers have count once, for the first."""
+    once = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return by_part(model, lambda part: sum(count for name, count in once.items() if name.startswith(f"{part}.")))
+
+
+def parameters_of_layers(model: StepModel) -> dict[str, int]:
+    """Count the parameters that go with each layer, by name: those that no other layer has."""
+    members = {name: {id(p): p.numel() for p in model.blocks[name].parameters()} for name in model.layers}
+    shared = Counter(chain.from_iterable(members.values()))
+    return {name: sum(count for p, count in own.items() if shared[p] == 1) for name, own in members.items()}
 
 
 def without_idle(model: StepModel) -> StepModel:

@@ -162,12 +162,14 @@ class Library:
         fit_state: our tensors and dims to tensors that answer the same under that config.json.
         keeps: dims, and the numbers of the layers that are left, to whether the library's class can be these alone,
             numbered anew; where a place in it is of a kind that others are not, it may not.
+        places: whether each layer has a place of its own in the library's class, where an adapter can stand.
     """
 
     write_config: Callable[[Any], Mapping[str, Any]]
     write_beside: Callable[[Any], Mapping[str, Mapping[str, Any]]] = nothing_beside
     fit_state: Callable[[State, Any], State] = as_they_are
     keeps: Callable[[Any, Sequence[int]], bool] = keeps_any
+    places: bool = True
 
 
 @dataclass(frozen=True)

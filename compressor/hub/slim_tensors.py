@@ -73,6 +73,9 @@ def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
 
     Skip adapters that all leave their streams as they are count as none. Places of layers stay, with nothing in them,
     where the library's class cannot do without them.
+
+    Raises:
+        InputError: adapters have no place in the library's class.
     """
     assert format.library
     order = [step.name for step in steps_of(slim.rounds) if step.pool]
@@ -85,12 +88,23 @@ def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
     if idle and format.library.keeps(slim.dims, kept):
         places = {order[old]: order[new] for new, old in enumerate(kept)}
         return SlimTensors(table.to_checkpoint(_renumber(rest, places)), kept, None)
+    if not format.library.places:
+        raise _no_places(slim.family)
     path = _path_of_layers(format)
     state = table.to_checkpoint(rest)
     for number, block in skips.items():
         state |= {f"{path}.{number}.{name}": value for name, value in block.state_dict().items()}
     widths = {str(number): sum(_bottlenecks(block)) for number, block in skips.items()}
     return SlimTensors(state, kept, Adapters(path, widths, beside))
+
+
+def _no_places(family: str) -> InputError:
+    return input_error(
+        "adapters-have-no-place",
+        f"a run of {family} with adapters: transformers runs its one layer again and again, and no place is another's",
+        "a run without adapters",
+        "compress with --recover full --replace none, or das export RUN --onnx",
+    )
 
 
 def _bottlenecks(block: nn.Module) -> tuple[int, ...]:

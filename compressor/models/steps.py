@@ -58,6 +58,8 @@ class StepModel(nn.Module):
         self.epilogue = epilogue
         # Skip adapters by layer: those a checkpoint brought along, or the search trained; none in a slim model.
         self.skips = nn.ModuleDict()
+        self.register_state_dict_post_hook(_name_once)
+        self.register_load_state_dict_pre_hook(_name_everywhere)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -94,6 +96,22 @@ class StepModel(nn.Module):
                     written |= step.named(self.blocks[step.name](*(streams.get(name) for name in step.reads)))
             streams = {**streams, **written}
         return streams
+
+
+def _name_once(model: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Leave a parameter that several blocks have in ``state`` under the first of its names only."""
+    once = {name for name, _ in model.named_parameters(prefix.rstrip("."))}
+    for name, _ in model.named_parameters(prefix.rstrip("."), remove_duplicate=False):
+        if name not in once:
+            del state[name]
+
+
+def _name_everywhere(model: nn.Module, state: dict[str, Any], prefix: str, *others: Any) -> None:
+    """Put it in ``state`` under all of its names, as PyTorch expects it."""
+    first = {id(parameter): name for name, parameter in model.named_parameters(prefix.rstrip("."))}
+    for name, parameter in model.named_parameters(prefix.rstrip("."), remove_duplicate=False):
+        if first[id(parameter)] in state:
+            state[name] = state[first[id(parameter)]]
 
 
 def expand_batch(x: Tensor, other: Tensor) -> Tensor:

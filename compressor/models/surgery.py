@@ -71,9 +71,10 @@ def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepM
     """
     match_layers(plan.layers, model.layers)
     width = {entry.layer: entry.adapter_width for entry in plan.skip}
+    copies: dict[int, object] = {}  # what blocks share, their copies share
 
     def keep(module: nn.Module) -> nn.Module:
-        return copy.deepcopy(module) if copy_kept else module
+        return copy.deepcopy(module, copies) if copy_kept else module
 
     rounds = tuple(
         tuple(step.as_skipped() if step.name in width else step for step in round_) for round_ in model.rounds

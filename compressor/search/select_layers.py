@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compressor.costs.macs import count_macs
-from compressor.costs.parts import without_idle
+from compressor.costs.parts import parameters_of_layers, without_idle
 from compressor.data.batches import TrainingOrder, batches_of_like_length
 from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
@@ -224,7 +224,7 @@ def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, floa
         for entry in search.log
         if entry.samples == samples and not entry.trained
     }
-    sizes = {name: sum(p.numel() for p in job.model.blocks[name].parameters()) for name in job.candidates}
+    sizes = parameters_of_layers(job.model)
     adapters = {name: sum(p.numel() for p in job.model.skips[name].parameters()) for name in job.candidates}
     counts = int(job.has_adapters)  # what stands in a layer's place costs something, or nothing
     total, plain = (sum(p.numel() for p in model.parameters()) for model in (without_idle(job.model), job.plain))

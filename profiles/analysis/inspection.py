@@ -10,6 +10,7 @@ import torch
 from compressor.checkpoints.build import outline_checkpoint
 from compressor.checkpoints.recognise import recognise
 from compressor.costs.macs import count_macs
+from compressor.costs.parts import parameters_of_layers
 from compressor.models.plan import summarise
 from compressor.models.steps import steps_of
 from compressor.values import Value
@@ -72,7 +73,7 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
     with torch.device("meta"):
         macs = count_macs(model, family.example_inputs(dims))
     refusals = (f"every other command refuses it: {problem.found}; {problem.fix}" for problem in loaded.problems)
-    pools = {step.name: step.pool for step in steps_of(model.rounds) if step.pool}
+    pools, own = {step.name: step.pool for step in steps_of(model.rounds) if step.pool}, parameters_of_layers(model)
     order = family.layer_order(model.layers)
     return Inspection(
         checkpoint=path.name,
@@ -88,7 +89,7 @@ def inspect_checkpoint(path: Path, task: str | None) -> Inspection:
             LayerCost(
                 name=name,
                 pool=str(pools[name]),
-                parameters=sum(p.numel() for p in model.blocks[name].parameters()),
+                parameters=own[name],
                 macs=macs.by_step[name],
             )
             for name in order

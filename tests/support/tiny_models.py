@@ -7,6 +7,7 @@ import torch
 from compressor.architectures.meter import RESERVED, MeterDims
 from compressor.architectures.vilt import ViltDims
 from compressor.families import FAMILIES
+from compressor.families.text_encoder.albert import AlbertDims
 from compressor.families.text_encoder.bert_families import (
     BertDims,
     CamembertDims,
@@ -74,6 +75,9 @@ SIZES |= {
         DistilbertDims, "distilbert", types=1, reserved=0, pad=0, **DISTILBERT
     ),
     ("mpnet", "text-classification"): text_encoder(MpnetDims, "mpnet", types=1, reserved=2, pad=1),
+    ("albert", "text-classification"): text_encoder(
+        AlbertDims, "albert", types=2, reserved=0, pad=0, embedding_size=24
+    ),
     ("modernbert", "text-classification"): text_encoder(
         ModernbertDims, "modernbert", types=1, reserved=0, pad=0, local_attention=4
     ),

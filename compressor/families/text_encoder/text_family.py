@@ -22,7 +22,7 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported, keeps_any
+from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported, keeps_any, no_remarks
 from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
 from compressor.models.readout import Readout
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TASK, HEAD_KEYS = "text-classification", "classifier."
 BOTTLENECK = 1 / 24
+ONE_LAYER = "all layers are the same weights, run again: skipping some saves time, and no parameters"
 
 # What a config.json must say, where it says it: everything else would be another network.
 _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
@@ -78,6 +79,7 @@ def encoder_family(
     prefix: str = "",
     signature: tuple[str, ...] = ("word_embeddings.weight", "LayerNorm.weight"),
     layers: str = "encoder.layer",
+    one_layer: bool = False,
     norm: str = "",
     keys: tuple[tuple[str, str], ...] = (),
     other_heads: Mapping[str, str] | None = None,
@@ -101,6 +103,7 @@ def encoder_family(
         prefix: of the backbone's keys, without the dot (the library's ``base_model_prefix``); ``name`` where left out.
         signature: tensors that its embeddings have, and those of no other family with the same ``prefix``.
         layers: path of the list of layers in the library's backbone.
+        one_layer: whether the list has one layer, which is run as often as the configuration counts layers.
         norm: path of the norm behind the last layer; empty where there is none.
         keys: further checkpoint prefixes against ours: of the pooler's tensors, ``epilogue.pooler.``, and of what the
             prologue has beside the embeddings.
@@ -133,8 +136,8 @@ def encoder_family(
             model = AutoModelForSequenceClassification.from_config(dims.library)
         except (KeyError, AssertionError) as error:
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
-        parts = enumerate(model.base_model.get_submodule(layers))
-        blocks = {f"En{i}": block(part, dims) for i, part in parts}
+        parts = [*model.base_model.get_submodule(layers)] * (dims.layers if one_layer else 1)
+        blocks = {f"En{i}": block(part, dims) for i, part in enumerate(parts)}
         last = model.base_model.get_submodule(norm) if norm else None
         epilogue = TextEpilogue(pooler(model), model.classifier, readout(dims, task), last)
         return StepModel(name, task, dims, prologue(model.base_model), rounds(dims), blocks, epilogue)
@@ -172,12 +175,12 @@ def encoder_family(
                 signature=tuple(f"{prefix}.embeddings.{tensor}" for tensor in signature),
                 keys=KeyTable(
                     renames=(
+                        *keys,
                         (f"{prefix}.embeddings.", "prologue.embeddings."),
                         (f"{prefix}.embeddings_project.", "prologue.project."),
                         (layer + "adapter.", "blocks.En{i}.adapter."),
                         (layer, "blocks.En{i}.layer."),
                         *(((f"{prefix}.{norm}.", "epilogue.norm."),) if norm else ()),
-                        *keys,
                     )
                 ),
                 heads={TASK: HEAD_KEYS},
@@ -194,8 +197,9 @@ def encoder_family(
                     Leftover(rf"{prefix}\.pooler\.", "a pooler that the classification head does not read"),
                 ),
                 heads_by_name=other_heads or {},
+                remarks=(lambda state, config: (ONE_LAYER,)) if one_layer else no_remarks,
                 base_prefix=f"{prefix}.",
-                library=Library(lambda dims: dims.config, keeps=library_keeps),
+                library=Library(lambda dims: dims.config, keeps=library_keeps, places=not one_layer),
             ),
         ),
         pools=(Pool("encoder", "En", BOTTLENECK),),
