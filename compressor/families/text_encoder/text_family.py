@@ -22,7 +22,16 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported, keeps_any, no_remarks
+from compressor.families.key_mapping import (
+    Format,
+    KeyTable,
+    Leftover,
+    Library,
+    State,
+    Unsupported,
+    keeps_any,
+    no_remarks,
+)
 from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
 from compressor.models.readout import Readout
