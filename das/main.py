@@ -34,6 +34,7 @@ from das.commands.profile import profile
 from das.commands.reproduce import reproduce
 from das.commands.save import save
 from das.commands.search import search
+from das.commands.trim_vocabulary import trim_vocabulary
 from das.commands.tune import tune
 from das.commands.verify import verify
 from das.terminal import answered, err_console, print_json
@@ -123,6 +124,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], type[TyperCommand]]] = {
     "verify": (verify, ModelCommand),
     "profile": (profile, ModelCommand),
     "save": (save, ModelCommand),
+    "trim-vocabulary": (trim_vocabulary, ModelCommand),
     "compare": (compare, TyperCommand),
     "reproduce": (reproduce, ModelCommand),
     "flops": (flops, TyperCommand),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from compressor.hub.hub_folder import SavedFolder
 from compressor.models.plan import summarise
 from compressor.run_folder import Run
+from compressor.vocabulary.trim_folder import TrimmedVocabulary
 from profiles.formatting import HEADER, Table, format_bytes, format_count
 from profiles.reports.build_report import build_report
 from profiles.reports.compression_report import CompressionReport
@@ -39,6 +40,18 @@ def write_card(run: Run, saved: SavedFolder) -> str:
         format_bullets(_remarks(run, report, saved)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def write_trimmed_card(run: Run, saved: SavedFolder, trimmed: TrimmedVocabulary) -> str:
+    """Return README.md of a saved folder whose vocabulary was trimmed afterwards."""
+    sizes = {"parameters": trimmed.parameters, "weight_bytes": trimmed.weight_bytes}
+    vocabulary = (
+        f"## Vocabulary\n\n{trimmed.tokens:,} of {trimmed.full_tokens:,} tokens are left: those that occur in a word "
+        f"of {trimmed.texts:,} texts, and all single characters. These texts have the same tokens as before, and the "
+        f"model's output on {trimmed.samples} of them is the same within {trimmed.max_abs_error:.1e}. Of other texts "
+        "words may be cut into smaller tokens than before."
+    )
+    return f"{write_card(run, saved.model_copy(update=sizes))}\n{vocabulary}\n"
 
 
 def tabulate_costs(report: CompressionReport, saved: SavedFolder) -> Table:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from compressor.hub.hub_folder import SavedFolder
 from compressor.manifest import Manifest
 from compressor.tuning.tuned import Tuned
+from compressor.vocabulary.trim_folder import TrimmedVocabulary
 from das.asked import Predicted
 from das.doctor.health import Health
 from das.problems import Problems
@@ -64,6 +65,7 @@ DOCUMENTS: Mapping[str, Document] = {
     "verify": Document("das verify --json", VerifyReport),
     "profile": Document("das profile --json, and profile.json of a run", ComparedProfile),
     "compare": Document("das compare --json", RunsReport),
+    "trim-vocabulary": Document("das trim-vocabulary --json", TrimmedVocabulary),
     "compare-seeds": Document("das compare --json of folders of several seeds", SeedsComparison),
     "reproduce": Document("das reproduce --json, and report.json in its folder", Reproduction),
     "reproduce-dry-run": Document("das reproduce --dry-run --json", ReproductionPlan),

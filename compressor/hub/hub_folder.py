@@ -153,7 +153,7 @@ def _compare(run: Run, config: Mapping[str, Any], folder: Path) -> tuple[int, fl
     rows = len(inputs["input_ids"])
     # Of retrieval an image has several captions; transformers wants one image for each text.
     inputs = {name: x.repeat_interleave(rows // len(x), dim=0) for name, x in inputs.items()}
-    model, report = _load(config, folder)
+    model, report = load_folder(model_class(config), folder)
     with torch.inference_mode():
         ours, theirs = run.load_slim()(**inputs), model(**inputs).logits
     error, allowed = float((ours - theirs).abs().max()), FAMILIES[run.manifest.family].tolerances["fp32"]
@@ -171,12 +171,12 @@ def _compare(run: Run, config: Mapping[str, Any], folder: Path) -> tuple[int, fl
     return rows, error
 
 
-def _load(config: Mapping[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return a folder's model in eval mode, and what the library says of its tensors."""
+def load_folder(kind: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return a folder's model of a class of transformers in eval mode, and what the library says of its tensors."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, report = model_class(config).from_pretrained(str(folder), output_loading_info=True)
+        model, report = kind.from_pretrained(str(folder), output_loading_info=True)
     finally:
         if shown:
             logging.enable_progress_bar()

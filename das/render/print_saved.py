@@ -1,8 +1,9 @@
-"""A saved folder in the terminal."""
+"""A saved folder in the terminal, and one whose vocabulary was trimmed."""
 
 from __future__ import annotations
 
 from compressor.hub.hub_folder import SavedFolder
+from compressor.vocabulary.trim_folder import TrimmedVocabulary
 from das.terminal import console
 from profiles.formatting import format_bytes, format_count
 
@@ -14,6 +15,23 @@ def print_saved(saved: SavedFolder) -> None:
     console.print(f"loaded again, its logits are the run's within {saved.max_abs_error:.1e} on {saved.samples} samples")
     if not saved.tokenizer_as_it_came:
         console.print("tokenizer: written anew, to be read as das reads it")
+    _print_loading(saved)
+
+
+def print_trimmed(trimmed: TrimmedVocabulary) -> None:
+    """Print what became smaller, what was compared, and how the folder is loaded."""
+    console.print(f"{trimmed.architecture}, {trimmed.tokenizer} tokenizer")
+    console.print(f"tokens      {trimmed.full_tokens:,} -> {trimmed.tokens:,}; {trimmed.used:,} are in the texts")
+    console.print(f"parameters  {format_count(trimmed.full_parameters)} -> {format_count(trimmed.parameters)}")
+    console.print(f"weights     {format_bytes(trimmed.full_weight_bytes)} -> {format_bytes(trimmed.weight_bytes)}")
+    console.print(f"the same tokens in all {trimmed.texts:,} texts; the same output within")
+    console.print(f"{trimmed.max_abs_error:.1e} on {trimmed.samples} of them")
+    if trimmed.not_copied:
+        console.print(f"not copied, as they may depend on the tokens: {', '.join(trimmed.not_copied)}", soft_wrap=True)
+    _print_loading(trimmed)
+
+
+def _print_loading(saved: SavedFolder | TrimmedVocabulary) -> None:
     trust = ", trust_remote_code=True" if saved.trust_remote_code else ""
     console.print(f"load it: {saved.loader}.from_pretrained({saved.folder!r}{trust})", soft_wrap=True)
     if saved.trust_remote_code:

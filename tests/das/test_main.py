@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "export",
     "profile",
+    "trim-vocabulary",
     "flops",
     "tune",
     "reproduce",
