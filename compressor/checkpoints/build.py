@@ -104,7 +104,8 @@ def _load_with_head(
     with sizes_that_fit(recognised):
         own, notes = read_dims(recognised, task)
         dims = change_dims(recognised, own, image_size, transfer, text_length, own_head, longest)
-    if dims.classes == 1 and recognised.family.heads[task].classes is None:
+    named = recognised.family.outputs_of(task)[0].kind == "classes"
+    if named and dims.classes == 1 and recognised.family.heads[task].classes is None:
         path = recognised.checkpoint.path
         raise input_error(
             "head-missing",
@@ -189,7 +190,8 @@ def _load(source: Recognised, task: str | None, dims: Any, own_head: bool, adapt
     problems = find_unread(source.checkpoint.path, family.name, unread, used)
     remarks = format.remarks(source.state, source.checkpoint.config)
     notes = (*source.notes, *remarks, *_notes(model, source.checkpoint))
-    if task is not None and own_head and dims.classes > 1:  # one output is a score, not a class
+    named = task is not None and own_head and source.family.outputs_of(task)[0].kind == "classes"
+    if named and dims.classes > 1:  # one output is a score, not a class
         notes = (*notes, *note_class_names(source.checkpoint.config, dims.classes))
     return Loaded(model.eval(), source.checkpoint.config, explained | unread, notes, problems)
 

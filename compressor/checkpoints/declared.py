@@ -15,9 +15,6 @@ from compressor.errors import InputError, input_error
 MULTI_LABEL, REGRESSION = "multi_label_classification", "regression"
 OF_SEQUENCES = "sequence-classification"  # transformers' name for the task of a text classifier
 FILE = "a model of transformers: give its folder, or put its config.json, with model_type, beside the file"
-EMBEDDER = (
-    "an embedder of sentence-transformers (modules.json): das reads its backbone, and has no task for embeddings yet"
-)
 DECLARE = (
     "declare the family (docs/add-a-family.md), in compressor/families or in a package of yours with the entry point "
     "das.families"
@@ -49,12 +46,6 @@ def other_purpose(config: Mapping[str, Any]) -> str:
     names = config.get("id2label")
     outputs = len(names) if isinstance(names, Mapping | list) and names else config.get("num_labels")
     return REGRESSION if stated == REGRESSION or outputs == 1 else ""
-
-
-def is_embedder(folder: Path) -> bool:
-    """Return whether a folder is a model of sentence-transformers, which pools what its backbone makes of a text."""
-    modules = folder / "modules.json"
-    return modules.is_file() and b".Pooling" in modules.read_bytes()
 
 
 def refuse_unknown(path: Path, config: Mapping[str, Any], families: Mapping[str, str]) -> InputError:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, normalizers
 
 from compressor.checkpoints.sources.downloads import download, is_downloaded
 from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
+from compressor.checkpoints.sources.sentence_modules import OF_TEXTS, read_text_settings
 from compressor.checkpoints.sources.source_files import MERGED, MERGES, SETTINGS, VOCABULARIES, WORDS
 from compressor.data.text import give_one_type
 from compressor.errors import InputError, first_line, input_error
@@ -35,7 +36,8 @@ class FoundTokenizer:
 
     Attributes:
         tokenizer: its padding token and the side that long texts lose tokens at are part of it, and saved with it.
-        longest: most tokens of a text (``model_max_length``); None where nothing is said.
+        longest: most tokens of a text (``model_max_length``, and of an embedder ``max_seq_length``); None where nothing
+            is said.
         notes: sentences the user should see.
         folder: where its files lie; None for a file of another name than theirs.
     """
@@ -98,6 +100,10 @@ def _open(place: str) -> FoundTokenizer:
     folder = path.parent if path.is_file() else path if path.is_dir() else _download(place)
     if not _has_vocabulary(folder):
         raise FileNotFoundError(f"none of {', '.join(VOCABULARIES)} in it")
+    return _as_an_embedder_takes_texts(_open_folder(folder), folder)
+
+
+def _open_folder(folder: Path) -> FoundTokenizer:
     whole = Tokenizer.from_file(str(folder / TOKENIZER_FILE)) if (folder / TOKENIZER_FILE).is_file() else None
     if whole and not (folder / SETTINGS).is_file():
         return FoundTokenizer(whole, folder=folder)
@@ -106,6 +112,29 @@ def _open(place: str) -> FoundTokenizer:
     if whole:
         _check_agreement(folder, whole, found.tokenizer, settings)
     return replace(found, folder=folder)
+
+
+def _as_an_embedder_takes_texts(found: FoundTokenizer, folder: Path) -> FoundTokenizer:
+    """Return a tokenizer that does to texts what sentence-transformers says of its transformer's, if the folder is its.
+
+    Raises:
+        InputError: what it says is damaged, or no length.
+    """
+    said = read_text_settings(folder)
+    if said.get("do_lower_case"):
+        own = found.tokenizer.normalizer
+        found.tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own else [])])
+    longest = said.get("max_seq_length")
+    if longest is None:
+        return found
+    if not isinstance(longest, int) or longest < 1:
+        raise input_error(
+            "text-length-impossible",
+            f"{folder / OF_TEXTS} has max_seq_length {longest!r}",
+            "a number of tokens",
+            "correct it",
+        )
+    return replace(found, longest=min(longest, found.longest or longest))
 
 
 def _download(name: str) -> Path:

@@ -17,8 +17,10 @@ from torch import Tensor
 from compressor.checkpoints.safe_pickle import RefusedCall, foreign_name, load_plain, module_of_old_format
 from compressor.checkpoints.sources.file_kinds import SAVE, refuse_file
 from compressor.checkpoints.sources.locate import CONFIG, locate, read_config, unreadable, weight_files
+from compressor.checkpoints.sources.sentence_modules import read_sentence_folder
 from compressor.checkpoints.sources.weight_sets import gather_tensors
 from compressor.errors import InputError, first_line, input_error
+from compressor.families.key_mapping import SENTENCE_MODULES
 from compressor.files import sha256
 
 # What checkpoints converted from TensorFlow call the parameters of a LayerNorm (bert-base-uncased is one).
@@ -33,7 +35,9 @@ class Checkpoint:
         path: a file, or the local folder of a Hugging Face model.
         state: the tensors; of a file with several sets of them, each key starts with the name of its set and "/".
         config: what the file itself says of its model; otherwise config.json.
-        beside: config.json of the folder, or beside the file; {} without one.
+        beside: config.json of the folder, or beside the file; {} without one. Of an embedder it says of the modules
+            behind the transformer, too.
+        behind: tensors of these modules, by the number of the module and its name; {} of all others.
 
     """
 
@@ -41,6 +45,7 @@ class Checkpoint:
     state: Mapping[str, Tensor]
     config: Mapping[str, Any]
     beside: Mapping[str, Any] = field(default_factory=dict)
+    behind: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def read_checkpoint(source: str | Path) -> Checkpoint:
@@ -58,12 +63,18 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
     path = locate(source)
     files = weight_files(path)
     contents = [_read_file(file) for file in files]
-    beside = read_config(path)
+    sentences = read_sentence_folder(path)
+    beside = read_config(path) | ({SENTENCE_MODULES: sentences.config} if sentences.config else {})
+    behind = {
+        f"{place}.{key}": tensor
+        for place, file in sentences.weights.items()
+        for key, tensor in gather_tensors(_read_file(file)).items()
+    }
     hyper = contents[0].get("hyper_parameters") if len(files) == 1 else None
     config = hyper.get("config", hyper) if isinstance(hyper, Mapping) else {}
     state = {key: tensor for content in contents for key, tensor in gather_tensors(content).items()}
     state = {_current_name(key): tensor for key, tensor in state.items()}
-    return Checkpoint(path, state, config if isinstance(config, Mapping) and config else beside, beside)
+    return Checkpoint(path, state, config if isinstance(config, Mapping) and config else beside, beside, behind)
 
 
 def checkpoint_sha256(path: Path) -> str:
@@ -72,7 +83,9 @@ def checkpoint_sha256(path: Path) -> str:
     if files == (path,):
         return sha256(path)
     config = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
-    listing = "".join(f"{file.name} {sha256(file)}\n" for file in (config, *files) if file.exists())
+    named = {file.name: file for file in (config, *files) if file.exists()}
+    named |= read_sentence_folder(path).files
+    listing = "".join(f"{name} {sha256(file)}\n" for name, file in named.items())
     return hashlib.sha256(listing.encode()).hexdigest()
 
 

@@ -9,22 +9,21 @@ from typing import Any
 
 from compressor.checkpoints.class_names import read_class_names
 from compressor.checkpoints.declared import (
-    EMBEDDER,
     FILE,
     OF_SEQUENCES,
     architectures_in,
-    is_embedder,
     other_purpose,
     refuse_unknown,
     task_of_class,
 )
 from compressor.checkpoints.read import Checkpoint, read_checkpoint
 from compressor.checkpoints.sources.locate import CONFIG, locate, read_config
+from compressor.checkpoints.sources.sentence_modules import RESAVE
 from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS, find_prefixes, split_at, without_wrappers
 from compressor.checkpoints.unread_keys import find_stored_otherwise
 from compressor.errors import InputError, input_error, usage_error
 from compressor.families import FAMILIES, Family
-from compressor.families.key_mapping import Format, State
+from compressor.families.key_mapping import MODULE_KEYS, SENTENCE_MODULES, Format, State
 from compressor.tasks import TASKS
 
 _ONE_SET = 'save the set that was evaluated alone: torch.save(its state dict, "weights.pt")'
@@ -72,6 +71,8 @@ class Recognised:
 
         What config.json says of its architecture counts; where it says nothing, the head's tensors do.
         """
+        if _is_of_vectors(task):
+            return SENTENCE_MODULES in self.checkpoint.config
         if task in self.format.heads_by_name:
             return self._has_keys(self.format.heads_by_name[task])
         needed = self.format.architecture(task)
@@ -104,8 +105,8 @@ class Recognised:
     def describe_absence(self, task: str) -> str:
         """Return why it has no head for ``task``, as a sentence goes on behind the file's name."""
         kind, prefix = " and ".join(self.architectures), self.format.prefix(task)
-        if is_embedder(self.checkpoint.path):
-            return f"is an embedder of sentence-transformers (modules.json), a {self.family.name} without a head"
+        if _is_of_vectors(task):
+            return f"is a {self.family.name}, no folder of sentence-transformers (modules.json with a Pooling)"
         if self.heads and not self.tasks:
             named = f"is {kind}: " if kind else "is "
             return f"{named}a sound model for {' and '.join(self.heads)}, which das has no task for yet"
@@ -183,6 +184,7 @@ def _find_format(
     for prefix in find_prefixes(state, tuple(key.removeprefix(base) for key in format.signature)):
         inside, beside, others = split_at(state, prefix)
         inside = {base + key: tensor for key, tensor in inside.items()}
+        inside |= {MODULE_KEYS + key: tensor for key, tensor in checkpoint.behind.items()}
         yield Recognised(given, family, format, inside, prefix, beside, others)
 
 
@@ -191,7 +193,6 @@ def _describe_place(found: Recognised, wrappers: tuple[str, ...]) -> tuple[str, 
     name, _, prefix = found.prefix.rpartition(BETWEEN_SETS)
     others = f"; not read: {', '.join(found.others)}" if found.others else ""
     notes = [f"the weights are those that the file calls {name}{others}"] if name else []
-    notes += [EMBEDDER] if is_embedder(found.checkpoint.path) else []
     notes += [f"the keys start with {prefix}, which is left out"] if prefix else []
     notes += [f"the keys have {', '.join(wrappers)} in them, which is left out"] if wrappers else []
     return tuple(notes)
@@ -241,6 +242,11 @@ def _read(source: str | Path) -> Checkpoint:
     return read_checkpoint(source)
 
 
+def _is_of_vectors(task: str) -> bool:
+    """Return whether a task has vectors, not a head that is trained on labels."""
+    return task in TASKS and TASKS[task].output == "embedding"
+
+
 def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> str:
     """Return ``task``, or the only one that the checkpoint has a head for.
 
@@ -265,10 +271,10 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
         raise usage_error(
             "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"
         )
-    if task is not None and (source.has_head(task) or adapt):
+    tasks = [name for name in family.heads if name in TASKS and not _is_of_vectors(name)]
+    if task is not None and (source.has_head(task) or (adapt and not _is_of_vectors(task))):
         return task
-    tasks = [name for name in family.heads if name in TASKS]
-    if adapt and len(tasks) == 1:
+    if task is None and adapt and len(tasks) == 1:
         return tasks[0]
     target = task or next(iter(tasks or family.heads))
     raise input_error(
@@ -276,6 +282,8 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
         f"{path} {source.describe_absence(target)}",
         f"a checkpoint fine-tuned on {target}"
         + (f"; this one has heads for: {', '.join(source.heads)}" if source.heads else ""),
-        f"give a fine-tuned checkpoint, or train a new head: --adapt --task {target}"
+        RESAVE.format(path)
+        if _is_of_vectors(target)
+        else f"give a fine-tuned checkpoint, or train a new head: --adapt --task {target}"
         + ("; docs/add-a-task.md adds a task" if source.heads and not source.tasks else ""),
     )

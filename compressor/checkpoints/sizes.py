@@ -143,7 +143,7 @@ def note_text_length(own: int, asked: int | None, longest: int | None) -> tuple[
     """Return a note where the tokenizer's ``longest`` text is less than what the model takes or the user asked for."""
     if longest is None or longest >= (asked or own):
         return ()
-    limit = f"the {longest} tokens of the tokenizer's model_max_length"
+    limit = f"the {longest} tokens that the tokenizer's files name"
     if asked is None:
         return (f"texts are cut to {limit}; the model takes {own}",)
     return (f"--text-length {asked} is more than {limit}",)

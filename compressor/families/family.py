@@ -91,6 +91,7 @@ class Output:
 
 LOGITS = Output("logits", ("batch", "classes"), "classes")
 MATCH = Output("logits", ("batch", "classes"), "score")
+EMBEDDING = Output("sentence_embedding", ("batch", "classes"), "embedding")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 HEAD = "epilogue.head."  # where every family keeps the head
+# Of an embedder: what a checkpoint's configuration calls the settings of its modules, and what their keys start with.
+SENTENCE_MODULES, MODULE_KEYS = "sentence_modules", "modules."
 
 
 @dataclass(frozen=True)

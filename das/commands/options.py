@@ -16,7 +16,7 @@ from exporters.runtimes import RUNTIMES
 BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Training", "Output"
 
 # Named here, as the registries import PyTorch.
-TASK_NAMES = ("vqa", "nlvr2", "irtr", "snli-ve", "text-classification")
+TASK_NAMES = ("vqa", "nlvr2", "irtr", "snli-ve", "text-classification", "embedding")
 STRATEGY_NAMES = ("auto", "das", "greedy", "exhaustive", "influence", "random")
 
 METHOD_NAMES = ("full", "bitfit", "prefix", "lora", "adapter", "mam")

@@ -14,6 +14,7 @@ from compressor.checkpoints.sources.file_kinds import (
     refuse_part,
     refuse_tuned,
 )
+from compressor.checkpoints.sources.sentence_modules import check_transformer
 from compressor.errors import InputError, first_line, input_error, shorten
 from compressor.files import read_settings
 
@@ -26,6 +27,8 @@ SAFE, PICKLED = (
 )
 TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 IMAGES = "*processor_config.json"
+# What sentence-transformers writes, and the folders of its modules (1_Pooling, 2_Dense).
+SENTENCES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "[0-9]_*/*")
 
 _EXPECTED = "a checkpoint file, a Hugging Face folder (config.json and weights) or a Hugging Face name"
 
@@ -74,6 +77,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     weights = next((path / name for name in (*SAFE, *PICKLED) if (path / name).exists()), None)
     if weights is not None:
         return _shards(weights) if weights.suffix == ".json" else (weights,)
+    check_transformer(path)
     if problem := describe_folder(path):
         raise InputError(problem)
     raise input_error(
@@ -111,7 +115,7 @@ def _download(name: str, weights: bool) -> Path:
     try:
         if not weights:
             return download(name, [CONFIG])
-        folder = download(name, [CONFIG, ADAPTER, *TOKENIZER, IMAGES, "model*.safetensors", SAFE[1]])
+        folder = download(name, [CONFIG, ADAPTER, *TOKENIZER, IMAGES, *SENTENCES, "model*.safetensors", SAFE[1]])
         if any((folder / file).exists() for file in SAFE):
             return folder
         return download(name, ["pytorch_model*.bin", PICKLED[1]])

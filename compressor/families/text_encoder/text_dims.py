@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from compressor.architectures.architecture import MOST_LAYERS
+from compressor.families.text_encoder.sentence_head import SentenceHead
 from compressor.values import Value
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class TextDims(Value):
     ``config`` holds the library's settings of the architecture, ``model_type`` among them; what is left out gets the
     library's default. ``text_length`` is the most tokens a text is cut to, 128 as GLUE recipes do (the paper's Table C
     counts 512). ``parallel_width`` is the bottleneck of the adapters beside the layers, 0 when there are none.
+    ``sentence`` is what makes a vector of an embedder's tokens, ``classes`` the width of that; None of other models.
     """
 
     model_config = ConfigDict(validate_default=True)
@@ -33,6 +35,7 @@ class TextDims(Value):
     images: NonNegativeInt = 0
     text_length: PositiveInt = TEXT_LENGTH
     parallel_width: NonNegativeInt = 0
+    sentence: SentenceHead | None = None
 
     @field_validator("config")
     @classmethod
@@ -59,6 +62,11 @@ class TextDims(Value):
     def unsupported(self) -> str:
         """What of the settings makes another network than das computes; empty where nothing does."""
         return ""
+
+    @property
+    def sentence_head(self) -> SentenceHead:
+        """What makes a vector of the tokens; where nothing says so their mean, as in sentence-transformers."""
+        return self.sentence or SentenceHead()
 
     @property
     def library(self) -> PretrainedConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -21,8 +22,19 @@ from compressor.costs.layer_macs import (
     encoder_token_macs,
     norm_macs,
 )
-from compressor.families.family import ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS, Family, Input, Pool
+from compressor.families.family import (
+    ATTENTION_MASK,
+    EMBEDDING,
+    INPUT_IDS,
+    LOGITS,
+    TOKEN_TYPE_IDS,
+    Family,
+    Input,
+    Pool,
+)
 from compressor.families.key_mapping import (
+    MODULE_KEYS,
+    SENTENCE_MODULES,
     Format,
     KeyTable,
     Leftover,
@@ -32,6 +44,7 @@ from compressor.families.key_mapping import (
     keeps_any,
     no_remarks,
 )
+from compressor.families.text_encoder.sentence_head import SentenceEpilogue, read_sentence_head
 from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
 from compressor.models.readout import Readout
@@ -41,6 +54,7 @@ if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel
 
 TASK, HEAD_KEYS = "text-classification", "classifier."
+EMBED = "embedding"
 BOTTLENECK = 1 / 24
 ONE_LAYER = "all layers are the same weights, run again: skipping some saves time, and no parameters"
 
@@ -66,10 +80,11 @@ def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> Mo
     d, embedded, tokens = dims.hidden, dims.embedded, dims.text_length
     whole = encoder_layer_macs(tokens, d, dims.ffn)
     first = encoder_token_macs(tokens, d, dims.ffn, dims.heads, normed=1)
+    widths = dims.sentence_head.widths(d) if task == EMBED else (d, d, dims.classes)
     return ModelMacs(
         prologue={NORMS: norm_macs(tokens, embedded), PRODUCTS: tokens * embedded * d if embedded != d else 0},
         places={"encoder": Place(1, tokens, d, whole, first, 1)},
-        head={PRODUCTS: d**2 + d * dims.classes},
+        head={PRODUCTS: sum(one * other for one, other in pairwise(widths))},
     )
 
 
@@ -139,16 +154,19 @@ def encoder_family(
         Raises:
             ValueError: settings that the library cannot build.
         """
-        from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+        from transformers.models.auto.modeling_auto import AutoModel, AutoModelForSequenceClassification
 
         try:
-            model = AutoModelForSequenceClassification.from_config(dims.library)
+            model = (AutoModel if task == EMBED else AutoModelForSequenceClassification).from_config(dims.library)
         except (KeyError, AssertionError) as error:
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
         parts = [*model.base_model.get_submodule(layers)] * (dims.layers if one_layer else 1)
         blocks = {f"En{i}": block(part, dims) for i, part in enumerate(parts)}
         last = model.base_model.get_submodule(norm) if norm else None
-        epilogue = TextEpilogue(pooler(model), model.classifier, readout(dims, task), last)
+        if task == EMBED:
+            epilogue: nn.Module = SentenceEpilogue(dims.sentence_head, dims.hidden, last)
+        else:
+            epilogue = TextEpilogue(pooler(model), model.classifier, readout(dims, task), last)
         return StepModel(name, task, dims, prologue(model.base_model), rounds(dims), blocks, epilogue)
 
     def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
@@ -167,9 +185,11 @@ def encoder_family(
             raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
         adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
         classes = len(state[class_rows]) if task and class_rows in state else dims.classes
+        sentence = read_sentence_head(config[SENTENCE_MODULES]) if task == EMBED else None
         return dims.model_copy(
             update={
-                "classes": classes,
+                "classes": sentence.widths(dims.hidden)[-1] if sentence else classes,
+                "sentence": sentence,
                 "text_length": min(TEXT_LENGTH, dims.longest_text),
                 "parallel_width": adapters[0] if adapters else 0,
             }
@@ -192,10 +212,10 @@ def encoder_family(
                         *(((f"{prefix}.{norm}.", "epilogue.norm."),) if norm else ()),
                     )
                 ),
-                heads={TASK: HEAD_KEYS},
+                heads={TASK: HEAD_KEYS, EMBED: MODULE_KEYS},
                 read_dims=read_dims,
                 model_type=model_type,
-                architectures={TASK: f"{library}ForSequenceClassification"},
+                architectures={TASK: f"{library}ForSequenceClassification", EMBED: f"{library}Model"},
                 other_heads=HEAD_KEYS,
                 other_architecture=f"{library}ForSequenceClassification",
                 leftovers=(
@@ -203,7 +223,7 @@ def encoder_family(
                         rf"{prefix}\.embeddings\.(position_ids|token_type_ids)$",
                         "a constant buffer of old transformers",
                     ),
-                    Leftover(rf"{prefix}\.pooler\.", "a pooler that the classification head does not read"),
+                    Leftover(rf"{prefix}\.pooler\.", "a pooler that the head does not read"),
                 ),
                 heads_by_name=other_heads or {},
                 remarks=(lambda state, config: (ONE_LAYER,)) if one_layer else no_remarks,
@@ -215,7 +235,8 @@ def encoder_family(
         scopes={"encoder": ("encoder",)},
         inputs=inputs,
         streams={"text": streams},
-        readout=lambda dims, task: {streams[0]: readout(dims, task)},
+        readout=lambda dims, task: {streams[0]: dims.sentence_head.readout if task == EMBED else readout(dims, task)},
+        outputs={"classes": (LOGITS,), "embedding": (EMBEDDING,)},
         dims_type=dims_type,
         rounds=rounds,
         build=build,

@@ -112,15 +112,6 @@ def test_a_backbone_without_a_head_gets_one(tmp_path, name):
     assert choose_task(recognise(tmp_path), None, adapt=True) == "text-classification"
 
 
-def test_an_embedder_is_named(tmp_path):
-    AutoModel.from_config(TEXT["bert"]).save_pretrained(tmp_path)
-    parts = [{"type": f"sentence_transformers.models.{part}"} for part in ("Transformer", "Pooling", "Normalize")]
-    (tmp_path / "modules.json").write_text(json.dumps(parts))
-    assert "an embedder of sentence-transformers" in " ".join(das("inspect", tmp_path).stdout.split())
-    with refused(InputError, "head-missing", "an embedder of sentence-transformers", "--adapt --task"):
-        choose_task(recognise(tmp_path), None)
-
-
 def test_a_head_of_one_output_that_nothing_describes_is_no_damage(tmp_path):
     AutoModelForSequenceClassification.from_config(BertConfig(**SIZES, num_labels=1)).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
