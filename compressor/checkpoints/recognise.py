@@ -80,7 +80,8 @@ class Recognised:
             return False
         if needed is None or not self.architectures:
             return needed is None or self.format.head_fits(self.state, task)
-        return needed in self.architectures and not self._other_purpose
+        purposes = TASKS[task].purposes if task in TASKS else ("",)
+        return needed in self.architectures and self._other_purpose in purposes
 
     @property
     def declared_task(self) -> str:
@@ -271,10 +272,10 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
         raise usage_error(
             "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"
         )
-    tasks = [name for name in family.heads if name in TASKS and not _is_of_vectors(name)]
+    tasks = [name for name in (*source.format.heads, *family.heads) if name in TASKS and not _is_of_vectors(name)]
     if task is not None and (source.has_head(task) or (adapt and not _is_of_vectors(task))):
         return task
-    if task is None and adapt and len(tasks) == 1:
+    if task is None and adapt and len(source.format.heads) == 1:
         return tasks[0]
     target = task or next(iter(tasks or family.heads))
     raise input_error(

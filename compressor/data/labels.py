@@ -24,13 +24,15 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
         names: the checkpoint's name of each class; empty, or ``<class 0>`` and so on, when it names none.
         task: an open vocabulary may have answers that the model does not know; they are dropped, and counted. Where
             the full model teaches there are no classes.
-        own_head: the head is the checkpoint's; a new one takes the data's numbers.
+        own_head: the head is the checkpoint's; a new one takes the data's numbers. Of a score the data has no classes.
 
     Raises:
         InputError: classes that the model has no name for, or that have names where the model has numbers only.
     """
     if task.taught or not own_head or tuple(names) == dataset.labels:
         return dataset
+    if task.output == "score":
+        return replace(dataset, labels=tuple(names) or dataset.labels)
     if all(map(is_nameless, names)):
         return _check_numbering(dataset, task)
     choose = _known_answers if task.open_vocabulary else _known_classes

@@ -69,7 +69,8 @@ class Sample:
         second: the second of a pair of sentences; None elsewhere.
         images: as many as the task has images.
         labels: class numbers of the right answers; empty when they are not public.
-        scores: how right each of them is, in (0, 1].
+        scores: how right each of them is, in (0, 1]; where a sample may have any number of labels, all classes are
+            given, with 1 or 0; where a score is asked for it is that, in its own units.
         answer_type, question_type: as VQA v2's annotation has them; empty where there is none.
         id: what its data set calls it; None where that is not read.
     """

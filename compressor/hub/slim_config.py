@@ -16,6 +16,8 @@ from compressor.hub import modeling_das
 from compressor.hub.slim_tensors import Adapters, SlimTensors
 from compressor.tasks.losses import class_loss
 from compressor.tasks.task import Task
+from compressor.tasks.texts.multi_label import label_loss
+from compressor.tasks.texts.regression import squared_loss
 
 LAYERS, LAYER_TYPES, PRUNED = "num_hidden_layers", "layer_types", "pruned_heads"  # what a config counts per layer
 # The types of layers as older versions of the library say them, which cannot say those of any layers.
@@ -25,6 +27,11 @@ DROPPED = (
     *("_name_or_path", "dtype", "torch_dtype", "auto_map"),
     *("num_labels", "_num_labels", "id2label", "label2id", "problem_type"),
 )
+PROBLEM_TYPES = {  # in transformers' words, by what trains them
+    class_loss: "single_label_classification",
+    label_loss: "multi_label_classification",
+    squared_loss: "regression",
+}
 ANY_MODEL = "AutoModel"
 
 
@@ -52,8 +59,8 @@ def make_config(
     config |= {"model_type": format.model_type, "architectures": [architecture], "dtype": "float32"}
     if len(labels) == dims.classes:
         config |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-    if task.loss is class_loss and dims.classes > 1:
-        config["problem_type"] = "single_label_classification"
+    if (task.loss is not class_loss or dims.classes > 1) and task.loss in PROBLEM_TYPES:
+        config["problem_type"] = PROBLEM_TYPES[task.loss]
     if tensors.adapters is None:
         return config | _of_layers({**config, **own}, tensors.layers, library)
     return config | _with_adapters(config, tensors.adapters)

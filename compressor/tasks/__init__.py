@@ -9,9 +9,14 @@ from compressor.tasks.retrieval import RETRIEVAL
 from compressor.tasks.snli_ve import SNLI_VE
 from compressor.tasks.task import Task
 from compressor.tasks.text_classification import TEXT_CLASSIFICATION
+from compressor.tasks.texts.multi_label import MULTI_LABEL
+from compressor.tasks.texts.regression import REGRESSION
 from compressor.tasks.vqa import VQA
 
-TASKS: dict[str, Task] = {task.name: task for task in (VQA, NLVR2, RETRIEVAL, SNLI_VE, TEXT_CLASSIFICATION, EMBEDDING)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (VQA, NLVR2, RETRIEVAL, SNLI_VE, TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION)
+}
 """By the name users type."""
 
 

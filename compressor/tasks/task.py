@@ -70,6 +70,8 @@ class Task:
         across: what the full and the slim model return for samples, (n, ...) each, and the split whose samples they
             are, None where they are a few of it, to what slim finds in an index that the full model made; None where
             there is no index.
+        purposes: what a config.json may say that a head for sequences is for, if it can be one of this task:
+            "regression", "multi-label-classification", or '' where it names no other purpose than classes.
         open_vocabulary: the data may have answers that a model does not know.
         report_val: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
@@ -95,6 +97,7 @@ class Task:
     split: type[Split] = Split
     taught: bool = False
     across: Callable[[Tensor, Tensor, Split | None], IndexRecall] | None = None
+    purposes: tuple[str, ...] = ("",)
     open_vocabulary: bool = False
     report_val: bool = False
 

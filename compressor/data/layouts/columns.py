@@ -73,7 +73,7 @@ class NamedColumns:
         Raises:
             InputError: a file is damaged, a split is there twice, or several columns may be the text or the label.
         """
-        return any(self._bind(files.open()) is not None for files in find_splits(root).values())
+        return any(self._bind(self.open(files)) is not None for files in find_splits(root).values())
 
     def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return the samples of every split; a test split without labels is left out.
@@ -90,8 +90,9 @@ class NamedColumns:
             InputError: as :meth:`read`, or it is no table with the columns of a form.
         """
         kind = kind_of(path)
-        source = kind.open((path,)) if kind else None
-        if kind is None or source is None or self._bind(source) is None:
+        files = SplitFiles("test", kind, kind.patterns[0], (path,)) if kind else None
+        source = self.open(files) if files else None
+        if files is None or source is None or self._bind(source) is None:
             columns = f" and has the columns {', '.join(source.columns)}" if source else ""
             raise input_error(
                 "file-not-of-task",
@@ -99,10 +100,18 @@ class NamedColumns:
                 f"{', '.join(TABLES)} with the columns {list_columns(self.forms)}",
                 "name the columns: --columns, or give the folder of a data set",
             )
-        return self._read({"test": SplitFiles("test", kind, kind.patterns[0], (path,))}, path.parent, reading)
+        return self._read({"test": files}, path.parent, reading)
+
+    def open(self, files: SplitFiles) -> RowSource:
+        """Return the rows of a split.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+        return files.open()
 
     def _read(self, found: Mapping[str, SplitFiles], root: Path, reading: Reading) -> RawDataset:
-        sources = {split: files.open() for split, files in found.items()}
+        sources = {split: self.open(files) for split, files in found.items()}
         wanted = {split: source for split, source in sources.items() if reading.wants(split)}
         form, columns = next(bound for source in (*wanted.values(), *sources.values()) if (bound := self._bind(source)))
         label = columns.get("label", "")

@@ -132,8 +132,8 @@ class GlueTsv:
             raise input_error(
                 "labels-not-classes",
                 f"{root} holds STS-B, whose labels are scores from 0 to 5",
-                "classes: das compresses classifiers",
-                "give another data set: --data",
+                "classes, of a task that chooses one",
+                "--task regression",
             )
         if dataset is PLAIN:
             names = class_names(cells[1] for cells in _cells(_paths(root)[0]) if len(cells) == 2)

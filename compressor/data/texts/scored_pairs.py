@@ -32,11 +32,11 @@ class ScoredPairs(NamedColumns):
 
 def scores(train: RowSource, column: str, root: Path) -> Classes:
     """Return no classes: a cell is a number."""
-    return Classes((), _score)
+    return Classes((), read_score)
 
 
-def _score(cell: Any) -> Labels:
-    """Return the score in a cell.
+def read_score(cell: Any) -> Labels:
+    """Return the score in a cell, in its own units.
 
     Raises:
         Unreadable: it is no number.

@@ -66,11 +66,6 @@ OTHER_HEADS = {
     "multiple-choice": (AutoModelForMultipleChoice, {}),
     "question-answering": (AutoModelForQuestionAnswering, {}),
     "mlm": (AutoModelForMaskedLM, {}),
-    "regression": (AutoModelForSequenceClassification, {"num_labels": 1}),
-    "multi-label-classification": (
-        AutoModelForSequenceClassification,
-        {"num_labels": 3, "problem_type": "multi_label_classification"},
-    ),
 }
 
 

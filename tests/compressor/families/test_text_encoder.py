@@ -283,9 +283,9 @@ def test_a_language_modelling_head_is_named_and_left_out(name, saved):
     assert set(loaded.leftovers.values()) == {"head of another task (mlm)"}
 
 
-def test_a_head_of_one_output_is_refused(saved):
-    with refused(InputError, "head-missing", "a sound model for regression", "--adapt --task text-classification"):
-        load_checkpoint(saved(tiny("bert", classes=1)))
+def test_a_head_of_one_output_chooses_no_class(saved):
+    with refused(InputError, "head-missing", "it is BertForSequenceClassification", "heads for: regression"):
+        load_checkpoint(saved(tiny("bert", classes=1)), TASK)
 
 
 @pytest.mark.parametrize(
@@ -296,11 +296,6 @@ def test_a_head_of_one_output_is_refused(saved):
             {"position_embedding_type": "relative_key"},
             "setting-not-supported",
             "position_embedding_type 'relative_key'",
-        ),
-        (
-            {"problem_type": "multi_label_classification"},
-            "head-missing",
-            "a sound model for multi-label-classification",
         ),
         ({"num_hidden_layers": 2}, "model-does-not-fit-together", "says 2 layers"),
         ({"num_hidden_layers": 4}, "tensors-missing", "16 keys"),
