@@ -81,7 +81,7 @@ class Split:
         """Return how many of the first ``among`` samples have more tokens than the model is given."""
         text, samples = self.transforms.text, self.samples[:among]
         tokens = zip(samples, self._tokenise(samples), strict=True)
-        return sum(text.cuts([_text_of(sample) for sample, found in tokens if found.shape[1] == text.length]))
+        return sum(text.cuts([self.text_of(sample) for sample, found in tokens if found.shape[1] == text.length]))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
         """Return a split of these samples alone."""
@@ -127,12 +127,16 @@ class Split:
         pixels = self.transforms.image.collate([self._decode(image) for image in images])
         return pixels if self.images == 1 else {name: x.unflatten(0, (-1, self.images)) for name, x in pixels.items()}
 
+    def text_of(self, sample: Sample) -> Text:
+        """Return what the model reads of a sample: its text, or the pair of its texts."""
+        return sample.text if sample.second is None else (sample.text, sample.second)
+
     def _texts(self, samples: Sequence[Sample], full_length: bool = False) -> dict[str, Tensor]:
         text = self.transforms.text
         return text.pad(self._tokenise(samples), text.length if full_length else None)
 
     def _tokenise(self, samples: Sequence[Sample]) -> list[Tokens]:
-        texts = [_text_of(sample) for sample in samples]
+        texts = [self.text_of(sample) for sample in samples]
         new = [text for text in dict.fromkeys(texts) if text not in self._tokens]
         self._tokens.update(zip(new, self.transforms.text.tokenise(new), strict=True))
         return [self._tokens[text] for text in texts]
@@ -156,10 +160,6 @@ class Split:
             self._pixels[image] = pixels
             self._pixel_bytes += pixels.nbytes
         return pixels
-
-
-def _text_of(sample: Sample) -> Text:
-    return sample.text if sample.second is None else (sample.text, sample.second)
 
 
 class RankedSplit(Split):

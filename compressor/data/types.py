@@ -37,10 +37,14 @@ class ImageTransform(Protocol):
 
 @dataclass(frozen=True)
 class Transforms:
-    """Transforms from the texts and images of samples to a model's inputs; no ``image`` for models that read text."""
+    """Transforms from the texts and images of samples to a model's inputs; no ``image`` for models that read text.
+
+    ``prompts`` are what a model wants in front of texts that it embeds, by name; '' names what others have no own for.
+    """
 
     text: TextTransform
     image: ImageTransform | None
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 Batch = Mapping[str, Tensor]
@@ -73,6 +77,7 @@ class Sample:
             given, with 1 or 0; where a score is asked for it is that, in its own units.
         answer_type, question_type: as VQA v2's annotation has them; empty where there is none.
         id: what its data set calls it; None where that is not read.
+        role: of a text that is embedded, ``query`` or ``document`` where the data says so, for the prompts.
     """
 
     text: str
@@ -83,6 +88,7 @@ class Sample:
     answer_type: str = ""
     question_type: str = ""
     id: Any = None
+    role: str = ""
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,8 @@ class Family:
         text = TextTransform(
             tokenizer, dims.text_length, dims.text_vocabulary, self.names_of("text"), dims.text_types, dims.text_padding
         )
-        return Transforms(text, self.image_transform(dims) if self.image_transform else None)
+        image = self.image_transform(dims) if self.image_transform else None
+        return Transforms(text, image, getattr(dims, "prompts", {}))
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``names`` in report order: pool by pool, then by number."""

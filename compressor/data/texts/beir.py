@@ -84,8 +84,11 @@ def _document(row: Row) -> str:
 
 def _documents(corpus: Records) -> Records:
     """Return every text of a corpus once."""
-    texts = dict.fromkeys(sample.text for sample in corpus.samples)
-    return Records(corpus.files, tuple(map(Sample, texts)), corpus.unreadable)
+    return Records(corpus.files, tuple(dict.fromkeys(map(_as_document, corpus.samples))), corpus.unreadable)
+
+
+def _as_document(sample: Sample) -> Sample:
+    return Sample(sample.text, role="document")
 
 
 def _judge(corpus: Records, queries: Records, path: Path, reading: Reading) -> tuple[Records, int]:
@@ -107,16 +110,21 @@ def _judge(corpus: Records, queries: Records, path: Path, reading: Reading) -> t
 
     judged = read_rows([path], csv_rows(path), grade, reading)
     answered = {query: grades for query, grades in graded.items() if grades}
-    texts = [text_of_query[query] for query in answered]
-    numbers = {text: n for n, text in enumerate(dict.fromkeys((*texts, *(s.text for s in corpus.samples))))}
+    asked = [Sample(text_of_query[query], role="query") for query in answered]
+    documents = list(map(_as_document, corpus.samples))
+    numbers = {sample: number for number, sample in enumerate(dict.fromkeys((*asked, *documents)))}
+    places: dict[str, list[int]] = {}
+    for place, document in enumerate(documents):
+        places.setdefault(document.text, []).append(place)
     records = Records(
         (*corpus.files, *queries.files, path),
-        tuple(map(Sample, numbers)),
+        tuple(numbers),
         (*corpus.unreadable, *queries.unreadable, *judged.unreadable),
         judgements=Relevances(
-            tuple(numbers[text] for text in texts),
-            tuple(numbers[sample.text] for sample in corpus.samples),
+            tuple(numbers[query] for query in asked),
+            tuple(numbers[document] for document in documents),
             tuple(answered.values()),
+            tuple(tuple(places.get(query.text, ())) for query in asked),
         ),
     )
     return records, len(graded) - len(answered)

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from compressor.data.splits import Split, UnlabelledSplit
+from compressor.data.text import Text
 from compressor.data.texts.judgements import Judgements
+from compressor.data.types import Sample
 
+PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+"""What sentence-transformers calls the prompts of a role, as its ``encode_query`` and ``encode_document`` do."""
 TOKENS = 0  # the row of tokenised texts that has their ids
 
 
@@ -21,6 +25,12 @@ class EmbeddedSplit(UnlabelledSplit):
     def judgements(self) -> Judgements | None:
         """What people said of the texts; None where nothing is known, or not all texts are there."""
         return self.records.judgements if self.samples is self.records.samples else None
+
+    def text_of(self, sample: Sample) -> Text:
+        """Return the text of a sample behind the model's prompt for its role, else behind its default prompt."""
+        prompts = self.transforms.prompts
+        named = next((name for name in PROMPTS.get(sample.role, ()) if name in prompts), "")
+        return prompts.get(named, "") + sample.text
 
     @property
     def has_targets(self) -> bool:

@@ -27,11 +27,13 @@ class Relevances:
         queries: the number of the sample of each query.
         documents: the number of the sample of each document; documents of one text have one sample.
         grades: for each query the grades of its relevant documents, above 0, by their place in ``documents``.
+        own: for each query the places of the documents that are the query itself, and not to be found.
     """
 
     queries: tuple[int, ...]
     documents: tuple[int, ...]
     grades: tuple[Mapping[int, float], ...]
+    own: tuple[tuple[int, ...], ...]
 
 
 Judgements = Similarities | Relevances

@@ -116,6 +116,15 @@ class TextDims(Value):
         return self.library.pad_token_id
 
     @property
+    def prompts(self) -> Mapping[str, str]:
+        """What texts that are embedded begin with, by name; '' names the default, where there is one."""
+        if self.sentence is None:
+            return {}
+        said = self.sentence
+        default = said.prompts.get(said.default_prompt or "", "")
+        return {**said.prompts, **({"": default} if default else {})}
+
+    @property
     def longest_text(self) -> int:
         """Most tokens a text may have."""
         return self.library.max_position_embeddings

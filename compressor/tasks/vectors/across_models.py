@@ -52,6 +52,6 @@ def _neighbours(full: Tensor) -> Relevances:
     """Return texts as queries, all texts as documents, and each query's nearest others as what answers it."""
     texts = tuple(range(len(full)))
     queries = tuple(map(int, np.unique(np.linspace(0, len(full) - 1, min(len(full), MOST_QUERIES)).astype(int))))
-    nothing: tuple[dict[int, float], ...] = ({},) * len(queries)
-    found = find_documents(full, full, Relevances(queries, texts, nothing), AT)
-    return Relevances(queries, texts, tuple(dict.fromkeys(map(int, row), 1.0) for row in found))
+    own = tuple((number,) for number in queries)
+    found = find_documents(full, full, Relevances(queries, texts, ({},) * len(queries), own), AT)
+    return Relevances(queries, texts, tuple(dict.fromkeys(map(int, row), 1.0) for row in found), own)

@@ -70,7 +70,7 @@ def _measure_queries(vectors: Tensor, judged: Relevances) -> Measured:
 def find_documents(queries: Tensor, index: Tensor, judged: Relevances, most: int) -> np.ndarray:
     """Return the documents nearest to each query, the best first, (queries, most).
 
-    A document of the query's own text is not found.
+    Documents that are the query itself are not found.
 
     Args:
         queries: vectors of the texts of the split by the model that asks, (n, width).
@@ -78,9 +78,4 @@ def find_documents(queries: Tensor, index: Tensor, judged: Relevances, most: int
         judged: which texts are queries and documents.
         most: how many.
     """
-    documents = list(judged.documents)
-    places: dict[int, list[int]] = {}
-    for place, number in enumerate(documents):
-        places.setdefault(number, []).append(place)
-    same = [places.get(number, []) for number in judged.queries]
-    return nearest(queries[list(judged.queries)], index[documents], most, same)
+    return nearest(queries[list(judged.queries)], index[list(judged.documents)], most, judged.own)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 AT_ONCE = 256  # queries that are compared with all documents together
 
 
-def nearest(queries: Tensor, documents: Tensor, most: int, same: Sequence[Sequence[int]] = ()) -> np.ndarray:
+def nearest(queries: Tensor, documents: Tensor, most: int, same: Sequence[Sequence[int]]) -> np.ndarray:
     """Return the ``most`` documents nearest to each query by cosine, the best first, (queries, most).
 
     Args:

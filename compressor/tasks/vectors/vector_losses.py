@@ -27,7 +27,8 @@ def distance(vectors: Tensor, full: Tensor) -> Tensor:
     batch, in units of their mean square length: what an index of the full model's vectors is searched by.
     """
     products = (vectors - full) @ full.T / full.square().sum(-1).mean()
-    return (1 - F.cosine_similarity(vectors, full)).mean() + PRODUCTS * products.square().mean()
+    turned = (1 - F.cosine_similarity(vectors, full)).clamp(min=0)  # equal vectors may be less than 0 apart by rounding
+    return turned.mean() + PRODUCTS * products.square().mean()
 
 
 def closeness(vectors: Tensor, batch: Batch) -> Tensor:

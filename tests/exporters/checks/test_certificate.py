@@ -76,6 +76,13 @@ def test_an_export_that_answers_as_the_model_does_passes():
     assert found.fingerprint == "abc"
 
 
+def test_vectors_of_an_export_are_sought_in_the_full_models_index():
+    found = certified(replace(reference(logits()), task=TASKS["embedding"]))
+    assert found.passed and found.index.full_on_full == found.index.slim_on_full == 1
+    assert (found.index.queries, found.index.documents) == (3, 3)
+    assert certified(replace(reference(logits()), task=TASKS["embedding"], full=None)).index is None
+
+
 def test_answers_that_are_not_known_are_asked_for():
     found = certified(replace(reference(logits()), slim=None, full=None))
     assert found.passed

@@ -19,15 +19,16 @@ def test_queries_come_first_and_each_text_once(tmp_path):
     write_beir(
         tmp_path,
         corpus={"a": ("wings", "lift"), "b": ("", "heat"), "c": ("", "heat")},
-        queries={"1": "what lifts?", "2": "what heats?", "3": "what else?"},
+        queries={"1": "what lifts?", "2": "wings lift", "3": "what else?"},
         test=[("1", "a", 2), ("2", "b", 1), ("2", "c", 4), ("3", "a", 0)],
     )
     data = read(tmp_path)
     assert [sample.text for sample in data.splits["train"].samples] == ["wings lift", "heat"]
     records = data.splits["test"]
-    assert [sample.text for sample in records.samples] == ["what lifts?", "what heats?", "wings lift", "heat"]
+    assert [sample.text for sample in records.samples] == ["what lifts?", "wings lift", "wings lift", "heat"]
+    assert [sample.role for sample in records.samples] == ["query", "query", "document", "document"]
     assert records.judgements.queries == (0, 1) and records.judgements.documents == (2, 3, 3)
-    assert records.judgements.grades == ({0: 2.0}, {1: 1.0, 2: 4.0})
+    assert records.judgements.grades == ({0: 2.0}, {1: 1.0, 2: 4.0}) and records.judgements.own == ((), (0,))
     assert data.notes == ("test.tsv: 1 queries that no document answers are left out",)
     assert records.dropped == 0 and records.unreadable == ()
 

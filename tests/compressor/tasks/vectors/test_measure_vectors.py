@@ -1,6 +1,7 @@
 """What vectors are worth, by hand-worked figures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_pairs_are_scored_by_the_order_of_their_cosines():
 
 def test_ndcg_and_recall_are_those_of_trec_eval():
     """The query at 0 degrees finds 10, 20, 30 in this order: grades 0, 1, 3 of the ideal 3, 1."""
-    judged = Relevances((0,), (1, 2, 3), ({1: 1.0, 2: 3.0},))
+    judged = Relevances((0,), (1, 2, 3), ({1: 1.0, 2: 3.0},), ((),))
     found = measure_vectors(angles(0, 10, 20, 30), split("qabc", judged))
     gained, ideal = 1 / math.log2(3) + 3 / math.log2(4), 3 + 1 / math.log2(3)
     assert found.value == pytest.approx(gained / ideal) and found.metric == "NDCG@10"
@@ -52,9 +53,10 @@ def test_ndcg_and_recall_are_those_of_trec_eval():
 def test_only_ten_documents_count_and_not_the_query_itself():
     """The twelfth nearest is the answer; the query's own text would else be the first found."""
     texts, answer = [str(n) for n in range(13)], ({12: 1.0},)
-    found = measure_vectors(angles(*range(0, 65, 5)), split(texts, Relevances((0,), tuple(range(13)), answer)))
+    judged = Relevances((0,), tuple(range(13)), answer, ((0,),))
+    found = measure_vectors(angles(*range(0, 65, 5)), split(texts, judged))
     assert found.value == 0 and found.parts == {"recall@10": 0.0, "recall@100": 1.0}
-    found = measure_vectors(angles(*range(0, 65, 5)), split(texts, Relevances((0,), tuple(range(13)), ({10: 1.0},))))
+    found = measure_vectors(angles(*range(0, 65, 5)), split(texts, replace(judged, grades=({10: 1.0},))))
     assert found.value == pytest.approx(1 / math.log2(11))
 
 
@@ -72,7 +74,7 @@ def test_words_in_common_are_the_trivial_guess():
 
 def test_recall_on_the_full_models_index():
     """Slim has turned all its texts by 40 degrees: nothing is lost among them, and all on the full model's index."""
-    judged = Relevances((0,), tuple(range(1, 13)), ({0: 1.0},))
+    judged = Relevances((0,), tuple(range(1, 13)), ({0: 1.0},), ((),))
     full = angles(0, 5, *range(20, 75, 5))
     turned = angles(40, 45, *range(60, 115, 5))
     found = recall_across(full, turned, split([str(n) for n in range(13)], judged))
