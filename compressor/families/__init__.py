@@ -7,9 +7,10 @@ from compressor.families.meter.meter_family import METER
 from compressor.families.registry import Registry
 from compressor.families.text_encoder.albert import ALBERT
 from compressor.families.text_encoder.bert_families import BERT_FAMILIES
+from compressor.families.text_encoder.deberta import DEBERTA
 from compressor.families.text_encoder.distilbert import DISTILBERT
 from compressor.families.text_encoder.modernbert import MODERNBERT
 from compressor.families.text_encoder.mpnet import MPNET
 from compressor.families.vilt.vilt_family import VILT
 
-FAMILIES = Registry((METER, VILT, *BERT_FAMILIES, DISTILBERT, MPNET, ALBERT, MODERNBERT))
+FAMILIES = Registry((METER, VILT, *BERT_FAMILIES, DISTILBERT, MPNET, ALBERT, DEBERTA, MODERNBERT))

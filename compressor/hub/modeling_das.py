@@ -13,7 +13,7 @@ This file needs torch and transformers, 4 or 5, and nothing else.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import transformers
@@ -36,10 +36,20 @@ class Adapter(nn.Module):
         return self.up_proj(torch.relu(self.down_proj(self.adapter_layer_norm_before(hidden_states))))
 
 
-def returns_tuple(layer: nn.Module) -> bool:
-    """Return whether a layer returns a tuple: which do is not the same in transformers 4 and 5, and some do not say."""
+def returns_tuple(layer: nn.Module) -> int:
+    """Return of how many a layer returns a tuple, 0 where it returns a tensor.
+
+    Which do is not the same in transformers 4 and 5, and some do not say.
+    """
     said = inspect.signature(layer.forward).return_annotation
-    return said is inspect.Signature.empty or "tuple" in str(said).lower()
+    if said is inspect.Signature.empty or "tuple" in str(said).lower():
+        return max(1, len([part for part in get_args(said) if part is not Ellipsis]))
+    return 0
+
+
+def as_returned(hidden_states: Tensor, tuple_of: int) -> Any:
+    """Return x as a layer returns its own: alone, or the first of a tuple, with nothing behind it."""
+    return (hidden_states, *[None] * (tuple_of - 1)) if tuple_of else hidden_states
 
 
 class PassThrough(nn.Module):
@@ -51,7 +61,7 @@ class PassThrough(nn.Module):
 
     def forward(self, hidden_states: Tensor, *others: Any, **options: Any) -> Any:
         """Return x, as the layer would return its own."""
-        return (hidden_states,) if self.returns_tuple else hidden_states
+        return as_returned(hidden_states, self.returns_tuple)
 
 
 class SkipAdapter(Adapter):
@@ -63,8 +73,7 @@ class SkipAdapter(Adapter):
 
     def forward(self, hidden_states: Tensor, *others: Any, **options: Any) -> Any:
         """Return x + A(x), as the layer would return its own."""
-        out = hidden_states + super().forward(hidden_states)
-        return (out,) if self.returns_tuple else out
+        return as_returned(hidden_states + super().forward(hidden_states), self.returns_tuple)
 
 
 class LayerOfHalves(nn.Module):

@@ -71,7 +71,8 @@ def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepM
     """
     match_layers(plan.layers, model.layers)
     width = {entry.layer: entry.adapter_width for entry in plan.skip}
-    copies: dict[int, object] = {}  # what blocks share, their copies share
+    # What blocks and prologue share, their copies share.
+    copies: dict[int, object] = {} if copy_kept else {id(module): module for module in model.blocks.modules()}
 
     def keep(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module, copies) if copy_kept else module
@@ -89,7 +90,7 @@ def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepM
         model.family,
         model.task,
         model.dims,
-        copy.deepcopy(model.prologue),
+        copy.deepcopy(model.prologue, copies),
         rounds,
         blocks,
         keep(model.epilogue),

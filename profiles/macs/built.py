@@ -90,9 +90,14 @@ def _in_shape(family: Family, inputs: dict[str, Tensor], shape: tuple[int, int] 
 
 
 def make_traceable(model: StepModel) -> StepModel:
-    """Give the prologue of a model on the meta device real zeros: convolutions there cannot be traced."""
+    """Give the prologue of a model on the meta device real zeros: convolutions there cannot be traced.
+
+    What blocks share with it stays where they are.
+    """
     model.prologue.to_empty(device="cpu")
     with torch.no_grad():
         for tensor in (*model.prologue.parameters(), *model.prologue.buffers()):
             tensor.zero_()
+    for shared in {*model.prologue.modules()} & {*model.blocks.modules()}:
+        shared.to("meta")
     return model

@@ -33,6 +33,7 @@ Handle = Callable[[list[Any], list[Any]], int]
 KINDS: Mapping[str, str] = {
     "linear": PRODUCTS,
     "matmul": PRODUCTS,
+    "bmm": PRODUCTS,
     "conv": CONVOLUTION,
     "scaled_dot_product_attention": ATTENTION,
     "layer_norm": NORMS,

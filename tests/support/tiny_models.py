@@ -15,6 +15,7 @@ from compressor.families.text_encoder.bert_families import (
     RobertaDims,
     XlmRobertaDims,
 )
+from compressor.families.text_encoder.deberta import DebertaDims
 from compressor.families.text_encoder.distilbert import DistilbertDims
 from compressor.families.text_encoder.modernbert import ModernbertDims
 from compressor.families.text_encoder.mpnet import MpnetDims
@@ -77,6 +78,19 @@ SIZES |= {
     ("mpnet", "text-classification"): text_encoder(MpnetDims, "mpnet", types=1, reserved=2, pad=1),
     ("albert", "text-classification"): text_encoder(
         AlbertDims, "albert", types=2, reserved=0, pad=0, embedding_size=24
+    ),
+    ("deberta-v2", "text-classification"): text_encoder(
+        DebertaDims,
+        "deberta-v2",
+        types=0,
+        reserved=0,
+        pad=0,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=4,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        position_biased_input=False,
     ),
     ("modernbert", "text-classification"): text_encoder(
         ModernbertDims, "modernbert", types=1, reserved=0, pad=0, local_attention=4

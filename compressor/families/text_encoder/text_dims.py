@@ -29,6 +29,7 @@ class TextDims(Value):
 
     model_config = ConfigDict(validate_default=True)
     older_settings: ClassVar[tuple[str, ...]] = ()  # names of older versions of the library, which it still reads
+    undeclared_settings: ClassVar[tuple[str, ...]] = ()  # what the library's modules read, and its class does not list
 
     config: Mapping[str, Any]
     classes: int = Field(default=2, ge=1, le=MOST_CLASSES)
@@ -45,7 +46,7 @@ class TextDims(Value):
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
         kind = CONFIG_MAPPING[config["model_type"]]
-        known = {*kind.__annotations__, *cls.older_settings}
+        known = {*kind.__annotations__, *cls.older_settings, *cls.undeclared_settings}
         try:
             settings = kind(**{name: value for name, value in config.items() if name in known})
         except StrictDataclassError as error:
@@ -56,7 +57,9 @@ class TextDims(Value):
             )
         if not 1 <= settings.num_hidden_layers <= MOST_LAYERS:
             raise ValueError(f"{settings.num_hidden_layers} layers are not 1 to {MOST_LAYERS}")
-        return {"model_type": config["model_type"]} | {name: getattr(settings, name) for name in kind.__annotations__}
+        undeclared = {name: config[name] for name in cls.undeclared_settings if name in config}
+        declared = {name: getattr(settings, name) for name in kind.__annotations__}
+        return {"model_type": config["model_type"]} | declared | undeclared
 
     @property
     def unsupported(self) -> str:

@@ -159,7 +159,7 @@ def encoder_family(
 
         try:
             model = (AutoModel if task == EMBED else AutoModelForSequenceClassification).from_config(dims.library)
-        except (KeyError, AssertionError) as error:
+        except (KeyError, AssertionError, AttributeError) as error:
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
         parts = [*model.base_model.get_submodule(layers)] * (dims.layers if one_layer else 1)
         blocks = {f"En{i}": block(part, dims) for i, part in enumerate(parts)}

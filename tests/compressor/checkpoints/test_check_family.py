@@ -16,7 +16,13 @@ from compressor.families.text_encoder.distilbert import DistilbertDims
 from tests.support.command_line import refused
 
 SIZES = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_labels": 3}
-OWN = {"electra": {"embedding_size": 24}, "albert": {"embedding_size": 24}, "modernbert": {"pad_token_id": 3}}
+DEBERTA = {"relative_attention": True, "type_vocab_size": 0, "pos_att_type": ["c2p"], "position_buckets": 4}
+OWN = {
+    "electra": {"embedding_size": 24},
+    "albert": {"embedding_size": 24},
+    "deberta-v2": DEBERTA,
+    "modernbert": {"pad_token_id": 3},
+}
 TEXTS = [family.name for family in FAMILIES.values() if not family.names_of("image")]
 
 

@@ -38,6 +38,8 @@ TINY = {
     | {"max_position_embeddings": 20},
     "mpnet": {**ENCODER, "max_position_embeddings": 22},
     "albert": {**ENCODER, "embedding_size": 24},
+    "deberta-v2": {**ENCODER, "type_vocab_size": 0, "relative_attention": True, "position_biased_input": False}
+    | {"pos_att_type": ["p2c", "c2p"], "position_buckets": 4, "norm_rel_ebd": "layer_norm", "share_att_key": True},
     "modernbert": {**ENCODER, "pad_token_id": 3, "local_attention": 6, "global_attn_every_n_layers": 2},
 }
 ACTIVATION = {"distilbert": "activation", "modernbert": "hidden_activation"}
@@ -229,6 +231,7 @@ PUBLISHED = {  # parameters of the base models with a head of two classes
     "distilbert": 66_955_010,
     "mpnet": 109_488_002,
     "albert": 11_685_122,
+    "deberta-v2": 184_423_682,
     "modernbert": 149_606_402,
 }
 

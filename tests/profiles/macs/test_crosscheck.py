@@ -77,12 +77,14 @@ def test_two_counts_agree_at_the_published_sizes(family, task):
     assert executed.total == sum(term.macs for term in terms) > 3e9
 
 
-@pytest.mark.parametrize("family", ["electra", "distilbert", "mpnet"])
+@pytest.mark.parametrize("family", ["electra", "distilbert", "mpnet", "deberta-v2", "modernbert"])
 def test_three_counts_agree_on_encoders_that_differ_from_bert(family):
     """Embeddings that are projected, layers of other names, and a bias in the attention."""
     sizes = {"electra": {"hidden_size": 48, "embedding_size": 24, "intermediate_size": 96, "num_hidden_layers": 3}}
     sizes["distilbert"] = {"dim": 48, "n_heads": 4, "hidden_dim": 96, "n_layers": 3}
     sizes["mpnet"] = {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96, "num_hidden_layers": 3}
+    sizes["modernbert"] = {**sizes["mpnet"], "num_hidden_layers": 4, "local_attention": 4, "pad_token_id": 0}
+    sizes["deberta-v2"] = {**sizes["mpnet"], "relative_attention": True, "pos_att_type": ["c2p"], "embedding_size": 24}
     kind = FAMILIES[family].dims_type
     dims = kind(config={"model_type": family, "vocab_size": 40} | sizes[family], text_length=9, parallel_width=ADAPTER)
     slim = cut(FAMILIES[family].build(dims, "text-classification").eval())
