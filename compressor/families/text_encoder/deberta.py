@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from compressor.costs.layer_macs import NORMS, PRODUCTS, ByKind, ModelMacs, Place, add_macs, norm_macs
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS
 from compressor.families.text_encoder.text_dims import TextDims
-from compressor.families.text_encoder.text_family import encoder_family
+from compressor.families.text_encoder.text_family import encoder_family, head_macs
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextPrologue
 from compressor.models.steps import Pick, Streams
 
@@ -92,7 +92,8 @@ class DebertaPrologue(TextPrologue):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None, **others: Tensor) -> Streams:
         """Make the same; what is embedded of padding is 0."""
-        return super().forward(input_ids, attention_mask, mask=attention_mask, **others)
+        hidden = self.embeddings(input_ids=input_ids, mask=attention_mask)
+        return {"hidden": hidden} | ({} if attention_mask is None else {"mask": attention_mask[:, None, None].bool()})
 
 
 class DebertaLayer(TextEncoderLayer):
@@ -138,7 +139,7 @@ def deberta_macs(dims: DebertaDims, task: str, patches: tuple[int, int]) -> Mode
     return ModelMacs(
         prologue={NORMS: norm_macs(tokens, d), PRODUCTS: tokens * embedded * d if embedded != d else 0},
         places={"encoder": Place(1, tokens, d, whole, first, 1)},
-        head={PRODUCTS: d**2 + d * dims.classes},
+        head=head_macs(dims, task),
     )
 
 

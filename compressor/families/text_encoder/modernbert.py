@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from compressor.costs.layer_macs import ATTENTION, NORMS, PRODUCTS, ModelMacs, Place, add_macs, norm_macs
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS
 from compressor.families.text_encoder.text_dims import TextDims
-from compressor.families.text_encoder.text_family import encoder_family
+from compressor.families.text_encoder.text_family import EMBED, encoder_family, head_macs
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextPrologue
-from compressor.models.readout import Readout
+from compressor.models.readout import ONE, Readout
 from compressor.models.steps import Pick, Streams
 
 if TYPE_CHECKING:
@@ -136,8 +136,9 @@ def modernbert_macs(dims: ModernbertDims, task: str, patches: tuple[int, int]) -
             add_macs(first, normed, {NORMS: norm_macs(1, d)}), 1,
         )  # fmt: skip
 
-    read = 1 if dims.config["classifier_pooling"] == "cls" else tokens
-    head = {PRODUCTS: d**2 + d * dims.classes, NORMS: norm_macs(read + 1, d)}
+    readout = dims.sentence_head.readout if task == EMBED else POOLING[dims.config["classifier_pooling"]]
+    normed = (1 if readout in ONE else tokens) + (task != EMBED)  # the classifier has a norm of its own
+    head = add_macs(head_macs(dims, task), {NORMS: norm_macs(normed, d)})
     return ModelMacs(prologue={NORMS: norm_macs(tokens, d)}, places={"En0": place(1), "encoder": place(2)}, head=head)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from compressor.costs.layer_macs import (
     NORMS,
     PRODUCTS,
+    ByKind,
     ModelMacs,
     Place,
     encoder_layer_macs,
@@ -81,12 +82,18 @@ def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> Mo
     d, embedded, tokens = dims.hidden, dims.embedded, dims.text_length
     whole = encoder_layer_macs(tokens, d, dims.ffn)
     first = encoder_token_macs(tokens, d, dims.ffn, dims.heads, normed=1)
-    widths = dims.sentence_head.widths(d) if task == EMBED else (d, d, dims.classes)
     return ModelMacs(
         prologue={NORMS: norm_macs(tokens, embedded), PRODUCTS: tokens * embedded * d if embedded != d else 0},
         places={"encoder": Place(1, tokens, d, whole, first, 1)},
-        head={PRODUCTS: sum(one * other for one, other in pairwise(widths))},
+        head=head_macs(dims, task),
     )
+
+
+def head_macs(dims: TextDims, task: str) -> ByKind:
+    """Return the MACs of a dense layer and a classifier, or of what makes a vector of a text."""
+    d = dims.hidden
+    widths = dims.sentence_head.widths(d) if task == EMBED else (d, d, dims.classes)
+    return {PRODUCTS: sum(one * other for one, other in pairwise(widths))}
 
 
 def read_first(dims: TextDims, task: str) -> Readout:
