@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compressor.hub.hub_folder import SavedFolder
+from compressor.hub.sentence_folder import LOADER
 from compressor.models.plan import summarise
 from compressor.run_folder import Run
 from compressor.vocabulary.trim_folder import TrimmedVocabulary
@@ -16,6 +17,7 @@ TEXTS = "text-classification"
 PIPELINES = {  # tasks of the Hub, by the class of transformers that loads a model for it
     "AutoModelForSequenceClassification": TEXTS,
     "AutoModelForVisualQuestionAnswering": "visual-question-answering",
+    LOADER: "sentence-similarity",
 }
 TRUST = (
     "**`trust_remote_code=True` is needed**: transformers has no such adapters, and runs `modeling_das.py` of this "
@@ -67,7 +69,8 @@ def tabulate_costs(report: CompressionReport, saved: SavedFolder) -> Table:
 
 def _front_matter(saved: SavedFolder) -> str:
     pipeline = PIPELINES.get(saved.loader)
-    lines = ("library_name: transformers", *([f"pipeline_tag: {pipeline}"] if pipeline else []), "tags:", "- das")
+    library = "sentence-transformers" if saved.loader == LOADER else "transformers"
+    lines = (f"library_name: {library}", *([f"pipeline_tag: {pipeline}"] if pipeline else []), "tags:", "- das")
     return "\n".join(("---", *lines, "---"))
 
 
@@ -92,6 +95,10 @@ def _describe_use(saved: SavedFolder) -> str:
         code = f"""from transformers import pipeline
 classify = pipeline("{TEXTS}", "FOLDER"{trust})
 classify("a text", truncation=True)"""
+    elif saved.loader == LOADER:
+        code = f"""from sentence_transformers import {LOADER}
+model = {LOADER}("FOLDER"{trust})
+model.encode(["a text", "another"])"""
     else:
         code = f"""from transformers import AutoProcessor, {saved.loader}
 processor = AutoProcessor.from_pretrained("FOLDER")
@@ -102,10 +109,11 @@ model = {saved.loader}.from_pretrained("FOLDER"{trust})"""
 def _remarks(run: Run, report: CompressionReport, saved: SavedFolder) -> list[str]:
     """Say how the figures were taken, and what was compared."""
     split, error = report.data[2], f"{saved.max_abs_error:.1e}"
+    compared = "vectors" if saved.loader == LOADER else "logits"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return [
         *report.remarks,
         f"Measured on {split['name']} ({', '.join(split['files'])}), texts cut to {run.dims.text_length} tokens.",
-        f"Loaded by transformers, its logits are those of das within {error} on {saved.samples} samples.",
+        f"Loaded by transformers, its {compared} are those of das within {error} on {saved.samples} samples.",
         f"Made with {versions}.",
     ]

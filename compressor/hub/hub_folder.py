@@ -15,10 +15,11 @@ from compressor.checkpoints.sources.locate import CONFIG, SAFE
 from compressor.checkpoints.sources.source_files import IMAGE_FILES
 from compressor.errors import CheckFailed, Problem, input_error, shorten
 from compressor.families import FAMILIES
-from compressor.families.key_mapping import Format
+from compressor.families.key_mapping import MODULE_KEYS, Format, State
 from compressor.files import atomic_folder, read_settings, write_json, write_text
 from compressor.hub import modeling_das
 from compressor.hub.register import register_classes
+from compressor.hub.sentence_folder import LOADER, compute_vectors, options_of, split_tensors, write_modules
 from compressor.hub.slim_config import find_loader, make_config, model_class
 from compressor.hub.slim_tensors import SlimTensors, find_format, name_tensors
 from compressor.hub.tokenizer_files import write_tokenizer
@@ -37,7 +38,7 @@ class SavedFolder(Value):
     Attributes:
         folder, run: paths.
         architecture: class that config.json names.
-        loader: class of transformers whose ``from_pretrained`` loads the folder.
+        loader: class of transformers whose ``from_pretrained`` loads the folder, or sentence-transformers' class.
         trust_remote_code: whether it has code of its own, for its adapters, and so must be told to.
         layers: that are left.
         parameters, weight_bytes: of model.safetensors.
@@ -92,21 +93,27 @@ def save_folder(
     format = find_format(run.manifest.family, run.manifest.task)
     with progress.stage("Opening the run"):
         tensors = name_tensors(run.load_saved(), format)
+        vectors = format.prefix(run.manifest.task) == MODULE_KEYS
+        behind = State()
+        if vectors:
+            tensors, behind = split_tensors(tensors, format)
     with atomic_folder(folder.absolute()) as temporary:
         with progress.stage("Writing the folder"):
             config = _write_model(run, format, tensors, temporary)
             _write_images(run, format, temporary)
+            if vectors:
+                write_modules(run, format, behind, temporary)
             as_it_came = write_tokenizer(run, temporary)
         with progress.stage("Loading it again"):
-            samples, error = _compare(run, config, temporary)
+            samples, error = _compare(run, format, config, temporary)
         saved = SavedFolder(
             folder=str(folder),
             run=str(run.path),
             architecture=config["architectures"][0],
-            loader=find_loader(config),
+            loader=LOADER if vectors else find_loader(config),
             trust_remote_code=tensors.adapters is not None,
             layers=len(tensors.layers),
-            parameters=sum(value.numel() for value in tensors.state.values()),
+            parameters=sum(value.numel() for value in (*tensors.state.values(), *behind.values())),
             weight_bytes=(temporary / SAFE[0]).stat().st_size,
             tokenizer_as_it_came=as_it_came,
             samples=samples,
@@ -143,8 +150,10 @@ def _write_images(run: Run, format: Format, folder: Path) -> None:
             write_json(folder / name, content)
 
 
-def _compare(run: Run, config: Mapping[str, Any], folder: Path) -> tuple[int, float]:
+def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) -> tuple[int, float]:
     """Return on how many samples the folder's model was compared with the run's, and the largest difference of a logit.
+
+    Of an embedder the modules behind its transformer are those that the folder names, and it is of vectors.
 
     Raises:
         CheckFailed: it is too large, or tensors are missing.
@@ -153,9 +162,14 @@ def _compare(run: Run, config: Mapping[str, Any], folder: Path) -> tuple[int, fl
     rows = len(inputs["input_ids"])
     # Of retrieval an image has several captions; transformers wants one image for each text.
     inputs = {name: x.repeat_interleave(rows // len(x), dim=0) for name, x in inputs.items()}
-    model, report = load_folder(model_class(config), folder)
+    model, report = load_folder(model_class(config), folder, **options_of(folder))
     with torch.inference_mode():
-        ours, theirs = run.load_slim()(**inputs), model(**inputs).logits
+        ours, answered = run.load_slim()(**inputs), model(**inputs)
+        if format.prefix(run.manifest.task) == MODULE_KEYS:
+            states = answered.last_hidden_state
+            theirs = compute_vectors(run, format, folder, states, inputs["attention_mask"])
+        else:
+            theirs = answered.logits
     error, allowed = float((ours - theirs).abs().max()), FAMILIES[run.manifest.family].tolerances["fp32"]
     by = f"logits by {error:.1e}"
     wrong = [f"{what.replace('_', ' ')} {shorten(sorted(report[what]))}" for what in KEYS if report[what]]
@@ -171,12 +185,12 @@ def _compare(run: Run, config: Mapping[str, Any], folder: Path) -> tuple[int, fl
     return rows, error
 
 
-def load_folder(kind: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+def load_folder(kind: Any, folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return a folder's model of a class of transformers in eval mode, and what the library says of its tensors."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, report = kind.from_pretrained(str(folder), output_loading_info=True)
+        model, report = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     finally:
         if shown:
             logging.enable_progress_bar()

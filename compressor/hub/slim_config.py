@@ -57,7 +57,7 @@ def make_config(
     config = named | library.from_dict({**named, **own}).to_diff_dict()
     architecture = str(format.architecture(task.name))
     config |= {"model_type": format.model_type, "architectures": [architecture], "dtype": "float32"}
-    if len(labels) == dims.classes:
+    if task.output != "embedding" and len(labels) == dims.classes:
         config |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     if (task.loss is not class_loss or dims.classes > 1) and task.loss in PROBLEM_TYPES:
         config["problem_type"] = PROBLEM_TYPES[task.loss]

@@ -63,10 +63,14 @@ def write_tokenizer(run: Run, folder: Path) -> bool:
 
 
 def _texts_of(run: Run, tokenizer: Tokenizer) -> list[str]:
-    """Return the texts of the samples that the run keeps, as far as their tokens say."""
+    """Return the texts of the samples that the run keeps, as far as their tokens say: without those of which none does.
+
+    The library takes an empty second text for none.
+    """
     special = {tokenizer.token_to_id(token) for tokens in SPECIAL.values() for token in tokens}
     rows = run.samples()["input_ids"].flatten(0, -2).tolist()
-    return [tokenizer.decode([number for number in row if number not in special]) for row in rows]
+    texts = (tokenizer.decode([number for number in row if number not in special]) for row in rows)
+    return [text for text in texts if text]
 
 
 def _find_difference(folder: Path, text: TextTransform, samples: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compressor.hub.hub_folder import SavedFolder
+from compressor.hub.sentence_folder import LOADER
 from compressor.vocabulary.trim_folder import TrimmedVocabulary
 from das.terminal import console
 from profiles.formatting import format_bytes, format_count
@@ -12,7 +13,10 @@ def print_saved(saved: SavedFolder) -> None:
     """Print what was written, how it answers, and how it is loaded."""
     size = f"{format_count(saved.parameters)} parameters, {format_bytes(saved.weight_bytes)}"
     console.print(f"{saved.architecture}, {saved.layers} layers, {size}")
-    console.print(f"loaded again, its logits are the run's within {saved.max_abs_error:.1e} on {saved.samples} samples")
+    compared = "vectors" if saved.loader == LOADER else "logits"
+    console.print(
+        f"loaded again, its {compared} are the run's within {saved.max_abs_error:.1e} on {saved.samples} samples"
+    )
     if not saved.tokenizer_as_it_came:
         console.print("tokenizer: written anew, to be read as das reads it")
     _print_loading(saved)
@@ -33,7 +37,8 @@ def print_trimmed(trimmed: TrimmedVocabulary) -> None:
 
 def _print_loading(saved: SavedFolder | TrimmedVocabulary) -> None:
     trust = ", trust_remote_code=True" if saved.trust_remote_code else ""
-    console.print(f"load it: {saved.loader}.from_pretrained({saved.folder!r}{trust})", soft_wrap=True)
+    call = saved.loader if saved.loader == LOADER else f"{saved.loader}.from_pretrained"
+    console.print(f"load it: {call}({saved.folder!r}{trust})", soft_wrap=True)
     if saved.trust_remote_code:
         console.print("its adapters are code in modeling_das.py, so transformers asks for")
         console.print("trust_remote_code=True; not after import das.hub, where das is installed")

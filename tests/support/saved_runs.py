@@ -19,7 +19,7 @@ SKIPPED, WIDTH = ("En1", "En4"), 5
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def tokenizer():
+def words():
     """Words of the generated kind, of which no text is too long for a tiny model once it is cut."""
     words = [*SPECIAL, *(f"w{i}" for i in range(tiny.VOCABULARY - len(SPECIAL)))]
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
@@ -49,20 +49,25 @@ def saved_run(folder, family, task, adapters=True, beside=False, files=None, not
     full.eval()
     if adapters:
         tiny.supernet(full)
-    plan = make_plan(full, skipped, adapters=not nothing)
-    slim = remove_layers(full, plan)
-    for name, parameter in slim.named_parameters():
-        if beside and ".adapter." in name and parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.3)
     inputs = inputs_of(full)
     if task == "irtr":  # texts of one image each
         inputs = {name: x[: len(inputs["pixel_values"])] for name, x in inputs.items()}
+    return run_of(folder, full, inputs, not nothing, skipped=skipped, files=files)
+
+
+def run_of(folder, full, inputs, adapters, tokenizer=None, skipped=SKIPPED, files=None) -> Run:
+    """A run of this model without En1 and En4; its adapters beside layers do something."""
+    plan = make_plan(full, skipped, adapters=adapters)
+    slim = remove_layers(full, plan)
+    for name, parameter in slim.named_parameters():
+        if ".adapter." in name and parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
     with torch.no_grad():
         logits = slim(**inputs)
     score = Score(metric="accuracy", value=0.5, margin=0.1, loss=0.7, samples=len(logits))
     manifest = Manifest(
-        family=family,
-        task=task,
+        family=full.family,
+        task=full.task,
         dims=full.dims.model_dump(),
         plan=plan,
         strategy="by hand" if skipped else "none",
@@ -83,10 +88,10 @@ def saved_run(folder, family, task, adapters=True, beside=False, files=None, not
         costs=costs(),
     )
     return save_run(
-        Path(folder) / f"{family}-{task}",
+        Path(folder) / f"{full.family}-{full.task}",
         slim,
         manifest,
-        tokenizer=tokenizer(),
+        tokenizer=tokenizer or words(),
         source_files=files or {},
         labels=tuple(f"class {i}" for i in range(full.dims.classes)),
         samples=inputs,

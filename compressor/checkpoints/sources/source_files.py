@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compressor.checkpoints.sources.locate import CONFIG
+from compressor.checkpoints.sources.sentence_modules import read_sentence_folder
 from compressor.files import TOKENIZER_FILE
 
 FOLDER = "source"  # of a run
@@ -27,6 +28,7 @@ def find_source_files(checkpoint: Path, tokenizer: Path | None) -> dict[str, Pat
     """
     home = checkpoint if checkpoint.is_dir() else checkpoint.parent
     found = {name: home / name for name in (CONFIG, *IMAGE_FILES)}
+    found |= {name: path for name, path in read_sentence_folder(home).files.items() if path.suffix == ".json"}
     if tokenizer:
         kept = tokenizer / FOLDER if (tokenizer / FOLDER).is_dir() else tokenizer
         found |= {name: kept / name for name in TOKENIZER_FILES}
@@ -41,4 +43,5 @@ def copy_source_files(files: Mapping[str, Path], run: Path) -> None:
     """
     (run / FOLDER).mkdir()
     for name, path in files.items():
+        (run / FOLDER / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(path, run / FOLDER / name)

@@ -42,7 +42,7 @@ def write(folder, model_type="bert", kind=AutoModelForSequenceClassification, dt
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     model.to(dtype).save_pretrained(folder)
-    tokenizer = Tokenizer.from_str(saved_runs.tokenizer().to_str())
+    tokenizer = Tokenizer.from_str(saved_runs.words().to_str())
     if model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):  # which pad with token 1
         text = tokenizer.to_str().replace("[UNK]", "[X]").replace("[PAD]", "[UNK]").replace("[X]", "[PAD]")
         tokenizer = Tokenizer.from_str(text)
