@@ -1,0 +1,1 @@
+"""Families of models, on models made on the spot and real ones."""
