@@ -31,13 +31,14 @@ from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
 from compressor.errors import Checks, Problem, UsageError, input_error, usage_error
 from compressor.evaluation.reference_run import check_reference, open_reference_run
+from compressor.families import FAMILIES, Family
 from compressor.manifest import Source
 from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
 from compressor.models.surgery import make_plan, stream_width
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run, open_run
-from compressor.search.option_rules import FULL, NOTHING, TRAINED, check_labels, check_options
+from compressor.search.option_rules import ADAPTER, FULL, MERGED, TRAINED, check_labels, check_options
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Choice, Settings
 from compressor.tasks import TASKS, check_task
@@ -136,7 +137,12 @@ class Job:
     @property
     def has_adapters(self) -> bool:
         """True where adapters stand in place of skipped layers."""
-        return self.settings.replace != NOTHING
+        return self.settings.replace == ADAPTER
+
+    @property
+    def merges(self) -> bool:
+        """True where what skipped layers did is merged into the layers in front of them."""
+        return self.settings.replace == MERGED
 
     def plan(self, layers: Sequence[str]) -> Plan:
         """Return the plan that skips ``layers``, with what is asked for in their place."""
@@ -424,6 +430,22 @@ def _check_answers(settings: Settings, task: str) -> None:
         )
 
 
+def _check_merging(family: Family) -> None:
+    """Refuse to merge into layers that end in a norm.
+
+    Raises:
+        UsageError: those of the family do.
+    """
+    if not family.absorber:
+        takes = [name for name, other in FAMILIES.items() if other.absorber]
+        raise usage_error(
+            "layers-absorb-nothing",
+            f"--replace {MERGED} for {family.name}, whose layers end in a norm: a map cannot be moved through it",
+            f"a family whose norms come first: {', '.join(takes)}",
+            "--replace adapter, or none with --recover full",
+        )
+
+
 def _candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[str, ...]:
     """Return the layers that may be skipped: those named by hand, or the scope's; none where nothing is skipped."""
     if settings.choice is Choice.NOTHING:
@@ -434,6 +456,8 @@ def _candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[
             family.rounds(checkpoint.format.read_dims(checkpoint.state, checkpoint.checkpoint.config, task))
         )
     layers = family.layer_order(tuple(step.name for step in steps if step.pool))
+    if settings.replace == MERGED:
+        _check_merging(family)
     if settings.layers:
         return match_layers(settings.layers, layers)
     scope = settings.scope or next(iter(family.scopes))

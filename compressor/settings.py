@@ -50,10 +50,11 @@ class Settings(Value):
         layers: names or patterns of the layers to skip, without a search.
         strategy: a key of ``compressor.search.strategies``; None takes the default, with ``adapt`` the paper's.
         balanced: with strategy ``random``: as many layers of each pool; MACs before exact trims are equal then.
-        replace: what stands in place of a skipped layer: an ``adapter``, or ``none``, which lets its stream pass.
+        replace: what stands in place of a skipped layer: an ``adapter``, or ``none``, which lets its stream pass; or it
+            is ``merged`` as a linear map into the layer in front, where norms come first.
         recover: ``train`` fits skip adapters in closed form and trains them, ``full`` trains all weights that are left,
-            ``closed-form`` only fits adapters, ``none`` leaves them as the search trained them, or without such a
-            search lets the streams pass unchanged.
+            ``closed-form`` only fits adapters or maps, ``none`` leaves adapters as the search trained them, or without
+            such a search lets the streams pass unchanged.
         seed: of everything that is drawn.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
         out: folder of the run; None is ``runs/<checkpoint>-<task>-`` and ``skip<k>``, ``by-hand`` or the budget.

@@ -147,6 +147,8 @@ class Family:
             worked it out.
         prepare: last changes to our tensors before loading (positions at another image size, a head made of another's).
         parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
+        absorber: path, in the block of a layer, of the linear map whose output it adds to its stream last, with nothing
+            behind it; empty where a norm comes last, as in BERT. What skipped layers did can be merged into it.
         unmasked: whether the prologue takes None for the mask of texts, where none of them is padded: attention without
             a mask has faster kernels on GPUs.
         tolerances: largest allowed |difference| of logits between runtimes, by precision; below fp32 in units of the
@@ -171,6 +173,7 @@ class Family:
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None
     prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
+    absorber: str = ""
     unmasked: bool = False
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
 

@@ -12,8 +12,9 @@ from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import LARGEST_SEED, Choice, Settings
 from compressor.tasks import TASKS
 
-FULL, NOTHING, LOT = "full", "none", Choice.LOT.value
-RECOVERIES, TRAINED, REPLACEMENTS = ("train", FULL, "closed-form", "none"), ("train", FULL), ("adapter", NOTHING)
+FULL, LOT = "full", Choice.LOT.value
+RECOVERIES, TRAINED = ("train", FULL, "closed-form", "none"), ("train", FULL)
+REPLACEMENTS = ADAPTER, MERGED, NOTHING = ("adapter", "merged", "none")
 TRAINING = tuple(name for name, strategy in STRATEGIES.items() if strategy.trains)
 ONE_SIZE = tuple(name for name, strategy in STRATEGIES.items() if not strategy.any_size)
 GOALS = ("--skip", "--layers", *(f"--max-{kind}" for kind in KINDS))
@@ -212,11 +213,18 @@ RULES = (
         f"--recover {FULL}, or --recover none",
     ),
     Rule(
+        "recovery-without-maps",
+        lambda s: s.replace == MERGED and s.recover in ("train", "none"),
+        f"--replace {MERGED} with --recover {{s.recover}}: maps are fitted in closed form",
+        f"--recover closed-form, or {FULL} to train all that is left afterwards",
+        "--recover closed-form",
+    ),
+    Rule(
         "search-trains-adapters",
-        lambda s: s.replace == NOTHING and (s.adapt or s.strategy in TRAINING),
-        f"--replace {NOTHING} with a search that trains adapters",
+        lambda s: s.replace in (MERGED, NOTHING) and (s.adapt or s.strategy in TRAINING),
+        "--replace {s.replace} with a search that trains adapters",
         "a search without training",
-        f"drop --adapt and --strategy, or --replace {NOTHING}",
+        "drop --adapt and --strategy, or --replace",
     ),
     Rule(
         "train-head-without-training",
@@ -271,7 +279,7 @@ RULES = (
     ),
     Rule(
         "width-without-adapters",
-        lambda s: s.skip_width is not None and (s.replace == NOTHING or s.choice is Choice.NOTHING),
+        lambda s: s.skip_width is not None and (s.replace != ADAPTER or s.choice is Choice.NOTHING),
         "--skip-width where no adapter stands in place of a layer",
         "skipped layers with adapters in their place",
         "drop --skip-width",

@@ -127,11 +127,16 @@ def draw_layers(job: Job) -> tuple[str, ...]:
 
 def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list[Streams]:
     """Encode the samples that adapters are fitted on: streams (B, tokens, width) in front of the first candidate."""
+    return run_calibration(job, supernet.encode, progress)
+
+
+def run_calibration(job: Job, encode: Callable[[dict[str, Tensor]], Streams], progress: Progress) -> list[Streams]:
+    """Return what ``encode`` makes of the batches of samples that adapters or maps are fitted on."""
     part = _some(job.data.train, CALIBRATION_SAMPLES, job.settings.seed)
     chunks = batches_of_like_length(part.lengths, max(1, CALIBRATION_CHUNK // part.rows_per_sample))
     with torch.inference_mode():
         batches = [
-            supernet.encode(_on_device(job, part.batch(numbers)))
+            encode(_on_device(job, part.batch(numbers)))
             for numbers in progress.track(chunks, "Encoding calibration samples", len(chunks))
         ]
     # Inference tensors cannot be used in training: hand out ordinary copies.

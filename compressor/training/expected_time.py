@@ -75,7 +75,8 @@ def expect_time(job: Job) -> Expected:
         scored = "reference's score" if job.reference else "full model's score"
         seconds = {} if job.settings.adapt and not job.reference else evaluation_seconds(job, job.model, scored)
         seconds |= _search(job) if job.searches else {}
-        fit = {"fitting adapters": FITTING * _calibration(job)} if job.fits_adapters else {}
+        fitted = "adapters" if job.fits_adapters else "maps" if job.merges else ""
+        fit = {f"fitting {fitted}": FITTING * _calibration(job)} if fitted else {}
         recover, cheaper = _recovery(job) if job.trains_in_recovery else ({}, {})
         seconds |= fit | recover | evaluation_seconds(job, job.model, "slim model's score")
     rest = sum(seconds.values()) - sum(recover.values())

@@ -1,20 +1,24 @@
-"""Fit a slim model: remove layers, set the adapters in their place, train them."""
+"""Fit a slim model: remove layers, set the adapters in their place or merge maps into their neighbours, train them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from compressor.distributed import copy_from_main
+from compressor.families import FAMILIES
 from compressor.job import Job
 from compressor.models.plan import Plan
-from compressor.models.steps import StepModel
+from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import remove_layers
 from compressor.progress import Progress, Stages
 from compressor.resume import RunCheckpoint, Stage
 from compressor.search.least_squares import fit_adapters
-from compressor.search.select_layers import encode_calibration, encode_split
+from compressor.search.merged_maps import merge_maps
+from compressor.search.select_layers import encode_calibration, encode_split, run_calibration
 from compressor.training.activation_cache import Answered
 from compressor.training.recovery import RecoveryTraining, count_updated_parameters, encoder_of, recovery_groups
 
@@ -52,8 +56,23 @@ class Fitter:
         plan = self.job.plan(layers)
         self._set_adapters(plan)
         slim = remove_layers(self.job.model, plan)
+        merged = self._merge_maps(slim) if self.job.merges else {}
         with self.stages.timed("recover"):
-            return SlimModel(plan, slim, self._recover(slim))
+            return SlimModel(plan, slim, {**merged, **self._recover(slim)})
+
+    def _merge_maps(self, slim: StepModel) -> dict[str, int]:
+        """Merge what skipped layers did into those in front; return the number of updated parameters."""
+        job, family = self.job, FAMILIES[slim.family]
+        if (first := next(step for step in steps_of(slim.rounds) if step.pool)).skipped:
+            self.progress.say(f"note: {first.name} has no layer in front to be merged into; it is only removed")
+
+        def encode(batch: dict[str, Tensor]) -> Streams:
+            return job.model.prologue(**{name: batch[name] for name in family.input_names})
+
+        with self.stages.timed("fit"):
+            changed = merge_maps(job.model, slim, family.absorber, run_calibration(job, encode, self.progress))
+            copy_from_main(changed)
+        return count_updated_parameters(slim, [(list(changed), 0.0)])
 
     def _set_adapters(self, plan: Plan) -> None:
         """Bring the full model's adapters to what ``--recover`` wants before any training."""

@@ -140,7 +140,10 @@ Recover = Annotated[
     ),
 ]
 Replace = Annotated[
-    str, typer.Option(help="In place of a skipped layer: adapter, or none (docs/save.md).", rich_help_panel=TRAINING)
+    str,
+    typer.Option(
+        help="In place of a skipped layer: adapter, merged, or none (docs/save.md).", rich_help_panel=TRAINING
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Same seed: same layers, same weights.", rich_help_panel=TRAINING)]
 Seeds = Annotated[

@@ -18,6 +18,7 @@ from profiles.comparison.full_vs_slim import NotMeasured, ProfileReport
 SCHEMA_VERSION = 1
 REPORT, MARKDOWN = "report.json", "report.md"
 KEPT, REPLACED = "■", "□"
+IN_PLACE = {"adapter": "skip adapter", "merged": "merged into the layer in front", "none": "removed"}
 
 
 class Candidate(Value):
@@ -81,7 +82,7 @@ class CompressionReport(Value):
     @property
     def legend(self) -> str:
         """What the signs of the picture mean."""
-        return f"{KEPT} kept   {REPLACED} {'skip adapter' if self.settings.replace == 'adapter' else 'removed'}"
+        return f"{KEPT} kept   {REPLACED} {IN_PLACE[self.settings.replace]}"
 
     @property
     def full_word(self) -> str:

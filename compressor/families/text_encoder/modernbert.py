@@ -165,5 +165,6 @@ MODERNBERT = encoder_family(
     block=ModernbertLayer,
     readout=lambda dims, task: POOLING[dims.config["classifier_pooling"]],
     formula=modernbert_macs,
+    absorber="layer.mlp.Wo",
     library_keeps=lambda dims, layers: 0 in layers,  # its attention has no norm
 )

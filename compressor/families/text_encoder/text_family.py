@@ -123,6 +123,7 @@ def encoder_family(
     readout: Callable[[Any, str], Readout] = read_first,
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None,
     library_keeps: Callable[[Any, Sequence[int]], bool] = keeps_any,
+    absorber: str = "",
 ) -> Family:
     """Return a family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
 
@@ -150,6 +151,7 @@ def encoder_family(
             computes.
         formula: its MACs, see :class:`Family`.
         library_keeps: see :class:`Library`.
+        absorber: see :class:`Family`.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
     prefix = prefix or name
@@ -249,5 +251,6 @@ def encoder_family(
         rounds=rounds,
         build=build,
         formula=formula,
+        absorber=absorber,
         parallel_fraction=BOTTLENECK,
     )
