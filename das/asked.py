@@ -252,8 +252,9 @@ class Predicted(Value):
         images: that it is about.
         cut: the texts have more tokens than the model reads; it read the others.
         runtime, precision: of what answered.
-        answers: the best first.
-        problem: why there are none, with the place of the question; null where there are.
+        answers: the best first; none where a model makes a vector of a text.
+        vector: of an embedder; none of other models.
+        problem: why there is neither, with the place of the question; null where there is.
     """
 
     schema_version: int = 2
@@ -263,4 +264,5 @@ class Predicted(Value):
     runtime: str
     precision: str
     answers: tuple[Answer, ...] = ()
+    vector: tuple[float, ...] = ()
     problem: str | None = None

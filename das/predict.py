@@ -44,7 +44,8 @@ def answer_questions(
     """Check everything at once, then yield each question with its ``top`` most likely answers, in order.
 
     Answers have the probabilities that the task reads in the logits. Retrieval has one answer with a score, which only
-    compares with those of other captions and images. No more than a batch is held in memory.
+    compares with those of other captions and images; an embedder has a vector in the place of answers. No more than a
+    batch is held in memory.
 
     Args:
         folder: of the run whose slim model answers, or None for runs/latest.
@@ -93,7 +94,8 @@ def _answer(
         runners: dict[Fixed, Runner] = {}
         while group := list(islice(waiting, size)):
             samples = tuple(sample for _, sample in group if isinstance(sample, Sample))
-            split = Split("asked", Records((), samples), transforms, len(labels), task.images)
+            kind = task.split if task.output == "embedding" else Split  # a text may have a prompt in front of it
+            split = kind("asked", Records((), samples), transforms, len(labels), task.images)
             answered = iter(_predict(run, split, runtime, precision, runners, stack, progress) if samples else ())
             for place, sample in group:
                 total += 1
@@ -104,8 +106,12 @@ def _answer(
                 logits, is_cut = next(answered)
                 cut += is_cut
                 texts = (sample.text,) if sample.second is None else (sample.text, sample.second)
-                images, best = tuple(image.name for image in sample.images), _best(labels, task, logits, top)
-                yield empty.model_copy(update={"texts": texts, "images": images, "cut": is_cut, "answers": best})
+                images = tuple(image.name for image in sample.images)
+                if task.output == "embedding":
+                    answer: dict[str, object] = {"vector": tuple(logits.float().tolist())}
+                else:
+                    answer = {"answers": _best(labels, task, logits, top)}
+                yield empty.model_copy(update={"texts": texts, "images": images, "cut": is_cut, **answer})
     if cut:
         read = f"the {transforms.text.length} tokens that the model reads"
         progress.say(f"note: {cut} of {total} {task.samples} are longer than {read}: the rest was cut")
@@ -139,7 +145,7 @@ def _predict(
     size = fixed.batch or len(split)
     batches = ({name: x[start : start + size] for name, x in rows.items()} for start in range(0, len(split), size))
     logits = torch.cat([runners[fixed].run(batch) for batch in batches])
-    texts = [sample.text if sample.second is None else (sample.text, sample.second) for sample in split.samples]
+    texts = [split.text_of(sample) for sample in split.samples]
     return zip(logits, split.transforms.text.cuts(texts), strict=True)
 
 

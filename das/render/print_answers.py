@@ -10,6 +10,7 @@ from compressor.progress import Progress
 from das.asked import Predicted
 from das.terminal import console, print_json
 
+SHOWN = 3  # numbers of a vector, which --json has whole
 LABEL = 12  # characters of a class's name, and no fewer
 
 
@@ -35,6 +36,10 @@ def print_answers(predicted: Predicted) -> None:
     width = max([LABEL, *(len(answer.answer) for answer in predicted.answers)])
     asked = "[cut] " * predicted.cut + "  |  ".join((*predicted.texts, *predicted.images))
     lines = [f"   -    {predicted.problem}"] if predicted.problem else []
+    if predicted.vector:
+        first = " ".join(f"{number:+.3f}" for number in predicted.vector[:SHOWN])
+        more = f" ... ({len(predicted.vector)} numbers)" if len(predicted.vector) > SHOWN else ""
+        lines.append(f"{first}{more}  {asked}")
     for answer in predicted.answers:
         value = f"{answer.score:+6.2f}" if answer.probability is None else f"{answer.probability:6.1%}"
         lines.append(f"{value}  {answer.answer:<{width}}  {'' if lines else asked}".rstrip())

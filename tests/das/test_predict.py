@@ -11,6 +11,7 @@ from exporters.graph.inputs import Fixed
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes.tensorrt_engine import find_target
 from tests.support.command_line import das, lines_of, refused, stopped
+from tests.support.embedders import embedder_run
 
 
 def questions(*texts):
@@ -62,3 +63,12 @@ def test_predict_takes_an_engine_of_fixed_sizes(run_here):
     plan.touch()
     runner, fixed = choose_runner(run, "trt", "fp16", inputs)
     assert (runner.plan, fixed.batch) == (plan, 1)
+
+
+def test_an_embedder_answers_with_the_vector_of_each_text(tmp_path):
+    run = embedder_run(tmp_path)
+    vectors = [line["vector"] for line in lines_of(das("predict", run.path, "--text", "a b", "--text", "c", "--json"))]
+    expected = run.load_slim()(**run.transforms().text(["a b", "c"]))
+    assert vectors == [pytest.approx(row.tolist(), abs=1e-5) for row in expected]
+    shown = das("predict", run.path, "--text", "a b").stdout
+    assert shown.startswith(" ".join(f"{number:+.3f}" for number in vectors[0][:3]) + " ... (7 numbers)  a b")

@@ -7,9 +7,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel
 
+from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.find_tokenizer import find_tokenizer
+from compressor.checkpoints.sources.source_files import find_source_files
 from compressor.families import FAMILIES
 from compressor.families.text_encoder.sentence_head import ACTIVATIONS, Dense
+from tests.support import saved_runs
 from tests.support import tiny_models as tiny
 
 WORDS = [chr(letter) for letter in range(ord("a"), ord("z") + 1)]
@@ -79,3 +82,17 @@ def write_embedder(folder, family="bert", pooling=("mean",), modules=("normalize
 def inputs_of(model, folder, texts=TEXTS):
     """The model's inputs of texts of unlike length, padded."""
     return FAMILIES[model.family].transforms(model.dims, find_tokenizer(None, folder, None).tokenizer).text(list(texts))
+
+
+DENSE = (Dense(width=7), "normalize")
+PROMPTS = {"prompts": {"query": "a b "}, "default_prompt_name": None, "similarity_fn_name": "dot"}
+
+
+def embedder_run(tmp_path, family="bert", adapters=False, texts=()):
+    """A run of an embedder without En1 and En4, with adapters in their place that do something, or nothing."""
+    source = write_embedder(tmp_path / "full", family, ("cls", "mean"), DENSE, PROMPTS, texts)
+    full, found = load_checkpoint(source).model, find_tokenizer(None, source, None)
+    if adapters:
+        tiny.supernet(full)
+    files = find_source_files(source, found.folder)
+    return saved_runs.run_of(tmp_path, full, inputs_of(full, source), adapters, tokenizer=found.tokenizer, files=files)

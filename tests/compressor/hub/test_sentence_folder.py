@@ -13,17 +13,11 @@ from transformers import AutoModel
 import das
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.find_tokenizer import find_tokenizer
-from compressor.checkpoints.sources.source_files import find_source_files
 from compressor.errors import CheckFailed
-from compressor.families.text_encoder.sentence_head import Dense
-from tests.support import saved_runs
-from tests.support import tiny_models as tiny
 from tests.support.command_line import refused
-from tests.support.embedders import TEXTS, inputs_of, write_embedder
+from tests.support.embedders import TEXTS, embedder_run
 from tests.support.marks import slow_but
 
-DENSE = (Dense(width=7), "normalize")
-PROMPTS = {"prompts": {"query": "a b "}, "default_prompt_name": None, "similarity_fn_name": "dot"}
 EVERY = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "modernbert")
 
 
@@ -31,16 +25,6 @@ EVERY = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert",
 def modules(tmp_path, monkeypatch):
     """Where the library copies code of folders to: not where other processes do."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-
-
-def run_of(tmp_path, family="bert", adapters=False, texts=()):
-    """A run of an embedder without En1 and En4, with adapters in their place that do something, or nothing."""
-    source = write_embedder(tmp_path / "full", family, ("cls", "mean"), DENSE, PROMPTS, texts)
-    full, found = load_checkpoint(source).model, find_tokenizer(None, source, None)
-    if adapters:
-        tiny.supernet(full)
-    files = find_source_files(source, found.folder)
-    return saved_runs.run_of(tmp_path, full, inputs_of(full, source), adapters, tokenizer=found.tokenizer, files=files)
 
 
 def vectors_of(run):
@@ -58,7 +42,7 @@ ENCODE += "print(json.dumps([model.encode(sys.argv[3:]).tolist(), model.prompts,
 @pytest.mark.parametrize("family", slow_but(("bert", "modernbert"), EVERY))
 @pytest.mark.parametrize("adapters", [False, True])
 def test_what_is_written_is_the_run_s_model(tmp_path, family, adapters):
-    run = run_of(tmp_path, family, adapters)
+    run = embedder_run(tmp_path, family, adapters)
     saved = das.save(run, to=tmp_path / "out")
     assert (saved.loader, saved.trust_remote_code, saved.layers) == ("SentenceTransformer", adapters, 4)
     assert saved.max_abs_error < 1e-5
@@ -81,7 +65,7 @@ def test_what_is_written_is_the_run_s_model(tmp_path, family, adapters):
 @pytest.mark.parametrize(("family", "adapters"), slow_but([("bert", True)], [(f, a) for f in EVERY for a in (0, 1)]))
 def test_sentence_transformers_loads_it_where_das_cannot_be_imported(tmp_path, family, adapters):
     pytest.importorskip("sentence_transformers")
-    run = run_of(tmp_path, family, bool(adapters))
+    run = embedder_run(tmp_path, family, bool(adapters))
     das.save(run, to=tmp_path / "out")
     given = (str(tmp_path / "out"), str(bool(adapters)), *TEXTS)
     done = subprocess.run(
@@ -98,7 +82,7 @@ def test_sentence_transformers_loads_it_where_das_cannot_be_imported(tmp_path, f
 
 
 def test_lower_case_is_kept(tmp_path):
-    run = run_of(tmp_path, texts={"do_lower_case": True})
+    run = embedder_run(tmp_path, texts={"do_lower_case": True})
     assert not das.save(run, to=tmp_path / "out").tokenizer_as_it_came
     upper, lower = run.transforms().text(["A B"]), run.transforms().text(["a b"])
     assert upper["input_ids"].tolist() == lower["input_ids"].tolist()
@@ -106,7 +90,7 @@ def test_lower_case_is_kept(tmp_path):
 
 
 def test_a_folder_whose_modules_make_other_vectors_is_not_kept(tmp_path):
-    run = run_of(tmp_path)
+    run = embedder_run(tmp_path)
     (run.path / "source" / "1_Pooling" / "config.json").write_text('{"pooling_mode": ["mean", "cls"]}')
     with refused(CheckFailed, "saved-model-differs"):
         das.save(run, to=tmp_path / "out")
@@ -114,7 +98,7 @@ def test_a_folder_whose_modules_make_other_vectors_is_not_kept(tmp_path):
 
 
 def test_the_transformer_alone_is_one_of_the_library(tmp_path):
-    run = run_of(tmp_path)
+    run = embedder_run(tmp_path)
     das.save(run, to=tmp_path / "out")
     model, said = AutoModel.from_pretrained(tmp_path / "out", add_pooling_layer=False, output_loading_info=True)
     assert model.config.num_hidden_layers == 4 and not said["missing_keys"] and not said["unexpected_keys"]
