@@ -290,7 +290,7 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
         if bad := split.records.unreadable:
             progress.say(f"{split.name}: {len(bad)} rows left out, the first is {bad[0]}")
         if dropped := split.records.dropped:
-            progress.say(f"{split.name}: {describe_dropped(dropped, len(split))}")
+            progress.say(f"{split.name}: {describe_dropped(dropped, len(split), split.left_out)}")
     if length is None:
         dims = loaded.model.dims
         for note in note_cut(data.evaluation, min(dims.longest_text, words.longest or dims.longest_text)):

@@ -6,6 +6,7 @@ from compressor.hub.hub_folder import SavedFolder
 from compressor.hub.sentence_folder import LOADER
 from compressor.models.plan import summarise
 from compressor.run_folder import Run
+from compressor.tasks.reranking.reranking_task import RERANKING
 from compressor.vocabulary.trim_folder import TrimmedVocabulary
 from profiles.formatting import HEADER, Table, format_bytes, format_count
 from profiles.reports.build_report import build_report
@@ -13,7 +14,7 @@ from profiles.reports.compression_report import CompressionReport
 from profiles.reports.compression_tables import tabulate_accuracy
 from profiles.reports.markdown import format_bullets, format_markdown_table
 
-TEXTS = "text-classification"
+TEXTS, RANKING = "text-classification", "text-ranking"
 PIPELINES = {  # tasks of the Hub, by the class of transformers that loads a model for it
     "AutoModelForSequenceClassification": TEXTS,
     "AutoModelForVisualQuestionAnswering": "visual-question-answering",
@@ -30,11 +31,11 @@ def write_card(run: Run, saved: SavedFolder) -> str:
     report = build_report(run)
     accuracy, costs = tabulate_accuracy(report), tabulate_costs(report, saved)
     parts = [
-        _front_matter(saved),
+        _front_matter(saved, report.task),
         f"# {report.checkpoint}, {f'{len(report.skipped)} layers fewer' if report.skipped else 'adapted'}",
         _describe(report, saved),
         "## Use",
-        _describe_use(saved),
+        _describe_use(saved, report.task),
         f"## {accuracy.title}",
         format_markdown_table(accuracy.header, accuracy.rows),
         "## Costs",
@@ -67,11 +68,16 @@ def tabulate_costs(report: CompressionReport, saved: SavedFolder) -> Table:
     return Table("Costs", ("", "full model", "this model"), rows)
 
 
-def _front_matter(saved: SavedFolder) -> str:
-    pipeline = PIPELINES.get(saved.loader)
+def _front_matter(saved: SavedFolder, task: str) -> str:
+    pipeline = _pipeline(saved, task)
     library = "sentence-transformers" if saved.loader == LOADER else "transformers"
     lines = (f"library_name: {library}", *([f"pipeline_tag: {pipeline}"] if pipeline else []), "tags:", "- das")
     return "\n".join(("---", *lines, "---"))
+
+
+def _pipeline(saved: SavedFolder, task: str) -> str | None:
+    """Return the Hub's name for what the model is for."""
+    return RANKING if task == RERANKING.name else PIPELINES.get(saved.loader)
 
 
 def _describe(report: CompressionReport, saved: SavedFolder) -> str:
@@ -88,10 +94,15 @@ def _describe(report: CompressionReport, saved: SavedFolder) -> str:
     )
 
 
-def _describe_use(saved: SavedFolder) -> str:
+def _describe_use(saved: SavedFolder, task: str) -> str:
     """Show how the folder is loaded, and say where its code is needed."""
     trust = ", trust_remote_code=True" if saved.trust_remote_code else ""
-    if PIPELINES.get(saved.loader) == TEXTS:
+    pipeline = _pipeline(saved, task)
+    if pipeline == RANKING:
+        code = f"""from sentence_transformers import CrossEncoder
+rerank = CrossEncoder("FOLDER"{trust})
+rerank.predict([("a query", "a passage"), ("a query", "another passage")])"""
+    elif pipeline == TEXTS:
         code = f"""from transformers import pipeline
 classify = pipeline("{TEXTS}", "FOLDER"{trust})
 classify("a text", truncation=True)"""

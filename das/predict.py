@@ -151,7 +151,7 @@ def _predict(
 
 def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[Answer, ...]:
     if task.output == "score":
-        return (Answer(answer=labels[0], score=float(logits[0])),)
+        return (Answer(answer=labels[-1], score=float(task.probabilities(logits[None]))),)
     best = task.probabilities(logits).topk(min(top, len(labels)))
     return tuple(
         Answer(answer=labels[int(number)], probability=float(value))

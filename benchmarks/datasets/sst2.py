@@ -50,6 +50,7 @@ from compressor.resume import RunCheckpoint
 from compressor.search.select_layers import select_layers
 from compressor.settings import Settings
 from compressor.tasks import TASKS
+from compressor.tasks.task import Task
 from compressor.training.activation_cache import Encoded
 from compressor.training.finetune import finetune
 from compressor.training.recovery import RecoveryTraining, count_updated_parameters, encoder_of, recovery_groups
@@ -114,44 +115,51 @@ def train_full(
     steps: int | None = None,
     text_length: int = TEXT_LENGTH,
     columns: Mapping[str, str] | None = None,
+    task: Task = TASK,
 ) -> list[Row]:
     """Fine-tune the pre-trained model with a fresh head, and write it as a Hugging Face folder.
 
-    ``steps`` are those of the benchmark where they are left out. Another data set has texts of another length, and
-    columns of other names.
+    ``steps`` are those of the benchmark where they are left out. Another data set has texts of another length, columns
+    of other names, and may be of another task.
     """
     torch.manual_seed(seed)
-    found, backbone = read_data(source, TASK.name, columns=columns or {}), load_backbone(pretrained()).model
+    found, backbone = read_data(source, task.name, columns=columns or {}), load_backbone(pretrained()).model
     dims = backbone.dims.model_copy(update={"classes": len(found.labels), "text_length": text_length})
-    model = FAMILY.build(dims, TASK.name)
+    model = FAMILY.build(dims, task.name)
     model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
     tokenizer = find_tokenizer(None, pretrained(), None).tokenizer
-    data = make_splits(found, source, TASK, FAMILY.transforms(dims, tokenizer), dims.classes)
+    data = make_splits(found, source, task, FAMILY.transforms(dims, tokenizer), dims.classes)
     if steps is None:
         steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
     finetune(
         model,
         data.train,
-        TASK,
+        task,
         steps=steps,
         batch_size=BATCH_SIZE,
         learning_rate=FINETUNE_RATE,
         seed=seed,
         progress=progress,
     )
-    config = {**dims.config, "architectures": [FAMILY.formats[0].architectures[TASK.name]]}
+    config = {**dims.config, "architectures": [FAMILY.formats[0].architecture(task.name)]}
     names = {"id2label": dict(enumerate(found.labels)), "label2id": {name: i for i, name in enumerate(found.labels)}}
     save_public_checkpoint(model, checkpoint, config | names)
     shutil.copyfile(pretrained() / TOKENIZER_FILE, checkpoint / TOKENIZER_FILE)
     everything = {EVERYTHING: sum(parameter.numel() for parameter in model.parameters())}
-    return [scored(model, data, seed, FULL, everything, progress)]
+    return [scored(model, data, seed, FULL, everything, progress, task)]
 
 
 def scored(
-    model: StepModel, data: TaskData, seed: int, method: str, updated: Mapping[str, int], progress: Progress
+    model: StepModel,
+    data: TaskData,
+    seed: int,
+    method: str,
+    updated: Mapping[str, int],
+    progress: Progress,
+    task: Task = TASK,
 ) -> Row:
     """The row of a finished model."""
-    score = evaluate(model, data.evaluation, TASK, progress=progress).score
+    score = evaluate(model, data.evaluation, task, progress=progress).score
     macs = count_macs(model, one_sentence(data)).total
     return Row(
         seed=seed,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.search.models import Setting
-from compressor.data.batches import TrainingOrder, batches_of_like_length
+from compressor.data.batches import batches_of_like_length
 from compressor.job import Job
 from compressor.models.steps import Streams
 from compressor.models.supernet import Supernet
@@ -87,7 +87,7 @@ class Judge:
         groups = [([p for name in sorted(layers) for p in model.skips[name].parameters()], RECOVERY_RATE)]
         freeze_all_but(model, groups)
         optimiser = Optimiser(groups, self.setting.steps)
-        order = TrainingOrder(self.train.lengths, self.setting.batch_size, self.job.settings.seed)
+        order = self.job.data.train.training_order(self.setting.batch_size, self.job.settings.seed)
         for step in range(self.setting.steps):
             batch = self.train.batch(order.batch(step))
             logits = self.supernet.logits(batch, layers)

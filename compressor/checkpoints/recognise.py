@@ -11,7 +11,9 @@ from compressor.checkpoints.class_names import read_class_names
 from compressor.checkpoints.declared import (
     FILE,
     OF_SEQUENCES,
+    REGRESSION,
     architectures_in,
+    is_reranker,
     other_purpose,
     refuse_unknown,
     task_of_class,
@@ -25,6 +27,7 @@ from compressor.errors import InputError, input_error, usage_error
 from compressor.families import FAMILIES, Family
 from compressor.families.key_mapping import MODULE_KEYS, SENTENCE_MODULES, Format, State
 from compressor.tasks import TASKS
+from compressor.tasks.reranking.reranking_task import RERANKING
 
 _ONE_SET = 'save the set that was evaluated alone: torch.save(its state dict, "weights.pt")'
 
@@ -92,8 +95,11 @@ class Recognised:
     @property
     def _other_purpose(self) -> str:
         """The same of a head for sequences that chooses no class."""
-        of_sequences = any(task_of_class(name) == OF_SEQUENCES for name in self.architectures)
-        return other_purpose(self.checkpoint.config) if of_sequences else ""
+        if not any(task_of_class(name) == OF_SEQUENCES for name in self.architectures):
+            return ""
+        path, config = self.checkpoint.path, self.checkpoint.config
+        purpose = other_purpose(config)
+        return RERANKING.name if purpose == REGRESSION and is_reranker(path, config) else purpose
 
     def _has_keys(self, prefix: str) -> bool:
         return bool(prefix) and any(key.startswith(prefix) for key in self.state)
@@ -272,10 +278,11 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
         raise usage_error(
             "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"
         )
-    tasks = [name for name in (*source.format.heads, *family.heads) if name in TASKS and not _is_of_vectors(name)]
+    named = (*source.format.heads, *family.heads)
+    tasks = list(dict.fromkeys(name for name in named if name in TASKS and not _is_of_vectors(name)))
     if task is not None and (source.has_head(task) or (adapt and not _is_of_vectors(task))):
         return task
-    if task is None and adapt and len(source.format.heads) == 1:
+    if task is None and adapt and len([name for name in tasks if name in source.format.heads]) == 1:
         return tasks[0]
     target = task or next(iter(tasks or family.heads))
     raise input_error(

@@ -46,10 +46,12 @@ class TrainingOrder:
         lengths: tokens of each sample.
         size: samples of a step; what is left of an epoch is in none.
         seed: of the order.
+        groups: numbers of what samples belong to, (n,), where those of one group are to share their batches: whole
+            groups are shuffled then, and sorted by length. None where each sample is for itself.
     """
 
-    def __init__(self, lengths: np.ndarray, size: int, seed: int) -> None:
-        self.lengths, self.size, self.seed = lengths, min(size, len(lengths)), seed
+    def __init__(self, lengths: np.ndarray, size: int, seed: int, groups: np.ndarray | None = None) -> None:
+        self.lengths, self.size, self.seed, self.groups = lengths, min(size, len(lengths)), seed, groups
         self.steps = steps_per_epoch(size, len(lengths))
         self._epoch, self._batches = -1, np.empty((0, 0), dtype=int)
 
@@ -66,11 +68,20 @@ class TrainingOrder:
 
     def _order(self, epoch: int) -> np.ndarray:
         """Return the batches of an epoch, (steps, size)."""
-        samples = _shuffled(len(self.lengths), self.seed, epoch)[: self.steps * self.size]
+        samples = self._shuffle(epoch)[: self.steps * self.size]
         together = self.size * max(1, min(TOGETHER, self.steps // SHARE))
         parts = np.split(samples, range(together, len(samples), together))
         samples = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in parts])
         return np.random.default_rng((self.seed, epoch, 1)).permutation(samples.reshape(self.steps, self.size))
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        """Return the samples in the order of chance of an epoch, those of a group side by side."""
+        samples = _shuffled(len(self.lengths), self.seed, epoch)
+        if self.groups is None:
+            return samples
+        names, places = np.unique(self.groups, return_inverse=True)
+        turn = np.random.default_rng((self.seed, epoch, 2)).permutation(len(names))
+        return samples[np.argsort(turn[places[samples]], kind="stable")]
 
 
 def _shuffled(samples: int, seed: int, epoch: int) -> np.ndarray:

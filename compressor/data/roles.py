@@ -59,7 +59,7 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     elif "val" in splits and "test" in splits:
         roles = splits["train"], splits["val"], evaluation
     else:
-        fitting, held_out = _hold_out(usable["train"], root)
+        fitting, held_out = _hold_out(usable["train"], root, task)
         roles = split("train", fitting), split(TENTH, held_out), evaluation
     if task.ranked:
         _check_images(roles[0], roles[1], root)
@@ -178,15 +178,16 @@ def make_unlabelled_splits(
     """
     _check_unreadable(dataset.splits, root)
     (records,) = dataset.splits.values()
-    if (different := len(set(_image_groups(records.samples)))) < LEAST_INPUTS:
-        apart = f", {different} of them without an image in common" if task.images else ""
+    if (different := len(set(_groups(records.samples, task.split.by_text)))) < LEAST_INPUTS:
+        shared = "an image" if task.images else "a text" if task.split.by_text else ""
+        apart = f", {different} of them without {shared} in common" if shared else ""
         raise input_error(
             "too-few-inputs",
             f"{root} holds {len(records.samples)} different inputs{apart}",
             f"at least {LEAST_INPUTS}, better a few hundred",
             "give more inputs: --calibration",
         )
-    held_out, evaluation, fitting = random_partition(records.samples, INPUT_SHARES)
+    held_out, evaluation, fitting = random_partition(records.samples, INPUT_SHARES, task.split.by_text)
 
     def split(name: str, samples: tuple[Sample, ...]) -> Split:
         part = replace(records, samples=samples, unreadable=records.unreadable if samples is fitting else ())
@@ -197,8 +198,12 @@ def make_unlabelled_splits(
 
 
 def _name_all(labels: tuple[str, ...], classes: int, task: Task) -> tuple[str, ...]:
-    """Return a name for each of the model's classes; none where its outputs are a vector."""
-    return () if task.output == "embedding" else (*labels, *map(nameless, range(len(labels), classes)))
+    """Return a name for each of the model's outputs: none of a vector's; of a score's the last is the data's."""
+    if task.output == "embedding":
+        return ()
+    if task.output == "score":
+        return (*map(nameless, range(classes - len(labels))), *labels)
+    return (*labels, *map(nameless, range(len(labels), classes)))
 
 
 def _check_texts(parts: Sequence[Split], root: Path) -> None:
@@ -282,9 +287,9 @@ def _usable(records: Records, task: Task, classes: int) -> Records:
     return replace(records, samples=samples, dropped=records.dropped + len(records.samples) - len(samples))
 
 
-def _hold_out(records: Records, root: Path) -> tuple[Records, Records]:
+def _hold_out(records: Records, root: Path, task: Task) -> tuple[Records, Records]:
     """Return the training records without a random tenth of their images, and that tenth; no image is in both."""
-    held_out, fitting = random_partition(records.samples, (HELD_OUT_SHARE,))
+    held_out, fitting = random_partition(records.samples, (HELD_OUT_SHARE,), task.split.by_text)
     records = replace(records, judgements=None)  # they are of all samples together
     if not fitting:
         raise input_error(
@@ -296,12 +301,15 @@ def _hold_out(records: Records, root: Path) -> tuple[Records, Records]:
     return replace(records, samples=fitting), replace(records, samples=held_out, unreadable=(), dropped=0, absent=0)
 
 
-def random_partition(samples: Sequence[Sample], shares: Sequence[float]) -> list[tuple[Sample, ...]]:
+def random_partition(
+    samples: Sequence[Sample], shares: Sequence[float], by_text: bool = False
+) -> list[tuple[Sample, ...]]:
     """Return the samples in ``len(shares) + 1`` random parts; the last one is the rest.
 
-    Shares are of the images, or of the samples where these have none; no image is in two parts.
+    Shares are of the images, or of the samples where these have none; no image is in two parts. ``by_text`` they are of
+    the texts, and no text is.
     """
-    keys = _image_groups(samples)
+    keys = _groups(samples, by_text)
     distinct = list(dict.fromkeys(keys))
     order = np.random.default_rng(0).permutation(len(distinct))
     counts = [max(1, int(len(distinct) * share)) for share in shares]
@@ -310,6 +318,11 @@ def random_partition(samples: Sequence[Sample], shares: Sequence[float]) -> list
         tuple(sample for sample, key in zip(samples, keys, strict=True) if part_of[key] == part)
         for part in range(len(shares) + 1)
     ]
+
+
+def _groups(samples: Sequence[Sample], by_text: bool) -> Sequence[int | str]:
+    """Return a key for each sample: those of one key belong together, by their text or by their images."""
+    return [sample.text for sample in samples] if by_text else _image_groups(samples)
 
 
 def _image_groups(samples: Sequence[Sample]) -> list[int]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.arrow_files import fingerprint
+from compressor.data.batches import TrainingOrder
 from compressor.data.images import decode_image
 from compressor.data.reading.rows import Unreadable
 from compressor.data.text import Text, Tokens
@@ -24,8 +25,13 @@ LOOKED_AT = 1024  # samples that are looked at for texts that are cut
 LARGE_SHARE = 0.25  # of samples left out: VQA v2 loses some 7 % to its 3,129 answers
 
 
-def describe_dropped(dropped: int, rows: int) -> str:
-    """Say how many samples have no answer that the model can give, and whether they are many beside ``rows``."""
+def describe_dropped(dropped: int, rows: int, why: str = "") -> str:
+    """Say how many samples are left out and why: without a reason of their split, as no model can give their answer.
+
+    These may be many beside ``rows``.
+    """
+    if why:
+        return f"{dropped:,} left out: {why}"
     many = dropped > LARGE_SHARE * (dropped + rows)
     remark = "; these are many: is this the data that the model was trained on?" if many else ""
     return f"{dropped:,} left out: no answer of theirs is among the classes{remark}"
@@ -44,6 +50,11 @@ def note_cut(split: Split, longest: int) -> tuple[str, ...]:
 class Split:
     """Samples of one split, by index; texts are tokenised once, and padded to the longest of a batch.
 
+    Attributes:
+        left_out: why samples are left out by the rules of the data set; empty where no answer of theirs is among the
+            classes.
+        by_text: samples of one text belong together: a part of the data has all of them, or none.
+
     Args:
         name: as reports call it.
         records: its files and samples.
@@ -51,6 +62,9 @@ class Split:
         classes: outputs of the model's head.
         images: of one sample.
     """
+
+    left_out = ""
+    by_text = False
 
     def __init__(self, name: str, records: Records, transforms: Transforms, classes: int, images: int) -> None:
         self.name, self.records, self.samples = name, records, records.samples
@@ -77,6 +91,14 @@ class Split:
         """Tokens of each sample's text, or pair of texts, (n,)."""
         return np.array([tokens.shape[1] for tokens in self._tokenise(self.samples)], dtype=int)
 
+    def training_order(self, size: int, seed: int) -> TrainingOrder:
+        """Return the samples of every step of a training on this split, in batches of ``size``."""
+        return TrainingOrder(self.lengths, size, seed)
+
+    def draw(self, most: int, seed: int) -> Split:
+        """Draw at most so many samples, uniformly."""
+        return self.subset(np.random.default_rng(seed).permutation(len(self))[:most])
+
     def count_cut(self, among: int) -> int:
         """Return how many of the first ``among`` samples have more tokens than the model is given."""
         text, samples = self.transforms.text, self.samples[:among]
@@ -97,6 +119,7 @@ class Split:
             "rows": len(self),
             "fingerprint": "-".join(fingerprint(path) for path in self.records.files),
             "dropped": self.records.dropped,
+            **({"left_out": self.left_out} if self.left_out else {}),
             "unreadable": list(self.records.unreadable),
         }
 

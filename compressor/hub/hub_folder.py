@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers.utils import logging
 
 from compressor.checkpoints.sources.locate import CONFIG, SAFE
-from compressor.checkpoints.sources.source_files import IMAGE_FILES
+from compressor.checkpoints.sources.source_files import CROSS_ENCODER_FILES, IMAGE_FILES
 from compressor.errors import CheckFailed, Problem, input_error, shorten
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import MODULE_KEYS, Format, State
@@ -26,6 +26,7 @@ from compressor.hub.tokenizer_files import write_tokenizer
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
+from compressor.tasks.reranking.reranking_task import RERANKING
 from compressor.values import Value
 
 CARD = "README.md"
@@ -103,6 +104,7 @@ def save_folder(
             _write_images(run, format, temporary)
             if vectors:
                 write_modules(run, format, behind, temporary)
+            _write_cross_encoder(run, temporary)
             as_it_came = write_tokenizer(run, temporary)
         with progress.stage("Loading it again"):
             samples, error = _compare(run, format, config, temporary)
@@ -148,6 +150,14 @@ def _write_images(run: Run, format: Format, folder: Path) -> None:
             (folder / name).unlink()
         for name, content in format.library.write_beside(run.dims).items():
             write_json(folder / name, content)
+
+
+def _write_cross_encoder(run: Run, folder: Path) -> None:
+    """Write what sentence-transformers reads of a cross-encoder beside the model: how its scores are scaled."""
+    if TASKS[run.manifest.task] is RERANKING:
+        for name in CROSS_ENCODER_FILES:
+            if path := run.source_file(name):
+                shutil.copyfile(path, folder / name)
 
 
 def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) -> tuple[int, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compressor.costs.macs import count_macs
 from compressor.costs.parts import parameters_of_layers, without_idle
-from compressor.data.batches import TrainingOrder, batches_of_like_length
+from compressor.data.batches import batches_of_like_length
 from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
 from compressor.job import Job
@@ -132,7 +132,7 @@ def encode_calibration(job: Job, supernet: Supernet, progress: Progress) -> list
 
 def run_calibration(job: Job, encode: Callable[[dict[str, Tensor]], Streams], progress: Progress) -> list[Streams]:
     """Return what ``encode`` makes of the batches of samples that adapters or maps are fitted on."""
-    part = _some(job.data.train, CALIBRATION_SAMPLES, job.settings.seed)
+    part = job.data.train.draw(CALIBRATION_SAMPLES, job.settings.seed)
     chunks = batches_of_like_length(part.lengths, max(1, CALIBRATION_CHUNK // part.rows_per_sample))
     with torch.inference_mode():
         batches = [
@@ -167,16 +167,11 @@ def encode_split(
 
 def draw_scored_samples(job: Job) -> Split:
     """Return the held-out samples that subsets are scored on."""
-    return _some(job.data.held_out, HELD_OUT_SAMPLES, job.settings.seed)
+    return job.data.held_out.draw(HELD_OUT_SAMPLES, job.settings.seed)
 
 
 def _on_device(job: Job, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.to(job.device) for name, value in batch.items()}
-
-
-def _some(split: Split, most: int, seed: int) -> Split:
-    """Draw at most so many samples of a split, uniformly."""
-    return split.subset(np.random.default_rng(seed).permutation(len(split))[:most])
 
 
 def _prepare_training(
@@ -189,7 +184,7 @@ def _prepare_training(
     freeze_all_but(job.model, groups)
     label = "Encoding the training data once"
     with progress.stage("Tokenising the training data"):
-        order = TrainingOrder(job.data.train.lengths, job.settings.batch_size, job.settings.seed)
+        order = job.data.train.training_order(job.settings.batch_size, job.settings.seed)
         numbers = order.samples(steps)
     train = encode_split(job, job.data.train, supernet.encode, checkpoint, progress, label, numbers=numbers)
     spent.add("encoding", spent.costs.fixed, len(numbers))

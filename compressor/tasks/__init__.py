@@ -5,6 +5,7 @@ from __future__ import annotations
 from compressor.errors import usage_error
 from compressor.tasks.embedding import EMBEDDING
 from compressor.tasks.nlvr2 import NLVR2
+from compressor.tasks.reranking.reranking_task import RERANKING
 from compressor.tasks.retrieval import RETRIEVAL
 from compressor.tasks.snli_ve import SNLI_VE
 from compressor.tasks.task import Task
@@ -15,7 +16,7 @@ from compressor.tasks.vqa import VQA
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (VQA, NLVR2, RETRIEVAL, SNLI_VE, TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION)
+    for task in (VQA, NLVR2, RETRIEVAL, SNLI_VE, TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION, RERANKING)
 }
 """By the name users type."""
 

@@ -53,3 +53,8 @@ def most_likely(logits: Tensor) -> Tensor:
 def softmax(logits: Tensor) -> Tensor:
     """Return the probabilities of classes that exclude each other."""
     return torch.softmax(logits, -1)
+
+
+def single_score(logits: Tensor) -> Tensor:
+    """Return the score of each sample, (B,), where a model has one output, (B, 1)."""
+    return logits[:, 0]

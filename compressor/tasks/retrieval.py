@@ -12,6 +12,7 @@ from compressor.data.layouts.input_forms import IMAGE, InputForm
 from compressor.data.layouts.karpathy import KarpathyJson
 from compressor.data.layouts.label_columns import no_classes
 from compressor.data.splits import RankedSplit
+from compressor.tasks.losses import single_score
 from compressor.tasks.task import GeneratedData, Task
 
 COLUMNS = NamedColumns(
@@ -26,6 +27,7 @@ RETRIEVAL = Task(
     output="score",
     metric="mean R@1",
     answers=None,
+    probabilities=single_score,
     baseline=Baseline("chance", chance_score),
     layouts=(arrow_tables.FLICKR30K, arrow_tables.COCO, KarpathyJson(), COLUMNS),
     generated=GeneratedData(write_retrieval, images=300, steps=700),

@@ -60,7 +60,7 @@ class Task:
             its most likely class.
         loss: logits (B, classes) and batch to the training loss, a scalar.
         distillation: student's logits, teacher's logits and batch to a loss on the same scale as ``loss``.
-        probabilities: logits to what the user is told of each class, same shape.
+        probabilities: logits to what the user is told of each class, same shape; or to a score for each sample, (B,).
         baseline: a guesser that never sees an image.
         layouts: how its data lies on disk; the first that a folder has is read.
         unlabelled: the columns that unlabelled inputs have; the first whose columns a file has. None: no such inputs.
@@ -71,7 +71,7 @@ class Task:
             are, None where they are a few of it, to what slim finds in an index that the full model made; None where
             there is no index.
         purposes: what a config.json may say that a head for sequences is for, if it can be one of this task:
-            "regression", "multi-label-classification", or '' where it names no other purpose than classes.
+            "regression", "reranking", "multi-label-classification", or '' where it names no other purpose than classes.
         open_vocabulary: the data may have answers that a model does not know.
         report_val: the validation split's score is reported beside the test split's, as the dataset's papers do.
     """
@@ -121,7 +121,7 @@ def teacher_agreement(task: Task) -> Task:
             task,
             metric=f"{task.metric} with the full model",
             sample_metric=f"{task.sample_metric} with the full model",
-            split=UnlabelledSplit,
+            split=task.split if issubclass(task.split, UnlabelledSplit) else UnlabelledSplit,
             report_val=False,
         )
     return replace(

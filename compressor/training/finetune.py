@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from compressor.data.batches import TrainingOrder
 from compressor.data.splits import Split
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
@@ -28,7 +27,7 @@ def finetune(
     torch.manual_seed(seed)
     optimiser = Optimiser([(list(model.parameters()), learning_rate)], steps)
     inputs = FAMILIES[model.family].input_names
-    order = TrainingOrder(split.lengths, batch_size, seed)
+    order = split.training_order(batch_size, seed)
     model.train()
     for step in progress.track(range(steps), "Training the full model", steps):
         batch = split.batch(order.batch(step))

@@ -56,7 +56,7 @@ class Recovery:
 
     def order(self, split: Split) -> TrainingOrder:
         """Return the order in which a split is trained on."""
-        return TrainingOrder(split.lengths, self.batch_size, self.seed)
+        return split.training_order(self.batch_size, self.seed)
 
 
 Groups = list[tuple[list[nn.Parameter], float]]

@@ -257,7 +257,7 @@ def expect_tuning_time(tuning: Tuning) -> Expected:
 
 def training_order(tuning: Tuning) -> TrainingOrder:
     """Return the order of the samples: that of a recovery with the same seed and batch size."""
-    return TrainingOrder(tuning.job.data.train.lengths, tuning.settings.batch_size, tuning.settings.seed)
+    return tuning.job.data.train.training_order(tuning.settings.batch_size, tuning.settings.seed)
 
 
 def tuned_folder(settings: TuneSettings, task: str | None, resume: bool = False) -> Path:

@@ -197,6 +197,6 @@ def _print_leftovers(leftovers: Mapping[str, tuple[str, ...]]) -> None:
 
 def _print_left_out(split: Mapping[str, Any]) -> None:
     if dropped := split["dropped"]:
-        console.print(f"  {describe_dropped(dropped, split['rows'])}", soft_wrap=True)
+        console.print(f"  {describe_dropped(dropped, split['rows'], split.get('left_out', ''))}", soft_wrap=True)
     if bad := split["unreadable"]:
         console.print(f"  {len(bad)} left out that cannot be used, the first is {bad[0]}", markup=False, soft_wrap=True)

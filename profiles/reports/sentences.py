@@ -134,7 +134,8 @@ def describe_splits(data: Sequence[Mapping[str, Any]], task: str) -> tuple[str, 
 def _split(split: Mapping[str, Any], samples: str) -> str:
     """Describe one split in a line, with the first of its rows that could not be used."""
     bad = split["unreadable"]
-    beside = f", {describe_dropped(split['dropped'], split['rows'])}" if split["dropped"] else ""
+    why = split.get("left_out", "")
+    beside = f", {describe_dropped(split['dropped'], split['rows'], why)}" if split["dropped"] else ""
     beside += f", {len(bad)} unreadable ({'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''})" if bad else ""
     line = f"{split['name']}: {', '.join(split['files'])}, {split['rows']} {samples}"
     line += f", answers: {split['answers']}" if "answers" in split else ""

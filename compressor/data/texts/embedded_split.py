@@ -21,6 +21,8 @@ TOKENS = 0  # the row of tokenised texts that has their ids
 class EmbeddedSplit(UnlabelledSplit):
     """Texts, each a sample of its own; judgements are of all of them together."""
 
+    left_out = "queries that no document answers"
+
     @property
     def judgements(self) -> Judgements | None:
         """What people said of the texts; None where nothing is known, or not all texts are there."""

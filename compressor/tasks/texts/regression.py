@@ -15,6 +15,7 @@ from compressor.data.reading.readers import RowSource
 from compressor.data.splits import Split
 from compressor.data.texts.scored_pairs import read_score
 from compressor.data.types import Batch
+from compressor.tasks.losses import single_score
 from compressor.tasks.measured import Measured, resample
 from compressor.tasks.task import Task
 from compressor.tasks.text_classification import PAIRS, SENTENCE
@@ -74,10 +75,11 @@ REGRESSION = Task(
     sample_metric="1 / (1 + |error|)",
     answers=None,
     pseudo_targets=unchanged,
+    probabilities=single_score,
     loss=squared_loss,
     distillation=squared_distance,
     baseline=Baseline("one score for all", lambda train, evaluation: 0.0),
     layouts=(COLUMNS,),
     unlabelled=COLUMNS.unlabelled,
-    purposes=("regression",),
+    purposes=("regression", "reranking"),
 )

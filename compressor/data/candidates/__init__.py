@@ -1,0 +1,1 @@
+"""Candidate passages of queries, to be ranked."""
