@@ -57,6 +57,8 @@ class SkipAdapter(Adapter):
 class PassThrough(TokenWise):
     """A skipped layer's place where nothing stands in it (``--replace none``): its stream as it is."""
 
+    width = 0  # of a bottleneck that is not there
+
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``, (B, N, hidden)."""
         return x

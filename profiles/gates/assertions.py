@@ -4,7 +4,8 @@
 repetition does not decide otherwise. ``macs``, ``parameters``, ``file`` and ``memory`` are slim over
 full, so 0.8 is four fifths. ``p50_ms``, ``p90_ms``, ``p99_ms`` and ``throughput`` (samples per second) are slim's own.
 ``drop`` is what slim loses of the task's score on the evaluation split, in points, below 0 where it gains;
-``agreement`` is how many answers there are the same, in percent. What is measured in runtimes must hold in each of them
+``agreement`` is how many answers there are the same, in percent; ``index`` is the share of the full model's recall that
+slim queries keep on the full model's index. What is measured in runtimes must hold in each of them
 (``speedup``), or in one (``speedup:onnxruntime``).
 """
 
@@ -17,11 +18,12 @@ from dataclasses import dataclass
 
 from compressor.costs.model_costs import Pair
 from compressor.errors import Problem, UsageError
-from compressor.manifest import Manifest
+from compressor.evaluation.score import IndexRecall
+from compressor.manifest import Manifest, Results
 from compressor.search.budgets import describe_drop
 from profiles.comparison.full_vs_slim import ProfileReport, RuntimeProfile
 
-STATIC, SCORES, PARITY = ("macs", "parameters"), ("drop", "agreement"), "parity"
+STATIC, SCORES, PARITY = ("macs", "parameters"), ("drop", "agreement", "index"), "parity"
 TIMES = ("p50_ms", "p90_ms", "p99_ms", "throughput")  # fields of a Latency
 BY_RUNTIME = ("speedup", *TIMES, "file", "memory")
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -96,20 +98,37 @@ def collect_measurements(report: ProfileReport, parity: Mapping[str, str]) -> tu
 
 def collect_scores(run: Manifest) -> tuple[Measured, ...]:
     """Return the values for claims about the slim model's answers, as the compression measured them."""
-    results, same = run.results, run.results.answer_agreement
-    agreement = Measured("agreement", None, "not measured: the full model had no trained head")
+    return _measure_drop(run), _measure_agreement(run.results), _measure_index(run.results.index)
+
+
+def _measure_agreement(results: Results) -> Measured:
+    same = results.answer_agreement
     if same is not None:
-        agreement = Measured("agreement", 100 * same, f"{same:.2%} of the answers on the evaluation split are the same")
+        return Measured("agreement", 100 * same, f"{same:.2%} of the answers on the evaluation split are the same")
+    why = "the full model had no trained head" if results.full is None else "the models' outputs are no answers"
+    return Measured("agreement", None, f"not measured: {why}")
+
+
+def _measure_index(index: IndexRecall | None) -> Measured:
+    if index is None or not index.full_on_full:
+        return Measured("index", None, f"not measured: {'nothing is found' if index else 'the task has no index'}")
+    found = f"{100 * index.slim_on_full:.2f} of {100 * index.full_on_full:.2f} %"
+    words = f"recall@{index.at} of {index.sought} by slim queries on the full model's index, {found}"
+    return Measured("index", index.slim_on_full / index.full_on_full, words)
+
+
+def _measure_drop(run: Manifest) -> Measured:
+    results = run.results
     if not run.labelled:
-        return Measured("drop", None, "not measured: the run was calibrated on inputs without answers"), agreement
+        return Measured("drop", None, "not measured: the run was calibrated on inputs without answers")
     if results.full is None:
-        return Measured("drop", None, "not measured: the full model had no trained head"), agreement
+        return Measured("drop", None, "not measured: the full model had no trained head")
     drop = 100 * (results.full.value - results.slim.value)
     words = (
         f"{results.slim.metric} {100 * results.full.value:.2f} of full, {100 * results.slim.value:.2f} of slim, "
         f"{describe_drop(drop)} on {results.slim.samples} samples (margin of slim ± {100 * results.slim.margin:.2f})"
     )
-    return Measured("drop", drop, words), agreement
+    return Measured("drop", drop, words)
 
 
 def find_failures(claims: Iterable[Claim], values: Sequence[Measured]) -> tuple[Problem, ...]:

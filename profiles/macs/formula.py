@@ -82,7 +82,7 @@ def iterate_terms(
         sizes: of the full model.
         rounds: the steps that it has, trimmed or not; those that only move rows about cost nothing.
         parallel: bottleneck of the parallel adapters, 0 without them.
-        skip: skipped layers, each with the bottleneck of its skip adapter.
+        skip: skipped layers, each with the bottleneck of its skip adapter, 0 where nothing stands in its place.
         one_token: steps that compute one token alone.
     """
 
@@ -96,8 +96,9 @@ def iterate_terms(
             continue
         tokens = 1 if step.name in one_token else place.tokens
         if step.name in skip:
-            replacement = adapter_macs(tokens, place.width, skip[step.name])
-            yield from spread(SKIP, step.name, multiply_macs(place.rows, replacement))
+            if skip[step.name]:
+                replacement = adapter_macs(tokens, place.width, skip[step.name])
+                yield from spread(SKIP, step.name, multiply_macs(place.rows, replacement))
             continue
         layer_macs = place.one_token if step.name in one_token else place.whole
         yield from spread(step.pool or BRIDGES, step.name, multiply_macs(place.rows, layer_macs))

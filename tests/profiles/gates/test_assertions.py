@@ -3,7 +3,7 @@
 import pytest
 
 from compressor.errors import UsageError
-from compressor.evaluation.score import Score
+from compressor.evaluation.score import IndexRecall, Score
 from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.plan import Plan, Skip
 from profiles.gates import assertions
@@ -12,7 +12,7 @@ from tests.support.command_line import refused
 from tests.support.reports import costs_of, profile_of
 
 
-def manifest(full=0.8, slim=0.78, agreement=0.9, **settings):
+def manifest(full=0.8, slim=0.78, agreement=0.9, index=None, **settings):
     """A run's record with these scores."""
     score = Score(metric="accuracy", value=slim, margin=0.01, samples=100, loss=1.0)
     return Manifest(
@@ -35,6 +35,7 @@ def manifest(full=0.8, slim=0.78, agreement=0.9, **settings):
             slim=score,
             floor=0.1,
             answer_agreement=agreement,
+            index=index,
             seconds={},
         ),
         costs=costs_of(100, 80),
@@ -96,6 +97,21 @@ def test_scores_that_do_not_hold():
     )
     (said,) = failures("agreement>=95")
     assert said == "agreement: 90.00% of the answers on the evaluation split are the same"
+
+
+def test_what_slim_queries_keep_on_the_full_models_index():
+    index = IndexRecall(
+        sought="relevant documents", at=10, full_on_full=0.5, slim_on_full=0.45, slim_on_slim=0.4, margin=0.01,
+        queries=9, documents=99,
+    )  # fmt: skip
+    run = manifest(agreement=None, index=index)
+    assert failures("index>=0.9", run=run) == []
+    (said,) = failures("index>=0.95", run=run)
+    assert said.endswith("by slim queries on the full model's index, 45.00 of 50.00 %")
+    assert failures("agreement>=0,index>=0", run=manifest(agreement=None)) == [
+        "agreement: not measured: the models' outputs are no answers",
+        "index: not measured: the task has no index",
+    ]
 
 
 def test_a_gain_is_a_drop_below_zero():

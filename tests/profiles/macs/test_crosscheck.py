@@ -53,6 +53,15 @@ def test_three_counts_agree_to_the_last_mac(family, task):
     assert describe_agreement(three(trim(adapted))) == "three counts agree exactly"
 
 
+def test_nothing_in_the_place_of_a_layer_costs_nothing():
+    full = drawn("bert", "text-classification")
+    bare = remove_layers(full, make_plan(full, ["En1"], False))
+    for whole, slim in ((full, bare), (trim(full), trim(bare))):
+        assert three(slim).apart == 0
+        assert "En1" not in {counts.name for counts in three(slim).steps}
+        assert three(slim).total.formula < three(whole).total.formula
+
+
 PUBLISHED = [(family.name, task) for family in FAMILIES.values() for task in family.heads]
 LIKE_BERT = {"xlm-roberta", "camembert", "electra", "distilbert", "mpnet"}  # small ones of other sizes are below
 
