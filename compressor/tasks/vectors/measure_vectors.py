@@ -31,7 +31,7 @@ def measure_vectors(vectors: Tensor, split: Split) -> Measured:
         return _measure_pairs(vectors, judgements)
     if isinstance(judgements, Relevances):
         return _measure_queries(vectors, judgements)
-    each = F.cosine_similarity(vectors, split.targets(range(len(split)))).clamp(min=0).double().numpy()
+    each = F.cosine_similarity(vectors, split.targets(range(len(split)))).clamp(0, 1).double().numpy()
     return Measured(float(each.mean()), each, len(each), metric=COSINE)
 
 

@@ -32,5 +32,5 @@ def distance(vectors: Tensor, full: Tensor) -> Tensor:
 
 
 def closeness(vectors: Tensor, batch: Batch) -> Tensor:
-    """Return the cosine with the target of each text, (B,), in [0, 1]; below 0 it is 0."""
-    return F.cosine_similarity(vectors, batch["targets"]).clamp(min=0)
+    """Return the cosine with the target of each text, (B,), in [0, 1]; below 0 it is 0, above 1 by rounding it is 1."""
+    return F.cosine_similarity(vectors, batch["targets"]).clamp(0, 1)
