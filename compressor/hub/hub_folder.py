@@ -197,11 +197,13 @@ def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) 
 
 def load_folder(kind: Any, folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return a folder's model of a class of transformers in eval mode, and what the library says of its tensors."""
-    shown = logging.is_progress_bar_enabled()
+    shown, said = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # the report says which tensors are missing
     try:
         model, report = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     finally:
+        logging.set_verbosity(said)
         if shown:
             logging.enable_progress_bar()
     return model.eval(), report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from compressor.checkpoints.declared import ADAPTERS
 from compressor.checkpoints.sources.locate import CONFIG, PICKLED, SAFE, weight_files
+from compressor.checkpoints.sources.sentence_modules import MODULES, read_sentence_folder
 from compressor.checkpoints.sources.source_files import SETTINGS, TOKENIZER_FILES
-from compressor.data.reading.readers import load_json
 from compressor.errors import shorten
 from compressor.files import TOKENIZER_FILE, atomic_folder, read_settings, write_json, write_text
 from compressor.hub.hub_folder import CARD
@@ -30,9 +31,7 @@ from compressor.vocabulary.vocabulary_source import LoadedModel, Source
 
 RECORD = "vocabulary.json"
 ROWS, TOKEN_ID = "vocab_size", "_token_id"  # what config.json says of the vocabulary
-# Files that say nothing of tokens; of sentence-transformers also the folders that modules.json names.
-MODULES, PROMPTS = "modules.json", "config_sentence_transformers.json"
-PLAIN = (CARD, "LICENSE", MODULES, PROMPTS, "sentence_bert_config.json", "modeling_das.py")
+PLAIN = (CARD, "LICENSE", "modeling_das.py")  # files that say nothing of tokens
 
 
 class TrimmedVocabulary(Value):
@@ -148,8 +147,8 @@ def trim_folder(
 
 def _prompts(folder: Path) -> list[str]:
     """Return what sentence-transformers puts in front of texts."""
-    said = load_json(folder / PROMPTS).get("prompts") if (folder / PROMPTS).is_file() else None
-    return [prompt for prompt in (said or {}).values() if prompt]
+    settings = read_sentence_folder(folder).config.get("settings", {})
+    return [prompt for prompt in (settings.get("prompts") or {}).values() if prompt]
 
 
 def _without_limits(tokenizer: Tokenizer) -> Tokenizer:
@@ -201,15 +200,15 @@ def _tokenizer_settings(source: Source) -> dict[str, Any]:
 
 def _copy_others(source: Path, folder: Path) -> tuple[str, ...]:
     """Copy what lies beside the weights and does not depend on tokens; return the names of what else there is."""
-    modules = load_json(source / MODULES) if (source / MODULES).is_file() else []
-    folders = {module.get("path") for module in modules if isinstance(module, dict)}
+    of_embedder = dict(read_sentence_folder(source).files)
+    modules = json.loads((source / MODULES).read_text()) if of_embedder else []
+    folders = {module["path"] for module in modules} - {""}
+    for name in folders:
+        (folder / name).mkdir()
+    named = {name: source / name for name in PLAIN if (source / name).is_file()} | of_embedder
+    for name, path in named.items():
+        shutil.copyfile(path, folder / name)
     written = {CONFIG, *TOKENIZER_FILES, *(file.name for file in weight_files(source)), SAFE[1], PICKLED[1]}
-    others = []
-    for path in sorted(source.iterdir()):
-        if path.is_dir() and path.name in folders:
-            shutil.copytree(path, folder / path.name)
-        elif path.is_file() and path.name in PLAIN:
-            shutil.copyfile(path, folder / path.name)
-        elif path.name not in written and not path.name.startswith("."):
-            others.append(path.name)
-    return tuple(others)
+    known = written | folders | named.keys()
+    others = (path.name for path in source.iterdir() if not path.name.startswith("."))
+    return tuple(sorted(name for name in others if name not in known))

@@ -24,6 +24,7 @@ from profiles.formatting import format_bytes
 from tests.support import saved_runs
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das, refused, stopped
+from tests.support.embedders import write_embedder
 from tests.support.marks import slow_but
 
 TEXTS = ["w3 w7 w12", "w7 w20 w9 w1", "w0", "other w3"]
@@ -33,7 +34,7 @@ STRUCTURES = [kind for kind in KINDS if kind not in ("xlm-roberta", "camembert")
 every_family = pytest.mark.parametrize("family", slow_but(STRUCTURES, KINDS))
 
 
-def write(folder, model_type="bert", kind=AutoModelForSequenceClassification, dtype=torch.float32, **settings):
+def write(folder, model_type="bert", kind=AutoModelForSequenceClassification, **settings):
     """A folder of transformers with a random model, and the tokenizer of words."""
     torch.manual_seed(0)
     sizes = tiny.SIZES[model_type, "text-classification"](0, tiny.CLASSES)
@@ -41,7 +42,7 @@ def write(folder, model_type="bert", kind=AutoModelForSequenceClassification, dt
     model = kind.from_config(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
-    model.to(dtype).save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer = Tokenizer.from_str(saved_runs.words().to_str())
     if model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):  # which pad with token 1
         text = tokenizer.to_str().replace("[UNK]", "[X]").replace("[PAD]", "[UNK]").replace("[X]", "[PAD]")
@@ -131,25 +132,22 @@ def test_rows_of_a_head_that_are_the_vocabularys_go_too(tmp_path, corpus):
 
 
 def test_an_embedder_keeps_its_modules_and_the_words_of_its_prompts(tmp_path, corpus):
-    full, slim = write(tmp_path / "full", kind=AutoModel, dtype=torch.float16), tmp_path / "slim"
-    kept = {name: value for name, value in load_file(full / "model.safetensors").items() if "pooler" not in name}
+    full = write_embedder(tmp_path / "full", settings={"prompts": {"query": "q ", "document": ""}})
+    kept = {name: x for name, x in load_file(full / "model.safetensors").items() if "pooler" not in name}
     save_file(kept, full / "model.safetensors", metadata={"format": "pt"})
-    modules = [{"idx": 0, "path": ""}, {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]
-    (full / "modules.json").write_text(json.dumps(modules))
-    (full / "config_sentence_transformers.json").write_text('{"prompts": {"query": "w33 ", "document": ""}}')
-    for folder in ("1_Pooling", "onnx"):
-        (full / folder).mkdir()
-        (full / folder / "config.json").write_text("{}")
+    (full / "onnx").mkdir()
+    corpus.write_text("a b c\nd a\n")
+    slim = tmp_path / "slim"
     trimmed = api.trim_vocabulary(full, texts=[corpus], to=slim)
-    assert trimmed.not_copied == ("onnx",) and trimmed.texts == 5
-    assert sorted(path.name for path in slim.iterdir()) == [
-        *("1_Pooling", "config.json", "config_sentence_transformers.json", "model.safetensors", "modules.json"),
-        *("tokenizer.json", "tokenizer_config.json", "vocabulary.json"),
-    ]
-    assert "w33" in Tokenizer.from_file(str(slim / "tokenizer.json")).get_vocab()
+    assert trimmed.not_copied == ("onnx",) and trimmed.texts == 3
+    written = {str(path.relative_to(slim)) for path in slim.rglob("*") if path.is_file()}
+    came = {str(path.relative_to(full)) for path in full.rglob("*") if path.is_file()}
+    assert written == came | {"vocabulary.json"} and "1_Pooling/config.json" in written
+    tokens = Tokenizer.from_file(str(slim / "tokenizer.json")).get_vocab()
+    assert "q" in tokens and trimmed.tokens == len(tokens) < trimmed.full_tokens
     state = load_file(slim / "model.safetensors")
-    assert state.keys() == kept.keys() and {value.dtype for value in state.values()} == {torch.float16}
-    assert torch.equal(answers(slim), full_answers(full))
+    assert state.keys() == kept.keys()
+    assert torch.equal(answers(slim, ["a b", "d q"]), answers(full, ["a b", "d q"]))
 
 
 def test_tokens_that_the_configuration_names_keep_their_meaning(tmp_path, corpus):
