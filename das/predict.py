@@ -13,6 +13,7 @@ from torch import Tensor
 
 from compressor.data.reading.rows import Placed, Unreadable
 from compressor.data.splits import Split
+from compressor.data.text import TextTransform
 from compressor.data.types import Records, Sample
 from compressor.errors import Checks, EnvironmentProblem, Problem, UsageError, input_error, shorten
 from compressor.families import FAMILIES
@@ -20,6 +21,7 @@ from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
+from compressor.tasks.texts.token_classification import entities_in
 from das.asked import Answer, Predicted, Questions
 from exporters.runtimes import find_runtime
 from exporters.runtimes.runtime import ModelSource
@@ -109,6 +111,8 @@ def _answer(
                 images = tuple(image.name for image in sample.images)
                 if task.output == "embedding":
                     answer: dict[str, object] = {"vector": tuple(logits.float().tolist())}
+                elif task.output == "tags":
+                    answer = {"answers": tuple(find_entities(sample.text, transforms.text, logits, labels))}
                 else:
                     answer = {"answers": _best(labels, task, logits, top)}
                 yield empty.model_copy(update={"texts": texts, "images": images, "cut": is_cut, **answer})
@@ -147,6 +151,26 @@ def _predict(
     logits = torch.cat([runners[fixed].run(batch) for batch in batches])
     texts = [split.text_of(sample) for sample in split.samples]
     return zip(logits, split.transforms.text.cuts(texts), strict=True)
+
+
+def find_entities(text: str, transform: TextTransform, logits: Tensor, labels: Sequence[str]) -> Iterator[Answer]:
+    """Yield the entities of a text, ``PER: Ada Lovelace``, with the least probability of their words' tags.
+
+    Args:
+        text: words, which blanks divide.
+        transform: of the model.
+        logits: (L, classes).
+        labels: names of the tags.
+
+    Raises:
+        EnvironmentProblem: seqeval is not installed.
+    """
+    words, (firsts,) = text.split(), transform.first_tokens([text])
+    there = [number for number, first in enumerate(firsts) if first >= 0]
+    shares, tags = logits[torch.from_numpy(firsts[there])].softmax(-1).max(-1)
+    for kind, start, end in entities_in([labels[tag] for tag in tags.tolist()]):
+        said = " ".join(words[number] for number in there[start : end + 1])
+        yield Answer(answer=f"{kind}: {said}", probability=float(shares[start : end + 1].min()))
 
 
 def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[Answer, ...]:

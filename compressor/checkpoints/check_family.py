@@ -20,6 +20,7 @@ from compressor.checkpoints.recognise import Recognised, recognise
 from compressor.errors import CheckFailed, Problem
 from compressor.families.family import Family, Input
 from compressor.models.check_trims import check_trims
+from compressor.models.padding import zero_padding
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 
@@ -80,7 +81,7 @@ def _draw(entry: Input, family: Family, dims: Any) -> Tensor:
 def _compare_logits(
     model: StepModel, library: PreTrainedModel, family: Family, inputs: Mapping[str, Tensor]
 ) -> Iterator[Problem]:
-    ours, theirs = model(**inputs), library(**inputs).logits
+    ours, theirs = model(**inputs), zero_padding(library(**inputs).logits, inputs)
     name = type(library).__name__
     if ours.shape != theirs.shape:
         found = f"logits {tuple(ours.shape)} of the {family.name}, and {tuple(theirs.shape)} of {name}"

@@ -282,8 +282,9 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
     tasks = list(dict.fromkeys(name for name in named if name in TASKS and not _is_of_vectors(name)))
     if task is not None and (source.has_head(task) or (adapt and not _is_of_vectors(task))):
         return task
-    if task is None and adapt and len([name for name in tasks if name in source.format.heads]) == 1:
-        return tasks[0]
+    own = [name for name in tasks if name in source.format.heads and TASKS[name].output == "classes"]
+    if task is None and adapt and len(own) == 1:
+        return own[0]
     target = task or next(iter(tasks or family.heads))
     raise input_error(
         "head-missing",

@@ -37,7 +37,10 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
         return _check_numbering(dataset, task)
     choose = _known_answers if task.open_vocabulary else _known_classes
     places = choose(dataset, tuple(names), _used(dataset))
-    splits = {name: _renumber(records, places) for name, records in dataset.splits.items()}
+    renumber = _renumber_tags if task.output == "tags" else _renumber
+    splits = {name: renumber(records, places) for name, records in dataset.splits.items()}
+    if task.output == "tags":
+        splits = {name: replace(records, names=tuple(names)) for name, records in splits.items()}
     metrics = tuple(OF_CLASS_0.get(name, name) if places.get(1) == 0 else name for name in dataset.metrics)
     written = () if task.open_vocabulary else _written_as(dataset, tuple(names), places)
     return replace(dataset, splits=splits, labels=tuple(names), metrics=metrics, written=written)
@@ -135,6 +138,12 @@ def _renumber(records: Records, places: Mapping[int, int]) -> Records:
     moved = [(sample, _renumber_sample(sample, places)) for sample in records.samples]
     samples = tuple(after for before, after in moved if after.labels or not before.labels)
     return replace(records, samples=samples, dropped=records.dropped + len(moved) - len(samples))
+
+
+def _renumber_tags(records: Records, places: Mapping[int, int]) -> Records:
+    """Return the records with new numbers of tags, which stay in order."""
+    moved = (replace(sample, labels=tuple(places[tag] for tag in sample.labels)) for sample in records.samples)
+    return replace(records, samples=tuple(moved))
 
 
 def _renumber_sample(sample: Sample, places: Mapping[int, int]) -> Sample:

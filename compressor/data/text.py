@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,6 +100,16 @@ class TextTransform:
         """Return which texts or pairs lose tokens, as they have more than ``length``."""
         return [bool(entry.overflowing) for entry in self._encode(texts)]
 
+    def first_tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return of each text, whose words blanks divide, the number of each word's first token, (words,).
+
+        It is -1 where the text is cut before the word, or the word has no token.
+        """
+        parts = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+        return [
+            _first_tokens(text, entry) for part in parts for text, entry in zip(part, self._encode(part), strict=True)
+        ]
+
     def pad(self, tokens: Sequence[Tokens], length: int | None = None) -> dict[str, Tensor]:
         """Return the model's text inputs, (B, length) int64 each; None is the length of the longest text."""
         if length is None:
@@ -158,6 +170,17 @@ class TextTransform:
                 TRAINED_WITH,
                 OTHER_TOKENIZER,
             )
+
+
+def _first_tokens(text: str, encoded: Encoding) -> np.ndarray:
+    starts = [word.start() for word in re.finditer(r"\S+", text)]
+    first = np.full(len(starts), -1)
+    for number, ((start, end), special) in enumerate(zip(encoded.offsets, encoded.special_tokens_mask, strict=True)):
+        start = end - len(text[start:end].lstrip())
+        word = bisect_right(starts, start) - 1
+        if not special and start < end and first[word] < 0:
+            first[word] = number
+    return first
 
 
 def give_one_type(tokenizer: Tokenizer) -> None:

@@ -103,6 +103,7 @@ class Records:
         absent: how many of the unreadable rows lack their image in a data set of which not all images can be had; no
             share of them is too large.
         judgements: what people said of samples that are texts to be embedded; None where nothing is known.
+        names: of the classes, where the score depends on them: the tags of words.
     """
 
     files: tuple[Path, ...]
@@ -111,6 +112,7 @@ class Records:
     dropped: int = 0
     absent: int = 0
     judgements: Judgements | None = None
+    names: tuple[str, ...] = ()
 
 
 SCORED = ("test", "val", "val mismatched")

@@ -91,6 +91,7 @@ class Output:
 
 LOGITS = Output("logits", ("batch", "classes"), "classes")
 MATCH = Output("logits", ("batch", "classes"), "score")
+TAGS = Output("logits", ("batch", "length", "classes"), "tags")
 EMBEDDING = Output("sentence_embedding", ("batch", "classes"), "embedding")
 
 

@@ -23,6 +23,7 @@ from compressor.hub.sentence_folder import LOADER, compute_vectors, options_of, 
 from compressor.hub.slim_config import find_loader, make_config, model_class
 from compressor.hub.slim_tensors import SlimTensors, find_format, name_tensors
 from compressor.hub.tokenizer_files import write_tokenizer
+from compressor.models.padding import zero_padding
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
@@ -179,7 +180,7 @@ def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) 
             states = answered.last_hidden_state
             theirs = compute_vectors(run, format, folder, states, inputs["attention_mask"])
         else:
-            theirs = answered.logits
+            theirs = zero_padding(answered.logits, inputs)
     error, allowed = float((ours - theirs).abs().max()), FAMILIES[run.manifest.family].tolerances["fp32"]
     by = f"logits by {error:.1e}"
     wrong = [f"{what.replace('_', ' ')} {shorten(sorted(report[what]))}" for what in KEYS if report[what]]

@@ -31,6 +31,11 @@ def join_rows(rows: Sequence[Tensor], padding: float = 0) -> Tensor:
     return joined
 
 
+def zero_padding(logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return logits (B, classes) as they are, and (B, L, classes) of tokens with 0 at padding, as das's models do."""
+    return logits * inputs["attention_mask"][..., None] if logits.ndim > 2 else logits
+
+
 def _padding_of(name: str, streams: Mapping[str, Tensor]) -> float:
     """Return 0, which a mask of bool or of 0 and 1 leaves out as well; a mask that is added to scores does not."""
     return MASKED if is_mask(name) and streams[name].is_floating_point() else 0

@@ -12,11 +12,15 @@ from compressor.tasks.task import Task
 from compressor.tasks.text_classification import TEXT_CLASSIFICATION
 from compressor.tasks.texts.multi_label import MULTI_LABEL
 from compressor.tasks.texts.regression import REGRESSION
+from compressor.tasks.texts.token_classification import TOKEN_CLASSIFICATION
 from compressor.tasks.vqa import VQA
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (VQA, NLVR2, RETRIEVAL, SNLI_VE, TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION, RERANKING)
+    for task in (
+        *(VQA, NLVR2, RETRIEVAL, SNLI_VE),
+        *(TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION, RERANKING, TOKEN_CLASSIFICATION),
+    )
 }
 """By the name users type."""
 

@@ -17,7 +17,7 @@ from compressor.evaluation.score import IndexRecall
 from compressor.tasks.losses import class_distillation, class_loss, correct, most_likely, softmax
 from compressor.tasks.measured import Measured
 
-OutputKind = Literal["classes", "score", "embedding"]
+OutputKind = Literal["classes", "score", "embedding", "tags"]
 """What a model answers: classes that are compared with each other, a score or a vector to compare with others'."""
 
 

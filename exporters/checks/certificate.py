@@ -11,6 +11,7 @@ from compressor.device import cpu_instructions
 from compressor.errors import usage_error
 from compressor.evaluation.evaluate import share_equal
 from compressor.evaluation.reference import Reference, digest
+from compressor.models.padding import join_rows
 from compressor.progress import Progress
 from compressor.tasks.measured import margin_of
 from compressor.tasks.task import Task
@@ -61,8 +62,9 @@ def certify(
         if reference.slim is None
         else reference.slim[rows]
     )
+    ours, theirs = _of_one_length(ours, theirs)
     allowed = tolerance * max(1.0, float(ours.abs().max())) if precision.relative else tolerance
-    full = None if reference.full is None else reference.full[rows]
+    full = None if reference.full is None else _of_one_length(reference.full[rows], theirs)[0]
     certificate = Certificate(
         samples=len(rows),
         fingerprint=digest(reference.fingerprint, rows) if left_out else reference.fingerprint,
@@ -83,7 +85,7 @@ def difference(reference: Tensor, candidate: Tensor, task: Task) -> Difference:
     """Compare logits, (samples, classes) each; ``task`` says which of them are the same answer."""
     ours, theirs = reference.double(), candidate.double()
     errors = (ours - theirs).abs()
-    alike = torch.nn.functional.cosine_similarity(ours, theirs, dim=-1)
+    alike = torch.nn.functional.cosine_similarity(ours.flatten(1), theirs.flatten(1), dim=-1)
     return Difference(
         max_abs_error=float(errors.max()),
         mean_abs_error=float(errors.mean()),
@@ -92,6 +94,15 @@ def difference(reference: Tensor, candidate: Tensor, task: Task) -> Difference:
         answer_agreement=share_equal(task.answers(ours), task.answers(theirs)) if task.answers else None,
         scale=float(ours.abs().max()),
     )
+
+
+def _of_one_length(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits of tokens, (samples, L, classes), as long as the longer ones: what is behind a text is 0."""
+    if ours.ndim < 3:
+        return ours, theirs
+    length = max(ours.shape[1], theirs.shape[1])
+    padded = (torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[1])) for x in (ours, theirs))
+    return next(padded), next(padded)
 
 
 def _usable(reference: Reference, fixed: Fixed) -> list[int]:
@@ -125,7 +136,7 @@ def _logits(
     for start in progress.track(starts, label, len(starts)):
         inputs = reference.inputs([rows[number % len(rows)] for number in range(start, start + size)])
         logits.append(runner.run(as_the_graph_takes(reference.family, inputs, fixed)))
-    return torch.cat(logits)[: len(rows)].float()
+    return join_rows(logits)[: len(rows)].float()
 
 
 def _change(reference: Reference, rows: list[int], before: Tensor, after: Tensor) -> MetricChange | None:

@@ -20,6 +20,7 @@ from compressor.evaluation.evaluate import share_equal
 from compressor.families import FAMILIES
 from compressor.families.family import Family
 from compressor.files import hashes_of
+from compressor.models.padding import join_rows
 from compressor.models.steps import StepModel
 from compressor.tasks.losses import most_likely
 from exporters.checks.audit import Shares
@@ -75,7 +76,7 @@ def check(
     """Run both on all ``batches``, see :func:`parity_batches`, and compare their logits as :func:`compare` does."""
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in batches]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
-    ours, theirs = misshapen[0] if misshapen else (torch.cat(side) for side in zip(*logits, strict=True))
+    ours, theirs = misshapen[0] if misshapen else (join_rows(side) for side in zip(*logits, strict=True))
     images = [family.sizes_of("image", inputs) for inputs in batches if family.names_of("image")]
     return compare(ours, theirs, tolerance, relative, answers).model_copy(
         update={

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from compressor.costs.layer_macs import ATTENTION, NORMS, PRODUCTS, ModelMacs, Place, add_macs, norm_macs
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS
 from compressor.families.text_encoder.text_dims import TextDims
-from compressor.families.text_encoder.text_family import EMBED, encoder_family, head_macs
+from compressor.families.text_encoder.text_family import EMBED, TAG, encoder_family, head_macs
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextPrologue
 from compressor.models.readout import ONE, Readout
 from compressor.models.steps import Pick, Streams
@@ -136,9 +136,12 @@ def modernbert_macs(dims: ModernbertDims, task: str, patches: tuple[int, int]) -
             add_macs(first, normed, {NORMS: norm_macs(1, d)}), 1,
         )  # fmt: skip
 
-    readout = dims.sentence_head.readout if task == EMBED else POOLING[dims.config["classifier_pooling"]]
-    normed = (1 if readout in ONE else tokens) + (task != EMBED)  # the classifier has a norm of its own
-    head = add_macs(head_macs(dims, task), {NORMS: norm_macs(normed, d)})
+    if task == TAG:  # the classifier has a dense layer and a norm of its own, for every token
+        head = add_macs(head_macs(dims, task), {PRODUCTS: tokens * d**2, NORMS: norm_macs(2 * tokens, d)})
+    else:
+        readout = dims.sentence_head.readout if task == EMBED else POOLING[dims.config["classifier_pooling"]]
+        normed = (1 if readout in ONE else tokens) + (task != EMBED)
+        head = add_macs(head_macs(dims, task), {NORMS: norm_macs(normed, d)})
     return ModelMacs(prologue={NORMS: norm_macs(tokens, d)}, places={"En0": place(1), "encoder": place(2)}, head=head)
 
 
@@ -157,6 +160,7 @@ MODERNBERT = encoder_family(
     layers="layers",
     norm="final_norm",
     keys=(("head.", "epilogue.pooler.1."),),
+    token_pooler=lambda model: nn.Sequential(nn.Identity(), model.head, model.drop),
     other_heads={"mlm": "decoder."},
     inputs=(INPUT_IDS, ATTENTION_MASK),
     streams=("hidden", "mask", "near", "turns", "near_turns"),

@@ -29,6 +29,7 @@ from compressor.families.family import (
     INPUT_IDS,
     LOGITS,
     MATCH,
+    TAGS,
     TOKEN_TYPE_IDS,
     Family,
     Input,
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 TASK, HEAD_KEYS = "text-classification", "classifier."
 EMBED = "embedding"
 BOTTLENECK = 1 / 24
+TAG, SEQUENCES = "token-classification", "AutoModelForSequenceClassification"
+CLASSES = {EMBED: "AutoModel", TAG: "AutoModelForTokenClassification"}  # of the library, by task
 ONE_LAYER = "all layers are the same weights, run again: skipping some saves time, and no parameters"
 
 # What a config.json must say, where it says it: everything else would be another network.
@@ -90,8 +93,10 @@ def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> Mo
 
 
 def head_macs(dims: TextDims, task: str) -> ByKind:
-    """Return the MACs of a dense layer and a classifier, or of what makes a vector of a text."""
+    """Return the MACs of a dense layer and a classifier, of a classifier of every token, or of a text's vector."""
     d = dims.hidden
+    if task == TAG:
+        return {PRODUCTS: dims.text_length * d * dims.classes}
     widths = dims.sentence_head.widths(d) if task == EMBED else (d, d, dims.classes)
     return {PRODUCTS: sum(one * other for one, other in pairwise(widths))}
 
@@ -120,6 +125,7 @@ def encoder_family(
     reads: Reads | None = None,
     prologue: Callable[[PreTrainedModel], nn.Module] = TextPrologue,
     block: Callable[[nn.Module, TextDims], nn.Module] = TextEncoderLayer,
+    token_pooler: Callable[[PreTrainedModel], nn.Module] = lambda model: model.dropout,
     readout: Callable[[Any, str], Readout] = read_first,
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None,
     library_keeps: Callable[[Any, Sequence[int]], bool] = keeps_any,
@@ -146,6 +152,7 @@ def encoder_family(
         reads: dims and the number of a layer to the streams that it reads, the one that it writes first; None is all.
         prologue: the library's backbone to the module that makes the streams of the inputs.
         block: a layer of the library, and the dims, to the module of a step.
+        token_pooler: the library's ``...ForTokenClassification`` to the module between tokens and ``classifier``.
         readout: dims and task to which tokens the pooler reads, (B, 1, D), or (B, L, D) where it is all of them. What
             it reads of them in the end, token 0 alone say, is part of it: with ``readout`` it is all that the model
             computes.
@@ -158,16 +165,22 @@ def encoder_family(
     layer = f"{prefix}.{layers}.{{i}}."
     rounds = partial(text_rounds, reads or (lambda dims, i: streams))
 
+    def read(dims: TextDims, task: str) -> Readout:
+        """Return which tokens the epilogue reads."""
+        if task == EMBED:
+            return dims.sentence_head.readout
+        return "all" if task == TAG else readout(dims, task)
+
     def build(dims: TextDims, task: str) -> StepModel:
         """Return the library's model of these dims, randomly initialised, in steps.
 
         Raises:
             ValueError: settings that the library cannot build.
         """
-        from transformers.models.auto.modeling_auto import AutoModel, AutoModelForSequenceClassification
+        from transformers.models.auto import modeling_auto
 
         try:
-            model = (AutoModel if task == EMBED else AutoModelForSequenceClassification).from_config(dims.library)
+            model = getattr(modeling_auto, CLASSES.get(task, SEQUENCES)).from_config(dims.library)
         except (KeyError, AssertionError, AttributeError) as error:
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
         parts = [*model.base_model.get_submodule(layers)] * (dims.layers if one_layer else 1)
@@ -176,7 +189,8 @@ def encoder_family(
         if task == EMBED:
             epilogue: nn.Module = SentenceEpilogue(dims.sentence_head, dims.hidden, last)
         else:
-            epilogue = TextEpilogue(pooler(model), model.classifier, readout(dims, task), last)
+            reader = (token_pooler if task == TAG else pooler)(model)
+            epilogue = TextEpilogue(reader, model.classifier, read(dims, task), last)
         return StepModel(name, task, dims, prologue(model.base_model), rounds(dims), blocks, epilogue)
 
     def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> TextDims:
@@ -194,7 +208,8 @@ def encoder_family(
         if any(key.startswith(layer.format(i=dims.layers)) for key in state):
             raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
         adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
-        classes = len(state[class_rows]) if task and class_rows in state else dims.classes
+        rows = "classifier.weight" if task == TAG else class_rows
+        classes = len(state[rows]) if task and rows in state else dims.classes
         sentence = read_sentence_head(config[SENTENCE_MODULES]) if task == EMBED else None
         return dims.model_copy(
             update={
@@ -222,10 +237,15 @@ def encoder_family(
                         *(((f"{prefix}.{norm}.", "epilogue.norm."),) if norm else ()),
                     )
                 ),
-                heads={TASK: HEAD_KEYS, EMBED: MODULE_KEYS},
+                heads={TASK: HEAD_KEYS, EMBED: MODULE_KEYS, TAG: HEAD_KEYS},
+                head_fits=lambda state, task: task != TAG,  # a head of both kinds may have the same tensors
                 read_dims=read_dims,
                 model_type=model_type,
-                architectures={TASK: f"{library}ForSequenceClassification", EMBED: f"{library}Model"},
+                architectures={
+                    TASK: f"{library}ForSequenceClassification",
+                    EMBED: f"{library}Model",
+                    TAG: f"{library}ForTokenClassification",
+                },
                 other_heads=HEAD_KEYS,
                 other_architecture=f"{library}ForSequenceClassification",
                 leftovers=(
@@ -245,8 +265,8 @@ def encoder_family(
         scopes={"encoder": ("encoder",)},
         inputs=inputs,
         streams={"text": streams},
-        readout=lambda dims, task: {streams[0]: dims.sentence_head.readout if task == EMBED else readout(dims, task)},
-        outputs={"classes": (LOGITS,), "score": (MATCH,), "embedding": (EMBEDDING,)},
+        readout=lambda dims, task: {streams[0]: read(dims, task)},
+        outputs={"classes": (LOGITS,), "score": (MATCH,), "embedding": (EMBEDDING,), "tags": (TAGS,)},
         dims_type=dims_type,
         rounds=rounds,
         build=build,

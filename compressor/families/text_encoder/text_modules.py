@@ -11,7 +11,7 @@ from compressor.families.text_encoder.text_dims import TextDims
 from compressor.models.adapters import Adapter
 from compressor.models.readout import ONE, Readout, read_tokens
 from compressor.models.single_query import one_token_of
-from compressor.models.steps import Pick, Streams
+from compressor.models.steps import Pick, Streams, valid_tokens
 
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel
@@ -77,8 +77,9 @@ class TextEpilogue(nn.Module):
         self.pooler, self.head, self.readout, self.norm = pooler, head, readout, norm or nn.Identity()
 
     def forward(self, streams: Streams) -> Tensor:
-        """Return the logits, (B, classes)."""
+        """Return the logits, (B, classes), or (B, L, classes) of all tokens, 0 at padding."""
         if self.readout in ONE:
             return self.head(self.pooler(self.norm(read_tokens(streams, "hidden", self.readout))))
         normed = {**streams, "hidden": self.norm(streams["hidden"])}
-        return self.head(self.pooler(read_tokens(normed, "hidden", self.readout)))
+        logits = self.head(self.pooler(read_tokens(normed, "hidden", self.readout)))
+        return logits * valid_tokens(streams, "hidden")[..., None] if logits.ndim > 2 else logits

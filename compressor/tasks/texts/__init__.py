@@ -1,1 +1,1 @@
-"""Tasks of texts whose answer is not one class: a score, several labels."""
+"""Tasks of texts whose answer is not one class: a score, several labels, a tag for every word."""

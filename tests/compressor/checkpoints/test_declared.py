@@ -12,7 +12,6 @@ from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     BertConfig,
     RobertaConfig,
 )
@@ -62,7 +61,6 @@ UNKNOWN = {
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 60}
 TEXT = {"bert": BertConfig(**SIZES), "roberta": RobertaConfig(**SIZES)}
 OTHER_HEADS = {
-    "token-classification": (AutoModelForTokenClassification, {}),
     "multiple-choice": (AutoModelForMultipleChoice, {}),
     "question-answering": (AutoModelForQuestionAnswering, {}),
     "mlm": (AutoModelForMaskedLM, {}),
