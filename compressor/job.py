@@ -25,7 +25,7 @@ from compressor.data.labels import align_labels
 from compressor.data.read_data import find_data, layouts_of, read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import TENTH, make_splits, make_unlabelled_splits
-from compressor.data.splits import TaskData, describe_dropped, note_cut
+from compressor.data.splits import TaskData, describe_dropped, fit_text_length, note_cut
 from compressor.data.types import RawDataset, Reading
 from compressor.device import choose_device, limit_threads
 from compressor.distributed import world_size
@@ -293,7 +293,11 @@ def prepare_job(settings: Settings, progress: Progress = QUIET, inputs: Inputs |
             progress.say(f"{split.name}: {describe_dropped(dropped, len(split), split.left_out)}")
     if length is None:
         dims = loaded.model.dims
-        for note in note_cut(data.evaluation, min(dims.longest_text, words.longest or dims.longest_text)):
+        most = min(dims.longest_text, words.longest or dims.longest_text)
+        if not checkpoint.family.names_of("image"):
+            fitted = fit_text_length((data.evaluation, data.held_out), (data.train,), most)
+            loaded.model.dims = dims.model_copy(update={"text_length": fitted})
+        for note in note_cut(data.evaluation, most):
             progress.say(f"note: {note}")
     data.evaluation.batch([0])  # a damaged image or a wrong tokenizer shows here, not after the search
     source = Source(

@@ -38,13 +38,35 @@ def describe_dropped(dropped: int, rows: int, why: str = "") -> str:
 
 
 def note_cut(split: Split, longest: int) -> tuple[str, ...]:
-    """Say how many texts of a split are cut, where the model takes ``longest`` tokens; nothing where none is."""
+    """Say how many texts of a split are cut, where the model takes ``longest`` tokens; nothing where none is.
+
+    Nor is anything said where ``longest`` is 0: the user has said where they are cut.
+    """
     length, among = split.transforms.text.length, min(len(split), LOOKED_AT)
-    cut = split.count_cut(among) if length < longest else 0
+    cut = split.count_cut(among) if longest else 0
     if not cut:
         return ()
     told = f"{cut:,} of the first {among:,} texts of {split.name} are cut to {length} tokens"
-    return (f"{told}; the model takes {longest}: --text-length {longest}",)
+    if length < longest:
+        return (f"{told}; the model takes {longest}: --text-length {longest}",)
+    return (f"{told}, the most that the model takes",)
+
+
+def fit_text_length(scored: Sequence[Split], trained: Sequence[Split], most: int) -> int:
+    """Let texts have as many tokens as the longest has, where that is more than they may; return how many.
+
+    Args:
+        scored: splits of which every text counts.
+        trained: splits whose first ``LOOKED_AT`` texts are looked at.
+        most: tokens that a text may have in the end.
+    """
+    few = (split.subset(range(min(len(split), LOOKED_AT))) for split in trained)
+    text = scored[0].transforms.text
+    least = text.length
+    text.cut_to(most)
+    longest = max(int(split.lengths.max(initial=0)) for split in (*scored, *few))
+    text.cut_to(min(most, max(least, longest)))
+    return text.length
 
 
 class Split:

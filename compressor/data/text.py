@@ -74,13 +74,18 @@ class TextTransform:
             *_different_padding(self.padding, padding),
             *("the model has one token type: both texts of a pair get it",) * (TYPES in inputs and types == 1),
         )
-        cut = tokenizer.truncation
         tokenizer.enable_padding(pad_id=self.padding, pad_token=pad)  # to the longest of a batch
-        tokenizer.enable_truncation(length, direction=cut["direction"] if cut else "right")
+        self.cut_to(length)
 
     def __call__(self, texts: Sequence[Text], length: int | None = None) -> dict[str, Tensor]:
         """Return the model's text inputs of texts or pairs, as :meth:`tokenise` and :meth:`pad` make them."""
         return self.pad(self.tokenise(texts), length)
+
+    def cut_to(self, length: int) -> None:
+        """Let texts have ``length`` tokens at most, from now on."""
+        cut = self.tokenizer.truncation
+        self.length = length
+        self.tokenizer.enable_truncation(length, direction=cut["direction"] if cut else "right")
 
     def tokenise(self, texts: Sequence[Text]) -> list[Tokens]:
         """Return the tokens of each text or pair.

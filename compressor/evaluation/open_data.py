@@ -208,10 +208,12 @@ def _open(
     checks.raise_found()
     assert task
     loaded = load_checkpoint(checkpoint, task, text_length=text_length, longest=words.longest)
+    most = min(loaded.model.dims.longest_text, words.longest or loaded.model.dims.longest_text)
+    if text_length is None and not checkpoint.family.names_of("image"):
+        loaded.model.dims = loaded.model.dims.model_copy(update={"text_length": most})
     transforms = checkpoint.family.transforms(loaded.model.dims, words.tokenizer)
     dataset = align_labels(read_data(root, task, reading=reading, columns=columns), checkpoint.labels, TASKS[task])
     limit_threads(loaded.model)
-    most = loaded.model.dims.longest_text
-    longest = min(most, words.longest or most) if text_length is None else 0
+    longest = most if text_length is None else 0
     notes = (*loaded.notes, *words.notes, *transforms.text.notes)
     return _Opened(loaded.model, dataset, root, transforms, notes, longest)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.data.splits import note_cut
+from compressor.data.splits import fit_text_length, note_cut
 from compressor.data.types import ImageRef, Records, Sample
 from compressor.errors import InputError
 from compressor.tasks import TASKS
@@ -35,4 +35,18 @@ def test_cut_texts_are_counted_where_the_model_takes_longer_ones():
     assert split.count_cut(1) == 0 and split.count_cut(3) == 2
     (note,) = note_cut(split, 99)
     assert note == f"2 of the first 3 texts of val are cut to {whole} tokens; the model takes 99: --text-length 99"
-    assert note_cut(split, int(whole)) == ()
+    (note,) = note_cut(split, int(whole))
+    assert note == f"2 of the first 3 texts of val are cut to {whole} tokens, the most that the model takes"
+    assert note_cut(split, 0) == ()
+
+
+@pytest.mark.parametrize(("most", "fitted"), [(99, 11), (6, 6), (5, 5)])
+def test_texts_are_as_long_as_the_longest_needs_and_no_longer_than_the_model_takes(most, fitted):
+    """What was tokenised before stays right, and texts that are looked at later are cut where these end."""
+    words = ["the", "what color is the circle?", "what color is the circle? the circle?"]
+    samples = [Sample(text, labels=(0,), scores=(1.0,)) for text in words]
+    text = transforms(length=4)
+    split = TASKS["text-classification"].split("val", Records((), samples), text, 2, 0)
+    train = TASKS["text-classification"].split("train", Records((), samples[:2]), text, 2, 0)
+    assert fit_text_length((split,), (train,), most) == text.text.length == fitted
+    assert split.lengths.max() == fitted
