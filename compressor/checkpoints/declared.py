@@ -98,7 +98,7 @@ def refuse_unknown(path: Path, config: Mapping[str, Any], families: Mapping[str,
     tasks = [task for task in map(task_of_class, architectures_in(config)) if task]
     if groups & {*_TEXT}:
         beside = [f"; nor is there a task of {task}" for task in tasks if task not in (OF_SEQUENCES, "masked-lm")]
-        found = f"{subject}: an encoder of text, which no family declares yet{''.join(beside)}{_shared_layers(config)}"
+        found = f"{subject}: an encoder of text, which no family declares yet{''.join(beside)}"
         fix = f"{DECLARE}{' and a task (docs/add-a-task.md)' * bool(beside)}"
         return input_error("family-undeclared", found, known, fix)
     purpose = f" for {' and '.join(tasks)}" if tasks else ""
@@ -107,14 +107,6 @@ def refuse_unknown(path: Path, config: Mapping[str, Any], families: Mapping[str,
         return input_error("unknown-model", found, known, OTHER_MODEL)
     found = f"{subject}: a transformer{purpose}, and das has neither a family nor a task for it"
     return input_error("unknown-model", found, known, f"{DECLARE}, and its task (docs/add-a-task.md)")
-
-
-def _shared_layers(config: Mapping[str, Any]) -> str:
-    """Say of an ALBERT that its layers are one."""
-    groups, layers = config.get("num_hidden_groups"), config.get("num_hidden_layers")
-    if not isinstance(groups, int) or not isinstance(layers, int) or groups >= layers:
-        return ""
-    return "; its layers share their weights, so that skipping some would save MACs and no bytes"
 
 
 def _has_attention(kind: str) -> bool:

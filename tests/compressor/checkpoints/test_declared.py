@@ -42,10 +42,9 @@ GENERATING = dict.fromkeys(
 )
 UNKNOWN = {
     # An encoder of text: a declaration away.
-    ("deberta-v2", "DebertaV2ForSequenceClassification"): ("family-undeclared", "an encoder of text", DECLARE),
-    ("modernbert", "ModernBertForMaskedLM"): ("family-undeclared", "an encoder of text", DECLARE),
+    ("deberta", "DebertaForSequenceClassification"): ("family-undeclared", "an encoder of text", DECLARE),
+    ("nystromformer", "NystromformerForMaskedLM"): ("family-undeclared", "an encoder of text", DECLARE),
     ("roformer", "RoFormerForTokenClassification"): ("family-undeclared", "a task of token-classification", TASK),
-    ("albert", "AlbertForSequenceClassification"): ("family-undeclared", "would save MACs and no bytes", DECLARE),
     **GENERATING,  # out of reach
     # Other transformers: a family and a task away.
     ("vit", "ViTForImageClassification"): ("unknown-model", "a transformer for image-classification", TASK),
