@@ -178,6 +178,14 @@ class Run:
             return None
         return (EveryAnswer if "expected" in arrays else EveryScore)(**arrays)
 
+    def paired_scores(self) -> EveryScore | None:
+        """Return the scores whose means are the two models'; None after a transfer.
+
+        Of images and captions, which have one output, those of captions alone are kept: no mean of theirs is a score.
+        """
+        found = self.every_score()
+        return None if isinstance(found, EveryAnswer) and len(self.labels()) == 1 else found
+
     def labels(self) -> tuple[str, ...]:
         """Return the name of each class."""
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,9 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from compressor.errors import InputError, input_error
-from compressor.files import read_settings
 
 MULTI_LABEL, REGRESSION = "multi_label_classification", "regression"
 OF_SEQUENCES = "sequence-classification"  # transformers' name for the task of a text classifier
-CROSS_ENCODER, CROSS_ENCODER_FILE = "CrossEncoder", "config_sentence_transformers.json"
-CROSS_ENCODER_SETTINGS = ("sentence_transformers", "sbert_ce_default_activation_function")  # in a config.json
 FILE = "a model of transformers: give its folder, or put its config.json, with model_type, beside the file"
 DECLARE = (
     "declare the family (docs/add-a-family.md), in compressor/families or in a package of yours with the entry point "
@@ -50,16 +46,6 @@ def other_purpose(config: Mapping[str, Any]) -> str:
     names = config.get("id2label")
     outputs = len(names) if isinstance(names, Mapping | list) and names else config.get("num_labels")
     return REGRESSION if stated == REGRESSION or outputs == 1 else ""
-
-
-def is_reranker(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Return whether a folder is a cross-encoder of sentence-transformers, which scores a pair of texts.
-
-    From version 6 on a file says so; before, config.json says how its scores are to be scaled.
-    """
-    with suppress(OSError, ValueError):
-        return read_settings(folder / CROSS_ENCODER_FILE).get("model_type") == CROSS_ENCODER
-    return any(name in config for name in CROSS_ENCODER_SETTINGS)
 
 
 def refuse_unknown(path: Path, config: Mapping[str, Any], families: Mapping[str, str]) -> InputError:

@@ -13,14 +13,13 @@ from compressor.checkpoints.declared import (
     OF_SEQUENCES,
     REGRESSION,
     architectures_in,
-    is_reranker,
     other_purpose,
     refuse_unknown,
     task_of_class,
 )
 from compressor.checkpoints.read import Checkpoint, read_checkpoint
 from compressor.checkpoints.sources.locate import CONFIG, locate, read_config
-from compressor.checkpoints.sources.sentence_modules import RESAVE
+from compressor.checkpoints.sources.sentence_modules import RESAVE, is_cross_encoder
 from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS, find_prefixes, split_at, without_wrappers
 from compressor.checkpoints.unread_keys import find_stored_otherwise
 from compressor.errors import InputError, input_error, usage_error
@@ -99,7 +98,7 @@ class Recognised:
             return ""
         path, config = self.checkpoint.path, self.checkpoint.config
         purpose = other_purpose(config)
-        return RERANKING.name if purpose == REGRESSION and is_reranker(path, config) else purpose
+        return RERANKING.name if purpose == REGRESSION and is_cross_encoder(path, config) else purpose
 
     def _has_keys(self, prefix: str) -> bool:
         return bool(prefix) and any(key.startswith(prefix) for key in self.state)

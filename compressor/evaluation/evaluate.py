@@ -18,11 +18,11 @@ from compressor.errors import input_error
 from compressor.evaluation.metrics import METRICS
 from compressor.evaluation.ranking import hits, match_scores, recalls
 from compressor.evaluation.score import EveryAnswer, EveryScore, Score
+from compressor.evaluation.significance import margin_of
 from compressor.families import FAMILIES
 from compressor.models.padding import join_rows
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from compressor.tasks.measured import margin_of
 from compressor.tasks.task import Task
 
 PARITY_SAMPLES = 200

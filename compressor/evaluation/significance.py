@@ -1,8 +1,10 @@
-"""Exact tests of whether counts may be chance."""
+"""Whether a difference may be chance: exact tests of counts, the interval of a mean."""
 
 from __future__ import annotations
 
-from math import exp, lgamma, log
+from math import exp, lgamma, log, sqrt
+
+import numpy as np
 
 
 def mcnemar(lost: int, gained: int) -> float:
@@ -27,3 +29,8 @@ def at_most(hits: int, samples: int, rate: float) -> float:
         for k in range(hits + 1)
     )
     return min(1.0, sum(map(exp, terms)))
+
+
+def margin_of(each: np.ndarray) -> float:
+    """Return half the width of the 95 % interval of the mean of ``each``, (n,), by normal approximation."""
+    return 1.96 * float(each.std(ddof=1)) / sqrt(len(each)) if len(each) > 1 else 0.0

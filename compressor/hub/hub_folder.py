@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from transformers.utils import logging
 
 from compressor.checkpoints.sources.locate import CONFIG, SAFE
-from compressor.checkpoints.sources.source_files import CROSS_ENCODER_FILES, IMAGE_FILES
+from compressor.checkpoints.sources.sentence_modules import CROSS_ENCODER_FILES
+from compressor.checkpoints.sources.source_files import IMAGE_FILES
 from compressor.errors import CheckFailed, Problem, input_error, shorten
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import MODULE_KEYS, Format, State

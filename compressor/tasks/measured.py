@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from compressor.evaluation.significance import margin_of
 
 GROUPS = 200
 
@@ -37,11 +38,6 @@ class Measured:
     def margin(self) -> float:
         """Half width of the 95 % interval of the value (normal approximation); 0 of one unit."""
         return margin_of(self.each)
-
-
-def margin_of(each: np.ndarray) -> float:
-    """Return half the width of the 95 % interval of the mean of ``each``, (n,), by normal approximation."""
-    return 1.96 * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
 
 
 def resample(statistic: Callable[[np.ndarray], float], samples: int) -> tuple[float, np.ndarray]:

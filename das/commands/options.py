@@ -16,7 +16,18 @@ from exporters.runtimes import RUNTIMES
 BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Training", "Output"
 
 # Named here, as the registries import PyTorch.
-TASK_NAMES = ("vqa", "nlvr2", "irtr", "snli-ve", "text-classification", "embedding")
+TASK_NAMES = (
+    "vqa",
+    "nlvr2",
+    "irtr",
+    "snli-ve",
+    "text-classification",
+    "embedding",
+    "multi-label-classification",
+    "regression",
+    "reranking",
+    "token-classification",
+)
 STRATEGY_NAMES = ("auto", "das", "greedy", "exhaustive", "influence", "random")
 
 METHOD_NAMES = ("full", "bitfit", "prefix", "lora", "adapter", "mam")

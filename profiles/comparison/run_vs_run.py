@@ -14,10 +14,9 @@ from pydantic import ValidationError, computed_field
 from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.score import EveryScore, IndexRecall, Score
+from compressor.evaluation.significance import margin_of
 from compressor.manifest import Manifest
 from compressor.run_folder import Run, read_run
-from compressor.tasks import TASKS
-from compressor.tasks.measured import margin_of
 from compressor.values import Value
 from exporters.checks.records import EXPORTS, RECORD, read_statuses
 from profiles.analysis.answer_flips import FlipCount, count_flips
@@ -231,14 +230,14 @@ def describe_subject(name: str, folder: str, made: Manifest) -> Subject:
 
 def _figures(folder: str, run: Run) -> RunSummary:
     made, profile = run.manifest, _profile(run)
-    kept, scores = (run.every_answer(), run.every_score()) if made.labelled else (None, None)
-    costs, full, ranked = made.costs, made.results.full, TASKS[made.task].ranked
+    kept, scores = (run.every_answer(), run.paired_scores()) if made.labelled else (None, None)
+    costs, full = made.costs, made.results.full
     return RunSummary(
         **dict(describe_subject(run.path.name, folder, made)),
         skipped=made.plan.layers,
         full=full,
         slim=made.results.slim,
-        change=_change(full, made.results.slim, None if ranked else scores) if full else None,
+        change=_change(full, made.results.slim, scores) if full else None,
         answer_agreement=made.results.answer_agreement,
         index=made.results.index,
         changed=count_flips(kept) if kept else None,

@@ -16,7 +16,6 @@ from compressor.evaluation.score import Score
 from compressor.manifest import MANIFEST, Manifest
 from compressor.run_folder import Run, read_run
 from compressor.settings import PLACES
-from compressor.tasks import TASKS
 from compressor.values import Value
 from profiles.comparison.run_vs_run import Subject, describe_subject, list_differences, short_names
 from profiles.comparison.seeds import Difference, Spread, spread_of, subtract
@@ -260,9 +259,9 @@ def compare_seeds(folders: Sequence[Path]) -> SeedsComparison:
 def _sample_scores(folder: Path) -> np.ndarray | None:
     """Return the score of each sample, (n,), the mean over the runs; None where they are not known."""
     runs = open_seed_runs(folder)
-    if not runs[0].manifest.labelled or TASKS[runs[0].manifest.task].ranked:
+    if not runs[0].manifest.labelled:
         return None
-    answers = [run.every_score() for run in runs]
+    answers = [run.paired_scores() for run in runs]
     return None if None in answers else np.mean([kept.slim_scores for kept in answers if kept], axis=0)
 
 

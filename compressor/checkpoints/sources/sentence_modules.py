@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 OF_TEXTS = "sentence_bert_config.json"  # what is said of the transformer's texts
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+CROSS_ENCODER, CROSS_ENCODER_FILES = "CrossEncoder", (MODULES, SETTINGS, OF_TEXTS)
+CROSS_ENCODER_SETTINGS = ("sentence_transformers", "sbert_ce_default_activation_function")  # in a config.json
 LIBRARY = "sentence_transformers."
 RESAVE = 'write it with sentence-transformers: SentenceTransformer("{}").save_pretrained("new")'
 
@@ -40,6 +43,16 @@ def is_embedder(folder: Path) -> bool:
     """Return whether a folder is a model of sentence-transformers, which pools what its backbone makes of a text."""
     modules = folder / MODULES
     return modules.is_file() and b".Pooling" in modules.read_bytes()
+
+
+def is_cross_encoder(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a folder is a cross-encoder of sentence-transformers, which scores a pair of texts.
+
+    From version 6 on a file says so; before, config.json says how its scores are to be scaled.
+    """
+    with suppress(OSError, ValueError):
+        return read_settings(folder / SETTINGS).get("model_type") == CROSS_ENCODER
+    return any(name in config for name in CROSS_ENCODER_SETTINGS)
 
 
 def read_sentence_folder(folder: Path) -> SentenceFolder:

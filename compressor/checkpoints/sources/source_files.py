@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from compressor.checkpoints.declared import CROSS_ENCODER_FILE, is_reranker
 from compressor.checkpoints.sources.locate import CONFIG
-from compressor.checkpoints.sources.sentence_modules import read_sentence_folder
+from compressor.checkpoints.sources.sentence_modules import CROSS_ENCODER_FILES, is_cross_encoder, read_sentence_folder
 from compressor.files import TOKENIZER_FILE
 
 FOLDER = "source"  # of a run
@@ -18,7 +17,6 @@ SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokeni
 VOCABULARIES = (TOKENIZER_FILE, WORDS, MERGED, *SENTENCEPIECE)  # any of them makes a folder one of a tokenizer
 TOKENIZER_FILES = (SETTINGS, "special_tokens_map.json", "added_tokens.json", MERGES, *VOCABULARIES)
 IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
-CROSS_ENCODER_FILES = ("modules.json", CROSS_ENCODER_FILE, "sentence_bert_config.json")  # of sentence-transformers 6
 
 
 def find_source_files(checkpoint: Path, tokenizer: Path | None) -> dict[str, Path]:
@@ -31,7 +29,7 @@ def find_source_files(checkpoint: Path, tokenizer: Path | None) -> dict[str, Pat
     home = checkpoint if checkpoint.is_dir() else checkpoint.parent
     found = {name: home / name for name in (CONFIG, *IMAGE_FILES)}
     found |= {name: path for name, path in read_sentence_folder(home).files.items() if path.suffix == ".json"}
-    if is_reranker(home, {}):
+    if is_cross_encoder(home, {}):
         found |= {name: home / name for name in CROSS_ENCODER_FILES}
     if tokenizer:
         kept = tokenizer / FOLDER if (tokenizer / FOLDER).is_dir() else tokenizer

@@ -9,7 +9,7 @@ from compressor.data.splits import Split
 from compressor.data.texts.embedded_split import EmbeddedSplit
 from compressor.data.texts.judgements import Relevances
 from compressor.evaluation.score import IndexRecall
-from compressor.tasks.measured import margin_of
+from compressor.evaluation.significance import margin_of
 from compressor.tasks.vectors.measure_vectors import AT, find_documents
 from compressor.tasks.vectors.nearest import recall
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from compressor.tasks.measured import GROUPS, Measured, margin_of, resample
+from compressor.evaluation.significance import margin_of
+from compressor.tasks.measured import GROUPS, Measured, resample
 
 
 @pytest.mark.parametrize("samples", [1, 2, 60, GROUPS, 1000])
