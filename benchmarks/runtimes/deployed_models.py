@@ -81,8 +81,8 @@ def prepare_bert(work: Path, config: Mapping[str, Any], tokens: int = 128, texts
     model = FAMILIES["bert"].build(dims, "text-classification")
     kind = {
         "architectures": ["BertForSequenceClassification"],
-        "label2id": {"0": 0, "1": 1},
-        "id2label": {0: "0", 1: "1"},
+        "label2id": {"negative": 0, "positive": 1},
+        "id2label": {0: "negative", 1: "positive"},
     }
     save_public_checkpoint(model.eval(), work / "bert", {**config, **kind})
     write_sentences(work / "data", texts, seed=0)
