@@ -50,7 +50,6 @@ WAYS = (  # of das, beside the best
     (FULL, "onnxruntime", "int8"),
     (FULL, "openvino", "int8"),
     (FULL, "torch", "bf16"),
-    (FULL, "compile", "fp32"),
     (FULL, "compile", "bf16"),
 )
 AT_ONCE = 7  # models in memory
