@@ -305,14 +305,16 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--old", type=Path, help="a checkout of an earlier das, whose int8 file is timed, too")
     parser.add_argument("--seconds", type=float, default=60, help="that each group of models is timed")
-    parser.add_argument("--quiet-alone", action="store_true", help="without the busy loop")
+    parser.add_argument("--busy", nargs="*", choices=MODELS, default=list(MODELS), help="timed beside a busy loop, too")
     parser.add_argument("--tiny", action="store_true", help="a model of no size in place of all: does the script run?")
     arguments = parser.parse_args()
     models = {"tiny": TINY} if arguments.tiny else {name: MODELS[name] for name in arguments.models}
     old = arguments.old.resolve() if arguments.old else None
-    loads = LOADS[:1] if arguments.quiet_alone else LOADS
     work = arguments.work.resolve()
-    parts = [measure_model(model, work / name, old, arguments.seconds, loads) for name, model in models.items()]
+    parts = []
+    for name, model in models.items():
+        loads = LOADS if name in arguments.busy else LOADS[:1]
+        parts.append(measure_model(model, work / name, old, arguments.seconds, loads))
     body = (
         f"Random weights, {torch.get_num_threads()} threads; all in turns, in groups of {AT_ONCE} that share "
         "the first row. *As slow as the first* has the 95 % interval over process pairs; ± is the standard "

@@ -216,7 +216,7 @@ def test_the_deployment_script_times_what_it_can_once_and_says_what_it_cannot(tm
     monkeypatch.setattr(best_deployment, "CASTS", (("torch", "int8"),))
     monkeypatch.setattr(best_deployment, "transformers_onnx", refuse)
     monkeypatch.setattr(best_deployment, "EXPORTERS", {})
-    typed = ["best_deployment", "--tiny", "--seconds", "0.01", "--quiet-alone", "--work", str(tmp_path)]
+    typed = ["best_deployment", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)]
     monkeypatch.setattr("sys.argv", typed)
     best_deployment.main()
     page = capsys.readouterr().out
