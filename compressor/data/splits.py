@@ -49,7 +49,7 @@ def note_cut(split: Split, longest: int) -> tuple[str, ...]:
     told = f"{cut:,} of the first {among:,} texts of {split.name} are cut to {length} tokens"
     if length < longest:
         return (f"{told}; the model takes {longest}: --text-length {longest}",)
-    return (f"{told}, the most that the model takes",)
+    return (f"{told}, the most that model and tokenizer take",)
 
 
 def fit_text_length(scored: Sequence[Split], trained: Sequence[Split], most: int) -> int:

@@ -212,8 +212,8 @@ def test_the_deployment_script_times_what_it_can_once_and_says_what_it_cannot(tm
     in_threads(monkeypatch)
     monkeypatch.setattr(best_export, "RUNTIMES", (find_runtime("onnxruntime"),))
     monkeypatch.setattr(best_deployment, "run_das", in_process)
-    monkeypatch.setattr(best_deployment, "WAYS", (("onnxruntime", "int8"),))
-    monkeypatch.setattr(best_deployment, "CASTS", (("torch", "int8"),))
+    ways = (("slim", "onnxruntime", "int8"), ("full", "onnxruntime", "int8"), ("full", "torch", "int8"))
+    monkeypatch.setattr(best_deployment, "WAYS", ways)
     monkeypatch.setattr(best_deployment, "transformers_onnx", refuse)
     monkeypatch.setattr(best_deployment, "EXPORTERS", {})
     typed = ["best_deployment", "--tiny", "--seconds", "0.01", "--work", str(tmp_path)]
@@ -222,7 +222,7 @@ def test_the_deployment_script_times_what_it_can_once_and_says_what_it_cannot(tm
     page = capsys.readouterr().out
     rows = {cells[1].strip(): cells for line in page.splitlines() if len(cells := line.split("|")) > 4}
     assert rows["slim, das export"][3].strip() == "1"
-    for name in ("full, PyTorch eager", "slim, onnxruntime int8", "full, onnxruntime int8"):
+    for name in ("full, PyTorch eager", "full, onnxruntime int8"):
         assert "x (" in rows[name][3]
     assert float(rows["full, onnxruntime int8"][4]) > 1
     assert "- slim int8, earlier das: no --old checkout was given" in page

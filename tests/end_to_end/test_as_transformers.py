@@ -138,4 +138,4 @@ def test_the_longest_text_of_a_tokenizer_bounds_what_nobody_asked_for(tmp_path, 
     model, found, notes = open_for_evaluation(tmp_path, None, str(tmp_path), None, asked)
     assert model.dims.text_length == length
     assert found.evaluation.inputs([0])["input_ids"].shape == (1, length)
-    assert note in notes[-1]
+    assert any(note in said for said in notes)

@@ -7,6 +7,7 @@ import torch
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     BertConfig,
@@ -72,7 +73,7 @@ def test_a_language_model_has_the_head_it_has(tmp_path, name):
         load_checkpoint(found)
 
 
-@pytest.mark.parametrize("kind", [AutoModelForTokenClassification, AutoModelForMultipleChoice])
+@pytest.mark.parametrize("kind", [AutoModelForQuestionAnswering, AutoModelForMultipleChoice])
 @pytest.mark.parametrize("name", TEXT)
 def test_a_head_of_another_kind_is_refused_where_it_says_so(tmp_path, name, kind):
     library = kind.from_config(TEXT[name])

@@ -28,7 +28,7 @@ def test_data_of_another_task_is_named(tmp_path):
     ("name", "content", "fix"),
     [
         ("reviews.csv", "text,label\nfine,1\n", "name reviews.csv after its split, as test.csv"),
-        ("test.csv", "review,rating\nfine,1\n", "rename the columns"),
+        ("test.csv", "review,verdict\nfine,1\n", "rename the columns"),
         ("config.json", "{}", "give the folder"),
     ],
 )

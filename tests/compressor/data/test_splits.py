@@ -36,7 +36,7 @@ def test_cut_texts_are_counted_where_the_model_takes_longer_ones():
     (note,) = note_cut(split, 99)
     assert note == f"2 of the first 3 texts of val are cut to {whole} tokens; the model takes 99: --text-length 99"
     (note,) = note_cut(split, int(whole))
-    assert note == f"2 of the first 3 texts of val are cut to {whole} tokens, the most that the model takes"
+    assert note == f"2 of the first 3 texts of val are cut to {whole} tokens, the most that model and tokenizer take"
     assert note_cut(split, 0) == ()
 
 

@@ -315,7 +315,7 @@ def test_a_head_of_one_output_chooses_no_class(saved):
             for name in ("vocab_size", "intermediate_size", "max_position_embeddings", "type_vocab_size")
         ),
         ({"model_type": "bart"}, "model-generates", "model_type bart"),
-        ({"architectures": ["BertForTokenClassification"]}, "head-missing", "text-classification"),
+        ({"architectures": ["BertForMultipleChoice"]}, "head-missing", "multiple-choice"),
         *(({"architectures": said}, "head-missing", f"is {said}") for said in (2**31, True)),
     ],
 )

@@ -102,7 +102,7 @@ def folder(tmp_path):
         config = tiny.SIZES[family, "text-classification"](0, 3).config
         model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**config, num_labels=3))
         model.save_pretrained(tmp_path / family)
-        saved_runs.tokenizer().save(str(tmp_path / family / "tokenizer.json"))
+        saved_runs.words().save(str(tmp_path / family / "tokenizer.json"))
     (tmp_path / "data").mkdir()
     rows = "".join(f"w{number % 30} w{number % 7} w{number % 11},{number % 3}\n" for number in range(90))
     for split in ("train", "test"):

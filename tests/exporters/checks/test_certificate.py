@@ -56,13 +56,13 @@ def certified(known, precision=FP32, fixed=VARYING, tolerance=1e-4, batch=8):
 
 def test_errors_of_two_sets_of_logits():
     ours = torch.tensor([[1.0, 2.0], [3.0, -4.0]])
-    found = difference(ours, ours + torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+    found = difference(ours, ours + torch.tensor([[0.0, 0.0], [0.0, 1.0]]), TASKS["vqa"])
     assert (found.max_abs_error, found.mean_abs_error, found.scale) == (1.0, 0.25, 4.0)
     assert found.p99_abs_error == pytest.approx(np.percentile([0, 0, 0, 1], 99))
     assert found.cosine == pytest.approx((9 + 12) / (5 * 18**0.5))
     assert found.answer_agreement == 1.0
-    assert difference(ours, ours.flip(1)).answer_agreement == 0.0
-    assert difference(ours[:, :1], ours[:, :1]).answer_agreement is None
+    assert difference(ours, ours.flip(1), TASKS["vqa"]).answer_agreement == 0.0
+    assert difference(ours[:, :1], ours[:, :1], TASKS["irtr"]).answer_agreement is None
 
 
 def test_an_export_that_answers_as_the_model_does_passes():
