@@ -21,7 +21,7 @@ from compressor.progress import Bar, Progress
 T = TypeVar("T")
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 LOAD = os.getloadavg()[0]  # of the minute before the benchmark: every one imports this before it begins
-PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "fvcore", "tensorrt-rtx")
+PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf", "fvcore", "tensorrt-rtx")
 
 
 class LogBar(Bar):

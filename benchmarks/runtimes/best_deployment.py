@@ -38,6 +38,7 @@ from exporters.folder import count_bytes, exports_of
 from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime, obstacles
+from exporters.runtimes.runtime import ModelSource
 from profiles.deployment.ways import why_not
 from profiles.formatting import format_markdown_table
 from profiles.timing.paired import time_models
@@ -160,6 +161,10 @@ def _peers(model: Deployed, run: Run, work: Path) -> Iterator[tuple[str, Subject
         try:
             if not path.exists():
                 write()
+            with find_runtime(runtime).open(ModelSource(run.load_full, path), "cpu"):
+                pass  # not every file that is written can be run
+        except DasError as error:
+            return name, Subject(FULL, runtime, "int8", why=error.problems[0].found.replace(f"{folder}/", ""))
         except Exception as error:  # peers' exceptions share no base class; what they refuse is a result
             return name, Subject(FULL, runtime, "int8", why=first_line(error))
         return name, Subject(FULL, runtime, "int8", str(path), count_bytes(path))
@@ -281,15 +286,15 @@ def tabulate(
     """Milliseconds of each, how many times slower than what das export kept, and bytes a parameter."""
     rows = []
     for name, subject in subjects.items():
+        if not all(name in found for found in results.values()):
+            continue
         cells = []
         for found in results.values():
-            if name in found:
-                slower = found[name]["slower"]
-                cells += [f"{found[name]['p50_ms']:.1f} ± {found[name]['spread']:.0%}"]
-                cells += [f"{slower['ratio']:.2f}x ({slower['low']:.2f}-{slower['high']:.2f})" if slower else "1"]
-        if cells:
-            count = full if subject.which == FULL else slim
-            rows.append((name, *cells, f"{subject.bytes / count:.2f}" if subject.bytes else ""))
+            slower = found[name]["slower"]
+            cells += [f"{found[name]['p50_ms']:.1f} ± {found[name]['spread']:.0%}"]
+            cells += [f"{slower['ratio']:.2f}x ({slower['low']:.2f}-{slower['high']:.2f})" if slower else "1"]
+        count = full if subject.which == FULL else slim
+        rows.append((name, *cells, f"{subject.bytes / count:.2f}" if subject.bytes else ""))
     header = (
         "",
         *(cell for load in results for cell in (f"{load}, p50 ms", "as slow as the first")),
@@ -319,7 +324,7 @@ def main() -> None:
         f"Random weights, {torch.get_num_threads()} threads; all in turns, in groups of {AT_ONCE} that share "
         "the first row. *As slow as the first* has the 95 % interval over process pairs; ± is the standard "
         "deviation of single calls. *Earlier das* is the int8 file of the checkout that --old names. Peers have the "
-        "full model. Scores of int8 files on whole test sets: `python -m benchmarks.runtimes.precisions`.\n\n"
+        "full model. Seconds of an export are of one run, with whatever else the machine did then. Scores of int8 files on whole test sets: `python -m benchmarks.runtimes.precisions`.\n\n"
         + "\n\n".join(parts)
     )
     if arguments.tiny:
