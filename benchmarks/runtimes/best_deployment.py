@@ -324,7 +324,7 @@ def main() -> None:
         f"Random weights, {torch.get_num_threads()} threads; all in turns, in groups of {AT_ONCE} that share "
         "the first row. *As slow as the first* has the 95 % interval over process pairs; ± is the standard "
         "deviation of single calls. *Earlier das* is the int8 file of the checkout that --old names. Peers have the "
-        "full model. Seconds of an export are of one run, with whatever else the machine did then. Scores of int8 files "
+        "full model. Seconds of an export are of one run, whatever else the machine did then. Scores of int8 files "
         "on whole test sets: `python -m benchmarks.runtimes.precisions`.\n\n" + "\n\n".join(parts)
     )
     if arguments.tiny:
