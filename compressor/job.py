@@ -393,9 +393,9 @@ def _find_root(settings: Settings, recorded: str) -> Path:
     if not root.is_dir():
         raise input_error(
             "calibration-folder-missing",
-            f"no folder {root}",
+            f"{root} is a file" if root.is_file() else f"no folder {root}",
             "a folder of inputs (docs/data.md)",
-            "--calibration FOLDER",
+            "--calibration FOLDER, with the files in it",
         )
     return root
 

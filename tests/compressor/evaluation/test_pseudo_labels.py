@@ -229,7 +229,10 @@ def test_retrieval_has_no_inputs_without_answers(workshop):
 
 def test_unusable_folders_of_inputs(unlabelled):
     result = das("compress", "roberta", "--skip", 1, "--recover", "none", "--calibration", "nowhere")
-    stopped(result, 3, "calibration-folder-missing", "nowhere")
+    stopped(result, 3, "calibration-folder-missing", "no folder nowhere")
+    (unlabelled / "texts.txt").write_text("a text\n")
+    result = das("compress", "roberta", "--skip", 1, "--recover", "none", "--calibration", "texts.txt")
+    stopped(result, 3, "calibration-folder-missing", "texts.txt is a file")
     write_sentences(unlabelled / "few", [["text"], *[[f"sentence {n % 15}"] for n in range(40)]])
     result = das("compress", "roberta", "--skip", 1, "--recover", "none", "--calibration", "few")
     stopped(result, 3, "too-few-inputs", "15 different")
