@@ -1,7 +1,8 @@
 """Full against slim on a GPU: kernels launched one by one and as CUDA graphs, in PyTorch and ONNX Runtime, in fp16.
 
     python -m benchmarks.runtimes.gpu --work work-gpu --make     # anywhere: the ONNX files, a minute each
-    python -m benchmarks.runtimes.gpu --work work-gpu            # on a machine with a GPU; within ten minutes
+    python -m benchmarks.runtimes.gpu --work work-gpu --compile  # with the GPU: fill the caches of torch.compile
+    python -m benchmarks.runtimes.gpu --work work-gpu            # with the GPU: the table, within ten minutes
     python -m benchmarks.runtimes.gpu --work work-gpu --tiny     # anywhere, in a minute: does the script work
 
 METER of real size with random weights, 384 pixels, 40 text tokens; slim is without the paper's 8 layers for VQA. What
@@ -15,7 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from exporters.graph.attention import FORMS
 from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime
+from exporters.runtimes.runner import Runner
 from exporters.runtimes.runtime import ModelSource, Runtime
 from profiles.formatting import format_markdown_table
 from profiles.machine.kernels import time_kernels
@@ -117,30 +119,52 @@ def make_files(models: Mapping[str, StepModel], work: Path) -> None:
                 export_onnx(model, file, METER.example_inputs(model.dims), form=FORMS[way.form], precision=precision)
 
 
-def timed(
-    way: Way, subjects: Mapping[str, ModelSource], samples: Mapping[str, Tensor], device: str, seconds: float
-) -> Timed:
-    """Full and slim in turns on one batch; both are loaded for it and let go, and compiled for its size alone.
+def timed(way: Way, runners: Mapping[str, Runner], samples: Mapping[str, Tensor], device: str, seconds: float) -> Timed:
+    """Full and slim in turns on one batch, compiled for its size alone.
 
     Raises:
         RuntimeError: a call did not become a CUDA graph.
     """
     torch._dynamo.reset()
+    bound = {
+        which: runner.bind(samples) if way.captured else runner.bind_once(samples) for which, runner in runners.items()
+    }
+    for call in bound.values():
+        if way.captured and device == "cuda" and not call.uncaptured:
+            raise RuntimeError(call.launch)
+    clock = clock_of(find_runtime(way.runtime), device)
+    times = measure(bound, seconds=seconds, batch=len(samples["input_ids"]), clock=clock)
+    return Timed(times, {which: time_kernels(call) if device == "cuda" else None for which, call in bound.items()})
+
+
+@contextmanager
+def opened(way: Way, models: Mapping[str, StepModel], work: Path, device: str) -> Iterator[dict[str, Runner]]:
+    """Full and slim, loaded for every batch of this way.
+
+    Raises:
+        DasError: it cannot run here.
+    """
     runtime = find_runtime(way.runtime)
+    runtime.check(device)
     with ExitStack() as stack:
-        runners = {
-            which: stack.enter_context(runtime.open(subject, device, torch.get_num_threads()))
-            for which, subject in subjects.items()
+        yield {
+            which: stack.enter_context(
+                runtime.open(way.source(model, way.file(work, which)), device, torch.get_num_threads())
+            )
+            for which, model in models.items()
         }
-        bound = {
-            which: runner.bind(samples) if way.captured else runner.bind_once(samples)
-            for which, runner in runners.items()
-        }
-        for call in bound.values():
-            if way.captured and device == "cuda" and not call.uncaptured:
-                raise RuntimeError(call.launch)
-        times = measure(bound, seconds=seconds, batch=len(samples["input_ids"]), clock=clock_of(runtime, device))
-        return Timed(times, {which: time_kernels(call) if device == "cuda" else None for which, call in bound.items()})
+
+
+def compile_ahead(models: Mapping[str, StepModel], work: Path) -> None:
+    """Compile both models for every batch, so that PyTorch finds what it made: its caches outlive the process."""
+    for way in (way for way in WAYS if way.runtime == "compile"):
+        with opened(way, models, work, "cuda") as runners:
+            for batch in reversed(BATCHES):
+                for which, runner in runners.items():
+                    started = time.monotonic()
+                    torch._dynamo.reset()
+                    runner.bind_once(batch_of(models, batch))
+                    print("compiled", which, batch, f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def clock_of(runtime: Runtime, device: str) -> Clock:
@@ -154,34 +178,37 @@ def rows(
     """A row of the table for every way and batch, and why it could not be measured, or ''."""
     ends = time.monotonic() + LIMIT
     for way in WAYS:
-        for batch in BATCHES:
-            name = (f"{way.name}, {way.precision}", str(batch))
-            try:
-                if time.monotonic() > ends:
-                    raise RuntimeError(f"no time: {LIMIT:.0f} s were over")
-                row = (*name, *row_of(way, models, work, device, seconds, batch))
-                print(*row, file=sys.stderr, flush=True)
-                yield row, ""
-            except (DasError, RuntimeError) as error:
-                reason = error.problems[0].found if isinstance(error, DasError) else str(error).splitlines()[0]
-                print(*name, reason, file=sys.stderr, flush=True)
-                yield (), f"{', batch '.join(name)}: {reason}"
+        done = 0
+        try:
+            with opened(way, models, work, device) as runners:
+                for batch in BATCHES:
+                    if time.monotonic() > ends:
+                        raise RuntimeError(f"no time: {LIMIT:.0f} s were over")
+                    found = timed(way, runners, batch_of(models, batch), device, seconds)
+                    row = (f"{way.name}, {way.precision}", str(batch), *row_of(found))
+                    print(*row, file=sys.stderr, flush=True)
+                    yield row, ""
+                    done += 1
+        except (DasError, RuntimeError) as error:
+            reason = error.problems[0].found if isinstance(error, DasError) else str(error).splitlines()[0]
+            left = ", ".join(map(str, BATCHES[done:]))
+            print(way.name, way.precision, left, reason, file=sys.stderr, flush=True)
+            yield (), f"{way.name}, {way.precision}, batch {left}: {reason}"
 
 
-def row_of(
-    way: Way, models: Mapping[str, StepModel], work: Path, device: str, seconds: float, batch: int
-) -> tuple[str, ...]:
-    """Time one way at one batch."""
-    find_runtime(way.runtime).check(device)
-    subjects = {which: way.source(model, way.file(work, which)) for which, model in models.items()}
-    samples = make_batch(METER.example_inputs(models["full"].dims), batch)
-    found = timed(way, subjects, samples, device, seconds)
+def batch_of(models: Mapping[str, StepModel], size: int) -> dict[str, Tensor]:
+    """The inputs of a call."""
+    return make_batch(METER.example_inputs(models["full"].dims), size)
+
+
+def row_of(found: Timed) -> tuple[str, ...]:
+    """Return the cells of a way at one batch."""
     ratio = estimate_speedup(found.times["full"], found.times["slim"])
     return (
-        *(f"{found.times[which].p50_ms:.2f}" for which in models),
+        *(f"{found.times[which].p50_ms:.2f}" for which in found.times),
         f"x{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
         f"{max(entry.spread for entry in found.times.values()):.1%}",
-        *("" if (ms := found.kernels_ms[which]) is None else f"{ms:.2f}" for which in models),
+        *("" if (ms := found.kernels_ms[which]) is None else f"{ms:.2f}" for which in found.times),
         f"{found.times['slim'].throughput:.0f}",
     )
 
@@ -191,6 +218,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work-gpu"), help="folder for the ONNX files")
     parser.add_argument("--seconds", type=float, default=3, help="time for each comparison of full and slim")
     parser.add_argument("--make", action="store_true", help="make the ONNX files, and time nothing")
+    parser.add_argument("--compile", action="store_true", help="compile ahead, and time nothing")
     parser.add_argument("--tiny", action="store_true", help="a small model on the CPU")
     arguments = parser.parse_args()
     device = "cpu" if arguments.tiny else "cuda"
@@ -203,7 +231,9 @@ def main() -> None:
     models = {"full": full, "slim": trim(remove_layers(full, make_plan(full, LAYERS)).eval())}
     if arguments.make or arguments.tiny:
         make_files(models, work)
-    if arguments.make:
+    if arguments.compile:
+        compile_ahead(models, work)
+    if arguments.make or arguments.compile:
         return
     macs = {which: count_macs(model, METER.example_inputs(model.dims)).total for which, model in models.items()}
     found = list(rows(models, work, device, arguments.seconds))
