@@ -18,7 +18,6 @@ from benchmarks.search.strategies import Row
 from benchmarks.search.strategies_report import against, line, table
 from compressor.search.strategies import STRATEGIES
 from exporters.runtimes import RUNTIMES, find_runtime
-from exporters.runtimes.runtime import ModelSource
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.deployment import best_export
 from profiles.timing.latency import cuda_clock, summarise_times
