@@ -81,10 +81,13 @@ def command(typed: Sequence[str]) -> str:
     return " ".join(["python", "-m", module, *arguments])
 
 
-def write_section(name: str, title: str, body: str) -> None:
-    """Replace the section ``name`` of docs/results.md, or append it."""
+def write_section(name: str, title: str, body: str, measured: str | None = None) -> None:
+    """Replace the section ``name`` of docs/results.md, or append it.
+
+    ``measured`` is the :func:`environment` of where it was measured, if not here and now.
+    """
     text = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
-    section = f"<!-- {name} -->\n## {title}\n\n{environment()}\n\n{body.strip()}\n<!-- /{name} -->"
+    section = f"<!-- {name} -->\n## {title}\n\n{measured or environment()}\n\n{body.strip()}\n<!-- /{name} -->"
     pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
     text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}\n"
     RESULTS.parent.mkdir(exist_ok=True)

@@ -37,6 +37,7 @@ from compressor.data.batches import steps_per_epoch
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_splits
 from compressor.data.splits import TaskData
+from compressor.data.types import RawDataset
 from compressor.errors import environment_problem
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.score import Score
@@ -123,12 +124,9 @@ def train_full(
     of other names, and may be of another task.
     """
     torch.manual_seed(seed)
-    found, backbone = read_data(source, task.name, columns=columns or {}), load_backbone(pretrained()).model
-    dims = backbone.dims.model_copy(update={"classes": len(found.labels), "text_length": text_length})
-    model = FAMILY.build(dims, task.name)
-    model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
-    tokenizer = find_tokenizer(None, pretrained(), None).tokenizer
-    data = make_splits(found, source, task, FAMILY.transforms(dims, tokenizer), dims.classes)
+    found = read_data(source, task.name, columns=columns or {})
+    model = add_head(pretrained(), len(found.labels), text_length, task)
+    data = open_splits(found, source, pretrained(), model, task)
     if steps is None:
         steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
     finetune(
@@ -141,12 +139,32 @@ def train_full(
         seed=seed,
         progress=progress,
     )
-    config = {**dims.config, "architectures": [FAMILY.formats[0].architecture(task.name)]}
-    names = {"id2label": dict(enumerate(found.labels)), "label2id": {name: i for i, name in enumerate(found.labels)}}
-    save_public_checkpoint(model, checkpoint, config | names)
-    shutil.copyfile(pretrained() / TOKENIZER_FILE, checkpoint / TOKENIZER_FILE)
+    save_full(model, checkpoint, found.labels, pretrained(), task)
     everything = {EVERYTHING: sum(parameter.numel() for parameter in model.parameters())}
     return [scored(model, data, seed, FULL, everything, progress, task)]
+
+
+def add_head(weights: Path, classes: int, text_length: int, task: Task = TASK) -> StepModel:
+    """The pre-trained model of a folder with a fresh head."""
+    backbone = load_backbone(weights).model
+    dims = backbone.dims.model_copy(update={"classes": classes, "text_length": text_length})
+    model = FAMILY.build(dims, task.name)
+    model.load_state_dict({**model.state_dict(), **backbone.state_dict()})
+    return model
+
+
+def open_splits(found: RawDataset, source: Path, weights: Path, model: StepModel, task: Task = TASK) -> TaskData:
+    """The splits of a data set as a model takes them, with the tokenizer of the folder of its pre-trained weights."""
+    tokenizer = find_tokenizer(None, weights, None).tokenizer
+    return make_splits(found, source, task, FAMILY.transforms(model.dims, tokenizer), model.dims.classes)
+
+
+def save_full(model: StepModel, checkpoint: Path, labels: Sequence[str], weights: Path, task: Task = TASK) -> None:
+    """Write a fine-tuned model as a Hugging Face folder, with the tokenizer of its pre-trained weights."""
+    config = {**model.dims.config, "architectures": [FAMILY.formats[0].architecture(task.name)]}
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    save_public_checkpoint(model, checkpoint, config | names)
+    shutil.copyfile(weights / TOKENIZER_FILE, checkpoint / TOKENIZER_FILE)
 
 
 def scored(

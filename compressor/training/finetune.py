@@ -23,13 +23,13 @@ def finetune(
     seed: int = 0,
     progress: Progress = QUIET,
 ) -> StepModel:
-    """Train every parameter of ``model`` on a split of the task's data; returns it in eval mode."""
+    """Train every parameter of ``model``, where it is, on a split of the task's data; returns it in eval mode."""
     torch.manual_seed(seed)
     optimiser = Optimiser([(list(model.parameters()), learning_rate)], steps)
-    inputs = FAMILIES[model.family].input_names
+    inputs, device = FAMILIES[model.family].input_names, next(model.parameters()).device
     order = split.training_order(batch_size, seed)
     model.train()
     for step in progress.track(range(steps), "Training the full model", steps):
-        batch = split.batch(order.batch(step))
+        batch = {name: value.to(device) for name, value in split.batch(order.batch(step)).items()}
         optimiser.step(task.loss(model(**{name: batch[name] for name in inputs}), batch))
     return model.eval()
