@@ -42,8 +42,11 @@ class LogProgress(Progress):
     """A line on stderr for every tenth of a long job: for logs of runs that nobody watches."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-        """Yield ``items`` and report."""
-        with self.bar(label, total or 1) as bar:
+        """Yield ``items`` and report; nothing where nobody knows how many they are."""
+        if total is None:
+            yield from items
+            return
+        with self.bar(label, total) as bar:
             for item in items:
                 yield item
                 bar.advance()

@@ -67,9 +67,6 @@ TINY = MeterDims(
 BATCHES = (1, 8, 32)
 
 
-LIMIT = 540.0  # seconds of the whole table; what is left then is named
-
-
 @dataclass(frozen=True)
 class Way:
     """One way to run both models: a runtime as ``das profile`` knows it, a precision, and how kernels are launched."""
@@ -79,6 +76,7 @@ class Way:
     precision: str = "fp16"
     captured: bool = True
     form: str = "fused"
+    batches: tuple[int, ...] = BATCHES
 
     def file(self, work: Path, which: str) -> Path | None:
         """Where the ONNX file of the model is; None for a runtime that reads none."""
@@ -97,7 +95,8 @@ WAYS = (
     Way("ONNX Runtime, CUDA graph", "onnxruntime"),
     Way("PyTorch, CUDA graph", "torch", "bf16"),
     Way("ONNX Runtime, CUDA graph, composed attention", "onnxruntime", form="composed"),
-    Way("torch.compile, CUDA graph", "compile"),  # the last: it compiles for minutes
+    # The last: it compiles for minutes. What there may be no time for comes last.
+    Way("torch.compile, CUDA graph", "compile", batches=(32, 1, 8)),
 )
 
 
@@ -159,7 +158,7 @@ def compile_ahead(models: Mapping[str, StepModel], work: Path) -> None:
     """Compile both models for every batch, so that PyTorch finds what it made: its caches outlive the process."""
     for way in (way for way in WAYS if way.runtime == "compile"):
         with opened(way, models, work, "cuda") as runners:
-            for batch in reversed(BATCHES):
+            for batch in way.batches:
                 for which, runner in runners.items():
                     started = time.monotonic()
                     torch._dynamo.reset()
@@ -173,17 +172,17 @@ def clock_of(runtime: Runtime, device: str) -> Clock:
 
 
 def rows(
-    models: Mapping[str, StepModel], work: Path, device: str, seconds: float
+    models: Mapping[str, StepModel], work: Path, device: str, seconds: float, limit: float
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """A row of the table for every way and batch, and why it could not be measured, or ''."""
-    ends = time.monotonic() + LIMIT
+    ends = time.monotonic() + limit
     for way in WAYS:
         done = 0
         try:
             with opened(way, models, work, device) as runners:
-                for batch in BATCHES:
+                for batch in way.batches:
                     if time.monotonic() > ends:
-                        raise RuntimeError(f"no time: {LIMIT:.0f} s were over")
+                        raise RuntimeError(f"no time: {limit:.0f} s were over")
                     found = timed(way, runners, batch_of(models, batch), device, seconds)
                     row = (f"{way.name}, {way.precision}", str(batch), *row_of(found))
                     print(*row, file=sys.stderr, flush=True)
@@ -191,7 +190,7 @@ def rows(
                     done += 1
         except (DasError, RuntimeError) as error:
             reason = error.problems[0].found if isinstance(error, DasError) else str(error).splitlines()[0]
-            left = ", ".join(map(str, BATCHES[done:]))
+            left = ", ".join(map(str, way.batches[done:]))
             print(way.name, way.precision, left, reason, file=sys.stderr, flush=True)
             yield (), f"{way.name}, {way.precision}, batch {left}: {reason}"
 
@@ -217,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work-gpu"), help="folder for the ONNX files")
     parser.add_argument("--seconds", type=float, default=3, help="time for each comparison of full and slim")
+    parser.add_argument("--limit", type=float, default=540, help="seconds of the whole table; what is left is named")
     parser.add_argument("--make", action="store_true", help="make the ONNX files, and time nothing")
     parser.add_argument("--compile", action="store_true", help="compile ahead, and time nothing")
     parser.add_argument("--tiny", action="store_true", help="a small model on the CPU")
@@ -236,7 +236,7 @@ def main() -> None:
     if arguments.make or arguments.compile:
         return
     macs = {which: count_macs(model, METER.example_inputs(model.dims)).total for which, model in models.items()}
-    found = list(rows(models, work, device, arguments.seconds))
+    found = list(rows(models, work, device, arguments.seconds, arguments.limit))
     header = (
         "",
         "batch",

@@ -1,10 +1,10 @@
 """What each precision costs on real data: exports of runs, scored on all of their evaluation data.
 
-    python -m benchmarks.runtimes.precisions work-easyvqa/runs/skip8 work-easyvqa/runs/max-drop
-    python -m benchmarks.runtimes.precisions work-easyvqa/runs/skip8 --runtime onnxruntime openvino
+    python -m benchmarks.runtimes.precisions "easy-VQA=work-easyvqa/runs/skip8" "SST-2=runs/latest"
+    python -m benchmarks.runtimes.precisions "easy-VQA=work-easyvqa/runs/skip8" --runtime onnxruntime openvino
 
-The runs are those that ``benchmarks.datasets.easyvqa`` leaves. Exports are made by ``das.export`` in each run's own
-folder.
+Each run is named; those that ``benchmarks.datasets.easyvqa`` and ``das reproduce`` leave will do. Exports are made by
+``das.export`` in each run's own folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import torch
 import das
 from benchmarks.results import LogProgress, write_section
 from compressor.data.splits import Split
-from compressor.evaluation.evaluate import parity_indices
 from compressor.evaluation.open_data import open_evaluation
 from compressor.run_folder import Run, open_run
 from compressor.tasks import TASKS
@@ -44,11 +43,11 @@ def logits(runner: Runner, split: Split) -> torch.Tensor:
         return torch.cat([runner.run(split.inputs(list(numbers))) for numbers in rows])
 
 
-def rows(run: Run, runtimes: Sequence[Runtime]) -> list[tuple[str, ...]]:
+def rows(data: str, run: Run, runtimes: Sequence[Runtime]) -> list[tuple[str, ...]]:
     """The slim model in PyTorch, then each precision against it."""
     split, task = open_evaluation(run), TASKS[run.manifest.task]
     targets = {"targets": split.targets(range(len(split)))}
-    name = f"k = {len(run.manifest.plan.layers)}"
+    name = f"{data} ({len(split):,}), k = {len(run.manifest.plan.layers)}"
     ours = logits(TorchRunner(run.load_slim(), "cpu"), split)
     right = task.scores(ours, targets).double()
     found: list[tuple[str, ...]] = [(f"{name}, PyTorch", f"{100 * float(right.mean()):.2f}", "", "", "", "")]
@@ -74,20 +73,18 @@ def rows(run: Run, runtimes: Sequence[Runtime]) -> list[tuple[str, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders of easy-VQA")
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help="names of data, and folders of runs on it")
     parser.add_argument("--runtime", nargs="+", default=["onnxruntime"], help="that execute files")
     arguments = parser.parse_args()
-    runs = [open_run(path) for path in arguments.runs]
+    runs = [(name, open_run(Path(folder))) for name, folder in (run.split("=", 1) for run in arguments.runs)]
     runtimes = find_runtimes(arguments.runtime, executes_files=True)
-    split = open_evaluation(runs[0])
-    header = ("", "VQA score, %", "change, points (95 %)", "same answers", "largest logit error", "layers held back")
+    header = ("", "score, %", "change, points (95 %)", "same answers", "largest logit error", "layers held back")
+    table = format_markdown_table(header, [row for name, run in runs for row in rows(name, run, runtimes)])
     body = (
-        f"The small METER of the easy-VQA section, k of 12 fusion layers removed, on {len(split):,} test questions. "
-        f"Changes are against the slim model in PyTorch, question by question; an export's own certificate is on "
-        f"{len(parity_indices(len(split)))} of these.\n\n"
-        f"{format_markdown_table(header, [row for run in runs for row in rows(run, runtimes)])}"
+        f"Slim models on all their test samples, whose number is given. Changes are against the slim model in PyTorch, "
+        f"sample by sample; an export's own certificate is on a part of these.\n\n{table}"
     )
-    write_section("precisions", "What a precision costs, easy-VQA", body)
+    write_section("precisions", "What a precision costs", body)
 
 
 if __name__ == "__main__":

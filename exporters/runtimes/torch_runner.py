@@ -22,6 +22,9 @@ from compressor.models.steps import StepModel
 from exporters.runtimes.cuda_graphs import NotCaptured, capture, describe_captured, describe_uncaptured
 from exporters.runtimes.runner import Bound, Runner, require_cuda
 
+COMPILER_MODES: Mapping[str, str] = {"cpu": "default", "cuda": "max-autotune-no-cudagraphs"}
+"""How torch.compile compiles: on a GPU it times kernels for every product, and what it made is captured here."""
+
 
 class TorchRunner(Runner):
     """PyTorch by itself, or as torch.compile makes it.
@@ -43,7 +46,8 @@ class TorchRunner(Runner):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.model, self.device, self.compiled, self.dtype = model, torch.device(device), compiled, dtype
-        self.called = torch.compile(self._compute) if compiled else self._compute
+        mode = COMPILER_MODES[self.device.type]
+        self.called = torch.compile(self._compute, mode=mode) if compiled else self._compute
         self.name = f"{'torch.compile' if compiled else 'PyTorch'} on {self.device.type}"
         self.input_names, self.output_names = tuple(inputs), ("output",)
         self.family = FAMILIES[model.family] if isinstance(model, StepModel) else None
