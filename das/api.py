@@ -597,6 +597,7 @@ def flops(
     parallel_adapters: bool = False,
     parallel_width: int | None = None,
     skip_width: int | None = None,
+    merge_tokens: str | float | None = None,
     check: bool = False,
 ) -> FlopsReport:
     """Count the MACs of a family's published model, from its sizes alone.
@@ -609,10 +610,11 @@ def flops(
         parallel_adapters: whether kept layers carry the paper's parallel adapters.
         parallel_width: their bottleneck; None is the family's own.
         skip_width: bottleneck of the skip adapters; None is the pool's own.
+        merge_tokens: share of the MACs of the vision layers left that merging tokens saves, e.g. ``"0.3x"``.
         check: also count on the executed operators and on the traced graph, which takes a while.
 
     Raises:
-        UsageError: an unknown family or layer, or a size the family cannot have.
+        UsageError: an unknown family or layer, a size the family cannot have, or tokens that it cannot merge.
     """
     from profiles.macs.published import count_published
 
@@ -624,6 +626,7 @@ def flops(
         parallel_adapters=parallel_adapters,
         parallel_width=parallel_width,
         skip_width=skip_width,
+        merge_tokens=merge_tokens,
         check=check,
     )
 

@@ -42,6 +42,7 @@ class Architecture:
         image_size: height and width of an example image of these dims, in pixels.
         any_shape: images may have any height and width in whole patches; else they are square.
         parallel_fraction: bottleneck of the parallel adapters over the hidden size.
+        merging: the pool of layers that can merge tokens; empty where none can.
     """
 
     name: str
@@ -53,3 +54,4 @@ class Architecture:
     image_size: Callable[[Any], tuple[int, int]]
     any_shape: bool = False
     parallel_fraction: float = 1 / 8
+    merging: str = ""

@@ -20,11 +20,13 @@ from compressor.costs.layer_macs import (
     encoder_token_macs,
     fusion_layer_macs,
     fusion_token_macs,
+    merging_layer_macs,
     multiply_macs,
     norm_macs,
     projection_macs,
 )
 from compressor.models.rounds import Rounds, Step
+from compressor.token_merging.merge_schedule import check_counts, tokens_along
 from compressor.values import Value
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class MeterDims(Value):
 
     ``text_positions`` includes two rows that RoBERTa reserves. ``image_size`` is in pixels. ``parallel_width`` is the
     bottleneck of the parallel adapters in fusion layers, 0 when there are none. ``text_length`` is the most
-    tokens of a question, ``images`` the number of images that belong to one question.
+    tokens of a question, ``images`` the number of images that belong to one question. ``merged_tokens`` says how many
+    tokens each vision layer merges; none where it is empty.
     """
 
     hidden: PositiveInt = 768
@@ -79,6 +82,7 @@ class MeterDims(Value):
     class_token: bool = False
     parallel_width: NonNegativeInt = 0
     dropout: float = Field(default=0.1, ge=0, le=1)
+    merged_tokens: tuple[NonNegativeInt, ...] = ()
 
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> MeterDims:
@@ -86,6 +90,11 @@ class MeterDims(Value):
         for width, heads in streams:
             if not heads or width % heads:
                 raise ValueError(f"{heads} attention heads do not divide a width of {width}")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_have_so_many_tokens(self) -> MeterDims:
+        check_counts(self.image_tokens, self.vision_layers, self.merged_tokens)
         return self
 
     @property
@@ -149,13 +158,19 @@ class MeterDims(Value):
 
 def meter_rounds(dims: MeterDims) -> Rounds:
     """Return the steps of a METER in the order they run."""
-    vision = [(Step(f"VEn{i}", ("image",), ("image",), "vision"),) for i in range(dims.vision_layers)]
+    merges = dims.merged_tokens
+    seen = ("image", "image_mask") if merges else ("image",)  # the log of how many patches each token stands for
+    vision = [
+        (Step(f"VEn{i}", seen, seen if merges and merges[i] else ("image",), "vision"),)
+        for i in range(dims.vision_layers)
+    ]
     language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
     bridges = (Step("text_bridge", ("text",), ("text",)), Step("image_bridge", ("image",), ("image",)))
     meeting = (
         Step("match_text", ("text", "image"), ("text",), light=True),
         Step("match_mask", ("text_mask", "image"), ("text_mask",), light=True),
         Step("match_image", ("image", "text"), ("image",), light=True),
+        *([Step("match_sizes", ("image_mask", "text"), ("image_mask",), light=True)] if merges else []),
     )
     fusion = [
         (
@@ -169,7 +184,9 @@ def meter_rounds(dims: MeterDims) -> Rounds:
 
 def meter_macs(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMacs:
     """Return the MACs of a METER: an encoder for each modality, a projection behind it, fusion layers on both sides."""
-    d, text, image, images = dims.hidden, dims.text_length, patches[0] * patches[1] + 1, dims.images
+    d, text, images = dims.hidden, dims.text_length, dims.images
+    tokens = tokens_along(patches[0] * patches[1] + 1, dims.merged_tokens)
+    image, left = tokens[0], tokens[-1]  # in front of the vision layers, and behind them
     words, pixels = dims.text_hidden, dims.vision_width
 
     def fusion(tokens: int, others: int) -> Place:
@@ -180,22 +197,28 @@ def meter_macs(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMac
     language_first = encoder_token_macs(text, words, dims.text_ffn, dims.text_heads, normed=1)
     vision = encoder_layer_macs(image, pixels, dims.vision_ffn)
     vision_first = encoder_token_macs(image, pixels, dims.vision_ffn, dims.vision_heads, normed=image)
+    merging = {
+        f"VEn{i}": Place(images, before, pixels, whole, whole)
+        for i, (before, count) in enumerate(zip(tokens, dims.merged_tokens, strict=False))
+        for whole in (merging_layer_macs(before, count, pixels, dims.vision_ffn, dims.vision_heads),)
+    }
     embedded = {CONVOLUTION: (image - 1) * 3 * dims.patch**2 * pixels, NORMS: norm_macs(image, pixels)}
     return ModelMacs(
         prologue=add_macs(multiply_macs(images, embedded), {NORMS: norm_macs(text, words)}),
         places={
             "language": Place(1, text, words, language, language_first),
             "vision": Place(images, image, pixels, vision, vision_first),
+            **merging,
             "text_bridge": Place(1, text, d, projection_macs(text, words, d), projection_macs(1, words, d)),
             "image_bridge": Place(
                 images,
-                image,
+                left,
                 d,
-                projection_macs(image, pixels, d, normed=True),
+                projection_macs(left, pixels, d, normed=True),
                 projection_macs(1, pixels, d, normed=True),
             ),
-            "fusion-language": fusion(text, image),
-            "fusion-vision": fusion(image, text),
+            "fusion-language": fusion(text, left),
+            "fusion-vision": fusion(left, text),
         },
         head=add_macs({PRODUCTS: images * 2 * d**2}, classifier_macs(task, images * 2 * d, 2 * d, dims.classes)),
     )
@@ -209,4 +232,5 @@ ARCHITECTURE = Architecture(
     rounds=meter_rounds,
     formula=meter_macs,
     image_size=lambda dims: (dims.image_size, dims.image_size),
+    merging="vision",
 )

@@ -64,6 +64,19 @@ def encoder_layer_macs(tokens: int, width: int, ffn: int) -> ByKind:
     return {PRODUCTS: products, ATTENTION: 2 * tokens**2 * width, NORMS: 2 * norm_macs(tokens, width)}
 
 
+def merging_layer_macs(tokens: int, merged: int, width: int, ffn: int, heads: int) -> ByKind:
+    """Return the MACs of an encoder layer that merges some of its tokens between attention and feed-forward.
+
+    One half of them is compared with the other, by keys that are the means of all heads; those that are merged are
+    added up with the tokens that they become part of, and their sizes, too.
+    """
+    left, half = tokens - merged, tokens // 2
+    products = 4 * tokens * width**2 + 2 * left * width * ffn
+    matching = half * (tokens - 1 - half) * (width // heads) + half * merged * (width + 1) if merged else 0
+    norms = norm_macs(tokens, width) + norm_macs(left, width)
+    return {PRODUCTS: products + matching, ATTENTION: 2 * tokens**2 * width, NORMS: norms}
+
+
 def encoder_token_macs(tokens: int, width: int, ffn: int, heads: int, normed: int) -> ByKind:
     """Return the MACs of an encoder layer that computes one token.
 

@@ -150,6 +150,9 @@ class Family:
         parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
         absorber: path, in the block of a layer, of the linear map whose output it adds to its stream last, with nothing
             behind it; empty where a norm comes last, as in BERT. What skipped layers did can be merged into it.
+        merging: the pool of layers that can merge tokens of images, which are square then: the dims say in
+            ``merged_tokens`` how many each of them merges, none where it is empty (docs/token-merging.md). Empty where
+            no layer can.
         unmasked: whether the prologue takes None for the mask of texts, where none of them is padded: attention without
             a mask has faster kernels on GPUs.
         tolerances: largest allowed |difference| of logits between runtimes, by precision; below fp32 in units of the
@@ -175,6 +178,7 @@ class Family:
     prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
     absorber: str = ""
+    merging: str = ""
     unmasked: bool = False
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
 

@@ -27,6 +27,7 @@ def flops(
     skip_width: Annotated[
         int | None, typer.Option(help="Bottleneck of the skip adapters. Default: the family's own.")
     ] = None,
+    merge_tokens: o.MergeTokens = None,
     check: Annotated[
         bool, typer.Option("--check", help="Also count on the traced graph and on the operators that PyTorch executes.")
     ] = False,
@@ -52,6 +53,7 @@ def flops(
         parallel_adapters=parallel_adapters,
         parallel_width=parallel_width,
         skip_width=skip_width,
+        merge_tokens=merge_tokens,
         check=check,
     )
     print_json(report) if json else print_flops(report)

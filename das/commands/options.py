@@ -79,6 +79,13 @@ Skip = Annotated[
         "--skip", "-k", help="How many layers to skip; das compress --adapt takes 0: adapters and head alone."
     ),
 ]
+MergeTokens = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Merge tokens of images that are alike: saves 0.3x of what the vision layers compute.",
+    ),
+]
 Data = Annotated[
     Path | None,
     typer.Option(

@@ -28,7 +28,8 @@ def tabulate_flops(report: FlopsReport) -> Table:
     sign = "+" if report.additional_macs > 0 else ""
     difference = ("additional to the plain full model", sign + show(report.additional_macs), "")
     image = f"{settings.image_size[0]} x {settings.image_size[1]} px, " if settings.image_size else ""
-    title = f"{report.family}, {image}{settings.text_length} tokens"
+    merged = f", {sum(settings.merged_tokens)} image tokens merged" if settings.merged_tokens else ""
+    title = f"{report.family}, {image}{settings.text_length} tokens{merged}"
     return Table(title, ("", HEADER, "share"), (("one forward pass", show(report.macs), ""), *parts, difference))
 
 

@@ -72,6 +72,7 @@ def count_built(
             skip_layers=plan.layers,
             parallel_width=dims.parallel_width,
             skip_widths={entry.layer: entry.adapter_width for entry in plan.skip},
+            merged_tokens=getattr(dims, "merged_tokens", ()),
         ),
         macs=macs.total,
         additional_macs=macs.total - count_macs(make_traceable(full), inputs).total,

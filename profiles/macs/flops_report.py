@@ -10,7 +10,7 @@ class FlopsSettings(Value):
     """The counted model: one sample, ``image_size`` (height, width) in pixels, ``text_length`` in tokens.
 
     ``parallel_width`` is the bottleneck of the parallel adapters (0 without them), ``skip_widths`` those of the skip
-    adapters by layer.
+    adapters by layer, ``merged_tokens`` how many tokens each vision layer merges, none where it is empty.
     """
 
     image_size: tuple[int, int] | None
@@ -18,6 +18,7 @@ class FlopsSettings(Value):
     skip_layers: tuple[str, ...]
     parallel_width: int
     skip_widths: dict[str, int]
+    merged_tokens: tuple[int, ...] = ()
 
 
 class UncountedOperator(Value):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compressor.architectures import ARCHITECTURES
 from compressor.architectures.architecture import Architecture
 from compressor.errors import Problem, UsageError
 from compressor.models.plan import match_layers
 from compressor.models.rounds import steps_of
+from compressor.token_merging.merge_schedule import check_merging, parse_share, schedule_merging
 from profiles.macs.flops_report import FlopsReport, FlopsSettings, UncountedOperator
 from profiles.macs.formula import LEFT_OUT, count_by_part
+
+if TYPE_CHECKING:
+    from compressor.families.family import Family
 
 
 def count_published(
@@ -23,6 +27,7 @@ def count_published(
     parallel_adapters: bool = False,
     parallel_width: int | None = None,
     skip_width: int | None = None,
+    merge_tokens: str | float | None = None,
     check: bool = False,
 ) -> FlopsReport:
     """Count a model of ``family`` at its published sizes with ``skip_layers`` replaced by their skip adapters.
@@ -38,10 +43,12 @@ def count_published(
         parallel_adapters: whether kept layers carry the paper's parallel adapters.
         parallel_width: their bottleneck; the family's own when left out.
         skip_width: bottleneck of the skip adapters; the pool's own when left out.
+        merge_tokens: share of the MACs of the vision layers left that merging tokens saves, as ``"0.3x"``; None merges
+            none.
         check: count on the executed operators and on the traced graph, too, and put the three counts side by side.
 
     Raises:
-        UsageError: unknown family or layer, or a size the family cannot have.
+        UsageError: unknown family or layer, a size the family cannot have, or tokens that it cannot merge.
     """
     architecture = None if check else ARCHITECTURES.get(family)
     if architecture is None:
@@ -57,9 +64,18 @@ def count_published(
     family_width = max(1, round(plain.hidden * fraction))
     dims = plain.model_copy(update={"parallel_width": (parallel_width or family_width) if parallel_adapters else 0})
     shape = image_size if isinstance(image_size, tuple) else None
+    if merge_tokens is not None:
+        dims = _merge_tokens(architecture or kind, dims, skip_layers, parse_share(merge_tokens))
     if architecture is None:
         return built.count_built(kind, dims, plain, shape, skip_layers, skip_width, check)
     return _count(architecture, dims, plain, shape, skip_layers, skip_width)
+
+
+def _merge_tokens(kind: Architecture | Family, dims: Any, skip_layers: Sequence[str], share: float) -> Any:
+    """Return ``dims`` with as many tokens merged as save the share of what the layers that are left cost."""
+    check_merging(kind, [name for name, other in ARCHITECTURES.items() if other.merging])
+    layers = tuple(step.name for step in steps_of(kind.rounds(dims)) if step.pool)
+    return schedule_merging(kind, dims, ARCHITECTURES[kind.name].task, match_layers(skip_layers, layers), share)
 
 
 def _count(
@@ -89,6 +105,7 @@ def _count(
             skip_layers=tuple(skip),
             parallel_width=dims.parallel_width,
             skip_widths=skip,
+            merged_tokens=getattr(dims, "merged_tokens", ()),
         ),
         macs=macs,
         additional_macs=macs - sum(count_by_part(architecture, plain, architecture.task, patches=patches).values()),

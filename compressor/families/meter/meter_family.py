@@ -39,7 +39,7 @@ METER = Family(
         "all": ("language", "vision", "fusion-language", "fusion-vision"),
     },
     inputs=(INPUT_IDS, ATTENTION_MASK, PIXEL_VALUES),
-    streams={"text": ("text", "text_mask"), "image": ("image",)},
+    streams={"text": ("text", "text_mask"), "image": ("image", "image_mask")},
     readout=lambda dims, task: READOUT,
     outputs=OUTPUTS,
     other_heads=OTHER_HEADS,
@@ -49,4 +49,5 @@ METER = Family(
     image_transform=image_transform,
     formula=meter_macs,
     prepare=prepare_meter,
+    merging="vision",
 )

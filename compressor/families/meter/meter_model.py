@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from transformers.models.clip.configuration_clip import CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPVisionEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 
@@ -18,9 +19,11 @@ from compressor.families.meter.meter_fusion import FusionLayer, FusionSizes
 from compressor.families.meter.meter_words import BertWords, RobertaWords
 from compressor.families.vision_language import build_head
 from compressor.models.padding import MASKED
+from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
 from compressor.models.single_query import attend_one_token, one_token_of
 from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
+from compressor.token_merging.bipartite import merge_alike
 
 
 class MeterPrologue(nn.Module):
@@ -129,6 +132,27 @@ class VisionLayer(CLIPEncoderLayer):
         return token + self.mlp(self.layer_norm2(token))
 
 
+class MergingVisionLayer(VisionLayer):
+    """The same layer; behind its attention, ``merged`` tokens become part of those that are most alike."""
+
+    def __init__(self, config: CLIPVisionConfig, merged: int) -> None:
+        super().__init__(config)
+        self.merged = merged
+
+    def forward(self, image: Tensor, log_sizes: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(B, N, Dv), (B, 1, 1, N) -> (B, N - merged, Dv), (B, 1, 1, N - merged); without merging the first alone."""
+        normed, inner = self.layer_norm1(image), self.self_attn
+        query, key, value = (
+            projection(normed).unflatten(-1, (inner.num_heads, -1)).transpose(1, 2)  # (B, heads, N, Dv / heads)
+            for projection in (inner.q_proj, inner.k_proj, inner.v_proj)
+        )
+        image = image + inner.out_proj(attend(inner, query, key, value, log_sizes).transpose(1, 2).flatten(2))
+        if self.merged:
+            image, log_sizes = merge_alike(image, key, log_sizes, self.merged)
+        image = image + self.mlp(self.layer_norm2(image))
+        return (image, log_sizes) if self.merged and log_sizes is not None else image
+
+
 class LanguageLayer(RobertaLayer):
     """RoBERTa's post-LN encoder layer, which is BERT's too."""
 
@@ -166,8 +190,9 @@ class MeterEpilogue(nn.Module):
 def build_meter(dims: MeterDims, task: str) -> StepModel:
     """Return a randomly initialised METER."""
     blocks: dict[str, nn.Module] = {"text_bridge": TextBridge(dims), "image_bridge": ImageBridge(dims)}
-    blocks |= {f"match_{entry}": Match() for entry in ("text", "mask", "image")}
+    blocks |= {f"match_{entry}": Match() for entry in ("text", "mask", "image", "sizes")}
     blocks |= {f"VEn{i}": VisionLayer(dims.vision_config) for i in range(dims.vision_layers)}
+    blocks |= {f"VEn{i}": MergingVisionLayer(dims.vision_config, n) for i, n in enumerate(dims.merged_tokens)}
     blocks |= {f"LEn{i}": LanguageLayer(dims.text_config) for i in range(dims.text_layers)}
     sizes = FusionSizes(dims.hidden, dims.heads, dims.fusion_ffn, dims.parallel_width, dims.dropout)
     blocks |= {f"{side}{i}": FusionLayer(sizes) for side in ("FL", "FV") for i in range(dims.fusion_layers)}

@@ -188,6 +188,7 @@ def test_das_flops_takes_images_that_are_not_square():
         "skip_layers": ["En3"],
         "parallel_width": 80,
         "skip_widths": {"En3": 256},
+        "merged_tokens": [],
     }
     assert found["by_pool"]["encoder"] == 11 * count_encoder(1, 8 + 1 + 2 * 3, 768, 3072)
 
