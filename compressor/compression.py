@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -312,7 +311,7 @@ def identify(job: Job) -> dict[str, Any]:
         "layers": list(job.candidates),
         "checkpoint": job.source.sha256,
         "data": [split.describe()["fingerprint"] for split in job.data.splits],
-        "tokens": hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest(),
+        "tokens": job.tokens_digest,
         "calibration": job.settings.calibration is not None,
     }
 
@@ -325,7 +324,7 @@ def identify_full(job: Job) -> str:
         "reference": str(job.reference.path) if job.reference else "",
         "data": [(split.name, split.describe()["fingerprint"]) for split in splits],
         "labels": list(job.data.labels),
-        "tokens": hashlib.sha256(job.tokenizer.to_str().encode()).hexdigest(),
+        "tokens": job.tokens_digest,
         "calibration": job.settings.calibration is not None,
     }
     return json.dumps(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,7 @@ class Job:
     settings: Settings
     loaded: Loaded
     data: TaskData
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     data_root: Path
     candidates: tuple[str, ...]
     device: torch.device
@@ -98,6 +99,11 @@ class Job:
     def task(self) -> Task:
         """The model's task, judged by the data's labels or by the full model's answers."""
         return _task(self.settings, self.model.task)
+
+    @property
+    def tokens_digest(self) -> str:
+        """SHA-256 of the tokenizer; empty without one."""
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest() if self.tokenizer else ""
 
     @property
     def skip(self) -> int:
@@ -246,7 +252,8 @@ def open_inputs(settings: Settings, find_folder: Callable[[str | None], Path] | 
     if checkpoint or settings.tokenizer:
         with checks:
             path = checkpoint.checkpoint.path if checkpoint else Path(settings.checkpoint)
-            words = find_tokenizer(settings.tokenizer, path, config.get("tokenizer"))
+            reads_text = checkpoint is None or bool(checkpoint.family.names_of("text"))
+            words = find_tokenizer(settings.tokenizer, path, config.get("tokenizer"), reads_text)
     if checkpoint or named:
         with checks:
             root = _find_root(settings, str(config.get("data_root") or ""))

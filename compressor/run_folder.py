@@ -199,11 +199,14 @@ class Run:
 
         from compressor.families import FAMILIES
 
+        family = FAMILIES[self.manifest.family]
+        if not family.names_of("text"):
+            return family.transforms(self.dims, None)
         try:
             tokenizer = Tokenizer.from_file(str(self.path / TOKENIZER_FILE))
         except Exception as error:  # tokenizers raises plain Exception
             raise self._incomplete(TOKENIZER_FILE, error) from None
-        return FAMILIES[self.manifest.family].transforms(self.dims, tokenizer)
+        return family.transforms(self.dims, tokenizer)
 
     def source_file(self, name: str) -> Path | None:
         """Return a file of settings or of the tokenizer as it came with the checkpoint; None where there was none."""
@@ -327,7 +330,7 @@ def save_run(
     slim: StepModel,
     manifest: Manifest,
     *,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     source_files: Mapping[str, Path],
     labels: tuple[str, ...],
     samples: Mapping[str, Tensor],
@@ -352,7 +355,8 @@ def save_run(
         save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
         save_file({name: value.contiguous() for name, value in answers.items()}, temporary / ANSWERS)
         # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
-        (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
+        if tokenizer:
+            (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
         copy_source_files(source_files, temporary)
         transform = FAMILIES[slim.family].image_transform
         write_json(temporary / PREPROCESSOR, transform(slim.dims).describe() if transform else {"transform": None})

@@ -35,7 +35,8 @@ class Questions:
     Attributes:
         texts: questions, statements, captions or sentences.
         pairs: of sentences.
-        images: that all of the texts are about, as many as the task has; none where the file names each its own.
+        images: that all of the texts are about, as many as the task has; none where the file names each its own. Where
+            a task has no texts, each is a question.
         file: more of them: a text a line, or a table of named columns; "-" is the standard input, in which a first line
             that is a JSON object says that all are.
     """
@@ -91,6 +92,8 @@ class Questions:
         Raises:
             UsageError: other images than the task has, no texts, or single ones for a model of pairs or the reverse.
         """
+        if not task.texts:
+            return self._check_images(task)
         problems = []
         if len(self.images) != task.images and (self.images or not self.file):
             found = f"{len(self.images)} images for {task.name}"
@@ -109,6 +112,18 @@ class Questions:
         if problems:
             raise UsageError(*problems)
 
+    def _check_images(self, task: Task) -> None:
+        """Hold that a model is asked about images alone."""
+        problems = []
+        if self.texts or self.pairs:
+            found = f"{TEXT if self.texts else PAIR} for {task.name}"
+            problems.append(Problem("text-for-images", found, "images alone", "--image FILE"))
+        if not (self.images or self.file):
+            fix = "--image FILE, or --file FILE"
+            problems.append(Problem("wrong-number-of-images", f"0 images for {task.name}", "one or more", fix))
+        if problems:
+            raise UsageError(*problems)
+
     def open(self, task: Task, paired: bool, columns: Mapping[str, str]) -> Placed:
         """Return the samples with their places, one after the other; an :class:`Unreadable` where there is none.
 
@@ -123,8 +138,10 @@ class Questions:
         images = tuple(ImageRef(str(image), image.read_bytes, str(image)) for image in self.images)
         typed = [Sample(text, None, images) for text in self.texts]
         typed += [Sample(first, second, images) for first, second in self.pairs]
+        if not task.texts:
+            typed, images = [Sample("", images=(image,)) for image in images], ()
         rest = _open_file(self.file, _forms(task, paired, columns, images), images) if self.file else ()
-        return chain((("--text", sample) for sample in typed), rest)
+        return chain((("--text" if task.texts else "--image", sample) for sample in typed), rest)
 
 
 def _forms(task: Task, paired: bool, columns: Mapping[str, str], images: tuple[ImageRef, ...]) -> list[InputForm]:

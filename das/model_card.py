@@ -18,6 +18,7 @@ TEXTS, RANKING = "text-classification", "text-ranking"
 PIPELINES = {  # tasks of the Hub, by the class of transformers that loads a model for it
     "AutoModelForSequenceClassification": TEXTS,
     "AutoModelForVisualQuestionAnswering": "visual-question-answering",
+    "AutoModelForImageClassification": "image-classification",
     LOADER: "sentence-similarity",
 }
 TRUST = (
@@ -111,8 +112,9 @@ classify("a text", truncation=True)"""
 model = {LOADER}("FOLDER"{trust})
 model.encode(["a text", "another"])"""
     else:
-        code = f"""from transformers import AutoProcessor, {saved.loader}
-processor = AutoProcessor.from_pretrained("FOLDER")
+        reader = "AutoImageProcessor" if saved.tokenizer_as_it_came is None else "AutoProcessor"
+        code = f"""from transformers import {reader}, {saved.loader}
+processor = {reader}.from_pretrained("FOLDER")
 model = {saved.loader}.from_pretrained("FOLDER"{trust})"""
     return f"```python\n{code}\n```" + (f"\n\n{TRUST}" if saved.trust_remote_code else "")
 
@@ -120,11 +122,12 @@ model = {saved.loader}.from_pretrained("FOLDER"{trust})"""
 def _remarks(run: Run, report: CompressionReport, saved: SavedFolder) -> list[str]:
     """Say how the figures were taken, and what was compared."""
     split, error = report.data[2], f"{saved.max_abs_error:.1e}"
+    cut = f", texts cut to {run.dims.text_length} tokens" if run.dims.text_length else ""
     compared = "vectors" if saved.loader == LOADER else "logits"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return [
         *report.remarks,
-        f"Measured on {split['name']} ({', '.join(split['files'])}), texts cut to {run.dims.text_length} tokens.",
+        f"Measured on {split['name']} ({', '.join(split['files'])}){cut}.",
         f"Loaded by transformers, its {compared} are those of das within {error} on {saved.samples} samples.",
         f"Made with {versions}.",
     ]

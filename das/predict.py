@@ -107,7 +107,7 @@ def _answer(
                     continue
                 logits, is_cut = next(answered)
                 cut += is_cut
-                texts = (sample.text,) if sample.second is None else (sample.text, sample.second)
+                texts = (sample.text, *([] if sample.second is None else [sample.second])) if task.texts else ()
                 images = tuple(image.name for image in sample.images)
                 if task.output == "embedding":
                     answer: dict[str, object] = {"vector": tuple(logits.float().tolist())}

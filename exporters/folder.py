@@ -139,8 +139,8 @@ class ExportsFolder:
         wanted = self._takes_any(runtime, precision)
         if is_split(wanted):
             return wanted, VARYING
-        padded = family.sizes_of("text", inputs)["length"]
-        needed = next(length for length in range(1, padded + 1) if texts_that_fit(family, inputs, length).all())
+        padded = family.sizes_of("text", inputs).get("length", 0)
+        needed = next((length for length in range(1, padded + 1) if texts_that_fit(family, inputs, length).all()), 0)
         sizes = {path: self._sizes(path, runtime, precision) for path in self.path.glob(f"*{wanted.suffix}")}
         takes = {
             path: fixed
@@ -152,7 +152,7 @@ class ExportsFolder:
             raise input_error(
                 "export-missing",
                 f"no {wanted.name} in {self.path}" + (f"; there is {others}" if others else ""),
-                f"an exported model that takes single samples with texts of {needed} tokens",
+                "an exported model that takes single samples" + (f" with texts of {needed} tokens" if needed else ""),
                 f"das export {self.path.parent} --to {runtime.name} --precision {precision.name}",
             )
         return min(takes.items(), key=lambda entry: (entry[1].text_length or 0, entry[1].batch or 0))

@@ -50,7 +50,7 @@ def write_usage(folder: Path, model: StepModel, usage: Usage) -> tuple[str, ...]
     """Write the files that transformers and tools like it look for beside the graphs of ``model``.
 
     Returns:
-        Their names: config.json, tokenizer.json, tokenizer_config.json and, where images are read,
+        Their names: config.json; where texts are read tokenizer.json and tokenizer_config.json, and where images are
         preprocessor_config.json.
 
     Raises:
@@ -59,11 +59,13 @@ def write_usage(folder: Path, model: StepModel, usage: Usage) -> tuple[str, ...]
     text, image = usage.transforms.text, usage.transforms.image
     settings = {
         CONFIG: _config(model, usage.labels),
-        SETTINGS: describe_tokenizer(text, text.length),
+        **({SETTINGS: describe_tokenizer(text, text.length)} if text.inputs else {}),
         **({IMAGES: image.library_settings()} if image else {}),
     }
     for name, content in settings.items():
         write_json(folder / name, content)
+    if not text.inputs:
+        return (*settings,)
     write_text(folder / TOKENIZER_FILE, unpadded(text.tokenizer).to_str(pretty=True))
     return (*settings, TOKENIZER_FILE)
 

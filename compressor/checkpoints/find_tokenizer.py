@@ -17,7 +17,7 @@ from compressor.checkpoints.sources.locate import CONFIG, TOKENIZER
 from compressor.checkpoints.sources.sentence_modules import OF_TEXTS, read_text_settings
 from compressor.checkpoints.sources.source_files import MERGED, MERGES, SETTINGS, VOCABULARIES, WORDS
 from compressor.data.text import give_one_type
-from compressor.errors import InputError, first_line, input_error
+from compressor.errors import InputError, first_line, input_error, usage_error
 from compressor.files import TOKENIZER_FILE, read_settings
 
 UNBOUNDED = 1_000_000  # tokens: transformers writes 1e30 where a tokenizer knows no limit
@@ -42,24 +42,32 @@ class FoundTokenizer:
         folder: where its files lie; None for a file of another name than theirs.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     longest: int | None = None
     notes: tuple[str, ...] = ()
     folder: Path | None = None
 
 
-def find_tokenizer(source: str | None, checkpoint: Path, named: str | None) -> FoundTokenizer:
-    """Return the tokenizer of a checkpoint.
+def find_tokenizer(source: str | None, checkpoint: Path, named: str | None, reads_text: bool = True) -> FoundTokenizer:
+    """Return the tokenizer of a checkpoint; none of a model that reads no text.
 
     Args:
         source: what the user named: a tokenizer.json, a folder, or a Hugging Face name; None to look around.
         checkpoint: a folder, looked into, or a file, looked beside: for ``tokenizer.json``, the vocabulary files of a
             Hugging Face folder, or a folder ``tokenizer`` that has them.
         named: the name in the checkpoint's configuration (``roberta-base``), looked up last.
+        reads_text: whether the model reads any.
 
     Raises:
+        UsageError: one is named for a model that reads no text.
         InputError: nothing found, with the list of places looked at; or what is found cannot be used.
     """
+    if not reads_text:
+        if source:
+            raise usage_error(
+                "tokenizer-without-texts", f"--tokenizer {source}", "none: the model reads no text", "leave it out"
+            )
+        return FoundTokenizer(None)
     home = checkpoint if checkpoint.is_dir() else checkpoint.parent
     around = {folder: _has_vocabulary(folder) for folder in (home, home / "tokenizer")}
     nearby = [str(folder) for folder, there in around.items() if there]
@@ -110,6 +118,7 @@ def _open_folder(folder: Path) -> FoundTokenizer:
     settings = read_settings(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     found = _open_with_settings(folder, settings)
     if whole:
+        assert found.tokenizer
         _check_agreement(folder, whole, found.tokenizer, settings)
     return replace(found, folder=folder)
 
@@ -122,6 +131,7 @@ def _as_an_embedder_takes_texts(found: FoundTokenizer, folder: Path) -> FoundTok
     """
     said = read_text_settings(folder)
     if said.get("do_lower_case"):
+        assert found.tokenizer
         own = found.tokenizer.normalizer
         found.tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own else [])])
     longest = said.get("max_seq_length")

@@ -134,7 +134,9 @@ def _check_widths(dims: Any, parallel_width: int | None, skip_width: int | None)
 
 
 def _check_text_length(dims: Any, length: int | None) -> Iterator[Problem]:
-    if length is not None and not 1 <= length <= dims.longest_text:
+    if length is not None and not dims.longest_text:
+        yield Problem("text-length-without-texts", f"text length {length}", "none: it reads no text", "leave it out")
+    elif length is not None and not 1 <= length <= dims.longest_text:
         expected = f"1 to {dims.longest_text} tokens"
         yield Problem("text-length-impossible", f"text length {length}", expected, f"--text-length {dims.text_length}")
 

@@ -139,7 +139,14 @@ def write_table(path: Path, columns: dict[str, list[object]]) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a digest of a file's size, first and last megabyte: cheap, and changes when the data does."""
+    """Return a digest of a file's size, first and last megabyte: cheap, and changes when the data does.
+
+    Of a folder it is of the paths and sizes of the files below it.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listed = "".join(f"{file.relative_to(path)} {file.stat().st_size}\n" for file in files)
+        return hashlib.sha256(listed.encode()).hexdigest()[:16]
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

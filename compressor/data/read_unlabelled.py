@@ -5,12 +5,13 @@ Columns of labels are not even read, so a labelled data set serves as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compressor.data.image_folders.image_files import image_source
 from compressor.data.layouts.gqa_json import question_rows
 from compressor.data.layouts.input_forms import (
     COCO_NAME,
@@ -89,8 +90,7 @@ def read_unlabelled(
     named = {role: name for role, name in columns.items() if role != "label"}
     forms = name_columns(task.unlabelled, named) if named else task.unlabelled
     images, seen = ImageFiles(root), []
-    for patterns, open_source in FILE_KINDS:
-        sources = [open_source([path]) for path in _files(root, patterns)]
+    for sources in _sources_by_kind(root, task):
         parts = [
             read_rows(
                 source.files,
@@ -119,6 +119,14 @@ def read_unlabelled(
     )
 
 
+def _sources_by_kind(root: Path, task: Task) -> Iterator[list[RowSource]]:
+    """Yield the files that may hold inputs, those of one kind together; images alone are inputs where no text is."""
+    for patterns, open_source in FILE_KINDS:
+        yield [open_source([path]) for path in _files(root, patterns)]
+    if not task.texts:
+        yield [image_source(root)]
+
+
 def _files(root: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for folder in FOLDERS for pattern in patterns for path in (root / folder).glob(pattern)})
 
@@ -142,6 +150,8 @@ def samples_in_row(
     """
     cells = [row.get(columns[role]) for role in IMAGES if role in columns]
     images = tuple(image for cell in cells for image in form.images(files, cell))
+    if "text" not in columns:
+        return [Sample("", None, images)]
     second, name = text_cell(row, columns["second"]) if "second" in columns else None, columns["text"]
     if "title" in columns:
         return [Sample(titled_text(row, columns["title"], name), second, images)]

@@ -177,6 +177,28 @@ class TextTransform:
             )
 
 
+class NoTexts(TextTransform):
+    """Nothing of texts, for models that read none."""
+
+    def __init__(self) -> None:
+        self.inputs, self.length, self.types, self.padding, self.notes = (), 0, None, 0, ()
+
+    def cut_to(self, length: int) -> None:
+        """Do nothing."""
+
+    def tokenise(self, texts: Sequence[Text]) -> list[Tokens]:
+        """Return no tokens for each."""
+        return [np.zeros((0, 0), dtype=np.int32) for _ in texts]
+
+    def cuts(self, texts: Sequence[Text]) -> list[bool]:
+        """Return that none is cut."""
+        return [False for _ in texts]
+
+    def pad(self, tokens: Sequence[Tokens], length: int | None = None) -> dict[str, Tensor]:
+        """Return no inputs."""
+        return {}
+
+
 def _first_tokens(text: str, encoded: Encoding) -> np.ndarray:
     starts = [word.start() for word in re.finditer(r"\S+", text)]
     first = np.full(len(starts), -1)

@@ -37,7 +37,9 @@ class ImageTransform(Protocol):
 
 @dataclass(frozen=True)
 class Transforms:
-    """Transforms from the texts and images of samples to a model's inputs; no ``image`` for models that read text.
+    """Transforms from the texts and images of samples to a model's inputs.
+
+    There is no ``image`` for models that read text alone; of models that read none ``text`` makes nothing of it.
 
     ``prompts`` are what a model wants in front of texts that it embeds, by name; '' names what others have no own for.
     """
@@ -69,7 +71,7 @@ class Sample:
     """One question with its answer, whatever the task.
 
     Attributes:
-        text: the question, statement, caption or sentence.
+        text: the question, statement, caption or sentence; empty where samples are images alone.
         second: the second of a pair of sentences; None elsewhere.
         images: as many as the task has images.
         labels: class numbers of the right answers; empty when they are not public.

@@ -124,10 +124,13 @@ def evaluate_samples(
         InputError: the model answers with NaN or infinity.
     """
     scores, answers, truth, losses, kept, batches = [], [], [], [], [], []
+    further: dict[str, list[Tensor]] = {name: [] for name in task.further}
     parity = parity_indices(len(split))
     wanted = parity if task.measure is None else np.arange(len(split))
     for numbers, batch, logits in _forward(model, split, batch_size, progress, label):
         scores.append(task.scores(logits, batch).cpu())
+        for name, rows in further.items():
+            rows.append(task.further[name](logits, batch).cpu())
         if task.answers is not None:
             answers.append(task.answers(logits).cpu())
         kept.append(logits.float().cpu()[np.isin(numbers, wanted)])
@@ -160,7 +163,8 @@ def evaluate_samples(
         margin=margin_of(each.numpy()),
         samples=len(each),
         loss=loss,
-        parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics},
+        parts={METRICS[name].name: METRICS[name].value(given, expected) for name in metrics}
+        | {name: float(torch.cat(all_gather(rows)).double().mean()) for name, rows in further.items()},
     )
     return Evaluation(score, given, outputs, expected, each)
 

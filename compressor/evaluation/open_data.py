@@ -202,7 +202,8 @@ def _open(
             check_task(task)
             check_sizes(checkpoint, task, None, text_length)
         with checks:
-            words = find_tokenizer(tokenizer, checkpoint.checkpoint.path, config.get("tokenizer"))
+            path, reads_text = checkpoint.checkpoint.path, bool(checkpoint.family.names_of("text"))
+            words = find_tokenizer(tokenizer, path, config.get("tokenizer"), reads_text)
         with checks:
             root = find_data(data, str(config.get("data_root") or ""))
     checks.raise_found()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compressor.architectures.architecture import Pool
 from compressor.costs.layer_macs import ModelMacs
-from compressor.data.text import TextTransform
+from compressor.data.text import NoTexts, TextTransform
 from compressor.data.types import ImageTransform, Transforms
 from compressor.families.key_mapping import Format, State
 from compressor.models.readout import Readout
@@ -125,9 +125,10 @@ class Family:
     """Everything the rest of das needs to know about one kind of model.
 
     Its dims are a frozen pydantic model with at least ``hidden`` (width of the head's streams), ``classes``, ``images``
-    (of a sample), ``text_length``, ``longest_text``, ``text_vocabulary``, ``text_types`` (of tokens), ``text_padding``
-    (id of the padding token; None where nothing says it), ``parallel_width`` (0 without parallel adapters) and, where
-    images are read, ``image_size`` and ``patch`` in pixels. Its defaults are the published model.
+    (of a sample), ``text_length`` and ``longest_text`` (0 where no text is read) and ``parallel_width`` (0 without
+    parallel adapters); where texts are read ``text_vocabulary``, ``text_types`` (of tokens) and ``text_padding`` (id of
+    the padding token; None where nothing says it), and where images are read ``image_size`` and ``patch`` in pixels.
+    Its defaults are the published model.
 
     Attributes:
         name: as users type it.
@@ -186,7 +187,8 @@ class Family:
     def heads(self) -> dict[str, Head]:
         """The heads a model can be built with, by task: of every task that asks for an output and images it has."""
         tasks = [task for task in TASKS.values() if task.output in self.outputs]
-        tasks = [task for task in tasks if (task.images > 0) == bool(self.names_of("image"))]
+        reads = bool(self.names_of("text")), bool(self.names_of("image"))
+        tasks = [task for task in tasks if (task.texts, task.images > 0) == reads]
         heads = {task.name: Head(task.images, task.classes, self.outputs[task.output]) for task in tasks}
         return heads | dict(self.other_heads)
 
@@ -250,16 +252,18 @@ class Family:
         """Return the pool called ``name``."""
         return next(pool for pool in self.pools if pool.name == name)
 
-    def transforms(self, dims: Any, tokenizer: Tokenizer) -> Transforms:
-        """Return what turns texts and images into the inputs of a model of these dims.
+    def transforms(self, dims: Any, tokenizer: Tokenizer | None) -> Transforms:
+        """Return what turns texts and images into the inputs of a model of these dims; no ``tokenizer`` without texts.
 
         Raises:
             InputError: a tokenizer of another model.
         """
+        image = self.image_transform(dims) if self.image_transform else None
+        if tokenizer is None:
+            return Transforms(NoTexts(), image)
         text = TextTransform(
             tokenizer, dims.text_length, dims.text_vocabulary, self.names_of("text"), dims.text_types, dims.text_padding
         )
-        image = self.image_transform(dims) if self.image_transform else None
         return Transforms(text, image, getattr(dims, "prompts", {}))
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:

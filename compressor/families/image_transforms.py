@@ -14,6 +14,7 @@ from transformers.image_transforms import center_crop, get_resize_output_image_s
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ChannelDimension
 
 from compressor.architectures.vilt import PixelSettings
+from compressor.families.image_settings import ImageSettings, make_processor
 
 LONGEST_OVER_SHORTER = 1333 / 800
 NOTHING: Mapping[str, Any] = {}
@@ -54,6 +55,35 @@ class ClipTransform:
         square = {"height": self.size, "width": self.size}
         processor = CLIPImageProcessorPil(size={"shortest_edge": self.size}, crop_size=square)
         return _settings_of(processor, "CLIPImageProcessor")
+
+
+class ProcessorTransform:
+    """One of transformers' image processors, with whatever settings make a square.
+
+    Args:
+        settings: what it does.
+    """
+
+    def __init__(self, settings: ImageSettings) -> None:
+        self.settings, self.sides = settings, (settings.side, settings.side)
+        said = settings.model_dump(exclude={"image_processor_type"}, exclude_none=True)
+        self.processor = make_processor(settings.image_processor_type, said)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return an RGB image of any size as (3, side, side) float32."""
+        return torch.from_numpy(self.processor(image, return_tensors="np")["pixel_values"][0]).float()
+
+    def collate(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return ``pixel_values`` (B, 3, side, side)."""
+        return {"pixel_values": torch.stack(list(pixels))}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, for preprocessor.json."""
+        return {"transform": "processor", **self.settings.model_dump()}
+
+    def library_settings(self) -> dict[str, Any]:
+        """Return what transformers' preprocessor_config.json says of it."""
+        return _settings_of(self.processor, self.settings.image_processor_type)
 
 
 class PixelbertTransform:

@@ -45,7 +45,8 @@ class SavedFolder(Value):
         trust_remote_code: whether it has code of its own, for its adapters, and so must be told to.
         layers: that are left.
         parameters, weight_bytes: of model.safetensors.
-        tokenizer_as_it_came: whether the tokenizer's files are those of the full model, or were written anew.
+        tokenizer_as_it_came: whether the tokenizer's files are those of the full model, or were written anew; None of
+            models that read no text.
         samples: real ones that the folder's model, loaded again, was compared with the run's on.
         max_abs_error: largest difference of a logit.
     """
@@ -59,7 +60,7 @@ class SavedFolder(Value):
     layers: int
     parameters: int
     weight_bytes: int
-    tokenizer_as_it_came: bool
+    tokenizer_as_it_came: bool | None
     samples: int
     max_abs_error: float
 
@@ -107,7 +108,8 @@ def save_folder(
             if vectors:
                 write_modules(run, format, behind, temporary)
             _write_cross_encoder(run, temporary)
-            as_it_came = write_tokenizer(run, temporary)
+            reads_text = bool(FAMILIES[run.manifest.family].names_of("text"))
+            as_it_came = write_tokenizer(run, temporary) if reads_text else None
         with progress.stage("Loading it again"):
             samples, error = _compare(run, format, config, temporary)
         saved = SavedFolder(
@@ -171,7 +173,7 @@ def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) 
         CheckFailed: it is too large, or tensors are missing.
     """
     inputs = run.samples()
-    rows = len(inputs["input_ids"])
+    rows = max(map(len, inputs.values()))
     # Of retrieval an image has several captions; transformers wants one image for each text.
     inputs = {name: x.repeat_interleave(rows // len(x), dim=0) for name, x in inputs.items()}
     model, report = load_folder(model_class(config), folder, **options_of(folder))

@@ -108,13 +108,21 @@ def put_beside(layer: Any, *adapters: Adapter) -> Any:
     return layer
 
 
+def find_layers(model: nn.Module, path: str) -> Any:
+    """Return the list of layers at a path, which later versions of transformers call otherwise in ViT's kind."""
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return model.get_submodule(path.replace("encoder.layer", "layers"))
+
+
 class WithAdapters(nn.Module):
     """What a class with adapters has before the library's."""
 
     def __init__(self, config: Any, *inputs: Any, **options: Any) -> None:
         super().__init__(config, *inputs, **options)
         said, width = config.das_adapters, config.hidden_size
-        layers: Any = self.get_submodule(said["layers"])
+        layers = find_layers(self, said["layers"])
         for number, layer in enumerate(layers):
             bottleneck = said["in_place_of"].get(str(number))
             if bottleneck == 0:

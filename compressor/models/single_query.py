@@ -45,7 +45,8 @@ def attend_one_token(
         scores = scores + mask[:, 0]
     mixed = scores.softmax(-1).to(context.dtype) @ context  # (B, heads, D)
     values = mixed.transpose(0, 1) @ value.weight.unflatten(0, (heads, width)).transpose(1, 2)  # (heads, B, D / heads)
-    return values.transpose(0, 1).reshape(-1, 1, heads * width) + value.bias
+    joined = values.transpose(0, 1).reshape(-1, 1, heads * width)
+    return joined if value.bias is None else joined + value.bias
 
 
 def one_token_of(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:

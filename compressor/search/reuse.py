@@ -76,7 +76,9 @@ def _run_settings(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
     settings["calibration" if settings.get("calibration") else "data"] = run.manifest.data_root  # wherever it was found
     if options.keys() & {"data", "calibration"}:
         settings |= {"data": None, "calibration": None, "columns": {}, "holdout": None, "reference": None}
-    return {**settings, "tokenizer": str(run.path / TOKENIZER_FILE), "task": run.manifest.task}
+    tokenizer = run.path / TOKENIZER_FILE
+    own = str(tokenizer) if tokenizer.exists() else None  # there is none where no text is read
+    return {**settings, "tokenizer": own, "task": run.manifest.task}
 
 
 def search_of(run: Run) -> SearchResult:

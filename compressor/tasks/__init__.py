@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compressor.errors import usage_error
 from compressor.tasks.embedding import EMBEDDING
+from compressor.tasks.image_classification import IMAGE_CLASSIFICATION
 from compressor.tasks.nlvr2 import NLVR2
 from compressor.tasks.reranking.reranking_task import RERANKING
 from compressor.tasks.retrieval import RETRIEVAL
@@ -20,6 +21,7 @@ TASKS: dict[str, Task] = {
     for task in (
         *(VQA, NLVR2, RETRIEVAL, SNLI_VE),
         *(TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION, RERANKING, TOKEN_CLASSIFICATION),
+        IMAGE_CLASSIFICATION,
     )
 }
 """By the name users type."""

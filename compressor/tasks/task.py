@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +44,7 @@ class Task:
         name: as users type it.
         samples: what one sample is called, in the plural ("questions").
         images: of one sample; 0 where samples are texts.
+        texts: whether a sample has a text, or two.
         classes: outputs, where the task fixes them; None when they are as many as the data has.
         output: what a model answers.
         metric: name of the score in reports; scores are shares in [0, 1], printed in per cent, and larger is better.
@@ -54,6 +55,7 @@ class Task:
             where that is of the whole split; None where it is the mean of ``scores``. Outputs of texts of unlike length
             are padded with zeros. What is right the split says: its ``targets`` and ``samples``.
         sample_metric: name of ``scores``, where there is a ``measure``.
+        further: by name, other metrics of the same kind as ``scores``, of which the mean is reported beside it.
         answers: logits to what they say, (B, ...) whole numbers or bool; None where they are numbers or vectors that
             are compared with others'. Models agree on a sample if all of it is equal.
         pseudo_targets: what the full model returns for unlabelled inputs, (n, ...), to their targets, (n, ...); None:
@@ -79,12 +81,14 @@ class Task:
     name: str
     samples: str
     images: int
+    texts: bool = True
     classes: int | None = None
     output: OutputKind = "classes"
     metric: str = "accuracy"
     scores: Callable[[Tensor, Batch], Tensor] = correct
     measure: Callable[[Tensor, Split], Measured] | None = None
     sample_metric: str = ""
+    further: Mapping[str, Callable[[Tensor, Batch], Tensor]] = field(default_factory=dict)
     answers: Callable[[Tensor], Tensor] | None = most_likely
     pseudo_targets: Callable[[Tensor], Tensor] | None = None
     loss: Callable[[Tensor, Batch], Tensor] = class_loss

@@ -30,7 +30,10 @@ class PairCommand(FamilyCommand):
 
 def predict(
     run: o.RunFolder = None,
-    image: Annotated[list[Path] | None, typer.Option(help="An image file; twice for a pair of images.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="An image file; twice for a pair, again for more where images alone are asked about."),
+    ] = None,
     text: Annotated[
         list[str] | None,
         typer.Option("--text", "--question", help="A question, statement, caption or sentence; again for more."),
@@ -66,8 +69,9 @@ def predict(
     """Answer questions with the run's slim model, offline, in any runtime the run was exported to.
 
     vqa, snli-ve: an image and texts; nlvr2: two images and texts; text-classification: texts, or pairs; irtr: an image
-    and captions, whose scores compare with those of other captions and images. Each text has its own answer. Several on
-    one image encode it once where the run has a split export ([bold]das export --split[/]).
+    and captions, whose scores compare with those of other captions and images; image-classification: images, each with
+    its own answer. Each text has its own answer. Several on one image encode it once where the run has a split export
+    ([bold]das export --split[/]).
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.generated.tokenizer import word_tokenizer
@@ -58,7 +59,8 @@ def prepare_demo(demo: Demo, folder: Path, *, retrain: bool = False, progress: P
     else:
         train_checkpoint(demo, data, checkpoint, progress)
     home = checkpoint if checkpoint.is_dir() else folder
-    word_tokenizer(_texts(read_data(data, demo.task)), demo.tokenizer).save(str(home / TOKENIZER_FILE))
+    if tokenizer := _make_tokenizer(demo, read_data(data, demo.task)):
+        tokenizer.save(str(home / TOKENIZER_FILE))
 
 
 def train_shipped(demo: Demo, path: Path, progress: Progress = QUIET, steps: int | None = None) -> None:
@@ -73,10 +75,11 @@ def train_checkpoint(demo: Demo, data: Path, path: Path, progress: Progress = QU
     torch.manual_seed(MODEL_SEED)
     family, task = FAMILIES[demo.family], TASKS[demo.task]
     dataset = read_data(data, demo.task)
-    tokenizer = word_tokenizer(_texts(dataset), demo.tokenizer)
-    length = max(len(tokenizer.encode(text).ids) for text in _texts(dataset))
+    tokenizer = _make_tokenizer(demo, dataset)
+    words = tokenizer.get_vocab_size() if tokenizer else 0
+    length = max(len(tokenizer.encode(text).ids) for text in _texts(dataset)) if tokenizer else 0
     classes = family.heads[demo.task].classes or len(dataset.labels)
-    dims = demo.dims(Sizes(tokenizer.get_vocab_size(), length, classes, task.images))
+    dims = demo.dims(Sizes(words, length, classes, task.images))
     model = family.build(dims, demo.task)
     limit_threads(model)  # the same result everywhere
     splits = make_splits(dataset, data, task, family.transforms(dims, tokenizer), dims.classes)
@@ -97,6 +100,11 @@ def _write_data(demo: Demo, folder: Path, images: int, seed: int) -> None:
     generated = TASKS[demo.task].generated
     assert generated is not None, f"{demo.task} has no generated data"
     generated.write(folder, images, seed)
+
+
+def _make_tokenizer(demo: Demo, dataset: RawDataset) -> Tokenizer | None:
+    """Return a tokenizer of the data's words; None of a model that reads none."""
+    return word_tokenizer(_texts(dataset), demo.tokenizer) if demo.tokenizer else None
 
 
 def _texts(dataset: RawDataset) -> list[str]:

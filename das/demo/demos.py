@@ -20,6 +20,7 @@ from das.demo.small_models import (
     public_config,
     roberta_dims,
     vilt_dims,
+    vit_dims,
 )
 
 
@@ -37,7 +38,7 @@ class Demo:
         learning_rate: of fine-tuning.
         dims: sizes to the family's dims.
         config: dims and data to what is saved beside the tensors.
-        tokenizer: style of :func:`word_tokenizer`.
+        tokenizer: style of :func:`word_tokenizer`; empty of a model that reads no text.
         seconds: of timing in each runtime.
         recover_epochs: of the demo's recovery: fewer than the paper's 10, for a demo of two minutes.
         shipped: its checkpoint comes with das, trained on ``shipped`` images of another seed; 0 trains on the demo's.
@@ -109,7 +110,11 @@ MODELS: Mapping[str, Callable[..., Demo]] = {  # small models of a family, which
             config=hugging_face_config,
             tokenizer=first_token,
         )
-        for family, dims, first_token in (("roberta", roberta_dims, "<s>"), ("bert", bert_dims, "[CLS]"))
+        for family, dims, first_token in (
+            ("roberta", roberta_dims, "<s>"),
+            ("bert", bert_dims, "[CLS]"),
+            ("vit", vit_dims, ""),
+        )
     },
 }
 DEMOS: dict[tuple[str, str], Demo] = {

@@ -9,6 +9,7 @@ from compressor.architectures.meter import MeterDims
 from compressor.architectures.vilt import ViltDims
 from compressor.data.types import RawDataset
 from compressor.families.text_encoder.bert_families import BertDims, RobertaDims
+from compressor.families.vision_encoder.vit import VitDims
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,22 @@ def roberta_dims(sizes: Sizes) -> RobertaDims:
     )
 
 
+def vit_dims(sizes: Sizes) -> VitDims:
+    """Return the sizes of a small ViT whose patches are as large as the cells of a scene."""
+    return VitDims(
+        config={
+            "model_type": "vit",
+            "hidden_size": 48,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "intermediate_size": 96,
+            "image_size": 36,
+            "patch_size": 12,
+        },
+        classes=sizes.classes,
+    )
+
+
 def public_config(dims: Any, dataset: RawDataset) -> dict[str, object]:
     """Return the settings that the public code of METER and ViLT saves and no tensor's shape shows."""
     return {
@@ -112,8 +129,9 @@ def public_config(dims: Any, dataset: RawDataset) -> dict[str, object]:
 
 
 def hugging_face_config(dims: Any, dataset: RawDataset) -> dict[str, object]:
-    """Return the config.json of a sequence classifier."""
+    """Return the config.json of a classifier of sequences or images."""
     names = dict(enumerate(dataset.labels))
     label_maps = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
     kind = type(dims.library).__name__.removesuffix("Config")
-    return {**dims.config, "architectures": [f"{kind}ForSequenceClassification"], **label_maps}
+    of = "Sequence" if dims.text_length else "Image"
+    return {**dims.config, "architectures": [f"{kind}For{of}Classification"], **label_maps}

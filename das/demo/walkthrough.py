@@ -12,6 +12,7 @@ from compressor.data.read_data import read_data
 from compressor.errors import EnvironmentProblem
 from compressor.run_folder import Run, cannot_write
 from compressor.settings import Settings
+from compressor.tasks import TASKS
 from das import api
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import Demo, check_skip
@@ -82,7 +83,8 @@ def _example(demo: Demo, folder: Path) -> str:
     names = [f"scene{number or ''}.png" for number in range(len(sample.images))]
     for name, picture in zip(names, sample.images, strict=True):
         decode_image(picture.read(), picture.origin).save(folder / name)
-    return " ".join(["das predict", *(f"--image {name}" for name in names), f'--text "{sample.text}"'])
+    asked = [f'--text "{sample.text}"'] if TASKS[demo.task].texts else []
+    return " ".join(["das predict", *(f"--image {name}" for name in names), *asked])
 
 
 def _searched(run: Run) -> str:

@@ -27,9 +27,11 @@ def tabulate_flops(report: FlopsReport) -> Table:
     parts = [(f"  {part}", show(macs), f"{macs / report.macs:.1%}") for part, macs in report.by_pool.items() if macs]
     sign = "+" if report.additional_macs > 0 else ""
     difference = ("additional to the plain full model", sign + show(report.additional_macs), "")
-    image = f"{settings.image_size[0]} x {settings.image_size[1]} px, " if settings.image_size else ""
-    merged = f", {sum(settings.merged_tokens)} image tokens merged" if settings.merged_tokens else ""
-    title = f"{report.family}, {image}{settings.text_length} tokens{merged}"
+    sizes = [report.family]
+    sizes += ["{} x {} px".format(*settings.image_size)] if settings.image_size else []
+    sizes += [f"{settings.text_length} tokens"] if settings.text_length else []
+    sizes += [f"{sum(settings.merged_tokens)} image tokens merged"] if settings.merged_tokens else []
+    title = ", ".join(sizes)
     return Table(title, ("", HEADER, "share"), (("one forward pass", show(report.macs), ""), *parts, difference))
 
 

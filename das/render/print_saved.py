@@ -17,7 +17,7 @@ def print_saved(saved: SavedFolder) -> None:
     console.print(
         f"loaded again, its {compared} are the run's within {saved.max_abs_error:.1e} on {saved.samples} samples"
     )
-    if not saved.tokenizer_as_it_came:
+    if saved.tokenizer_as_it_came is False:
         console.print("tokenizer: written anew, to be read as das reads it")
     _print_loading(saved)
 

@@ -48,7 +48,7 @@ class Facts:
         samples: that are scored.
         labels: name of each class.
         files: of settings and of the tokenizer, by name, as they came with the checkpoint.
-        tokenizer: content of tokenizer.json.
+        tokenizer: content of tokenizer.json; empty of a model that reads no text.
         device: to train on.
         sha256: of the checkpoint.
     """
@@ -71,7 +71,7 @@ def facts_of(job: Job) -> Facts:
         samples=len(job.data.evaluation),
         labels=job.data.labels,
         files=job.source_files,
-        tokenizer=job.tokenizer.to_str(),
+        tokenizer=job.tokenizer.to_str() if job.tokenizer else "",
         device=job.device,
         sha256=job.source.sha256,
     )

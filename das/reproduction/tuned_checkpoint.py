@@ -27,7 +27,7 @@ def write_checkpoint(
         folder: that is made.
         labels: name of each class.
         files: of settings and of the tokenizer, by name, as they came with the checkpoint that was tuned.
-        tokenizer: content of tokenizer.json, where there is none among them.
+        tokenizer: content of tokenizer.json, where there is none among them; empty without one.
 
     Raises:
         InputError: transformers has no class for the model.
@@ -43,5 +43,5 @@ def write_checkpoint(
         for name, path in files.items():
             if name != CONFIG:
                 shutil.copyfile(path, temporary / name)
-        if TOKENIZER_FILE not in files:
+        if tokenizer and TOKENIZER_FILE not in files:
             write_text(temporary / TOKENIZER_FILE, tokenizer)

@@ -77,12 +77,13 @@ def check(
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in batches]
     misshapen = [pair for pair in logits if pair[0].shape != pair[1].shape]
     ours, theirs = misshapen[0] if misshapen else (join_rows(side) for side in zip(*logits, strict=True))
+    texts = [family.sizes_of("text", inputs) for inputs in batches]
     images = [family.sizes_of("image", inputs) for inputs in batches if family.names_of("image")]
     return compare(ours, theirs, tolerance, relative, answers).model_copy(
         update={
             "samples": sum(_rows(inputs) for inputs in batches),
             "batch_sizes": tuple(sorted({_rows(inputs) for inputs in batches})),
-            "text_lengths": tuple(sorted({family.sizes_of("text", inputs)["length"] for inputs in batches})),
+            "text_lengths": tuple(sorted({sizes["length"] for sizes in texts if sizes})),
             "image_sizes": tuple(sorted({(sizes["height"], sizes["width"]) for sizes in images})),
         }
     )
@@ -107,7 +108,7 @@ def parity_batches(
             break
         batches.append(batch(start, size))
         start += size
-    if any_length:
+    if any_length and FAMILIES[model.family].names_of("text"):
         batches.append(shortest_texts(FAMILIES[model.family], samples, min(sizes)))
     if any_size(model):
         singles = [batch(at, min(sizes)) for at in range(min(SINGLE_IMAGES, rows))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,12 @@ class Fixed:
 
     batch: int | None = None
     text_length: int | None = None
+
+    @classmethod
+    def of(cls, family: Family, sizes: Sequence[int | None]) -> Fixed:
+        """Return what a graph has fixed whose first input has these ``sizes``, None where they vary."""
+        named = dict(zip(family.inputs[0].axes_of(len(sizes)), sizes, strict=True))
+        return cls(named["batch"], named.get("length"))
 
     @property
     def suffix(self) -> str:
@@ -104,12 +110,16 @@ def shortest_texts(family: Family, inputs: Mapping[str, Tensor], size: int) -> d
 
 def trim_texts(family: Family, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the same samples without the padding that all their texts share; one token is left at least."""
+    if not family.names_of("text"):
+        return dict(inputs)
     used = _text_mask(family, inputs).any(0).nonzero()
     return family.cut(inputs, length=int(used.max()) + 1 if len(used) else 1)
 
 
 def texts_that_fit(family: Family, inputs: Mapping[str, Tensor], length: int) -> Tensor:
     """Return which texts have no token behind the first ``length``, (B,) bool."""
+    if not family.names_of("text"):
+        return torch.ones(len(next(iter(inputs.values()))), dtype=torch.bool)
     return _text_mask(family, inputs)[:, length:].sum(1) == 0
 
 
@@ -119,10 +129,14 @@ def with_text_length(family: Family, inputs: Mapping[str, Tensor], length: int |
     A cut text has lost padding alone, so the answer stays the same.
 
     Raises:
-        UsageError: no text fits, or the texts are padded to fewer tokens.
+        UsageError: no text fits, or the texts are padded to fewer tokens, or there are none.
     """
     if length is None:
         return dict(inputs)
+    if not family.names_of("text"):
+        raise usage_error(
+            "text-length-without-texts", f"a text length of {length}", "none: the model reads no text", "leave it out"
+        )
     mask, fits = _text_mask(family, inputs), texts_that_fit(family, inputs, length)
     if length > mask.shape[1] or not fits.any():
         longest = int(mask.sum(1).max())

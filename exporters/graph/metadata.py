@@ -44,8 +44,8 @@ def usage_facts(model: StepModel, usage: Usage) -> dict[str, str]:
         "labels": json.dumps(usage.labels, ensure_ascii=False),
         "probabilities": TASKS[model.task].probabilities.__name__,
         "inputs": json.dumps(inputs),
-        "text_length": str(transforms.text.length),
-        "longest_text": str(model.dims.longest_text),
+        **({"text_length": str(transforms.text.length)} if transforms.text.inputs else {}),
+        **({"longest_text": str(model.dims.longest_text)} if transforms.text.inputs else {}),
         **({"image": json.dumps(transforms.image.describe())} if transforms.image else {}),
     }
 

@@ -81,9 +81,9 @@ class OnnxRuntime(Runtime):
         from exporters.graph.onnx import load_graph
 
         inputs = load_graph(path).graph.input
-        (shape,) = (value.type.tensor_type.shape.dim for value in inputs if value.name == family.names_of("text")[0])
-        batch, length = (axis.dim_value or None for axis in shape)
-        return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)
+        (shape,) = (value.type.tensor_type.shape.dim for value in inputs if value.name == family.input_names[0])
+        fixed = Fixed.of(family, [axis.dim_value or None for axis in shape])
+        return (fixed.batch,) if fixed.batch else CHECKED_SIZES, fixed
 
     def runs_on(self, path: Path, device: str) -> str:
         """Says of a split export that it is one."""

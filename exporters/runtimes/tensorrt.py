@@ -118,9 +118,9 @@ class TensorRT(Runtime):
         from exporters.graph.inputs import Fixed
         from exporters.runtimes.tensorrt_engine import read_metadata
 
-        shapes = read_metadata(path).profile[family.names_of("text")[0]]
-        sizes, lengths = (tuple(dict.fromkeys(shape[axis] for shape in shapes)) for axis in (0, 1))
-        return sizes, Fixed(*(axis[0] if len(axis) == 1 else None for axis in (sizes, lengths)))
+        shapes = read_metadata(path).profile[family.input_names[0]]
+        axes = [tuple(dict.fromkeys(sizes)) for sizes in zip(*shapes, strict=True)]
+        return axes[0], Fixed.of(family, [sizes[0] if len(sizes) == 1 else None for sizes in axes])
 
     def runs_on(self, path: Path, device: str) -> str:
         """Return an empty text: the record says what the engine is for."""

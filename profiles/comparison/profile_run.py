@@ -312,7 +312,7 @@ def _sizes(run: Run) -> dict[str, Any]:
     family, inputs = FAMILIES[run.manifest.family], make_inputs(run, 1)
     image = family.sizes_of("image", inputs)
     return {
-        "text_length": family.sizes_of("text", inputs)["length"],
+        "text_length": family.sizes_of("text", inputs).get("length"),
         "image_size": (image["height"], image["width"]) if image else None,
         "scored": len(run.answers()["numbers"]),
     }

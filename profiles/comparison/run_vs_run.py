@@ -253,8 +253,8 @@ def _figures(folder: str, run: Run) -> RunSummary:
 
 
 def _sizes(dims: Mapping[str, Any]) -> str:
-    image = f"{dims['image_size']} px, " if "image_size" in dims else ""
-    return f"{image}{dims['text_length']} tokens"
+    image = [f"{dims['image_size']} px"] if "image_size" in dims else []
+    return ", ".join([*image, *([f"{dims['text_length']} tokens"] if dims["text_length"] else [])])
 
 
 def _change(full: Score, slim: Score, kept: EveryScore | None) -> ScoreChange:

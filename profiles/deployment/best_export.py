@@ -110,7 +110,7 @@ def export_best(
             for candidate in sorted(order, key=lambda one: one is not chosen)
         ),
         batch=batch,
-        text_length=FAMILIES[model.family].sizes_of("text", make_inputs(run, 1))["length"],
+        text_length=FAMILIES[model.family].sizes_of("text", make_inputs(run, 1)).get("length"),
         left_out=tuple(left_out),
         environment=place,
     )

@@ -136,7 +136,7 @@ def _comparable(run: Run, progress: Progress) -> dict[Path, Export]:
 
 def _fitting(run: Run, parity: Parity) -> Tensor:
     family, samples = FAMILIES[run.manifest.family], run.samples()
-    return texts_that_fit(family, samples, _only_length(parity) or family.sizes_of("text", samples)["length"])
+    return texts_that_fit(family, samples, _only_length(parity) or family.sizes_of("text", samples).get("length", 0))
 
 
 def _one(run: Run, parity: Parity) -> dict[str, Tensor]:

@@ -126,15 +126,17 @@ def apply_formula(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Term,
 
     family = FAMILIES[model.family]
     text, image = family.sizes_of("text", inputs), family.sizes_of("image", inputs)
-    if family.formula is None or (image and text["batch"] != image["batch"]):
+    rows = {sizes["batch"] for sizes in (text, image) if sizes}
+    if family.formula is None or len(rows) > 1:
         return None
     patches = (image["height"] // model.dims.patch, image["width"] // model.dims.patch) if image else (0, 0)
-    dims = model.dims.model_copy(update={"text_length": text["length"]})
+    dims = model.dims.model_copy(update={"text_length": text.get("length", 0)})
+    count = next(iter(rows))
     one_token = {name: block.block for name, block in model.blocks.items() if isinstance(block, OneToken)}
     skip: dict[str, Any] = {name: one_token.get(name, model.blocks[name]).width for name in model.skipped}
     sizes = family.formula(dims, model.task, patches)
     one = iterate_terms(sizes, model.rounds, dims.parallel_width, skip, one_token)
-    return tuple(Term(term.part, term.step, term.kind, text["batch"] * term.macs) for term in one)
+    return tuple(Term(term.part, term.step, term.kind, count * term.macs) for term in one)
 
 
 def count_by_part(

@@ -160,7 +160,10 @@ def change_published(
         problems.append(
             Problem("image-size-impossible", f"image size {found}", expected, f"--image-size {dims.image_size}")
         )
-    if text_length is not None and not 1 <= text_length <= dims.longest_text:
+    if text_length is not None and not dims.longest_text:
+        found, expected = f"text length {text_length} for {family}", "none: it reads no text"
+        problems.append(Problem("text-length-without-texts", found, expected, "drop --text-length"))
+    elif text_length is not None and not 1 <= text_length <= dims.longest_text:
         expected = f"1 to {dims.longest_text} tokens"
         problems.append(
             Problem(

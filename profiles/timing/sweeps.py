@@ -73,6 +73,8 @@ def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
     family = FAMILIES[run.manifest.family]
     dims = family.dims_type(**run.manifest.dims)
     option = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"
+    if sweep.axis == TEXT and not dims.longest_text:
+        return [Problem("text-length-without-texts", option, "a model that reads texts", f"drop {option}")]
     if sweep.axis == TEXT and max(sweep.values) > dims.text_length:
         return [
             Problem(

@@ -235,6 +235,8 @@ def _samples(
     labels, scores = read_labels(whole, lambda: parse(row.get(columns["label"]))) if labelled else NO_LABELS
     images = tuple(image for role in IMAGES if role in columns for image in images_in(row.get(columns[role])))
     second = text_cell(row, columns["second"], whole) if "second" in columns else None
+    if "text" not in columns:
+        return [Sample("", None, images, labels, scores, id=row.get(id_column))] if labels or whole else []
     name = columns["text"]
     cells = [row.get(name)] if labelled else _captions(row.get(name))
     texts = [text_cell({name: text}, name, whole) for text in cells]

@@ -111,10 +111,10 @@ class OpenVINO(Runtime):
         from exporters.graph.inputs import Fixed
         from exporters.runtimes.openvino.openvino_runner import read_model
 
-        text = family.names_of("text")[0]
-        (shape,) = (port.partial_shape for port in read_model(path).inputs if port.any_name == text)
-        batch, length = (axis.get_length() if axis.is_static else None for axis in shape)
-        return (batch,) if batch else CHECKED_SIZES, Fixed(batch, length)
+        first = family.input_names[0]
+        (shape,) = (port.partial_shape for port in read_model(path).inputs if port.any_name == first)
+        fixed = Fixed.of(family, [axis.get_length() if axis.is_static else None for axis in shape])
+        return (fixed.batch,) if fixed.batch else CHECKED_SIZES, fixed
 
     def runs_on(self, path: Path, device: str) -> str:
         """Names the settings as well: the record of an export keeps them."""

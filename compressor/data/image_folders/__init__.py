@@ -1,0 +1,1 @@
+"""Images in folders, without a table."""

@@ -1,0 +1,244 @@
+"""One declaration for a family of vision encoders that classify: its dims and one call of :func:`vision_family`.
+
+The forward pass is that of transformers' ``...ForImageClassification``. Norms come first, so what skipped layers did
+can be merged into the layer in front of them. Skip adapters have a bottleneck of a fourth, as METER's vision encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compressor.costs.layer_macs import (
+    CONVOLUTION,
+    NORMS,
+    PRODUCTS,
+    ModelMacs,
+    Place,
+    encoder_layer_macs,
+    encoder_token_macs,
+    norm_macs,
+)
+from compressor.families.family import PIXEL_VALUES, Family, Pool
+from compressor.families.image_settings import ALONE, read_image_settings
+from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
+from compressor.families.vision_encoder.vision_dims import VisionDims
+from compressor.families.vision_encoder.vision_modules import VisionEncoderLayer, VisionEpilogue, VisionPrologue
+from compressor.models.readout import Readout
+from compressor.models.steps import Rounds, Step, StepModel
+
+if TYPE_CHECKING:
+    from transformers.modeling_utils import PreTrainedModel
+
+    from compressor.families.image_transforms import ProcessorTransform
+
+TASK, HEAD_KEYS = "image-classification", "classifier."
+POOL = Pool("vision", "VEn", 1 / 4)
+POSITIONS = "prologue.embeddings.position_embeddings"
+OTHER_PROBLEMS = ("regression", "multi_label_classification")
+
+
+def vision_rounds(dims: VisionDims) -> Rounds:
+    """Return the steps in the order they run."""
+    return tuple((Step(f"VEn{i}", ("image",), ("image",), POOL.name),) for i in range(dims.layers))
+
+
+def vision_macs(dims: VisionDims, task: str, patches: tuple[int, int]) -> ModelMacs:
+    """Return the MACs of a ViT with a classifier on the class token."""
+    d, count = dims.hidden, patches[0] * patches[1]
+    tokens = count + dims.special
+    whole = encoder_layer_macs(tokens, d, dims.ffn)
+    first = encoder_token_macs(tokens, d, dims.ffn, dims.heads, normed=tokens)
+    return ModelMacs(
+        prologue={CONVOLUTION: count * 3 * dims.patch**2 * d},
+        places={POOL.name: Place(1, tokens, d, whole, first, 1)},
+        head={PRODUCTS: d * dims.classes, NORMS: norm_macs(1, d)},
+    )
+
+
+def image_transform(dims: VisionDims) -> ProcessorTransform:
+    """Return what turns images into pixels."""
+    from compressor.families.image_transforms import ProcessorTransform
+
+    return ProcessorTransform(dims.pixels.at(dims.image_size))
+
+
+def write_settings(dims: VisionDims) -> dict[str, dict[str, Any]]:
+    """Return the file that :func:`read_settings` reads ``dims`` of, by name."""
+    return {ALONE: dims.pixels.at(dims.image_size).model_dump()}
+
+
+def read_settings(dims: VisionDims, checkpoint: Path) -> tuple[VisionDims, tuple[str, ...]]:
+    """Return ``dims`` with what the folder says of images, and a note where it says nothing or of another size.
+
+    Raises:
+        InputError: a file is damaged, of another model's images, or asks for what das does not do.
+    """
+    usual = dims.pixels.image_processor_type
+    said = read_image_settings(checkpoint, usual, dims.patch)
+    if said is None:
+        side = dims.config["image_size"]
+        note = f"no {ALONE}: images are resized to {side} pixels and normalised as {usual} does by default"
+        return _with_pixels(dims, dims.pixels.at(side)), (note,)
+    stored = dims.config["image_size"]
+    note = f"positions for images of {stored} pixels are interpolated to the {said.side} that {ALONE} asks for"
+    return _with_pixels(dims, said), (note,) * (said.side != stored)
+
+
+def _with_pixels(dims: VisionDims, pixels: Any) -> VisionDims:
+    """Return ``dims`` for images of other settings.
+
+    Raises:
+        ValueError: they are no whole number of patches.
+    """
+    return type(dims)(**{**dict(dims), "pixels": pixels, "image_size": pixels.side})
+
+
+def fit_positions(antialias: bool, ours: State, dims: VisionDims, state: State, task: str | None) -> State:
+    """Return ``ours`` with positions for the images that the model sees, interpolated as the library does it."""
+    grid, side = dims.stored_grid, dims.image_size // dims.patch
+    if POSITIONS not in ours or side == grid:
+        return ours
+    special, patches = ours[POSITIONS].float().split([dims.special, grid**2], 1)
+    stored = patches.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+    resized = F.interpolate(stored, (side, side), mode="bicubic", antialias=antialias)
+    return {**ours, POSITIONS: torch.cat([special, resized.flatten(2).transpose(1, 2)], 1)}
+
+
+def vision_family(
+    name: str,
+    dims_type: type[VisionDims],
+    *,
+    library: str,
+    keys: tuple[tuple[str, str], ...],
+    prefix: str = "",
+    signature: tuple[str, ...] = ("cls_token", "patch_embeddings.projection.weight"),
+    layers: str = "layers",
+    splits: tuple[tuple[str, tuple[TensorPart, ...]], ...] = (),
+    prologue: Callable[[PreTrainedModel], nn.Module] = VisionPrologue,
+    block: Callable[[nn.Module, Any], nn.Module] = VisionEncoderLayer,
+    epilogue: Callable[[nn.Module, nn.Module], nn.Module] = VisionEpilogue,
+    readout: Readout = "first",
+    antialias: bool = False,
+    formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = vision_macs,
+    absorber: str = "layer.mlp.fc2",
+) -> Family:
+    """Return a family of encoders whose published checkpoints are transformers' ``...ForImageClassification``.
+
+    Args:
+        name: the family, as users type it.
+        dims_type: its dims; the defaults are the published model, and its ``model_type`` is what config.json says.
+        library: what its class is called before ``ForImageClassification``.
+        keys: of a layer, checkpoint prefixes against the library's own names; others are the same.
+        prefix: of the backbone's keys, without the dot (the library's ``base_model_prefix``); ``name`` where left out.
+        signature: tensors that its embeddings have, and those of no other family with the same ``model_type``.
+        layers: path of the list of layers in the library's backbone.
+        splits: of a layer, checkpoint tensors that are several of the library's.
+        prologue: the library's backbone to the module that makes the stream of the pixels.
+        block: a layer of the library, and the dims, to the module of a step.
+        epilogue: the norm behind the last layer, and the head, to the module that reads the stream.
+        readout: which tokens it reads.
+        antialias: how the library interpolates positions.
+        formula: its MACs, see :class:`Family`.
+        absorber: see :class:`Family`.
+    """
+    model_type: str = dims_type.model_fields["config"].default["model_type"]
+    prefix = prefix or name
+    layer = f"{prefix}.encoder.layer.{{i}}."
+    architecture = f"{library}ForImageClassification"
+
+    def build(dims: VisionDims, task: str) -> StepModel:
+        """Return the library's model of these dims, randomly initialised, in steps.
+
+        Raises:
+            ValueError: settings that the library cannot build.
+        """
+        import transformers
+
+        try:
+            config = transformers.AutoConfig.for_model(**dims.built_config, num_labels=dims.classes)
+            model = getattr(transformers, architecture)(config)
+        except (KeyError, AssertionError, AttributeError) as error:
+            raise ValueError(f"transformers cannot build its config.json: {error}") from None
+        backbone = model.base_model
+        blocks = {f"VEn{i}": block(part, dims) for i, part in enumerate(backbone.get_submodule(layers))}
+        reader = epilogue(backbone.layernorm, model.classifier)
+        return StepModel(name, task, dims, prologue(backbone), vision_rounds(dims), blocks, reader)
+
+    def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> VisionDims:
+        """Sizes from config.json, classes from the head's tensor.
+
+        Raises:
+            ValueError: settings of another kind of model, or that do not fit the tensors.
+        """
+        if task and config.get("problem_type") in OTHER_PROBLEMS:
+            raise Unsupported(f"config.json has problem_type {config['problem_type']}")
+        dims = dims_type(config={**config, "model_type": model_type})
+        if dims.unsupported:
+            raise Unsupported(f"config.json has {dims.unsupported}")
+        if any(key.startswith(layer.format(i=dims.layers)) for key in state):
+            raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
+        adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
+        head = state.get(f"{HEAD_KEYS}weight") if task else None
+        return dims.model_copy(
+            update={
+                "classes": dims.classes if head is None else len(head),
+                "parallel_width": adapters[0] if adapters else 0,
+            }
+        )
+
+    def named(part: TensorPart) -> TensorPart:
+        return replace(part, target=f"blocks.VEn{{i}}.layer.{part.target}")
+
+    return Family(
+        name=name,
+        formats=(
+            Format(
+                name="Hugging Face",
+                signature=tuple(f"{prefix}.embeddings.{tensor}" for tensor in signature),
+                keys=KeyTable(
+                    renames=(
+                        (f"{prefix}.embeddings.", "prologue.embeddings."),
+                        (layer + "adapter.", "blocks.VEn{i}.adapter."),
+                        *((layer + theirs, f"blocks.VEn{{i}}.layer.{ours}") for theirs, ours in keys),
+                        (layer, "blocks.VEn{i}.layer."),
+                        (f"{prefix}.layernorm.", "epilogue.norm."),
+                    ),
+                    splits=tuple((layer + key, tuple(map(named, parts))) for key, parts in splits),
+                ),
+                heads={TASK: HEAD_KEYS},
+                read_dims=read_dims,
+                model_type=model_type,
+                architectures={TASK: architecture},
+                other_heads=HEAD_KEYS,
+                other_architecture=architecture,
+                leftovers=(
+                    Leftover(rf"{prefix}\.pooler\.", "a pooler that the head does not read"),
+                    Leftover(rf"{prefix}\.embeddings\.mask_token$", "what stands for masked patches in pre-training"),
+                ),
+                heads_by_name={"masked-images": "decoder."},
+                base_prefix=f"{prefix}.",
+                read_beside=read_settings,
+                library=Library(lambda dims: dims.built_config, write_settings),
+            ),
+        ),
+        pools=(POOL,),
+        scopes={POOL.name: (POOL.name,)},
+        inputs=(PIXEL_VALUES,),
+        streams={"image": ("image",)},
+        readout=lambda dims, task: {"image": readout},
+        dims_type=dims_type,
+        rounds=vision_rounds,
+        build=build,
+        image_transform=image_transform,
+        formula=formula,
+        prepare=partial(fit_positions, antialias),
+        absorber=absorber,
+    )
