@@ -46,8 +46,8 @@ def answer_questions(
     """Check everything at once, then yield each question with its ``top`` most likely answers, in order.
 
     Answers have the probabilities that the task reads in the logits. Retrieval has one answer with a score, which only
-    compares with those of other captions and images; an embedder has a vector in the place of answers. No more than a
-    batch is held in memory.
+    compares with those of other captions and images, of two towers a cosine; an embedder of texts has a vector in the
+    place of answers. No more than a batch is held in memory.
 
     Args:
         folder: of the run whose slim model answers, or None for runs/latest.
@@ -109,8 +109,10 @@ def _answer(
                 cut += is_cut
                 texts = (sample.text, *([] if sample.second is None else [sample.second])) if task.texts else ()
                 images = tuple(image.name for image in sample.images)
-                if task.output == "embedding":
-                    answer: dict[str, object] = {"vector": tuple(logits.float().tolist())}
+                if task.output == "embedding" and task.images:
+                    answer: dict[str, object] = {"answers": (_score("cosine", task, logits),)}
+                elif task.output == "embedding":
+                    answer = {"vector": tuple(logits.float().tolist())}
                 elif task.output == "tags":
                     answer = {"answers": tuple(find_entities(sample.text, transforms.text, logits, labels))}
                 else:
@@ -175,12 +177,16 @@ def find_entities(text: str, transform: TextTransform, logits: Tensor, labels: S
 
 def _best(labels: Sequence[str], task: Task, logits: Tensor, top: int) -> tuple[Answer, ...]:
     if task.output == "score":
-        return (Answer(answer=labels[-1], score=float(task.probabilities(logits[None]))),)
+        return (_score(labels[-1], task, logits),)
     best = task.probabilities(logits).topk(min(top, len(labels)))
     return tuple(
         Answer(answer=labels[int(number)], probability=float(value))
         for value, number in zip(best.values, best.indices, strict=True)
     )
+
+
+def _score(name: str, task: Task, logits: Tensor) -> Answer:
+    return Answer(answer=name, score=float(task.probabilities(logits[None])))
 
 
 def _check_options(runtime: str, top: int, precision: str, batch_size: int) -> None:

@@ -73,7 +73,7 @@ class Recognised:
 
         What config.json says of its architecture counts; where it says nothing, the head's tensors do.
         """
-        if _is_of_vectors(task):
+        if self._is_of_modules(task):
             return SENTENCE_MODULES in self.checkpoint.config
         if task in self.format.heads_by_name:
             return self._has_keys(self.format.heads_by_name[task])
@@ -100,6 +100,10 @@ class Recognised:
         purpose = other_purpose(config)
         return RERANKING.name if purpose == REGRESSION and is_cross_encoder(path, config) else purpose
 
+    def _is_of_modules(self, task: str) -> bool:
+        """Return whether the head of a task are modules of sentence-transformers."""
+        return self.format.prefix(task) == MODULE_KEYS
+
     def _has_keys(self, prefix: str) -> bool:
         return bool(prefix) and any(key.startswith(prefix) for key in self.state)
 
@@ -111,7 +115,7 @@ class Recognised:
     def describe_absence(self, task: str) -> str:
         """Return why it has no head for ``task``, as a sentence goes on behind the file's name."""
         kind, prefix = " and ".join(self.architectures), self.format.prefix(task)
-        if _is_of_vectors(task):
+        if self._is_of_modules(task):
             return f"is a {self.family.name}, no folder of sentence-transformers (modules.json with a Pooling)"
         if self.heads and not self.tasks:
             named = f"is {kind}: " if kind else "is "
@@ -291,6 +295,8 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
         f"a checkpoint fine-tuned on {target}"
         + (f"; this one has heads for: {', '.join(source.heads)}" if source.heads else ""),
         RESAVE.format(path)
+        if source.format.prefix(target) == MODULE_KEYS
+        else 'save the whole model: model.save_pretrained("new")'
         if _is_of_vectors(target)
         else f"give a fine-tuned checkpoint, or train a new head: --adapt --task {target}"
         + ("; docs/add-a-task.md adds a task" if source.heads and not source.tasks else ""),

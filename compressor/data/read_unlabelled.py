@@ -28,6 +28,7 @@ from compressor.data.reading.image_refs import ImageFiles
 from compressor.data.reading.readers import RowSource, json_list, lines_source, text_source
 from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell, titled_text
 from compressor.data.reading.tables import arrow_source, parquet_source
+from compressor.data.texts.embedded_split import EmbeddedSplit
 from compressor.data.texts.scored_pairs import take_apart
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error, shorten
@@ -105,7 +106,8 @@ def read_unlabelled(
         ]
         if parts:
             rows = join(parts)
-            once = take_apart(rows) if task.taught else replace(rows, samples=tuple(dict.fromkeys(rows.samples)))
+            texts = issubclass(task.split, EmbeddedSplit)
+            once = take_apart(rows) if texts else replace(rows, samples=tuple(dict.fromkeys(rows.samples)))
             return RawDataset("inputs without answers", {INPUTS: once}, ())
         seen += sources
     held = [f"{source.files[0].name} (columns: {', '.join(source.columns) or 'none'})" for source in seen]

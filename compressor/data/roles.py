@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from compressor.data.held_out import HELD_OUT
+from compressor.data.pairs.paired_split import PairedSplit
 from compressor.data.reading.class_labels import nameless
 from compressor.data.splits import ScoredData, Split, TaskData, WholeData
-from compressor.data.texts.embedded_split import keep_apart
+from compressor.data.texts.embedded_split import EmbeddedSplit, keep_apart
 from compressor.data.types import SCORED, ImageRef, RawDataset, Records, Sample, Transforms
 from compressor.errors import InputError, input_error, shorten
 from compressor.tasks.task import Task
@@ -61,9 +62,9 @@ def make_splits(dataset: RawDataset, root: Path, task: Task, transforms: Transfo
     else:
         fitting, held_out = _hold_out(usable["train"], root, task)
         roles = split("train", fitting), split(TENTH, held_out), evaluation
-    if task.ranked:
+    if task.ranked or issubclass(task.split, PairedSplit):
         _check_images(roles[0], roles[1], root)
-    if task.taught:
+    if issubclass(task.split, EmbeddedSplit):
         roles = *keep_apart(roles[0], roles[1], HELD_OUT_SHARE), evaluation
         _check_texts(roles[:2], root)
     labels = _name_all(dataset.labels, classes, task)

@@ -113,6 +113,17 @@ class Split:
         """Tokens of each sample's text, or pair of texts, (n,)."""
         return np.array([tokens.shape[1] for tokens in self._tokenise(self.samples)], dtype=int)
 
+    @property
+    def gallery(self) -> tuple[ImageRef, ...]:
+        """Every first image of a sample once, in order."""
+        return tuple(dict.fromkeys(sample.images[0] for sample in self.samples))
+
+    @property
+    def owners(self) -> np.ndarray:
+        """For each sample the number of its first image in the gallery, (n,)."""
+        number = {image: i for i, image in enumerate(self.gallery)}
+        return np.array([number[sample.images[0]] for sample in self.samples])
+
     def training_order(self, size: int, seed: int) -> TrainingOrder:
         """Return the samples of every step of a training on this split, in batches of ``size``."""
         return TrainingOrder(self.lengths, size, seed)
@@ -172,6 +183,10 @@ class Split:
         pixels = self.transforms.image.collate([self._decode(image) for image in images])
         return pixels if self.images == 1 else {name: x.unflatten(0, (-1, self.images)) for name, x in pixels.items()}
 
+    def texts(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Return the model's text inputs of these samples."""
+        return self._texts([self.samples[int(index)] for index in indices])
+
     def text_of(self, sample: Sample) -> Text:
         """Return what the model reads of a sample: its text, or the pair of its texts."""
         return sample.text if sample.second is None else (sample.text, sample.second)
@@ -219,23 +234,8 @@ class RankedSplit(Split):
         return 1 + self._false_texts
 
     @property
-    def gallery(self) -> tuple[ImageRef, ...]:
-        """Every image once, in order."""
-        return tuple(dict.fromkeys(sample.images[0] for sample in self.samples))
-
-    @property
-    def owners(self) -> np.ndarray:
-        """For each caption the number of its image, (captions,)."""
-        number = {image: i for i, image in enumerate(self.gallery)}
-        return np.array([number[sample.images[0]] for sample in self.samples])
-
-    @property
     def _false_texts(self) -> int:
         return min(FALSE_TEXTS, max(1, len(self) // 2))
-
-    def texts(self, indices: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
-        """Return the model's text inputs of these captions."""
-        return self._texts([self.samples[int(index)] for index in indices])
 
     def batch(self, indices: Sequence[int] | np.ndarray, full_length: bool = False) -> dict[str, Tensor]:
         """Return each image once with 1 + n captions, the right one first; ``targets`` (B, 1 + n) say so."""

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from compressor.checkpoints.finite import is_finite
 from compressor.data.batches import batches_of_like_length
+from compressor.data.pairs.paired_split import PairedSplit
 from compressor.data.splits import RankedSplit, Split
 from compressor.distributed import all_gather, deal
 from compressor.errors import input_error
 from compressor.evaluation.metrics import METRICS
-from compressor.evaluation.ranking import hits, match_scores, recalls
+from compressor.evaluation.ranking import encode_apart, match_scores
 from compressor.evaluation.score import EveryAnswer, EveryScore, Score
 from compressor.evaluation.significance import margin_of
 from compressor.families import FAMILIES
@@ -24,6 +25,7 @@ from compressor.models.padding import join_rows
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
+from compressor.tasks.towers.matches import hits, recalls
 
 PARITY_SAMPLES = 200
 NONE = torch.empty(0, dtype=torch.long)
@@ -183,10 +185,18 @@ def collect_outputs(model: StepModel, split: Split, progress: Progress = QUIET, 
 def _forward(
     model: StepModel, split: Split, batch_size: int, progress: Progress, label: str
 ) -> Iterator[tuple[np.ndarray, dict[str, Tensor], Tensor]]:
-    """Yield numbers, inputs and targets, and logits, of this process's share of batches of texts of like length."""
+    """Yield numbers, inputs and targets, and logits, of this process's share of batches of texts of like length.
+
+    Of two towers each text and each image is encoded once, and no inputs are yielded.
+    """
     model.eval()
     device, names = next(model.parameters()).device, FAMILIES[model.family].input_names
     batches = deal(batches_of_like_length(split.lengths, max(1, batch_size // split.rows_per_sample)))
+    if isinstance(split, PairedSplit):
+        vectors = encode_apart(model, split, progress)
+        check_logits(vectors, split, range(len(split)))
+        yield from ((numbers, {"targets": split.targets(numbers)}, vectors[numbers]) for numbers in batches)
+        return
     with torch.inference_mode():
         for numbers in progress.track(batches, label, len(batches)):
             batch = {name: value.to(device) for name, value in split.batch(numbers).items()}

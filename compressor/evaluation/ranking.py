@@ -1,15 +1,16 @@
-"""Retrieval scored as it is published: every image of a split against every caption, each encoder run once on each."""
+"""Every caption and every image of a split through its encoder once; and, where both meet, every pair of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from compressor.data.batches import batches_of_like_length
-from compressor.data.splits import RankedSplit
+from compressor.data.splits import RankedSplit, Split
 from compressor.distributed import all_gather, deal
 from compressor.families import FAMILIES
 from compressor.models.padding import join_streams
@@ -17,7 +18,6 @@ from compressor.models.steps import StepModel, Streams, split_where_modalities_m
 from compressor.progress import Progress
 
 ENCODED_AT_ONCE = 64
-RANKS = (1, 5, 10)
 
 
 def match_scores(model: StepModel, split: RankedSplit, batch_size: int, progress: Progress, label: str) -> Tensor:
@@ -72,22 +72,46 @@ def _joined(rows: list[Streams], device: torch.device) -> Streams:
     return {name: value.to(device) for name, value in join_streams(rows).items()}
 
 
-def recalls(scores: Tensor, owners: Tensor) -> dict[str, float]:
-    """Return IR and TR R@1, 5 and 10 of match scores (images, captions); ``owners``, (captions,), numbers the images.
+def encode_apart(model: StepModel, split: Split, progress: Progress) -> Tensor:
+    """Return the vectors of the text and of the image of every sample, (n, 2, width), on the CPU.
 
-    IR is the share of captions whose image is among the k best images; TR the share of images with one of their own
-    captions among the k best captions.
+    Each different text and each image goes through its tower once.
+
+    Args:
+        model: of two towers, in eval mode.
+        split: texts and their images.
+        progress: told about both passes.
     """
-    images, captions = hits(scores, owners)
-    found = {f"IR R@{k}": float(captions[k].double().mean()) for k in RANKS}
-    return found | {f"TR R@{k}": float(images[k].double().mean()) for k in RANKS}
-
-
-def hits(scores: Tensor, owners: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Return for each k the images that find one of their captions, (images,), and the captions that find theirs."""
-    by_image, by_caption = scores.argsort(dim=1, descending=True), scores.argsort(dim=0, descending=True)
-    own = owners[by_image] == torch.arange(len(scores))[:, None]
-    return (
-        {k: own[:, :k].any(1) for k in RANKS},
-        {k: (by_caption[:k] == owners[None]).any(0) for k in RANKS},
+    numbers = {split.text_of(sample): number for number, sample in reversed([*enumerate(split.samples)])}
+    texts, gallery = np.array(sorted(numbers.values())), split.gallery
+    row_of = {number: row for row, number in enumerate(texts.tolist())}
+    rows = [row_of[numbers[split.text_of(sample)]] for sample in split.samples]
+    of_texts = _encode_each(
+        model, split.lengths[texts], lambda batch: split.texts(texts[batch]), progress, "Encoding texts once"
     )
+    of_images = _encode_each(
+        model,
+        np.ones(len(gallery)),
+        lambda batch: split.pixels([gallery[i] for i in batch]),
+        progress,
+        "Encoding images once",
+    )
+    return torch.stack([of_texts[rows], of_images[split.owners]], dim=1)
+
+
+def _encode_each(
+    model: StepModel,
+    lengths: np.ndarray,
+    read: Callable[[np.ndarray], Mapping[str, Tensor]],
+    progress: Progress,
+    label: str,
+) -> Tensor:
+    """Return the vector of every text or image, (n, width); ``read`` returns the inputs of those of these numbers."""
+    device = next(model.parameters()).device
+    batches, rows = deal(batches_of_like_length(lengths, ENCODED_AT_ONCE)), []
+    with torch.inference_mode():
+        for batch in progress.track(batches, label, len(batches)):
+            inputs = {name: value.to(device) for name, value in read(batch).items()}
+            rows.append(model(**inputs)[:, 0].float().cpu())
+    order = np.concatenate(all_gather(batches))
+    return torch.cat(all_gather(rows))[order.argsort()]

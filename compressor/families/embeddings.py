@@ -1,12 +1,14 @@
-"""Text embeddings without token types, for models that only ever see one."""
+"""Embeddings that models share: of texts without token types, and positions of patches at another image size."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from transformers.models.bert.modeling_bert import BertEmbeddings
@@ -44,3 +46,17 @@ def untyped_roberta(typed: RobertaEmbeddings) -> UntypedEmbeddings:
     """RoBERTa's embeddings, whose positions count tokens from behind the padding token's."""
     place, padding = type(typed).create_position_ids_from_input_ids, typed.padding_idx
     return UntypedEmbeddings(typed, lambda ids: place(ids, padding))
+
+
+def resize_positions(positions: Tensor, grid: int, class_tokens: int = 1) -> Tensor:
+    """Return positions of a square of patches, (class tokens + g * g, D), at another side: (class tokens + grid^2, D).
+
+    Those of the class tokens, which come first, are kept; the others are resampled bicubically, as in METER and
+    transformers.
+    """
+    old = math.isqrt(len(positions) - class_tokens)
+    if old == grid:
+        return positions
+    square = positions[class_tokens:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:class_tokens], resized.permute(0, 2, 3, 1).flatten(1, 2)[0]])

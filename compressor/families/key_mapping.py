@@ -154,6 +154,11 @@ def keeps_any(dims: Any, layers: Sequence[int]) -> bool:
     return True
 
 
+def read_logits(answered: Any) -> Tensor:
+    """Return the logits: the default ``read_output``."""
+    return answered.logits  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Library:
     """How models of a format are written so that the library's own class reads them.
@@ -162,14 +167,20 @@ class Library:
         write_config: dims to what config.json says of a full model of these dims, without labels and the like.
         write_beside: dims to the files that ``read_beside`` reads them of: what is in each, by name.
         fit_state: our tensors and dims to tensors that answer the same under that config.json.
+        count_layers: dims, and the numbers of the layers that are left, over all pools in order, to what config.json
+            counts of them; None where all are of one list, which it counts as ``num_hidden_layers``.
+        read_output: what the library's model returns to what das's returns, (B, ...).
         keeps: dims, and the numbers of the layers that are left, to whether the library's class can be these alone,
             numbered anew; where a place in it is of a kind that others are not, it may not.
-        places: whether each layer has a place of its own in the library's class, where an adapter can stand.
+        places: whether adapters can stand in place of layers of the library's class: each has a place of its own, in one
+            list.
     """
 
     write_config: Callable[[Any], Mapping[str, Any]]
     write_beside: Callable[[Any], Mapping[str, Mapping[str, Any]]] = nothing_beside
     fit_state: Callable[[State, Any], State] = as_they_are
+    count_layers: Callable[[Any, Sequence[int]], Mapping[str, Any]] | None = None
+    read_output: Callable[[Any], Tensor] = read_logits
     keeps: Callable[[Any, Sequence[int]], bool] = keeps_any
     places: bool = True
 

@@ -183,7 +183,9 @@ def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) 
             states = answered.last_hidden_state
             theirs = compute_vectors(run, format, folder, states, inputs["attention_mask"])
         else:
-            theirs = zero_padding(answered.logits, inputs)
+            assert format.library
+            theirs = format.library.read_output(answered)
+            theirs = zero_padding(theirs, inputs) if TASKS[run.manifest.task].output == "tags" else theirs
     error, allowed = float((ours - theirs).abs().max()), FAMILIES[run.manifest.family].tolerances["fp32"]
     by = f"logits by {error:.1e}"
     wrong = [f"{what.replace('_', ' ')} {shorten(sorted(report[what]))}" for what in KEYS if report[what]]

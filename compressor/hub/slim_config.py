@@ -26,6 +26,7 @@ OLDER_TYPES = "global_attn_every_n_layers"
 DROPPED = (
     *("_name_or_path", "dtype", "torch_dtype", "auto_map"),
     *("num_labels", "_num_labels", "id2label", "label2id", "problem_type"),
+    *("text_config_dict", "vision_config_dict"),  # where old checkpoints of two towers say what counts once more
 )
 PROBLEM_TYPES = {  # in transformers' words, by what trains them
     class_loss: "single_label_classification",
@@ -61,6 +62,8 @@ def make_config(
         config |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     if (task.loss is not class_loss or dims.classes > 1) and task.loss in PROBLEM_TYPES:
         config["problem_type"] = PROBLEM_TYPES[task.loss]
+    if format.library.count_layers:
+        return config | dict(format.library.count_layers(dims, tensors.layers))
     if tensors.adapters is None:
         return config | _of_layers({**config, **own}, tensors.layers, library)
     return config | _with_adapters(config, tensors.adapters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import nn
 
@@ -86,7 +87,7 @@ def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
     rest = format.library.fit_state(_without_blocks(slim, slim.skipped), slim.dims)
     idle = not beside and all(_is_idle(block) for block in skips.values())
     if idle and format.library.keeps(slim.dims, kept):
-        places = {order[old]: order[new] for new, old in enumerate(kept)}
+        places = _new_places(slim, [order[old] for old in kept])
         return SlimTensors(table.to_checkpoint(_renumber(rest, places)), kept, None)
     if not format.library.places:
         raise _no_places(slim.family)
@@ -101,7 +102,8 @@ def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
 def _no_places(family: str) -> InputError:
     return input_error(
         "adapters-have-no-place",
-        f"a run of {family} with adapters: transformers runs its one layer again and again, and no place is another's",
+        f"a run of {family} with adapters: transformers has no list of layers in which each has a place of its own, or"
+        " it has two",
         "a run without adapters",
         "compress with --recover full --replace none, or das export RUN --onnx",
     )
@@ -119,6 +121,16 @@ def _without_blocks(model: StepModel, names: Collection[str]) -> State:
     """Return the model's tensors but for those of the blocks ``names``."""
     gone = tuple(f"blocks.{name}." for name in names)
     return {name: value for name, value in model.state_dict().items() if not name.startswith(gone)}
+
+
+def _new_places(slim: StepModel, kept: Collection[str]) -> dict[str, str]:
+    """Return the new name of each layer that is kept: those of a pool are numbered from its first."""
+    pools: dict[str, list[str]] = {}
+    for step in steps_of(slim.rounds):
+        if step.pool:
+            pools.setdefault(step.pool, []).append(step.name)
+    renamed = (zip([name for name in names if name in kept], names, strict=False) for names in pools.values())
+    return dict(chain.from_iterable(renamed))
 
 
 def _renumber(state: State, places: Mapping[str, str]) -> State:

@@ -62,3 +62,18 @@ def one_token_of(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) ->
     heads = inner.num_attention_heads
     attended = attend_one_token(token, hidden, inner.query, inner.key, inner.value, heads, mask)
     return layer.feed_forward_chunk(layer.attention.output(attended, token))
+
+
+def one_token_of_clip(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Return one token, (B, 1, D), of the output of a library's pre-LN layer of CLIP's layout.
+
+    Args:
+        layer: CLIP's, or one with submodules of the same names.
+        pick: takes the token.
+        hidden: (B, N, D).
+        mask: (B, 1, 1, N), of what the token attends to; None where nothing is masked.
+    """
+    normed, inner = layer.layer_norm1(hidden), layer.self_attn
+    projections = inner.q_proj, inner.k_proj, inner.v_proj
+    token = pick(hidden) + inner.out_proj(attend_one_token(pick(normed), normed, *projections, inner.num_heads, mask))
+    return token + layer.mlp(layer.layer_norm2(token))

@@ -80,6 +80,8 @@ class StepModel(nn.Module):
     ) -> Streams:
         """Run ``rounds`` on ``streams`` and return the new streams; those given are not changed.
 
+        A step of whose streams none is there is left out: two towers can be run one at a time.
+
         Args:
             streams: by name; most are (B, N, D), masks (B, N) or (B, 1, 1, N).
             rounds: some of the model's, in order.
@@ -90,6 +92,8 @@ class StepModel(nn.Module):
         for round_ in rounds:
             written: Streams = {}
             for step in round_:
+                if not any(name in streams for name in step.reads):
+                    continue  # its modality is not given
                 if step.name in routed:
                     written[step.stream] = routed[step.name](streams[step.stream])
                 else:

@@ -14,12 +14,13 @@ from compressor.tasks.text_classification import TEXT_CLASSIFICATION
 from compressor.tasks.texts.multi_label import MULTI_LABEL
 from compressor.tasks.texts.regression import REGRESSION
 from compressor.tasks.texts.token_classification import TOKEN_CLASSIFICATION
+from compressor.tasks.towers.two_tower_retrieval import TWO_TOWER_RETRIEVAL
 from compressor.tasks.vqa import VQA
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        *(VQA, NLVR2, RETRIEVAL, SNLI_VE),
+        *(VQA, NLVR2, RETRIEVAL, SNLI_VE, TWO_TOWER_RETRIEVAL),
         *(TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION, RERANKING, TOKEN_CLASSIFICATION),
         IMAGE_CLASSIFICATION,
     )

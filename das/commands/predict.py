@@ -68,10 +68,10 @@ def predict(
 ) -> None:
     """Answer questions with the run's slim model, offline, in any runtime the run was exported to.
 
-    vqa, snli-ve: an image and texts; nlvr2: two images and texts; text-classification: texts, or pairs; irtr: an image
-    and captions, whose scores compare with those of other captions and images; image-classification: images, each with
-    its own answer. Each text has its own answer. Several on one image encode it once where the run has a split export
-    ([bold]das export --split[/]).
+    vqa, snli-ve: an image and texts; nlvr2: two images and texts; text-classification: texts, or pairs; irtr and
+    retrieval: an image and captions, whose scores compare with those of other captions and images;
+    image-classification: images, each with its own answer. Each text has its own answer. Several on one image encode it
+    once where the run has a split export ([bold]das export --split[/]).
 
     Example: [bold]das predict --image scene.png --question "how many things are there?"[/]
 

@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from compressor.architectures.meter import RESERVED, MeterDims
+from compressor.families.embeddings import resize_positions
 from compressor.families.key_mapping import Format, KeyTable, Leftover, State, TensorPart
 from compressor.families.meter.meter_encoders import (
     SWIN,
@@ -88,16 +87,6 @@ def read_dims(state: Mapping[str, Tensor], config: Mapping[str, Any], task: str 
         parallel_width=adapters[0] if adapters else 0,
         dropout=float(config.get("drop_rate", 0.1)),
     )
-
-
-def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """CLIP position embeddings, (g*g+1, D), to another grid: class row kept, the rest resampled bicubically."""
-    old = math.isqrt(len(positions) - 1)
-    if old == grid:
-        return positions
-    square = positions[1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
-    return torch.cat([positions[:1], resized.permute(0, 2, 3, 1).flatten(1, 2)[0]])
 
 
 def prepare_meter(ours: State, dims: MeterDims, state: State, task: str | None) -> State:

@@ -21,7 +21,7 @@ from compressor.families.vision_language import build_head
 from compressor.models.padding import MASKED
 from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
-from compressor.models.single_query import attend_one_token, one_token_of
+from compressor.models.single_query import one_token_of, one_token_of_clip
 from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
 from compressor.token_merging.bipartite import merge_alike
 
@@ -125,11 +125,7 @@ class VisionLayer(CLIPEncoderLayer):
 
     def one_token(self, pick: Pick, image: Tensor) -> Tensor:
         """Return the output, (B, 1, Dv), at the token that ``pick`` takes."""
-        normed, inner = self.layer_norm1(image), self.self_attn
-        projections = inner.q_proj, inner.k_proj, inner.v_proj
-        attended = attend_one_token(pick(normed), normed, *projections, inner.num_heads, None)
-        token = pick(image) + inner.out_proj(attended)
-        return token + self.mlp(self.layer_norm2(token))
+        return one_token_of_clip(self, pick, image, None)
 
 
 class MergingVisionLayer(VisionLayer):

@@ -11,7 +11,8 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.data.splits import RankedSplit
 from compressor.data.types import ImageRef, Records, Sample, Transforms
 from compressor.evaluation.evaluate import evaluate
-from compressor.evaluation.ranking import match_scores, recalls
+from compressor.evaluation.ranking import match_scores
+from compressor.tasks.towers.matches import recalls
 from compressor.families import FAMILIES
 from compressor.models.padding import join_rows
 from compressor.models.simplify import trim

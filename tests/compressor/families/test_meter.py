@@ -10,8 +10,9 @@ from compressor.checkpoints.build import load_backbone, load_checkpoint, outline
 from compressor.checkpoints.read import read_checkpoint
 from compressor.checkpoints.sizes import Transfer
 from compressor.errors import InputError
-from compressor.evaluation.ranking import recalls
-from compressor.families.meter.meter_checkpoint import PUBLIC, resize_positions
+from compressor.families.embeddings import resize_positions
+from compressor.tasks.towers.matches import recalls
+from compressor.families.meter.meter_checkpoint import PUBLIC
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.tasks import TASKS
 from profiles.analysis.inspection import inspect_checkpoint

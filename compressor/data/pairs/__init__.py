@@ -1,0 +1,1 @@
+"""Texts and images that belong together, each of which has a vector of its own."""
