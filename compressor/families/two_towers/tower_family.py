@@ -57,7 +57,10 @@ def count_layers(dims: TowerDims, kept: Sequence[int]) -> dict[str, Any]:
     """Return what config.json says of each tower, with the number of its layers that are left."""
     text = sum(number < dims.text_layers for number in kept)
     left, towers = {TEXT: text, VISION: len(kept) - text}, dims.library.to_dict()
-    return {tower: {**dims.config[tower], "model_type": towers[tower]["model_type"], LAYERS: count} for tower, count in left.items()}
+    return {
+        tower: {**dims.config[tower], "model_type": towers[tower]["model_type"], LAYERS: count}
+        for tower, count in left.items()
+    }
 
 
 def tower_family(
