@@ -25,7 +25,7 @@ from compressor.families.family import PIXEL_VALUES, Family, Input, Output, Pool
 from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported
 from compressor.families.two_towers.tower_dims import LAYERS, TEXT, VISION, TowerDims
 from compressor.families.two_towers.tower_modules import Projections, Reader, TowerEpilogue, TowerPrologue
-from compressor.models.readout import ONE, Readout
+from compressor.models.readout import Readout
 from compressor.models.rounds import Rounds, Step
 from compressor.models.steps import StepModel
 

@@ -12,7 +12,6 @@ from compressor.data.splits import RankedSplit
 from compressor.data.types import ImageRef, Records, Sample, Transforms
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.ranking import match_scores
-from compressor.tasks.towers.matches import recalls
 from compressor.families import FAMILIES
 from compressor.models.padding import join_rows
 from compressor.models.simplify import trim
@@ -20,6 +19,7 @@ from compressor.models.steps import split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
 from compressor.tasks import TASKS
+from compressor.tasks.towers.matches import recalls
 from tests.support.command_line import GOLDEN
 from tests.support.numbered_texts import NumberedTexts
 

@@ -11,10 +11,10 @@ from compressor.checkpoints.read import read_checkpoint
 from compressor.checkpoints.sizes import Transfer
 from compressor.errors import InputError
 from compressor.families.embeddings import resize_positions
-from compressor.tasks.towers.matches import recalls
 from compressor.families.meter.meter_checkpoint import PUBLIC
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.tasks import TASKS
+from compressor.tasks.towers.matches import recalls
 from profiles.analysis.inspection import inspect_checkpoint
 from tests.support.command_line import GOLDEN, refused
 
