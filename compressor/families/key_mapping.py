@@ -172,8 +172,8 @@ class Library:
         read_output: what the library's model returns to what das's returns, (B, ...).
         keeps: dims, and the numbers of the layers that are left, to whether the library's class can be these alone,
             numbered anew; where a place in it is of a kind that others are not, it may not.
-        places: whether adapters can stand in place of layers of the library's class: each has a place of its own, in one
-            list.
+        places: whether adapters can stand in place of layers of the library's class: each layer has a place of its
+            own, in one list.
     """
 
     write_config: Callable[[Any], Mapping[str, Any]]
