@@ -21,9 +21,6 @@ class ClipDims(TowerDims):
     """Sizes of a CLIP; the defaults are openai/clip-vit-base-patch32."""
 
     config: Mapping[str, Any] = {"model_type": "clip"}
-    classes: int = 512
-    image_size: int = 224
-    text_length: int = 77
 
     @property
     def width(self) -> int:

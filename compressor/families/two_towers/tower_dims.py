@@ -29,10 +29,10 @@ class TowerDims(Value):
     model_config = ConfigDict(validate_default=True)
 
     config: Mapping[str, Any]
-    classes: PositiveInt
+    classes: PositiveInt = 512
     images: NonNegativeInt = 1
-    image_size: PositiveInt
-    text_length: PositiveInt
+    image_size: PositiveInt = 224
+    text_length: PositiveInt = 77
     parallel_width: NonNegativeInt = 0
 
     @field_validator("config")

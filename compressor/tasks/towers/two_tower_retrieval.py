@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressor.data.baselines import Baseline, chance_score
 from compressor.data.pairs.paired_split import PairedSplit
-from compressor.tasks.retrieval import RETRIEVAL
+from compressor.tasks.retrieval import COLUMNS, RETRIEVAL
 from compressor.tasks.task import Task
 from compressor.tasks.towers.tower_losses import cosine, tower_closeness, tower_distillation, tower_loss
 from compressor.tasks.towers.tower_measures import measure_retrieval, recall_across
@@ -26,7 +26,7 @@ TWO_TOWER_RETRIEVAL = Task(
     probabilities=cosine,
     baseline=Baseline("chance", chance_score),
     layouts=RETRIEVAL.layouts,
-    unlabelled=RETRIEVAL.layouts[-1].unlabelled,
+    unlabelled=COLUMNS.unlabelled,
     generated=RETRIEVAL.generated,
     split=PairedSplit,
     taught=True,
