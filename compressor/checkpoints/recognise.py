@@ -24,7 +24,7 @@ from compressor.checkpoints.sources.weight_sets import BETWEEN_SETS, find_prefix
 from compressor.checkpoints.unread_keys import find_stored_otherwise
 from compressor.errors import InputError, input_error, usage_error
 from compressor.families import FAMILIES, Family
-from compressor.families.key_mapping import MODULE_KEYS, SENTENCE_MODULES, Format, State
+from compressor.families.key_mapping import MODULE_KEYS, SENTENCE_MODULES, Format, State, Unbuilt
 from compressor.tasks import TASKS
 from compressor.tasks.reranking.reranking_task import RERANKING
 
@@ -211,9 +211,9 @@ def _describe_place(found: Recognised, wrappers: tuple[str, ...]) -> tuple[str, 
 def _unknown(checkpoint: Checkpoint, state: State, formats: list[tuple[Family, Format]]) -> InputError:
     """Return the error for tensors of no family, or of one that das knows and does not compute."""
     path, config = checkpoint.path, checkpoint.config
-    for relative in (relative for _, format in formats for relative in format.unbuilt):
+    for relative in _relatives():
         if find_prefixes(state, relative.signature):
-            return input_error(relative.code, f"{path} is {relative.what}", relative.expected, relative.fix)
+            return _refuse_relative(path, relative)
     first, declared = ", ".join(list(checkpoint.state)[:3]), _model_types()
     if config.get("model_type") in declared:
         signature = next(format.signature for _, format in formats if format.model_type == config["model_type"])
@@ -236,6 +236,15 @@ def _unknown(checkpoint: Checkpoint, state: State, formats: list[tuple[Family, F
     )
 
 
+def _relatives() -> Iterator[Unbuilt]:
+    """Yield the relatives of all formats that are refused by name."""
+    return (relative for family in FAMILIES.values() for format in family.formats for relative in format.unbuilt)
+
+
+def _refuse_relative(path: Path, relative: Unbuilt) -> InputError:
+    return input_error(relative.code, f"{path} is {relative.what}", relative.expected, relative.fix)
+
+
 def _model_types() -> dict[str, str]:
     """Return the names of the families by the ``model_type`` that their config.json has."""
     return {
@@ -247,6 +256,9 @@ def _read(source: str | Path) -> Checkpoint:
     """Read a checkpoint, but of one that declares another kind of model nothing beside that: no weights come for it."""
     path = locate(source, weights=False)
     config = read_config(path) if (path / CONFIG).is_file() else {}
+    for relative in _relatives():
+        if relative.model_type and relative.model_type == config.get("model_type"):
+            raise _refuse_relative(path, relative)
     if config.get("model_type", "") not in ("", None, *_model_types()):
         raise InputError(*refuse_unknown(path, config, _model_types()).problems, *FAMILIES.problems)
     return read_checkpoint(source)

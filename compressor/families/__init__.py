@@ -12,7 +12,8 @@ from compressor.families.text_encoder.distilbert import DISTILBERT
 from compressor.families.text_encoder.modernbert import MODERNBERT
 from compressor.families.text_encoder.mpnet import MPNET
 from compressor.families.two_towers.clip import CLIP
+from compressor.families.two_towers.siglip import SIGLIP
 from compressor.families.vilt.vilt_family import VILT
 from compressor.families.vision_encoder.vit import VIT
 
-FAMILIES = Registry((METER, VILT, *BERT_FAMILIES, DISTILBERT, MPNET, ALBERT, DEBERTA, MODERNBERT, VIT, CLIP))
+FAMILIES = Registry((METER, VILT, *BERT_FAMILIES, DISTILBERT, MPNET, ALBERT, DEBERTA, MODERNBERT, VIT, CLIP, SIGLIP))

@@ -18,7 +18,9 @@ ALONE, NESTED = "preprocessor_config.json", "processor_config.json"
 NAMES = ("image_processor_type", "feature_extractor_type")
 STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 """What is done to an image, in any such file; all images are RGB."""
-Processor = Literal["ViTImageProcessor", "DeiTImageProcessor", "BitImageProcessor", "CLIPImageProcessor"]
+Processor = Literal[
+    "ViTImageProcessor", "DeiTImageProcessor", "BitImageProcessor", "CLIPImageProcessor", "SiglipImageProcessor"
+]
 MODULES: Mapping[str, str] = {kind: kind.removesuffix("ImageProcessor").lower() for kind in get_args(Processor)}
 Size = Mapping[str, PositiveInt]
 NOTHING: Mapping[str, Any] = {}

@@ -75,11 +75,15 @@ class KeyTable:
         state: State = {}
         merged: dict[str, dict[int, Tensor]] = {}
         for name, tensor in ours.items():
-            for source, parts in self.splits:
-                for part in parts:
-                    if (number := _match(part.target, name, whole=True)) is not None:
-                        merged.setdefault(source.format(i=number), {})[part.start] = tensor
-            for source, target in self.renames:
+            places = [
+                (source.format(i=number), part.start)
+                for source, parts in self.splits
+                for part in parts
+                if (number := _match(part.target, name, whole=True)) is not None
+            ]
+            for key, start in places:
+                merged.setdefault(key, {})[start] = tensor
+            for source, target in self.renames if not places else ():
                 if (number := _match(target, name)) is not None:
                     state[source.format(i=number) + name[len(target.format(i=number)) :]] = tensor
                     break
@@ -120,7 +124,8 @@ def any_head_fits(state: Mapping[str, Tensor], task: str) -> bool:
 class Unbuilt:
     """A relative of a format that das knows by its keys and does not compute, and what to tell who has one.
 
-    ``what`` goes behind "FILE is", ``signature`` are keys that every such checkpoint has.
+    ``what`` goes behind "FILE is", ``signature`` are keys that every such checkpoint has, ``model_type`` is that of its
+    config.json, where it has one.
     """
 
     code: str
@@ -128,6 +133,7 @@ class Unbuilt:
     what: str
     expected: str
     fix: str
+    model_type: str = ""
 
 
 class Unsupported(ValueError):

@@ -55,14 +55,16 @@ def shape_ranges(
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
     """Return smallest, usual and largest shape of every input.
 
-    Batches as given, texts from one token to the padded length, images from one patch to the largest there are.
+    Batches as given, texts from one token to the padded length, where padding is masked, images from one patch to the
+    largest there are.
     """
     sides = image_sides(model) if any_size(model) else None
+    masked = FAMILIES[model.family].mask_of("text")
 
     def axis_range(axis: str, size: int) -> tuple[int, int, int]:
         if axis == "batch":
             return batch
-        if axis == "length" and not fixed.text_length:
+        if axis == "length" and not fixed.text_length and masked:
             return 1, size, size
         if axis in ("height", "width") and sides:
             return sides[0], size, sides[1]
@@ -162,6 +164,6 @@ def without_padding(model: StepModel, inputs: Mapping[str, Tensor], fixed: Fixed
 
 
 def _text_mask(family: Family, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return 1 at what may not be cut off a text: its tokens, or, where no mask tells them from padding, all."""
     name = family.mask_of("text")
-    assert name is not None
-    return inputs[name]
+    return torch.ones_like(inputs[family.names_of("text")[0]]) if name is None else inputs[name]

@@ -3,11 +3,12 @@
 import json
 
 import torch
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from compressor.data.generated.captions import write_retrieval
 from compressor.data.generated.scenes import COLOURS, SHAPES
 from compressor.data.generated.tokenizer import word_tokenizer
+from compressor.families import FAMILIES
 
 LENGTH, SIDE, PATCH, WIDTH = 20, 24, 8, 24
 WORDS = word_tokenizer(["there is a and", *COLOURS, *SHAPES], "[CLS]")
@@ -27,6 +28,17 @@ def clip(layers=(2, 2), **text):
     return drawn(CLIPModel(config))
 
 
+def siglip(layers=(2, 2), **vision):
+    """The same of a SigLIP; ``vision`` changes the vision tower's settings."""
+    torch.manual_seed(0)
+    text = {**TEXT, "projection_size": VISION["hidden_size"], "num_hidden_layers": layers[0]}
+    own = {**VISION, "num_hidden_layers": layers[1], **vision}
+    return drawn(SiglipModel(SiglipConfig(text_config=text, vision_config=own)))
+
+
+LIBRARY = {"clip": clip, "siglip": siglip}
+
+
 def drawn(model):
     """The same model with weights that are wide enough for each layer to matter."""
     for parameter in model.parameters():
@@ -44,15 +56,16 @@ def save(model, folder, images=24):
     return folder / "full"
 
 
-def inputs(side=SIDE, lengths=(LENGTH, 7, 12), padding=PAD):
-    """Token ids that end as the tokenizer ends them, with their mask, and pixels."""
+def inputs(family="clip", side=SIDE, lengths=(LENGTH, 7, 12), padding=PAD):
+    """Token ids that end as the tokenizer ends them, with their mask where the family has one, and pixels."""
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(4, WORDS.get_vocab_size(), (len(lengths), max(lengths)), generator=generator)
     mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
     ids[torch.arange(len(lengths)), torch.tensor(lengths) - 1] = END
     ids = torch.where(mask.bool(), ids, padding)
     pixels = torch.randn(len(lengths), 3, side, side, generator=generator)
-    return {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
+    given = {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
+    return {name: given[name] for name in FAMILIES[family].input_names}
 
 
 def config_of(folder):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, NonNegativeInt, PositiveInt, field_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from compressor.architectures.architecture import MOST_LAYERS
+from compressor.families.image_settings import ImageSettings
 from compressor.values import Value
 
 if TYPE_CHECKING:
@@ -22,8 +25,8 @@ class TowerDims(Value):
 
     ``config`` holds the library's settings of the architecture, ``model_type`` among them, and those of the towers
     under ``text_config`` and ``vision_config``; what is left out gets the library's default. ``classes`` is the width
-    of the vectors. ``image_size`` is the side of the square that the model sees, in pixels. ``text_length`` is the most
-    tokens that a text is cut to.
+    of the vectors. ``image_size`` is the side of the square that the model sees, in pixels, and ``pixels`` what is done
+    to an image before. ``text_length`` is the most tokens that a text is cut to.
     """
 
     model_config = ConfigDict(validate_default=True)
@@ -32,6 +35,7 @@ class TowerDims(Value):
     classes: PositiveInt = 512
     images: NonNegativeInt = 1
     image_size: PositiveInt = 224
+    pixels: ImageSettings = Field(default_factory=lambda: ImageSettings.of("CLIPImageProcessor"))
     text_length: PositiveInt = 77
     parallel_width: NonNegativeInt = 0
 
@@ -45,7 +49,8 @@ class TowerDims(Value):
         kind = CONFIG_MAPPING[config["model_type"]]
         older = (f"{TEXT}_dict", f"{VISION}_dict")  # where old checkpoints have what counts
         try:
-            settings = kind(**{name: config[name] for name in (*kind.__annotations__, *older) if name in config})
+            with _silence():
+                settings = kind(**{name: config[name] for name in (*kind.__annotations__, *older) if name in config})
         except StrictDataclassError as error:
             raise ValueError(" ".join(str(error).split())) from None
         towers = {name: getattr(settings, name) for name in (TEXT, VISION)}
@@ -73,20 +78,21 @@ class TowerDims(Value):
         from transformers.models.auto.configuration_auto import AutoConfig
 
         vision = {**self.config[VISION], "image_size": self.image_size}
-        config = AutoConfig.for_model(**{**self.config, VISION: vision, TEXT: dict(self.config[TEXT])})
+        with _silence():
+            config = AutoConfig.for_model(**{**self.config, VISION: vision, TEXT: dict(self.config[TEXT])})
         for part in (config.text_config, config.vision_config):
             part._attn_implementation = "sdpa"
         return config
 
     @property
-    def text(self) -> PretrainedConfig:
-        """The text tower's configuration."""
-        return self.library.text_config
+    def text(self) -> SimpleNamespace:
+        """Settings of the text tower, by their names in the library."""
+        return SimpleNamespace(**self.config[TEXT])
 
     @property
-    def vision(self) -> PretrainedConfig:
-        """The vision tower's configuration."""
-        return self.library.vision_config
+    def vision(self) -> SimpleNamespace:
+        """Settings of the vision tower."""
+        return SimpleNamespace(**self.config[VISION])
 
     @property
     def width(self) -> int:
@@ -107,6 +113,16 @@ class TowerDims(Value):
     def vision_layers(self) -> int:
         """Layers of the vision tower."""
         return self.config[VISION][LAYERS]
+
+    @property
+    def side_step(self) -> int:
+        """What sides of images are multiples of, in pixels: a part of a patch is left out, as SigLIP-so400m does."""
+        return 1
+
+    @property
+    def stored_size(self) -> int:
+        """Side in pixels of the images that positions are stored for."""
+        return self.config[VISION]["image_size"]
 
     @property
     def patch(self) -> int:
@@ -131,6 +147,19 @@ class TowerDims(Value):
     def longest_text(self) -> int:
         """Most tokens a text may have."""
         return self.config[TEXT]["max_position_embeddings"]
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Silence the library's warnings of ids of tokens, which published configurations of SigLIP have wrong."""
+    from transformers.utils import logging
+
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(said)
 
 
 def _declared(tower: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The vectors are those of transformers' class, ``text_embeds`` and ``image_embeds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,18 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import PIXEL_VALUES, Family, Input, Output, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, Unsupported
+from compressor.families.key_mapping import (
+    HEAD,
+    Format,
+    KeyTable,
+    Leftover,
+    Library,
+    State,
+    TensorPart,
+    Unbuilt,
+    Unsupported,
+)
+from compressor.families.square_images import image_transform, read_settings, write_settings
 from compressor.families.two_towers.tower_dims import LAYERS, TEXT, VISION, TowerDims
 from compressor.families.two_towers.tower_modules import Projections, Reader, TowerEpilogue, TowerPrologue
 from compressor.models.readout import Readout
@@ -32,8 +43,6 @@ from compressor.models.steps import StepModel
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel
 
-    from compressor.families.image_transforms import ClipTransform
-
 TASKS = ("retrieval",)
 POOLS = (Pool("language", "LEn", 1 / 4), Pool("vision", "VEn", 1 / 4))
 SCOPES: Mapping[str, tuple[str, ...]] = {"all": ("language", "vision"), "vision": ("vision",), "text": ("language",)}
@@ -41,11 +50,9 @@ VECTORS = Output("embeds", ("batch", "towers", "width"), "embedding")
 POSITIONS = "prologue.image.position_embedding.weight"
 
 
-def image_transform(dims: TowerDims) -> ClipTransform:
-    """Return what turns images into pixels."""
-    from compressor.families.image_transforms import ClipTransform
-
-    return ClipTransform(dims.image_size)
+def head_of(keys: Iterable[tuple[str, str]], splits: Iterable[tuple[str, tuple[TensorPart, ...]]]) -> tuple[str, ...]:
+    """Return the checkpoint prefixes of the head's keys."""
+    return (*(key for key, ours in keys if ours.startswith(HEAD)), *(key for key, _ in splits))
 
 
 def both_vectors(answered: Any) -> Tensor:
@@ -81,6 +88,8 @@ def tower_family(
     read_to: Callable[[TowerDims], Reader | None],
     head_macs: Callable[[TowerDims, int], ByKind],
     class_tokens: int,
+    splits: tuple[tuple[str, tuple[TensorPart, ...]], ...] = (),
+    unbuilt: tuple[Unbuilt, ...] = (),
 ) -> Family:
     """Return a family of two towers whose published checkpoints are transformers' ``...Model``.
 
@@ -101,6 +110,8 @@ def tower_family(
         read_to: how much of the token ids is read; None is all.
         head_macs: dims and tokens of an image to the MACs of the norms that are read through, and of the head.
         class_tokens: in front of the patches.
+        splits: checkpoint tensors that are several of ours.
+        unbuilt: relatives that are refused by name.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
 
@@ -136,7 +147,7 @@ def tower_family(
         for tower, layers in (("text", dims.text_layers), ("vision", dims.vision_layers)):
             if any(key.startswith(f"{tower}_model.encoder.layers.{layers}.") for key in state):
                 raise ValueError(f"config.json says {layers} layers of the {tower} tower, and the tensors have more")
-        sizes = {"classes": dims.width, "image_size": dims.config[VISION]["image_size"]}
+        sizes = {"classes": dims.width, "image_size": dims.stored_size}
         return dims.model_copy(update={**sizes, "text_length": dims.longest_text})
 
     def prepare(ours: State, dims: TowerDims, state: State, task: str | None) -> State:
@@ -180,7 +191,8 @@ def tower_family(
                         ("vision_model.embeddings.", "prologue.image."),
                         ("vision_model.encoder.layers.{i}.", "blocks.VEn{i}.layer."),
                         ("vision_model.post_layernorm.", "epilogue.norms.image."),
-                    )
+                    ),
+                    splits=splits,
                 ),
                 heads=dict.fromkeys(TASKS, head_keys),
                 read_dims=read_dims,
@@ -188,10 +200,13 @@ def tower_family(
                 architectures=dict.fromkeys(TASKS, library),
                 leftovers=(
                     Leftover(r"(text|vision)_model\.embeddings\.position_ids$", "a constant of old transformers"),
-                    *(Leftover(key, "of the vectors, which are not asked for") for key, ours in keys if "head" in ours),
+                    *(Leftover(key, "of the vectors, which are not asked for") for key in head_of(keys, splits)),
                 ),
+                unbuilt=unbuilt,
+                read_beside=read_settings,
                 library=Library(
                     lambda dims: dims.library.to_dict(),
+                    write_settings,
                     count_layers=count_layers,
                     read_output=both_vectors,
                     places=False,

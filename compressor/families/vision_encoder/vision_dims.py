@@ -47,9 +47,19 @@ class VisionDims(LibraryDims):
         return int(self.config["patch_size"])
 
     @property
+    def side_step(self) -> int:
+        """What sides of images are multiples of, in pixels: no part of a patch is left."""
+        return self.patch
+
+    @property
+    def stored_size(self) -> int:
+        """Side in pixels of the images that positions are stored for."""
+        return int(self.config["image_size"])
+
+    @property
     def stored_grid(self) -> int:
         """Side of the grid of patches that positions are stored for."""
-        return int(self.config["image_size"]) // self.patch
+        return self.stored_size // self.patch
 
     @property
     def built_config(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,8 +26,8 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import PIXEL_VALUES, Family, Pool
-from compressor.families.image_settings import ALONE, read_image_settings
 from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
+from compressor.families.square_images import image_transform, read_settings, write_settings
 from compressor.families.vision_encoder.vision_dims import VisionDims
 from compressor.families.vision_encoder.vision_modules import VisionEncoderLayer, VisionEpilogue, VisionPrologue
 from compressor.models.readout import Readout
@@ -36,8 +35,6 @@ from compressor.models.steps import Rounds, Step, StepModel
 
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel
-
-    from compressor.families.image_transforms import ProcessorTransform
 
 TASK, HEAD_KEYS = "image-classification", "classifier."
 POOL = Pool("vision", "VEn", 1 / 4)
@@ -61,44 +58,6 @@ def vision_macs(dims: VisionDims, task: str, patches: tuple[int, int]) -> ModelM
         places={POOL.name: Place(1, tokens, d, whole, first, 1)},
         head={PRODUCTS: d * dims.classes, NORMS: norm_macs(1, d)},
     )
-
-
-def image_transform(dims: VisionDims) -> ProcessorTransform:
-    """Return what turns images into pixels."""
-    from compressor.families.image_transforms import ProcessorTransform
-
-    return ProcessorTransform(dims.pixels.at(dims.image_size))
-
-
-def write_settings(dims: VisionDims) -> dict[str, dict[str, Any]]:
-    """Return the file that :func:`read_settings` reads ``dims`` of, by name."""
-    return {ALONE: dims.pixels.at(dims.image_size).model_dump()}
-
-
-def read_settings(dims: VisionDims, checkpoint: Path) -> tuple[VisionDims, tuple[str, ...]]:
-    """Return ``dims`` with what the folder says of images, and a note where it says nothing or of another size.
-
-    Raises:
-        InputError: a file is damaged, of another model's images, or asks for what das does not do.
-    """
-    usual = dims.pixels.image_processor_type
-    said = read_image_settings(checkpoint, usual, dims.patch)
-    if said is None:
-        side = dims.config["image_size"]
-        note = f"no {ALONE}: images are resized to {side} pixels and normalised as {usual} does by default"
-        return _with_pixels(dims, dims.pixels.at(side)), (note,)
-    stored = dims.config["image_size"]
-    note = f"positions for images of {stored} pixels are interpolated to the {said.side} that {ALONE} asks for"
-    return _with_pixels(dims, said), (note,) * (said.side != stored)
-
-
-def _with_pixels(dims: VisionDims, pixels: Any) -> VisionDims:
-    """Return ``dims`` for images of other settings.
-
-    Raises:
-        ValueError: they are no whole number of patches.
-    """
-    return type(dims)(**{**dict(dims), "pixels": pixels, "image_size": pixels.side})
 
 
 def fit_positions(antialias: bool, ours: State, dims: VisionDims, state: State, task: str | None) -> State:

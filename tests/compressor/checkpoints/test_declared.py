@@ -49,7 +49,6 @@ UNKNOWN = {
     # Other transformers: a family and a task away.
     ("vit", "ViTForImageClassification"): ("unknown-model", "a transformer for image-classification", TASK),
     ("dinov2", "Dinov2ForImageClassification"): ("unknown-model", "a transformer for image-classification", TASK),
-    ("siglip", "SiglipModel"): ("unknown-model", "a transformer for zero-shot-image-classification", TASK),
     ("yolos", "YolosForObjectDetection"): ("unknown-model", "a transformer for object-detection", TASK),
     # No transformers.
     ("resnet", "ResNetForImageClassification"): ("unknown-model", "without the attention layers", OTHER),

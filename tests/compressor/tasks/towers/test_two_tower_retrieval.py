@@ -122,6 +122,18 @@ def test_a_clip_goes_through_the_commands(made, tmp_path, monkeypatch):
     assert -1 <= json.loads(told.stdout)["answers"][0]["score"] <= 1
 
 
+def test_a_siglip_of_one_text_length_is_exported(tmp_path, monkeypatch):
+    checkpoint, data = towers.save(towers.siglip(layers=(1, 2)), tmp_path), tmp_path / "data"
+    monkeypatch.chdir(tmp_path)
+    done = das("compress", checkpoint, "--data", data, "--layers", "VEn1", "--recover", "none", "--out", "run")
+    assert done.exit_code == 0, done.stderr
+    done = das("export", "run", "--onnx", "--json")
+    assert done.exit_code == 0, done.stderr
+    (exported,) = json.loads(done.stdout)["exports"]
+    assert exported["parity"]["text_lengths"] == [towers.LENGTH] and exported["parity"]["status"] == "passed"
+    assert exported["parity"]["certificate"]["index"]["sought"] == "the full model's 10 nearest images"
+
+
 def test_layers_of_one_tower_and_texts_without_answers(made, tmp_path, monkeypatch):
     checkpoint, data = made
     monkeypatch.chdir(tmp_path)
