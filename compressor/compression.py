@@ -275,7 +275,8 @@ def run_name(settings: Settings, task: str | None) -> str:
     budget = settings.budget
     goal = f"skip{settings.skip}" if budget is None else budget.kind + budget.text(budget.limit)
     suffix = "by-hand" if settings.layers else goal
-    return "-".join(part for part in (Path(settings.checkpoint).stem, task, suffix) if part)
+    merged = "" if settings.merge_tokens is None else f"merge{settings.merge_tokens}"
+    return "-".join(part for part in (Path(settings.checkpoint).stem, task, suffix, merged) if part)
 
 
 def destination(settings: Settings, task: str | None, resume: bool = False) -> Path:

@@ -36,7 +36,7 @@ from compressor.families import FAMILIES, Family
 from compressor.manifest import Source
 from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import StepModel, steps_of
-from compressor.models.surgery import make_plan, stream_width
+from compressor.models.surgery import make_plan, remove_layers, stream_width
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import Run, open_run
 from compressor.search.option_rules import ADAPTER, FULL, MERGED, TRAINED, check_labels, check_options
@@ -44,6 +44,8 @@ from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Choice, Settings
 from compressor.tasks import TASKS, check_task
 from compressor.tasks.task import Task, teacher_agreement
+from compressor.token_merging.merge_layers import set_merging
+from compressor.token_merging.merge_schedule import check_merging, parse_share, schedule_merging
 from compressor.training.optimiser import full_learning_rate, scale_learning_rate
 from compressor.training.recovery import Recovery
 
@@ -148,21 +150,39 @@ class Job:
     @property
     def merges(self) -> bool:
         """True where what skipped layers did is merged into the layers in front of them."""
-        return self.settings.replace == MERGED
+        return self.settings.replace == MERGED and bool(self.candidates)
 
     def plan(self, layers: Sequence[str]) -> Plan:
         """Return the plan that skips ``layers``, with what is asked for in their place."""
         return make_plan(self.model, layers, self.has_adapters, self.settings.skip_width)
 
+    def cut(self, plan: Plan, copy_kept: bool = True) -> StepModel:
+        """Return the slim model of a plan, untrained: layers removed, and tokens merged where that is asked for."""
+        return self.merge_tokens(remove_layers(self.model, plan, copy_kept))
+
+    def merge_tokens(self, model: StepModel) -> StepModel:
+        """Return a model of the same weights that merges tokens; the model itself where that is not asked for.
+
+        Raises:
+            UsageError: the vision layers that are left cannot save so much.
+        """
+        if self.settings.merge_tokens is None:
+            return model
+        share = parse_share(self.settings.merge_tokens)
+        dims = schedule_merging(FAMILIES[model.family], model.dims, model.task, model.skipped, share)
+        return set_merging(model, dims.merged_tokens)
+
     @property
     def fits_adapters(self) -> bool:
         """True where the recovery begins with adapters that are fitted by least squares."""
-        return self.has_adapters and self.settings.recover != "none" and not self.settings.adapt
+        fits = self.has_adapters and self.settings.recover != "none" and not self.settings.adapt
+        return fits and bool(self.candidates)
 
     @property
     def trains_in_recovery(self) -> bool:
-        """True where the recovery trains."""
-        return self.settings.recover in TRAINED
+        """True where the recovery trains: that of adapters needs some, or a head to train."""
+        s = self.settings
+        return s.recover == FULL or (s.recover in TRAINED and (bool(self.candidates) or s.adapt or s.train_head))
 
     @property
     def search_steps(self) -> int:
@@ -247,6 +267,8 @@ def open_inputs(settings: Settings, find_folder: Callable[[str | None], Path] | 
                 )
             with checks:
                 candidates = _candidates(settings, checkpoint, task)
+                with checks:
+                    _check_merging_tokens(settings, checkpoint, task, candidates)
             with checks:
                 reference = open_reference_run(settings.reference, task) if settings.reference else None
     if checkpoint or settings.tokenizer:
@@ -441,7 +463,23 @@ def _check_answers(settings: Settings, task: str) -> None:
         )
 
 
-def _check_merging(family: Family) -> None:
+def _check_merging_tokens(settings: Settings, checkpoint: Recognised, task: str, candidates: tuple[str, ...]) -> None:
+    """Refuse to merge tokens where the family has no layers for it, or more of them than can be.
+
+    Raises:
+        UsageError: so it is.
+    """
+    if settings.merge_tokens is None:
+        return
+    share, family = parse_share(settings.merge_tokens), checkpoint.family
+    check_merging(family, [name for name, other in FAMILIES.items() if other.merging])
+    with sizes_that_fit(checkpoint):
+        dims = checkpoint.format.read_dims(checkpoint.state, checkpoint.checkpoint.config, task)
+    sizes = dims.model_copy(update={"image_size": settings.image_size or dims.image_size})
+    schedule_merging(family, sizes, task, candidates if settings.layers else (), share)
+
+
+def _check_merging_maps(family: Family) -> None:
     """Refuse to merge into layers that end in a norm.
 
     Raises:
@@ -468,7 +506,7 @@ def _candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[
         )
     layers = family.layer_order(tuple(step.name for step in steps if step.pool))
     if settings.replace == MERGED:
-        _check_merging(family)
+        _check_merging_maps(family)
     if settings.layers:
         return match_layers(settings.layers, layers)
     scope = settings.scope or next(iter(family.scopes))

@@ -102,7 +102,7 @@ class Run:
 
     @property
     def dims(self) -> Any:
-        """The full model's sizes."""
+        """The full model's sizes, and how many tokens the vision layers of the slim one merge."""
         from compressor.families import FAMILIES
 
         return FAMILIES[self.manifest.family].dims_type(**self.manifest.dims)

@@ -37,8 +37,8 @@ class Settings(Value):
     Attributes:
         checkpoint: a full fine-tuned checkpoint.
         task: name of the task; None takes the checkpoint's only head.
-        skip: how many layers to skip (k); 0 with ``adapt`` skips none; None when ``layers`` names them or there is a
-            budget.
+        skip: how many layers to skip (k); 0 with ``adapt`` or ``merge_tokens`` skips none; None when ``layers`` names
+            them or there is a budget.
         max_macs, max_params, max_latency, max_drop: a budget as the user typed it (:func:`parse_budget`).
         at, runtime: quantile of ``max_latency``, and the name of a runtime, which the caller checks.
         from_run: folder of an earlier run whose search is used again (:func:`compressor.search.reuse.settings_of`).
@@ -50,6 +50,8 @@ class Settings(Value):
         layers: names or patterns of the layers to skip, without a search.
         strategy: a key of ``compressor.search.strategies``; None takes the default, with ``adapt`` the paper's.
         balanced: with strategy ``random``: as many layers of each pool; MACs before exact trims are equal then.
+        merge_tokens: share of the MACs of the vision layers left that merging tokens is to save, as ``0.3x``; None
+            merges none (docs/token-merging.md).
         replace: what stands in place of a skipped layer: an ``adapter``, or ``none``, which lets its stream pass; or it
             is ``merged`` as a linear map into the layer in front, where norms come first.
         recover: ``train`` fits skip adapters in closed form and trains them, ``full`` trains all weights that are left,
@@ -92,6 +94,7 @@ class Settings(Value):
     layers: tuple[str, ...] = ()
     strategy: str | None = None
     balanced: bool = False
+    merge_tokens: str | float | None = None
     replace: str = "adapter"
     recover: str = "train"
     seed: int = 0
@@ -113,7 +116,7 @@ class Settings(Value):
     @property
     def choice(self) -> Choice:
         """How the layers are chosen."""
-        if self.adapt and self.skip == 0:
+        if self.skip == 0 and (self.adapt or self.merge_tokens is not None):
             return Choice.NOTHING
         if self.layers:
             return Choice.NAMED

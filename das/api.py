@@ -88,6 +88,7 @@ def compress(
     scope: str | None = None,
     strategy: str | None = None,
     balanced: bool | None = None,
+    merge_tokens: str | float | None = None,
     replace: str | None = None,
     recover: str | None = None,
     adapt: bool | None = None,
@@ -119,7 +120,7 @@ def compress(
     Args:
         checkpoint: a full fine-tuned checkpoint; None with ``from_run``.
         task: name of the task; None takes the checkpoint's only head.
-        skip: number of layers to skip, 0 with ``adapt`` alone; None with ``layers`` or a budget.
+        skip: number of layers to skip, 0 with ``adapt`` or ``merge_tokens``; None with ``layers`` or a budget.
         layers: names or patterns of the layers to skip, without a search.
         max_macs: budget on MACs, e.g. ``"0.8x"`` of the full model's or ``"40G"``.
         max_params: budget on parameters, e.g. ``"0.75x"`` or ``"200M"``.
@@ -131,6 +132,7 @@ def compress(
         scope: layers that the search may skip: a scope of the family, or patterns.
         strategy: search strategy (docs/search.md).
         balanced: with strategy ``random``: as many layers of each pool.
+        merge_tokens: share of the MACs of the vision layers left that merging tokens saves, e.g. ``"0.3x"``.
         replace: what stands in place of a skipped layer: ``adapter`` or ``none``.
         recover: ``train``, ``full``, ``closed-form`` or ``none``.
         adapt: the checkpoint is only pre-trained: train parallel adapters and a head, too.
@@ -177,6 +179,7 @@ def compress(
         "scope": scope,
         "strategy": strategy,
         "balanced": balanced,
+        "merge_tokens": merge_tokens,
         "replace": replace,
         "recover": recover,
         "adapt": adapt,

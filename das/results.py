@@ -95,6 +95,7 @@ class DryRun(Value):
     budget: str | None
     strategy: str | None
     search_steps: int
+    merge_tokens: str | float | None = None
     recover: str
     recover_steps: int
     recover_learning_rate: float | None
@@ -118,6 +119,7 @@ def describe_job(job: Job, folder: Path) -> DryRun:
         budget=str(settings.budget) if settings.budget else None,
         strategy=job.strategy if settings.choice in (Choice.SEARCH, Choice.LOT) else None,
         search_steps=job.search_steps if job.trains_while_searching else 0,
+        merge_tokens=settings.merge_tokens,
         recover=settings.recover,
         recover_steps=recovery.steps if trains else 0,
         recover_learning_rate=recovery.learning_rate if trains else None,

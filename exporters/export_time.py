@@ -33,8 +33,9 @@ class LayerAlone(nn.Module):
         self.reads, self.block = step.reads, block
 
     def forward(self, **streams: Tensor) -> Tensor:
-        """Return the stream that it writes, (B, tokens, width)."""
-        return self.block(*(streams.get(name) for name in self.reads))
+        """Return its own stream, (B, tokens, width)."""
+        written = self.block(*(streams.get(name) for name in self.reads))
+        return written[0] if isinstance(written, tuple) else written
 
 
 def expect_export(artifacts: Sequence[Artifact], request: Request, least: float = 0.0) -> Expected | None:

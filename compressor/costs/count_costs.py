@@ -11,6 +11,17 @@ from compressor.costs.model_costs import ModelCosts, Pair, Trims
 from compressor.costs.parts import parameters, weight_bytes, without_idle
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
+from compressor.token_merging.merge_layers import set_merging
+
+
+def count_reductions(slim: StepModel, inputs: Mapping[str, Tensor]) -> Trims:
+    """Return the MACs of a slim model before and after its exact trims, and if it did not merge the tokens it does."""
+    merges = bool(getattr(slim.dims, "merged_tokens", ()))
+    return Trims(
+        before=count_macs(slim, inputs).total,
+        after=count_macs(trim(slim), inputs).total,
+        unmerged=count_macs(set_merging(slim, ()), inputs).total if merges else None,
+    )
 
 
 def count_costs(full: StepModel, saved: StepModel, sample: Mapping[str, Tensor]) -> ModelCosts:
@@ -22,7 +33,7 @@ def count_costs(full: StepModel, saved: StepModel, sample: Mapping[str, Tensor])
         sample: inputs, (1, ...) by name.
     """
     full, slim = without_idle(full), trim(saved)
-    before, untrimmed, after, trimmed = (count_macs(model, sample) for model in (full, saved, slim, trim(full)))
+    before, after, trimmed = (count_macs(model, sample) for model in (full, slim, trim(full)))
     sizes = parameters(full), parameters(slim)
     return ModelCosts(
         macs=Pair(full=before.total, slim=after.total),
@@ -30,7 +41,7 @@ def count_costs(full: StepModel, saved: StepModel, sample: Mapping[str, Tensor])
             part: Pair(full=before.by_pool[part], slim=after.by_pool.get(part, 0)) for part in before.by_pool
         },
         macs_by_layer={name: Pair(full=macs, slim=after.by_step.get(name, 0)) for name, macs in before.by_step.items()},
-        trims=Trims(before=untrimmed.total, after=after.total, full_after=trimmed.total),
+        trims=count_reductions(saved, sample).model_copy(update={"full_after": trimmed.total}),
         parameters=Pair(full=sum(sizes[0].values()), slim=sum(sizes[1].values())),
         parameters_by_pool={part: Pair(full=sizes[0][part], slim=sizes[1].get(part, 0)) for part in sizes[0]},
         weight_bytes=Pair(full=weight_bytes(full), slim=weight_bytes(slim)),

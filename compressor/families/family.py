@@ -136,7 +136,8 @@ class Family:
         pools: the skippable layers by kind, in report order.
         scopes: named sets of pools the search may touch; the first is the default.
         inputs: the model's inputs in order.
-        streams: for each modality ("text", "image") the streams that the prologue makes of it alone.
+        streams: for each modality ("text", "image") the streams that the prologue, or a layer that merges tokens, makes
+            of it alone.
         readout: dims and task to the streams that the epilogue reads, and which of their tokens.
         outputs: what a model returns, by the kind of output that a task asks for.
         other_heads: heads that are of no task of das, by name.

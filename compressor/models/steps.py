@@ -143,14 +143,14 @@ def is_mask(name: str) -> bool:
 def valid_tokens(streams: Mapping[str, Tensor], name: str) -> Tensor:
     """Return which tokens of the stream ``name``, (B, N, D), are no padding, (B, N) bool.
 
-    Its mask, see :func:`masks_of`, is bool and True at what takes part, or is added to attention scores and 0 there. A
-    stream without a mask has no padding.
+    Its mask, see :func:`masks_of`, is bool and True at what takes part, or is added to attention scores and 0 there, or
+    more where a token stands for several. A stream without a mask has no padding.
     """
     x = streams[name]
     mask = next((streams[mask] for mask in masks_of(name) if mask in streams), None)
     if mask is None:
         return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    return (mask if mask.dtype == torch.bool else mask == 0).reshape(x.shape[:2])
+    return (mask if mask.dtype == torch.bool else mask >= 0).reshape(x.shape[:2])
 
 
 def split_at_candidates(rounds: Rounds, candidates: Collection[str]) -> tuple[Rounds, Rounds]:

@@ -26,7 +26,7 @@ class Prices(Value):
     Attributes:
         full: of the full model.
         saved: by skipping each layer, its adapter counted in.
-        beside: of parallel adapters, which a slim model has and the full one has not.
+        beside: of what a slim model has and the full one has not: parallel adapters; less than 0 of merged tokens.
     """
 
     full: float
@@ -135,13 +135,15 @@ class Budget(Value):
 class Try(Value):
     """A model that was recovered and scored to see whether it keeps to ``--max-drop``.
 
-    ``macs`` is its share of the full model's, ``trims`` what exact trims save of those. ``predicted`` and ``measured``
-    are points lost on the held-out samples, as the search scored it and after the recovery.
+    ``macs`` is its share of the full model's, ``trims`` what exact trims save of those, ``merging`` what merged tokens
+    do. ``predicted`` and ``measured`` are points lost on the held-out samples, as the search scored it and after the
+    recovery.
     """
 
     layers: tuple[str, ...]
     macs: float
     trims: float = 0.0
+    merging: float = 0.0
     predicted: float
     measured: float
     holds: bool
@@ -149,7 +151,7 @@ class Try(Value):
     @property
     def share(self) -> MacsShare:
         """Return its MACs, those that layers and trims save apart."""
-        return MacsShare(left=self.macs, trims=self.trims)
+        return MacsShare(left=self.macs, trims=self.trims, merging=self.merging)
 
 
 class BudgetResult(Value):
@@ -232,11 +234,13 @@ def best_within(budget: Budget, search: SearchResult, prices: Prices, command: s
     """
     if budget.holds(whole := prices.predict(())):
         noun = KINDS[budget.kind].noun
+        merged = whole.slim < whole.full
         raise usage_error(
             "budget-already-kept",
-            f"{budget}: the full model has {budget.text(budget.used(whole))} {noun} already",
+            f"{budget}: the full model {'with merged tokens ' * merged}has {budget.text(budget.used(whole))} {noun} "
+            "already",
             "a budget that something has to go for",
-            "a smaller budget, or --skip 1",
+            f"a smaller budget, or --skip {int(not merged)}",
         )
     within = [point for point in search.points if budget.holds(prices.predict(point.layers))]
     if within:

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from compressor.costs.macs import count_call, count_macs
-from compressor.costs.model_costs import Trims
-from compressor.models.plan import Plan
-from compressor.models.simplify import trim
-from compressor.models.steps import Rounds, StepModel
+from compressor.costs.macs import count_call
+from compressor.models.steps import Rounds
 from compressor.models.supernet import Supernet
-from compressor.models.surgery import remove_layers
 
 
 @dataclass(frozen=True)
@@ -53,13 +48,6 @@ class Costs:
                 before += (subset & {step.name for step in round_},)
         walked = sum(self.adapters[name] if skipped else self.steps[name] for _, name, skipped in runs)
         return walked + len(set(subsets)) * self.epilogue
-
-
-def count_slim(model: StepModel, plan: Plan, inputs: Mapping[str, Tensor]) -> Trims:
-    """Return the MACs of the slim model of ``plan``, before and after its exact trims, before it is trained."""
-    with torch.random.fork_rng():  # fresh adapters are drawn, and thrown away
-        slim = remove_layers(model, plan, copy_kept=False)
-    return Trims(before=count_macs(slim, inputs).total, after=count_macs(trim(slim), inputs).total)
 
 
 def measure_costs(supernet: Supernet, inputs: Mapping[str, Tensor]) -> Costs:

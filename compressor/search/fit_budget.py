@@ -6,6 +6,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
+from compressor.costs.count_costs import count_reductions
 from compressor.costs.macs import count_macs
 from compressor.costs.model_costs import Pair, Trims, share_macs
 from compressor.errors import CheckFailed, Problem
@@ -13,7 +16,7 @@ from compressor.evaluation.evaluate import evaluate_samples
 from compressor.job import Job
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
-from compressor.models.surgery import remove_layers
+from compressor.models.supernet import Supernet
 from compressor.progress import Progress
 from compressor.resume import Stage
 from compressor.search.budgets import (
@@ -31,7 +34,7 @@ from compressor.search.budgets import (
     predict_start,
     smallest_that_holds,
 )
-from compressor.search.cost import count_slim
+from compressor.search.cost import measure_costs
 from compressor.search.result import Point, SearchResult
 from compressor.search.select_layers import draw_layers, draw_scored_samples
 from compressor.settings import Choice, Settings
@@ -42,7 +45,7 @@ SEARCH_OPTIONS = (
     *("data", "columns", "holdout", "calibration", "tokenizer"),
     *("scope", "strategy", "skip_width", "seed", "image_size", "text_length"),
 )
-RECOVERY_OPTIONS = ("replace", "recover", "recover_epochs", "batch_size", "learning_rate", "train_head")
+RECOVERY_OPTIONS = ("merge_tokens", "replace", "recover", "recover_epochs", "batch_size", "learning_rate", "train_head")
 
 
 def fit_request(
@@ -67,6 +70,8 @@ def fit_request(
         return fitter.fit(search.chosen[job.skip]), None
     known = KINDS[budget.kind].prices
     prices = known(search) if known else prices
+    if job.settings.merge_tokens is not None and budget.kind in (MACS, DROP):
+        prices = price_merged(job, search)
     assert prices is not None
     if budget.kind == DROP:
         return fit_within_drop(fitter, budget, search, prices)
@@ -76,13 +81,24 @@ def fit_request(
     return fitter.fit(layers), BudgetResult(budget=budget, prices=prices, predicted=predicted)
 
 
+def price_merged(job: Job, search: SearchResult) -> Prices:
+    """Return the MACs that each layer saves of the model that merges tokens; all its vision layers are in that."""
+    with torch.random.fork_rng():  # fresh adapters are drawn, and thrown away
+        merging = Supernet(job.merge_tokens(job.model), job.candidates, width=job.settings.skip_width)
+    costs, counts = measure_costs(merging, job.sample()), int(job.has_adapters)
+    saved = {name: costs.steps[name] - counts * costs.adapters[name] for name in job.candidates}
+    return Prices(full=search.macs, saved=saved, beside=costs.full - search.macs)
+
+
 def count_cut(job: Job, layers: Sequence[str]) -> tuple[Pair, Trims]:
     """Return the MACs of full and slim on the sample that the run is judged on, and those of the exact trims.
 
     Sums of savings know nothing of exact trims: they choose, and what is chosen is counted.
     """
     sample = job.sample()
-    full, trims = count_macs(job.plain, sample).total, count_slim(job.model, job.plan(layers), sample)
+    with torch.random.fork_rng():  # fresh adapters are drawn, and thrown away
+        slim = job.cut(job.plan(layers), copy_kept=False)
+    full, trims = count_macs(job.plain, sample).total, count_reductions(slim, sample)
     return Pair(full=full, slim=trims.after), trims
 
 
@@ -156,6 +172,7 @@ class DropTries:
             layers=point.layers,
             macs=share.left,
             trims=share.trims,
+            merging=share.merging,
             predicted=100 * (self.search.full.value - point.value),
             measured=self.budget.used(scores),
             holds=self.budget.holds(scores),
@@ -171,7 +188,7 @@ class DropTries:
         """Return the last model that held, as it was after its recovery."""
         job, state = self.fitter.job, self._best
         plan = job.plan(state["layers"])
-        slim = remove_layers(job.model, plan)
+        slim = job.cut(plan)
         slim.load_state_dict(state["parameters"], strict=False)
         return SlimModel(plan, slim, state["updated_parameters"])
 

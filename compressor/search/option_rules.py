@@ -82,7 +82,7 @@ GOAL_RULES = (
         lambda s: not s.goals,
         f"neither {' nor '.join(GOALS)}",
         "what to skip, or a budget",
-        "--max-drop 1, or --skip 2; with --adapt --skip 0 skips none",
+        "--max-drop 1, or --skip 2; with --adapt or --merge-tokens --skip 0 skips none",
     ),
 )
 RULES = (
@@ -144,9 +144,9 @@ RULES = (
     ),
     Rule(
         "skip-too-small",
-        lambda s: s.skip == 0 and not s.adapt,
-        "--skip 0 without --adapt: the model would stay as it is",
-        "at least 1 layer to skip, or a model to adapt",
+        lambda s: s.skip == 0 and not s.adapt and s.merge_tokens is None,
+        "--skip 0 without --adapt or --merge-tokens: the model would stay as it is",
+        "at least 1 layer to skip, tokens to merge, or a model to adapt",
         "--skip 1; das compress --skip 0 --adapt for a checkpoint that is only pre-trained",
     ),
     Rule(

@@ -19,7 +19,6 @@ from compressor.data.splits import Split
 from compressor.families import FAMILIES
 from compressor.job import Job
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
-from compressor.models.surgery import remove_layers
 from compressor.progress import describe_seconds
 from compressor.search.cost import Costs
 from compressor.search.select_layers import CALIBRATION_SAMPLES, draw_scored_samples, search_space
@@ -177,7 +176,7 @@ def _training_times(job: Job, layers: tuple[str, ...]) -> tuple[float, float]:
     Where the encoded data does not fit into memory the samples of each step are encoded again in it.
     """
     train, recovery = job.data.train, job.recovery
-    slim = remove_layers(job.model, job.plan(layers))
+    slim = job.cut(job.plan(layers))
     freeze_all_but(slim, recovery_groups(slim, recovery))
     with_answer = encoder_of(slim, None if job.settings.adapt else job.model.eval(), recovery)
     without = encoder_of(slim, None, recovery)

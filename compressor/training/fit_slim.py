@@ -57,6 +57,7 @@ class Fitter:
         self._set_adapters(plan)
         slim = remove_layers(self.job.model, plan)
         merged = self._merge_maps(slim) if self.job.merges else {}
+        slim = self.job.merge_tokens(slim)  # behind maps, which are fitted token by token
         with self.stages.timed("recover"):
             return SlimModel(plan, slim, {**merged, **self._recover(slim)})
 

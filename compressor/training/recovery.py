@@ -142,8 +142,8 @@ def rounds_behind(slim: StepModel, recovery: Recovery) -> Rounds | None:
 def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -> Encoder:
     """Return an encoder to the streams in front of the first trained step, and the teacher's logits.
 
-    What both models begin with runs once. The teacher has all steps, so no more of it is fixed than of the slim model.
-    Where all is trained the batch stays what it is.
+    What both models begin with runs once: steps that merge tokens in the slim model alone are not that. The teacher has
+    all steps, so no more of it is fixed than of the slim model. Where all is trained the batch stays what it is.
     """
     names = FAMILIES[slim.family].input_names
 
@@ -154,7 +154,8 @@ def encoder_of(slim: StepModel, teacher: StepModel | None, recovery: Recovery) -
         return answer
     trained = trained_steps(slim, recovery)
     fixed, _ = split_at_candidates(slim.rounds, trained)
-    shared, others = split_at_candidates(teacher.rounds, trained) if teacher else ((), ())
+    own_way = {step.name for step in {*steps_of(teacher.rounds)} - {*steps_of(slim.rounds)}} if teacher else set()
+    shared, others = split_at_candidates(teacher.rounds, {*trained, *own_way}) if teacher else ((), ())
     done = {step.name for step in steps_of(shared)}
     own = tuple(tuple(step for step in round_ if step.name not in done) for round_ in fixed)
 

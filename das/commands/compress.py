@@ -42,6 +42,7 @@ def compress(
     scope: o.Scope = None,
     strategy: o.Strategy = None,
     balanced: o.Balanced = False,
+    merge_tokens: o.MergeTokens = None,
     replace: o.Replace = "adapter",
     recover: o.Recover = "train",
     adapt: o.Adapt = False,
@@ -87,6 +88,8 @@ def compress(
     Example: [bold]das compress meter.ckpt --task vqa --skip 8[/]
 
     A budget takes the place of --skip: [bold]--max-macs 0.8x[/], [bold]--max-latency 40ms[/], [bold]--max-drop 1[/].
+
+    Tokens of images that are alike can be merged as well: [bold]--merge-tokens 0.3x[/], alone with --skip 0.
 
     From an earlier search: [bold]das compress --from runs/latest --skip 4[/]
 

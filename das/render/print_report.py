@@ -91,7 +91,9 @@ def print_dry_run(outlook: DryRun) -> None:
     console.print(f"{outlook.family} for {outlook.task}, on {outlook.device}")
     goal = f"as many as {outlook.budget} needs" if outlook.budget else outlook.skip
     among = f"{goal} of {len(outlook.candidates)} layers: {summarise(outlook.candidates)}"
-    console.print(f"would skip {among if outlook.candidates else 'no layer: adapters and head are trained'}")
+    console.print(f"would skip {among if outlook.candidates else 'no layer'}")
+    if outlook.merge_tokens is not None:
+        console.print(f"would merge tokens: {outlook.merge_tokens} of what the vision layers left compute is saved")
     if outlook.strategy:
         steps = f", {outlook.search_steps} training steps" if outlook.search_steps else ""
         console.print(f"strategy {outlook.strategy}: {STRATEGIES[outlook.strategy].description}{steps}", soft_wrap=True)

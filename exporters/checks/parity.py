@@ -1,6 +1,7 @@
 """Does an export answer as the model does? Blind to what executes either of them.
 
-A candidate passes when every logit is finite and within the tolerance of the reference. Answers may still differ where
+A candidate passes when every logit is finite and within the tolerance of the reference; of a model that merges tokens a
+few samples may be off by more (:func:`exporters.checks.certificate.undecided_share`). Answers may still differ where
 the reference's own two best logits are within twice the tolerance of each other: nothing further apart can swap places
 while every logit stays inside. So no rule on answers is needed; their agreement is reported beside the errors.
 """
@@ -24,7 +25,7 @@ from compressor.models.padding import join_rows
 from compressor.models.steps import StepModel
 from compressor.tasks.losses import most_likely
 from exporters.checks.audit import Shares
-from exporters.checks.certificate import round_up
+from exporters.checks.certificate import largest_errors, largest_judged, round_up
 from exporters.checks.records import RECORD, Comparison, Parity
 from exporters.graph.inputs import any_size, shortest_texts, trim_images
 from exporters.runtimes.runner import Runner
@@ -35,12 +36,17 @@ SINGLE_IMAGES = 4  # compared without the padding of a batch, where images have 
 
 
 def compare(
-    reference: Tensor, candidate: Tensor, tolerance: float, relative: bool = False, answers: Answers = most_likely
+    reference: Tensor,
+    candidate: Tensor,
+    tolerance: float,
+    relative: bool = False,
+    answers: Answers = most_likely,
+    undecided: float = 0.0,
 ) -> Comparison:
     """Compare logits, (B, classes) each; a candidate with a number that is not finite never passes.
 
     ``tolerance`` is multiplied by the largest logit of the reference, where that is above 1, if it is ``relative``;
-    ``answers`` are the task's.
+    ``answers`` are the task's, ``undecided`` the share of rows that may be off by more.
     """
     if reference.shape != candidate.shape:
         reason = f"logits of shape {tuple(candidate.shape)}, not {tuple(reference.shape)}"
@@ -51,13 +57,13 @@ def compare(
     if relative:
         tolerance *= max(1.0, float(reference.abs().max()))
     errors = (reference.double() - candidate.double()).abs()
-    largest = float(errors.max())
+    largest = largest_judged(largest_errors(reference, candidate), undecided)
     failed = largest > tolerance
     return Comparison(
         status="failed" if failed else "passed",
         reason=f"a logit is {largest:.1e} off, more than {tolerance:.0e}" if failed else "",
         tolerance=tolerance,
-        max_abs_error=largest,
+        max_abs_error=float(errors.max()),
         mean_abs_error=float(errors.mean()),
         answer_agreement=share_equal(answers(reference), answers(candidate)) if answers else None,
         tightest_tolerance=round_up(largest),
@@ -72,6 +78,7 @@ def check(
     tolerance: float,
     relative: bool = False,
     answers: Answers = most_likely,
+    undecided: float = 0.0,
 ) -> Comparison:
     """Run both on all ``batches``, see :func:`parity_batches`, and compare their logits as :func:`compare` does."""
     logits = [(reference.run(inputs), candidate.run(inputs)) for inputs in batches]
@@ -79,7 +86,7 @@ def check(
     ours, theirs = misshapen[0] if misshapen else (join_rows(side) for side in zip(*logits, strict=True))
     texts = [family.sizes_of("text", inputs) for inputs in batches]
     images = [family.sizes_of("image", inputs) for inputs in batches if family.names_of("image")]
-    return compare(ours, theirs, tolerance, relative, answers).model_copy(
+    return compare(ours, theirs, tolerance, relative, answers, undecided).model_copy(
         update={
             "samples": sum(_rows(inputs) for inputs in batches),
             "batch_sizes": tuple(sorted({_rows(inputs) for inputs in batches})),

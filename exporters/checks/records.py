@@ -53,8 +53,9 @@ class Certificate(Value):
 
     ``fingerprint`` says which samples; ``tolerance`` is what a logit may be off by, ``tightest_tolerance`` the smallest
     round one that would pass; ``reason`` is empty when it passed; ``note`` says why there are fewer samples than 200.
-    ``instructions`` is the instruction set that the CPU it was made on has for integers. ``index`` says, of vectors,
-    what those of the export find among the full model's of the same samples; its "slim" is the export.
+    Where the model merges tokens, the logits of ``may_be_beyond`` samples may be off by more, and those of ``beyond``
+    are. ``instructions`` is the instruction set that the CPU it was made on has for integers. ``index`` says, of
+    vectors, what those of the export find among the full model's of the same samples; its "slim" is the export.
     """
 
     samples: int
@@ -69,15 +70,17 @@ class Certificate(Value):
     note: str = ""
     instructions: str = ""
     index: IndexRecall | None = None
+    beyond: int = 0
+    may_be_beyond: int = 0
 
     @property
     def within_tolerance(self) -> bool:
-        """True if every logit is within the tolerance."""
-        return self.against_slim.max_abs_error <= self.tolerance
+        """True if every logit is within the tolerance, but for those of samples that may be beyond it."""
+        return self.against_slim.max_abs_error <= self.tolerance or 0 < self.beyond <= self.may_be_beyond
 
     @property
     def passed(self) -> bool:
-        """True if every logit is within the tolerance and, if it is quantised, the score is not lower."""
+        """True if it is within the tolerance and, if it is quantised or some samples are beyond, the score holds."""
         return not self.reason
 
 
@@ -85,9 +88,9 @@ class Comparison(Value):
     """Two sets of logits against each other.
 
     Errors are absolute, in units of logits, None when nothing finite was compared. ``answer_agreement`` is the share of
-    rows with the same largest logit; ``tightest_tolerance`` the smallest round tolerance that would pass. ``samples``
-    counts the rows that were run; ``batch_sizes``, ``text_lengths`` (tokens) and ``image_sizes`` (height and width in
-    pixels) are those that were tried.
+    rows with the same largest logit; ``tightest_tolerance`` the smallest round tolerance that would pass, where a few
+    rows of a model that merges tokens may be off by more. ``samples`` counts the rows that were run; ``batch_sizes``,
+    ``text_lengths`` (tokens) and ``image_sizes`` (height and width in pixels) are those that were tried.
     """
 
     schema_version: int = SCHEMA_VERSION

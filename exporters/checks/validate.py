@@ -12,7 +12,7 @@ from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.tasks import TASKS
-from exporters.checks.certificate import certify
+from exporters.checks.certificate import certify, undecided_share
 from exporters.checks.parity import check, parity_batches
 from exporters.checks.records import Certificate, Comparison
 from exporters.graph.inputs import Fixed
@@ -55,20 +55,22 @@ def judge(
         InputError: a sample of the reference cannot be read.
         UsageError: no sample fits into an export of one text length.
     """
-    family, task = FAMILIES[model.family], TASKS[model.task]
+    family, task, undecided = FAMILIES[model.family], TASKS[model.task], undecided_share(model.dims)
     tolerance = family.tolerances[precision.name]
     first = sizes[:-1] or sizes if reference else sizes
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
     try:
         with TorchRunner(model if device == "cpu" else deepcopy(model), device) as ours, candidate:
             batches = parity_batches(model, few, first, any_length=not fixed.text_length)
-            comparison = check(family, ours, candidate, batches, tolerance, precision.relative, task.answers)
+            comparison = check(family, ours, candidate, batches, tolerance, precision.relative, task.answers, undecided)
             samples_run = min(comparison.samples, len(next(iter(few.values()))))
             comparison = comparison.model_copy(update={"samples": samples_run})
             if reference is None or comparison.status == "failed":
                 return comparison, None
             try:
-                certificate = certify(candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress)
+                certificate = certify(
+                    candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress, undecided
+                )
             except Refused as error:
                 return comparison.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
     except Refused as error:  # the runtime takes neither the file nor a batch that the model takes

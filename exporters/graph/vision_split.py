@@ -76,7 +76,8 @@ def rest(model: StepModel) -> StepModel:
 @torch.no_grad()
 def image_streams(model: StepModel) -> tuple[str, ...]:
     """Return the names of the streams that the image becomes."""
-    streams = model.prologue(**_empty_sample(model))
+    vision, _ = _cut(model.family, model.rounds)
+    streams = {*model.prologue(**_empty_sample(model)), *(name for step in steps_of(vision) for name in step.writes)}
     return tuple(name for name in FAMILIES[model.family].streams["image"] if name in streams)
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from compressor.costs.count_costs import count_reductions
 from compressor.costs.macs import Macs, count_macs
-from compressor.costs.model_costs import Pair, Trims
+from compressor.costs.model_costs import Pair
 from compressor.costs.parts import parameters, weight_bytes, without_idle
 from compressor.device import choose_device
 from compressor.errors import Checks, Problem, UsageError
@@ -133,9 +134,8 @@ def measure_run(
         static_costs = {which: _count(which, bench) for which in (SLIM, FULL)}
         refused = export_missing((*question_runtimes, *chosen), bench)
         with progress.stage("counting MACs of both models without and with trims"):
-            untrimmed, full_after = (
-                count_macs(model, make_inputs(run, 1)).total for model in (saved, trim(full_model))
-            )
+            trims = count_reductions(saved, make_inputs(run, 1))
+            full_after = count_macs(trim(full_model), make_inputs(run, 1)).total
         weights = {which: counted.weight_bytes for which, counted in static_costs.items()}
         profiles = [time_variants(runtime, bench, weights) for runtime in chosen]
         measured = tuple(profile for profile, _ in profiles)
@@ -159,7 +159,7 @@ def measure_run(
         seconds=seconds,
         macs=Pair(full=full.macs.total, slim=slim.macs.total),
         macs_by_pool=_pairs(full.macs.by_pool, slim.macs.by_pool),
-        trims=Trims(before=untrimmed, after=slim.macs.total, full_after=full_after),
+        trims=trims.model_copy(update={"full_after": full_after}),
         uncounted=_pairs(*({entry.operator: entry.calls for entry in model.macs.uncounted} for model in (full, slim))),
         parameters=Pair(full=sum(full.parameters.values()), slim=sum(slim.parameters.values())),
         parameters_by_pool=_pairs(full.parameters, slim.parameters),

@@ -139,9 +139,11 @@ def _cost_lines(runs: Sequence[RunSummary]) -> list[_Line]:
     def saved(share: float) -> str:
         return f"{0.0 - 100 * share:+.1f}"
 
+    merging = any(run.share.merging for run in runs)
     return [
         *lines("MACs", "", lambda run: run.macs, min),
         _Line("  by layers, %", lambda run: run.share.layers, saved),
+        *([_Line("  by merged tokens, %", lambda run: run.share.merging, saved)] if merging else []),
         _Line("  by exact trims, %", lambda run: run.share.trims, saved),
         *lines("parameters", "", lambda run: run.parameters, None),
         *lines("weights", "B", lambda run: run.weight_bytes, None),

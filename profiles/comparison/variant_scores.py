@@ -14,7 +14,7 @@ from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.run_folder import Run
 from compressor.tasks import TASKS
-from exporters.checks.certificate import certify, change_score
+from exporters.checks.certificate import certify, change_score, undecided_share
 from exporters.checks.records import Certificate, MetricChange, read_record
 from exporters.checks.validate import CHECKED_SIZES
 from exporters.graph.inputs import VARYING
@@ -98,7 +98,8 @@ def ask_cast(
     source = ModelSource(lambda: model, precision=precision)
     with TorchRunner(model, "cpu") as own, runtime.open(source, device) as cast:
         size = CHECKED_SIZES[-1]
-        certificate = certify(cast, own, reference, size, tolerance, precision, VARYING, progress)
+        undecided = undecided_share(model.dims)
+        certificate = certify(cast, own, reference, size, tolerance, precision, VARYING, progress, undecided)
     if not certificate.passed:
         return NotMeasured(what=f"{which} {precision.name} in {runtime.name}", why=certificate.reason)
     return _by_certificate(which, certificate)

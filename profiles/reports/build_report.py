@@ -54,6 +54,7 @@ def build_report(run: Run, evaluation: Split | None = None) -> CompressionReport
         index=manifest.results.index,
         updated_parameters=manifest.updated_parameters,
         costs=costs,
+        merged_tokens=manifest.dims.get("merged_tokens", ()),
         exports=exports,
         profile=profile,
         not_measured=_not_measured(run, exports, profile, flips),

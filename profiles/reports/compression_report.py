@@ -67,6 +67,7 @@ class CompressionReport(Value):
     index: IndexRecall | None = None
     updated_parameters: Mapping[str, int]
     costs: ModelCosts
+    merged_tokens: tuple[int, ...] = ()
     exports: tuple[ExportSummary, ...]
     profile: ProfileReport | None
     not_measured: tuple[NotMeasured, ...]

@@ -13,7 +13,7 @@ from profiles.timing.latency import Latency
 from profiles.timing.shared_image import Questions
 from profiles.timing.sweeps import UNITS, SweepPoint
 
-LAYERS, TRIMS = "  by layers", "  by exact trims, no accuracy cost"
+LAYERS, MERGING, TRIMS = "  by layers", "  by merged tokens", "  by exact trims, no accuracy cost"
 
 
 def tabulate_profile_costs(report: ProfileReport) -> Table:
@@ -31,13 +31,15 @@ def tabulate_costs(
     parameters: Pair,
     sizes: Mapping[str, Pair],
 ) -> Table:
-    """Return MACs by part, the savings of layers and of trims, parameters, and ``sizes`` in bytes, of full and slim."""
+    """Return MACs by part, what saves how many, parameters, and ``sizes`` in bytes, of full and slim."""
     parts = {part: pair for part, pair in macs_by_pool.items() if pair.full or pair.slim}
-    share = share_macs(macs, trims)
+    share, by_layers = share_macs(macs, trims), macs.full - trims.before - trims.merging
+    merged = (MERGING, "", "", format_count(trims.merging, like=macs.full), f"{share.merging:.1%}")
     rows = (
         _row(HEADER, macs),
         *(_row(f"  {part}", pair, macs.full) for part, pair in parts.items()),
-        (LAYERS, "", "", format_count(macs.full - trims.before, like=macs.full), f"{share.layers:.1%}"),
+        (LAYERS, "", "", format_count(by_layers, like=macs.full), f"{share.layers:.1%}"),
+        *([merged] if trims.merging else []),
         (TRIMS, "", "", format_count(trims.saved, like=macs.full), f"{share.trims:.1%}"),
         _row("parameters", parameters),
         *(_row(name, pair, unit="B") for name, pair in sizes.items()),

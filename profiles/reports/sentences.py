@@ -27,6 +27,7 @@ def describe_result(report: CompressionReport) -> tuple[str, ...]:
     lines += [describe_index(report.index)] if report.index else []
     if report.updated_parameters:
         lines.append(_updated(report.updated_parameters))
+    lines += [_merged(report)] if report.merged_tokens else []
     lines.append(describe_cut(report.costs))
     lines += [_full_of_adapt(report)] if report.settings.adapt else []
     lines += [budget_sentence(report.budget, report.full, report.slim)] if report.budget else []
@@ -40,10 +41,19 @@ def _removed(report: CompressionReport) -> str:
     """Say which layers are gone, and who chose them."""
     count, names = len(report.skipped), ", ".join(report.skipped)
     if report.strategy == Choice.NOTHING:
-        return "No layer removed: parallel adapters and head were trained (--skip 0)."
+        trained = ": parallel adapters and head were trained" if report.settings.adapt else ""
+        return f"No layer removed{trained} (--skip 0)."
     if report.strategy == Choice.NAMED:
         return f"{count} layer{'s' * (count != 1)} removed, named by hand: {names}."
     return f"{count} of {len(report.candidates)} candidate layers removed (strategy {report.strategy}): {names}."
+
+
+def _merged(report: CompressionReport) -> str:
+    """Say how many tokens of an image the vision layers merge."""
+    counts = [count for count in report.merged_tokens if count]
+    each = f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    asked = f"--merge-tokens {report.settings.merge_tokens}"
+    return f"Tokens merged in the vision layers ({asked}): {sum(counts)} of an image, {each} a layer."
 
 
 def _full_of_adapt(report: CompressionReport) -> str:

@@ -48,6 +48,8 @@ class _Part:
 def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS) -> Prices:
     """Time the full model, and each candidate and its adapter: their difference is what skipping saves, in ms.
 
+    Where tokens are merged the candidates are those of the model that does, and it is timed, too.
+
     The full model, the candidates and their adapters are timed in turns, each by itself, on one real sample, at the
     budget's quantile; layers of one form are timed once. What a runtime gains by fusing neighbours, and caches that a
     whole model empties, are not seen: the finished model is measured once more.
@@ -64,8 +66,8 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
     assert budget is not None
     (runtime,) = choose_runtimes([runtime_of(budget).name], job.device.type)
     with torch.random.fork_rng():  # fresh adapters are drawn: nothing behind them may be drawn otherwise
-        full, layers, adapters = _parts(job)
-    parts = {part.form: part for part in (full, *layers.values(), *adapters.values())}
+        full, merging, layers, adapters = _parts(job)
+    parts = {part.form: part for part in (full, merging, *layers.values(), *adapters.values())}
     with TemporaryDirectory() as folder, ExitStack() as stack:
         calls: dict[str, Call] = {}
         for form, part in progress.track(parts.items(), f"Preparing layers for {runtime.name}", len(parts)):
@@ -85,12 +87,13 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
     def taken(part: _Part) -> float:
         return getattr(times[part.form], f"{budget.at}_ms")
 
-    return Prices(full=taken(full), saved={name: taken(layers[name]) - taken(adapters[name]) for name in layers})
+    saved = {name: taken(layers[name]) - taken(adapters[name]) for name in layers}
+    return Prices(full=taken(full), saved=saved, beside=taken(merging) - taken(full))
 
 
-def _parts(job: Job) -> tuple[_Part, dict[str, _Part], dict[str, _Part]]:
-    """Return the full model, every candidate, and the adapter of each."""
-    model, inputs = job.model, _first_sample(job)
+def _parts(job: Job) -> tuple[_Part, _Part, dict[str, _Part], dict[str, _Part]]:
+    """Return the full model, the same with merged tokens, and of that every candidate, and the adapter of each."""
+    model, inputs = job.merge_tokens(job.model), _first_sample(job)
     layers, adapters = {}, {}
     with torch.no_grad():
         streams = model.prologue(**inputs)
@@ -102,7 +105,7 @@ def _parts(job: Job) -> tuple[_Part, dict[str, _Part], dict[str, _Part]]:
                     replaced, new_skip_adapter(model, step.name, job.settings.skip_width), streams
                 )
             streams = model.advance(streams, (round_,))
-    return _Part(model, inputs), layers, adapters
+    return _Part(job.model, inputs), _Part(model, inputs), layers, adapters
 
 
 def _part(step: Step, block: nn.Module, streams: Streams) -> _Part:

@@ -130,3 +130,14 @@ def test_the_record_says_what_was_compared_and_how_to_go_on(tmp_path):
     assert isinstance(error, CheckFailed)
     assert error.codes == ("parity-failed",)
     assert "1e+00 would pass" in str(error)
+
+
+def test_of_a_model_that_merges_tokens_a_few_samples_may_be_off_by_more():
+    many = LOGITS[:1].repeat(40, 1)
+    few, more = many.clone(), many.clone()
+    few[:2, 1], more[:3, 1] = many[:2, 1] + 0.5, many[:3, 1] + 0.5
+    assert compare(many, few, 0.1).status == "failed"
+    passed = compare(many, few, 0.1, undecided=0.05)
+    assert (passed.status, passed.max_abs_error, passed.tightest_tolerance) == ("passed", 0.5, 0)
+    assert compare(many, more, 0.1, undecided=0.05).status == "failed"
+    assert compare(many[:1], few[:1], 0.1, undecided=0.05).status == "failed"  # never all of them

@@ -12,6 +12,7 @@ from compressor.families import FAMILIES
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import open_run
+from compressor.token_merging.merge_layers import set_merging
 from das.predict import choose_runner
 from exporters.checks.records import Parity
 from exporters.export import export_split
@@ -95,7 +96,8 @@ def samples(shared_exports):
 def test_both_parts_answer_as_the_model_does(family, task):
     model = tiny.model(family, task)
     inputs = inputs_of(model)
-    for whole in (model, trim(remove_layers(model, make_plan(model, ["VEn0", "FL1", "FV0"])))):
+    merging = set_merging(model, [3, *(model.dims.vision_layers - 1) * [1]])
+    for whole in (model, trim(remove_layers(model, make_plan(model, ["VEn0", "FL1", "FV0"]))), merging):
         with torch.no_grad(), in_parts(whole) as parts:
             torch.testing.assert_close(parts.run(inputs), whole(**inputs), atol=1e-5, rtol=0)
 
