@@ -26,6 +26,7 @@ from profiles.reports.profile_tables import describe_variants, tabulate_variants
 from profiles.reports.sentences import describe_macs, describe_result, describe_splits
 from profiles.reports.summary import SummaryRow, summarise_report
 
+TRAINED = ": adapters and head are trained"  # where nothing is skipped
 BAR = 20  # characters of a bar that stands for the full model
 SHARE = "slim of full"  # over the bars
 
@@ -91,8 +92,9 @@ def print_dry_run(outlook: DryRun) -> None:
     console.print(f"{outlook.family} for {outlook.task}, on {outlook.device}")
     goal = f"as many as {outlook.budget} needs" if outlook.budget else outlook.skip
     among = f"{goal} of {len(outlook.candidates)} layers: {summarise(outlook.candidates)}"
-    console.print(f"would skip {among if outlook.candidates else 'no layer'}")
-    if outlook.merge_tokens is not None:
+    merges = outlook.merge_tokens is not None
+    console.print(f"would skip {among if outlook.candidates else f'no layer{TRAINED * (not merges)}'}")
+    if merges:
         console.print(f"would merge tokens: {outlook.merge_tokens} of what the vision layers left compute is saved")
     if outlook.strategy:
         steps = f", {outlook.search_steps} training steps" if outlook.search_steps else ""
