@@ -69,13 +69,13 @@ def certify(
     ours, theirs = _of_one_length(ours, theirs)
     allowed = tolerance * max(1.0, float(ours.abs().max())) if precision.relative else tolerance
     full = None if reference.full is None else _of_one_length(reference.full[rows], theirs)[0]
-    of_samples = largest_errors(ours, theirs)
+    errors = (ours.double() - theirs.double()).abs()
     certificate = Certificate(
         samples=len(rows),
         fingerprint=digest(reference.fingerprint, rows) if left_out else reference.fingerprint,
         tolerance=allowed,
-        tightest_tolerance=round_up(largest_judged(of_samples, undecided)),
-        beyond=int((of_samples > allowed).sum()),
+        tightest_tolerance=round_up(largest_judged(errors, undecided)),
+        beyond=int((errors.flatten(1).amax(1) > allowed).sum()),
         may_be_beyond=count_undecided(len(rows), undecided),
         against_slim=difference(ours, theirs, reference.task),
         against_full=None if full is None else difference(full, theirs, reference.task),
@@ -188,14 +188,10 @@ def count_undecided(samples: int, share: float) -> int:
     return min(math.ceil(share * samples), samples - 1)
 
 
-def largest_errors(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Return the largest error of a logit in each sample, (samples,)."""
-    return (ours.double() - theirs.double()).abs().flatten(1).amax(1)
-
-
 def largest_judged(errors: Tensor, undecided: float) -> float:
-    """Return the largest error of a sample, (samples,), but for those that may be off by more."""
-    return float(errors.sort().values[len(errors) - 1 - count_undecided(len(errors), undecided)])
+    """Return the largest of the errors, (samples, ...), but for those of samples that may be off by more."""
+    of_samples = errors.flatten(1).amax(1).sort().values
+    return float(of_samples[len(of_samples) - 1 - count_undecided(len(of_samples), undecided)])
 
 
 def round_up(error: float) -> float:

@@ -25,7 +25,7 @@ from compressor.models.padding import join_rows
 from compressor.models.steps import StepModel
 from compressor.tasks.losses import most_likely
 from exporters.checks.audit import Shares
-from exporters.checks.certificate import largest_errors, largest_judged, round_up
+from exporters.checks.certificate import largest_judged, round_up
 from exporters.checks.records import RECORD, Comparison, Parity
 from exporters.graph.inputs import any_size, shortest_texts, trim_images
 from exporters.runtimes.runner import Runner
@@ -57,7 +57,7 @@ def compare(
     if relative:
         tolerance *= max(1.0, float(reference.abs().max()))
     errors = (reference.double() - candidate.double()).abs()
-    largest = largest_judged(largest_errors(reference, candidate), undecided)
+    largest = largest_judged(errors, undecided)
     failed = largest > tolerance
     return Comparison(
         status="failed" if failed else "passed",
