@@ -54,6 +54,7 @@ def write_int8(
     """
     nncf = import_nncf()
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     model = read_graph(source)
     operations = [op for op in model.get_ordered_ops() if op.get_type_name() not in WITHOUT_TIME]
@@ -70,7 +71,10 @@ def write_int8(
                 ignored_scope=nncf.IgnoredScope(names=left),
                 advanced_parameters=AdvancedQuantizationParameters(
                     # It fails on slim models with exact trims (seen on MiniLM), not on full ones.
-                    smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=-1)
+                    smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=-1),
+                    # By default a range ends at the mean of the samples' largest values. In a fitted adapter, whose
+                    # bias keeps its ReLU open, what tells samples apart lies up there.
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                 ),
             )
     except Exception as error:  # NNCF's exceptions share no base class

@@ -5,7 +5,11 @@ import sys
 from contextlib import ExitStack
 from functools import cache
 
+import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import helper, numpy_helper
 
 from compressor.costs.macs import linear_share
 from compressor.errors import EnvironmentProblem, InputError
@@ -128,6 +132,35 @@ def test_held_back_layers_stay_in_float(case_of):
     every = int8_products(case.write("int8"))
     held = tuple(sorted(every))[:2]
     assert int8_products(case.write("int8", held)) == every - set(held)
+
+
+def test_no_range_ends_below_what_a_sample_has(tmp_path):
+    """As in a fitted adapter, whose ReLU is kept open by its bias: what tells samples apart lies at the upper end."""
+    rng = np.random.default_rng(0)
+    down, up = rng.normal(size=(16, 4)), rng.normal(size=(4, 16))
+    constants = {"down": down, "bias": np.full(4, 30.0), "up": up}
+    nodes = [
+        ("MatMul", ["x", "down"], "h"),
+        ("Add", ["h", "bias"], "b"),
+        ("Relu", ["b"], "r"),
+        ("MatMul", ["r", "up"], "y"),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node(kind, reads, [writes], name=f"{kind}_{writes}") for kind, reads, writes in nodes],
+        "adapter",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 8, 16])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 8, 16])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "adapter.onnx")
+    samples = [
+        size * torch.tensor(rng.normal(size=(1, 8, 16)), dtype=torch.float32) for size in np.linspace(0.2, 2, 10)
+    ]
+    write_int8(tmp_path / "adapter.onnx", tmp_path / "adapter.ov.xml", [{"x": x} for x in samples])
+    largest = samples[-1].numpy()
+    expected = np.maximum(largest @ down + 30, 0) @ up
+    (found,) = compile_file(tmp_path / "adapter.ov.xml", 1)({"x": largest}).values()
+    assert np.abs(found - expected).mean() < 0.03 * expected.std(), np.abs(found - expected).mean()/expected.std()
 
 
 def test_int8_says_nothing_and_takes_one_byte_a_weight(case_of, capfd):
