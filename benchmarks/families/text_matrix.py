@@ -8,27 +8,32 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import chdir
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-import das
+from benchmarks.families.matrix_steps import (
+    compress,
+    draw_matrix,
+    export,
+    kept_row,
+    load,
+    profile,
+    reload,
+    run_row,
+    save,
+)
 from benchmarks.results import write_section
 from compressor.data.generated.sentiments import write_sentences
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.errors import DasError, shorten
 from compressor.files import TOKENIZER_FILE
-from profiles.formatting import format_markdown_table
 
-SENTENCES, SECONDS = 200, 0.2  # of timing: what is measured here is that it runs
+SENTENCES = 200
 TURN_WORDS = ("not", "never")
 SIZES = {
     "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128,
@@ -157,120 +162,37 @@ def write_modules(folder: Path) -> None:
         (folder / name).write_text(json.dumps(content))
 
 
-def load() -> str:
-    """The full checkpoint."""
-    return f"{sum(parameter.numel() for parameter in das.load('model').parameters()) / 1e3:.0f} k parameters"
-
-
-def compress() -> str:
-    """Search, plain removal and recovery."""
-    run = das.compress(
-        "model", skip=1, data="data", out="run", strategy="influence", replace="none", recover="full",
-        recover_epochs=0.5, batch_size=16,
-    )  # fmt: skip
-    report = json.loads((run.path / "report.json").read_text())
-    return f"without {', '.join(report['skipped'])}"
-
-
-def export(form: str, precision: str) -> str:
-    """Export, execute where it can be, and compare."""
-    parity = das.export("run", form, precision=precision).exports[-1].parity
-    if parity.status != "passed":
-        return f"built; {parity.status}: no GPU here"
-    return "passed" if parity.max_abs_error is None else f"passed, {parity.max_abs_error:.0e}"
-
-
-def profile() -> str:
-    """Full against slim, in the runtimes that are used by default."""
-    report = das.profile("run", seconds=SECONDS, threads=1)
-    fewer = 1 - report.macs.slim / report.macs.full
-    return f"{fewer:.0%} fewer MACs; " + ", ".join(runtime.name for runtime in report.runtimes)
-
-
-def save() -> str:
-    """A folder of transformers, or of sentence-transformers."""
-    shutil.rmtree("saved", ignore_errors=True)
-    return das.save("run", to="saved").architecture
-
-
-def reload(embeds: bool) -> str:
-    """The saved folder in a process without das: how far its answers are from the run's."""
-    architecture = json.loads(Path("saved/config.json").read_text())["architectures"][0]
-    command = [sys.executable, "-c", ELSEWHERE, "saved", "run", architecture, str(embeds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return f"within {done.stdout.strip()}"
-
-
 STEPS: Mapping[str, Callable[[Case], str]] = {
     "Load": lambda case: load(),
-    "Compress": lambda case: compress(),
+    "Compress": lambda case: compress(replace="none", recover="full", recover_epochs=0.5, batch_size=16),
     "ONNX fp32": lambda case: export("onnx", "fp32"),
     "ONNX int8": lambda case: export("onnx", "int8"),
     "OpenVINO": lambda case: export("ov", "fp32"),
     "TensorRT-RTX": lambda case: export("trt", "fp32"),
     "Profile": lambda case: profile(),
     "Save": lambda case: save(),
-    "Reload": lambda case: reload(case.task == "embedding"),
+    "Reload": lambda case: reload(ELSEWHERE, "run", "saved", str(case.task == "embedding")),
 }
 
 
-def run_cell(step: Callable[[], str]) -> str:
-    """What a step says, or why it was refused or failed."""
-    try:
-        return step()
-    except DasError as error:
-        return f"refused: {error.problems[0].code}: {shorten([error.problems[0].found])}"
-    except Exception as error:
-        return f"FAILED: {type(error).__name__}: {error}".replace("|", "/").replace("\n", " ")[:200]
-
-
-def kept_row(family: str, case: Case, work: Path) -> dict[str, str]:
-    """The cells of a family and a task by step, as they were measured; of what was not, that it was not."""
-    kept = work / f"{family}-{case.task}" / "cells.json"
-    return json.loads(kept.read_text()) if kept.exists() else dict.fromkeys((*STEPS, "Seconds"), "not run")
-
-
-def run_row(family: str, case: Case, work: Path) -> None:
+def measure(family: str, case: Case, home: Path) -> None:
     """Measure and keep the cells of a family and a task."""
-    home = work / f"{family}-{case.task}"
-    kept = home / "cells.json"
     shutil.rmtree(home, ignore_errors=True)
     texts = write_data(case, home / "data")
     write_checkpoint(family, case, home / "model", texts)
-    started = time.monotonic()
-    with chdir(home):
-        cells = {name: run_cell(lambda step=step: step(case)) for name, step in STEPS.items()}  # type: ignore[misc]
-    cells["Seconds"] = f"{time.monotonic() - started:.0f}"
-    kept.write_text(json.dumps(cells))
-    print(family, case.task, cells, flush=True)
+    run_row(home, {name: partial(step, case) for name, step in STEPS.items()})
 
 
 def report(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> str:
-    """The table, and what was refused or failed under it."""
-    marks: dict[str, int] = {}
-    table = []
-    for (family, task), cells in rows.items():
-        line = [family, task]
-        for said in cells.values():
-            if said.startswith(("refused", "FAILED")):
-                number = marks.setdefault(said, len(marks) + 1)
-                said = f"{said.split(':')[0]} ({number})"
-            line.append(said)
-        table.append(line)
-    count = sum(said.startswith("FAILED") for cells in rows.values() for said in cells.values())
-    notes = "\n".join(f"- ({number}) {said}" for said, number in marks.items())
+    """What was done, and the table."""
     return f"""\
 Random models of transformers' own classes with {SIZES["num_hidden_layers"]} layers of width {SIZES["hidden_size"]},
 on {SENTENCES} generated sentences: what is shown is that each step runs and that what comes out of it answers as the
 run does, not what a real model gains. Compress takes one layer out with nothing in its place and trains the rest.
 Behind "passed" is the largest difference of an output from PyTorch's; behind "within" that of the saved folder's model,
-loaded by transformers alone in a process that cannot import das, from the run's. {count or "No"} cell failed.
+loaded by transformers alone in a process that cannot import das, from the run's.
 
-{format_markdown_table(["Family", "Task", *next(iter(rows.values()))], table)}
-
-{notes}
+{draw_matrix(rows)}
 """
 
 
@@ -285,6 +207,8 @@ if __name__ == "__main__":
         for family in FAMILIES:
             measured = (work / f"{family}-{case.task}" / "cells.json").exists()
             if not measured and family in options.families and case.task in options.tasks:
-                run_row(family, case, work)
-    rows = {(family, case.task): kept_row(family, case, work) for case in CASES for family in FAMILIES}
+                measure(family, case, work / f"{family}-{case.task}")
+    rows = {
+        (family, case.task): kept_row(work / f"{family}-{case.task}", STEPS) for case in CASES for family in FAMILIES
+    }
     write_section("text-matrix", "Every family of text encoders, every task, every command", report(rows))

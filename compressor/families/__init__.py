@@ -14,6 +14,8 @@ from compressor.families.text_encoder.mpnet import MPNET
 from compressor.families.two_towers.clip import CLIP
 from compressor.families.two_towers.siglip import SIGLIP
 from compressor.families.vilt.vilt_family import VILT
-from compressor.families.vision_encoder.vit import VIT
+from compressor.families.vision_encoder.dinov2 import DINOV2_FAMILIES
+from compressor.families.vision_encoder.vit import VIT_FAMILIES
 
-FAMILIES = Registry((METER, VILT, *BERT_FAMILIES, DISTILBERT, MPNET, ALBERT, DEBERTA, MODERNBERT, VIT, CLIP, SIGLIP))
+TEXT = (*BERT_FAMILIES, DISTILBERT, MPNET, ALBERT, DEBERTA, MODERNBERT)
+FAMILIES = Registry((METER, VILT, *TEXT, *VIT_FAMILIES, *DINOV2_FAMILIES, CLIP, SIGLIP))

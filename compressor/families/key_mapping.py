@@ -235,8 +235,10 @@ class Format:
     library: Library | None = None
 
     def table(self, task: str | None) -> KeyTable:
-        """Return the keys of a checkpoint with the head of ``task``."""
+        """Return the keys of a checkpoint with the head of ``task``; for None those of a head have no place."""
         prefix = self.prefix(task) if task else ""
+        if not task:
+            return replace(self.keys, renames=tuple(pair for pair in self.keys.renames if not pair[1].startswith(HEAD)))
         return replace(self.keys, renames=(*self.keys.renames, (prefix, HEAD))) if prefix else self.keys
 
     def prefix(self, task: str) -> str:

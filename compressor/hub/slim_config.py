@@ -20,6 +20,7 @@ from compressor.tasks.texts.multi_label import label_loss
 from compressor.tasks.texts.regression import squared_loss
 
 LAYERS, LAYER_TYPES, PRUNED = "num_hidden_layers", "layer_types", "pruned_heads"  # what a config counts per layer
+STAGES = ("stage_names", "out_features", "out_indices")  # of a backbone, one for each layer: the class makes them anew
 # The types of layers as older versions of the library say them, which cannot say those of any layers.
 OLDER_TYPES = "global_attn_every_n_layers"
 # Of where the full model lay, of its dtype, of code that is not here; and what is said anew of the classes.
@@ -55,7 +56,8 @@ def make_config(
     named = {name: own.get(name, value) for name, value in known.items() if name not in DROPPED}
     if LAYER_TYPES in own:
         named.pop(OLDER_TYPES, None)
-    config = named | library.from_dict({**named, **own}).to_diff_dict()
+    made = named | library.from_dict({**named, **own}).to_diff_dict()
+    config = {name: value for name, value in made.items() if name not in STAGES}
     architecture = str(format.architecture(task.name))
     config |= {"model_type": format.model_type, "architectures": [architecture], "dtype": "float32"}
     if task.output != "embedding" and len(labels) == dims.classes:
@@ -101,7 +103,8 @@ def auto_class(model_type: str, architecture: str) -> str:
     """
     for name in (name for name in dir(modeling_auto) if name.startswith(ANY_MODEL)):
         mapping = getattr(getattr(modeling_auto, name), "_model_mapping", None)
-        if mapping is not None and mapping._model_mapping.get(model_type) == architecture:
+        known = None if mapping is None else mapping._model_mapping.get(model_type)
+        if architecture in (known if isinstance(known, tuple) else (known,)):
             return name
     return ANY_MODEL
 

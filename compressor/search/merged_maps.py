@@ -59,7 +59,7 @@ def merge_maps(full: StepModel, slim: StepModel, absorber: str, batches: Sequenc
     Args:
         full: the model before surgery, of which each layer is a round of its own.
         slim: without some of its layers, and nothing in their place; changed in place.
-        absorber: path of the last linear map in a block.
+        absorber: path of the last linear map in a block; a scale behind it is folded into it by ``fold_scale``.
         batches: calibration samples behind the prologue.
     """
     changed: list[nn.Parameter] = []
@@ -73,7 +73,10 @@ def merge_maps(full: StepModel, slim: StepModel, absorber: str, batches: Sequenc
             if gone and step.pool:
                 behind = full.rounds[number + 1 : number + 1 + gone]
                 wanted = [full.advance(streams, behind)[step.stream] for streams in after]
-                last = slim.blocks[step.name].get_submodule(absorber)
+                block = slim.blocks[step.name]
+                if hasattr(block, "fold_scale"):
+                    block.fold_scale()  # type: ignore[operator]
+                last = block.get_submodule(absorber)
                 changed += _merge(slim, number, last, before, wanted)  # type: ignore[arg-type]
             before = [slim.advance(streams, (slim.rounds[number],)) for streams in before]
     return tuple(changed)

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from compressor.families.vision_encoder.vision_dims import VisionDims
 from compressor.families.vision_encoder.vision_family import TASK, vision_family
-from compressor.families.vision_encoder.vision_modules import VisionEncoderLayer, VisionEpilogue, VisionPrologue
+from compressor.families.vision_encoder.vision_modules import (
+    VisionEncoderLayer,
+    VisionEpilogue,
+    VisionPrologue,
+    VitEncoderLayer,
+)
 
-__all__ = ["TASK", "VisionDims", "VisionEncoderLayer", "VisionEpilogue", "VisionPrologue", "vision_family"]
+__all__ = [
+    "TASK",
+    "VisionDims",
+    "VisionEncoderLayer",
+    "VisionEpilogue",
+    "VisionPrologue",
+    "VitEncoderLayer",
+    "vision_family",
+]

@@ -6,6 +6,7 @@ can be merged into the layer in front of them. Skip adapters have a bottleneck o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,17 +27,19 @@ from compressor.costs.layer_macs import (
     norm_macs,
 )
 from compressor.families.family import PIXEL_VALUES, Family, Pool
-from compressor.families.key_mapping import Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
+from compressor.families.key_mapping import HEAD, Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
 from compressor.families.square_images import image_transform, read_settings, write_settings
 from compressor.families.vision_encoder.vision_dims import VisionDims
-from compressor.families.vision_encoder.vision_modules import VisionEncoderLayer, VisionEpilogue, VisionPrologue
+from compressor.families.vision_encoder.vision_modules import VisionEpilogue, VisionPrologue, VitEncoderLayer
 from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, Step, StepModel
 
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel
 
-TASK, HEAD_KEYS = "image-classification", "classifier."
+TASK = "image-classification"
+ONE_HEAD: Mapping[str, str] = {"classifier.": HEAD}
+EMBEDDINGS = ("cls_token", "patch_embeddings.projection.weight")
 POOL = Pool("vision", "VEn", 1 / 4)
 POSITIONS = "prologue.embeddings.position_embeddings"
 OTHER_PROBLEMS = ("regression", "multi_label_classification")
@@ -78,12 +81,13 @@ def vision_family(
     library: str,
     keys: tuple[tuple[str, str], ...],
     prefix: str = "",
-    signature: tuple[str, ...] = ("cls_token", "patch_embeddings.projection.weight"),
+    signature: tuple[str, ...] = (),
     layers: str = "layers",
     splits: tuple[tuple[str, tuple[TensorPart, ...]], ...] = (),
-    prologue: Callable[[PreTrainedModel], nn.Module] = VisionPrologue,
-    block: Callable[[nn.Module, Any], nn.Module] = VisionEncoderLayer,
-    epilogue: Callable[[nn.Module, nn.Module], nn.Module] = VisionEpilogue,
+    block: Callable[[nn.Module, Any], nn.Module] = VitEncoderLayer,
+    epilogue: Callable[[PreTrainedModel], nn.Module] = VisionEpilogue,
+    heads: Mapping[str, str] = ONE_HEAD,
+    architecture: str = "",
     readout: Readout = "first",
     antialias: bool = False,
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = vision_macs,
@@ -97,12 +101,13 @@ def vision_family(
         library: what its class is called before ``ForImageClassification``.
         keys: of a layer, checkpoint prefixes against the library's own names; others are the same.
         prefix: of the backbone's keys, without the dot (the library's ``base_model_prefix``); ``name`` where left out.
-        signature: tensors that its embeddings have, and those of no other family with the same ``model_type``.
+        signature: tensors beside those of the embeddings that no other family with the same ``model_type`` has.
         layers: path of the list of layers in the library's backbone.
         splits: of a layer, checkpoint tensors that are several of the library's.
-        prologue: the library's backbone to the module that makes the stream of the pixels.
         block: a layer of the library, and the dims, to the module of a step.
-        epilogue: the norm behind the last layer, and the head, to the module that reads the stream.
+        epilogue: the library's ``...ForImageClassification`` to the module that reads the stream.
+        heads: prefix of the keys of each part of the head, against ours.
+        architecture: the library's class, where it has another name.
         readout: which tokens it reads.
         antialias: how the library interpolates positions.
         formula: its MACs, see :class:`Family`.
@@ -111,7 +116,8 @@ def vision_family(
     model_type: str = dims_type.model_fields["config"].default["model_type"]
     prefix = prefix or name
     layer = f"{prefix}.encoder.layer.{{i}}."
-    architecture = f"{library}ForImageClassification"
+    architecture = architecture or f"{library}ForImageClassification"
+    head_keys = next(iter(heads))
 
     def build(dims: VisionDims, task: str) -> StepModel:
         """Return the library's model of these dims, randomly initialised, in steps.
@@ -126,10 +132,10 @@ def vision_family(
             model = getattr(transformers, architecture)(config)
         except (KeyError, AssertionError, AttributeError) as error:
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
-        backbone = model.base_model
-        blocks = {f"VEn{i}": block(part, dims) for i, part in enumerate(backbone.get_submodule(layers))}
-        reader = epilogue(backbone.layernorm, model.classifier)
-        return StepModel(name, task, dims, prologue(backbone), vision_rounds(dims), blocks, reader)
+        parts = enumerate(model.base_model.get_submodule(layers))
+        blocks = {f"VEn{i}": block(part, dims) for i, part in parts}
+        prologue = VisionPrologue(model.base_model)
+        return StepModel(name, task, dims, prologue, vision_rounds(dims), blocks, epilogue(model))
 
     def read_dims(state: State, config: Mapping[str, Any], task: str | None) -> VisionDims:
         """Sizes from config.json, classes from the head's tensor.
@@ -145,7 +151,7 @@ def vision_family(
         if any(key.startswith(layer.format(i=dims.layers)) for key in state):
             raise ValueError(f"config.json says {dims.layers} layers, and the tensors have more")
         adapters = [len(tensor) for key, tensor in state.items() if key.endswith(".adapter.down_proj.weight")]
-        head = state.get(f"{HEAD_KEYS}weight") if task else None
+        head = state.get(f"{head_keys}weight") if task else None
         return dims.model_copy(
             update={
                 "classes": dims.classes if head is None else len(head),
@@ -161,7 +167,7 @@ def vision_family(
         formats=(
             Format(
                 name="Hugging Face",
-                signature=tuple(f"{prefix}.embeddings.{tensor}" for tensor in signature),
+                signature=(*(f"{prefix}.embeddings.{tensor}" for tensor in EMBEDDINGS), *signature),
                 keys=KeyTable(
                     renames=(
                         (f"{prefix}.embeddings.", "prologue.embeddings."),
@@ -169,18 +175,20 @@ def vision_family(
                         *((layer + theirs, f"blocks.VEn{{i}}.layer.{ours}") for theirs, ours in keys),
                         (layer, "blocks.VEn{i}.layer."),
                         (f"{prefix}.layernorm.", "epilogue.norm."),
+                        *heads.items(),
                     ),
                     splits=tuple((layer + key, tuple(map(named, parts))) for key, parts in splits),
                 ),
-                heads={TASK: HEAD_KEYS},
+                heads={TASK: head_keys},
                 read_dims=read_dims,
                 model_type=model_type,
                 architectures={TASK: architecture},
-                other_heads=HEAD_KEYS,
+                other_heads=head_keys,
                 other_architecture=architecture,
                 leftovers=(
                     Leftover(rf"{prefix}\.pooler\.", "a pooler that the head does not read"),
                     Leftover(rf"{prefix}\.embeddings\.mask_token$", "what stands for masked patches in pre-training"),
+                    *(Leftover(re.escape(key), "a part of a head for other classes") for key in (*heads,)[1:]),
                 ),
                 heads_by_name={"masked-images": "decoder."},
                 base_prefix=f"{prefix}.",

@@ -32,7 +32,7 @@ class VisionPrologue(nn.Module):
 
 
 class VisionEncoderLayer(nn.Module):
-    """A layer of ViT's layout, and a parallel adapter beside the whole of it when ``parallel_width`` is not 0."""
+    """A layer of the library, and a parallel adapter beside the whole of it when ``parallel_width`` is not 0."""
 
     def __init__(self, layer: nn.Module, dims: VisionDims) -> None:
         super().__init__()
@@ -41,18 +41,22 @@ class VisionEncoderLayer(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        return self._add_adapter(self.layer(image), image)
+        return self.add_adapter(self.layer(image), image)
+
+    def add_adapter(self, out: Tensor, image: Tensor) -> Tensor:
+        """Return the layer's output on ``image`` and, where there is an adapter, what that makes of ``image``."""
+        return out if self.adapter is None else out + self.adapter(image)
+
+
+class VitEncoderLayer(VisionEncoderLayer):
+    """The same with a layer of ViT's layout, which can compute one token alone."""
 
     def one_token(self, pick: Pick, image: Tensor) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes."""
         layer: Any = self.layer
         token, normed = pick(image), layer.layernorm_before(image)
         attended = token + layer.dropout(attend_with(layer.attention, pick(normed), normed))
-        out = attended + layer.dropout(layer.mlp(layer.layernorm_after(attended)))
-        return self._add_adapter(out, token)
-
-    def _add_adapter(self, out: Tensor, image: Tensor) -> Tensor:
-        return out if self.adapter is None else out + self.adapter(image)
+        return self.add_adapter(attended + layer.dropout(layer.mlp(layer.layernorm_after(attended))), token)
 
 
 def attend_with(attention: Any, token: Tensor, context: Tensor) -> Tensor:
@@ -64,9 +68,10 @@ def attend_with(attention: Any, token: Tensor, context: Tensor) -> Tensor:
 class VisionEpilogue(nn.Module):
     """The class token to the head; ``norm`` is that of every token of the stream."""
 
-    def __init__(self, norm: nn.Module, head: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.norm, self.head = norm, head
+        self.norm: nn.Module = model.base_model.layernorm
+        self.head: nn.Module = model.classifier
 
     def forward(self, streams: Streams) -> Tensor:
         """Return the logits, (B, classes)."""

@@ -14,6 +14,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.check_family import check_family
+from compressor.checkpoints.sizes import Transfer
 from compressor.errors import InputError, UsageError
 from compressor.families import FAMILIES
 from tests.support.command_line import refused
@@ -33,6 +34,15 @@ KINDS = {
         transformers.ViTForImageClassification,
         transformers.ViTConfig,
         {"qkv_bias": False, "image_size": [32, 32]},
+    ),
+    "deit": (transformers.DeiTForImageClassification, transformers.DeiTConfig, {}),
+    "deit, two heads": (transformers.DeiTForImageClassificationWithTeacher, transformers.DeiTConfig, {}),
+    "dinov2": (transformers.Dinov2ForImageClassification, transformers.Dinov2Config, {}),
+    "dinov2, gated": (transformers.Dinov2ForImageClassification, transformers.Dinov2Config, {"use_swiglu_ffn": True}),
+    "dinov2, registers": (
+        transformers.Dinov2WithRegistersForImageClassification,
+        transformers.Dinov2WithRegistersConfig,
+        {"num_register_tokens": 3},
     ),
 }
 
@@ -131,3 +141,25 @@ def test_another_network_is_refused(changes, code, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | changes))
     with refused(InputError, code, next(iter(changes))):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "dinov2, gated"])
+def test_a_scale_behind_the_last_map_is_folded_into_it(name, tmp_path):
+    """So the map can absorb what skipped layers did; the layer computes what it did."""
+    library = make_library(name)
+    for layer in library.base_model.encoder.layer:
+        layer.layer_scale2.lambda1.data.normal_()
+    library.save_pretrained(tmp_path)
+    block, image = load_checkpoint(tmp_path).model.blocks["VEn1"], torch.randn(2, 5, 32)
+    with torch.no_grad():
+        before = block(image)
+        block.fold_scale()
+        torch.testing.assert_close(block(image), before, atol=1e-5, rtol=0)
+    assert torch.equal(block.layer.layer_scale2.lambda1, torch.ones(32))
+
+
+def test_a_head_for_other_classes_is_trained_anew(tmp_path):
+    make_library("deit, two heads").save_pretrained(tmp_path)
+    loaded = load_checkpoint(tmp_path, transfer=Transfer(classes=7, parallel_width=4))
+    assert [len(head.weight) for head in loaded.model.epilogue.head] == [7, 7]
+    assert "distillation_classifier.weight" in loaded.leftovers
