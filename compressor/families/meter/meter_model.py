@@ -123,9 +123,9 @@ class VisionLayer(CLIPEncoderLayer):
         """(B, N, Dv) -> (B, N, Dv)."""
         return super().forward(image, None)
 
-    def one_token(self, pick: Pick, image: Tensor) -> Tensor:
-        """Return the output, (B, 1, Dv), at the token that ``pick`` takes."""
-        return one_token_of_clip(self, pick, image, None)
+    def one_token(self, pick: Pick, image: Tensor, log_sizes: Tensor | None = None) -> Tensor:
+        """Return the output, (B, 1, Dv), at the token that ``pick`` takes; ``log_sizes`` where tokens were merged."""
+        return one_token_of_clip(self, pick, image, log_sizes)
 
 
 class MergingVisionLayer(VisionLayer):
