@@ -476,6 +476,15 @@ def _check_merging_tokens(settings: Settings, checkpoint: Recognised, task: str,
     with sizes_that_fit(checkpoint):
         dims = checkpoint.format.read_dims(checkpoint.state, checkpoint.checkpoint.config, task)
     sizes = dims.model_copy(update={"image_size": settings.image_size or dims.image_size})
+    side = sizes.image_size // sizes.patch
+    beside = family.formula(sizes, task, (side, side)).places[family.merging].parallel if family.formula else 0
+    if beside and (settings.adapt or sizes.parallel_width):
+        raise usage_error(
+            "merging-beside-adapters",
+            f"--merge-tokens for a {family.name} with adapters beside its {family.merging} layers",
+            "layers without such adapters: theirs would keep all tokens",
+            "drop --merge-tokens" + ", or --adapt" * settings.adapt,
+        )
     schedule_merging(family, sizes, task, candidates if settings.layers else (), share)
 
 

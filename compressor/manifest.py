@@ -137,6 +137,8 @@ def check_dims(manifest: Manifest, path: Path) -> None:
         dims = FAMILIES[manifest.family].dims_type(**manifest.dims)
         if dims.text_length > dims.longest_text:
             raise ValueError(f"dims.text_length {dims.text_length} is over {dims.longest_text}, the longest text")
+        if getattr(dims, "merged_tokens", ()) and not FAMILIES[manifest.family].merging:
+            raise ValueError(f"dims.merged_tokens in a {manifest.family}, which merges none")
 
 
 @contextmanager

@@ -20,13 +20,12 @@ from compressor.costs.layer_macs import (
     encoder_token_macs,
     fusion_layer_macs,
     fusion_token_macs,
-    merging_layer_macs,
     multiply_macs,
     norm_macs,
     projection_macs,
 )
 from compressor.models.rounds import Rounds, Step
-from compressor.token_merging.merge_schedule import check_counts, tokens_along
+from compressor.token_merging.merge_schedule import check_counts, merging_places, merging_rounds, tokens_along
 from compressor.values import Value
 
 if TYPE_CHECKING:
@@ -158,19 +157,14 @@ class MeterDims(Value):
 
 def meter_rounds(dims: MeterDims) -> Rounds:
     """Return the steps of a METER in the order they run."""
-    merges = dims.merged_tokens
-    seen = ("image", "image_mask") if merges else ("image",)  # the log of how many patches each token stands for
-    vision = [
-        (Step(f"VEn{i}", seen, seen if merges and merges[i] else ("image",), "vision"),)
-        for i in range(dims.vision_layers)
-    ]
+    vision = merging_rounds(dims.vision_layers, dims.merged_tokens, "vision")
     language = [(Step(f"LEn{i}", ("text", "text_mask"), ("text",), "language"),) for i in range(dims.text_layers)]
     bridges = (Step("text_bridge", ("text",), ("text",)), Step("image_bridge", ("image",), ("image",)))
     meeting = (
         Step("match_text", ("text", "image"), ("text",), light=True),
         Step("match_mask", ("text_mask", "image"), ("text_mask",), light=True),
         Step("match_image", ("image", "text"), ("image",), light=True),
-        *([Step("match_sizes", ("image_mask", "text"), ("image_mask",), light=True)] if merges else []),
+        *([Step("match_sizes", ("image_mask", "text"), ("image_mask",), light=True)] if dims.merged_tokens else []),
     )
     fusion = [
         (
@@ -197,18 +191,14 @@ def meter_macs(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMac
     language_first = encoder_token_macs(text, words, dims.text_ffn, dims.text_heads, normed=1)
     vision = encoder_layer_macs(image, pixels, dims.vision_ffn)
     vision_first = encoder_token_macs(image, pixels, dims.vision_ffn, dims.vision_heads, normed=image)
-    merging = {
-        f"VEn{i}": Place(images, before, pixels, whole, whole)
-        for i, (before, count) in enumerate(zip(tokens, dims.merged_tokens, strict=False))
-        for whole in (merging_layer_macs(before, count, pixels, dims.vision_ffn, dims.vision_heads),)
-    }
+    sizes = pixels, dims.vision_ffn, dims.vision_heads
     embedded = {CONVOLUTION: (image - 1) * 3 * dims.patch**2 * pixels, NORMS: norm_macs(image, pixels)}
     return ModelMacs(
         prologue=add_macs(multiply_macs(images, embedded), {NORMS: norm_macs(text, words)}),
         places={
             "language": Place(1, text, words, language, language_first),
             "vision": Place(images, image, pixels, vision, vision_first),
-            **merging,
+            **merging_places(images, image, dims.merged_tokens, sizes),
             "text_bridge": Place(1, text, d, projection_macs(text, words, d), projection_macs(1, words, d)),
             "image_bridge": Place(
                 images,

@@ -95,6 +95,7 @@ def save_folder(
     check_folder(folder)
     register_classes()  # transformers would ask whether it may run the folder's code
     format = find_format(run.manifest.family, run.manifest.task)
+    _check_merging(run)
     with progress.stage("Opening the run"):
         tensors = name_tensors(run.load_saved(), format)
         vectors = format.prefix(run.manifest.task) == MODULE_KEYS
@@ -127,6 +128,21 @@ def save_folder(
         )
         write_text(temporary / CARD, write_card(saved))
     return saved
+
+
+def _check_merging(run: Run) -> None:
+    """Refuse a model whose layers merge tokens, which no class of transformers does.
+
+    Raises:
+        InputError: the run's does.
+    """
+    if getattr(run.dims, "merged_tokens", ()):
+        raise input_error(
+            "merged-tokens-not-saved",
+            f"{run.path} merges tokens of images: transformers has no class for that, and would compute all of them",
+            "a model with all its tokens",
+            "das export RUN, whose graphs merge them; or das compress without --merge-tokens",
+        )
 
 
 def _write_model(run: Run, format: Format, tensors: SlimTensors, folder: Path) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from compressor.costs.layer_macs import Place, encoder_token_macs, merging_layer_macs
 from compressor.errors import Problem, UsageError, usage_error
-from compressor.models.rounds import steps_of
+from compressor.models.rounds import Rounds, Step, steps_of
 
 if TYPE_CHECKING:
     from compressor.architectures.architecture import Architecture
@@ -25,6 +26,36 @@ def tokens_along(tokens: int, counts: Sequence[int]) -> tuple[int, ...]:
 def most_merged(tokens: int) -> int:
     """Return how many of so many tokens a layer can merge: half of them, but for token 0."""
     return (tokens - 1) // 2
+
+
+def merging_rounds(layers: int, counts: Sequence[int], pool: str) -> Rounds:
+    """Return the layers ``VEn0..`` on the stream ``image``, each a round, which merge ``counts`` tokens or none.
+
+    Where they do, ``image_mask`` is the log of how many patches each token stands for.
+    """
+    seen = ("image", "image_mask") if counts else ("image",)
+    return tuple((Step(f"VEn{i}", seen, seen if counts and counts[i] else ("image",), pool),) for i in range(layers))
+
+
+def merging_places(rows: int, tokens: int, counts: Sequence[int], sizes: tuple[int, int, int]) -> dict[str, Place]:
+    """Return the MACs of the layers ``VEn0..`` that merge ``counts`` tokens; none where that is empty.
+
+    Args:
+        rows: of a sample.
+        tokens: in front of the first.
+        counts: of merged tokens.
+        sizes: width, feed-forward width and heads of a layer.
+    """
+    return {
+        f"VEn{i}": Place(
+            rows,
+            before,
+            sizes[0],
+            merging_layer_macs(before, count, *sizes),
+            encoder_token_macs(before, *sizes, normed=before),
+        )
+        for i, (before, count) in enumerate(zip(tokens_along(tokens, counts), counts, strict=False))
+    }
 
 
 def check_counts(tokens: int, layers: int, counts: Sequence[int]) -> None:
@@ -53,7 +84,7 @@ def parse_share(text: str | float) -> float:
     return float(match[1])
 
 
-def check_merging(kind: Family | Architecture, known: Collection[str]) -> None:
+def check_merging(kind: Family | Architecture, known: Iterable[str]) -> None:
     """Refuse a family whose layers merge no tokens.
 
     Args:
@@ -75,7 +106,8 @@ def check_merging(kind: Family | Architecture, known: Collection[str]) -> None:
 def schedule_merging(kind: Family | Architecture, dims: Any, task: str, skipped: Collection[str], share: float) -> Any:
     """Return ``dims`` with the tokens that each layer merges: as many in each, the fewest that save the share.
 
-    Layers that are skipped merge none and are not counted; a layer that is left with too few tokens merges half.
+    Layers that are skipped merge none and are not counted; a layer that is left with too few tokens merges half. The
+    last one merges none: where the class token alone is read behind it, it computes no other.
 
     Args:
         kind: a family that merges, of square images.
@@ -89,19 +121,20 @@ def schedule_merging(kind: Family | Architecture, dims: Any, task: str, skipped:
     """
     side = dims.image_size // dims.patch
     layers = [step.name for step in steps_of(kind.rounds(dims)) if step.pool == kind.merging]
+    kept = [name for name in layers if name not in skipped]
     assert kind.formula
 
     def count(counts: Sequence[int]) -> tuple[Any, int]:
         merging = dims.model_copy(update={"merged_tokens": tuple(counts)})
         places = kind.formula(merging, task, (side, side)).places  # type: ignore[misc]
-        left = [places.get(name, places[kind.merging]) for name in layers if name not in skipped]
+        left = [places.get(name, places[kind.merging]) for name in kept]
         return merging, sum(place.rows * sum(place.whole.values()) for place in left)
 
     tokens = kind.formula(dims, task, (side, side)).places[kind.merging].tokens
     _, whole = count(())
     saved = 0.0
     for each in range(1, most_merged(tokens) + 1):
-        merging, macs = count(_spread(tokens, [name not in skipped for name in layers], each))
+        merging, macs = count(_spread(tokens, [name in kept[:-1] for name in layers], each))
         saved = 1 - macs / whole if whole else 0.0
         if saved >= share:
             return merging

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compressor.architectures import ARCHITECTURES
@@ -73,9 +73,16 @@ def count_published(
 
 def _merge_tokens(kind: Architecture | Family, dims: Any, skip_layers: Sequence[str], share: float) -> Any:
     """Return ``dims`` with as many tokens merged as save the share of what the layers that are left cost."""
-    check_merging(kind, [name for name, other in ARCHITECTURES.items() if other.merging])
+    check_merging(kind, _merging_families())
     layers = tuple(step.name for step in steps_of(kind.rounds(dims)) if step.pool)
-    return schedule_merging(kind, dims, ARCHITECTURES[kind.name].task, match_layers(skip_layers, layers), share)
+    task = kind.task if isinstance(kind, Architecture) else next(iter(kind.heads))
+    return schedule_merging(kind, dims, task, match_layers(skip_layers, layers), share)
+
+
+def _merging_families() -> Iterator[str]:
+    from compressor.families import FAMILIES  # which imports PyTorch: for those that are refused
+
+    yield from (name for name, family in FAMILIES.items() if family.merging)
 
 
 def _count(

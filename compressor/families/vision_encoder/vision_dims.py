@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from compressor.families.image_settings import ImageSettings
 from compressor.families.library_dims import LibraryDims
+from compressor.token_merging.merge_schedule import check_counts
 
 SQUARES = ("image_size", "patch_size")
 
@@ -17,8 +18,9 @@ class VisionDims(LibraryDims):
     """Sizes of a vision encoder.
 
     ``config`` says for which image size positions are stored; ``image_size`` is the side in pixels of the images that
-    the model sees, to which positions are interpolated, and ``pixels`` what is done to an image before. No text is
-    read: ``text_length`` is 0.
+    the model sees, to which positions are interpolated, and ``pixels`` what is done to an image before.
+    ``merged_tokens`` says how many tokens each layer merges; none where it is empty. No text is read: ``text_length``
+    is 0.
     """
 
     special: ClassVar[int] = 1  # tokens in front of the patches that have a position
@@ -27,6 +29,7 @@ class VisionDims(LibraryDims):
     pixels: ImageSettings = Field(default_factory=lambda: ImageSettings.of("ViTImageProcessor"))
     images: Literal[1] = 1
     text_length: Literal[0] = 0
+    merged_tokens: tuple[NonNegativeInt, ...] = ()
 
     @field_validator("config", mode="before")
     @classmethod
@@ -37,6 +40,7 @@ class VisionDims(LibraryDims):
     def _fit(self) -> VisionDims:
         if self.image_size % self.patch or self.config["image_size"] % self.patch:
             raise ValueError(f"images of {self.image_size} pixels are no whole number of patches of {self.patch}")
+        check_counts((self.image_size // self.patch) ** 2 + self.special, self.layers, self.merged_tokens)
         if self.config["num_channels"] != 3:
             raise ValueError(f"num_channels is {self.config['num_channels']}: images are RGB")
         return self

@@ -30,9 +30,15 @@ from compressor.families.family import PIXEL_VALUES, Family, Pool
 from compressor.families.key_mapping import HEAD, Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
 from compressor.families.square_images import image_transform, read_settings, write_settings
 from compressor.families.vision_encoder.vision_dims import VisionDims
-from compressor.families.vision_encoder.vision_modules import VisionEpilogue, VisionPrologue, VitEncoderLayer
+from compressor.families.vision_encoder.vision_modules import (
+    MergingVitLayer,
+    VisionEpilogue,
+    VisionPrologue,
+    VitEncoderLayer,
+)
 from compressor.models.readout import Readout
-from compressor.models.steps import Rounds, Step, StepModel
+from compressor.models.steps import Rounds, StepModel
+from compressor.token_merging.merge_schedule import merging_places, merging_rounds
 
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel
@@ -47,7 +53,7 @@ OTHER_PROBLEMS = ("regression", "multi_label_classification")
 
 def vision_rounds(dims: VisionDims) -> Rounds:
     """Return the steps in the order they run."""
-    return tuple((Step(f"VEn{i}", ("image",), ("image",), POOL.name),) for i in range(dims.layers))
+    return merging_rounds(dims.layers, dims.merged_tokens, POOL.name)
 
 
 def vision_macs(dims: VisionDims, task: str, patches: tuple[int, int]) -> ModelMacs:
@@ -58,7 +64,10 @@ def vision_macs(dims: VisionDims, task: str, patches: tuple[int, int]) -> ModelM
     first = encoder_token_macs(tokens, d, dims.ffn, dims.heads, normed=tokens)
     return ModelMacs(
         prologue={CONVOLUTION: count * 3 * dims.patch**2 * d},
-        places={POOL.name: Place(1, tokens, d, whole, first, 1)},
+        places={
+            POOL.name: Place(1, tokens, d, whole, first, 1),
+            **merging_places(1, tokens, dims.merged_tokens, (d, dims.ffn, dims.heads)),
+        },
         head={PRODUCTS: d * dims.classes, NORMS: norm_macs(1, d)},
     )
 
@@ -92,6 +101,7 @@ def vision_family(
     antialias: bool = False,
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = vision_macs,
     absorber: str = "layer.mlp.fc2",
+    merging: str = "",
 ) -> Family:
     """Return a family of encoders whose published checkpoints are transformers' ``...ForImageClassification``.
 
@@ -112,6 +122,7 @@ def vision_family(
         antialias: how the library interpolates positions.
         formula: its MACs, see :class:`Family`.
         absorber: see :class:`Family`.
+        merging: see :class:`Family`; its layers have ViT's layout, and one token in front of the patches.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
     prefix = prefix or name
@@ -132,8 +143,9 @@ def vision_family(
             model = getattr(transformers, architecture)(config)
         except (KeyError, AssertionError, AttributeError) as error:
             raise ValueError(f"transformers cannot build its config.json: {error}") from None
-        parts = enumerate(model.base_model.get_submodule(layers))
-        blocks = {f"VEn{i}": block(part, dims) for i, part in parts}
+        parts = tuple(model.base_model.get_submodule(layers))
+        blocks = {f"VEn{i}": block(part, dims) for i, part in enumerate(parts)}
+        blocks |= {f"VEn{i}": MergingVitLayer(parts[i], dims, n) for i, n in enumerate(dims.merged_tokens)}
         prologue = VisionPrologue(model.base_model)
         return StepModel(name, task, dims, prologue, vision_rounds(dims), blocks, epilogue(model))
 
@@ -199,7 +211,7 @@ def vision_family(
         pools=(POOL,),
         scopes={POOL.name: (POOL.name,)},
         inputs=(PIXEL_VALUES,),
-        streams={"image": ("image",)},
+        streams={"image": ("image", "image_mask")},
         readout=lambda dims, task: {"image": readout},
         dims_type=dims_type,
         rounds=vision_rounds,
@@ -208,4 +220,5 @@ def vision_family(
         formula=formula,
         prepare=partial(fit_positions, antialias),
         absorber=absorber,
+        merging=merging,
     )

@@ -17,7 +17,7 @@ from compressor.costs.layer_macs import NORMS, PRODUCTS, ModelMacs, norm_macs
 from compressor.families.image_settings import ImageSettings
 from compressor.families.key_mapping import HEAD
 from compressor.families.vision_encoder.vision_dims import VisionDims
-from compressor.families.vision_encoder.vision_family import vision_family, vision_macs
+from compressor.families.vision_encoder.vision_family import POOL, vision_family, vision_macs
 from compressor.models.steps import Streams
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def two_head_macs(dims: DeitDims, task: str, patches: tuple[int, int]) -> ModelM
     return replace(vision_macs(dims, task, patches), head=heads)
 
 
-VIT = vision_family("vit", VitDims, library="ViT", keys=LAYER_KEYS)
+VIT = vision_family("vit", VitDims, library="ViT", keys=LAYER_KEYS, merging=POOL.name)
 DEIT = vision_family("deit", DeitDims, library="DeiT", keys=LAYER_KEYS, signature=("classifier.weight",))
 DEIT_DISTILLED = vision_family(
     "deit-distilled",

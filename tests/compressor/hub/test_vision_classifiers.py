@@ -8,8 +8,16 @@ import transformers
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import das
+from compressor.costs.macs import count_macs
 from compressor.data.generated.pictures import write_pictures
+from compressor.errors import InputError, UsageError
+from compressor.job import open_inputs
+from compressor.models.simplify import trim
+from compressor.settings import Settings
+from compressor.token_merging.merge_layers import set_merging
+from profiles.macs.formula import apply_formula
 from tests.compressor.families.test_vision_encoder import make_library
+from tests.support.command_line import refused
 from tests.support.once import once
 
 NAMES = ["circle", "square", "triangle"]
@@ -51,6 +59,27 @@ def test_merged_layers_make_a_folder_of_the_librarys_own(name, data, tmp_path):
     inputs = run.samples()
     with torch.no_grad():
         torch.testing.assert_close(model(**inputs).logits, run.load_slim()(**inputs), atol=1e-5, rtol=0)
+
+
+def test_a_vit_that_merges_tokens_answers_in_every_place_and_is_no_folder(data, tmp_path):
+    write_model("vit", tmp_path / "model")
+    asked = {"data": data, "skip": 1, "merge_tokens": "0.2x", "replace": "merged", "out": tmp_path / "run", **QUICK}
+    run = das.compress(tmp_path / "model", **asked)
+    counts, skipped = run.manifest.dims["merged_tokens"], run.manifest.plan.layers
+    assert sum(map(bool, counts)) == 1 and not counts[int(skipped[0][-1])]  # nor does the last that is left
+    slim, saved, inputs = run.load_slim(), run.load_saved(), run.samples()
+    with torch.no_grad():
+        torch.testing.assert_close(slim(**inputs), saved(**inputs), atol=1e-5, rtol=0)
+    macs = count_macs(slim, inputs).total
+    assert macs == sum(term.macs for term in apply_formula(slim, inputs))
+    assert count_macs(trim(set_merging(saved, ())), inputs).total > macs
+    with refused(InputError, "merged-tokens-not-saved"):
+        das.save(run, to=tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+    with refused(UsageError, "merging-beside-adapters"):
+        open_inputs(
+            Settings(checkpoint=str(tmp_path / "model"), data=str(data), skip=1, adapt=True, merge_tokens="0.2x")
+        )
 
 
 def test_adapters_are_code_of_the_folders_own(data, tmp_path):

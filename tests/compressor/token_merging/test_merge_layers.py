@@ -97,7 +97,7 @@ def test_a_run_merges_tokens_and_says_so(workshop):
     samples = run.samples()
     by_hand = set_merging(remove_layers(full, run.manifest.plan), counts)
     by_hand.load_state_dict(run.load_saved().state_dict())
-    torch.testing.assert_close(slim(**samples), by_hand.eval()(**samples), atol=1e-5, rtol=0)
+    torch.testing.assert_close(slim(**samples), by_hand.eval()(**samples), atol=1e-4, rtol=0)
     told = " ".join(describe_result(build_report(run)))
     assert f"Tokens merged in the vision layers (--merge-tokens 0.2x): {sum(counts)} of an image" in told
     assert "merged tokens -" in told
