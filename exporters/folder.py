@@ -21,7 +21,9 @@ from exporters.runtimes.runtime import Runtime
 
 FULL = "full"  # in a run's folder of exports, the folder of its full model's
 QDQ = ".qdq"  # in the name of the int8 graph that TensorRT reads
-VISION, REST = "vision.onnx", "rest.onnx"  # the two graphs of a split export; the record of both is the second's
+# The graphs of a split export: the vision tower and the rest, or, of two towers, that of the texts. The record of both
+# is the second's.
+VISION, REST, TEXT = "vision.onnx", "rest.onnx", "text.onnx"
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,10 @@ class ExportsFolder:
         return self.path / runtime.file_name(precision, fixed)
 
     def split(self) -> tuple[Path, Path] | None:
-        """Vision tower and rest; None where they are not both there, which they are only when they passed."""
-        parts = self.path / VISION, self.path / REST
-        return parts if all(part.exists() for part in parts) else None
+        """Vision tower and rest, or text tower; None where they are not both there: they are only when they passed."""
+        vision = self.path / VISION
+        there = (vision, *(part for name in (REST, TEXT) if (part := self.path / name).exists()))
+        return (vision, there[1]) if vision.exists() and len(there) > 1 else None
 
     def entries(self, skip: Callable[[str, InputError], None] | None = None) -> tuple[Export, ...]:
         """Return every export that has a record, by name; those that failed and are gone, too.
@@ -186,7 +189,7 @@ def exports_of(run: Run) -> ExportsFolder:
 
 def is_split(path: Path) -> bool:
     """True of a model with its vision tower apart, which lies beside ``path``."""
-    return path.name == REST
+    return path.name in (REST, TEXT)
 
 
 def count_bytes(path: Path) -> int:

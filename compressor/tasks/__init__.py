@@ -15,12 +15,13 @@ from compressor.tasks.texts.multi_label import MULTI_LABEL
 from compressor.tasks.texts.regression import REGRESSION
 from compressor.tasks.texts.token_classification import TOKEN_CLASSIFICATION
 from compressor.tasks.towers.two_tower_retrieval import TWO_TOWER_RETRIEVAL
+from compressor.tasks.towers.zero_shot import ZERO_SHOT
 from compressor.tasks.vqa import VQA
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        *(VQA, NLVR2, RETRIEVAL, SNLI_VE, TWO_TOWER_RETRIEVAL),
+        *(VQA, NLVR2, RETRIEVAL, SNLI_VE, TWO_TOWER_RETRIEVAL, ZERO_SHOT),
         *(TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION, RERANKING, TOKEN_CLASSIFICATION),
         IMAGE_CLASSIFICATION,
     )

@@ -23,7 +23,7 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnxruntime.")] = False,
     trt: Annotated[bool, typer.Option("--trt", help="The same as --to tensorrt; the ONNX file is made, too.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
-    split: Annotated[bool, typer.Option("--split", help="Also export the vision encoder as a separate graph.")] = (
+    split: Annotated[bool, typer.Option("--split", help="Also export the vision encoder, or each tower, apart.")] = (
         False
     ),
     batch: Annotated[

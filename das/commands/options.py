@@ -17,7 +17,7 @@ BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Trainin
 
 # Named here, as the registries import PyTorch.
 TASK_NAMES = (
-    *("vqa", "nlvr2", "irtr", "snli-ve", "text-classification", "embedding", "retrieval"),
+    *("vqa", "nlvr2", "irtr", "snli-ve", "text-classification", "embedding", "retrieval", "zero-shot"),
     *("multi-label-classification", "regression", "reranking", "token-classification"),
 )
 STRATEGY_NAMES = ("auto", "das", "greedy", "exhaustive", "influence", "random")

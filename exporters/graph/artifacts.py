@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from exporters.checks.validate import CHECKED_SIZES
-from exporters.folder import QDQ, REST, VISION
+from exporters.folder import QDQ, REST, TEXT, VISION
 from exporters.graph import onnx
 from exporters.graph.inputs import without_padding
 from exporters.graph.quantise import nodes_of, quantise_dynamic, quantise_static
 from exporters.graph.sensitivity import sensitivities
+from exporters.graph.tower_split import never_meet, write_towers
 from exporters.graph.vision_split import write_split
 from exporters.request import Request
 from exporters.runtimes import find_runtime
@@ -89,12 +90,18 @@ def rounded_graph(request: Request, calibrated: bool) -> Artifact:
 
 
 def split_graphs(request: Request) -> Artifact:
-    """Vision tower and rest, which are compared together."""
-    path, runtime = request.folder / REST, find_runtime("onnxruntime")
+    """Vision tower and rest, or the two towers of a model that has no more; they are compared together."""
+    model, runtime = request.model, find_runtime("onnxruntime")
+    towers = never_meet(model.family, model.rounds)
+    path = request.folder / (TEXT if towers else REST)
 
     def write(target: Path, in_float: Collection[str]) -> tuple[str, ...]:
-        with request.progress.stage("exporting the vision tower and the rest to ONNX"):
-            write_split(request.model, request.samples, target.with_name(VISION), target, request.form)
+        parts = "both towers" if towers else "the vision tower and the rest"
+        with request.progress.stage(f"exporting {parts} to ONNX"):
+            if towers:
+                write_towers(model, request.samples, target.parent, request.form)
+                return ("a graph for each tower, whose vectors have length 1",)
+            write_split(model, request.samples, target.with_name(VISION), target, request.form)
         return ("the vision tower as a graph of its own: it runs once per image, whatever the number of questions",)
 
     return Artifact(

@@ -57,7 +57,7 @@ def vision_part(model: StepModel) -> StepModel:
     """
     check_splittable(model.family, model.rounds)
     vision, _ = _cut(model.family, model.rounds)
-    return _part(model, _OneModality(model, "image"), vision, _Pick(image_streams(model)))
+    return make_part(model, _OneModality(model, "image"), vision, _Pick(image_streams(model)))
 
 
 def rest(model: StepModel) -> StepModel:
@@ -70,7 +70,7 @@ def rest(model: StepModel) -> StepModel:
     """
     check_splittable(model.family, model.rounds)
     _, rounds = _cut(model.family, model.rounds)
-    return _part(model, _OneModality(model, "text"), rounds, model.epilogue)
+    return make_part(model, _OneModality(model, "text"), rounds, model.epilogue)
 
 
 @torch.no_grad()
@@ -91,7 +91,8 @@ def _cut(family: str, rounds: Rounds) -> tuple[Rounds, Rounds]:
     return tuple(filter(None, vision)), (*filter(None, text), *late)
 
 
-def _part(model: StepModel, prologue: nn.Module, rounds: Rounds, epilogue: nn.Module) -> StepModel:
+def make_part(model: StepModel, prologue: nn.Module, rounds: Rounds, epilogue: nn.Module) -> StepModel:
+    """Return some steps of a model between these; the weights are the model's own."""
     blocks = {step.name: model.blocks[step.name] for step in steps_of(rounds)}
     return StepModel(model.family, model.task, model.dims, prologue, rounds, blocks, epilogue).eval()
 
@@ -171,16 +172,16 @@ class SplitRunner(Runner):
         Raises:
             InputError: the texts cannot be shared out among the images.
         """
-        batch = _Batch.of(inputs, self.vision.input_names)
+        batch = ImageBatch.of(inputs, self.vision.input_names)
         vision = self.vision.bind_once(batch.images)
         last: list[Bound] = []
 
         def execute() -> None:
             vision()
-            last[:] = [self.rest.bind_once(batch.with_streams(vision.outputs()))]
+            last[:] = [self.rest.bind_once(self.read_by_rest(batch, vision.outputs()))]
             last[0]()
 
-        return Bound(execute, lambda: last[0].outputs())
+        return Bound(execute, lambda: self.join(batch, vision.outputs(), last[0].outputs()))
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run once, the vision tower only where the images are not those of the last call.
@@ -188,14 +189,22 @@ class SplitRunner(Runner):
         Raises:
             InputError: the texts cannot be shared out among the images.
         """
-        batch = _Batch.of(inputs, self.vision.input_names)
+        batch = ImageBatch.of(inputs, self.vision.input_names)
         if batch.contents != self._images:
             self._streams, self._images = self.vision.outputs(batch.images), batch.contents
-        return self.rest.outputs(batch.with_streams(self._streams))
+        return self.join(batch, self._streams, self.rest.outputs(self.read_by_rest(batch, self._streams)))
+
+    def read_by_rest(self, batch: ImageBatch, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the inputs of the rest: the texts, and the streams of the image of each."""
+        return batch.with_streams(streams)
+
+    def join(self, batch: ImageBatch, streams: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the outputs, by name, where the rest has returned these."""
+        return dict(found)
 
 
 @dataclass(frozen=True)
-class _Batch:
+class ImageBatch:
     """A batch with each of its images once.
 
     Attributes:
@@ -211,7 +220,12 @@ class _Batch:
     image_of: Tensor
 
     @classmethod
-    def of(cls, inputs: Mapping[str, Tensor], of_images: Collection[str]) -> _Batch:
+    def of(cls, inputs: Mapping[str, Tensor], of_images: Collection[str]) -> ImageBatch:
+        """Return a batch of inputs by name, of which some are ``of_images``.
+
+        Raises:
+            InputError: the texts cannot be shared out among the images.
+        """
         images, texts = _separate(inputs, of_images)
         image_count, text_count = (len(next(iter(side.values()))) for side in (images, texts))
         if text_count % image_count:

@@ -48,13 +48,15 @@ class OnnxRuntime(Runtime):
 
     def open(self, source: ModelSource, device: str, threads: int | None = None) -> Runner:
         """Return a session of the file; of a split export two, with the vision tower's beside it."""
-        from exporters.folder import is_split
+        from exporters.folder import TEXT, is_split
+        from exporters.graph.tower_split import towers_runner
         from exporters.graph.vision_split import split_runner
         from exporters.runtimes.sessions import PROVIDERS, OnnxRunner
 
         assert source.file
         if is_split(source.file):
-            return split_runner(source.file.parent, PROVIDERS[device], threads)
+            open_parts = towers_runner if source.file.name == TEXT else split_runner
+            return open_parts(source.file.parent, PROVIDERS[device], threads)
         return OnnxRunner(source.file, PROVIDERS[device], threads)
 
     def attention_on(self, device: str) -> str:
@@ -94,10 +96,11 @@ class OnnxRuntime(Runtime):
     def locate(self, model: StepModel, path: Path, inputs: Mapping[str, Tensor], tolerance: float) -> Located:
         """Compares the values of the graph with PyTorch's, module by module."""
         from exporters.checks.divergence import locate
-        from exporters.folder import is_split
+        from exporters.folder import REST, TEXT
+        from exporters.graph.tower_split import locate_in_towers
         from exporters.graph.vision_split import locate_in_parts
 
-        find = locate_in_parts if is_split(path) else locate
+        find = {REST: locate_in_parts, TEXT: locate_in_towers}.get(path.name, locate)
         return find(model, path, inputs, tolerance)
 
     def audit(self, path: Path, precision: Precision, trial: Trial | None) -> Audit | None:

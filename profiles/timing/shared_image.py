@@ -65,7 +65,7 @@ def measure_questions(
     Raises:
         EnvironmentProblem: the runtime cannot run on the device.
     """
-    from exporters.folder import REST
+    from exporters.folder import ExportsFolder
 
     count = family.sizes_of("text", inputs)["batch"]
     one = {**inputs} | {name: inputs[name][:1] for name in family.names_of("image")}
@@ -74,7 +74,9 @@ def measure_questions(
         calls: dict[str, Call] = {}
         for which, source in subjects.items():
             assert source.file
-            apart = replace(source, file=source.file.with_name(REST))
+            parts = ExportsFolder(source.file.parent).split()
+            assert parts
+            apart = replace(source, file=parts[1])
             whole = stack.enter_context(runtime.open(source, device, threads))
             split = stack.enter_context(runtime.open(apart, device, threads))
             calls |= {f"{which}, whole": whole.bind_once(repeated), f"{which}, split": split.bind_once(one)}

@@ -43,7 +43,7 @@ from compressor.models.steps import StepModel
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel
 
-TASKS = ("retrieval",)
+TASKS = ("retrieval", "zero-shot")
 POOLS = (Pool("language", "LEn", 1 / 4), Pool("vision", "VEn", 1 / 4))
 SCOPES: Mapping[str, tuple[str, ...]] = {"all": ("language", "vision"), "vision": ("vision",), "text": ("language",)}
 VECTORS = Output("embeds", ("batch", "towers", "width"), "embedding")

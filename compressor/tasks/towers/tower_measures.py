@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from compressor.data.splits import Split
 from compressor.evaluation.score import IndexRecall
@@ -32,6 +33,26 @@ def measure_retrieval(vectors: Tensor, split: Split) -> Measured:
     found = torch.bincount(owners, by_caption[1].double()) * (len(images) / len(texts))
     each = ((by_image[1].double() + found) / 2).numpy()
     return Measured(float(each.mean()), each, len(texts), name_recalls(by_image, by_caption))
+
+
+def measure_classes(vectors: Tensor, split: Split) -> Measured:
+    """Return how many images are nearest to the vector of their class, among the classes of the split's images.
+
+    That vector is the mean of those of the class's different sentences, at length 1. How often it is among the five
+    nearest is a part.
+
+    Args:
+        vectors: of the text and of the image of each sample, (n, 2, width), of length 1.
+        split: the class of each sample.
+    """
+    labels, number = torch.tensor([sample.labels[0] for sample in split.samples]).unique(return_inverse=True)
+    sentences = {sample.text: row for row, sample in enumerate(split.samples)}
+    rows = torch.tensor(sorted(sentences.values()))
+    classes = torch.zeros(len(labels), vectors.shape[2]).index_add(0, number[rows], vectors[rows, 0])
+    nearest = (vectors[:, 1] @ F.normalize(classes, dim=-1).T).topk(min(5, len(labels)), dim=1).indices
+    right = (nearest == number[:, None]).double()
+    five = float(right.any(1).double().mean())
+    return Measured(float(right[:, 0].mean()), right[:, 0].numpy(), len(right), {"top-5 accuracy": five})
 
 
 def first_rows(owners: np.ndarray) -> np.ndarray:

@@ -20,13 +20,14 @@ from profiles.macs.crosscheck import cross_check
 from tests.support import tiny_towers as towers
 from tests.support.command_line import refused
 
+TASK = "retrieval"
 OLD_END = 2  # the id that means: the largest id ends the text
 every = pytest.mark.parametrize("family", towers.LIBRARY)
 
 
 def load(folder, family, **settings):
     library = towers.LIBRARY[family](**settings)
-    return library, load_checkpoint(towers.save(library, folder, 0)).model
+    return library, load_checkpoint(towers.save(library, folder, 0), TASK).model
 
 
 def close(ours, theirs):
@@ -47,12 +48,12 @@ def vectors_of(library, inputs, **options):
 def test_vectors_are_those_of_transformers(tmp_path, family, settings):
     library = towers.LIBRARY[family](**settings)
     found = recognise(towers.save(library, tmp_path, 0))
-    assert (found.family.name, found.heads) == (family, ("retrieval",))
-    loaded = load_checkpoint(found)
+    assert (found.family.name, found.heads) == (family, (TASK, "zero-shot"))
+    loaded = load_checkpoint(found, TASK)
     assert loaded.leftovers == {}
     inputs = towers.inputs(family, settings.get("image_size", towers.SIDE), padding=towers.END)  # as OpenAI's pads
     close(loaded.model(**inputs), vectors_of(library, inputs))
-    written = found.format.table("retrieval").to_checkpoint(loaded.model.state_dict())
+    written = found.format.table(TASK).to_checkpoint(loaded.model.state_dict())
     assert written.keys() == library.state_dict().keys()
     assert all(torch.equal(written[name], value) for name, value in library.state_dict().items())
 
@@ -61,7 +62,7 @@ def test_vectors_are_those_of_transformers(tmp_path, family, settings):
 @every
 def test_positions_of_images_of_another_size_are_interpolated(tmp_path, family):
     library, _ = load(tmp_path, family)
-    model = load_checkpoint(tmp_path / "full", image_size=40).model
+    model = load_checkpoint(tmp_path / "full", TASK, image_size=40).model
     inputs = towers.inputs(family, side=40)
     close(model(**inputs), vectors_of(library, inputs, interpolate_pos_encoding=True))
 
@@ -117,7 +118,7 @@ def test_without_a_head_its_tensors_are_left_and_said_to_be(tmp_path, family):
 def test_images_are_seen_as_the_folder_says(tmp_path, family, processor, settings):
     folder = towers.save(towers.LIBRARY[family](), tmp_path, 0)
     processor(**settings).save_pretrained(folder)
-    model = load_checkpoint(folder).model
+    model = load_checkpoint(folder, TASK).model
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     theirs = processor(**settings)(image, return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(FAMILIES[family].image_transform(model.dims)(image), theirs)
@@ -133,7 +134,7 @@ def test_settings_that_das_does_not_compute_are_refused_by_name(tmp_path, family
     config["vision_config"] |= change
     (folder / "config.json").write_text(json.dumps(config))
     with refused(InputError, "setting-not-supported", named):
-        load_checkpoint(folder)
+        load_checkpoint(folder, TASK)
 
 
 def test_a_naflex_model_is_refused_by_name(tmp_path):

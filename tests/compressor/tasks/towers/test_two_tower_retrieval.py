@@ -1,26 +1,31 @@
 """Retrieval by vectors of two towers: recall both ways, losses, each text and image encoded once, all commands."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from torch.nn import functional as F
 from transformers import CLIPModel
 
 import das as api
 from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.find_tokenizer import find_tokenizer
+from compressor.data.generated.pictures import write_pictures
+from compressor.data.generated.scenes import SHAPES
 from compressor.data.read_data import read_data
 from compressor.data.roles import make_scored
+from compressor.errors import InputError
 from compressor.evaluation.evaluate import collect_outputs, evaluate
 from compressor.families import FAMILIES
 from compressor.run_folder import open_run
 from compressor.tasks import TASKS
 from compressor.tasks.towers.tower_losses import distance, tower_closeness
-from compressor.tasks.towers.tower_measures import measure_retrieval, recall_across
+from compressor.tasks.towers.tower_measures import measure_classes, measure_retrieval, recall_across
 from tests.support import tiny_towers as towers
-from tests.support.command_line import das, stopped
+from tests.support.command_line import das, refused, stopped
 
 TASK = TASKS["retrieval"]
 
@@ -70,6 +75,39 @@ def test_the_loss_is_nothing_at_the_full_model_and_feels_how_the_batch_ranks():
     assert float(distance(one, full)) > 1
 
 
+def test_an_image_is_of_the_class_whose_sentences_are_nearest():
+    # Sentences of class 3 at 0 and 40 degrees, their mean at 20; of class 5 at 90.
+    vectors = torch.stack([unit(0, 40, 90, 90), unit(50, 60, 80, 30)], 1).float()
+    texts, labels = ("a", "b", "c", "c"), (3, 3, 5, 5)
+    split = SimpleNamespace(
+        samples=[SimpleNamespace(text=text, labels=(label,)) for text, label in zip(texts, labels, strict=True)]
+    )
+    found = measure_classes(vectors, split)
+    assert found.each.tolist() == [1, 0, 1, 0] and found.value == 0.5 and found.parts == {"top-5 accuracy": 1.0}
+
+
+def test_templates_are_dealt_to_the_images_of_a_class(tmp_path):
+    write_pictures(tmp_path, 12, 0)
+    (tmp_path / "templates.txt").write_text("a photo of a {}.\nthis is a {}\n")
+    dataset = read_data(tmp_path, "zero-shot")
+    told = {sample.text for sample in dataset.splits["train"].samples}
+    assert told == {
+        f"{start} {shape}{end}" for start, end in (("a photo of a", "."), ("this is a", "")) for shape in SHAPES
+    }
+    (tmp_path / "templates.txt").write_text("a photo\n")
+    with refused(InputError, "template-without-place", "a photo", "one {}"):
+        read_data(tmp_path, "zero-shot")
+
+
+def test_a_clip_is_scored_without_training_on_labels(made, tmp_path):
+    checkpoint, _ = made
+    write_pictures(tmp_path, 12, 0)
+    done = das("eval", checkpoint, "--task", "zero-shot", "--data", tmp_path, "--json")
+    assert done.exit_code == 0, done.stderr
+    score = json.loads(done.stdout)
+    assert score["metric"] == "accuracy" and score["parts"] == {"top-5 accuracy": 1.0}  # of three classes
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("towers")
@@ -78,7 +116,7 @@ def made(tmp_path_factory):
 
 def test_each_text_and_each_image_is_encoded_once(made):
     checkpoint, data = made
-    model = load_checkpoint(checkpoint).model
+    model = load_checkpoint(checkpoint, TASK.name).model
     words = find_tokenizer(None, checkpoint, None)
     transforms = FAMILIES[model.family].transforms(model.dims, words.tokenizer)
     split = make_scored(read_data(data, TASK.name), data, TASK, transforms, model.dims.classes).evaluation
@@ -100,7 +138,20 @@ def test_a_clip_goes_through_the_commands(made, tmp_path, monkeypatch):
     checkpoint, data = made
     monkeypatch.chdir(tmp_path)
     quick = ("--recover", "full", "--recover-epochs", 0.5, "--batch-size", 8, "--out", "run")
-    done = das("compress", checkpoint, "--data", data, "--max-macs", "0.6x", "--replace", "none", *quick, "--json")
+    done = das(
+        "compress",
+        checkpoint,
+        "--task",
+        TASK.name,
+        "--data",
+        data,
+        "--max-macs",
+        "0.6x",
+        "--replace",
+        "none",
+        *quick,
+        "--json",
+    )
     assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["slim"]["metric"] == "mean R@1" and {*report["slim"]["parts"]} >= {"IR R@1", "TR R@10"}
@@ -111,7 +162,7 @@ def test_a_clip_goes_through_the_commands(made, tmp_path, monkeypatch):
     saved = api.save(run, to=tmp_path / "saved")
     library = CLIPModel.from_pretrained(tmp_path / "saved").eval()
     counts = [len(tower.encoder.layers) for tower in (library.text_model, library.vision_model)]
-    slim = load_checkpoint(tmp_path / "saved").model
+    slim = load_checkpoint(tmp_path / "saved", TASK.name).model
     assert (sum(counts), saved.loader) == (len(slim.layers), "CLIPModel") and sum(counts) < 4
     with torch.no_grad():
         answered = library(**run.samples())
@@ -125,11 +176,32 @@ def test_a_clip_goes_through_the_commands(made, tmp_path, monkeypatch):
 def test_a_siglip_of_one_text_length_is_exported(tmp_path, monkeypatch):
     checkpoint, data = towers.save(towers.siglip(layers=(1, 2)), tmp_path), tmp_path / "data"
     monkeypatch.chdir(tmp_path)
-    done = das("compress", checkpoint, "--data", data, "--layers", "VEn1", "--recover", "none", "--out", "run")
+    done = das(
+        "compress",
+        checkpoint,
+        "--task",
+        TASK.name,
+        "--data",
+        data,
+        "--layers",
+        "VEn1",
+        "--recover",
+        "none",
+        "--out",
+        "run",
+    )
     assert done.exit_code == 0, done.stderr
-    done = das("export", "run", "--onnx", "--json")
+    done = das("export", "run", "--onnx", "--split", "--json")
     assert done.exit_code == 0, done.stderr
-    (exported,) = json.loads(done.stdout)["exports"]
+    exported, apart = json.loads(done.stdout)["exports"]
+    assert {*apart["files"]} == {"text.onnx", "vision.onnx"} and apart["parity"]["status"] == "passed"
+    samples, vectors = open_run("run").samples(), []
+    for file, inputs in (("text.onnx", ["input_ids"]), ("vision.onnx", ["pixel_values"])):
+        session = InferenceSession(f"run/exports/{file}")
+        assert [entry.name for entry in session.get_inputs()] == inputs  # neither needs what the other reads
+        vectors += session.run(None, {name: samples[name].numpy() for name in inputs})
+    slim = open_run("run").answers()["slim"][: len(vectors[0])].numpy()
+    np.testing.assert_allclose(np.stack(vectors, 1), slim, atol=1e-5)
     assert exported["parity"]["text_lengths"] == [towers.LENGTH] and exported["parity"]["status"] == "passed"
     assert exported["parity"]["certificate"]["index"]["sought"] == "the full model's 10 nearest images"
 
@@ -142,7 +214,12 @@ def test_layers_of_one_tower_and_texts_without_answers(made, tmp_path, monkeypat
     rows = [f"{data / 'images' / image['filename']},{image['sentences'][0]['raw']}" for image in images]
     (tmp_path / "inputs").mkdir()
     (tmp_path / "inputs" / "pairs.csv").write_text("\n".join(["image,caption", *rows]))
-    done = das("compress", checkpoint, "--calibration", "inputs", *options, "--json")
+    done = das("compress", checkpoint, "--task", TASK.name, "--calibration", "inputs", *options, "--json")
     assert done.exit_code == 0, done.stderr
     assert {*json.loads(done.stdout)["skipped"]} <= {"LEn0", "LEn1"}
-    stopped(das("compress", checkpoint, "--data", data, "--adapt", "--skip", 1), 2, "task-without-head", "retrieval")
+    stopped(
+        das("compress", checkpoint, "--task", TASK.name, "--data", data, "--adapt", "--skip", 1),
+        2,
+        "task-without-head",
+        "retrieval",
+    )
