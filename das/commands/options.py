@@ -17,8 +17,8 @@ BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Trainin
 
 # Named here, as the registries import PyTorch.
 TASK_NAMES = (
-    *("vqa", "nlvr2", "irtr", "snli-ve", "text-classification", "embedding", "retrieval", "zero-shot"),
-    *("multi-label-classification", "regression", "reranking", "token-classification"),
+    *("vqa", "nlvr2", "irtr", "snli-ve", "retrieval", "zero-shot", "text-classification", "embedding"),
+    *("multi-label-classification", "regression", "reranking", "token-classification", "image-classification"),
 )
 STRATEGY_NAMES = ("auto", "das", "greedy", "exhaustive", "influence", "random")
 
