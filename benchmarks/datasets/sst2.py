@@ -116,32 +116,31 @@ def train_full(
     steps: int | None = None,
     text_length: int = TEXT_LENGTH,
     columns: Mapping[str, str] | None = None,
-    task: Task = TASK,
 ) -> list[Row]:
     """Fine-tune the pre-trained model with a fresh head, and write it as a Hugging Face folder.
 
-    ``steps`` are those of the benchmark where they are left out. Another data set has texts of another length, columns
-    of other names, and may be of another task.
+    ``steps`` are those of the benchmark where they are left out. Another data set has texts of another length and
+    columns of other names.
     """
     torch.manual_seed(seed)
-    found = read_data(source, task.name, columns=columns or {})
-    model = add_head(pretrained(), len(found.labels), text_length, task)
-    data = open_splits(found, source, pretrained(), model, task)
+    found = read_data(source, TASK.name, columns=columns or {})
+    model = add_head(pretrained(), len(found.labels), text_length)
+    data = open_splits(found, source, pretrained(), model)
     if steps is None:
         steps = FINETUNE_EPOCHS * steps_per_epoch(BATCH_SIZE, len(data.train))
     finetune(
         model,
         data.train,
-        task,
+        TASK,
         steps=steps,
         batch_size=BATCH_SIZE,
         learning_rate=FINETUNE_RATE,
         seed=seed,
         progress=progress,
     )
-    save_full(model, checkpoint, found.labels, pretrained(), task)
+    save_full(model, checkpoint, found.labels, pretrained())
     everything = {EVERYTHING: sum(parameter.numel() for parameter in model.parameters())}
-    return [scored(model, data, seed, FULL, everything, progress, task)]
+    return [scored(model, data, seed, FULL, everything, progress)]
 
 
 def add_head(weights: Path, classes: int, text_length: int, task: Task = TASK) -> StepModel:
@@ -174,10 +173,9 @@ def scored(
     method: str,
     updated: Mapping[str, int],
     progress: Progress,
-    task: Task = TASK,
 ) -> Row:
     """The row of a finished model."""
-    score = evaluate(model, data.evaluation, task, progress=progress).score
+    score = evaluate(model, data.evaluation, TASK, progress=progress).score
     macs = count_macs(model, one_sentence(data)).total
     return Row(
         seed=seed,
