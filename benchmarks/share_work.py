@@ -37,7 +37,6 @@ def share_work(
     waiting = {name: needs for name, needs in jobs.items() if not _file(folder, name).exists()}
     done = set(jobs) - set(waiting)
     running: dict[Future[float], str] = {}
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with ProcessPoolExecutor(processes, get_context("spawn"), prepare) as pool, _ending_workers():
         for _ in range(processes):
             pool.submit(time.sleep, 0)  # all processes start now, whether or not there are jobs for them yet
@@ -60,13 +59,16 @@ def share_work(
 
 @contextmanager
 def _ending_workers() -> Iterator[None]:
-    """End the processes of this one where it cannot go on."""
+    """End the processes of this one where it cannot go on, as when it is told to end."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except BaseException:
         for worker in active_children():
             worker.terminate()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _do(name: str, do: Callable[[str], BaseModel], folder: Path) -> float:
