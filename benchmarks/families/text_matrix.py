@@ -38,7 +38,10 @@ SIZES = {
     "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128,
     "max_position_embeddings": 66, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
 }  # fmt: skip
+STYLES = dict.fromkeys(("roberta", "xlm-roberta", "camembert"), "<s>")  # of tokenizers, that are not BERT's
+OF_ROBERTA = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 OWN: Mapping[str, Mapping[str, Any]] = {  # by model_type, where it is not the same or more than SIZES
+    **dict.fromkeys(STYLES, OF_ROBERTA),
     "electra": {"embedding_size": 32},
     "albert": {"embedding_size": 32},
     "distilbert": {"dim": 64, "n_layers": 4, "n_heads": 4, "hidden_dim": 128},
@@ -183,7 +186,7 @@ def write_data(case: Case, folder: Path) -> list[str]:
 
 def write_checkpoint(family: str, case: Case, folder: Path, texts: Iterable[str]) -> None:
     """Save a small random model of the library, and a tokenizer of the words of ``texts``."""
-    tokenizer = word_tokenizer(texts, "[CLS]")
+    tokenizer = word_tokenizer(texts, STYLES.get(family, "[CLS]"))
     torch.manual_seed(0)
     sizes = {**SIZES, **OWN.get(family, {}), "vocab_size": tokenizer.get_vocab_size()}
     model = case.model.from_config(AutoConfig.for_model(family, **sizes, **case.settings))
