@@ -105,4 +105,4 @@ def draw_matrix(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> str:
     count = sum(said.startswith("FAILED") for cells in rows.values() for said in cells.values())
     notes = [f"- ({number}) {said}" for said, number in marks.items()]
     drawn = format_markdown_table(["Family", "Task", *next(iter(rows.values()))], table)
-    return "\n".join([drawn, "", *notes, f"{count or 'No'} cell failed."])
+    return "\n".join([drawn, "", *notes, f"{count or 'No'} cell that was run failed."])
