@@ -289,6 +289,7 @@ def main() -> None:
     """Measure what is missing, or write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--report", action="store_true", help="write the section of what is finished")
     given = parser.parse_args()
     work = given.work
@@ -298,7 +299,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "full.json").exists():
         (work / "full.json").write_text(make_full(work).model_dump_json())
-    for seed in SEEDS:
+    for seed in given.seeds:
         for scope in SCOPES:
             if not (kept := work / f"row-{scope}-{seed}.json").exists():
                 kept.write_text(measure(scope, seed, work).model_dump_json())
