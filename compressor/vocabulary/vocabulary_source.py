@@ -95,7 +95,7 @@ def check_family(family: Family, name: str) -> None:
     if others := sorted({entry.modality for entry in family.inputs} - {"text"}):
         raise input_error(
             "vocabulary-not-of-texts-alone",
-            f"{name} is a {family.name}, which reads a {' and a '.join(others)} beside its texts",
+            f"{name} is a {family.name}, which reads {' and '.join(f'{other}s' for other in others)}",
             f"a text encoder: {', '.join(kind for kind, other in FAMILIES.items() if _reads_texts(other))}",
             "give one of these; of the others das keeps the vocabulary as it is",
         )

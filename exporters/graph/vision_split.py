@@ -33,12 +33,11 @@ def check_splittable(family: str, rounds: Rounds) -> None:
     """Refuse a model that has nothing to put apart.
 
     Raises:
-        UsageError: it reads no image, or the image meets the text before any layer.
+        UsageError: it reads no image or no text, or the image meets the text before any layer.
     """
-    vision, _ = _cut(family, rounds)
-    if not vision:
-        images = "image" in FAMILIES[family].streams
-        reason = "the image meets the text before any layer" if images else "it has no image"
+    missing = [modality for modality in ("image", "text") if modality not in FAMILIES[family].streams]
+    if missing or not _cut(family, rounds)[0]:
+        reason = f"it reads no {missing[0]}" if missing else "the image meets the text before any layer"
         raise usage_error(
             "nothing-to-split",
             f"nothing to split in {family}: {reason}",

@@ -15,7 +15,9 @@ from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error, shorten
 
 FOLDERS = ("", "data", "images")  # of the data, in which its splits may lie
-OF_A_SPLIT = re.compile(r"(train|val|dev|test)", re.IGNORECASE)  # a folder of such a name is of no class
+OF_A_SPLIT = re.compile(
+    r"(train|training|trainval|val|valid|validation|dev|test|testing)([\W\d_].*)?", re.IGNORECASE
+)  # a folder of such a name, train2017 say, is of no class
 
 
 class ClassFolders:
@@ -86,7 +88,7 @@ def _find_splits(root: Path) -> dict[str, Path]:
         if places:
             named[split] = places[0]
     classes = _class_folders(root)
-    whole = len(classes) > 1 and not any(OF_A_SPLIT.match(folder.name) for folder in classes)
+    whole = len(classes) > 1 and not any(OF_A_SPLIT.fullmatch(folder.name) for folder in classes)
     return named or ({"test": root} if whole else {})
 
 

@@ -111,6 +111,11 @@ def test_a_model_without_a_tower_of_its_own_is_refused(family, task):
         vision_part(model)
 
 
+def test_a_model_of_images_alone_is_refused():
+    with refused(UsageError, "nothing-to-split", "vit", "no text"):
+        check_splittable("vit", FAMILIES["vit"].rounds(FAMILIES["vit"].dims_type()))
+
+
 @pytest.mark.parametrize("task", ["vqa", "nlvr2"])
 def test_an_image_goes_through_the_tower_once_and_is_remembered(task):
     model = tiny.model("meter", task)

@@ -57,6 +57,14 @@ def test_folders_of_classes_alone_are_scored(root):
     assert list(read_data(root / "train", TASK).splits) == ["test"]
 
 
+def test_a_class_may_begin_as_a_split_is_called_and_an_unknown_split_is_no_class(tmp_path):
+    draw(*(tmp_path / "places" / place / "1.png" for place in ("valley", "tester")))
+    assert read_data(tmp_path / "places", TASK).labels == ("tester", "valley")
+    draw(*(tmp_path / "coco" / place / "1.png" for place in ("train2017", "val2017")))
+    with refused(InputError, "data-not-of-task", "train2017"):
+        read_data(tmp_path / "coco", TASK)
+
+
 def test_names_are_looked_up_in_the_model_and_numbers_are_numbers(root, tmp_path):
     aligned = align_labels(read_data(root, TASK), ("Dog", "bird", "Cat"), TASKS[TASK])
     assert [sample.labels for sample in aligned.splits["train"].samples] == [(2,), (2,), (0,)]
