@@ -54,10 +54,10 @@ def save(run: str = "run", to: str = "saved") -> str:
     return das.save(run, to=to).architecture
 
 
-def reload(code: str, run: str = "run", saved: str = "saved", *others: str) -> str:
-    """The saved folder in a process without das: how far its answers are from the run's, which ``code`` prints."""
+def reload(script: str, run: str = "run", saved: str = "saved", *others: str) -> str:
+    """The saved folder in a process without das: how far its answers are from the run's, which ``script`` prints."""
     architecture = json.loads((Path(saved) / "config.json").read_text())["architectures"][0]
-    command = [sys.executable, "-c", code, saved, run, architecture, *others]
+    command = [sys.executable, "-c", script, saved, run, architecture, *others]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])

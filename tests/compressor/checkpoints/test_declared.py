@@ -47,8 +47,8 @@ UNKNOWN = {
     ("roformer", "RoFormerForTokenClassification"): ("family-undeclared", "a task of token-classification", TASK),
     **GENERATING,  # out of reach
     # Other transformers: a family and a task away.
-    ("vit", "ViTForImageClassification"): ("unknown-model", "a transformer for image-classification", TASK),
-    ("dinov2", "Dinov2ForImageClassification"): ("unknown-model", "a transformer for image-classification", TASK),
+    ("beit", "BeitForImageClassification"): ("unknown-model", "a transformer for image-classification", TASK),
+    ("ijepa", "IJepaForImageClassification"): ("unknown-model", "a transformer for image-classification", TASK),
     ("yolos", "YolosForObjectDetection"): ("unknown-model", "a transformer for object-detection", TASK),
     # No transformers.
     ("resnet", "ResNetForImageClassification"): ("unknown-model", "without the attention layers", OTHER),
