@@ -63,9 +63,11 @@ class MacsShare(Value):
         """Return what is left, and what layers, merged tokens and trims save apart."""
         saved = {"layers": self.layers, "merged tokens": self.merging, "exact trims": self.trims}
         told = (
-            f"{name} {0.0 - 100 * share:+.1f} %" for name, share in saved.items() if share or name != "merged tokens"
+            f"{name} {0.0 - round(100 * share, 1):+.1f} %"  # 0.0 less something: no -0.0
+            for name, share in saved.items()
+            if share or name != "merged tokens"
         )
-        return f"{100 * self.left:.1f} % of full: {', '.join(told)}"  # 0.0 less something: no -0.0
+        return f"{100 * self.left:.1f} % of full: {', '.join(told)}"
 
 
 def share_macs(macs: Pair, trims: Trims) -> MacsShare:

@@ -46,7 +46,7 @@ def measure_classes(vectors: Tensor, split: Split) -> Measured:
         split: the class of each sample.
     """
     labels, number = torch.tensor([sample.labels[0] for sample in split.samples]).unique(return_inverse=True)
-    sentences = {sample.text: row for row, sample in enumerate(split.samples)}
+    sentences = {(sample.labels[0], sample.text): row for row, sample in enumerate(split.samples)}
     rows = torch.tensor(sorted(sentences.values()))
     classes = torch.zeros(len(labels), vectors.shape[2]).index_add(0, number[rows], vectors[rows, 0])
     nearest = (vectors[:, 1] @ F.normalize(classes, dim=-1).T).topk(min(5, len(labels)), dim=1).indices

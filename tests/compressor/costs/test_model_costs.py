@@ -27,6 +27,7 @@ def test_a_share_says_what_layers_and_trims_save():
     share = share_macs(Pair(full=1000, slim=507), Trims(before=669, after=507))
     assert str(share) == "50.7 % of full: layers -33.1 %, exact trims -16.2 %"
     assert str(MacsShare(left=1.0, trims=0.0)) == "100.0 % of full: layers +0.0 %, exact trims +0.0 %"
+    assert "layers +0.0 %" in str(MacsShare(left=0.9 - 1e-15, trims=0.1))
 
 
 @given(COUNTS, COUNTS, COUNTS)

@@ -75,15 +75,23 @@ def test_the_loss_is_nothing_at_the_full_model_and_feels_how_the_batch_ranks():
     assert float(distance(one, full)) > 1
 
 
+def labelled(texts, labels):
+    """A split of which only sentences and classes are known."""
+    return SimpleNamespace(
+        samples=[SimpleNamespace(text=text, labels=(label,)) for text, label in zip(texts, labels, strict=True)]
+    )
+
+
 def test_an_image_is_of_the_class_whose_sentences_are_nearest():
     # Sentences of class 3 at 0 and 40 degrees, their mean at 20; of class 5 at 90.
     vectors = torch.stack([unit(0, 40, 90, 90), unit(50, 60, 80, 30)], 1).float()
-    texts, labels = ("a", "b", "c", "c"), (3, 3, 5, 5)
-    split = SimpleNamespace(
-        samples=[SimpleNamespace(text=text, labels=(label,)) for text, label in zip(texts, labels, strict=True)]
-    )
-    found = measure_classes(vectors, split)
+    found = measure_classes(vectors, labelled(("a", "b", "c", "c"), (3, 3, 5, 5)))
     assert found.each.tolist() == [1, 0, 1, 0] and found.value == 0.5 and found.parts == {"top-5 accuracy": 1.0}
+
+
+def test_classes_of_one_sentence_are_not_told_apart():
+    vectors = torch.stack([unit(0, 0), unit(0, 180)], 1).float()
+    assert measure_classes(vectors, labelled(("a", "a"), (3, 5))).value == 0.5
 
 
 def test_templates_are_dealt_to_the_images_of_a_class(tmp_path):
