@@ -18,7 +18,7 @@ from compressor.models.simplify import OneToken, trim
 from compressor.models.surgery import make_plan, remove_layers
 from profiles.macs.crosscheck import cross_check
 from tests.support import tiny_towers as towers
-from tests.support.command_line import refused
+from tests.support.command_line import das, refused
 
 TASK = "retrieval"
 OLD_END = 2  # the id that means: the largest id ends the text
@@ -145,3 +145,8 @@ def test_a_naflex_model_is_refused_by_name(tmp_path):
 
 def test_scopes_name_towers():
     assert list(FAMILIES["clip"].scopes) == ["all", "vision", "text"]
+
+
+def test_inspect_says_which_tower_a_size_is_of(tmp_path):
+    said = " ".join(das("inspect", towers.save(towers.clip(), tmp_path, images=0)).stdout.split())
+    assert "text_config.hidden_size 32," in said and "vision_config.hidden_size 48," in said
