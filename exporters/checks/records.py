@@ -16,6 +16,7 @@ from exporters.checks.audit import Shares
 SCHEMA_VERSION = 1
 EXPORTS = "exports"  # of a run
 RECORD = ".parity.json"  # added to the name of an export
+MOST_BEYOND = 0.3  # of the largest logit, as much as int8 may cost
 Status = Literal["passed", "failed", "not verified"]
 
 
@@ -48,6 +49,14 @@ class MetricChange(Value):
         return self.after - self.before
 
 
+def limit_beyond(tolerance: float, scale: float) -> float:
+    """Return what no logit may be off by, also of samples that may be beyond ``tolerance``.
+
+    ``scale`` is the largest absolute logit of the reference.
+    """
+    return max(2 * tolerance, MOST_BEYOND * max(1.0, scale))
+
+
 class Certificate(Value):
     """An export against the models it comes from, on real samples; ``slim`` is the model that was exported.
 
@@ -75,8 +84,10 @@ class Certificate(Value):
 
     @property
     def within_tolerance(self) -> bool:
-        """True if every logit is within the tolerance, but for those of samples that may be beyond it."""
-        return self.against_slim.max_abs_error <= self.tolerance or 0 < self.beyond <= self.may_be_beyond
+        """True if every logit is within the tolerance, those of samples that may be beyond it within a limit."""
+        errors = self.against_slim
+        few = 0 < self.beyond <= self.may_be_beyond
+        return errors.max_abs_error <= (limit_beyond(self.tolerance, errors.scale) if few else self.tolerance)
 
     @property
     def passed(self) -> bool:

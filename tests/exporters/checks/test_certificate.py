@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -126,18 +127,21 @@ def test_a_quantised_export_may_not_lose_score_beyond_chance():
 
 def test_where_tokens_are_merged_a_few_samples_may_be_beyond_but_the_score_holds():
     answers = logits().repeat(34, 1)[:100]
-    off = answers.clone()
-    off[:5] = answers[:5].flip(1)
+    off, rows = answers.clone(), range(0, 15, 3)  # one sample again and again
+    off[rows] = answers[rows].flip(1)
+    largest = float((off - answers).abs().max())
+    judge = partial(certified, tolerance=0.6 * largest)  # none may be beyond twice as much
     right = torch.nn.functional.one_hot(answers.argmax(1), answers.shape[1]).float()
-    assert not certified(reference(off)).passed
-    found = certified(reference(off), undecided=0.05)
+    assert not judge(reference(off)).passed
+    found = judge(reference(off), undecided=0.05)
     assert found.passed and (found.beyond, found.may_be_beyond) == (5, 5)
     assert found.tightest_tolerance <= 1e-4 < found.against_slim.max_abs_error
-    assert "in 5 samples" in certified(reference(off), undecided=0.04).reason
-    gained = certified(reference(off, right), undecided=0.05)
+    assert "in 5 samples" in judge(reference(off), undecided=0.04).reason
+    assert "in 5 samples" in certified(reference(off), tolerance=0.4 * largest, undecided=0.05).reason
+    gained = judge(reference(off, right), undecided=0.05)
     assert gained.passed and gained.metric.change == pytest.approx(0.05)
     wrong = torch.nn.functional.one_hot(off.argmax(1), off.shape[1]).float()
-    lost = certified(reference(off, wrong), undecided=0.05)
+    lost = judge(reference(off, wrong), undecided=0.05)
     assert lost.metric.change == pytest.approx(-0.05)
     assert "falls by 5.00 points" in lost.reason
 

@@ -141,3 +141,5 @@ def test_of_a_model_that_merges_tokens_a_few_samples_may_be_off_by_more():
     assert (passed.status, passed.max_abs_error, passed.tightest_tolerance) == ("passed", 0.5, 0)
     assert compare(many, more, 0.1, undecided=0.05).status == "failed"
     assert compare(many[:1], few[:1], 0.1, undecided=0.05).status == "failed"  # never all of them
+    few[0, 1] += 0.2  # 0.7: more than 30 % of the largest logit
+    assert "merged otherwise do not explain" in compare(many, few, 0.1, undecided=0.05).reason
