@@ -39,10 +39,11 @@ def print_inspection(inspection: Inspection) -> None:
 
 
 def _flat(dims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield sizes by name, those of a library's own configuration as there: ``vision_config.hidden_size``."""
+    """Yield sizes by name; one of several configurations stands before its own: ``vision_config.hidden_size``."""
     for name, value in dims.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}".removeprefix("config."), size) for inner, size in _flat(value))
+            before = f"{name}." if name.endswith("_config") else ""
+            yield from ((before + inner, size) for inner, size in _flat(value))
         elif value is not None:
             yield name, value
 

@@ -177,7 +177,7 @@ def test_what_is_wrong_is_said_together(tmp_path):
 
 def test_a_model_of_images_is_refused(tmp_path, corpus):
     run = saved_runs.saved_run(tmp_path, "vilt", "vqa")
-    with refused(InputError, "vocabulary-not-of-texts-alone", "which reads a image"):
+    with refused(InputError, "vocabulary-not-of-texts-alone", "which reads images"):
         api.trim_vocabulary(run, texts=[corpus], to=tmp_path / "slim")
 
 
