@@ -48,15 +48,15 @@ def untyped_roberta(typed: RobertaEmbeddings) -> UntypedEmbeddings:
     return UntypedEmbeddings(typed, lambda ids: place(ids, padding))
 
 
-def resize_positions(positions: Tensor, grid: int, class_tokens: int = 1) -> Tensor:
+def resize_positions(positions: Tensor, grid: int, class_tokens: int = 1, antialias: bool = False) -> Tensor:
     """Return positions of a square of patches, (class tokens + g * g, D), at another side: (class tokens + grid^2, D).
 
     Those of the class tokens, which come first, are kept; the others are resampled bicubically, as in METER and
-    transformers.
+    transformers, some of whose models smooth beforehand (``antialias``).
     """
     old = math.isqrt(len(positions) - class_tokens)
     if old == grid:
         return positions
     square = positions[class_tokens:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
+    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", antialias=antialias)
     return torch.cat([positions[:class_tokens], resized.permute(0, 2, 3, 1).flatten(1, 2)[0]])

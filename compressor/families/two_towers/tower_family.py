@@ -5,6 +5,7 @@ The vectors are those of transformers' class, ``text_embeds`` and ``image_embeds
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,10 @@ def tower_family(
                 architectures=dict.fromkeys(TASKS, library),
                 leftovers=(
                     Leftover(r"(text|vision)_model\.embeddings\.position_ids$", "a constant of old transformers"),
-                    *(Leftover(key, "of the vectors, which are not asked for") for key in head_of(keys, splits)),
+                    *(
+                        Leftover(re.escape(key), "of the vectors, which are not asked for")
+                        for key in head_of(keys, splits)
+                    ),
                 ),
                 unbuilt=unbuilt,
                 read_beside=read_settings,

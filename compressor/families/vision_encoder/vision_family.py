@@ -12,9 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
-from torch.nn import functional as F
 
 from compressor.costs.layer_macs import (
     CONVOLUTION,
@@ -26,6 +24,7 @@ from compressor.costs.layer_macs import (
     encoder_token_macs,
     norm_macs,
 )
+from compressor.families.embeddings import resize_positions
 from compressor.families.family import PIXEL_VALUES, Family, Pool
 from compressor.families.key_mapping import HEAD, Format, KeyTable, Leftover, Library, State, TensorPart, Unsupported
 from compressor.families.square_images import image_transform, read_settings, write_settings
@@ -74,13 +73,11 @@ def vision_macs(dims: VisionDims, task: str, patches: tuple[int, int]) -> ModelM
 
 def fit_positions(antialias: bool, ours: State, dims: VisionDims, state: State, task: str | None) -> State:
     """Return ``ours`` with positions for the images that the model sees, interpolated as the library does it."""
-    grid, side = dims.stored_grid, dims.image_size // dims.patch
-    if POSITIONS not in ours or side == grid:
+    side = dims.image_size // dims.patch
+    if POSITIONS not in ours or side == dims.stored_grid:
         return ours
-    special, patches = ours[POSITIONS].float().split([dims.special, grid**2], 1)
-    stored = patches.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
-    resized = F.interpolate(stored, (side, side), mode="bicubic", antialias=antialias)
-    return {**ours, POSITIONS: torch.cat([special, resized.flatten(2).transpose(1, 2)], 1)}
+    (positions,) = ours[POSITIONS].float()
+    return {**ours, POSITIONS: resize_positions(positions, side, dims.special, antialias)[None]}
 
 
 def vision_family(
