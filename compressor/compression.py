@@ -21,7 +21,10 @@ from compressor.evaluation.reference_run import remark_on_reference
 from compressor.evaluation.remarks import remark_on
 from compressor.evaluation.score import IndexRecall, Score
 from compressor.families import FAMILIES
-from compressor.job import Job, open_inputs, prepare_job, remark_on_held_out
+from compressor.jobs.check_work import remark_on_held_out
+from compressor.jobs.job import Job
+from compressor.jobs.open_inputs import open_inputs
+from compressor.jobs.prepare_job import prepare_job
 from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan

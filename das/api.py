@@ -160,7 +160,7 @@ def compress(
     Raises:
         UsageError: impossible options, all of them at once.
         CheckFailed: the budget cannot be reached, or the slim model misses it when it is measured; then it is kept.
-        DasError: as :func:`compressor.job.prepare_job` says.
+        DasError: as :func:`compressor.jobs.prepare_job.prepare_job` says.
     """
     from compressor.search.reuse import settings_of
     from profiles.gates.budget_check import check_budget, with_runtime

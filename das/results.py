@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.evaluation.score import Score
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.plan import Plan
 from compressor.search.result import SearchResult
 from compressor.settings import Choice

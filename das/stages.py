@@ -25,10 +25,11 @@ def dry_run(settings: Settings, resume: bool = False) -> DryRun:
     """Open and check everything a compression needs; return its plan.
 
     Raises:
-        DasError: as :func:`compressor.job.prepare_job` says.
+        DasError: as :func:`compressor.jobs.prepare_job.prepare_job` says.
     """
     from compressor.compression import destination
-    from compressor.job import open_inputs, prepare_job
+    from compressor.jobs.open_inputs import open_inputs
+    from compressor.jobs.prepare_job import prepare_job
     from das.results import describe_job
 
     inputs = open_inputs(settings, lambda task: destination(settings, task, resume))
@@ -54,7 +55,7 @@ def search(settings: Settings, progress: Progress = QUIET) -> Searched:
     """Search the layers to skip, and change nothing.
 
     Raises:
-        DasError: as :func:`compressor.job.prepare_job` says.
+        DasError: as :func:`compressor.jobs.prepare_job.prepare_job` says.
     """
     from compressor.compression import Compression
     from das.results import Searched

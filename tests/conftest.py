@@ -150,7 +150,7 @@ def run_here(shared_run, workshop):
 @pytest.fixture
 def reads(monkeypatch):
     """Return how often a function was called from now on, wherever it was imported."""
-    import compressor.job
+    from compressor.jobs import prepare_job
 
     calls = {"hash": 0, "load": 0, "image": 0}
 
@@ -162,7 +162,7 @@ def reads(monkeypatch):
         return call
 
     hashed, loaded = counted("hash", read.checkpoint_sha256), counted("load", build.load_checkpoint)
-    for modules in ((compressor.job, compressor.job), (read, build)):  # a run imports both where it needs them
+    for modules in ((prepare_job, prepare_job), (read, build)):  # a run imports both where it needs them
         for module, name, function in zip(
             modules, ("checkpoint_sha256", "load_checkpoint"), (hashed, loaded), strict=True
         ):

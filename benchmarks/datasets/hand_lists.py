@@ -35,7 +35,8 @@ from compressor.data.read_data import read_data
 from compressor.data.splits import TaskData
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.score import Score
-from compressor.job import Job, prepare_job
+from compressor.jobs.job import Job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Stages
 from compressor.resume import RunCheckpoint
 from compressor.search.select_layers import select_layers

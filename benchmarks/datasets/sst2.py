@@ -43,7 +43,8 @@ from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
 from compressor.files import TOKENIZER_FILE
-from compressor.job import Job, prepare_job
+from compressor.jobs.job import Job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages

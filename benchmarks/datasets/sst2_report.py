@@ -44,7 +44,7 @@ from benchmarks.datasets.sst2 import (
     pretrained,
 )
 from benchmarks.results import LogProgress, write_section
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress
 from compressor.search.select_layers import MIN_UPDATES, UPDATE_EVERY

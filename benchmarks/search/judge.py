@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.search.models import Setting
 from compressor.data.batches import batches_of_like_length
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.steps import Streams
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET

@@ -27,7 +27,8 @@ from benchmarks.results import LogProgress
 from benchmarks.search.units import in_processes
 from compressor.data.generated.questions import write_vqa
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import Job, prepare_job
+from compressor.jobs.job import Job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.settings import Settings
 from das.demo.checkpoints import TRAINING_SEED, prepare_demo
 from das.demo.demos import SHIPPED

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.progress import Progress, Stages
 from compressor.resume import RunCheckpoint, Stage
 from compressor.search.result import SearchResult

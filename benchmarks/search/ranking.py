@@ -34,7 +34,7 @@ from benchmarks.search.judge import Judge, make_judge
 from benchmarks.search.measures import measure_subsets
 from benchmarks.search.models import SETTINGS, Setting, measure_data_set
 from benchmarks.search.units import Unit, do_units
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Stages
 from compressor.resume import RunCheckpoint

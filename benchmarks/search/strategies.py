@@ -35,7 +35,7 @@ from benchmarks.search.judge import make_judge
 from benchmarks.search.models import SETTINGS, WORK, Setting
 from benchmarks.search.published import PUBLISHED, search_as_published
 from compressor.files import atomic_file
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.progress import Progress, Stages
 from compressor.resume import RunCheckpoint
 from compressor.search.result import SearchResult

@@ -27,7 +27,7 @@ from benchmarks.results import LogProgress
 from benchmarks.search.measures import measure_subsets
 from benchmarks.search.models import SETTINGS, Setting, measure_data_set
 from benchmarks.search.units import Unit, do_units
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET
 from compressor.search.least_squares import fit_adapters

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compressor.data.splits import Split, UnlabelledSplit
 from compressor.evaluation.evaluate import collect_outputs, evaluate
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.progress import Progress
 from compressor.resume import RunCheckpoint, Stage
 

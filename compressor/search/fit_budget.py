@@ -13,7 +13,7 @@ from compressor.costs.macs import count_macs
 from compressor.costs.model_costs import Pair, Trims, share_macs
 from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import evaluate_samples
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
 from compressor.models.supernet import Supernet

@@ -14,7 +14,7 @@ from compressor.costs.parts import parameters_of_layers, without_idle
 from compressor.data.batches import batches_of_like_length
 from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.adapters import SkipAdapter
 from compressor.models.steps import Streams, steps_of
 from compressor.models.supernet import Supernet, parallel_adapters

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compressor.data.splits import Split
 from compressor.families import FAMILIES
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.progress import describe_seconds
 from compressor.search.cost import Costs

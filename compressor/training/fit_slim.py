@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compressor.distributed import copy_from_main
 from compressor.families import FAMILIES
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.models.supernet import Supernet

@@ -19,7 +19,9 @@ from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, Checks, UsageError, input_error, usage_error
 from compressor.families import FAMILIES
 from compressor.files import TUNED_FILE
-from compressor.job import Inputs, Job, open_inputs, prepare_job
+from compressor.jobs.job import Job
+from compressor.jobs.open_inputs import Inputs, open_inputs
+from compressor.jobs.prepare_job import prepare_job
 from compressor.models.adapters import Adapter
 from compressor.models.steps import Rounds, StepModel, split_at_candidates
 from compressor.progress import QUIET, Progress, Stages

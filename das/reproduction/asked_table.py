@@ -16,7 +16,7 @@ from compressor.checkpoints.recognise import Recognised, choose_task, recognise
 from compressor.checkpoints.sizes import sizes_that_fit
 from compressor.errors import Checks, Problem, UsageError, input_error, shorten, usage_error
 from compressor.files import read_settings, write_json
-from compressor.job import Inputs, open_inputs
+from compressor.jobs.open_inputs import Inputs, open_inputs
 from compressor.models.steps import StepModel, steps_of
 from compressor.run_folder import ROOT
 from compressor.settings import Settings, make_settings, read_options

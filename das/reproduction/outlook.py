@@ -10,7 +10,9 @@ from typing import Any
 import psutil
 
 from compressor.costs.parts import weight_bytes
-from compressor.job import Job, open_inputs, prepare_job
+from compressor.jobs.job import Job
+from compressor.jobs.open_inputs import open_inputs
+from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Progress
 from compressor.training.expected_time import expect_time
 from compressor.tuning.tune import expect_tuning_time, prepare_tuning

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
 from compressor.run_folder import Run, is_run, open_run

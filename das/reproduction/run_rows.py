@@ -9,7 +9,7 @@ from pathlib import Path
 from compressor.compression import FullEvaluations
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Interrupted, Problem
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Progress
 from compressor.run_folder import partial_of
 from compressor.tuning.tune import tune

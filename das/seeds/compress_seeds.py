@@ -162,7 +162,7 @@ def plan_seeds(settings: Settings, seeds: Sequence[int], resume: bool = False) -
     """Return the plan of the first seed that has no run yet, for all of them.
 
     Raises:
-        DasError: as :func:`compressor.job.prepare_job` says.
+        DasError: as :func:`compressor.jobs.prepare_job.prepare_job` says.
     """
     folder = find_folder(settings, resume)
     left = tuple(seed for seed in seeds if not is_finished(place_of(folder, seed)))
@@ -176,12 +176,12 @@ def find_folder(settings: Settings, resume: bool) -> Path:
     """Return the folder of the runs of several seeds: ``--out``, or ``runs/<name>-seeds``; none is made yet.
 
     Raises:
-        DasError: as :func:`compressor.job.open_inputs` says.
+        DasError: as :func:`compressor.jobs.open_inputs.open_inputs` says.
         InputError: it exists already; or, to be resumed, there is none, or it was made with other settings.
     """
     from compressor.compression import run_name
     from compressor.distributed import from_main
-    from compressor.job import open_inputs
+    from compressor.jobs.open_inputs import open_inputs
 
     def find(task: str | None) -> Path:
         stem = run_name(settings, task) + SUFFIX

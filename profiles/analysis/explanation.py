@@ -206,7 +206,7 @@ def enumerate_all(run: Run, progress: Progress = QUIET) -> Enumeration:
         InputError: the checkpoint or the data are gone or have changed, or the run began with an untrained head.
     """
     from compressor.compression import Compression
-    from compressor.job import MOST_SUBSETS
+    from compressor.jobs.check_work import MOST_SUBSETS
 
     settings, pick, candidates = settings_of(run.path), run.manifest.plan.layers, len(run.manifest.candidates)
     subsets = math.comb(candidates, len(pick))

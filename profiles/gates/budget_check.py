@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from compressor.costs.model_costs import Pair
 from compressor.errors import CheckFailed, Checks, Problem, environment_problem
 from compressor.evaluation.score import Score
-from compressor.job import open_inputs
+from compressor.jobs.open_inputs import open_inputs
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
@@ -34,7 +34,7 @@ def with_runtime(settings: Settings) -> Settings:
     """Return the settings with the runtime of a latency budget under its own name.
 
     Raises:
-        UsageError: no such runtime; with it all else that is wrong, as :func:`compressor.job.open_inputs`.
+        UsageError: no such runtime; with it all else that is wrong, as :func:`compressor.jobs.open_inputs.open_inputs`.
         EnvironmentProblem: a runtime that single layers cannot be timed on.
     """
     runtime, checks = None, Checks()

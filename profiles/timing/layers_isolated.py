@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.families import FAMILIES
-from compressor.job import Job
+from compressor.jobs.job import Job
 from compressor.models.steps import Step, Streams
 from compressor.models.surgery import new_skip_adapter
 from compressor.progress import QUIET, Progress

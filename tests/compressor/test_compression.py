@@ -16,7 +16,7 @@ from compressor.data.generated.questions import write_scenes
 from compressor.errors import CheckFailed, InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.run_folder import open_run
 from compressor.search.result import SearchResult
 from compressor.search.reuse import settings_of

@@ -614,7 +614,7 @@ def test_a_search_alone_is_for_a_number_of_layers(workshop):
 
 
 def test_too_many_subsets_to_try_them_all(workshop, monkeypatch):
-    monkeypatch.setattr("compressor.job.MOST_SUBSETS", 400)
+    monkeypatch.setattr("compressor.jobs.check_work.MOST_SUBSETS", 400)
     result = compress("--strategy", "exhaustive")
     refused(
         result, 2, "too-many-subsets", "--strategy exhaustive", "495", "12 layers", "at most 400", "--strategy auto"
@@ -696,7 +696,7 @@ def test_output_folder_that_exists_is_left_alone(workshop):
 FULL_DISK = """
 import resource, sys
 from das.main import app
-import compressor.job, compressor.compression  # compiled before the limit: Python writes caches, too
+import compressor.jobs.prepare_job, compressor.compression  # compiled before the limit: Python writes caches, too
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 app(["compress", "meter.ckpt", "--task", "vqa", "--layers", "FL1", "--recover", "none", "--out", "runs/full"])
 """
@@ -754,7 +754,7 @@ def test_checkpoint_that_changed_since_it_was_compressed(run_here, monkeypatch):
 
 
 def test_internal_errors_are_called_bugs_and_write_a_log(workshop, monkeypatch):
-    monkeypatch.setattr("compressor.job.checkpoint_sha256", lambda path: 1 / 0)
+    monkeypatch.setattr("compressor.jobs.prepare_job.checkpoint_sha256", lambda path: 1 / 0)
     result = compress()
     assert result.exit_code == 1
     assert "a bug in das" in result.stderr

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification
 
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import Progress
 from compressor.settings import Settings
 from tests.support.command_line import das, stopped

@@ -12,7 +12,8 @@ from compressor.data.read_data import read_data
 from compressor.data.roles import TENTH
 from compressor.data.types import Reading
 from compressor.errors import InputError, UsageError
-from compressor.job import prepare_job, remark_on_held_out
+from compressor.jobs.check_work import remark_on_held_out
+from compressor.jobs.prepare_job import prepare_job
 from compressor.run_folder import open_run
 from compressor.settings import make_settings
 from compressor.tasks import TASKS

@@ -15,7 +15,7 @@ from compressor.data.generated.captions import write_retrieval
 from compressor.data.read_data import read_data
 from compressor.errors import InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.search.reuse import settings_of
 from compressor.settings import Settings
 from compressor.tasks import TASKS

@@ -7,7 +7,7 @@ from compressor.compression import compress
 from compressor.errors import InputError
 from compressor.evaluation.reference import of_full, open_reference
 from compressor.evaluation.reference_run import check_reference, open_reference_run, remark_on_reference
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.settings import make_settings
 from profiles.comparison.run_vs_run import compare_runs
 from profiles.comparison.variant_scores import answered_in_pytorch

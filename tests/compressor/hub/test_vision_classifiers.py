@@ -11,7 +11,7 @@ import das
 from compressor.costs.macs import count_macs
 from compressor.data.generated.pictures import write_pictures
 from compressor.errors import InputError, UsageError
-from compressor.job import open_inputs
+from compressor.jobs.open_inputs import open_inputs
 from compressor.models.simplify import trim
 from compressor.settings import Settings
 from compressor.token_merging.merge_layers import set_merging

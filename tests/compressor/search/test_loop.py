@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compressor.data.batches import TrainingOrder, batch_of_step
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET

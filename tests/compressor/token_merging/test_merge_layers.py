@@ -9,7 +9,8 @@ from compressor.compression import compress
 from compressor.costs.count_costs import count_costs
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
-from compressor.job import open_inputs, prepare_job
+from compressor.jobs.open_inputs import open_inputs
+from compressor.jobs.prepare_job import prepare_job
 from compressor.models.steps import valid_tokens
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.run_folder import open_run

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.search.strategies import STRATEGIES
 from compressor.settings import Settings
 from compressor.training import activation_cache, expected_time

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Stages
 from compressor.resume import RunCheckpoint
 from compressor.settings import Settings

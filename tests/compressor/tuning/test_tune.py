@@ -167,7 +167,7 @@ def test_a_method_without_a_place_is_refused_before_any_data_is_read(sentences, 
     words = json.loads((sentences / "roberta" / "config.json").read_text())["vocab_size"]
     sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
     MPNetForSequenceClassification(MPNetConfig(vocab_size=words, **sizes)).save_pretrained("mpnet")
-    monkeypatch.setattr("compressor.job.read_data", lambda *_, **__: pytest.fail("data was read"))
+    monkeypatch.setattr("compressor.jobs.prepare_job.read_data", lambda *_, **__: pytest.fail("data was read"))
     given = ("tune", "mpnet", "--data", "data", "--tokenizer", "roberta", "--epochs", 0)
     stopped(command(*given, "--method", "mam"), 2, ["epochs-not-positive", "method-without-place"], "mam for mpnet")
 

@@ -11,7 +11,7 @@ import torch
 
 from compressor.errors import UsageError
 from compressor.evaluation.evaluate import evaluate
-from compressor.job import prepare_job
+from compressor.jobs.prepare_job import prepare_job
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das.demo import checkpoints

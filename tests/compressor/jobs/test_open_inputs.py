@@ -5,8 +5,6 @@ from itertools import combinations
 
 import pytest
 
-from compressor.job import prepare_job
-from compressor.settings import Settings
 from tests.support.command_line import das, stopped
 
 # code: (exit code, options in place of the sound ones)
@@ -95,11 +93,3 @@ def test_an_evaluation_reports_everything_too(workshop):
 
 def test_an_evaluation_of_a_run_reports_everything_too(workshop):
     stopped(das("eval", "runs/latest", "--batch-size", 0), 2, ("batch-size-too-small", "run-missing"))
-
-
-def test_a_checkpoint_behind_a_link_keeps_the_name_it_was_given(workshop):
-    (workshop / "cache").mkdir()
-    (workshop / "meter.ckpt").rename(workshop / "cache" / "3f786850e387550f")  # as download caches store files
-    (workshop / "meter.ckpt").symlink_to("cache/3f786850e387550f")
-    job = prepare_job(Settings(checkpoint="meter.ckpt", task="vqa", layers=("FL1",), recover="none"))
-    assert job.source.path == str(workshop / "meter.ckpt")

@@ -1,0 +1,85 @@
+"""The layers that a compression may skip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from compressor.checkpoints.recognise import Recognised
+from compressor.checkpoints.sizes import sizes_that_fit
+from compressor.errors import Problem, UsageError, usage_error
+from compressor.families import FAMILIES, Family
+from compressor.models.plan import match_layers, summarise
+from compressor.models.steps import steps_of
+from compressor.search.option_rules import MERGED
+from compressor.settings import Choice, Settings
+
+
+def find_candidates(settings: Settings, checkpoint: Recognised, task: str) -> tuple[str, ...]:
+    """Return the layers that may be skipped: those named by hand, or the scope's; none where nothing is skipped.
+
+    Raises:
+        UsageError: no such layers, fewer than are to be skipped, or of a family that cannot do without them so.
+    """
+    if settings.choice is Choice.NOTHING:
+        return ()
+    family = checkpoint.family
+    with sizes_that_fit(checkpoint):
+        steps = steps_of(
+            family.rounds(checkpoint.format.read_dims(checkpoint.state, checkpoint.checkpoint.config, task))
+        )
+    layers = family.layer_order(tuple(step.name for step in steps if step.pool))
+    if settings.replace == MERGED:
+        _check_merging_maps(family)
+    if settings.layers:
+        return match_layers(settings.layers, layers)
+    scope = settings.scope or next(iter(family.scopes))
+    pools = family.scopes.get(scope)
+    in_pools = {step.name for step in steps if step.pool in (pools or ())}
+    candidates = tuple(name for name in layers if name in in_pools) if pools else match_layers(scope.split(","), layers)
+    if settings.skip is not None and settings.skip > len(candidates):
+        sizes = {name: sum(step.pool in pools for step in steps) for name, pools in family.scopes.items()}
+        wider = [name for name, size in sizes.items() if size > len(candidates)]
+        raise UsageError(
+            Problem(
+                "skip-too-large",
+                f"--skip {settings.skip} of {len(candidates)} layers in scope {scope} ({summarise(candidates)})",
+                f"at most {len(candidates)}",
+                " or ".join((f"--skip {max(1, len(candidates) // 2)}", *(f"--scope {name}" for name in wider))),
+            )
+        )
+    if settings.balanced:
+        pool_of = {step.name: str(step.pool) for step in steps}
+        _check_balance(settings, Counter(pool_of[name] for name in candidates))
+    return candidates
+
+
+def _check_merging_maps(family: Family) -> None:
+    """Refuse to merge into layers that end in a norm.
+
+    Raises:
+        UsageError: those of the family do.
+    """
+    if not family.absorber:
+        takes = [name for name, other in FAMILIES.items() if other.absorber]
+        raise usage_error(
+            "layers-absorb-nothing",
+            f"--replace {MERGED} for {family.name}, whose layers end in a norm: a map cannot be moved through it",
+            f"a family whose norms come first: {', '.join(takes)}",
+            "--replace adapter, or none with --recover full",
+        )
+
+
+def _check_balance(settings: Settings, pools: Mapping[str, int]) -> None:
+    """Refuse a lot that cannot take equally many layers of every pool, given the number of candidates in each."""
+    skip, count, smallest = settings.skip or 0, len(pools), min(pools.values())
+    told = ", ".join(f"{size} of {name}" for name, size in pools.items())
+    if count == 1:
+        found, expected, fix = f"--balanced with one pool alone: {told}", "layers of several pools", "drop --balanced"
+    elif skip % count or skip > count * smallest:
+        nearest = count * max(1, min(round(skip / count), smallest))
+        found = f"--balanced --skip {skip}: the candidates are {told}"
+        expected, fix = f"a multiple of {count}, at most {count * smallest}", f"--skip {nearest}, or drop --balanced"
+    else:
+        return
+    raise usage_error("skip-not-balanced", found, expected, fix)
