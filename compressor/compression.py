@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from compressor.costs.count_costs import count_costs
 from compressor.data.splits import Split, TaskData
 from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, UsageError
-from compressor.evaluation.evaluate import Evaluation, evaluate, pair_answers, parity_indices, share_agreed
+from compressor.evaluation.evaluate import Evaluation, evaluate
+from compressor.evaluation.evaluate_job import Evaluations, FullEvaluations, evaluate_splits, identify_full
 from compressor.evaluation.pseudo_labels import label_with_full
 from compressor.evaluation.reference_run import remark_on_reference
 from compressor.evaluation.remarks import remark_on
-from compressor.evaluation.score import IndexRecall, Score
-from compressor.families import FAMILIES
+from compressor.evaluation.score import Score
 from compressor.jobs.check_work import remark_on_held_out
 from compressor.jobs.job import Job
 from compressor.jobs.open_inputs import open_inputs
 from compressor.jobs.prepare_job import prepare_job
-from compressor.manifest import MANIFEST, Manifest, Results, RunSettings, ScorePair
 from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress, Stages
-from compressor.resume import RunCheckpoint, Stage, check_same
-from compressor.run_folder import (
-    Run,
-    every_tensor,
-    interrupted_folder,
-    interrupted_runs,
-    new_folder,
-    open_run,
-    point_latest_at,
-    save_run,
-    versions,
-)
-from compressor.search.budgets import KINDS, BudgetResult, Prices
+from compressor.runs.manifest import MANIFEST
+from compressor.runs.resume import RunCheckpoint, Stage, check_same
+from compressor.runs.run_contents import choose_samples, gather_answers, make_manifest, make_results
+from compressor.runs.run_folder import Run, open_run
+from compressor.runs.run_places import destination, interrupted_runs, point_latest_at, run_name
+from compressor.runs.save_run import save_run
+from compressor.search.budgets import KINDS, Prices
 from compressor.search.fit_budget import fit_request
 from compressor.search.reuse import open_search
 from compressor.search.select_layers import FinishedSearch, draw_scored_samples, select_layers
 from compressor.settings import PLACES, Settings
 from compressor.training.expected_time import LONG, Expected, expect_search_time, expect_time
-from compressor.training.fit_slim import Fitter, SlimModel
-
-SAMPLES_KEPT, SAMPLE_BYTES = 32, 32 << 20
+from compressor.training.fit_slim import Fitter
 
 MeasurePrices = Callable[[Job], Prices]
 """Measures what a job's layers cost, where a search does not know: their latency."""
-Evaluations = tuple[Evaluation, ...]
-"""Of the evaluation split first, then of the further splits."""
-FullEvaluations = dict[str, Evaluations]
-"""Of full models that were scored before, by all that their scores depend on (:func:`identify_full`)."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +175,9 @@ class Compression:
         slim, budget = fit_request(fitter, search.result if search else None, prices)
         with stages.timed("evaluate"):
             scores = evaluate_splits(job, slim.model, "slim", self.progress)
-        manifest = _manifest(job, slim, search, self.command, _results(job, full, scores, stages, remarks), budget)
+        manifest = make_manifest(
+            job, slim, search, self.command, make_results(job, full, scores, stages, remarks), budget
+        )
         slim.model.to("cpu")
         save = partial(
             save_run,
@@ -202,8 +187,8 @@ class Compression:
             tokenizer=job.tokenizer,
             source_files=job.source_files,
             labels=job.data.labels,
-            samples=_parity_samples(job),
-            answers=_answers(job, full, scores),
+            samples=choose_samples(job),
+            answers=gather_answers(job, full, scores),
             result=search.result if search else None,
             log=search.log if search else [],
         )
@@ -273,26 +258,6 @@ def compress(
     return compression.run().run
 
 
-def run_name(settings: Settings, task: str | None) -> str:
-    """Return the name of a run's folder, made of checkpoint, task and what is skipped."""
-    budget = settings.budget
-    goal = f"skip{settings.skip}" if budget is None else budget.kind + budget.text(budget.limit)
-    suffix = "by-hand" if settings.layers else goal
-    merged = "" if settings.merge_tokens is None else f"merge{settings.merge_tokens}"
-    return "-".join(part for part in (Path(settings.checkpoint).stem, task, suffix, merged) if part)
-
-
-def destination(settings: Settings, task: str | None, resume: bool = False) -> Path:
-    """Return where the run will lie: ``--out``, or ``runs/`` and its name, with a number where that is taken.
-
-    Raises:
-        InputError: it exists already, or there is nothing to resume.
-        EnvironmentProblem: it cannot be written.
-    """
-    stem = run_name(settings, task)
-    return interrupted_folder(settings.out, stem) if resume else new_folder(settings.out, stem)
-
-
 def _open_finished(folder: Path, settings: Settings) -> Run | None:
     """Return the run in ``folder``, where it was killed after it was complete; None where it is still to be made.
 
@@ -318,116 +283,3 @@ def identify(job: Job) -> dict[str, Any]:
         "tokens": job.tokens_digest,
         "calibration": job.settings.calibration is not None,
     }
-
-
-def identify_full(job: Job) -> str:
-    """Return what the scores of the full model, or of the reference that stands for it, depend on."""
-    splits = (job.data.evaluation, *job.data.extra)
-    parts = {
-        **{"checkpoint": job.source.sha256, "dims": repr(job.model.dims), "task": job.task.name},
-        "reference": str(job.reference.path) if job.reference else "",
-        "data": [(split.name, split.describe()["fingerprint"]) for split in splits],
-        "labels": list(job.data.labels),
-        "tokens": job.tokens_digest,
-        "calibration": job.settings.calibration is not None,
-    }
-    return json.dumps(parts)
-
-
-def evaluate_splits(job: Job, model: StepModel, name: str, progress: Progress) -> Evaluations:
-    """Return the scores of a model, called ``name``, on the evaluation split and on the further splits."""
-    return tuple(
-        evaluate(
-            model,
-            split,
-            job.task,
-            metrics=job.data.metrics,
-            progress=progress,
-            label=f"Evaluating the {name} model on {split.name}",
-        )
-        for split in (job.data.evaluation, *job.data.extra)
-    )
-
-
-def _results(
-    job: Job, full: Evaluations | None, slim: Evaluations, stages: Stages, remarks: tuple[str, ...]
-) -> Results:
-    full_scores = [evaluation.score for evaluation in full] if full else [None] * len(slim)
-    pairs = [ScorePair(full=score, slim=after.score) for score, after in zip(full_scores, slim, strict=True)]
-    return Results(
-        full=pairs[0].full,
-        slim=pairs[0].slim,
-        apart=dict(zip((split.name for split in job.data.extra), pairs[1:], strict=True)),
-        floor=job.task.baseline.score(job.data.train, job.data.evaluation),
-        index=_recall_across(job, full, slim),
-        answer_agreement=share_agreed(full[0], slim[0]) if full else None,
-        seconds=stages.seconds,
-        remarks=remarks,
-    )
-
-
-def _recall_across(job: Job, full: Evaluations | None, slim: Evaluations) -> IndexRecall | None:
-    """Return what slim finds in an index of the full model's; None for tasks without one."""
-    if job.task.across is None or not full:
-        return None
-    theirs, ours = full[0].outputs, slim[0].outputs
-    assert theirs is not None and ours is not None, "a task with an index is scored on whole splits"
-    return job.task.across(theirs, ours, job.data.evaluation)
-
-
-def _manifest(
-    job: Job,
-    slim: SlimModel,
-    search: FinishedSearch | None,
-    command: str,
-    results: Results,
-    budget: BudgetResult | None,
-) -> Manifest:
-    model, recovery = slim.model, job.recovery
-    searching, training = job.trains_while_searching, job.trains_in_recovery
-    settings = RunSettings(
-        **job.settings.model_dump(),
-        search_steps=job.search_steps if searching else 0,
-        search_learning_rate=job.learning_rate(job.search_steps) if searching else None,
-        recover_steps=recovery.steps if training else 0,
-        recover_learning_rate=recovery.learning_rate if training else None,
-    )
-    return Manifest(
-        family=model.family,
-        task=model.task,
-        dims=model.dims.model_dump(),
-        plan=slim.plan,
-        strategy=search.result.strategy if search else job.settings.choice.value,
-        candidates=job.candidates,
-        source=job.source,
-        data=tuple(split.describe() for split in job.data.splits),
-        data_root=str(job.data_root.resolve()),
-        pairs=any(sample.second is not None for sample in job.data.train.samples),
-        settings=settings,
-        updated_parameters=slim.updated_parameters,
-        device=str(job.device),
-        versions={**versions(), **FAMILIES.package_of(model.family)},
-        command=command,
-        results=results,
-        costs=count_costs(job.plain, model, job.sample()),
-        budget=budget,
-    )
-
-
-def _parity_samples(job: Job) -> dict[str, torch.Tensor]:
-    """Return the first evaluation inputs that exports are compared on: up to 32 samples or 32 MB, at least one.
-
-    Their texts have the full length: exports take it, and profiles measure at it.
-    """
-    split = job.data.evaluation
-    size = sum(value.nbytes for value in job.sample().values())
-    numbers = parity_indices(len(split))[: min(SAMPLES_KEPT, max(1, SAMPLE_BYTES // size))]
-    return split.inputs(numbers, full_length=True)
-
-
-def _answers(job: Job, full: Evaluations | None, slim: Evaluations) -> dict[str, torch.Tensor]:
-    """Return logits and targets of the samples that exports are compared on, and all scores of full and slim."""
-    numbers = parity_indices(len(job.data.evaluation))
-    tensors = {"numbers": torch.from_numpy(numbers), "slim": slim[0].logits}
-    tensors |= {"full": full[0].logits, **every_tensor(pair_answers(full[0], slim[0]))} if full else {}
-    return tensors if job.task.ranked else {**tensors, "targets": job.data.evaluation.targets(numbers)}

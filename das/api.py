@@ -14,10 +14,10 @@ from compressor.errors import Checks, DasError, usage_error
 from compressor.progress import QUIET, Progress
 
 if TYPE_CHECKING:
-    from compressor.compression import FullEvaluations
+    from compressor.evaluation.evaluate_job import FullEvaluations
     from compressor.hub.hub_folder import SavedFolder
     from compressor.models.steps import StepModel
-    from compressor.run_folder import Run
+    from compressor.runs.run_folder import Run
     from compressor.settings import Settings
     from compressor.tuning.tuned import Tuned
     from compressor.vocabulary.trim_folder import TrimmedVocabulary
@@ -42,7 +42,7 @@ def load(path: str | Path, task: str | None = None, image_size: int | None = Non
         UsageError: the checkpoint has several heads and no ``task`` is given.
     """
     from compressor.checkpoints.build import load_checkpoint
-    from compressor.run_folder import is_run, open_run
+    from compressor.runs.run_folder import is_run, open_run
     from compressor.tuning.tuned import is_tuned, open_tuned
 
     run, tuned = is_run(path), is_tuned(path)
@@ -495,7 +495,7 @@ def trim_vocabulary(
     from tempfile import TemporaryDirectory
 
     from compressor.hub.hub_folder import check_folder
-    from compressor.run_folder import Run, is_run
+    from compressor.runs.run_folder import Run, is_run
     from compressor.vocabulary.read_texts import read_texts
     from compressor.vocabulary.trim_folder import trim_folder
     from compressor.vocabulary.vocabulary_source import open_checkpoint, save_source
@@ -640,6 +640,6 @@ def open_run_at(run: Run | str | Path | None) -> Run:
     Raises:
         InputError: no run there.
     """
-    from compressor.run_folder import Run, open_run
+    from compressor.runs.run_folder import Run, open_run
 
     return run if isinstance(run, Run) else open_run(run)

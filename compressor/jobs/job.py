@@ -16,11 +16,11 @@ from compressor.costs.parts import without_adapters, without_idle
 from compressor.data.batches import steps_per_epoch
 from compressor.data.splits import TaskData
 from compressor.families import FAMILIES
-from compressor.manifest import Source
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers, stream_width
-from compressor.run_folder import Run
+from compressor.runs.manifest import Source
+from compressor.runs.run_folder import Run
 from compressor.search.option_rules import ADAPTER, FULL, MERGED, TRAINED
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Choice, Settings

@@ -23,9 +23,9 @@ from compressor.evaluation.reference_run import check_reference
 from compressor.jobs.check_work import check_work
 from compressor.jobs.job import Job, task_of
 from compressor.jobs.open_inputs import Inputs, open_inputs
-from compressor.manifest import Source
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import open_run
+from compressor.runs.manifest import Source
+from compressor.runs.run_folder import open_run
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import Problem, UsageError, input_error, usage_error
-from compressor.run_folder import SEARCH, TOKENIZER_FILE, Run, open_run, read_run
+from compressor.files import TOKENIZER_FILE
+from compressor.runs.run_folder import SEARCH, Run, open_run, read_run
 from compressor.search.result import SearchResult
 from compressor.settings import Choice, Settings, make_settings
 

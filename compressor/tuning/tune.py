@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from compressor.checkpoints.sizes import read_dims, sizes_that_fit
-from compressor.compression import evaluate_splits, identify
+from compressor.compression import identify
 from compressor.costs.macs import count_macs
 from compressor.costs.parts import without_adapters
 from compressor.data.batches import TrainingOrder, steps_per_epoch
 from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, Checks, UsageError, input_error, usage_error
+from compressor.evaluation.evaluate_job import evaluate_splits
 from compressor.families import FAMILIES
 from compressor.files import TUNED_FILE
 from compressor.jobs.job import Job
@@ -25,8 +26,9 @@ from compressor.jobs.prepare_job import prepare_job
 from compressor.models.adapters import Adapter
 from compressor.models.steps import Rounds, StepModel, split_at_candidates
 from compressor.progress import QUIET, Progress, Stages
-from compressor.resume import RunCheckpoint, Stage, check_same
-from compressor.run_folder import interrupted_folder, new_folder, versions
+from compressor.runs.manifest import versions
+from compressor.runs.resume import RunCheckpoint, Stage, check_same
+from compressor.runs.run_places import interrupted_folder, new_folder
 from compressor.search.select_layers import encode_split
 from compressor.settings import PLACES
 from compressor.training.activation_cache import Encoder

@@ -10,7 +10,8 @@ from pathlib import Path
 from compressor.data.images import decode_image
 from compressor.data.read_data import read_data
 from compressor.errors import EnvironmentProblem
-from compressor.run_folder import Run, cannot_write
+from compressor.files import cannot_write
+from compressor.runs.run_folder import Run
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das import api

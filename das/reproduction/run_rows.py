@@ -6,12 +6,12 @@ import signal
 from functools import partial
 from pathlib import Path
 
-from compressor.compression import FullEvaluations
 from compressor.distributed import from_main, is_main
 from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Interrupted, Problem
+from compressor.evaluation.evaluate_job import FullEvaluations
 from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import partial_of
+from compressor.runs.run_places import partial_of
 from compressor.tuning.tune import tune
 from compressor.tuning.tuned import open_tuned
 from das import api

@@ -18,10 +18,10 @@ import torch
 from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Problem, environment_problem
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
-from compressor.files import PARTIAL, write_json
+from compressor.files import PARTIAL, cannot_write, write_json
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from compressor.run_folder import Run, cannot_write
+from compressor.runs.run_folder import Run
 from exporters.checks.records import Parity
 from exporters.export import Exported, ExportReport, certify_later, keep, make_all
 from exporters.folder import exports_of

@@ -17,7 +17,7 @@ from compressor.errors import CheckFailed, InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
 from compressor.jobs.prepare_job import prepare_job
-from compressor.run_folder import open_run
+from compressor.runs.run_folder import open_run
 from compressor.search.result import SearchResult
 from compressor.search.reuse import settings_of
 from compressor.search.select_layers import draw_layers
@@ -167,7 +167,7 @@ class InterruptAt(StepProgress):
             signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.slow  # test_resume.py stops the same stages at any step
+@pytest.mark.slow  # runs/test_resume.py stops the same stages at any step
 @pytest.mark.parametrize(
     ("strategy", "stage", "step"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import das as api
-from compressor.run_folder import open_run
+from compressor.runs.run_folder import open_run
 from tests.support.command_line import GOLDEN, das, stopped
 
 COMMANDS = (

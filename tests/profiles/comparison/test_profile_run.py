@@ -21,10 +21,11 @@ from compressor.costs.parts import weight_bytes
 from compressor.errors import EnvironmentProblem, InputError, UsageError, environment_problem
 from compressor.evaluation.score import EveryAnswer, Score
 from compressor.families.meter.meter_family import build
-from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
-from compressor.run_folder import Run, every_tensor, save_run
+from compressor.runs.manifest import Manifest, Results, RunSettings, Source
+from compressor.runs.run_folder import Run
+from compressor.runs.save_run import every_tensor, save_run
 from das.render.print_profile import print_profile
 from exporters.checks.parity import record
 from exporters.checks.records import EXPORTS, Comparison, read_statuses, record_of

@@ -4,8 +4,8 @@ import pytest
 
 from compressor.errors import UsageError
 from compressor.evaluation.score import IndexRecall, Score
-from compressor.manifest import Manifest, Results, RunSettings, Source
 from compressor.models.plan import Plan, Skip
+from compressor.runs.manifest import Manifest, Results, RunSettings, Source
 from profiles.gates import assertions
 from profiles.timing.speedups import estimate_speedup
 from tests.support.command_line import refused

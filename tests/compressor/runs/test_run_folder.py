@@ -9,8 +9,9 @@ import pytest
 
 from compressor.compression import compress
 from compressor.errors import InputError
-from compressor.manifest import read_manifest
-from compressor.run_folder import Run, open_run, point_latest_at
+from compressor.runs.manifest import read_manifest
+from compressor.runs.run_folder import Run, open_run
+from compressor.runs.run_places import point_latest_at
 from compressor.settings import Settings
 from das.api import load
 from tests.support.command_line import das, refused, stopped

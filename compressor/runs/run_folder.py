@@ -6,9 +6,6 @@ What a run says of itself is JSON, and is read without PyTorch: only what builds
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,23 +15,19 @@ from safetensors import SafetensorError, safe_open
 
 from compressor.checkpoints.sources.file_kinds import refuse_tuned
 from compressor.checkpoints.sources.source_files import FOLDER as SOURCE
-from compressor.checkpoints.sources.source_files import copy_source_files
 from compressor.errors import DasError, input_error
 from compressor.evaluation.score import EveryAnswer, EveryScore
-from compressor.files import TOKENIZER_FILE, atomic_folder, cannot_write, follow_link, link_to, write_json
-from compressor.manifest import MANIFEST, PACKAGES, Manifest, Source, check_dims, read_manifest
+from compressor.files import TOKENIZER_FILE, follow_link
+from compressor.runs.manifest import MANIFEST, Manifest, Source, check_dims, read_manifest
+from compressor.runs.run_places import LATEST, ROOT, find_runs
 from compressor.search.result import LogEntry, SearchResult
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from torch import Tensor
 
     from compressor.data.types import Transforms
     from compressor.models.steps import StepModel
 
-ROOT = Path("runs")
-LATEST = "latest"
-PARTIAL = ".partial"  # added to the name of a run that is not finished
 WEIGHTS, LABELS = "model.safetensors", "labels.json"
 PREPROCESSOR, SAMPLES = "preprocessor.json", "samples.safetensors"
 ANSWERS = "answers.safetensors"
@@ -308,155 +301,6 @@ def read_run(path: str | Path | None = None) -> Run:
     return Run(folder.resolve(), read_manifest(manifest))
 
 
-def find_runs() -> list[Path]:
-    """Return the finished runs below ``runs``, by name, those of several seeds, too; ``latest`` is one of them."""
-    return sorted(found.parent for depth in ("*", "*/*") for found in ROOT.glob(f"{depth}/{MANIFEST}"))
-
-
 def _folder_at(path: str | Path) -> Path:
     """Return the folder that ``path`` means: ``latest`` may be a link of the kind that is a file."""
     return follow_link(Path(path)) if Path(path).name == LATEST else Path(path)
-
-
-def every_tensor(answers: EveryScore) -> dict[str, Tensor]:
-    """Return the tensors that a run stores them as, by name."""
-    import torch
-
-    return {EVERY + name: torch.tensor(array) for name, array in vars(answers).items()}
-
-
-def save_run(
-    folder: Path,
-    slim: StepModel,
-    manifest: Manifest,
-    *,
-    tokenizer: Tokenizer | None,
-    source_files: Mapping[str, Path],
-    labels: tuple[str, ...],
-    samples: Mapping[str, Tensor],
-    answers: Mapping[str, Tensor],
-    result: SearchResult | None,
-    log: Sequence[LogEntry],
-) -> Run:
-    """Write a run: into a folder with a temporary name, renamed when it is complete.
-
-    Raises:
-        CheckFailed: ``slim`` answers otherwise with its trims, as it is loaded; nothing is written.
-        EnvironmentProblem: the disk is full or the folder cannot be written; nothing is left behind.
-    """
-    from safetensors.torch import save_file
-
-    from compressor.families import FAMILIES
-    from compressor.models.check_trims import check_trims
-
-    check_trims(slim.eval(), samples)
-    with atomic_folder(folder, "free some space, then the same command with --resume") as temporary:
-        save_file({name: value.contiguous() for name, value in slim.state_dict().items()}, temporary / WEIGHTS)
-        save_file({name: value.contiguous() for name, value in samples.items()}, temporary / SAMPLES)
-        save_file({name: value.contiguous() for name, value in answers.items()}, temporary / ANSWERS)
-        # Padding and length belong to the model, not to the file: das sets them whenever it opens the tokenizer.
-        if tokenizer:
-            (temporary / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True))
-        copy_source_files(source_files, temporary)
-        transform = FAMILIES[slim.family].image_transform
-        write_json(temporary / PREPROCESSOR, transform(slim.dims).describe() if transform else {"transform": None})
-        write_json(temporary / LABELS, list(labels))
-        if result:
-            (temporary / SEARCH).write_text(result.model_dump_json(indent=2))
-        (temporary / SEARCH_LOG).write_text(
-            "".join(json.dumps(entry.model_dump(exclude_none=True)) + "\n" for entry in log)
-        )
-        (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    return Run(folder.resolve(), manifest)
-
-
-def point_latest_at(folder: Path) -> str | None:
-    """Make ``runs/latest`` a link to ``folder``, wherever that is, replacing an older link in one step.
-
-    Returns:
-        Why that cannot be done, as a clause; None where it is. A run is complete without.
-    """
-    link = ROOT / LATEST
-    if link.is_dir() and not link.is_symlink():
-        return f"{link} is a folder of its own"
-    try:
-        ROOT.mkdir(exist_ok=True)
-        link_to(link, folder)
-    except OSError as error:
-        return f"{link} cannot be written ({error.strerror})"
-    return None
-
-
-def new_folder(out: str | None, stem: str) -> Path:
-    """Return the folder of a new run: ``out``, or the first free ``runs/<stem>[-n]``; none is made yet.
-
-    Raises:
-        InputError: ``out`` exists already.
-        EnvironmentProblem: it cannot be made.
-    """
-    folder, number = Path(out) if out else ROOT / stem, 2
-    while not out and (folder.exists() or partial_of(folder).exists()):
-        folder, number = ROOT / f"{stem}-{number}", number + 1
-    if folder.exists():
-        raise input_error(
-            "folder-exists", f"{folder} exists already", "a new folder", "give another --out, or remove it"
-        )
-    if partial_of(folder).exists():
-        found = f"{partial_of(folder)} holds the state of an interrupted run"
-        raise input_error(
-            "run-interrupted-there", found, "a new folder", "--resume to go on with it, another --out, or remove it"
-        )
-    probe = next(path for path in folder.absolute().parents if path.exists()) / f".das-{os.getpid()}"
-    try:
-        probe.write_text("writable")
-        probe.unlink()
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    return folder
-
-
-def interrupted_folder(out: str | None, stem: str, document: str = MANIFEST) -> Path:
-    """Return the newest run of this name that was interrupted; where none was, the newest one that is finished.
-
-    A finished one holds the ``document``.
-
-    Raises:
-        InputError: there is none.
-    """
-    folder = Path(out) if out else ROOT / stem
-    runs = [folder] if out else runs_named(stem)
-    interrupted = [run for run in runs if partial_of(run).exists()]
-    finished = [run for run in runs if (run / document).exists()]
-    if interrupted:
-        return max(interrupted, key=lambda run: partial_of(run).stat().st_mtime)
-    if finished:
-        return max(finished, key=lambda run: run.stat().st_mtime)
-    raise input_error(
-        "nothing-to-resume", f"no interrupted run {partial_of(folder)}", "a run to resume", "start without --resume"
-    )
-
-
-def interrupted_runs(stem: str) -> list[Path]:
-    """Return the unfinished folders, by name, of runs whose name is ``stem``, with or without a number."""
-    return sorted(partial_of(run) for run in runs_named(stem) if partial_of(run).exists())
-
-
-def runs_named(stem: str) -> list[Path]:
-    """Return the folders in ``runs``, of finished runs or not, whose name is ``stem``, with or without a number."""
-    numbered = re.compile(re.escape(stem) + r"(-\d+)?")
-    beside = {path.with_name(path.name.removesuffix(PARTIAL)) for path in ROOT.glob("*")}
-    return [path for path in beside if numbered.fullmatch(path.name)]
-
-
-def partial_of(folder: Path) -> Path:
-    """Return the folder of the unfinished run that will lie in ``folder``."""
-    return folder.with_name(folder.name + PARTIAL)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
-    import platform
-    from importlib.metadata import version
-
-    python, *packages = PACKAGES
-    return {python: platform.python_version(), **{package: version(package) for package in packages}}

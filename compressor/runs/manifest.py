@@ -112,6 +112,15 @@ class Manifest(Value):
         return str(self.data[2]["name"])
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
+    import platform
+    from importlib.metadata import version
+
+    python, *packages = PACKAGES
+    return {python: platform.python_version(), **{package: version(package) for package in packages}}
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read ``manifest.json``; whether its sizes make a model is left to :func:`check_dims`.
 
