@@ -177,16 +177,23 @@ def make_settings(**options: Any) -> Settings:
     Raises:
         UsageError: an unknown name or a value of the wrong type, all of them at once.
     """
-    return read_options(Settings, "das.compress", options)
+    return read_options(Settings, "das.compress", **options)
 
 
-def read_options(kind: type[SomeSettings], function: str, options: Mapping[str, Any]) -> SomeSettings:
-    """Make settings of a kind from the keyword arguments of a function.
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say something: None stands for a default."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def read_options(kind: type[SomeSettings], function: str, **options: Any) -> SomeSettings:
+    """Make settings of a kind from the keyword arguments of a function; None is the default.
 
     Raises:
         UsageError: an unknown name or a value of the wrong type, all of them at once.
     """
-    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    plain: dict[str, Any] = {
+        name: str(value) if isinstance(value, Path) else value for name, value in given(options).items()
+    }
     if isinstance(plain.get("layers"), str):  # as the command line takes them
         plain["layers"] = tuple(part.strip() for part in plain["layers"].split(",") if part.strip())
     if isinstance(plain.get("columns"), str):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compressor.errors import Checks, DasError, usage_error
 from compressor.progress import QUIET, Progress, describe_seconds
-from das.api import open_run_at
+from das.api.load_model import open_run_at
 
 if TYPE_CHECKING:
     from compressor.data.splits import Split

@@ -10,7 +10,7 @@ from compressor.errors import Problem, UsageError, input_error, usage_error
 from compressor.files import TOKENIZER_FILE
 from compressor.runs.run_folder import SEARCH, Run, open_run, read_run
 from compressor.search.result import SearchResult
-from compressor.settings import Choice, Settings, make_settings
+from compressor.settings import Choice, Settings, given, make_settings
 
 if TYPE_CHECKING:
     from compressor.search.select_layers import FinishedSearch
@@ -30,13 +30,14 @@ WHY_NONE: Mapping[str, str] = {  # a run has no search, by its strategy
 def settings_of(from_run: str | Path | None = None, **options: Any) -> Settings:
     """Return the settings of a compression of a checkpoint, or of one that uses the search of an earlier run.
 
-    Checkpoint, task, data, tokenizer, seed and recipe are the run's then; ``options`` take precedence. Where nothing is
-    skipped (``skip=0``) the search is left out.
+    Checkpoint, task, data, tokenizer, seed and recipe are the run's then; ``options`` take precedence where they are
+    not None. Where nothing is skipped (``skip=0``) the search is left out.
 
     Raises:
         UsageError: neither, unknown options, all of them at once, or a number that the search did not choose.
         InputError: no run there, one without a search, or its checkpoint is gone or has changed.
     """
+    options = given(options)
     if from_run is None:
         if options.get("checkpoint") is None:
             expected = "a fine-tuned checkpoint, or --from RUN"

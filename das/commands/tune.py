@@ -68,7 +68,7 @@ def tune(
     from das.render.print_report import print_tune_plan, print_tuned
     from das.terminal import print_json, progress, shorten_path
 
-    settings = read_options(TuneSettings, "das.tune", o.read_typed(context, without=NO_SETTINGS))
+    settings = read_options(TuneSettings, "das.tune", **o.read_typed(context, without=NO_SETTINGS))
     if dry_run:
         outlook = stages.plan_tuning(settings, resume)
         print_json(outlook) if json else print_tune_plan(outlook)

@@ -156,12 +156,13 @@ def tune_settings(opened: OpenedTable, attempt: Attempt) -> TuneSettings:
     return read_options(
         TuneSettings,
         "das.tune",
-        {
-            **{"checkpoint": opened.asked.checkpoint, "method": attempt.row.method, "task": opened.subject.task},
-            **{"seed": attempt.lot, "out": opened.folder / attempt.folder},
-            **own,
-            **epochs,
-        },
+        checkpoint=opened.asked.checkpoint,
+        method=attempt.row.method,
+        task=opened.subject.task,
+        seed=attempt.lot,
+        out=opened.folder / attempt.folder,
+        **own,
+        **epochs,
     )
 
 

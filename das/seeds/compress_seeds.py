@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CheckFailed, Checks, Interrupted, Problem, UsageError, input_error, usage_error
 from compressor.progress import QUIET, Progress
-from das.api import compress, compress_and_report
+from das.api.compress_model import compress, compress_and_report
 from das.stages import dry_run
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def compress_seeds(
 
     inspect.signature(compress).bind(checkpoint, **options)  # a misspelt one fails at once
     chosen = check_seeds(seeds, beside="seed" in options)
-    given = {"checkpoint": checkpoint, **options}
-    settings = with_runtime(settings_of(from_run, **{name: x for name, x in given.items() if x is not None}))
+    settings = with_runtime(settings_of(from_run, checkpoint=checkpoint, **options))
     report, problems = run_seeds(settings, chosen, resume=resume, progress=progress)
     if problems:
         raise CheckFailed(*problems)

@@ -8,6 +8,7 @@ import pytest
 
 import das
 from compressor.settings import Settings
+from compressor.tuning.tune_settings import TuneSettings
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,19 @@ def test_signatures_are_explicit_and_documented(name):
 def test_compress_takes_every_setting():
     own = {"resume", "progress"}
     assert inspect.signature(das.compress).parameters.keys() - own == Settings.model_fields.keys()
+
+
+def test_every_option_of_compress_and_tune_arrives_as_itself(monkeypatch):
+    arrived = {}
+
+    def keep(*_, **options):
+        arrived.update(options)
+        raise KeyError
+
+    monkeypatch.setattr("compressor.search.reuse.settings_of", keep)
+    monkeypatch.setattr("compressor.settings.read_options", keep)
+    for function, kind in ((das.compress, Settings), (das.tune, TuneSettings)):
+        arrived.clear()
+        with pytest.raises(KeyError):
+            function(**{name: name for name in kind.model_fields})
+        assert arrived == {name: name for name in kind.model_fields if name != "from_run"}
