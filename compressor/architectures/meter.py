@@ -184,8 +184,8 @@ def meter_macs(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMac
     words, pixels = dims.text_hidden, dims.vision_width
 
     def fusion(tokens: int, others: int) -> Place:
-        whole = fusion_layer_macs(tokens, others, d, dims.fusion_ffn)
-        return Place(images, tokens, d, whole, fusion_token_macs(tokens, others, d, dims.fusion_ffn, dims.heads), 3)
+        whole = fusion_layer_macs(tokens, others, d, dims.fusion_ffn, d)
+        return Place(images, tokens, d, whole, fusion_token_macs(tokens, others, d, dims.fusion_ffn, dims.heads, d), 3)
 
     language = encoder_layer_macs(text, words, dims.text_ffn)
     language_first = encoder_token_macs(text, words, dims.text_ffn, dims.text_heads, normed=1)

@@ -257,7 +257,8 @@ def _read(source: str | Path) -> Checkpoint:
     path = locate(source, weights=False)
     config = read_config(path) if (path / CONFIG).is_file() else {}
     for relative in _relatives():
-        if relative.model_type and relative.model_type == config.get("model_type"):
+        declared = relative.model_type and relative.model_type == config.get("model_type")
+        if declared and relative.architecture in ("", *architectures_in(config)):
             raise _refuse_relative(path, relative)
     if config.get("model_type", "") not in ("", None, *_model_types()):
         raise InputError(*refuse_unknown(path, config, _model_types()).problems, *FAMILIES.problems)
@@ -287,8 +288,9 @@ def choose_task(source: Recognised, task: str | None, adapt: bool = False) -> st
             f"--task {next(iter(family.heads))}",
         )
     compressible = source.tasks or heads
-    if task is None and len(compressible) == 1:
-        return compressible[0]
+    meant = [head for head in compressible if head not in family.secondary] or compressible
+    if task is None and len(meant) == 1:
+        return meant[0]
     if task is None and compressible:
         raise usage_error(
             "task-ambiguous", f"{path} has heads for {', '.join(heads)}", "one task", f"--task {compressible[0]}"

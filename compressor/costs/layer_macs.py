@@ -86,16 +86,17 @@ def encoder_token_macs(tokens: int, width: int, ffn: int, heads: int, normed: in
     return {PRODUCTS: products, NORMS: norm_macs(normed + 1, width)}
 
 
-def fusion_layer_macs(tokens: int, others: int, width: int, ffn: int) -> ByKind:
+def fusion_layer_macs(tokens: int, others: int, width: int, ffn: int, other_width: int) -> ByKind:
     """Return the MACs of self-attention, cross-attention to the other stream's tokens and feed-forward, a norm each."""
-    products = tokens * (6 * width**2 + 2 * width * ffn) + 2 * others * width**2
+    products = tokens * (6 * width**2 + 2 * width * ffn) + 2 * others * width * other_width
     attention = 2 * tokens * (tokens + others) * width
     return {PRODUCTS: products, ATTENTION: attention, NORMS: 3 * norm_macs(tokens, width)}
 
 
-def fusion_token_macs(tokens: int, others: int, width: int, ffn: int, heads: int) -> ByKind:
+def fusion_token_macs(tokens: int, others: int, width: int, ffn: int, heads: int, other_width: int) -> ByKind:
     """Return the MACs of a fusion layer that computes one token."""
-    products = 8 * width**2 + 2 * width * ffn + 2 * heads * (tokens + others) * width
+    projections = 6 * width**2 + 2 * width * other_width
+    products = projections + 2 * width * ffn + 2 * heads * (tokens * width + others * other_width)
     return {PRODUCTS: products, NORMS: 3 * norm_macs(1, width)}
 
 

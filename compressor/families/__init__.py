@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compressor.families.blip.blip_family import BLIP
 from compressor.families.family import Family as Family
 from compressor.families.meter.meter_family import METER
 from compressor.families.registry import Registry
@@ -18,4 +19,4 @@ from compressor.families.vision_encoder.dinov2 import DINOV2_FAMILIES
 from compressor.families.vision_encoder.vit import VIT_FAMILIES
 
 TEXT = (*BERT_FAMILIES, DISTILBERT, MPNET, ALBERT, DEBERTA, MODERNBERT)
-FAMILIES = Registry((METER, VILT, *TEXT, *VIT_FAMILIES, *DINOV2_FAMILIES, CLIP, SIGLIP))
+FAMILIES = Registry((METER, VILT, *TEXT, *VIT_FAMILIES, *DINOV2_FAMILIES, CLIP, SIGLIP, BLIP))

@@ -140,7 +140,8 @@ class Family:
             of it alone.
         readout: dims and task to the streams that the epilogue reads, and which of their tokens.
         outputs: what a model returns, by the kind of output that a task asks for.
-        other_heads: heads that are of no task of das, by name.
+        secondary: tasks whose heads come along with another's: of a checkpoint that has both, the other is meant unless
+            the user names one.
         dims_type: the pydantic class of the dims.
         rounds: the ordered steps of a model of these dims.
         build: a randomly initialised full model of these dims; its epilogue's last module is called ``head``.
@@ -173,7 +174,7 @@ class Family:
     rounds: Callable[[Any], Rounds]
     build: Callable[[Any, str], StepModel]
     outputs: Mapping[OutputKind, tuple[Output, ...]] = field(default_factory=lambda: {"classes": (LOGITS,)})
-    other_heads: Mapping[str, Head] = field(default_factory=dict)
+    secondary: tuple[str, ...] = ()
     image_transform: Callable[[Any], ImageTransform] | None = None
     example_image: Callable[[Any], tuple[int, int]] = square_image
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None
@@ -186,12 +187,15 @@ class Family:
 
     @property
     def heads(self) -> dict[str, Head]:
-        """The heads a model can be built with, by task: of every task that asks for an output and images it has."""
+        """The heads a model can be built with, by task.
+
+        They are those of every task that asks for an output and images it has, and that a format has keys for.
+        """
         tasks = [task for task in TASKS.values() if task.output in self.outputs]
+        tasks = [task for task in tasks if any(format.prefix(task.name) for format in self.formats)]
         reads = bool(self.names_of("text")), bool(self.names_of("image"))
         tasks = [task for task in tasks if (task.texts, task.images > 0) == reads]
-        heads = {task.name: Head(task.images, task.classes, self.outputs[task.output]) for task in tasks}
-        return heads | dict(self.other_heads)
+        return {task.name: Head(task.images, task.classes, self.outputs[task.output]) for task in tasks}
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -19,7 +19,12 @@ NAMES = ("image_processor_type", "feature_extractor_type")
 STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 """What is done to an image, in any such file; all images are RGB."""
 Processor = Literal[
-    "ViTImageProcessor", "DeiTImageProcessor", "BitImageProcessor", "CLIPImageProcessor", "SiglipImageProcessor"
+    "ViTImageProcessor",
+    "DeiTImageProcessor",
+    "BitImageProcessor",
+    "CLIPImageProcessor",
+    "SiglipImageProcessor",
+    "BlipImageProcessor",
 ]
 MODULES: Mapping[str, str] = {kind: kind.removesuffix("ImageProcessor").lower() for kind in get_args(Processor)}
 Size = Mapping[str, PositiveInt]
@@ -166,7 +171,8 @@ def _understand(said: Mapping[str, Any], usual: Processor) -> ImageSettings:
     named = {name: str(said[name]) for name in NAMES if said.get(name)}
     kinds: dict[str, Any] = {name: _plain(kind) for name, kind in named.items()}
     problems = [f"{name} {kind}" for name, kind in named.items() if kinds[name] not in MODULES]
-    problems += other_steps(said, STEPS)
+    # Where no size is named, images are padded to the largest of a batch: squares are all of one size.
+    problems += other_steps(said, STEPS if said.get("pad_size") else (*STEPS, "do_pad"))
     if problems:
         raise ValueError(", ".join(problems))
     return ImageSettings.of(next(iter(kinds.values()), usual), said)

@@ -125,7 +125,7 @@ class Unbuilt:
     """A relative of a format that das knows by its keys and does not compute, and what to tell who has one.
 
     ``what`` goes behind "FILE is", ``signature`` are keys that every such checkpoint has, ``model_type`` is that of its
-    config.json, where it has one.
+    config.json, where it has one, and ``architecture`` the class there, where others of that type are built.
     """
 
     code: str
@@ -134,6 +134,7 @@ class Unbuilt:
     expected: str
     fix: str
     model_type: str = ""
+    architecture: str = ""
 
 
 class Unsupported(ValueError):

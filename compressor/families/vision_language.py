@@ -16,7 +16,7 @@ from compressor.tasks import TASKS
 from compressor.tasks.task import OutputKind
 
 OUTPUTS: Mapping[OutputKind, tuple[Output, ...]] = {"classes": (LOGITS,), "score": (MATCH,)}
-OTHER_HEADS = {"itm": Head(classes=2)}
+SECONDARY = ("itm",)  # of pre-training, and beside that of irtr
 AUGMENTED = "_randaug"
 PREFIXES = {
     "vqa": "vqa_classifier.",
@@ -32,7 +32,7 @@ def find_head(task: str | None) -> Head:
     """Return what ``task`` puts on top, or an ordinary head without one."""
     if task is None:
         return Head()
-    return OTHER_HEADS.get(task) or Head(TASKS[task].images, TASKS[task].classes)
+    return Head(TASKS[task].images, TASKS[task].classes)
 
 
 def check_transform(config: Mapping[str, Any], ours: str) -> None:

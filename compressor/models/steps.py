@@ -130,6 +130,14 @@ def expand_batch(x: Tensor, other: Tensor) -> Tensor:
     return x[:, None].expand(-1, target // rows, *x.shape[1:]).flatten(0, 1)
 
 
+class Match(TokenWise):
+    """Where text and image meet they need as many rows: a pair repeats its text, several captions their image."""
+
+    def forward(self, x: Tensor | None, other: Tensor) -> Tensor | None:
+        """(B, ...) and (B', ...) -> (max(B, B'), ...); None, which a mask may be, stays None."""
+        return None if x is None else expand_batch(x, other)
+
+
 def masks_of(stream: str) -> tuple[str, ...]:
     """Return the names that the mask of a stream may have; the first that the model makes is its mask."""
     return f"{stream}_mask", "mask"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from compressor.errors import usage_error
 from compressor.tasks.embedding import EMBEDDING
 from compressor.tasks.image_classification import IMAGE_CLASSIFICATION
+from compressor.tasks.matching import MATCHING
 from compressor.tasks.nlvr2 import NLVR2
 from compressor.tasks.reranking.reranking_task import RERANKING
 from compressor.tasks.retrieval import RETRIEVAL
@@ -21,7 +22,7 @@ from compressor.tasks.vqa import VQA
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        *(VQA, NLVR2, RETRIEVAL, SNLI_VE, TWO_TOWER_RETRIEVAL, ZERO_SHOT),
+        *(VQA, NLVR2, RETRIEVAL, SNLI_VE, MATCHING, TWO_TOWER_RETRIEVAL, ZERO_SHOT),
         *(TEXT_CLASSIFICATION, EMBEDDING, MULTI_LABEL, REGRESSION, RERANKING, TOKEN_CLASSIFICATION),
         IMAGE_CLASSIFICATION,
     )

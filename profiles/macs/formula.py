@@ -70,7 +70,7 @@ def count_encoder_layer(tokens: int, width: int, ffn: int) -> int:
 
 def count_fusion_layer(tokens: int, others: int, width: int, ffn: int) -> int:
     """Return the MACs of self-attention, cross-attention to the other stream, feed-forward, with a norm each."""
-    return sum(fusion_layer_macs(tokens, others, width, ffn).values())
+    return sum(fusion_layer_macs(tokens, others, width, ffn, width).values())
 
 
 def iterate_terms(

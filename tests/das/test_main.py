@@ -94,7 +94,7 @@ def test_inspect_names_layers_costs_and_leftovers(workshop):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("vilt_tiny_irtr.ckpt", "vilt_tiny_irtr.ckpt: vilt (ViLT's or DAS's public code), heads: irtr, itm (not"),
+        ("vilt_tiny_irtr.ckpt", "vilt_tiny_irtr.ckpt: vilt (ViLT's or DAS's public code), heads: irtr, itm"),
         ("meter_tiny_nlvr2.ckpt", "meter_tiny_nlvr2.ckpt: meter (METER's or DAS's public code), heads: nlvr2"),
     ],
 )

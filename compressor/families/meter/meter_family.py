@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compressor.architectures.meter import POOLS, READOUT, MeterDims, meter_macs, meter_rounds
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES, Family
 from compressor.families.meter.meter_checkpoint import PUBLIC, prepare_meter
-from compressor.families.vision_language import OTHER_HEADS, OUTPUTS
+from compressor.families.vision_language import OUTPUTS, SECONDARY
 
 if TYPE_CHECKING:
     from compressor.families.image_transforms import ClipTransform
@@ -42,7 +42,7 @@ METER = Family(
     streams={"text": ("text", "text_mask"), "image": ("image", "image_mask")},
     readout=lambda dims, task: READOUT,
     outputs=OUTPUTS,
-    other_heads=OTHER_HEADS,
+    secondary=SECONDARY,
     dims_type=MeterDims,
     rounds=meter_rounds,
     build=build,

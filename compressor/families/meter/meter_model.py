@@ -22,7 +22,7 @@ from compressor.models.padding import MASKED
 from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
 from compressor.models.single_query import one_token_of, one_token_of_clip
-from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
+from compressor.models.steps import Match, Pick, StepModel, Streams, TokenWise
 from compressor.token_merging.bipartite import merge_alike
 
 
@@ -106,14 +106,6 @@ class ImageBridge(TokenWise):
         if self.images == 1 and self.token_types is not None:
             self.project.bias = nn.Parameter(self.project.bias + self.token_types[0])
             self.token_types = None
-
-
-class Match(TokenWise):
-    """Where text and image meet they need as many rows: a pair repeats its text, several captions their image."""
-
-    def forward(self, x: Tensor | None, other: Tensor) -> Tensor | None:
-        """(B, ...) and (B', ...) -> (max(B, B'), ...); None, which a mask may be, stays None."""
-        return None if x is None else expand_batch(x, other)
 
 
 class VisionLayer(CLIPEncoderLayer):

@@ -69,7 +69,8 @@ class TowerDims(Value):
         vision = self.vision
         sides = {"image_size": vision.image_size, "patch_size": vision.patch_size}
         odd = [f"{name} {side}" for name, side in sides.items() if not isinstance(side, int)]
-        odd += [f"num_channels {vision.num_channels}"] * (vision.num_channels != 3)
+        channels = getattr(vision, "num_channels", 3)  # BLIP's are always 3
+        odd += [f"num_channels {channels}"] * (channels != 3)
         return ", ".join(odd)
 
     @property
@@ -140,8 +141,9 @@ class TowerDims(Value):
         return 1
 
     @property
-    def text_padding(self) -> None:
-        """Nothing: configurations name another token than the tokenizers pad with."""
+    def text_padding(self) -> int | None:
+        """None: configurations name another token than the tokenizers pad with."""
+        return None
 
     @property
     def longest_text(self) -> int:

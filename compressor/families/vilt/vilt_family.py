@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compressor.architectures.vilt import POOLS, READOUT, ViltDims, example_image, vilt_macs, vilt_rounds
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_MASK, PIXEL_VALUES, Family
 from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC, prepare_vilt
-from compressor.families.vision_language import OTHER_HEADS, OUTPUTS
+from compressor.families.vision_language import OUTPUTS, SECONDARY
 
 if TYPE_CHECKING:
     from compressor.families.image_transforms import PixelbertTransform
@@ -37,7 +37,7 @@ VILT = Family(
     streams={"text": ("text", "text_mask"), "image": ("image", "image_mask")},
     readout=lambda dims, task: READOUT,
     outputs=OUTPUTS,
-    other_heads=OTHER_HEADS,
+    secondary=SECONDARY,
     dims_type=ViltDims,
     rounds=vilt_rounds,
     build=build,

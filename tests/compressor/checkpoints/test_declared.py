@@ -31,8 +31,6 @@ GENERATING = dict.fromkeys(
         ("gemma", "GemmaForCausalLM"),
         ("t5", "T5ForConditionalGeneration"),
         ("bart", "BartForSequenceClassification"),
-        ("blip", "BlipForQuestionAnswering"),
-        ("blip-2", "Blip2ForConditionalGeneration"),
         ("llava", "LlavaForConditionalGeneration"),
         ("qwen2_vl", "Qwen2VLForConditionalGeneration"),
         ("florence2", "Florence2ForConditionalGeneration"),

@@ -8,6 +8,7 @@ import torch
 
 from compressor.checkpoints.build import load_backbone, load_checkpoint, outline_checkpoint
 from compressor.checkpoints.read import read_checkpoint
+from compressor.checkpoints.recognise import choose_task, recognise
 from compressor.checkpoints.sizes import Transfer
 from compressor.errors import InputError
 from compressor.families.embeddings import resize_positions
@@ -288,9 +289,9 @@ def test_inspect_knows_every_head_and_counts_only_what_it_says(name):
     expected = {
         "meter_tiny_vqa": {"vqa": True},
         "das_meter_tiny_vqa": {"vqa": True},
-        "meter_tiny_pretrain": {"itm": False, "mlm": False},
+        "meter_tiny_pretrain": {"itm": True, "mlm": False},
         "meter_tiny_nlvr2": {"nlvr2": True},
-        "meter_tiny_irtr": {"irtr": True, "itm": False},
+        "meter_tiny_irtr": {"irtr": True, "itm": True},
         "meter_tiny_snli": {"snli-ve": True},
     }[name]
     assert heads == expected
@@ -298,15 +299,27 @@ def test_inspect_knows_every_head_and_counts_only_what_it_says(name):
     assert all(layer.macs > 0 for layer in found.layers)
     compressible = tuple(task for task, can in heads.items() if can)
     assert found.tasks == compressible
-    if compressible:
-        assert found.counted_head == compressible[0]
-    else:
-        read = read_checkpoint(GOLDEN / f"{name}.ckpt").state
-        assert found.counted_head is None
-        assert "classes" not in found.dims
-        assert any("without a head" in note for note in found.notes)
-        left = {key for keys in found.leftovers.values() for key in keys}
-        assert found.parameters == sum(tensor.numel() for key, tensor in read.items() if key not in left)
+    assert found.counted_head == compressible[0]
+
+
+def test_inspect_counts_a_checkpoint_without_a_head_of_a_task(tmp_path):
+    given = read_checkpoint(GOLDEN / "meter_tiny_pretrain.ckpt")
+    state = {key: tensor for key, tensor in given.state.items() if not key.startswith("itm_score.")}
+    torch.save({"state_dict": state, "hyper_parameters": {"config": dict(given.config)}}, tmp_path / "meter.ckpt")
+    found = inspect_checkpoint(tmp_path / "meter.ckpt", None)
+    assert {head.task: head.compressible for head in found.heads} == {"mlm": False}
+    assert (found.tasks, found.counted_head) == ((), None)
+    assert "classes" not in found.dims
+    assert any("without a head" in note for note in found.notes)
+    left = {key for keys in found.leftovers.values() for key in keys}
+    assert found.parameters == sum(tensor.numel() for key, tensor in state.items() if key not in left)
+
+
+def test_a_head_that_another_brings_along_is_meant_only_where_it_is_named():
+    both = recognise(GOLDEN / "meter_tiny_irtr.ckpt")
+    assert both.tasks == ("irtr", "itm")
+    assert [choose_task(both, task) for task in (None, "itm")] == ["irtr", "itm"]
+    assert choose_task(recognise(GOLDEN / "meter_tiny_pretrain.ckpt"), None) == "itm"
 
 
 def test_writing_the_public_format_is_the_inverse_of_reading_it():

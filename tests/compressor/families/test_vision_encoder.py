@@ -113,7 +113,7 @@ def test_the_size_that_the_processor_makes_counts_and_is_noted(tmp_path):
     ("settings", "told"),
     [
         ({"image_processor_type": "ConvNextImageProcessor"}, "ConvNextImageProcessor"),
-        ({"image_processor_type": "ViTImageProcessorFast", "do_pad": True}, "do_pad true"),
+        ({"image_processor_type": "ViTImageProcessorFast", "do_pad": True, "pad_size": {"height": 99}}, "do_pad true"),
         ({"feature_extractor_type": "ViTFeatureExtractor", "size": {"height": 32, "width": 64}}, "no squares"),
         ({"image_processor_type": "BitImageProcessor", "do_center_crop": False}, "no squares"),
         ({"image_processor_type": "ViTImageProcessor", "size": 20}, "no whole number of patches"),
