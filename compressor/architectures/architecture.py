@@ -40,6 +40,7 @@ class Architecture:
         rounds: the ordered steps of a model of these dims.
         formula: dims, task, and rows and columns of an image's patches to the MACs of a full model.
         image_size: height and width of an example image of these dims, in pixels.
+        masks_texts: an input tells the tokens of a text from its padding.
         any_shape: images may have any height and width in whole patches; else they are square.
         parallel_fraction: bottleneck of the parallel adapters over the hidden size.
         merging: the pool of layers that can merge tokens; empty where none can.
@@ -52,6 +53,7 @@ class Architecture:
     rounds: Callable[[Any], Rounds]
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs]
     image_size: Callable[[Any], tuple[int, int]]
+    masks_texts: bool = True
     any_shape: bool = False
     parallel_fraction: float = 1 / 8
     merging: str = ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from compressor.architectures.asked_sizes import find_impossible_length, find_impossible_sides
 from compressor.checkpoints.recognise import Recognised
 from compressor.errors import Checks, Problem, UsageError, first_line, input_error
 from compressor.families.key_mapping import Unsupported
@@ -101,7 +102,12 @@ def change_dims(
         changes["text_length"] = text_length
     elif longest is not None:
         changes["text_length"] = min(dims.text_length, longest)
-    if problems := (*_check_image_size(source, dims, image_size), *_check_text_length(dims, text_length)):
+    family = source.family
+    problems = (
+        *find_impossible_sides(family.name, dims, [] if image_size is None else [image_size]),
+        *find_impossible_length(family.name, dims, text_length, family.masks_texts),
+    )
+    if problems:
         raise UsageError(*problems)
     if transfer is not None and not own_head:
         changes["classes"] = transfer.classes
@@ -109,17 +115,6 @@ def change_dims(
         own = max(1, round(dims.hidden * source.family.parallel_fraction))
         changes["parallel_width"] = transfer.parallel_width or own
     return dims.model_copy(update=changes)
-
-
-def _check_image_size(source: Recognised, dims: Any, size: int | None) -> Iterator[Problem]:
-    if size is None:
-        return
-    if not hasattr(dims, "image_size"):
-        found = f"an image size for {source.family.name}"
-        yield Problem("image-size-without-images", found, "none: it reads no images", "leave it out")
-    elif size <= 0 or size % dims.patch:
-        expected = f"a multiple of the patch size {dims.patch}"
-        yield Problem("image-size-impossible", f"image size {size}", expected, f"--image-size {dims.image_size}")
 
 
 def _check_widths(dims: Any, parallel_width: int | None, skip_width: int | None) -> Iterator[Problem]:
@@ -131,14 +126,6 @@ def _check_widths(dims: Any, parallel_width: int | None, skip_width: int | None)
         found = f"--parallel-width {parallel_width}: the checkpoint brings parallel adapters along"
         expected = f"their own width, {dims.parallel_width}"
         yield Problem("adapter-width-differs", found, expected, "drop --parallel-width")
-
-
-def _check_text_length(dims: Any, length: int | None) -> Iterator[Problem]:
-    if length is not None and not dims.longest_text:
-        yield Problem("text-length-without-texts", f"text length {length}", "none: it reads no text", "leave it out")
-    elif length is not None and not 1 <= length <= dims.longest_text:
-        expected = f"1 to {dims.longest_text} tokens"
-        yield Problem("text-length-impossible", f"text length {length}", expected, f"--text-length {dims.text_length}")
 
 
 def note_text_length(own: int, asked: int | None, longest: int | None) -> tuple[str, ...]:

@@ -127,8 +127,8 @@ class Family:
     Its dims are a frozen pydantic model with at least ``hidden`` (width of the head's streams), ``classes``, ``images``
     (of a sample), ``text_length`` and ``longest_text`` (0 where no text is read) and ``parallel_width`` (0 without
     parallel adapters); where texts are read ``text_vocabulary``, ``text_types`` (of tokens) and ``text_padding`` (id of
-    the padding token; None where nothing says it), and where images are read ``image_size`` and ``patch`` in pixels.
-    Its defaults are the published model.
+    the padding token; None where nothing says it), and where images are read ``image_size`` and ``patch`` in pixels,
+    and ``side_step`` where sides need be no multiples of the patch. Its defaults are the published model.
 
     Attributes:
         name: as users type it.
@@ -209,6 +209,16 @@ class Family:
     def mask_of(self, modality: Modality) -> str | None:
         """Return the name of the input that masks padding of ``modality``; None where nothing is padded."""
         return next((entry.name for entry in self.inputs if entry.modality == modality and entry.mask), None)
+
+    @property
+    def masks_texts(self) -> bool:
+        """True where an input tells the tokens of a text from its padding; else padding is read, too."""
+        return self.mask_of("text") is not None
+
+    @property
+    def any_shape(self) -> bool:
+        """True where images may have any height and width in whole patches; else they are square."""
+        return self.mask_of("image") is not None
 
     def without_idle_mask(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
         """Return the inputs of a batch, with None for the mask of texts where it masks nothing and may be left out."""

@@ -120,7 +120,7 @@ def parity_batches(
             break
         batches.append(batch(start, size))
         start += size
-    if any_length and FAMILIES[model.family].mask_of("text"):
+    if any_length and FAMILIES[model.family].masks_texts:
         batches.append(shortest_texts(FAMILIES[model.family], samples, min(sizes)))
     if any_size(model):
         singles = [batch(at, min(sizes)) for at in range(min(SINGLE_IMAGES, rows))]

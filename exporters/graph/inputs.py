@@ -59,7 +59,7 @@ def shape_ranges(
     largest there are.
     """
     sides = image_sides(model) if any_size(model) else None
-    masked = FAMILIES[model.family].mask_of("text")
+    masked = FAMILIES[model.family].masks_texts
 
     def axis_range(axis: str, size: int) -> tuple[int, int, int]:
         if axis == "batch":

@@ -184,7 +184,7 @@ def _axes(model: StepModel, rows: Mapping[str, Tensor], fixed: Fixed) -> dict[st
     varying: dict[str, Any] = {}
     if not fixed.batch:
         varying["batch"] = torch.export.Dim("batch")
-    if not fixed.text_length and FAMILIES[model.family].mask_of("text"):
+    if not fixed.text_length and FAMILIES[model.family].masks_texts:
         varying["length"] = torch.export.Dim("length")
     if any_size(model):
         patches = {"height": torch.export.Dim("rows"), "width": torch.export.Dim("columns")}

@@ -91,7 +91,7 @@ def write_towers(model: StepModel, samples: Mapping[str, Tensor], folder: Path, 
         form: how attention is written.
     """
     family, batch, length = FAMILIES[model.family], torch.export.Dim("batch"), torch.export.Dim("length")
-    varying: dict[str, Any] = {"batch": batch} | ({"length": length} if family.mask_of("text") else {})
+    varying: dict[str, Any] = {"batch": batch} | ({"length": length} if family.masks_texts else {})
     for modality, file in FILES.items():
         names, part = family.names_of(modality), tower(model, modality)
         rows = {name: samples[name][torch.arange(TRACED_ROWS) % len(samples[name])] for name in names}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.architectures import ARCHITECTURES
 from compressor.architectures.architecture import Architecture
+from compressor.architectures.asked_sizes import find_impossible_length, find_impossible_sides
 from compressor.errors import Problem, UsageError
 from compressor.models.plan import match_layers
 from compressor.models.rounds import steps_of
@@ -50,25 +51,25 @@ def count_published(
     Raises:
         UsageError: unknown family or layer, a size the family cannot have, or tokens that it cannot merge.
     """
-    architecture = None if check else ARCHITECTURES.get(family)
-    if architecture is None:
-        from profiles.macs import built
-
-        kind = built.find_family(family)
-        dims_type, any_shape, fraction = kind.dims_type, kind.mask_of("image") is not None, kind.parallel_fraction
-    else:
-        dims_type, any_shape = architecture.dims_type, architecture.any_shape
-        fraction = architecture.parallel_fraction
+    kind = (None if check else ARCHITECTURES.get(family)) or _find_family(family)
     _check_widths(parallel_adapters, parallel_width, skip_width)
-    plain = change_published(family, dims_type(), any_shape, image_size, text_length)
-    family_width = max(1, round(plain.hidden * fraction))
+    plain = change_published(kind, kind.dims_type(), image_size, text_length)
+    family_width = max(1, round(plain.hidden * kind.parallel_fraction))
     dims = plain.model_copy(update={"parallel_width": (parallel_width or family_width) if parallel_adapters else 0})
     shape = image_size if isinstance(image_size, tuple) else None
     if merge_tokens is not None:
-        dims = _merge_tokens(architecture or kind, dims, skip_layers, parse_share(merge_tokens))
-    if architecture is None:
-        return built.count_built(kind, dims, plain, shape, skip_layers, skip_width, check)
-    return _count(architecture, dims, plain, shape, skip_layers, skip_width)
+        dims = _merge_tokens(kind, dims, skip_layers, parse_share(merge_tokens))
+    if isinstance(kind, Architecture):
+        return _count(kind, dims, plain, shape, skip_layers, skip_width)
+    from profiles.macs.built import count_built
+
+    return count_built(kind, dims, plain, shape, skip_layers, skip_width, check)
+
+
+def _find_family(name: str) -> Family:
+    from profiles.macs.built import find_family  # which imports PyTorch
+
+    return find_family(name)
 
 
 def _merge_tokens(kind: Architecture | Family, dims: Any, skip_layers: Sequence[str], share: float) -> Any:
@@ -139,44 +140,21 @@ def _check_widths(parallel_adapters: bool, parallel_width: int | None, skip_widt
 
 
 def change_published(
-    family: str, dims: Any, any_shape: bool, image_size: int | tuple[int, int] | None, text_length: int | None
+    kind: Architecture | Family,
+    dims: Any,
+    image_size: int | tuple[int, int] | None,
+    text_length: int | None,
 ) -> Any:
-    """Return a family's dims with these two changed, where they are given.
+    """Return the dims of a model of a family with these two changed, where they are given.
 
     Raises:
         UsageError: sizes the family cannot have.
     """
-    problems = []
     sides = image_size if isinstance(image_size, tuple) else () if image_size is None else (image_size,)
-    if sides and not hasattr(dims, "image_size"):
-        problems.append(
-            Problem(
-                "image-size-without-images",
-                f"an image size for {family}",
-                "none: it reads no images",
-                "drop --image-size",
-            )
-        )
-    elif len(sides) == 2 and not any_shape:
-        found = f"image size {sides[0]}x{sides[1]} for {family}"
-        problems.append(
-            Problem("image-not-square", found, "one number: its images are square", f"--image-size {dims.image_size}")
-        )
-    elif any(side <= 0 or side % dims.patch for side in sides):
-        found, expected = "x".join(map(str, sides)), f"positive multiples of the patch size {dims.patch}"
-        problems.append(
-            Problem("image-size-impossible", f"image size {found}", expected, f"--image-size {dims.image_size}")
-        )
-    if text_length is not None and not dims.longest_text:
-        found, expected = f"text length {text_length} for {family}", "none: it reads no text"
-        problems.append(Problem("text-length-without-texts", found, expected, "drop --text-length"))
-    elif text_length is not None and not 1 <= text_length <= dims.longest_text:
-        expected = f"1 to {dims.longest_text} tokens"
-        problems.append(
-            Problem(
-                "text-length-impossible", f"text length {text_length}", expected, f"--text-length {dims.text_length}"
-            )
-        )
+    problems = (
+        *find_impossible_sides(kind.name, dims, sides, kind.any_shape),
+        *find_impossible_length(kind.name, dims, text_length, kind.masks_texts),
+    )
     if problems:
         raise UsageError(*problems)
     changed = {"image_size": image_size if len(sides) == 1 else None, "text_length": text_length}

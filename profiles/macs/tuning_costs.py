@@ -70,9 +70,7 @@ def count_tuning(
             "a family with one",
             "das tune counts its model",
         )
-    sizes = change_published(
-        family, dims or kind.dims_type(), kind.mask_of("image") is not None, image_size, text_length
-    )
+    sizes = change_published(kind, dims or kind.dims_type(), image_size, text_length)
     task = next(iter(kind.heads))
     with torch.device("meta"):
         model = kind.build(sizes, task)

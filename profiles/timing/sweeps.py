@@ -75,6 +75,15 @@ def _impossible(sweep: Sweep, run: Run) -> list[Problem]:
     option = f"--sweep {sweep.axis}={','.join(map(str, sweep.values))}"
     if sweep.axis == TEXT and not dims.longest_text:
         return [Problem("text-length-without-texts", option, "a model that reads texts", f"drop {option}")]
+    if sweep.axis == TEXT and not family.masks_texts:
+        return [
+            Problem(
+                "text-length-fixed",
+                option,
+                f"the {dims.text_length} tokens that it was trained with: nothing masks padding, which it reads, too",
+                f"drop {option}",
+            )
+        ]
     if sweep.axis == TEXT and max(sweep.values) > dims.text_length:
         return [
             Problem(

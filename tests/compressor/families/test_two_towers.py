@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
 from compressor.checkpoints.build import load_backbone, load_checkpoint
 from compressor.checkpoints.recognise import recognise
 from compressor.costs.macs import count_macs
-from compressor.errors import InputError
+from compressor.errors import InputError, UsageError
 from compressor.families import FAMILIES
 from compressor.models.simplify import OneToken, trim
 from compressor.models.surgery import make_plan, remove_layers
@@ -61,10 +61,26 @@ def test_vectors_are_those_of_transformers(tmp_path, family, settings):
 @torch.no_grad()
 @every
 def test_positions_of_images_of_another_size_are_interpolated(tmp_path, family):
+    """Sides that are no multiple of the patch, too: what is left of a patch is not seen."""
     library, _ = load(tmp_path, family)
-    model = load_checkpoint(tmp_path / "full", TASK, image_size=40).model
-    inputs = towers.inputs(family, side=40)
-    close(model(**inputs), vectors_of(library, inputs, interpolate_pos_encoding=True))
+    for side in (40, 44):
+        model = load_checkpoint(tmp_path / "full", TASK, image_size=side).model
+        inputs = towers.inputs(family, side=side)
+        close(model(**inputs), vectors_of(library, inputs, interpolate_pos_encoding=True))
+    with refused(UsageError, "image-size-impossible", f"at least the patch size {towers.PATCH}"):
+        load_checkpoint(tmp_path / "full", TASK, image_size=towers.PATCH - 1)
+
+
+def test_a_text_length_at_which_another_token_would_be_read_is_refused(tmp_path):
+    folder = towers.save(towers.siglip(), tmp_path, 0)
+    for length in (5, towers.LENGTH - 1):
+        with refused(UsageError, "text-length-fixed", f"the {towers.LENGTH} tokens that it was trained with"):
+            load_checkpoint(folder, TASK, text_length=length)
+    with refused(UsageError, "text-length-impossible", f"1 to {towers.LENGTH} tokens"):
+        load_checkpoint(folder, TASK, text_length=towers.LENGTH + 1)
+    assert load_checkpoint(folder, TASK, text_length=towers.LENGTH).model.dims.text_length == towers.LENGTH
+    masked = towers.save(towers.clip(), tmp_path / "clip", 0)
+    assert load_checkpoint(masked, TASK, text_length=5).model.dims.text_length == 5
 
 
 @torch.no_grad()

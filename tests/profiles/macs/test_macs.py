@@ -214,6 +214,8 @@ def test_das_flops_prints_a_table():
         (("vilt", "--image-size", "32x32x3"), "image-size-unreadable", "pixels, or HEIGHTxWIDTH"),
         (("roberta", "--image-size", "384"), "image-size-without-images", "it reads no images"),
         (("bert", "--text-length", "513"), "text-length-impossible", "1 to 512 tokens"),
+        (("siglip", "--text-length", "5"), "text-length-fixed", "the 64 tokens that it was trained with"),
+        (("clip", "--image-size", "31"), "image-size-impossible", "at least the patch size 32"),
         (("meter", "--parallel-width", "96"), "width-without-adapters", "--parallel-width without --parallel-adapters"),
         (("meter", "--skip-width", "0"), "width-too-small", "--skip-width 0"),
     ],
