@@ -1,4 +1,4 @@
-"""Every family of vision encoders through every command, at tiny size.
+"""Every family that reads images through every command, at tiny size: vision encoders, two towers, BLIP.
 
 python -m benchmarks.families.image_matrix --work W
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,26 +30,87 @@ from benchmarks.families.matrix_steps import (
     save,
 )
 from benchmarks.results import write_section
-from compressor.data.generated.pictures import write_pictures
-from compressor.data.generated.scenes import SHAPES
+from compressor.data.generated.scenes import COLOURS, SHAPES
+from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families.image_settings import make_processor
+from compressor.files import TOKENIZER_FILE
+from compressor.tasks import TASKS
 
-TASK, PICTURES, SIDE = "image-classification", 100, 48
-SIZES = {
-    "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128,
-    "image_size": SIDE, "patch_size": 16, "id2label": dict(enumerate(sorted(SHAPES))),
+PICTURES, SIDE, LENGTH = 100, 48, 20
+WORDS = word_tokenizer(["there is a thing and photo of .", *COLOURS, *SHAPES], "[CLS]")
+FIRST, PAD, END = (WORDS.token_to_id(token) for token in ("[CLS]", "[PAD]", "[SEP]"))
+SIZES = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128}
+IMAGES = {**SIZES, "image_size": SIDE, "patch_size": 16}
+TEXTS = {
+    **SIZES, "vocab_size": WORDS.get_vocab_size(), "max_position_embeddings": LENGTH,
+    "bos_token_id": FIRST, "pad_token_id": PAD, "eos_token_id": END, "sep_token_id": END,
 }  # fmt: skip
-# By what the row is called: the library's class, model_type, image processor, and settings that are not the default.
-CASES: Mapping[str, tuple[str, str, str, Mapping[str, Any]]] = {
-    "vit": ("ViTForImageClassification", "vit", "ViTImageProcessor", {}),
-    "deit": ("DeiTForImageClassification", "deit", "DeiTImageProcessor", {}),
-    "deit-distilled": ("DeiTForImageClassificationWithTeacher", "deit", "DeiTImageProcessor", {}),
-    "dinov2": ("Dinov2ForImageClassification", "dinov2", "BitImageProcessor", {"mlp_ratio": 2}),
-    "dinov2, gated": ("Dinov2ForImageClassification", "dinov2", "BitImageProcessor", {"use_swiglu_ffn": True}),
-    "dinov2-with-registers": (
-        "Dinov2WithRegistersForImageClassification", "dinov2_with_registers", "BitImageProcessor", {"mlp_ratio": 2},
-    ),
-}  # fmt: skip
+BOTH = {"text_config": TEXTS, "vision_config": IMAGES}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of the library, and a task that it has a head for.
+
+    Attributes:
+        kind: its class.
+        model_type: of its configuration.
+        processor: of its images.
+        settings: of its configuration.
+        task: its name.
+        merged: options of the compression that merges maps.
+    """
+
+    kind: str
+    model_type: str
+    processor: str
+    settings: Mapping[str, Any]
+    task: str
+    merged: Mapping[str, str] = field(default_factory=dict)
+
+
+def classifier(kind: str, model_type: str, processor: str, **own: object) -> Case:
+    """Return the case of an image classifier with settings of its own."""
+    named = {"id2label": dict(enumerate(sorted(SHAPES)))}
+    return Case(kind, model_type, processor, {**IMAGES, **named, **own}, "image-classification")
+
+
+def clip(task: str) -> Case:
+    """Return the case of a CLIP."""
+    return Case("CLIPModel", "clip", "CLIPImageProcessor", {**BOTH, "projection_dim": 32}, task)
+
+
+def siglip(task: str) -> Case:
+    """Return the case of a SigLIP."""
+    return Case("SiglipModel", "siglip", "SiglipImageProcessor", BOTH, task)
+
+
+# By what the row is called, and its task.
+CASES: Mapping[tuple[str, str], Case] = {
+    (name, case.task): case
+    for name, case in (
+        ("vit", classifier("ViTForImageClassification", "vit", "ViTImageProcessor")),
+        ("deit", classifier("DeiTForImageClassification", "deit", "DeiTImageProcessor")),
+        ("deit-distilled", classifier("DeiTForImageClassificationWithTeacher", "deit", "DeiTImageProcessor")),
+        ("dinov2", classifier("Dinov2ForImageClassification", "dinov2", "BitImageProcessor", mlp_ratio=2)),
+        (
+            "dinov2, gated",
+            classifier("Dinov2ForImageClassification", "dinov2", "BitImageProcessor", use_swiglu_ffn=True),
+        ),
+        (
+            "dinov2-with-registers",
+            classifier(
+                "Dinov2WithRegistersForImageClassification", "dinov2_with_registers", "BitImageProcessor", mlp_ratio=2
+            ),
+        ),
+        ("clip", clip("retrieval")),
+        ("clip", clip("zero-shot")),
+        ("siglip", siglip("retrieval")),
+        ("siglip", siglip("zero-shot")),
+        ("blip", Case("BlipForImageTextRetrieval", "blip", "BlipImageProcessor", BOTH, "itm", {"scope": "vision"})),
+    )
+}
+SQUARES = ("ViTImageProcessor", "SiglipImageProcessor", "BlipImageProcessor")  # that crop nothing
 # What a process has that cannot import das; adapters are code of the folder's own.
 ELSEWHERE = """
 import sys
@@ -63,46 +125,57 @@ kind = getattr(transformers, loader, transformers.AutoModelForImageClassificatio
 model = kind.from_pretrained(folder, **options).eval()
 inputs, wanted = load_file(run + "/samples.safetensors"), load_file(run + "/answers.safetensors")["slim"]
 with torch.no_grad():
-    found = model(**inputs).logits
+    said = model(**inputs)
+if "text_embeds" in said:
+    found = torch.stack([said["text_embeds"], said["image_embeds"]], 1)
+else:
+    found = said["itm_score" if "itm_score" in said else "logits"]
 print(f"{float((found - wanted[: len(found)]).abs().max()):.0e}")
 """
 ADAPTED, ADAPTED_FOLDER = "adapted", "saved-adapted"
-STEPS: Steps = {
-    "Load": load,
-    "Merged": partial(compress, replace="merged", recover="closed-form"),
-    "Adapters": partial(compress, ADAPTED, recover_epochs=0.5, batch_size=16),
-    "ONNX fp32": partial(export, "onnx", "fp32"),
-    "ONNX int8": partial(export, "onnx", "int8"),
-    "OpenVINO": partial(export, "ov", "fp32"),
-    "TensorRT-RTX": partial(export, "trt", "fp32"),
-    "Profile": profile,
-    "Save": save,
-    "Reload": partial(reload, ELSEWHERE),
-    "Save, adapters": partial(save, ADAPTED, ADAPTED_FOLDER),
-    "Reload, adapters": partial(reload, ELSEWHERE, ADAPTED, ADAPTED_FOLDER),
-}
 
 
-def write_checkpoint(case: str, folder: Path) -> None:
-    """Save a small random model of the library, and its image processor for images of its size."""
-    kind, model_type, processor, own = CASES[case]
+def steps_of(case: Case) -> Steps:
+    """Return the steps of a row."""
+    return {
+        "Load": partial(load, case.task),
+        "Merged": partial(compress, task=case.task, replace="merged", recover="closed-form", **case.merged),
+        "Adapters": partial(compress, ADAPTED, task=case.task, recover_epochs=0.5, batch_size=16),
+        "ONNX fp32": partial(export, "onnx", "fp32"),
+        "ONNX int8": partial(export, "onnx", "int8"),
+        "OpenVINO": partial(export, "ov", "fp32"),
+        "TensorRT-RTX": partial(export, "trt", "fp32"),
+        "Profile": profile,
+        "Save": save,
+        "Reload": partial(reload, ELSEWHERE),
+        "Save, adapters": partial(save, ADAPTED, ADAPTED_FOLDER),
+        "Reload, adapters": partial(reload, ELSEWHERE, ADAPTED, ADAPTED_FOLDER),
+    }
+
+
+def write_checkpoint(case: Case, folder: Path) -> None:
+    """Save a small random model of the library, and what it has for images of its size and for texts."""
     torch.manual_seed(0)
-    model = getattr(transformers, kind)(AutoConfig.for_model(model_type, **{**SIZES, **own}))
+    model = getattr(transformers, case.kind)(AutoConfig.for_model(case.model_type, **case.settings))
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.15)
     model.save_pretrained(folder)
     square = {"height": SIDE, "width": SIDE}
-    crop = {} if processor == "ViTImageProcessor" else {"crop_size": square}
-    make_processor(processor, {"size": square, **crop}).save_pretrained(folder)
+    crop = {} if case.processor in SQUARES else {"crop_size": square}
+    make_processor(case.processor, {"size": square, **crop}).save_pretrained(folder)
+    if TASKS[case.task].texts:
+        WORDS.save(str(folder / TOKENIZER_FILE))
 
 
-def measure(case: str, home: Path) -> None:
-    """Measure and keep the cells of a family."""
+def measure(case: Case, home: Path) -> None:
+    """Measure and keep the cells of a row."""
     shutil.rmtree(home, ignore_errors=True)
-    write_pictures(home / "data", PICTURES, seed=0)
+    generated = TASKS[case.task].generated
+    assert generated
+    generated.write(home / "data", PICTURES, 0)
     write_checkpoint(case, home / "model")
-    run_row(home, STEPS)
+    run_row(home, steps_of(case))
 
 
 def report(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> str:
@@ -110,10 +183,10 @@ def report(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> str:
     return f"""\
 Random models of transformers' own classes with {SIZES["num_hidden_layers"]} layers of width {SIZES["hidden_size"]},
 on {PICTURES} generated pictures of {SIDE} pixels: what is shown is that each step runs and that what comes out of it
-answers as the run does, not what a real model gains. One layer goes; its map is merged, or an adapter is trained in its
-place. Exports and the profile are of the merged one. Behind "passed" is the largest difference of an output from
-PyTorch's; behind "within" that of the saved folder's model, loaded by transformers alone in a process without
-das, from the run's.
+answers as the run does, not what a real model gains. One layer goes; its map is merged (of BLIP a vision layer's), or
+an adapter is trained in its place, which transformers' classes of two encoders have no place for. Exports and the
+profile are of the merged one. Behind "passed" is the largest difference of an output from PyTorch's; behind "within"
+that of the saved folder's model, loaded by transformers alone in a process without das, from the run's.
 
 {draw_matrix(rows)}
 """
@@ -122,11 +195,11 @@ das, from the run's.
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for data, checkpoints and runs")
-    parser.add_argument("--cases", nargs="*", default=[*CASES], help="measure only these")
+    parser.add_argument("--cases", nargs="*", default=[name for name, _ in CASES], help="measure only these")
     options = parser.parse_args()
-    homes = {case: options.work.resolve() / case.replace(", ", "-") for case in CASES}
-    for case, home in homes.items():
-        if case in options.cases and not (home / "cells.json").exists():
-            measure(case, home)
-    rows = {(case, TASK): kept_row(home, STEPS) for case, home in homes.items()}
-    write_section("image-matrix", "Every family of vision encoders, every command", report(rows))
+    homes = {row: options.work.resolve() / "-".join(row).replace(", ", "-") for row in CASES}
+    for row, home in homes.items():
+        if row[0] in options.cases and not (home / "cells.json").exists():
+            measure(CASES[row], home)
+    rows = {row: kept_row(home, steps_of(CASES[row])) for row, home in homes.items()}
+    write_section("image-matrix", "Every family that reads images, every command", report(rows))

@@ -20,9 +20,9 @@ Steps = Mapping[str, Callable[[], str]]
 """By the name of its column, what is done and returns what its cell says."""
 
 
-def load() -> str:
+def load(task: str | None = None) -> str:
     """The full checkpoint."""
-    return f"{sum(parameter.numel() for parameter in das.load('model').parameters()) / 1e3:.0f} k parameters"
+    return f"{sum(parameter.numel() for parameter in das.load('model', task=task).parameters()) / 1e3:.0f} k parameters"
 
 
 def compress(out: str = "run", **options: object) -> str:
@@ -56,6 +56,8 @@ def save(run: str = "run", to: str = "saved") -> str:
 
 def reload(script: str, run: str = "run", saved: str = "saved", *others: str) -> str:
     """The saved folder in a process without das: how far its answers are from the run's, which ``script`` prints."""
+    if not Path(saved).exists():
+        return "nothing was saved"
     architecture = json.loads((Path(saved) / "config.json").read_text())["architectures"][0]
     command = [sys.executable, "-c", script, saved, run, architecture, *others]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
