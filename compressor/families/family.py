@@ -151,8 +151,9 @@ class Family:
             worked it out.
         prepare: last changes to our tensors before loading (positions at another image size, a head made of another's).
         parallel_fraction: bottleneck of the parallel adapters over the hidden size, as in the paper.
-        absorber: path, in the block of a layer, of the linear map whose output it adds to its stream last, with nothing
-            behind it; empty where a norm comes last, as in BERT. What skipped layers did can be merged into it.
+        absorbers: by pool, the path in the block of a layer of the linear map whose output it adds to its stream last,
+            with nothing behind it. What skipped layers did can be merged into it. Pools whose layers end in a norm, as
+            BERT's, are left out.
         merging: the pool of layers that can merge tokens of images, which are square then: the dims say in
             ``merged_tokens`` how many each of them merges, none where it is empty (docs/token-merging.md). Empty where
             no layer can.
@@ -180,7 +181,7 @@ class Family:
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None
     prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
-    absorber: str = ""
+    absorbers: Mapping[str, str] = field(default_factory=dict)
     merging: str = ""
     unmasked: bool = False
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)

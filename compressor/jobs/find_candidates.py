@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from compressor.checkpoints.recognise import Recognised
 from compressor.checkpoints.sizes import sizes_that_fit
 from compressor.errors import Problem, UsageError, usage_error
 from compressor.families import FAMILIES, Family
 from compressor.models.plan import match_layers, summarise
-from compressor.models.steps import steps_of
+from compressor.models.rounds import steps_of
 from compressor.search.option_rules import MERGED
 from compressor.settings import Choice, Settings
 
@@ -28,11 +28,12 @@ def find_candidates(settings: Settings, checkpoint: Recognised, task: str) -> tu
         steps = steps_of(
             family.rounds(checkpoint.format.read_dims(checkpoint.state, checkpoint.checkpoint.config, task))
         )
-    layers = family.layer_order(tuple(step.name for step in steps if step.pool))
-    if settings.replace == MERGED:
-        _check_merging_maps(family)
+    pool_of = {step.name: step.pool for step in steps if step.pool}
+    layers = family.layer_order(tuple(pool_of))
     if settings.layers:
-        return match_layers(settings.layers, layers)
+        named = match_layers(settings.layers, layers)
+        _check_merging_maps(settings, family, named, pool_of)
+        return named
     scope = settings.scope or next(iter(family.scopes))
     pools = family.scopes.get(scope)
     in_pools = {step.name for step in steps if step.pool in (pools or ())}
@@ -48,26 +49,32 @@ def find_candidates(settings: Settings, checkpoint: Recognised, task: str) -> tu
                 " or ".join((f"--skip {max(1, len(candidates) // 2)}", *(f"--scope {name}" for name in wider))),
             )
         )
+    _check_merging_maps(settings, family, candidates, pool_of)
     if settings.balanced:
-        pool_of = {step.name: str(step.pool) for step in steps}
         _check_balance(settings, Counter(pool_of[name] for name in candidates))
     return candidates
 
 
-def _check_merging_maps(family: Family) -> None:
+def _check_merging_maps(
+    settings: Settings, family: Family, candidates: Sequence[str], pool_of: Mapping[str, str]
+) -> None:
     """Refuse to merge into layers that end in a norm.
 
     Raises:
-        UsageError: those of the family do.
+        UsageError: some of the candidates do.
     """
-    if not family.absorber:
-        takes = [name for name, other in FAMILIES.items() if other.absorber]
-        raise usage_error(
-            "layers-absorb-nothing",
-            f"--replace {MERGED} for {family.name}, whose layers end in a norm: a map cannot be moved through it",
-            f"a family whose norms come first: {', '.join(takes)}",
-            "--replace adapter, or none with --recover full",
-        )
+    closed = [name for name in candidates if pool_of[name] not in family.absorbers]
+    if settings.replace != MERGED or not closed:
+        return
+    open_ones = ",".join(f"{family.pool(name).prefix}*" for name in family.absorbers)
+    takes = ", ".join(name for name, other in FAMILIES.items() if other.absorbers)
+    raise usage_error(
+        "layers-absorb-nothing",
+        f"--replace {MERGED} for {summarise(closed)} of {family.name}: these layers end in a norm, through which a map"
+        " cannot be moved",
+        f"layers whose norms come first: {open_ones or f'those of {takes}'}",
+        f"--scope {open_ones}" if open_ones else "--replace adapter, or none with --recover full",
+    )
 
 
 def _check_balance(settings: Settings, pools: Mapping[str, int]) -> None:

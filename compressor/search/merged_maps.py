@@ -9,7 +9,7 @@ and nothing can be merged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 import torch
@@ -51,15 +51,18 @@ class MapRegression:
         return solved[:width], solved[width:].sum(0)
 
 
-def merge_maps(full: StepModel, slim: StepModel, absorber: str, batches: Sequence[Streams]) -> tuple[nn.Parameter, ...]:
+def merge_maps(
+    full: StepModel, slim: StepModel, absorbers: Mapping[str, str], batches: Sequence[Streams]
+) -> tuple[nn.Parameter, ...]:
     """Merge what skipped layers did into the layers in front of them; return the parameters of ``slim`` that changed.
 
     Each run of skipped layers is made up for on the streams of the model that is already slim in front of it.
 
     Args:
-        full: the model before surgery, of which each layer is a round of its own.
+        full: the model before surgery, of which each layer that is skipped is a round of its own.
         slim: without some of its layers, and nothing in their place; changed in place.
-        absorber: path of the last linear map in a block; a scale behind it is folded into it by ``fold_scale``.
+        absorbers: by pool, path of the last linear map in a block; a scale behind it is folded into it by
+            ``fold_scale``.
         batches: calibration samples behind the prologue.
     """
     changed: list[nn.Parameter] = []
@@ -69,14 +72,15 @@ def merge_maps(full: StepModel, slim: StepModel, absorber: str, batches: Sequenc
             after = [full.advance(streams, (full.rounds[number],)) for streams in after]
             if step.skipped:
                 continue
-            gone = len(tuple(takewhile(lambda round_: round_[0].skipped, slim.rounds[number + 1 :])))
-            if gone and step.pool:
+            further = takewhile(lambda round_: round_[0].skipped, slim.rounds[number + 1 :])
+            gone = len([round_ for round_ in further if round_[0].stream == step.stream])
+            if gone and step.pool and step.pool in absorbers:
                 behind = full.rounds[number + 1 : number + 1 + gone]
                 wanted = [full.advance(streams, behind)[step.stream] for streams in after]
                 block = slim.blocks[step.name]
                 if hasattr(block, "fold_scale"):
                     block.fold_scale()  # type: ignore[operator]
-                last = block.get_submodule(absorber)
+                last = block.get_submodule(absorbers[step.pool])
                 changed += _merge(slim, number, last, before, wanted)  # type: ignore[arg-type]
             before = [slim.advance(streams, (slim.rounds[number],)) for streams in before]
     return tuple(changed)

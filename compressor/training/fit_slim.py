@@ -64,14 +64,16 @@ class Fitter:
     def _merge_maps(self, slim: StepModel) -> dict[str, int]:
         """Merge what skipped layers did into those in front; return the number of updated parameters."""
         job, family = self.job, FAMILIES[slim.family]
-        if (first := next(step for step in steps_of(slim.rounds) if step.pool)).skipped:
-            self.progress.say(f"note: {first.name} has no layer in front to be merged into; it is only removed")
+        first = {step.stream: step for step in reversed(steps_of(slim.rounds)) if step.pool}
+        for step in reversed(first.values()):
+            if step.skipped:
+                self.progress.say(f"note: {step.name} has no layer in front to be merged into; it is only removed")
 
         def encode(batch: dict[str, Tensor]) -> Streams:
             return job.model.prologue(**{name: batch[name] for name in family.input_names})
 
         with self.stages.timed("fit"):
-            changed = merge_maps(job.model, slim, family.absorber, run_calibration(job, encode, self.progress))
+            changed = merge_maps(job.model, slim, family.absorbers, run_calibration(job, encode, self.progress))
             copy_from_main(changed)
         return count_updated_parameters(slim, [(list(changed), 0.0)])
 

@@ -252,5 +252,6 @@ BLIP = Family(
     image_transform=image_transform,
     formula=blip_macs,
     prepare=prepare,
+    absorbers={"vision": "layer.mlp.fc2"},
     unmasked=True,
 )

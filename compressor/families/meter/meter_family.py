@@ -49,5 +49,6 @@ METER = Family(
     image_transform=image_transform,
     formula=meter_macs,
     prepare=prepare_meter,
+    absorbers={"vision": "mlp.fc2"},
     merging="vision",
 )

@@ -158,7 +158,7 @@ def encoder_family(
             computes.
         formula: its MACs, see :class:`Family`.
         library_keeps: see :class:`Library`.
-        absorber: see :class:`Family`.
+        absorber: path in a layer, see :class:`Family`; empty where a norm comes last.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
     prefix = prefix or name
@@ -271,6 +271,6 @@ def encoder_family(
         rounds=rounds,
         build=build,
         formula=formula,
-        absorber=absorber,
+        absorbers={"encoder": absorber} if absorber else {},
         parallel_fraction=BOTTLENECK,
     )

@@ -229,5 +229,5 @@ def tower_family(
         image_transform=image_transform,
         formula=formula,
         prepare=prepare,
-        absorber="layer.mlp.fc2",
+        absorbers={pool.name: "layer.mlp.fc2" for pool in POOLS},
     )

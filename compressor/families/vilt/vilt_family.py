@@ -44,6 +44,6 @@ VILT = Family(
     example_image=example_image,
     image_transform=image_transform,
     formula=vilt_macs,
-    absorber="mlp.fc2",
+    absorbers={POOLS[0].name: "mlp.fc2"},
     prepare=prepare_vilt,
 )

@@ -118,7 +118,7 @@ def vision_family(
         readout: which tokens it reads.
         antialias: how the library interpolates positions.
         formula: its MACs, see :class:`Family`.
-        absorber: see :class:`Family`.
+        absorber: path in a layer, see :class:`Family`.
         merging: see :class:`Family`; its layers have ViT's layout, and one token in front of the patches.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
@@ -216,6 +216,6 @@ def vision_family(
         image_transform=image_transform,
         formula=formula,
         prepare=partial(fit_positions, antialias),
-        absorber=absorber,
+        absorbers={POOL.name: absorber},
         merging=merging,
     )

@@ -47,10 +47,11 @@ def test_the_regression_is_that_of_the_closed_form(constant):
 @pytest.mark.parametrize(("family", "task"), KINDS)
 def test_a_map_behind_the_last_linear_layer_and_one_merged_into_it_are_the_same(family, task):
     full = tiny.model(family, task)
-    plan, absorber = make_plan(full, ("En2", "En3", "En5"), adapters=False), FAMILIES[family].absorber
+    plan, absorbers = make_plan(full, ("En2", "En3", "En5"), adapters=False), FAMILIES[family].absorbers
+    (absorber,) = absorbers.values()
     plain, slim = remove_layers(full, plan), remove_layers(full, plan)
     batches = [streams(full, seed) for seed in range(4)]
-    changed = merge_maps(full, slim, absorber, batches)
+    changed = merge_maps(full, slim, absorbers, batches)
     names = {name for name, value in slim.named_parameters() if any(value is one for one in changed)}
     kept = {f"blocks.En{number}.{absorber}.weight" for number in (1, 4)}
     assert {name for name in names if name.endswith("weight")} == kept
@@ -74,7 +75,7 @@ def test_what_is_merged_comes_closer_to_the_full_model(family, task):
     full = tiny.model(family, task)
     plan = make_plan(full, ("En2", "En3"), adapters=False)
     plain, slim = remove_layers(full, plan), remove_layers(full, plan)
-    merge_maps(full, slim, FAMILIES[family].absorber, [streams(full, seed) for seed in range(8)])
+    merge_maps(full, slim, FAMILIES[family].absorbers, [streams(full, seed) for seed in range(8)])
     batch = streams(full, 99)
     rounds = full.rounds[: next(place for place, (step, *_) in enumerate(full.rounds) if step.name == "En4")]
     with torch.no_grad():
@@ -85,12 +86,21 @@ def test_what_is_merged_comes_closer_to_the_full_model(family, task):
     assert near < 0.9 * far
 
 
+@pytest.mark.parametrize(("gone", "absorbing"), [("VEn1", "VEn0"), ("VEn0", None)])
+def test_of_two_encoders_a_layer_makes_up_for_those_of_its_own_stream(gone, absorbing):
+    full = tiny.model("meter", "vqa")
+    slim = remove_layers(full, make_plan(full, (gone,), adapters=False))
+    changed = merge_maps(full, slim, FAMILIES["meter"].absorbers, [streams(full, seed) for seed in range(4)])
+    names = {name for name, value in slim.named_parameters() if any(value is one for one in changed)}
+    assert names == {f"blocks.{absorbing}.mlp.fc2.{kind}" for kind in ("weight", "bias") if absorbing}
+
+
 def test_a_layer_that_does_nothing_leaves_the_weights_as_they_are():
     full = tiny.model("modernbert", "text-classification")
     for parameter in full.blocks["En3"].parameters():
         parameter.data.zero_()
     slim = remove_layers(full, make_plan(full, ("En3",), adapters=False))
-    merge_maps(full, slim, "layer.mlp.Wo", [streams(full, 0)])
+    merge_maps(full, slim, {"encoder": "layer.mlp.Wo"}, [streams(full, 0)])
     assert torch.equal(slim.blocks["En2"].layer.mlp.Wo.weight, full.blocks["En2"].layer.mlp.Wo.weight)
 
 

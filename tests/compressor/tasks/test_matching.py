@@ -106,10 +106,13 @@ def test_adapters_have_no_place_in_two_lists_of_layers_nor_ranking_in_the_librar
         stopped(das("save", task, "--to", f"saved-{task}"), 3, code)
 
 
-def test_maps_are_not_merged_into_layers_that_end_in_a_norm(made):
+def test_maps_are_merged_into_vision_layers_and_not_into_those_that_end_in_a_norm(made, tmp_path):
     checkpoint, data = made
-    done = das("compress", checkpoint, "--data", data, "--skip", 1, "--replace", "merged", "--recover", "closed-form")
-    stopped(done, 2, "layers-absorb-nothing", "blip")
+    asked = ("--data", data, "--skip", 1, "--replace", "merged", "--recover", "closed-form", "--out", tmp_path / "run")
+    stopped(das("compress", checkpoint, *asked), 2, "layers-absorb-nothing", "FL0-1 of blip", "--scope VEn*")
+    done = das("compress", checkpoint, *asked, "--scope", "vision")
+    assert done.exit_code == 0, done.stderr
+    assert not api.save(open_run(tmp_path / "run"), to=tmp_path / "saved").trust_remote_code
 
 
 def test_matching_is_of_every_family_with_such_a_head():
