@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.splits import Split, TaskData
+from compressor.device import use_fast_products
 from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, UsageError
 from compressor.evaluation.evaluate import Evaluation, evaluate
@@ -115,9 +116,12 @@ class Compression:
         self._say_expected(job, expect_time)
         checkpoint = RunCheckpoint(folder if is_main() else None, identify(job))
         checkpoint.load() if self.resume else checkpoint.reserve()
+        stages = Stages(checkpoint.state.seconds)
         try:
             with checkpoint.save_on_interrupt():
-                compressed = self._compress(job, folder, checkpoint)
+                prices = self._measure_prices(job, checkpoint, stages)
+                with use_fast_products(job.model):
+                    compressed = self._compress(job, folder, checkpoint, stages, prices)
         except TrimsDiffer:
             raise  # what was trained is right, and can be saved when the family's declaration is
         except (CheckFailed, UsageError):
@@ -141,30 +145,33 @@ class Compression:
         """
         job, checkpoint = prepare_job(self.settings, self.progress), RunCheckpoint(None, {})
         self._say_expected(job, expect_search_time)
-        if job.asks_full:
-            job = label_with_full(job, checkpoint, self.progress)
-        if not (job.settings.adapt or job.task.ranked):
-            held_out, label = draw_scored_samples(job), "Evaluating the full model on held-out samples"
-            self._remark(job, held_out, evaluate(job.model, held_out, job.task, progress=self.progress, label=label))
-        self._warn(remark_on_held_out(job))
-        search = select_layers(job, checkpoint, Stages(), self.progress)
+        with use_fast_products(job.model):
+            if job.asks_full:
+                job = label_with_full(job, checkpoint, self.progress)
+            if not (job.settings.adapt or job.task.ranked):
+                held_out, label = draw_scored_samples(job), "Evaluating the full model on held-out samples"
+                self._remark(
+                    job, held_out, evaluate(job.model, held_out, job.task, progress=self.progress, label=label)
+                )
+            self._warn(remark_on_held_out(job))
+            search = select_layers(job, checkpoint, Stages(), self.progress)
         return job.plan(search.result.chosen[job.skip]), search
 
     def _say_expected(self, job: Job, expect: Callable[[Job], Expected]) -> None:
         """Say how long it will take, where that is long and someone listens."""
         if self.progress is QUIET or self.resume or world_size() > 1:
             return
-        with self.progress.stage("Timing a few batches"):
+        with self.progress.stage("Timing a few batches"), use_fast_products(job.model):
             expected = expect(job)
         if expected.total >= LONG:
             self.progress.say(expected.describe())
 
-    def _compress(self, job: Job, folder: Path, checkpoint: RunCheckpoint) -> Compressed:
-        stages = Stages(checkpoint.state.seconds)
+    def _compress(
+        self, job: Job, folder: Path, checkpoint: RunCheckpoint, stages: Stages, prices: Prices | None
+    ) -> Compressed:
         if job.asks_full:
             with stages.timed("ask"):
                 job = label_with_full(job, checkpoint, self.progress)
-        prices = self._measure_prices(job, checkpoint, stages)
         full = self._evaluate_full(job, checkpoint, stages)
         remarks = self._remark(job, job.data.evaluation, full[0]) if full and not job.reference else ()
         if job.reference:

@@ -14,6 +14,7 @@ from compressor.checkpoints.finite import is_finite
 from compressor.data.batches import batches_of_like_length
 from compressor.data.pairs.paired_split import PairedSplit
 from compressor.data.splits import RankedSplit, Split
+from compressor.device import use_fast_products
 from compressor.distributed import all_gather, deal
 from compressor.errors import input_error
 from compressor.evaluation.metrics import METRICS
@@ -103,9 +104,12 @@ def evaluate(
     Raises:
         InputError: the model answers with NaN or infinity.
     """
-    if isinstance(split, RankedSplit):
-        return _ranked(model.eval(), split, task, batch_size, progress, label)
-    return evaluate_samples(model, split, task, metrics=metrics, batch_size=batch_size, progress=progress, label=label)
+    with use_fast_products(model):
+        if isinstance(split, RankedSplit):
+            return _ranked(model.eval(), split, task, batch_size, progress, label)
+        return evaluate_samples(
+            model, split, task, metrics=metrics, batch_size=batch_size, progress=progress, label=label
+        )
 
 
 def evaluate_samples(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from compressor.families import FAMILIES
 from compressor.models.prefix import Prefix
 from compressor.models.readout import ONE, Readout, read_tokens
-from compressor.models.rounds import Round
+from compressor.models.rounds import Round, Step
 from compressor.models.steps import StepModel, TokenWise, masks_of
 
 Needs = dict[str, Readout]
@@ -61,10 +61,7 @@ def trim(model: StepModel) -> StepModel:
     for module in list(trimmed.modules()):
         if hasattr(module, "fold_constants"):
             module.fold_constants()  # type: ignore[operator]
-    needs: Needs = {}
-    for stream, readout in FAMILIES[model.family].readout(model.dims, model.task).items():
-        _need(needs, (stream,), readout if readout in ONE else "all")
-        _need(needs, _masks_read(stream, readout), "all")
+    needs = _needs_of_epilogue(model)
     rounds, blocks = [], {}
     for round_ in reversed(model.rounds):
         needs = _before_new_masks(needs, round_)
@@ -73,20 +70,47 @@ def trim(model: StepModel) -> StepModel:
         steps = []
         for step in live:
             block, need = trimmed.blocks[step.name], needs.get(step.stream, "all")
-            if need in ONE and _knows_one_token(block) and len(step.writes) == 1:
+            if one := _compute_one_token(step, block, need):
                 _need(before, step.reads, need if isinstance(block, TokenWise) else "all")
-                masks = _masks_read(step.stream, need)
-                _need(before, masks, "all")
-                block, step = OneToken(block, step.stream, need), replace(step, reads=(*step.reads, *masks))
+                _need(before, _masks_read(step.stream, need), "all")
             else:
                 _need(before, step.reads, "all")
-            blocks[step.name] = block
+            step, blocks[step.name] = one or (step, block)
             steps.append(step)
         needs = before
         rounds += [tuple(steps)] if steps else []
     return StepModel(
         model.family, model.task, model.dims, trimmed.prologue, tuple(reversed(rounds)), blocks, trimmed.epilogue
     ).train(model.training)
+
+
+def trim_last_round(model: StepModel, last: Round) -> dict[str, tuple[Step, nn.Module]]:
+    """Return those steps of ``last``, behind which is the epilogue alone, that one token is read of; by name.
+
+    Each comes with a block that computes that token alone, (B, 1, D), with the model's own weights.
+    """
+    needs = _before_new_masks(_needs_of_epilogue(model), last)
+    trimmed = {
+        step.name: _compute_one_token(step, model.blocks[step.name], needs.get(step.stream, "all")) for step in last
+    }
+    return {name: one for name, one in trimmed.items() if one}
+
+
+def _needs_of_epilogue(model: StepModel) -> Needs:
+    """Return what the epilogue reads of each stream."""
+    needs: Needs = {}
+    for stream, readout in FAMILIES[model.family].readout(model.dims, model.task).items():
+        _need(needs, (stream,), readout if readout in ONE else "all")
+        _need(needs, _masks_read(stream, readout), "all")
+    return needs
+
+
+def _compute_one_token(step: Step, block: nn.Module, need: Readout) -> tuple[Step, nn.Module] | None:
+    """Return the step and its block where one token is read of it and it can compute that alone, else None."""
+    if need not in ONE or not _knows_one_token(block) or len(step.writes) > 1:
+        return None
+    reads = (*step.reads, *_masks_read(step.stream, need))
+    return replace(step, reads=reads), OneToken(block, step.stream, need)
 
 
 def _knows_one_token(block: nn.Module) -> bool:

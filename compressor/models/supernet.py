@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compressor.families import FAMILIES
 from compressor.models.adapters import Adapter
+from compressor.models.simplify import trim_last_round
 from compressor.models.steps import Step, StepModel, Streams, split_at_candidates, steps_of
 from compressor.models.surgery import new_skip_adapter
 
@@ -35,6 +36,7 @@ class Supernet:
         self.fixed, self.varying = split_at_candidates(model.rounds, {*candidates, *also_trained})
         for name in self.candidates:
             model.skips[name] = new_skip_adapter(model, name, width)
+        self._last = trim_last_round(model, self.varying[-1])
 
     def encode(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the streams in front of the first candidate, the same for every subset, and the rest of the batch.
@@ -60,8 +62,9 @@ class Supernet:
     ) -> Iterator[tuple[frozenset[str], Tensor]]:
         """Yield each subset with its logits, (B, classes); what subsets have in common from the start runs once.
 
-        The rounds are walked depth first, so that no more streams are kept than there are rounds. On a GPU they run in
-        bfloat16: this is for scoring, not for training.
+        The rounds are walked depth first, so that no more streams are kept than there are rounds. Of a kept layer in
+        the last one no more is computed than the epilogue reads. On a GPU they run in bfloat16: this is for scoring,
+        not for training.
         """
         yield from self._descend(dict(streams), 0, frozenset(subsets))
 
@@ -79,11 +82,8 @@ class Supernet:
 
         def output(step: Step, skipped: bool) -> Streams:
             if (step.name, skipped) not in written:
-                routed = {step.name: self.model.skips[step.name]} if skipped else {}
                 with self._autocast():
-                    after = self.model.advance(streams, ((step,),), routed)
-                changed = (step.stream,) if skipped else step.writes
-                written[step.name, skipped] = {name: after[name] for name in changed}
+                    written[step.name, skipped] = self.run_step(streams, step, skipped)
             return written[step.name, skipped]
 
         alike: defaultdict[frozenset[str], set[frozenset[str]]] = defaultdict(set)
@@ -94,6 +94,13 @@ class Supernet:
             for step in round_:
                 after |= output(step, step.name in skipped)
             yield from self._descend(after, depth + 1, frozenset(members))
+
+    def run_step(self, streams: Streams, step: Step, skipped: bool) -> Streams:
+        """Return the streams, (B, N, D) or of the last round maybe (B, 1, D), that a step or its adapter writes."""
+        if skipped:
+            return {step.stream: self.model.skips[step.name](streams[step.stream])}
+        step, block = self._last.get(step.name, (step, self.model.blocks[step.name]))
+        return step.named(block(*(streams.get(name) for name in step.reads)))
 
     def _autocast(self) -> torch.autocast:
         device = next(self.model.parameters()).device.type

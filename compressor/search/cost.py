@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -21,12 +21,14 @@ class Costs:
         steps: of every later step.
         adapters: of the skip adapter in place of each candidate.
         epilogue: of poolers and head.
+        scoring: of those steps of which less is computed where subsets are scored: what the epilogue reads.
     """
 
     fixed: int
     steps: Mapping[str, int]
     adapters: Mapping[str, int]
     epilogue: int
+    scoring: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def full(self) -> int:
@@ -46,7 +48,8 @@ class Costs:
             for round_ in rounds:
                 runs.update((before, step.name, step.name in subset) for step in round_)
                 before += (subset & {step.name for step in round_},)
-        walked = sum(self.adapters[name] if skipped else self.steps[name] for _, name, skipped in runs)
+        kept = {**self.steps, **self.scoring}
+        walked = sum(self.adapters[name] if skipped else kept[name] for _, name, skipped in runs)
         return walked + len(set(subsets)) * self.epilogue
 
 
@@ -54,14 +57,16 @@ def measure_costs(supernet: Supernet, inputs: Mapping[str, Tensor]) -> Costs:
     """Count a supernet's parts on ``inputs``, a batch of one sample."""
     model = supernet.model
     streams, fixed = count_call(supernet.encode, inputs)
-    steps, adapters = {}, {}
+    steps, adapters, scoring = {}, {}, {}
     for round_ in supernet.varying:
         after = dict(streams)
         for step in round_:
             written, steps[step.name] = count_call(model.advance, streams, ((step,),))
             after |= {name: written[name] for name in step.writes}
+            if round_ is supernet.varying[-1]:
+                _, scoring[step.name] = count_call(supernet.run_step, streams, step, False)
             if step.name in supernet.candidates:
                 _, adapters[step.name] = count_call(model.skips[step.name], streams[step.stream])
         streams = after
     _, epilogue = count_call(model.epilogue, streams)
-    return Costs(fixed, steps, adapters, epilogue)
+    return Costs(fixed, steps, adapters, epilogue, scoring)

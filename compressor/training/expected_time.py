@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.splits import Split
+from compressor.device import use_fast_products
 from compressor.families import FAMILIES
 from compressor.jobs.job import Job
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
@@ -94,7 +95,7 @@ def seconds_per_sample(model: StepModel, split: Split, device: torch.device) -> 
     model.eval()
 
     def forward(batch: dict[str, Tensor]) -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), use_fast_products(model):
             model(**{name: batch[name] for name in names})
 
     order = _typical(split)

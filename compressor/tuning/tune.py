@@ -15,6 +15,7 @@ from compressor.compression import identify
 from compressor.costs.macs import count_macs
 from compressor.costs.parts import without_adapters
 from compressor.data.batches import TrainingOrder, steps_per_epoch
+from compressor.device import use_fast_products
 from compressor.distributed import from_main, is_main, world_size
 from compressor.errors import CheckFailed, Checks, UsageError, input_error, usage_error
 from compressor.evaluation.evaluate_job import evaluate_splits
@@ -162,7 +163,7 @@ def tune(settings: TuneSettings, progress: Progress = QUIET, *, command: str = "
     for note in tuning.job.loaded.notes:
         progress.say(note)
     if progress is not QUIET and not resume and world_size() == 1:
-        with progress.stage("Timing a few batches"):
+        with progress.stage("Timing a few batches"), use_fast_products(tuning.model):
             expected = expect_tuning_time(tuning)
         if expected.total >= LONG:
             progress.say(expected.describe())
@@ -170,7 +171,7 @@ def tune(settings: TuneSettings, progress: Progress = QUIET, *, command: str = "
     checkpoint = RunCheckpoint(folder if is_main() else None, identity)
     checkpoint.load() if resume else checkpoint.reserve()
     try:
-        with checkpoint.save_on_interrupt():
+        with checkpoint.save_on_interrupt(), use_fast_products(tuning.model):
             tuned = _tune(tuning, folder, checkpoint, command, progress)
     except (CheckFailed, UsageError):
         checkpoint.remove()
