@@ -22,7 +22,7 @@ from compressor.search.strategies.strategy import (
 )
 
 MOST = 1000  # subsets of one size that are all tried; where there are more, a beam of them is grown
-BEAM = 16
+BEAM, BEAM_SAMPLES = 16, 32
 NEIGHBOUR_SAMPLES = 128
 
 
@@ -37,20 +37,23 @@ def _by_score(result: Result) -> tuple[float, float]:
 class Rung(NamedTuple):
     """A round of successive halving: held-out samples (None: all), survivors of each size, and how they are ranked.
 
-    At most half of the subsets of a size survive, at least one.
+    Half of the subsets of a size survive, but no fewer than ``least`` and no more than ``most``.
     """
 
     samples: int | None
-    survivors: int
+    least: int
+    most: int
     key: Callable[[Result], Any]
 
 
-# On few samples the divergence from the full model tells more than the score.
+# On few samples the divergence from the full model tells more than the score, and on very few which half is the worse.
 RUNGS = (
-    Rung(32, 96, _by_divergence),
-    Rung(128, 24, _by_score),
-    Rung(512, 6, _by_score),
-    Rung(None, 1, _by_score),
+    Rung(4, 96, MOST, _by_divergence),
+    Rung(8, 96, MOST, _by_divergence),
+    Rung(32, 1, 96, _by_divergence),
+    Rung(128, 1, 24, _by_score),
+    Rung(512, 1, 6, _by_score),
+    Rung(None, 1, 1, _by_score),
 )
 
 
@@ -83,7 +86,7 @@ class Auto(Strategy):
     def _propose(self) -> Trial | None:
         if self._grows:
             grown = dict.fromkeys(more for subset in self._beam for more in add_layer(subset, self.space.candidates))
-            return Trial(tuple(grown), RUNGS[0].samples)
+            return Trial(tuple(grown), BEAM_SAMPLES)
         if self._rungs:
             return Trial(tuple(subset for subsets in self._live.values() for subset in subsets), self._rungs[0].samples)
         if self._other_sizes:
@@ -119,8 +122,8 @@ def _survivors(results: Iterable[Result], rung: Rung) -> dict[int, list[Subset]]
     ranked: dict[int, list[Subset]] = {}
     for result in sorted(results, key=rung.key):
         ranked.setdefault(len(result.subset), []).append(result.subset)
-    return {size: _best(subsets, rung.survivors) for size, subsets in ranked.items()}
+    return {size: subsets[: _count_survivors(len(subsets), rung)] for size, subsets in ranked.items()}
 
 
-def _best(ranked: Sequence[Subset], survivors: int) -> list[Subset]:
-    return list(ranked[: min(survivors, math.ceil(len(ranked) / 2))])
+def _count_survivors(subsets: int, rung: Rung) -> int:
+    return min(max(math.ceil(subsets / 2), rung.least), rung.most)
