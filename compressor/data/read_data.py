@@ -95,16 +95,29 @@ def layouts_of(task: str, columns: Mapping[str, str]) -> Sequence[Layout]:
         return layouts
     named = [layout.named(columns) for layout in layouts if isinstance(layout, NamedColumns)]
     if not any(layout.forms for layout in named):
-        forms = [form for layout in layouts if isinstance(layout, NamedColumns) for form in layout.forms]
-        roles = dict.fromkeys(role for form in forms for role in form.columns)
-        example = ",".join(f"{role}=COLUMN" for role in (forms[-1].columns if forms else ()))
+        roles = ", ".join(dict.fromkeys(role for form in _list_roles(layouts) for role in form))
         raise usage_error(
             "columns-not-of-task",
             f"--columns for {', '.join(columns)} of {task}",
-            f"what a sample has: {', '.join(roles)}",
-            f"--columns {example}",
+            f"what a sample has: {roles}" if roles else f"none: columns of {task} have the names of docs/data.md",
+            _columns_option(layouts) or "leave --columns out",
         )
     return named
+
+
+def _list_roles(layouts: Sequence[Layout]) -> list[tuple[str, ...]]:
+    """Return what the named columns of a task hold, in each of their forms; none where it reads no such files."""
+    return [tuple(form.columns) for layout in layouts if isinstance(layout, NamedColumns) for form in layout.forms]
+
+
+def _columns_option(layouts: Sequence[Layout]) -> str:
+    """Return how columns of other names are named; nothing where they cannot be."""
+    forms = _list_roles(layouts)
+    if not forms:
+        return ""
+    usual = next((form for form in forms if "second" not in form), forms[0])
+    pairs = " (second=COLUMN, too, for pairs)" * any("second" in form for form in forms if "second" not in usual)
+    return f"--columns {','.join(f'{role}=COLUMN' for role in usual)}{pairs}"
 
 
 def _advise(names: Sequence[str], others: Sequence[str], columns: str, layouts: Sequence[Layout]) -> str:
@@ -112,9 +125,8 @@ def _advise(names: Sequence[str], others: Sequence[str], columns: str, layouts: 
     if others:
         return f"--task {others[0]}, or "
     if columns:
-        forms = [form for layout in layouts if isinstance(layout, NamedColumns) for form in layout.forms]
-        pairs = " (second=COLUMN, too, for pairs)" if any("second" in form.columns for form in forms) else ""
-        return f"rename the columns to these, name them as --columns text=COLUMN,label=COLUMN{pairs}, or "
+        option = _columns_option(layouts)
+        return f"rename the columns to these, {f'name them as {option}, ' * bool(option)}or "
     table = next((name for name in names if Path(name).suffix in TABLES), None)
     return f"name {table} after its split, as test{Path(table).suffix}, or " if table else ""
 

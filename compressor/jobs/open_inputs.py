@@ -16,7 +16,7 @@ from compressor.device import choose_device
 from compressor.distributed import world_size
 from compressor.errors import Checks, input_error, usage_error
 from compressor.evaluation.reference_run import open_reference_run
-from compressor.families import FAMILIES
+from compressor.families import FAMILIES, Family
 from compressor.jobs.find_candidates import find_candidates
 from compressor.runs.run_folder import Run
 from compressor.search.option_rules import check_labels, check_options
@@ -99,7 +99,7 @@ def _ask_model(settings: Settings, checkpoint: Recognised, task: str, checks: Ch
     """Return the layers that may be skipped; ``checks`` learns what the model or its task cannot do."""
     candidates = tuple[str, ...]()
     with checks:
-        _check_answers(settings, task)
+        _check_answers(settings, checkpoint.family, task)
     with checks:
         layouts_of(task, settings.columns)
     with checks:
@@ -133,18 +133,19 @@ def _find_root(settings: Settings, recorded: str) -> Path:
     return root
 
 
-def _check_answers(settings: Settings, task: str) -> None:
+def _check_answers(settings: Settings, family: Family, task: str) -> None:
     """Refuse a task whose inputs cannot be had without answers, training on such, and a head where there is none.
 
     Where the full model teaches, it trains on inputs without answers, too.
     """
     if TASKS[task].taught:
         if settings.adapt:
+            others = [f"--task {name}" for name in family.heads if name in TASKS and not TASKS[name].taught]
             raise usage_error(
                 "task-without-head",
-                f"--adapt for {task}: there is no head to train",
-                "a task with classes, or the layers of an embedder that is trained already",
-                "drop --adapt, or give --task",
+                f"{task} has no head to train",
+                "a task with a head, which das compress --adapt and das tune train",
+                " or ".join((*others[:1], "das compress without --adapt, for layers that are trained already")),
             )
         return
     check_labels(settings)

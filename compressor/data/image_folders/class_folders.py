@@ -27,7 +27,7 @@ class ClassFolders:
     """
 
     name = "folders of images by class"
-    looks_for = "train/CLASS/IMAGE, val/CLASS/IMAGE, test/CLASS/IMAGE"
+    looks_for = "train/CLASS/IMAGE, val/CLASS/IMAGE, test/CLASS/IMAGE; or CLASS/IMAGE of two classes or more, to score"
 
     def recognises(self, root: Path) -> bool:
         """Return whether some split has a folder with an image in it."""

@@ -13,6 +13,8 @@ from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.open_data import open_for_evaluation
 from compressor.settings import Settings
 from compressor.tasks import TASKS
+from compressor.tuning.tune import tune
+from compressor.tuning.tune_settings import TuneSettings
 from profiles.reports.build_report import build_report
 from profiles.reports.markdown import render_report
 from tests.support.command_line import das, refused
@@ -91,8 +93,12 @@ def test_recovery_needs_no_answers_and_stays_in_the_full_models_space(folder):
 
 
 def test_there_is_no_head_to_adapt(folder):
-    with refused(UsageError, "task-without-head", "--adapt for embedding"):
-        compress(settings(folder, data=str(folder / "beir"), skip=0, adapt=True))
+    data = str(folder / "beir")
+    told = ("embedding has no head to train", "--task text-classification or das compress without --adapt")
+    with refused(UsageError, "task-without-head", *told):
+        compress(settings(folder, data=data, skip=0, adapt=True))
+    with refused(UsageError, "task-without-head", *told):
+        tune(TuneSettings(checkpoint=settings(folder).checkpoint, method="bitfit", task="embedding", data=data))
 
 
 def test_queries_and_documents_have_the_models_prompts(folder):

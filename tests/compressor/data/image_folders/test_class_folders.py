@@ -65,6 +65,12 @@ def test_a_class_may_begin_as_a_split_is_called_and_an_unknown_split_is_no_class
         read_data(tmp_path / "coco", TASK)
 
 
+def test_a_folder_of_one_class_is_told_that_there_must_be_two(tmp_path):
+    draw(tmp_path / "cat" / "1.png")
+    with refused(InputError, "data-not-of-task", f"{tmp_path} holds cat", "CLASS/IMAGE of two classes or more"):
+        read_data(tmp_path, TASK)
+
+
 def test_names_are_looked_up_in_the_model_and_numbers_are_numbers(root, tmp_path):
     aligned = align_labels(read_data(root, TASK), ("Dog", "bird", "Cat"), TASKS[TASK])
     assert [sample.labels for sample in aligned.splits["train"].samples] == [(2,), (2,), (0,)]

@@ -9,7 +9,7 @@ import pytest
 from compressor.data.read_data import read_data
 from compressor.data.read_unlabelled import INPUTS, read_unlabelled
 from compressor.data.types import SCORED, Reading
-from compressor.errors import InputError
+from compressor.errors import InputError, UsageError
 from compressor.tasks import TASKS
 from tests.support.command_line import refused
 from tests.support.data_files import first_images, png, put, save_like_datasets, tell, write_columns
@@ -323,6 +323,25 @@ def test_other_columns_are_listed_beside_the_names_that_are_taken(tmp_path):
     write_columns(tmp_path, "train.csv", [{"opinion": "a", "stars": 1}])
     with refused(InputError, "data-not-of-task", "train.csv has the columns opinion, stars", "review", "gold_label"):
         read_data(tmp_path, "text-classification")
+
+
+@pytest.mark.parametrize(
+    ("task", "columns"),
+    [
+        ("text-classification", "name them as --columns text=COLUMN,label=COLUMN (second=COLUMN, too, for pairs), or"),
+        ("reranking", "name them as --columns text=COLUMN,second=COLUMN,label=COLUMN, or"),
+        ("retrieval", "name them as --columns text=COLUMN,image=COLUMN, or"),
+        ("image-classification", "name them as --columns image=COLUMN,label=COLUMN, or"),
+        ("nlvr2", "name them as --columns text=COLUMN,label=COLUMN,image=COLUMN,right image=COLUMN, or"),
+        ("zero-shot", "rename the columns to these, or"),
+    ],
+)
+def test_columns_that_a_task_has_are_proposed(tmp_path, task, columns):
+    write_columns(tmp_path, "train.csv", [{"opinion": "a", "stars": 1}])
+    with refused(InputError, "data-not-of-task", columns):
+        read_data(tmp_path, task)
+    with refused(UsageError, "columns-not-of-task", f"--columns for colour of {task}"):
+        read_data(tmp_path, task, columns={"colour": "stars"})
 
 
 @pytest.mark.parametrize(

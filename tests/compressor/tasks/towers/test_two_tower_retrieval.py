@@ -232,5 +232,7 @@ def test_layers_of_one_tower_and_texts_without_answers(made, tmp_path, monkeypat
         das("compress", checkpoint, "--task", TASK.name, "--data", data, "--adapt", "--skip", 1),
         2,
         "task-without-head",
-        "retrieval",
+        "retrieval has no head to train",
     )
+    tuned = das("tune", checkpoint, "--task", TASK.name, "--data", data, "--method", "bitfit")
+    stopped(tuned, 2, "task-without-head", "fix: das compress without --adapt")
