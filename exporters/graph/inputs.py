@@ -101,12 +101,17 @@ def trim_images(family: Family, inputs: Mapping[str, Tensor], patch: int) -> dic
 
 
 def shortest_texts(family: Family, inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
-    """Return the ``size`` samples with the shortest texts without their common padding; halved when they have none."""
+    """Return the ``size`` samples with the shortest texts without their common padding; halved when they have none.
+
+    They lose one more token where their length would be odd as that of ``inputs`` is, or even as it is: a graph that
+    rounds half a size otherwise than the model differs at odd sizes alone.
+    """
     mask = _text_mask(family, inputs)
     lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)  # position of the last valid token, from 1
     chosen = lengths.argsort(stable=True)[torch.arange(size) % len(lengths)]
     longest, padded = int(lengths[chosen].max()), mask.shape[1]
     length = longest if 0 < longest < padded else max(1, padded // 2)
+    length = max(1, length - (padded - length + 1) % 2)
     return family.cut({name: value[chosen] for name, value in inputs.items()}, length=length)
 
 

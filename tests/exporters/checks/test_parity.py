@@ -90,7 +90,7 @@ def test_answers_differ_inside_the_tolerance_only_where_the_reference_is_nearly_
 
 def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
     made = parity_batches(full(), samples(), (1, 2, 8))
-    assert [tuple(batch["input_ids"].shape) for batch in made] == [(1, 12), (2, 12), (8, 12), (1, 4)]
+    assert [tuple(batch["input_ids"].shape) for batch in made] == [(1, 12), (2, 12), (8, 12), (1, 3)]  # odd, as 12 is even
     assert made[-1]["attention_mask"].all()
     assert torch.equal(made[-1]["pixel_values"][0], samples()["pixel_values"][2])
     many = {
@@ -107,7 +107,7 @@ def test_check_runs_both_on_the_same_batches():
     logits = Answers(lambda inputs: inputs["pixel_values"].flatten(1)[:, :5])
     found = check(FAMILIES["meter"], logits, logits, parity_batches(full(), samples(), (1, 2, 3)), 1e-4)
     assert (found.status, found.samples) == ("passed", 1 + 2 + 3 + 1)
-    assert (found.batch_sizes, found.text_lengths, found.image_sizes) == ((1, 2, 3), (4, 12), ((64, 64),))
+    assert (found.batch_sizes, found.text_lengths, found.image_sizes) == ((1, 2, 3), (3, 12), ((64, 64),))
 
 
 def test_check_fails_a_runtime_that_forgets_rows():

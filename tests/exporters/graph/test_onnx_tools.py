@@ -12,7 +12,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from compressor.errors import CheckFailed
+from compressor.families import FAMILIES
 from compressor.progress import Progress
+from compressor.token_merging.merge_layers import set_merging
 from exporters.checks.validate import CHECKED_SIZES, judge
 from exporters.graph.inputs import VARYING
 from exporters.graph.onnx import export_onnx
@@ -90,6 +92,14 @@ def test_it_quantises_per_channel_as_the_page_says(tmp_path, monkeypatch):
     assert 0 < (answers(Path("int8.onnx"), inputs) - logits).norm() / logits.norm() < 0.1
 
 
+def compared(model, samples, path):
+    """Export a model, and compare the graph with it."""
+    export_onnx(model, path, samples)
+    runner = OnnxRunner(path, threads=1)
+    settings = {"reference": None, "precision": PRECISIONS["fp32"], "fixed": VARYING, "progress": Progress()}
+    return judge(runner, model, samples, CHECKED_SIZES, **settings)[0]
+
+
 class ReadsALength(nn.Module):
     """Adds nothing, for every row of the batch, whose number it reads with ``len``."""
 
@@ -133,15 +143,34 @@ def test_a_graph_that_keeps_one_side_of_a_choice_by_a_size_fails(tmp_path, axis,
     samples = exported.inputs_of(model)
     model.prologue = ChoosesByALength(model.prologue, axis, small)
     samples["attention_mask"][0, 3:] = 0
-    export_onnx(model, tmp_path / "model.onnx", samples)
-    compared, _ = judge(
-        OnnxRunner(tmp_path / "model.onnx", threads=1),
-        model,
-        samples,
-        CHECKED_SIZES,
-        reference=None,
-        precision=PRECISIONS["fp32"],
-        fixed=VARYING,
-        progress=Progress(),
-    )
-    assert compared.status == status
+    assert compared(model, samples, tmp_path / "model.onnx").status == status
+
+
+class RoundsHalfUp(nn.Module):
+    """Adds half the length of the texts, rounded up as -(-n // 2): a graph rounds it down, and says nothing."""
+
+    def __init__(self, prologue):
+        super().__init__()
+        self.prologue = prologue
+
+    def forward(self, **inputs):
+        streams = self.prologue(**inputs)
+        length = inputs["input_ids"].shape[1]
+        half = (torch.arange(length) < -(-length // 2)).sum()
+        return {**streams, "hidden": streams["hidden"] + half * torch.linspace(0, 1, streams["hidden"].shape[-1])}
+
+
+def test_a_graph_that_rounds_a_size_down_fails_though_all_texts_are_even(tmp_path):
+    model = tiny.model(*CLASSIFIER, shallow=True)
+    samples = FAMILIES["bert"].cut(exported.inputs_of(model), length=8)
+    model.prologue = RoundsHalfUp(model.prologue)
+    samples["attention_mask"][0, 4:] = 0
+    assert compared(model, samples, tmp_path / "model.onnx").status == "failed"
+
+
+def test_a_graph_with_merged_tokens_answers_as_the_model_does(tmp_path):
+    """And scatters nothing: a scattered mean would be written as the last value alone."""
+    model = tiny.model("meter", "vqa", shallow=True)
+    merging = set_merging(model, [3] * model.dims.vision_layers)
+    assert compared(merging, exported.inputs_of(model), tmp_path / "model.onnx").status == "passed"
+    assert not any("Scatter" in node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node)
