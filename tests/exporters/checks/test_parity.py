@@ -90,7 +90,12 @@ def test_answers_differ_inside_the_tolerance_only_where_the_reference_is_nearly_
 
 def test_batches_cover_every_row_and_end_with_the_shortest_text_trimmed():
     made = parity_batches(full(), samples(), (1, 2, 8))
-    assert [tuple(batch["input_ids"].shape) for batch in made] == [(1, 12), (2, 12), (8, 12), (1, 3)]  # odd, as 12 is even
+    assert [tuple(batch["input_ids"].shape) for batch in made] == [
+        (1, 12),
+        (2, 12),
+        (8, 12),
+        (1, 3),
+    ]  # odd, as 12 is even
     assert made[-1]["attention_mask"].all()
     assert torch.equal(made[-1]["pixel_values"][0], samples()["pixel_values"][2])
     many = {
