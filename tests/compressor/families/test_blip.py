@@ -16,6 +16,7 @@ from transformers import (
 
 from compressor.checkpoints.build import load_backbone, load_checkpoint
 from compressor.checkpoints.recognise import choose_task, recognise
+from compressor.checkpoints.sizes import Transfer
 from compressor.costs.macs import count_macs
 from compressor.errors import InputError
 from compressor.families import FAMILIES
@@ -63,9 +64,10 @@ def test_padding_changes_nothing(tmp_path):
 
 
 @torch.no_grad()
-def test_positions_of_images_of_another_size_are_interpolated(tmp_path):
+@pytest.mark.parametrize("side", [40, 43])  # whole patches, and a part of one, which is left out
+def test_positions_of_images_of_another_size_are_interpolated(tmp_path, side):
     library, _ = load(tmp_path)
-    model, inputs = load_checkpoint(tmp_path / "full", "itm", image_size=40).model, tiny_blip.inputs(side=40)
+    model, inputs = load_checkpoint(tmp_path / "full", "itm", image_size=side).model, tiny_blip.inputs(side=side)
     close(model(**inputs), library(**inputs, interpolate_pos_encoding=True).itm_score)
 
 
@@ -88,6 +90,21 @@ def test_exact_trims_are_exact_for_every_subset_of_layers(tmp_path):
             slim = remove_layers(model, make_plan(model, layers, adapters=bool(size % 2)))
             torch.testing.assert_close(trim(slim)(**inputs), slim(**inputs), atol=1e-5, rtol=0)
     assert {name for name, block in trim(model).blocks.items() if isinstance(block, OneToken)} == {"FL1"}
+
+
+@torch.no_grad()
+def test_adapters_beside_every_layer_change_nothing_before_they_are_trained(tmp_path):
+    library, _ = load(tmp_path)
+    model, inputs = load_checkpoint(tmp_path / "full", "itm", transfer=Transfer(2, 4)).model, tiny_blip.inputs()
+    assert {name for name, block in model.blocks.items() if getattr(block, "adapter", None)} == {*model.layers}
+    close(model(**inputs), library(**inputs).itm_score)
+    one = {name: x[:1] for name, x in inputs.items()}
+    for counted in (model, trim(model)):
+        assert cross_check(counted, one, count_macs(counted, one)).apart == 0
+    written = FAMILIES["blip"].formats[0].table("itm").to_checkpoint(model.state_dict())
+    assert {key.split(".adapter.")[0] for key in written if ".adapter." in key} == {
+        *(f"vision_model.encoder.layers.{i}" for i in range(2)), *(f"text_encoder.encoder.layer.{i}" for i in range(2))
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("cut", [(), ("VEn1", "FL0")], ids=["whole", "cut"])
