@@ -186,7 +186,8 @@ on {PICTURES} generated pictures of {SIDE} pixels: what is shown is that each st
 answers as the run does, not what a real model gains. One layer goes; its map is merged (of BLIP a vision layer's), or
 an adapter is trained in its place, which transformers' classes of two encoders have no place for. Exports and the
 profile are of the merged one. Behind "passed" is the largest difference of an output from PyTorch's; behind "within"
-that of the saved folder's model, loaded by transformers alone in a process without das, from the run's.
+that of the saved folder's model, loaded by transformers alone in a process without das, from the run's. Seconds are of
+a machine that had other work, too.
 
 {draw_matrix(rows)}
 """
