@@ -32,7 +32,7 @@ from tests.support.marks import slow_but
 from tests.support.tiny_exports import inputs_of, shallow, shallow_onnx
 
 OPENVINO = find_runtime("ov")
-TRIED = ("meter", "vilt", "roberta", "bert", "distilbert", "mpnet")
+TRIED = ("meter", "vilt", "roberta", "bert", "distilbert", "mpnet", "albert")
 
 
 class Case:
