@@ -123,11 +123,10 @@ def _remarks(run: Run, report: CompressionReport, saved: SavedFolder) -> list[st
     """Say how the figures were taken, and what was compared."""
     split, error = report.data[2], f"{saved.max_abs_error:.1e}"
     cut = f", texts cut to {run.dims.text_length} tokens" if run.dims.text_length else ""
-    compared = "vectors" if saved.loader == LOADER else "logits"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return [
         *report.remarks,
         f"Measured on {split['name']} ({', '.join(split['files'])}){cut}.",
-        f"Loaded by transformers, its {compared} are those of das within {error} on {saved.samples} samples.",
+        f"Loaded by transformers, its outputs are those of das within {error} on {saved.samples} samples.",
         f"Made with {versions}.",
     ]

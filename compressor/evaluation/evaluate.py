@@ -242,6 +242,6 @@ def check_logits(logits: Tensor, split: Split, numbers: Sequence[int] | np.ndarr
         raise input_error(
             "answers-not-finite",
             f"the model answers with NaN or infinity, as to sample {numbers[row]} of {split.name}",
-            "logits that are numbers",
+            "outputs that are numbers",
             "compare with the program that trained it: weights or inputs may be too large for float32",
         )

@@ -48,7 +48,7 @@ class SavedFolder(Value):
         tokenizer_as_it_came: whether the tokenizer's files are those of the full model, or were written anew; None of
             models that read no text.
         samples: real ones that the folder's model, loaded again, was compared with the run's on.
-        max_abs_error: largest difference of a logit.
+        max_abs_error: largest difference of an output.
     """
 
     schema_version: int = 1
@@ -181,7 +181,7 @@ def _write_cross_encoder(run: Run, folder: Path) -> None:
 
 
 def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) -> tuple[int, float]:
-    """Return on how many samples the folder's model was compared with the run's, and the largest difference of a logit.
+    """Return on how many samples the folder's model was compared with the run's, and their largest difference.
 
     Of an embedder the modules behind its transformer are those that the folder names, and it is of vectors.
 
@@ -203,14 +203,14 @@ def _compare(run: Run, format: Format, config: Mapping[str, Any], folder: Path) 
             theirs = format.library.read_output(answered)
             theirs = zero_padding(theirs, inputs) if TASKS[run.manifest.task].output == "tags" else theirs
     error, allowed = float((ours - theirs).abs().max()), FAMILIES[run.manifest.family].tolerances["fp32"]
-    by = f"logits by {error:.1e}"
+    by = f"outputs by {error:.1e}"
     wrong = [f"{what.replace('_', ' ')} {shorten(sorted(report[what]))}" for what in KEYS if report[what]]
     if wrong or not error <= allowed:
         raise CheckFailed(
             Problem(
                 "saved-model-differs",
                 f"transformers answers otherwise with the folder than das: {'; '.join([by, *wrong])}",
-                f"logits within {allowed:.0e}",
+                f"outputs within {allowed:.0e}",
                 "another version of transformers (pyproject.toml names those that das is made for); nothing was kept",
             )
         )

@@ -129,7 +129,8 @@ ImageSize = Annotated[int | None, typer.Option(help="Pixels; positions are resiz
 Scope = Annotated[
     str | None,
     typer.Option(
-        help="Layers the search may skip: a scope (METER: fusion, global, all), or patterns like FL*,LEn6-11."
+        help="Layers the search may skip: a scope (METER: fusion, global, all; CLIP, SigLIP: all, vision, text; BLIP: "
+        "all, vision, fusion), or patterns like FL*,LEn6-11."
     ),
 ]
 Strategy = Annotated[

@@ -63,7 +63,7 @@ def _certificate(certificate: Certificate) -> str:
     same = "" if errors.answer_agreement is None else f", {errors.answer_agreement:.1%} the same answers"
     where = f" with {certificate.instructions}" if certificate.instructions else ""
     text = (
-        f"certified on {certificate.samples} samples{where}: logits (up to {errors.scale:.1f}) off by "
+        f"certified on {certificate.samples} samples{where}: outputs (up to {errors.scale:.1f}) off by "
         f"{errors.max_abs_error:.1e} at most, 99 % within {errors.p99_abs_error:.1e}{same}"
     )
     changes = [

@@ -13,9 +13,8 @@ def print_saved(saved: SavedFolder) -> None:
     """Print what was written, how it answers, and how it is loaded."""
     size = f"{format_count(saved.parameters)} parameters, {format_bytes(saved.weight_bytes)}"
     console.print(f"{saved.architecture}, {saved.layers} layers, {size}")
-    compared = "vectors" if saved.loader == LOADER else "logits"
     console.print(
-        f"loaded again, its {compared} are the run's within {saved.max_abs_error:.1e} on {saved.samples} samples"
+        f"loaded again, its outputs are the run's within {saved.max_abs_error:.1e} on {saved.samples} samples"
     )
     if saved.tokenizer_as_it_came is False:
         console.print("tokenizer: written anew, to be read as das reads it")

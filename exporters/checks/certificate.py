@@ -59,8 +59,8 @@ def certify(
     left_out = f"{dropped} texts of more than {fixed.text_length} tokens left out" if dropped else ""
     theirs = _logits(candidate, reference, rows, batch, fixed, progress, f"Certifying {candidate.name}")
     if broken := int((~theirs.isfinite()).flatten(1).any(1).sum()):
-        found = f"{candidate.name} gives no finite logits for {broken} of {len(rows)} samples"
-        raise refused("logits-not-finite", found, "finite logits", "another --precision")
+        found = f"{candidate.name} gives outputs that are not finite for {broken} of {len(rows)} samples"
+        raise refused("logits-not-finite", found, "finite outputs", "another --precision")
     ours = (
         _logits(slim, reference, rows, BATCH, VARYING, progress, f"Asking {slim.name}")
         if reference.slim is None
@@ -168,7 +168,7 @@ def _reason(certificate: Certificate, precision: Precision) -> str:
     """
     errors, metric = certificate.against_slim, certificate.metric
     if not certificate.within_tolerance:
-        off = f"a logit is {errors.max_abs_error:.1e} off, more than {certificate.tolerance:.1e}"
+        off = f"an output is {errors.max_abs_error:.1e} off, more than {certificate.tolerance:.1e}"
         return f"{off}, in {certificate.beyond} samples" if certificate.may_be_beyond else off
     if (precision.quantised or certificate.beyond) and metric and -metric.change > max(MAX_DROP, metric.margin):
         return f"{metric.metric} falls by {-100 * metric.change:.2f} points, more than {100 * MAX_DROP:.1f}"

@@ -49,11 +49,11 @@ def compare(
     ``answers`` are the task's, ``undecided`` the share of rows that may be off by more.
     """
     if reference.shape != candidate.shape:
-        reason = f"logits of shape {tuple(candidate.shape)}, not {tuple(reference.shape)}"
+        reason = f"outputs of shape {tuple(candidate.shape)}, not {tuple(reference.shape)}"
         return Comparison(status="failed", reason=reason, tolerance=tolerance)
     broken = int((~(reference.isfinite() & candidate.isfinite())).sum())
     if broken:
-        return Comparison(status="failed", reason=f"{broken} logits are not finite", tolerance=tolerance)
+        return Comparison(status="failed", reason=f"{broken} outputs are not finite", tolerance=tolerance)
     if relative:
         tolerance *= max(1.0, float(reference.abs().max()))
     errors = (reference.double() - candidate.double()).abs()
@@ -61,9 +61,9 @@ def compare(
     most, limit = float(errors.max()), limit_beyond(tolerance, float(reference.abs().max()))
     reason = ""
     if largest > tolerance:
-        reason = f"a logit is {largest:.1e} off, more than {tolerance:.0e}"
+        reason = f"an output is {largest:.1e} off, more than {tolerance:.0e}"
     elif undecided and most > limit:
-        reason = f"a logit is {most:.1e} off, more than {limit:.0e}, which tokens merged otherwise do not explain"
+        reason = f"an output is {most:.1e} off, more than {limit:.0e}, which tokens merged otherwise do not explain"
     return Comparison(
         status="failed" if reason else "passed",
         reason=reason,
@@ -159,7 +159,7 @@ def parity_failure(parity: Parity, name: str) -> CheckFailed:
         Problem(
             "parity-failed",
             f"{name} does not answer as the model does in {parity.runtime}: {parity.reason}{wider}{where}",
-            f"its answers, every logit within {parity.tolerance:.1g} of PyTorch's",
+            f"its answers, every output within {parity.tolerance:.1g} of PyTorch's",
             f"see {name}{RECORD}; the export was removed: try another --opset, --attention or --precision",
         )
     )

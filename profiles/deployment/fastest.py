@@ -56,7 +56,7 @@ def _describe_cost(fastest: Fastest) -> str:
         return "nobody knows what of the answers (das verify)"
     parts = [describe_change(answers.change)] if answers.change else []
     parts += [f"{answers.agreement:.1%} the same answers"] if answers.agreement is not None else []
-    cost = " and ".join(parts) or "no more than its certificate says of the logits"
+    cost = " and ".join(parts) or "no more than its certificate says of the outputs"
     whole = f" ({100 * fastest.score.change:+.2f} against full)" if fastest.score else ""
     return f"{cost} against slim in {IN_PYTORCH}{whole}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import das as api
+from compressor.families import FAMILIES
 from compressor.runs.run_folder import open_run
 from tests.support.command_line import GOLDEN, das, stopped
 
@@ -38,6 +39,14 @@ def test_every_help_has_an_example_of_its_own(command):
     result = das(command, "--help")
     assert result.exit_code == 0
     assert f"das {command}" in re.search(r"Example:.*", result.stdout)[0]
+
+
+def test_help_names_the_scopes_of_every_family_that_has_several():
+    text = " ".join(das("compress", "--help").stdout.replace("│", " ").split()).lower()
+    for family in FAMILIES.values():
+        if len(family.scopes) > 1:
+            named = re.search(rf"\b{family.name}(?:, \w+)*: ([\w, ]+)", text)
+            assert named and named[1].split(", ") == [*family.scopes], family.name
 
 
 def test_help_lists_every_command():

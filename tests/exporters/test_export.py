@@ -112,7 +112,7 @@ def test_an_export_that_answers_differently_fails_and_leaves_only_its_record(tmp
     assert failure.value.exit_code == 4
     assert failure.value.codes == ("parity-failed",)
     assert "model.onnx" in failure.value.problems[0].found
-    assert "a logit is" in failure.value.problems[0].found  # the sentence of the record: why, and by how much
+    assert "an output is" in failure.value.problems[0].found  # the sentence of the record: why, and by how much
     assert names_in(tmp_path) == ["model.onnx.parity.json"]
     parity = Parity.model_validate_json((tmp_path / "model.onnx.parity.json").read_bytes())
     assert parity.status == "failed"

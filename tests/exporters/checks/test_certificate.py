@@ -95,7 +95,7 @@ def test_logits_beyond_the_tolerance_fail():
     off = logits()
     off[1, 2] += 0.55
     found = certified(reference(off))
-    assert "a logit is 5.5e-01 off" in found.reason
+    assert "an output is 5.5e-01 off" in found.reason
     assert found.tightest_tolerance == pytest.approx(0.6)  # rounded up
 
 

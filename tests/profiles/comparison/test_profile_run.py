@@ -606,7 +606,7 @@ def test_a_report_draws_the_layers_of_the_full_model(run):
 
 def test_an_export_that_failed_stays_in_the_report(searched):
     made = searched("das")
-    found = Comparison(status="failed", reason="a logit is 1.0e+00 off", tolerance=1e-4)
+    found = Comparison(status="failed", reason="an output is 1.0e+00 off", tolerance=1e-4)
     (made.path / "exports").mkdir()
     (made.path / "exports" / "model.onnx").touch()
     parity_record = record(made.path / "exports" / "model.onnx", "a runtime", "fp32", found, ())
@@ -615,7 +615,7 @@ def test_an_export_that_failed_stays_in_the_report(searched):
     written = save_report(made)
     assert [entry.parity.status for entry in written.exports] == ["failed"]
     assert "exports" not in {entry.what for entry in written.not_measured}
-    assert "model.onnx failed its comparison and was removed: a logit is 1.0e+00 off." in describe_result(written)
+    assert "model.onnx failed its comparison and was removed: an output is 1.0e+00 off." in describe_result(written)
     assert "| failed |" in (made.path / "report.md").read_text()
 
 

@@ -93,7 +93,7 @@ def choose(monkeypatch):
 
 def test_one_that_costs_too_much_makes_room_for_the_next_which_alone_is_certified_then(choose):
     assert choose(int8=parity(after=0.89), bf16=parity(), fp32=parity()) == ("bf16", ["int8", "bf16"])
-    assert choose(int8=parity("failed", reason="a logit is off"), fp32=parity()) == ("fp32", ["int8", "fp32"])
+    assert choose(int8=parity("failed", reason="an output is off"), fp32=parity()) == ("fp32", ["int8", "fp32"])
     assert choose(int8=parity(after=0.898), fp32=parity()) == ("int8", ["int8"])
     with refused(CheckFailed, "parity-failed", "accuracy -1.00 ± 0.00 points, more than 0.3 and chance"):
         choose(int8=parity(after=0.89))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from onnxruntime import InferenceSession
+from PIL import Image
 from torch.nn import functional as F
-from transformers import CLIPModel
+from transformers import CLIPImageProcessorPil, CLIPModel
 
 import das as api
 from compressor.checkpoints.build import load_checkpoint
@@ -114,6 +115,16 @@ def test_a_clip_is_scored_without_training_on_labels(made, tmp_path):
     assert done.exit_code == 0, done.stderr
     score = json.loads(done.stdout)
     assert score["metric"] == "accuracy" and score["parts"] == {"top-5 accuracy": 1.0}  # of three classes
+    library, classes = CLIPModel.from_pretrained(checkpoint).eval(), sorted(SHAPES)
+    images = [path for name in classes for path in sorted((tmp_path / "test" / name).glob("*.png"))]
+    square = CLIPImageProcessorPil(size={"shortest_edge": towers.SIDE}, crop_size=towers.SIDE)
+    pixels = square([Image.open(path).convert("RGB") for path in images], return_tensors="pt")["pixel_values"]
+    texts = [towers.WORDS.encode(f"a photo of a {name}.").ids for name in classes]
+    padded = torch.tensor([[*ids, *[towers.PAD] * (towers.LENGTH - len(ids))] for ids in texts])
+    with torch.no_grad():
+        chosen = library(padded, pixels, (padded != towers.PAD).long()).logits_per_image.argmax(1)
+    right = [classes[number] == path.parent.name for number, path in zip(chosen.tolist(), images, strict=True)]
+    assert 0 < sum(right) < len(right) and score["value"] == pytest.approx(np.mean(right))
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +179,7 @@ def test_a_clip_goes_through_the_commands(made, tmp_path, monkeypatch):
     assert macs["slim"] <= 0.6 * macs["full"] and {"language", "vision"} <= {*report["costs"]["macs_by_pool"]}
     run = open_run("run")
     saved = api.save(run, to=tmp_path / "saved")
+    assert "its outputs are those of das within" in (tmp_path / "saved" / "README.md").read_text()
     library = CLIPModel.from_pretrained(tmp_path / "saved").eval()
     counts = [len(tower.encoder.layers) for tower in (library.text_model, library.vision_model)]
     slim = load_checkpoint(tmp_path / "saved", TASK.name).model
