@@ -46,9 +46,8 @@ class Rung(NamedTuple):
     key: Callable[[Result], Any]
 
 
-# On few samples the divergence from the full model tells more than the score, and on very few which half is the worse.
+# On few samples the divergence from the full model tells more than the score; on very few, which half is the worse.
 RUNGS = (
-    Rung(4, 96, MOST, _by_divergence),
     Rung(8, 96, MOST, _by_divergence),
     Rung(32, 1, 96, _by_divergence),
     Rung(128, 1, 24, _by_score),

@@ -140,7 +140,7 @@ def test_it_is_drawn_within_80_columns(run_here):
     assert "\x1b" not in result.stdout
     text = " ".join(result.stdout.split())
     assert "R²" in text
-    assert "Of the 495 scored on 4 samples it is number" in text
+    assert "Of the 495 scored on 8 samples it is number" in text
 
 
 def test_one_layer(run_here):
