@@ -1,4 +1,4 @@
-"""Choose the device and the number of CPU threads; what the CPU multiplies integers with."""
+"""Choose the device, the number of CPU threads and what the CPU multiplies float32 with; what it does integers with."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
 
 Twelve layers with random weights: their number and their sizes decide on time and memory, their values do not. The
 texts are phrases of SST-2 (``train.tsv``) of one label in drawn order, put together to 128 tokens; where all have been
-used, they are drawn again. ``das compress`` runs in a process
-of its own; seconds by stage are the run's own records, the whole time and the peak memory the operating system's.
+used, they are drawn again. ``das compress`` runs in a process of its own; seconds by stage are the run's own records,
+the whole time and the peak memory the operating system's.
 """
 
 from __future__ import annotations

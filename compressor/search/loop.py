@@ -219,7 +219,7 @@ class Search:
             raise input_error(
                 "answers-not-finite",
                 f"{what} answers with NaN or infinity on held-out samples",
-                "logits that are numbers",
+                "outputs that are numbers",
                 "leave these layers out of the search: --scope" if layers else "a checkpoint whose answers are numbers",
             )
         return torch.tensor(sums, dtype=torch.float64)

@@ -19,6 +19,7 @@ from compressor.data.splits import Split
 from compressor.device import use_fast_products
 from compressor.families import FAMILIES
 from compressor.jobs.job import Job
+from compressor.models.simplify import trim_last_round
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.progress import describe_seconds
 from compressor.search.cost import Costs
@@ -128,11 +129,13 @@ def _search(job: Job) -> dict[str, float]:
 def _count_passes(job: Job, samples: int) -> float:
     """Count the forward passes of the full model that scoring subsets is worth, layers alike, beginnings shared.
 
+    A layer that computes one token alone counts as nothing, as an adapter does.
     The strategy is asked for its trials, and told results of no meaning: how many it asks for does not depend on them.
     """
     _, varying = split_at_candidates(job.model.rounds, job.candidates)
     steps = {step.name: int(bool(step.pool)) for step in steps_of(job.model.rounds)}
-    costs = Costs(fixed=0, steps=steps, adapters=dict.fromkeys(job.candidates, 0), epilogue=0)
+    adapters, one_token = dict.fromkeys(job.candidates, 0), dict.fromkeys(trim_last_round(job.model, varying[-1]), 0)
+    costs = Costs(fixed=0, steps=steps, adapters=adapters, epilogue=0, scoring=one_token)
     space = search_space(job, lambda: [0.0] * len(job.candidates))
     strategy, passes = WithFinalScores(STRATEGIES[job.strategy](space)), 0
     known: dict[tuple[int, ...], int] = {}

@@ -53,8 +53,6 @@ IMAGES = "vision_model.embeddings.class_embedding"
 CONTRAST = {"image": "vision_proj.", "text": "text_proj."}
 """The projections of the head that das leaves out."""
 INSTEAD = "a BLIP for image-text matching (BlipForImageTextRetrieval)"
-
-
 TEXTS, WRITER = "text_encoder.embeddings.word_embeddings.weight", "text_decoder.bert.embeddings.word_embeddings.weight"
 
 
