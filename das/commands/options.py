@@ -17,7 +17,7 @@ BUDGET, DATA, TRAINING, OUTPUT = "Budgets, in place of --skip", "Data", "Trainin
 
 # Named here, as the registries import PyTorch.
 TASK_NAMES = (
-    *("vqa", "nlvr2", "irtr", "snli-ve", "retrieval", "zero-shot", "text-classification", "embedding"),
+    *("vqa", "nlvr2", "irtr", "snli-ve", "itm", "retrieval", "zero-shot", "text-classification", "embedding"),
     *("multi-label-classification", "regression", "reranking", "token-classification", "image-classification"),
 )
 STRATEGY_NAMES = ("auto", "das", "greedy", "exhaustive", "influence", "random")

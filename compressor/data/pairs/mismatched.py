@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from compressor.data.types import Layout, RawDataset, Reading, Records, Sample
 from compressor.errors import input_error
@@ -39,7 +41,8 @@ class WithMismatches:
     def read(self, root: Path, reading: Reading) -> RawDataset:
         """Return each caption with its own image, and behind it the same with another of its split.
 
-        Which image that is follows from the place of the caption, so it is the same whenever the data is read.
+        The first captions of all images have that of the next image, the second ones that of the next but one: each
+        image is as often the wrong one as it is the right one, where all have as many captions.
 
         Raises:
             InputError: as the layout, or a split has captions of one image alone.
@@ -63,9 +66,11 @@ def _pair(records: Records) -> tuple[Sample, ...]:
 
 
 def _both(samples: Sequence[Sample], places: dict, images: Sequence) -> Iterator[Sample]:
-    for number, sample in enumerate(samples):
+    captions = Counter[Any]()
+    for sample in samples:
         (own,) = sample.images
-        further = 1 + number % (len(images) - 1)
+        further = 1 + captions[own] % (len(images) - 1)
+        captions[own] += 1
         other = images[(places[own] + further) % len(images)]
         yield replace(sample, labels=(1,), scores=(1.0,))
         yield replace(sample, images=(other,), labels=(0,), scores=(1.0,))
