@@ -26,12 +26,12 @@ from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress, Stages
-from compressor.runs.manifest import MANIFEST
-from compressor.runs.resume import RunCheckpoint, Stage, check_same
-from compressor.runs.run_contents import choose_samples, gather_answers, make_manifest, make_results
-from compressor.runs.run_folder import Run, open_run
-from compressor.runs.run_places import destination, interrupted_runs, point_latest_at, run_name
-from compressor.runs.save_run import save_run
+from compressor.saved_run.manifest import MANIFEST
+from compressor.saved_run.resume import RunCheckpoint, Stage, check_same
+from compressor.saved_run.run_contents import choose_samples, gather_answers, make_manifest, make_results
+from compressor.saved_run.run_folder import Run, open_run
+from compressor.saved_run.run_places import destination, interrupted_runs, point_latest_at, run_name
+from compressor.saved_run.save_run import save_run
 from compressor.search.budgets import KINDS, Prices
 from compressor.search.fit_budget import fit_request
 from compressor.search.reuse import open_search

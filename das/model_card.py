@@ -5,7 +5,7 @@ from __future__ import annotations
 from compressor.hub.hub_folder import SavedFolder
 from compressor.hub.sentence_folder import LOADER
 from compressor.models.plan import summarise
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.tasks.reranking.reranking_task import RERANKING
 from compressor.vocabulary.trim_folder import TrimmedVocabulary
 from profiles.formatting import HEADER, Table, format_bytes, format_count

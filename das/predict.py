@@ -18,7 +18,7 @@ from compressor.data.types import Records, Sample
 from compressor.errors import Checks, EnvironmentProblem, Problem, UsageError, input_error, shorten
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
 from compressor.tasks.texts.token_classification import entities_in

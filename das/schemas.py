@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from compressor.hub.hub_folder import SavedFolder
-from compressor.runs.manifest import Manifest
+from compressor.saved_run.manifest import Manifest
 from compressor.tuning.tuned import Tuned
 from compressor.vocabulary.trim_folder import TrimmedVocabulary
 from das.asked import Predicted

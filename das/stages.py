@@ -14,7 +14,7 @@ from das.api.load_model import open_run_at
 if TYPE_CHECKING:
     from compressor.data.splits import Split
     from compressor.models.steps import StepModel
-    from compressor.runs.run_folder import Run
+    from compressor.saved_run.run_folder import Run
     from compressor.settings import Settings
     from compressor.tuning.tune_settings import TuneSettings
     from das.results import Answered, DryRun, Evaluated, Searched, TunePlan
@@ -29,7 +29,7 @@ def dry_run(settings: Settings, resume: bool = False) -> DryRun:
     """
     from compressor.jobs.open_inputs import open_inputs
     from compressor.jobs.prepare_job import prepare_job
-    from compressor.runs.run_places import destination
+    from compressor.saved_run.run_places import destination
     from das.results import describe_job
 
     inputs = open_inputs(settings, lambda task: destination(settings, task, resume))

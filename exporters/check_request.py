@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from compressor.errors import Checks, Problem, UsageError
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING, Fixed, with_text_length
 from exporters.graph.onnx import check_opset

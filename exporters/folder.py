@@ -12,7 +12,7 @@ from torch import Tensor
 from compressor.errors import InputError, input_error
 from compressor.families.family import Family
 from compressor.files import parts_of
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from exporters.checks.records import EXPORTS, RECORD, Parity, read_record, record_of
 from exporters.graph.inputs import VARYING, Fixed, texts_that_fit
 from exporters.graph.precision import PRECISIONS, Precision

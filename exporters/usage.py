@@ -19,7 +19,7 @@ from compressor.families import FAMILIES
 from compressor.files import TOKENIZER_FILE, write_json, write_text
 from compressor.hub.tokenizer_files import describe_tokenizer
 from compressor.models.steps import StepModel
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 
 IMAGES, LAYERS = "preprocessor_config.json", "num_hidden_layers"
 

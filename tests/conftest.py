@@ -23,8 +23,8 @@ from compressor.data.arrow_files import read_table
 from compressor.data.generated.questions import write_vqa
 from compressor.data.generated.scenes import draw_scene, render
 from compressor.data.generated.tokenizer import word_tokenizer
-from compressor.runs.run_folder import open_run
-from compressor.runs.run_places import LATEST, ROOT, point_latest_at
+from compressor.saved_run.run_folder import open_run
+from compressor.saved_run.run_places import LATEST, ROOT, point_latest_at
 from compressor.settings import Settings
 from das.demo.checkpoints import ASSETS, prepare_demo
 from das.demo.demos import DEMOS, SHIPPED

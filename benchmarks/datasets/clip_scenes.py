@@ -37,7 +37,7 @@ from compressor.data.splits import Split
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from das import api
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.datasets.easyvqa import RECOVER_EPOCHS, compressed, prepare_easyvqa
 from benchmarks.results import write_section
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from profiles.analysis.answer_flips import Flips, flips_of, flips_sentence, flips_table
 from profiles.formatting import format_markdown_table
 

@@ -31,7 +31,7 @@ from compressor.data.roles import make_splits
 from compressor.families.meter.meter_family import METER, build
 from compressor.files import TOKENIZER_FILE
 from compressor.models.plan import summarise
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from compressor.training.finetune import finetune
 from profiles.formatting import format_markdown_table

@@ -40,8 +40,8 @@ from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.open_data import open_for_evaluation
 from compressor.evaluation.score import IndexRecall
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import Run, open_run
-from compressor.runs.run_places import PARTIAL
+from compressor.saved_run.run_folder import Run, open_run
+from compressor.saved_run.run_places import PARTIAL
 from compressor.tasks import TASKS
 from compressor.tasks.measured import Measured
 from compressor.values import Value

@@ -38,7 +38,7 @@ from compressor.evaluation.score import Score
 from compressor.jobs.job import Job
 from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Stages
-from compressor.runs.resume import RunCheckpoint
+from compressor.saved_run.resume import RunCheckpoint
 from compressor.search.select_layers import select_layers
 from compressor.settings import Settings
 from compressor.training.finetune import finetune

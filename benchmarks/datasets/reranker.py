@@ -31,7 +31,7 @@ from compressor.compression import compress
 from compressor.data.read_data import read_data
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.score import Score
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import Settings
 from compressor.tasks.reranking.list_measures import MRR, NDCG
 from compressor.tasks.reranking.reranking_task import RERANKING

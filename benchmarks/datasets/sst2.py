@@ -48,7 +48,7 @@ from compressor.jobs.prepare_job import prepare_job
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import Progress, Stages
-from compressor.runs.resume import RunCheckpoint
+from compressor.saved_run.resume import RunCheckpoint
 from compressor.search.select_layers import select_layers
 from compressor.settings import Settings
 from compressor.tasks import TASKS

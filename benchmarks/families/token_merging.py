@@ -21,7 +21,7 @@ import torch
 from benchmarks.paper.meter_full_size import LAYERS, prepare
 from benchmarks.results import LogProgress, write_section
 from benchmarks.runtimes.best_deployment import EAGER, FASTEST, Subject, once, run_das, tabulate, time_all
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from exporters.export import export
 from exporters.folder import count_bytes, exports_of
 from exporters.graph.precision import PRECISIONS

@@ -17,7 +17,7 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.compression import compress as run_compression
 from compressor.errors import DasError
 from compressor.progress import Progress
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from compressor.settings import Settings
 from das.demo.checkpoints import prepare_demo
 from das.demo.demos import DEMOS, Demo

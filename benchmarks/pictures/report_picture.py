@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from profiles.reports.build_report import build_report
 from profiles.reports.html import PAGE, render_run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from das.render import print_report as render_report
 from das.terminal import console
 from profiles.reports.build_report import build_report

@@ -32,7 +32,7 @@ from benchmarks.runtimes.peer_files import EXPORTERS, openvino_nncf, transformer
 from compressor.errors import DasError, first_line
 from compressor.files import write_json
 from compressor.models.steps import StepModel
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from exporters.export import export
 from exporters.folder import count_bytes, exports_of
 from exporters.graph.onnx import export_onnx

@@ -21,7 +21,7 @@ from benchmarks.results import LogProgress, write_section
 from compressor.data.splits import Split
 from compressor.errors import CheckFailed
 from compressor.evaluation.open_data import open_evaluation
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from compressor.tasks import TASKS
 from exporters.folder import exports_of
 from exporters.graph.precision import PRECISIONS

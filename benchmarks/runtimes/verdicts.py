@@ -28,7 +28,7 @@ from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families import FAMILIES
 from compressor.families.text_encoder.bert_families import BertDims
 from compressor.progress import QUIET
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from exporters.export import export
 from exporters.folder import exports_of
 from exporters.runtimes import find_runtime

@@ -24,7 +24,7 @@ from benchmarks.paper.meter_full_size import command
 from benchmarks.results import write_section
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.files import TOKENIZER_FILE
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from profiles.formatting import format_markdown_table
 
 LAYERS, WIDTH, HEAD_WIDTH, VOCABULARY = 12, 768, 64, 30_522

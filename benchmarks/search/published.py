@@ -15,7 +15,7 @@ from typing import Any
 
 from compressor.jobs.job import Job
 from compressor.progress import Progress, Stages
-from compressor.runs.resume import RunCheckpoint, Stage
+from compressor.saved_run.resume import RunCheckpoint, Stage
 from compressor.search.result import SearchResult
 from compressor.search.select_layers import UPDATE_EVERY, select_layers
 from compressor.search.strategies import STRATEGIES, TRANSFER

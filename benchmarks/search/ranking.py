@@ -37,7 +37,7 @@ from benchmarks.search.units import Unit, do_units
 from compressor.jobs.job import Job
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Stages
-from compressor.runs.resume import RunCheckpoint
+from compressor.saved_run.resume import RunCheckpoint
 from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import with_teacher
 from compressor.search.select_layers import draw_scored_samples, encode_calibration, select_layers

@@ -37,7 +37,7 @@ from benchmarks.search.published import PUBLISHED, search_as_published
 from compressor.files import atomic_file
 from compressor.jobs.job import Job
 from compressor.progress import Progress, Stages
-from compressor.runs.resume import RunCheckpoint
+from compressor.saved_run.resume import RunCheckpoint
 from compressor.search.result import SearchResult
 from compressor.search.select_layers import select_layers
 from compressor.search.strategies import STRATEGIES, TRANSFER

@@ -19,7 +19,7 @@ from compressor.data.types import SCORED, RawDataset, Reading, Transforms
 from compressor.device import limit_threads
 from compressor.errors import Checks, input_error, usage_error
 from compressor.models.steps import StepModel
-from compressor.runs.run_folder import Run, is_run, open_run
+from compressor.saved_run.run_folder import Run, is_run, open_run
 from compressor.tasks import TASKS, check_task
 from compressor.tasks.task import Task
 

@@ -11,7 +11,7 @@ from compressor.data.splits import Split, UnlabelledSplit
 from compressor.evaluation.evaluate import collect_outputs, evaluate
 from compressor.jobs.job import Job
 from compressor.progress import Progress
-from compressor.runs.resume import RunCheckpoint, Stage
+from compressor.saved_run.resume import RunCheckpoint, Stage
 
 
 def label_with_full(job: Job, checkpoint: RunCheckpoint, progress: Progress) -> Job:

@@ -15,7 +15,7 @@ from compressor.evaluation.evaluate import parity_indices
 from compressor.evaluation.open_data import open_evaluation
 from compressor.families import FAMILIES
 from compressor.families.family import Family
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.task import Task
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from compressor.data.splits import Split
 from compressor.errors import input_error
-from compressor.runs.manifest import Source
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.manifest import Source
+from compressor.saved_run.run_folder import Run, open_run
 from compressor.settings import Settings
 
 RECIPE = ("parallel_width", "recover", "recover_epochs", "batch_size", "learning_rate")

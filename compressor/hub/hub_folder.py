@@ -26,7 +26,7 @@ from compressor.hub.slim_tensors import SlimTensors, find_format, name_tensors
 from compressor.hub.tokenizer_files import write_tokenizer
 from compressor.models.padding import zero_padding
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.tasks import TASKS
 from compressor.tasks.reranking.reranking_task import RERANKING
 from compressor.values import Value

@@ -20,7 +20,7 @@ from compressor.families import FAMILIES
 from compressor.families.key_mapping import MODULE_KEYS, SENTENCE_MODULES, Format, State
 from compressor.files import read_settings, write_json
 from compressor.hub.slim_tensors import SlimTensors
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 
 LOADER = "SentenceTransformer"
 NO_POOLER = "add_pooling_layer"  # of the library's classes that make a pooler: nothing reads it, and no folder has one

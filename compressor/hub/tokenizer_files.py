@@ -15,7 +15,7 @@ from compressor.checkpoints.sources.source_files import SETTINGS, TOKENIZER_FILE
 from compressor.data.text import PAD_TOKENS, TextTransform
 from compressor.errors import CheckFailed, Problem, first_line
 from compressor.files import TOKENIZER_FILE, write_json
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 
 # Names that transformers has for special tokens, and the tokens that usually are these.
 SPECIAL = {

@@ -19,8 +19,8 @@ from compressor.families import FAMILIES
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers, stream_width
-from compressor.runs.manifest import Source
-from compressor.runs.run_folder import Run
+from compressor.saved_run.manifest import Source
+from compressor.saved_run.run_folder import Run
 from compressor.search.option_rules import ADAPTER, FULL, MERGED, TRAINED
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
 from compressor.settings import Choice, Settings

@@ -18,7 +18,7 @@ from compressor.errors import Checks, input_error, usage_error
 from compressor.evaluation.reference_run import open_reference_run
 from compressor.families import FAMILIES, Family
 from compressor.jobs.find_candidates import find_candidates
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.search.option_rules import check_labels, check_options
 from compressor.settings import Settings
 from compressor.tasks import TASKS, check_task

@@ -24,8 +24,8 @@ from compressor.jobs.check_work import check_work
 from compressor.jobs.job import Job, task_of
 from compressor.jobs.open_inputs import Inputs, open_inputs
 from compressor.progress import QUIET, Progress
-from compressor.runs.manifest import Source
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.manifest import Source
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 

@@ -18,7 +18,7 @@ from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
 from compressor.models.supernet import Supernet
 from compressor.progress import Progress
-from compressor.runs.resume import Stage
+from compressor.saved_run.resume import Stage
 from compressor.search.budgets import (
     DROP,
     KINDS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.errors import Problem, UsageError, input_error, usage_error
 from compressor.files import TOKENIZER_FILE
-from compressor.runs.run_folder import SEARCH, Run, open_run, read_run
+from compressor.saved_run.run_folder import SEARCH, Run, open_run, read_run
 from compressor.search.result import SearchResult
 from compressor.settings import Choice, Settings, given, make_settings
 

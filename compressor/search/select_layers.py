@@ -19,7 +19,7 @@ from compressor.models.adapters import SkipAdapter
 from compressor.models.steps import Streams, steps_of
 from compressor.models.supernet import Supernet, parallel_adapters
 from compressor.progress import Progress, Stages
-from compressor.runs.resume import RunCheckpoint, Stage
+from compressor.saved_run.resume import RunCheckpoint, Stage
 from compressor.search.block_influence import block_influence
 from compressor.search.cost import Costs, measure_costs
 from compressor.search.least_squares import fit_adapters

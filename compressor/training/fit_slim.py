@@ -15,7 +15,7 @@ from compressor.models.steps import StepModel, Streams, steps_of
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import remove_layers
 from compressor.progress import Progress, Stages
-from compressor.runs.resume import RunCheckpoint, Stage
+from compressor.saved_run.resume import RunCheckpoint, Stage
 from compressor.search.least_squares import fit_adapters
 from compressor.search.merged_maps import merge_maps
 from compressor.search.select_layers import encode_calibration, encode_split, run_calibration

@@ -27,9 +27,9 @@ from compressor.jobs.prepare_job import prepare_job
 from compressor.models.adapters import Adapter
 from compressor.models.steps import Rounds, StepModel, split_at_candidates
 from compressor.progress import QUIET, Progress, Stages
-from compressor.runs.manifest import versions
-from compressor.runs.resume import RunCheckpoint, Stage, check_same
-from compressor.runs.run_places import interrupted_folder, new_folder
+from compressor.saved_run.manifest import versions
+from compressor.saved_run.resume import RunCheckpoint, Stage, check_same
+from compressor.saved_run.run_places import interrupted_folder, new_folder
 from compressor.search.select_layers import encode_split
 from compressor.settings import PLACES
 from compressor.training.activation_cache import Encoder

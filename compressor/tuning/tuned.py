@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from compressor.errors import input_error
 from compressor.evaluation.score import Score
 from compressor.files import TUNED_FILE, atomic_folder
-from compressor.runs.manifest import Source
+from compressor.saved_run.manifest import Source
 from compressor.tuning.tune_settings import TuneSettings
 from compressor.values import Value, list_faults
 
@@ -95,7 +95,7 @@ class Tuned(Value):
         from compressor.checkpoints.finite import check_finite
         from compressor.checkpoints.sizes import Transfer
         from compressor.costs.parts import without_adapters
-        from compressor.runs.run_folder import find_source
+        from compressor.saved_run.run_folder import find_source
         from compressor.tuning.apply_method import apply_method, is_head
         from compressor.tuning.lora import merge_lora
         from compressor.tuning.methods import find_method

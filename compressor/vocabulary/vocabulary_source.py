@@ -21,7 +21,7 @@ from compressor.hub.hub_folder import SavedFolder, load_folder, save_folder
 from compressor.hub.register import register_classes
 from compressor.hub.slim_config import ANY_MODEL, find_loader, model_class
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 
 
 @dataclass(frozen=True)

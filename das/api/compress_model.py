@@ -10,7 +10,7 @@ from compressor.progress import QUIET, Progress
 
 if TYPE_CHECKING:
     from compressor.evaluation.evaluate_job import FullEvaluations
-    from compressor.runs.run_folder import Run
+    from compressor.saved_run.run_folder import Run
     from compressor.settings import Settings
     from profiles.reports.compression_report import CompressionReport
 

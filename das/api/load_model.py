@@ -10,7 +10,7 @@ from compressor.errors import usage_error
 
 if TYPE_CHECKING:
     from compressor.models.steps import StepModel
-    from compressor.runs.run_folder import Run
+    from compressor.saved_run.run_folder import Run
 
 
 def load(path: str | Path, task: str | None = None, image_size: int | None = None) -> StepModel:
@@ -25,7 +25,7 @@ def load(path: str | Path, task: str | None = None, image_size: int | None = Non
         UsageError: the checkpoint has several heads and no ``task`` is given.
     """
     from compressor.checkpoints.build import load_checkpoint
-    from compressor.runs.run_folder import is_run, open_run
+    from compressor.saved_run.run_folder import is_run, open_run
     from compressor.tuning.tuned import is_tuned, open_tuned
 
     run, tuned = is_run(path), is_tuned(path)
@@ -61,6 +61,6 @@ def open_run_at(run: Run | str | Path | None) -> Run:
     Raises:
         InputError: no run there.
     """
-    from compressor.runs.run_folder import Run, open_run
+    from compressor.saved_run.run_folder import Run, open_run
 
     return run if isinstance(run, Run) else open_run(run)

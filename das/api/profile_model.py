@@ -11,7 +11,7 @@ from compressor.progress import QUIET, Progress
 from das.api.load_model import open_run_at
 
 if TYPE_CHECKING:
-    from compressor.runs.run_folder import Run
+    from compressor.saved_run.run_folder import Run
     from profiles.comparison.full_vs_slim import ProfileReport
 
 

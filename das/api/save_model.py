@@ -11,7 +11,7 @@ from das.api.load_model import open_run_at
 
 if TYPE_CHECKING:
     from compressor.hub.hub_folder import SavedFolder
-    from compressor.runs.run_folder import Run
+    from compressor.saved_run.run_folder import Run
 
 
 def save(run: Run | str | Path | None = None, *, to: str | Path, progress: Progress = QUIET) -> SavedFolder:

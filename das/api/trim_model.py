@@ -11,7 +11,7 @@ from compressor.progress import QUIET, Progress
 from das.api.load_model import open_run_at
 
 if TYPE_CHECKING:
-    from compressor.runs.run_folder import Run
+    from compressor.saved_run.run_folder import Run
     from compressor.vocabulary.trim_folder import TrimmedVocabulary
 
 
@@ -42,7 +42,7 @@ def trim_vocabulary(
     from tempfile import TemporaryDirectory
 
     from compressor.hub.hub_folder import check_folder
-    from compressor.runs.run_folder import Run, is_run
+    from compressor.saved_run.run_folder import Run, is_run
     from compressor.vocabulary.read_texts import read_texts
     from compressor.vocabulary.trim_folder import trim_folder
     from compressor.vocabulary.vocabulary_source import open_checkpoint, save_source

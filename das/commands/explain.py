@@ -31,7 +31,7 @@ def explain(
 
     Next: [bold]das pareto runs/latest[/]
     """
-    from compressor.runs.run_folder import read_run
+    from compressor.saved_run.run_folder import read_run
     from das.render.print_explanation import print_explanation, save_explanation_svg
     from das.terminal import print_json, progress, shorten_path
     from profiles.analysis.explanation import enumerate_all, explain_layers

@@ -58,7 +58,7 @@ def complete_method(incomplete: str) -> list[str]:
 
 def complete_run(incomplete: str) -> list[str]:
     """Return the run folders here that begin so."""
-    from compressor.runs.run_places import find_runs
+    from compressor.saved_run.run_places import find_runs
 
     return [str(found) for found in find_runs() if str(found).startswith(incomplete)]
 

@@ -26,7 +26,7 @@ def pareto(
 
     Next: [bold]das compress --from runs/latest --skip 4[/]
     """
-    from compressor.runs.run_folder import read_run
+    from compressor.saved_run.run_folder import read_run
     from das.render.print_pareto import print_pareto, save_pareto_svg
     from das.terminal import print_json, shorten_path
     from profiles.analysis.pareto import build_pareto

@@ -11,7 +11,7 @@ from compressor.data.images import decode_image
 from compressor.data.read_data import read_data
 from compressor.errors import EnvironmentProblem
 from compressor.files import cannot_write
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das import api

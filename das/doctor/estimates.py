@@ -25,9 +25,9 @@ from compressor.data.splits import FALSE_TEXTS
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.models.surgery import new_skip_adapter
-from compressor.runs.run_contents import SAMPLE_BYTES
-from compressor.runs.run_folder import is_run, open_run
-from compressor.runs.run_places import LATEST, ROOT
+from compressor.saved_run.run_contents import SAMPLE_BYTES
+from compressor.saved_run.run_folder import is_run, open_run
+from compressor.saved_run.run_places import LATEST, ROOT
 from compressor.search.select_layers import CALIBRATION_SAMPLES
 from compressor.settings import Settings
 from compressor.tasks import TASKS

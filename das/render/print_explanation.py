@@ -9,7 +9,7 @@ import numpy as np
 from rich.text import Text
 
 from compressor.errors import input_error
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from das.render.rich_tables import draw
 from das.terminal import console
 from profiles.analysis.effects import Interactions, find_alternatives

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from das.render.print_report import print_report
 from das.render.rich_tables import draw
 from das.terminal import console, print_json, shorten_path

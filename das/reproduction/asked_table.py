@@ -18,7 +18,7 @@ from compressor.errors import Checks, Problem, UsageError, input_error, shorten,
 from compressor.files import read_settings, write_json
 from compressor.jobs.open_inputs import Inputs, open_inputs
 from compressor.models.steps import StepModel, steps_of
-from compressor.runs.run_places import ROOT
+from compressor.saved_run.run_places import ROOT
 from compressor.settings import Settings, make_settings, read_options
 from compressor.tuning.lora import check_peft
 from compressor.tuning.methods import METHODS

@@ -12,7 +12,7 @@ import torch
 from compressor.jobs.job import Job
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
-from compressor.runs.run_folder import Run, is_run, open_run
+from compressor.saved_run.run_folder import Run, is_run, open_run
 from compressor.settings import PLACES
 from compressor.tuning.tuned import Tuned, is_tuned, open_tuned
 from das.reproduction.asked_table import OpenedTable

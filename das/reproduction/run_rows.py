@@ -11,7 +11,7 @@ from compressor.errors import CheckFailed, DasError, EnvironmentProblem, Interru
 from compressor.evaluation.evaluate_job import FullEvaluations
 from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_places import partial_of
+from compressor.saved_run.run_places import partial_of
 from compressor.tuning.tune import tune
 from compressor.tuning.tuned import open_tuned
 from das import api

@@ -180,7 +180,7 @@ def find_folder(settings: Settings, resume: bool) -> Path:
     """
     from compressor.distributed import from_main
     from compressor.jobs.open_inputs import open_inputs
-    from compressor.runs.run_places import run_name
+    from compressor.saved_run.run_places import run_name
 
     def find(task: str | None) -> Path:
         stem = run_name(settings, task) + SUFFIX
@@ -192,7 +192,7 @@ def find_folder(settings: Settings, resume: bool) -> Path:
 
 
 def _new_folder(settings: Settings, stem: str) -> Path:
-    from compressor.runs.run_places import new_folder
+    from compressor.saved_run.run_places import new_folder
     from profiles.comparison.seed_runs import PREFIX
 
     if settings.out and any(Path(settings.out).glob(f"{PREFIX}*")):
@@ -210,7 +210,7 @@ def _begun_folder(settings: Settings, stem: str) -> Path:
     Raises:
         InputError: there is none, or all of them were made with other settings.
     """
-    from compressor.runs.run_places import runs_named
+    from compressor.saved_run.run_places import runs_named
     from profiles.comparison.seed_runs import PREFIX
 
     places = [Path(settings.out)] if settings.out else runs_named(stem)
@@ -228,7 +228,7 @@ def _begun_folder(settings: Settings, stem: str) -> Path:
 
 def _check_settings(folder: Path, settings: Settings) -> None:
     """Hold that the finished runs in a folder were made with these settings."""
-    from compressor.runs.resume import check_same
+    from compressor.saved_run.resume import check_same
     from profiles.comparison.seed_runs import FREE, is_seeds_folder, open_seed_runs
 
     values = settings.model_dump(mode="json", exclude=FREE)
@@ -252,7 +252,7 @@ def is_finished(place: Path) -> bool:
 
 def _is_begun(place: Path) -> bool:
     """Return whether there is a run, or the state of one."""
-    from compressor.runs.run_places import partial_of
+    from compressor.saved_run.run_places import partial_of
 
     return place.exists() or partial_of(place).exists()
 
@@ -267,7 +267,7 @@ def _run_seed(settings: Settings, place: Path, command: str, progress: Progress,
     Raises:
         CheckFailed: it failed, or misses its budget; then it is kept.
     """
-    from compressor.runs.run_folder import open_run
+    from compressor.saved_run.run_folder import open_run
     from profiles.gates.budget_check import check_budget
     from profiles.reports.build_report import build_report
 

@@ -17,7 +17,7 @@ from compressor.errors import InputError
 from compressor.evaluation.score import EveryAnswer
 from compressor.evaluation.significance import mcnemar
 from compressor.files import write_json
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.values import Value
 from profiles.comparison.full_vs_slim import NotMeasured
 from profiles.formatting import Table

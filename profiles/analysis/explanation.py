@@ -9,7 +9,7 @@ from typing import Any
 from compressor.errors import input_error, usage_error
 from compressor.models.plan import summarise
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_folder import SEARCH_LOG, Run
+from compressor.saved_run.run_folder import SEARCH_LOG, Run
 from compressor.search.result import LogEntry, SearchResult
 from compressor.search.reuse import search_of, settings_of
 from compressor.values import Value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compressor.costs.model_costs import MacsShare, share_macs
 from compressor.errors import usage_error
 from compressor.evaluation.score import Score
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.search.budgets import DROP, KINDS, MACS, Amount, Prices, pareto_front
 from compressor.search.result import SearchResult
 from compressor.search.reuse import search_of

@@ -23,7 +23,7 @@ from compressor.files import write_json
 from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress, describe_seconds
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from exporters.folder import exports_of
 from exporters.graph.vision_split import check_splittable
 from exporters.runtimes import RUNTIMES, find_runtime, obstacles

@@ -15,8 +15,8 @@ from compressor.costs.model_costs import MacsShare, Pair, share_macs
 from compressor.errors import DasError, InputError, Problem, input_error
 from compressor.evaluation.score import EveryScore, IndexRecall, Score
 from compressor.evaluation.significance import margin_of
-from compressor.runs.manifest import Manifest
-from compressor.runs.run_folder import Run, read_run
+from compressor.saved_run.manifest import Manifest
+from compressor.saved_run.run_folder import Run, read_run
 from compressor.values import Value
 from exporters.checks.records import EXPORTS, RECORD, read_statuses
 from profiles.analysis.answer_flips import FlipCount, count_flips

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from compressor.costs.model_costs import Pair
 from compressor.errors import InputError, Problem, input_error
 from compressor.evaluation.score import Score
-from compressor.runs.manifest import MANIFEST, Manifest
-from compressor.runs.run_folder import Run, read_run
+from compressor.saved_run.manifest import MANIFEST, Manifest
+from compressor.saved_run.run_folder import Run, read_run
 from compressor.settings import PLACES
 from compressor.values import Value
 from profiles.comparison.run_vs_run import Subject, describe_subject, list_differences, short_names

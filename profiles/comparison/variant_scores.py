@@ -12,7 +12,7 @@ from compressor.evaluation.reference import Reference, fingerprint_of
 from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.tasks import TASKS
 from exporters.checks.certificate import certify, change_score, undecided_share
 from exporters.checks.records import Certificate, MetricChange, read_record

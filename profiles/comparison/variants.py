@@ -13,7 +13,7 @@ from compressor.errors import CheckFailed, EnvironmentProblem, Problem
 from compressor.evaluation.reference import Reference, of_full, open_reference
 from compressor.models.steps import StepModel
 from compressor.progress import Progress
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from exporters.export import export_split
 from exporters.folder import ExportsFolder, count_bytes
 from exporters.graph.precision import PRECISIONS, Precision

@@ -21,7 +21,7 @@ from compressor.families import FAMILIES
 from compressor.files import PARTIAL, cannot_write, write_json
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from exporters.checks.records import Parity
 from exporters.export import Exported, ExportReport, certify_later, keep, make_all
 from exporters.folder import exports_of

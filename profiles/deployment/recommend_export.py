@@ -10,7 +10,7 @@ from torch import Tensor
 from compressor.errors import EnvironmentProblem, InputError
 from compressor.families import FAMILIES
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.values import Value
 from exporters.checks.records import Parity
 from exporters.folder import Export, exports_of

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from compressor.costs.model_costs import Pair
 from compressor.errors import Problem, UsageError
 from compressor.evaluation.score import IndexRecall
-from compressor.runs.manifest import Manifest, Results
+from compressor.saved_run.manifest import Manifest, Results
 from compressor.search.budgets import describe_drop
 from profiles.comparison.full_vs_slim import ProfileReport, RuntimeProfile
 

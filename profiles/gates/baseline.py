@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from compressor.errors import InputError, Problem, input_error
 from compressor.evaluation.score import Score
-from compressor.runs.manifest import RunSettings
-from compressor.runs.run_folder import Run
+from compressor.saved_run.manifest import RunSettings
+from compressor.saved_run.run_folder import Run
 from compressor.values import Value, list_faults
 from exporters.runtimes import RUNTIMES
 from profiles.comparison.full_vs_slim import SCHEMA_VERSION, NotMeasured, ProfileReport, RuntimeProfile

@@ -11,7 +11,7 @@ from compressor.jobs.open_inputs import open_inputs
 from compressor.models.plan import summarise
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.search.budgets import DROP, KINDS, Amount, Budget, BudgetResult, describe_drop
 from compressor.settings import Settings
 from exporters.runtimes import RUNTIMES, find_runtime

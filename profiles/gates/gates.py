@@ -10,7 +10,7 @@ import torch
 
 from compressor.device import choose_device
 from compressor.errors import CheckFailed, Checks
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from exporters.checks.records import EXPORTS, read_statuses
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.deployment.ways import choose_runtimes

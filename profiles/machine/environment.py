@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from compressor.runs.manifest import versions
+from compressor.saved_run.manifest import versions
 from compressor.values import Value
 from exporters.runtimes import RUNTIMES
 

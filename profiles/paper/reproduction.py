@@ -9,7 +9,7 @@ from typing import Any
 from compressor.costs.part_names import PARALLEL
 from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
-from compressor.runs.manifest import Manifest
+from compressor.saved_run.manifest import Manifest
 from compressor.training.recovery import PARALLEL_ADAPTERS, SKIP_ADAPTERS
 from compressor.tuning.tuned import Tuned
 from compressor.values import Value

@@ -9,7 +9,7 @@ from compressor.data.splits import Split
 from compressor.families import FAMILIES
 from compressor.models.plan import Plan
 from compressor.models.steps import steps_of
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.search.result import LogEntry
 from compressor.tasks import TASKS
 from compressor.tasks.task import teacher_agreement

@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.costs.model_costs import ModelCosts
 from compressor.evaluation.score import IndexRecall, Score
-from compressor.runs.manifest import RunSettings, ScorePair
+from compressor.saved_run.manifest import RunSettings, ScorePair
 from compressor.search.budgets import BudgetResult
 from compressor.values import Value
 from exporters.checks.records import Parity

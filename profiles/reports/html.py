@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from compressor.files import write_text
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.search.result import LogEntry
 from profiles.analysis.answer_flips import flips_sentence
 from profiles.analysis.pareto import ParetoReport, build_pareto

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressor.data.splits import Split
 from compressor.files import write_json, write_text
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from profiles.reports.build_report import build_report
 from profiles.reports.compression_report import MARKDOWN, REPORT, CompressionReport
 from profiles.reports.html import save_html

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from exporters.graph.inputs import trim_images
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compressor.errors import Problem, UsageError
-from compressor.runs.run_folder import Run
+from compressor.saved_run.run_folder import Run
 from compressor.values import Value
 from profiles.timing.latency import Latency
 from profiles.timing.speedups import Speedup

@@ -27,7 +27,7 @@ from torch.nn.functional import interpolate
 from compressor.costs.parts import without_idle
 from compressor.errors import DasError, EnvironmentProblem, Problem, environment_problem
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from compressor.values import Value
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime

@@ -17,7 +17,7 @@ from compressor.errors import CheckFailed, InputError, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.families import FAMILIES
 from compressor.jobs.prepare_job import prepare_job
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.search.result import SearchResult
 from compressor.search.reuse import settings_of
 from compressor.search.select_layers import draw_layers

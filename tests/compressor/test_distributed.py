@@ -12,7 +12,7 @@ import torch
 
 from compressor import distributed as parallel
 from compressor.compression import compress
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import torch
 from compressor.compression import compress
 from compressor.errors import Interrupted
 from compressor.progress import QUIET
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import Settings
 from das.api import export
 from das.asked import STDIN, Questions

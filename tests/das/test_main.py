@@ -10,7 +10,7 @@ import pytest
 
 import das as api
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from tests.support.command_line import GOLDEN, das, stopped
 
 COMMANDS = (

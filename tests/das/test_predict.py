@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from compressor.errors import InputError
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from das.predict import choose_runner
 from exporters.graph.inputs import Fixed
 from exporters.graph.onnx import export_onnx

@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from compressor.runs.manifest import MANIFEST
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.manifest import MANIFEST
+from compressor.saved_run.run_folder import open_run
 from das.schemas import DOCUMENTS, ENDING, format_schema, make_schema
 from profiles.gates.baseline import ComparedProfile
 from profiles.reports.build_report import build_report

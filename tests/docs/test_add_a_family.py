@@ -24,7 +24,7 @@ from compressor.families import FAMILIES
 from compressor.families.text_encoder import TASK
 from compressor.models.padding import join_streams
 from compressor.models.steps import split_at_candidates
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from exporters.checks.records import Parity
 from exporters.runtimes.sessions import OnnxRunner
 from profiles.macs.published import count_published

@@ -16,7 +16,7 @@ from compressor.checkpoints.sizes import Transfer
 from compressor.checkpoints.write import save_public_checkpoint
 from compressor.data.read_data import read_data
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from compressor.tasks.vqa import VQA
 from das.demo.checkpoints import prepare_demo

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import das
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from tests.support.once import once
 
 PAGE = Path(__file__).parents[2] / "docs" / "use.md"

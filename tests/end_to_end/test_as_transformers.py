@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
 from compressor.evaluation.open_data import open_data, open_for_evaluation
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from tests.support.command_line import das
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "Red", "café", "cafe", "what", "What", "is", "?", "##s"]

@@ -3,7 +3,7 @@
 import pytest
 
 import das
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from profiles.analysis.answer_flips import EXAMPLES
 from profiles.reports.save import save_report
 from profiles.timing import paired

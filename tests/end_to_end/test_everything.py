@@ -11,7 +11,7 @@ import torch
 from compressor.data.images import decode_image
 from compressor.data.layouts.columns import NamedColumns
 from compressor.data.read_data import read_data
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from das.demo.demos import DEMOS
 from tests.support.command_line import das, lines_of

@@ -13,7 +13,7 @@ import torch
 from compressor.compression import compress
 from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.open_data import open_data
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from exporters.runtimes import obstacles

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 from compressor.checkpoints.recognise import choose_task, recognise
 from compressor.errors import InputError
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks.reranking.list_measures import average_precision
 from tests.support import saved_runs
 from tests.support import tiny_models as tiny

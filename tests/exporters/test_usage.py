@@ -15,7 +15,7 @@ from compressor.data.text import TextTransform
 from compressor.families import FAMILIES
 from compressor.families.text_encoder import RobertaDims, encoder_family
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from exporters.usage import Usage, unpadded, usage_of, write_usage
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das

@@ -27,7 +27,7 @@ from compressor.data.types import IN_ROLES, Reading, Transforms
 from compressor.errors import DasError
 from compressor.evaluation.answer_files import check_written
 from compressor.families.image_transforms import ClipTransform
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from tests.fuzz.attempts import CONTRACT
 from tests.fuzz.damage import damage_bytes, damage_header, damage_json, damage_lines

@@ -7,7 +7,7 @@ from compressor.distributed import all_gather, rank
 from compressor.errors import Interrupted
 from compressor.progress import QUIET
 from compressor.settings import Settings
-from tests.compressor.runs.test_resume import SIGNALS, SignalAt
+from tests.compressor.saved_run.test_resume import SIGNALS, SignalAt
 
 
 def main(options):

@@ -10,9 +10,9 @@ from compressor.costs.count_costs import count_costs
 from compressor.evaluation.score import Score
 from compressor.families import FAMILIES
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.runs.manifest import Manifest, Results, RunSettings, Source
-from compressor.runs.run_folder import Run
-from compressor.runs.save_run import save_run
+from compressor.saved_run.manifest import Manifest, Results, RunSettings, Source
+from compressor.saved_run.run_folder import Run
+from compressor.saved_run.save_run import save_run
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import inputs_of
 

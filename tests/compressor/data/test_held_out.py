@@ -14,7 +14,7 @@ from compressor.data.types import Reading
 from compressor.errors import InputError, UsageError
 from compressor.jobs.check_work import remark_on_held_out
 from compressor.jobs.prepare_job import prepare_job
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import make_settings
 from compressor.tasks import TASKS
 from tests.support.command_line import das, refused, stopped

@@ -20,7 +20,7 @@ from compressor.data.types import Reading, Records, Sample
 from compressor.errors import InputError, UsageError
 from compressor.evaluation.answer_files import FORMATS, answer_split, check_written
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das, refused, stopped

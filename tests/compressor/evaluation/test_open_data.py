@@ -16,7 +16,7 @@ from compressor.data.roles import make_split
 from compressor.data.types import Reading, Transforms
 from compressor.evaluation.open_data import open_data, open_evaluation
 from compressor.evaluation.reference import open_reference
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import Settings
 from compressor.tasks import TASKS
 from das.demo.demos import SHIPPED

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from compressor.evaluation.evaluate import Evaluation
 from compressor.evaluation.remarks import remark_on
 from compressor.evaluation.score import Score
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from profiles.reports.build_report import build_report
 from profiles.reports.sentences import describe_result

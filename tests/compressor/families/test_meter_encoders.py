@@ -18,7 +18,7 @@ from compressor.errors import InputError
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_encoders import describe_contradictions, find_text_encoder
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN, das, refused
 

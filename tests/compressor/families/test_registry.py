@@ -9,7 +9,7 @@ from compressor.checkpoints.recognise import recognise
 from compressor.errors import InputError, UsageError
 from compressor.families import FAMILIES
 from compressor.families.plugins import find_faults
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from tests.support import tiny_models as tiny
 from tests.support.command_line import das as run_command
 from tests.support.command_line import refused

@@ -19,7 +19,7 @@ from compressor.models.plan import Plan, match_layers, summarise
 from compressor.models.steps import split_at_candidates, steps_of
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers, stream_width
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from tests.support.command_line import refused
 
 DIMS = MeterDims(
@@ -204,7 +204,7 @@ def test_summaries_name_every_layer(names):
 
 RELOAD = """
 import sys, torch
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 run = open_run(sys.argv[1])
 with torch.no_grad():
     torch.save(run.load_slim()(**run.samples()), sys.argv[2])

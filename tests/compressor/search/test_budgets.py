@@ -16,7 +16,7 @@ from compressor.costs.model_costs import share_macs
 from compressor.errors import CheckFailed, Interrupted, UsageError
 from compressor.evaluation.evaluate import evaluate
 from compressor.jobs.prepare_job import prepare_job
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.search.budgets import (
     KINDS,
     Amount,

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.search.merged_maps import MapRegression, merge_maps
 from compressor.search.option_rules import check_options
 from compressor.settings import make_settings

@@ -13,7 +13,7 @@ from compressor.data.generated.captions import write_retrieval
 from compressor.data.generated.matched_captions import write_matches
 from compressor.data.read_data import read_data
 from compressor.errors import InputError
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from tests.support import tiny_blip
 from tests.support import tiny_towers as towers

@@ -13,7 +13,7 @@ from compressor.jobs.open_inputs import open_inputs
 from compressor.jobs.prepare_job import prepare_job
 from compressor.models.steps import valid_tokens
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.search.fit_budget import count_cut, price_merged
 from compressor.search.result import Point, SearchResult
 from compressor.settings import Settings

@@ -5,7 +5,7 @@ import torch
 
 from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Stages
-from compressor.runs.resume import RunCheckpoint
+from compressor.saved_run.resume import RunCheckpoint
 from compressor.settings import Settings
 from compressor.training import activation_cache
 from compressor.training.fit_slim import Fitter

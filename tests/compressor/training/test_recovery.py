@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig
 
 from compressor.costs.model_costs import share_macs
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.training.optimiser import full_learning_rate
 from tests.support.command_line import das
 

@@ -10,7 +10,7 @@ from transformers import MPNetConfig, MPNetForSequenceClassification
 
 import das as api
 from compressor.errors import InputError
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tuning.tuned import open_tuned
 from das.reproduction.asked_table import keep_identity
 from profiles.macs.formula import count_encoder

@@ -9,9 +9,9 @@ import pytest
 import das as api
 from compressor.errors import CheckFailed, Interrupted, Problem, UsageError
 from compressor.progress import Progress
-from compressor.runs.manifest import MANIFEST
-from compressor.runs.run_folder import open_run
-from compressor.runs.run_places import find_runs
+from compressor.saved_run.manifest import MANIFEST
+from compressor.saved_run.run_folder import open_run
+from compressor.saved_run.run_places import find_runs
 from das.seeds import compress_seeds
 from tests.support.command_line import das, refused, stopped
 

@@ -17,7 +17,7 @@ from compressor.evaluation.open_data import open_data
 from compressor.evaluation.reference import Reference, open_reference
 from compressor.families import FAMILIES
 from compressor.progress import QUIET
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from exporters.checks.certificate import certify, difference
 from exporters.graph.inputs import VARYING, Fixed

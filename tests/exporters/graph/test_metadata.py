@@ -7,7 +7,7 @@ import pytest
 
 from compressor.data.generated.tokenizer import word_tokenizer
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from exporters.folder import REST, VISION
 from exporters.graph.metadata import usage_facts
 from exporters.usage import Usage

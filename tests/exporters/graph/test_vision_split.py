@@ -11,7 +11,7 @@ from compressor.errors import CheckFailed, InputError, UsageError
 from compressor.families import FAMILIES
 from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.token_merging.merge_layers import set_merging
 from das.predict import choose_runner
 from exporters.checks.records import Parity

@@ -20,8 +20,8 @@ from compressor.evaluation.score import EveryAnswer
 from compressor.evaluation.significance import mcnemar
 from compressor.files import atomic_file
 from compressor.models.surgery import make_plan, remove_layers
-from compressor.runs.run_folder import ANSWERS, EVERY, Run, open_run
-from compressor.runs.save_run import every_tensor
+from compressor.saved_run.run_folder import ANSWERS, EVERY, Run, open_run
+from compressor.saved_run.save_run import every_tensor
 from compressor.tasks import TASKS
 from profiles.analysis.answer_flips import (
     EXAMPLES,

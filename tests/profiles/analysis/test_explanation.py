@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compressor.compression import compress
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.settings import Settings
 from profiles.analysis.effects import contrast_layer, fit_interactions, group_comparable
 from profiles.analysis.explanation import enumerate_all, explain_layers

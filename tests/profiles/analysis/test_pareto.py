@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from compressor.search.budgets import Amount, Budget, BudgetResult, Prices
 from compressor.search.result import Point, SearchResult
 from profiles.analysis.pareto import build_pareto

@@ -23,9 +23,9 @@ from compressor.evaluation.score import EveryAnswer, Score
 from compressor.families.meter.meter_family import build
 from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
-from compressor.runs.manifest import Manifest, Results, RunSettings, Source
-from compressor.runs.run_folder import Run
-from compressor.runs.save_run import every_tensor, save_run
+from compressor.saved_run.manifest import Manifest, Results, RunSettings, Source
+from compressor.saved_run.run_folder import Run
+from compressor.saved_run.save_run import every_tensor, save_run
 from das.render.print_profile import print_profile
 from exporters.checks.parity import record
 from exporters.checks.records import EXPORTS, Comparison, read_statuses, record_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compressor.costs.model_costs import Pair, Trims
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from profiles.comparison.full_vs_slim import MemoryPair, ProfileReport, RuntimeProfile
 from profiles.comparison.run_vs_run import compare_runs, short_names
 from profiles.comparison.run_vs_run_tables import NOT_YET, render_comparison, tabulate_runs, write_footnotes

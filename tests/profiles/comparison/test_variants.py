@@ -10,7 +10,7 @@ import das as api
 from compressor.errors import CheckFailed, InputError, Problem
 from compressor.evaluation.reference import fingerprint_of, of_full, open_reference
 from compressor.progress import QUIET
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from exporters.checks.records import MetricChange, read_record, record_of
 from exporters.folder import ExportsFolder, exports_of

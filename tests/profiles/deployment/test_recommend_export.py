@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from compressor.progress import Progress
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from exporters.checks.records import read_record, record_of
 from profiles.deployment import recommend_export as choices
 from profiles.deployment.recommend_export import compare_exports, recommend

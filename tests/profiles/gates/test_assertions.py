@@ -5,7 +5,7 @@ import pytest
 from compressor.errors import UsageError
 from compressor.evaluation.score import IndexRecall, Score
 from compressor.models.plan import Plan, Skip
-from compressor.runs.manifest import Manifest, Results, RunSettings, Source
+from compressor.saved_run.manifest import Manifest, Results, RunSettings, Source
 from profiles.gates import assertions
 from profiles.timing.speedups import estimate_speedup
 from tests.support.command_line import refused

@@ -7,7 +7,7 @@ import pytest
 
 from compressor.errors import InputError
 from compressor.evaluation.score import Score
-from compressor.runs.manifest import RunSettings
+from compressor.saved_run.manifest import RunSettings
 from profiles.gates.baseline import (
     BaselineChanges,
     ComparedProfile,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from exporters.checks.audit import Shares
 from exporters.checks.records import read_record
 from exporters.folder import exports_of

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from compressor.errors import EnvironmentProblem
-from compressor.runs.run_folder import Run, open_run
+from compressor.saved_run.run_folder import Run, open_run
 from profiles.analysis.answer_flips import Flip, FlipCount, Flips
 from profiles.analysis.effects import Contrast
 from profiles.analysis.pareto import build_pareto

@@ -21,7 +21,7 @@ from compressor.data.roles import make_scored
 from compressor.errors import InputError
 from compressor.evaluation.evaluate import collect_outputs, evaluate
 from compressor.families import FAMILIES
-from compressor.runs.run_folder import open_run
+from compressor.saved_run.run_folder import open_run
 from compressor.tasks import TASKS
 from compressor.tasks.towers.tower_losses import distance, tower_closeness
 from compressor.tasks.towers.tower_measures import measure_classes, measure_retrieval, recall_across

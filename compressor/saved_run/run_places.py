@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compressor.errors import input_error
 from compressor.files import cannot_write, link_to
-from compressor.runs.manifest import MANIFEST
+from compressor.saved_run.manifest import MANIFEST
 from compressor.settings import Settings
 
 ROOT = Path("runs")

@@ -13,7 +13,7 @@ import torch
 
 from compressor.compression import compress
 from compressor.errors import InputError, Interrupted, Terminated
-from compressor.runs import resume
+from compressor.saved_run import resume
 from compressor.settings import Settings
 from das.main import _terminate
 from tests.support.command_line import refused
@@ -263,7 +263,7 @@ def test_the_state_of_a_search_is_small(workshop, monkeypatch):
 
 @pytest.mark.slow
 def test_sigterm_ends_the_command_as_ctrl_c_does(workshop):
-    das = "import compressor.runs.resume, das.main; compressor.runs.resume.SAVE_EVERY_SECONDS = 0; das.main.run()"
+    das = "from compressor.saved_run import resume; from das import main; resume.SAVE_EVERY_SECONDS = 0; main.run()"
     command = ["compress", "meter.ckpt", "--task", "vqa", "--skip", "3", "--recover-epochs", "500", "--out", "runs/r"]
     running = subprocess.Popen([sys.executable, "-c", das, *command], stderr=subprocess.PIPE, text=True)
     try:

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 from compressor.checkpoints.sources.source_files import copy_source_files
 from compressor.evaluation.score import EveryScore
 from compressor.files import TOKENIZER_FILE, atomic_folder, write_json
-from compressor.runs.manifest import MANIFEST, Manifest
-from compressor.runs.run_folder import ANSWERS, EVERY, LABELS, PREPROCESSOR, SAMPLES, SEARCH, SEARCH_LOG, WEIGHTS, Run
+from compressor.saved_run.manifest import MANIFEST, Manifest
+from compressor.saved_run.run_folder import (
+    ANSWERS,
+    EVERY,
+    LABELS,
+    PREPROCESSOR,
+    SAMPLES,
+    SEARCH,
+    SEARCH_LOG,
+    WEIGHTS,
+    Run,
+)
 from compressor.search.result import LogEntry, SearchResult
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from torch import Tensor
 from compressor.distributed import all_gather, from_main
 from compressor.errors import Interrupted, input_error
 from compressor.files import atomic_file, cannot_write
-from compressor.runs.run_places import partial_of
+from compressor.saved_run.run_places import partial_of
 
 STATE = "state.pt"
 SAVE_EVERY_SECONDS = 30.0

@@ -11,8 +11,8 @@ from compressor.evaluation.score import IndexRecall
 from compressor.families import FAMILIES
 from compressor.jobs.job import Job
 from compressor.progress import Stages
-from compressor.runs.manifest import Manifest, Results, RunSettings, ScorePair, versions
-from compressor.runs.save_run import every_tensor
+from compressor.saved_run.manifest import Manifest, Results, RunSettings, ScorePair, versions
+from compressor.saved_run.save_run import every_tensor
 from compressor.search.budgets import BudgetResult
 from compressor.search.select_layers import FinishedSearch
 from compressor.training.fit_slim import SlimModel

@@ -9,9 +9,9 @@ import pytest
 
 from compressor.compression import compress
 from compressor.errors import InputError
-from compressor.runs.manifest import read_manifest
-from compressor.runs.run_folder import Run, open_run
-from compressor.runs.run_places import point_latest_at
+from compressor.saved_run.manifest import read_manifest
+from compressor.saved_run.run_folder import Run, open_run
+from compressor.saved_run.run_places import point_latest_at
 from compressor.settings import Settings
 from das.api import load
 from tests.support.command_line import das, refused, stopped

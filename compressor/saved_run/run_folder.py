@@ -18,8 +18,8 @@ from compressor.checkpoints.sources.source_files import FOLDER as SOURCE
 from compressor.errors import DasError, input_error
 from compressor.evaluation.score import EveryAnswer, EveryScore
 from compressor.files import TOKENIZER_FILE, follow_link
-from compressor.runs.manifest import MANIFEST, Manifest, Source, check_dims, read_manifest
-from compressor.runs.run_places import LATEST, ROOT, find_runs
+from compressor.saved_run.manifest import MANIFEST, Manifest, Source, check_dims, read_manifest
+from compressor.saved_run.run_places import LATEST, ROOT, find_runs
 from compressor.search.result import LogEntry, SearchResult
 
 if TYPE_CHECKING:
