@@ -92,7 +92,7 @@ class Judge:
             batch = self.train.batch(order.batch(step))
             logits = self.supernet.logits(batch, layers)
             loss, distilled = task.loss(logits, batch), task.distillation(logits, batch["teacher"], batch)
-            optimiser.step((1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled)
+            optimiser.step([((1 - DISTILLATION_SHARE) * loss + DISTILLATION_SHARE * distilled, 1.0)])
 
 
 def make_judge(setting: Setting, job: Job) -> Judge:

@@ -66,6 +66,11 @@ class TrainingOrder:
         """Return the numbers of all samples that the first ``steps`` have, each once."""
         return np.unique(np.concatenate([self.batch(step) for step in range(steps)]))
 
+    def longest(self, steps: int) -> np.ndarray:
+        """Return the number of the longest sample that the first ``steps`` have, (1,)."""
+        samples = self.samples(steps)
+        return samples[[self.lengths[samples].argmax()]]
+
     def _order(self, epoch: int) -> np.ndarray:
         """Return the batches of an epoch, (steps, size)."""
         samples = self._shuffle(epoch)[: self.steps * self.size]

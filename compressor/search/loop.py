@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from compressor.search.strategies.das_bandit import reward
 from compressor.search.strategies.strategy import Result, Strategy, Subset, Trial
 from compressor.tasks.task import Task
 from compressor.training.activation_cache import ANSWER, Encoded
-from compressor.training.optimiser import Optimiser, check_loss
+from compressor.training.loss_in_parts import LossInParts
+from compressor.training.optimiser import Optimiser
 from compressor.training.recovery import trained_parameters
 
 CHUNK = 256  # held-out samples whose scores are added together,
@@ -57,11 +59,13 @@ class Training:
         data: encoded training samples.
         optimiser: over the adapters; ``optimiser.done`` says where a resumed search goes on.
         order: which samples a step has.
+        kept: bytes of activations for each byte of a batch (:func:`compressor.training.loss_in_parts.kept_per_byte`).
     """
 
     data: Encoded
     optimiser: Optimiser
     order: TrainingOrder
+    kept: float
 
 
 class Search:
@@ -124,10 +128,9 @@ class Search:
         for subset in trial.training[training.optimiser.done - self.strategy.trained :]:
             numbers = training.order.batch(training.optimiser.done)
             mine, skipped = share(numbers), self.names(subset)
-            batch = training.data.batch(mine)
-            loss = self.task.loss(self.supernet.logits(batch, skipped), batch)
-            check_loss(loss, training.optimiser)
-            training.optimiser.step(loss, len(mine) / len(numbers))
+            forward = partial(self.supernet.logits, skipped=skipped)
+            losses = LossInParts(forward, self.task.loss, self.task.terms, training.kept)
+            training.optimiser.step(losses.of(training.data.batch(mine), len(mine) / len(numbers)))
             self.spent.add("training", (1 + BACKWARD) * self.spent.costs.subset(skipped), len(numbers))
             self._finish_step(bar, after_step)
 

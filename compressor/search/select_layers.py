@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from compressor.data.splits import Split
 from compressor.distributed import copy_from_main, from_main
 from compressor.jobs.job import Job
 from compressor.models.adapters import SkipAdapter
-from compressor.models.steps import Streams, steps_of
+from compressor.models.steps import Streams, is_mask, steps_of
 from compressor.models.supernet import Supernet, parallel_adapters
 from compressor.progress import Progress, Stages
 from compressor.saved_run.resume import RunCheckpoint, Stage
@@ -30,6 +31,7 @@ from compressor.search.strategies.das_bandit import add_gates
 from compressor.search.strategies.reference_strategies import RandomOrder
 from compressor.search.strategies.strategy import SearchSpace, WithFinalScores
 from compressor.training.activation_cache import Answered, Encoded, Encoder
+from compressor.training.loss_in_parts import kept_per_byte
 from compressor.training.optimiser import Optimiser
 from compressor.training.recovery import freeze_all_but, trained_parameters, transfer_groups
 
@@ -188,7 +190,15 @@ def _prepare_training(
         numbers = order.samples(steps)
     train = encode_split(job, job.data.train, supernet.encode, checkpoint, progress, label, numbers=numbers)
     spent.add("encoding", spent.costs.fixed, len(numbers))
-    return Training(train, Optimiser(groups, steps), order)
+    return Training(train, Optimiser(groups, steps), order, _kept_at_most(supernet, train.batch(order.longest(steps))))
+
+
+def _kept_at_most(supernet: Supernet, sample: Streams) -> float:
+    """Return :func:`kept_per_byte` of the subset of layers that keeps the most: none is skipped, all have gradients."""
+    needed = {
+        name: value.requires_grad_(value.is_floating_point() and not is_mask(name)) for name, value in sample.items()
+    }
+    return kept_per_byte(supernet.model, partial(supernet.logits, skipped=()), needed)
 
 
 def _fitting_macs(supernet: Supernet, costs: Costs) -> float:

@@ -30,6 +30,7 @@ EMBEDDING = Task(
     pseudo_targets=lambda vectors: vectors,
     loss=vector_loss,
     distillation=vector_distillation,
+    terms=None,
     baseline=Baseline("a guesser without a model", guess),
     layouts=(Beir(), SCORED_PAIRS),
     unlabelled=(

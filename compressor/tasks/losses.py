@@ -39,6 +39,11 @@ def class_distillation(logits: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.reshape(shape), teacher.reshape(shape).softmax(-1))
 
 
+def count_samples(batch: Batch) -> int:
+    """Return how many samples a batch has."""
+    return len(batch["targets"])
+
+
 def correct(logits: Tensor, batch: Batch) -> Tensor:
     """Return 1 where the largest logit is the right class, else 0; (B,)."""
     targets = batch["targets"]

@@ -14,7 +14,7 @@ from compressor.data.layouts.input_forms import InputForm
 from compressor.data.splits import RankedSplit, Split, UnlabelledSplit
 from compressor.data.types import Batch, Layout
 from compressor.evaluation.score import IndexRecall
-from compressor.tasks.losses import class_distillation, class_loss, correct, most_likely, softmax
+from compressor.tasks.losses import class_distillation, class_loss, correct, count_samples, most_likely, softmax
 from compressor.tasks.measured import Measured
 
 OutputKind = Literal["classes", "score", "embedding", "tags"]
@@ -62,6 +62,8 @@ class Task:
             its most likely class.
         loss: logits (B, classes) and batch to the training loss, a scalar.
         distillation: student's logits, teacher's logits and batch to a loss on the same scale as ``loss``.
+        terms: batch to how many samples, or words, both losses are means over, so that a large batch can be trained on
+            in parts; None where a loss compares the samples of a batch with each other.
         probabilities: logits to what the user is told of each class, same shape; or to a score for each sample, (B,).
         baseline: a guesser that never sees an image.
         layouts: how its data lies on disk; the first that a folder has is read.
@@ -93,6 +95,7 @@ class Task:
     pseudo_targets: Callable[[Tensor], Tensor] | None = None
     loss: Callable[[Tensor, Batch], Tensor] = class_loss
     distillation: Callable[[Tensor, Tensor, Batch], Tensor] = class_distillation
+    terms: Callable[[Batch], int] | None = count_samples
     probabilities: Callable[[Tensor], Tensor] = softmax
     baseline: Baseline = MAJORITY
     layouts: tuple[Layout, ...] = ()

@@ -31,5 +31,5 @@ def finetune(
     model.train()
     for step in progress.track(range(steps), "Training the full model", steps):
         batch = {name: value.to(device) for name, value in split.batch(order.batch(step)).items()}
-        optimiser.step(task.loss(model(**{name: batch[name] for name in inputs}), batch))
+        optimiser.step([(task.loss(model(**{name: batch[name] for name in inputs}), batch), 1.0)])
     return model.eval()

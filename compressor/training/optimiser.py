@@ -67,15 +67,21 @@ class Optimiser:
         """Learning rate of the first group at the peak."""
         return float(self.adam.param_groups[0]["initial_lr"])
 
-    def step(self, loss: Tensor, weight: float = 1.0) -> None:
-        """Take one step down the gradient of ``loss``; gradients are clipped at norm 1.
+    def step(self, losses: Iterable[tuple[Tensor, float]], chosen: Iterable[str] = ()) -> None:
+        """Take one step down the gradient of the weighted sum of ``losses``, clipped at norm 1.
 
         Args:
-            loss: mean over this process's share of the step's samples.
-            weight: that share; the processes' weights add up to 1.
+            losses: with their weights, which add up to 1 over all processes. Each loss is asked for when the one before
+                has been gone backward through, and is then forgotten.
+            chosen: layers that were chosen by a search, which need not be made again where a loss is no number.
+
+        Raises:
+            CheckFailed: a loss is NaN or infinite; nothing was trained.
         """
         self.adam.zero_grad(set_to_none=True)
-        (weight * loss).backward()  # type: ignore[no-untyped-call]
+        for loss, weight in losses:
+            check_loss(loss, self, chosen)
+            (weight * loss).backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.adam.param_groups for p in group["params"]]
         sum_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, 1.0)

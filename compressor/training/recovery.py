@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from compressor.data.batches import TrainingOrder
 from compressor.data.splits import Split
+from compressor.data.types import Batch
 from compressor.distributed import share
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import HEAD
@@ -18,13 +20,13 @@ from compressor.models.supernet import parallel_adapters
 from compressor.progress import QUIET, Progress
 from compressor.tasks.task import Task
 from compressor.training.activation_cache import ANSWER, Encoded, Encoder
+from compressor.training.loss_in_parts import LossInParts, kept_per_byte
 from compressor.training.optimiser import (
     HEAD_FACTOR,
     MAX_LEARNING_RATE,
     PARALLEL_FACTOR,
     POOLER_FACTOR,
     Optimiser,
-    check_loss,
 )
 
 DISTILLATION_SHARE = 0.5
@@ -179,12 +181,20 @@ def encode_in_front(model: StepModel, fixed: Rounds | None) -> Encoder:
     return dict if fixed is None else encode
 
 
-def recovery_loss(slim: StepModel, task: Task, varying: Rounds | None, batch: dict[str, Tensor]) -> Tensor:
-    """Return the loss of an encoded batch, through the rounds of :func:`rounds_behind`; a scalar."""
+def recovery_logits(slim: StepModel, varying: Rounds | None, batch: dict[str, Tensor]) -> Tensor:
+    """Return the logits of an encoded batch, (B, ...), through the rounds of :func:`rounds_behind`."""
     if varying is None:
-        logits = slim(**{name: batch[name] for name in FAMILIES[slim.family].input_names})
-    else:
-        logits = slim.epilogue(slim.advance(batch, varying))
+        return slim(**{name: batch[name] for name in FAMILIES[slim.family].input_names})
+    return slim.epilogue(slim.advance(batch, varying))
+
+
+def recovery_loss(slim: StepModel, task: Task, varying: Rounds | None, batch: dict[str, Tensor]) -> Tensor:
+    """Return :func:`mixed_loss` of :func:`recovery_logits`, a scalar."""
+    return mixed_loss(task, recovery_logits(slim, varying, batch), batch)
+
+
+def mixed_loss(task: Task, logits: Tensor, batch: Batch) -> Tensor:
+    """Return a task's loss, a scalar; half of it and half distillation where the batch has the full model's answers."""
     loss = task.loss(logits, batch)
     if ANSWER in batch:
         distilled = task.distillation(logits, batch[ANSWER], batch)
@@ -236,14 +246,15 @@ class Training:
             Interrupted: as ``after_step`` does.
         """
         steps = range(self.optimiser.done, self.steps)
+        forward, loss = partial(recovery_logits, self.model, self.varying), partial(mixed_loss, self.task)
+        longest = self.train.batch(self.order.longest(self.steps))
+        in_parts = LossInParts(forward, loss, self.task.terms, kept_per_byte(self.model, forward, longest))
         with progress.bar(self.label, len(steps)) as bar:
             for step in steps:
                 numbers = self.order.batch(step)
                 mine = share(numbers)
-                batch = self.train.batch(mine)
-                loss = recovery_loss(self.model, self.task, self.varying, batch)
-                check_loss(loss, self.optimiser, self.model.skipped)
-                self.optimiser.step(loss, len(mine) / len(numbers))
+                losses = in_parts.of(self.train.batch(mine), len(mine) / len(numbers))
+                self.optimiser.step(losses, self.model.skipped)
                 bar.advance()
                 after_step(step + 1, self)
 

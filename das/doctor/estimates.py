@@ -31,6 +31,7 @@ from compressor.saved_run.run_places import LATEST, ROOT
 from compressor.search.select_layers import CALIBRATION_SAMPLES
 from compressor.settings import Settings
 from compressor.tasks import TASKS
+from compressor.training.loss_in_parts import count_kept_bytes, most_samples
 from das.doctor.health import Need, Needs
 
 BATCH_SIZE = int(Settings.model_fields["batch_size"].default)
@@ -125,7 +126,8 @@ def estimate_compress(subject: ModelOutline, free: Free, batch_size: int = BATCH
     state = GRADIENT_AND_MOMENTS * adapters
     fitting = {"full model": weights, "calibration samples": CALIBRATION_COPIES * CALIBRATION_SAMPLES * streams}
     fixed = {"full and slim model": 2 * weights + adapters, "gradients and moments of adapters": state}
-    training = {**fixed, f"activations of {batch_size} samples": batch_size * sample}
+    part = min(batch_size, most_samples(activations))
+    training = {**fixed, f"activations of {part} samples": part * sample}
     disk = {"slim model": weights, "state for --resume, old and new": 2 * state, "samples": SAMPLE_BYTES}
     batch = (memory - sum(fixed.values())) // max(1, sample)
     smaller = f"{command} --batch-size {batch}" if batch > 0 else f"{command} --recover closed-form"
@@ -200,26 +202,14 @@ def measure_training(model: StepModel, candidates: tuple[str, ...], inputs: Mapp
         candidates: layers that may be skipped.
         inputs: one sample on the same device.
     """
-    weights = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     model.eval().requires_grad_(False)
     fixed, varying = split_at_candidates(model.rounds, candidates)
-    saved: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if _storage(tensor) not in weights:
-            saved[_storage(tensor)] = tensor
-        return tensor
-
     light = tuple(takewhile(lambda round_: not any(step.name in candidates for step in round_), varying))
     with torch.no_grad():
         streams = model.advance(model.prologue(**inputs), fixed)
         met = model.advance(streams, light)
     changing = {step.stream for step in steps_of(varying) if step.name in candidates}
     live = {name: x.detach().requires_grad_(name in changing) for name, x in met.items()}
-    with _OneKernel(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.epilogue(model.advance(live, varying[len(light) :]))
-    return sum(x.nbytes for x in streams.values()), sum(x.untyped_storage().nbytes() for x in saved.values())
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    with _OneKernel():
+        kept = count_kept_bytes(model, lambda: model.epilogue(model.advance(live, varying[len(light) :])))
+    return sum(x.nbytes for x in streams.values()), kept

@@ -38,6 +38,7 @@ RERANKING = Task(
     pseudo_targets=as_grades,
     loss=list_loss,
     distillation=score_distillation,
+    terms=None,
     probabilities=relevance,
     baseline=Baseline("passages in an order of chance", random_order),
     layouts=(COLUMNS,),

@@ -39,6 +39,11 @@ def tag_distillation(logits: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
     return F.cross_entropy(logits[asked], teacher[asked].softmax(-1))
 
 
+def count_tags(batch: Batch) -> int:
+    """Return how many tokens of a batch have a tag."""
+    return int((batch["targets"] > 0).sum())
+
+
 def share_of_tags(logits: Tensor, batch: Batch) -> Tensor:
     """Return the share of each sentence's tags that are right, (B,)."""
     logits, targets = _of_one_length(logits, batch["targets"])
@@ -143,6 +148,7 @@ TOKEN_CLASSIFICATION = Task(
     answers=None,
     loss=tag_loss,
     distillation=tag_distillation,
+    terms=count_tags,
     baseline=Baseline("each word's usual tag", usual_tags),
     layouts=(COLUMNS, ConllFiles()),
     split=TaggedSplit,

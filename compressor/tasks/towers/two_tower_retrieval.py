@@ -23,6 +23,7 @@ TWO_TOWER_RETRIEVAL = Task(
     pseudo_targets=lambda vectors: vectors,
     loss=tower_loss,
     distillation=tower_distillation,
+    terms=None,
     probabilities=cosine,
     baseline=Baseline("chance", chance_score),
     layouts=RETRIEVAL.layouts,

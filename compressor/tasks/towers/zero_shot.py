@@ -24,6 +24,7 @@ ZERO_SHOT = Task(
     pseudo_targets=lambda vectors: vectors,
     loss=tower_loss,
     distillation=tower_distillation,
+    terms=None,
     probabilities=cosine,
     baseline=MAJORITY,
     layouts=tuple(map(PromptedImages, IMAGE_CLASSIFICATION.layouts)),

@@ -43,6 +43,14 @@ def test_every_epoch_of_a_training_has_all_samples_that_fill_batches(lengths, si
         assert len(set(drawn)) == len(drawn) == order.steps * order.size
 
 
+def test_the_longest_sample_is_one_that_is_trained_on():
+    lengths = np.array([3, 9, 5, 7, 2, 8])
+    order = TrainingOrder(lengths, 2, 0)
+    for steps in range(1, 7):
+        (longest,) = order.longest(steps)
+        assert longest in order.samples(steps) and lengths[longest] == lengths[order.samples(steps)].max()
+
+
 def test_epochs_and_seeds_have_orders_of_their_own():
     lengths = np.random.default_rng(0).integers(3, 60, 400)
     order = TrainingOrder(lengths, 8, seed=5)

@@ -15,6 +15,7 @@ from compressor.compression import compress
 from compressor.errors import InputError, Interrupted, Terminated
 from compressor.saved_run import resume
 from compressor.settings import Settings
+from compressor.training import loss_in_parts
 from das.main import _terminate
 from tests.support.command_line import refused
 from tests.support.progress import StepProgress
@@ -196,6 +197,18 @@ def test_killed_while_all_weights_are_trained(workshop, monkeypatch):
         assert in_a_process(lambda: compress(broken, progress=kill)) == -signal.SIGKILL
     assert started(workshop)
     assert_same(compress(settings("influence", "broken", **full), resume=True), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "stage"), [("das", "Searching"), ("influence", "Recovering")])
+def test_killed_between_steps_that_run_in_parts(workshop, monkeypatch, strategy, stage):
+    monkeypatch.setattr(loss_in_parts, "KEPT_BYTES", 1 << 20)
+    whole, kill = compress(settings(strategy, "whole")), SignalAt(signal.SIGKILL, 2, stage)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "SAVE_EVERY_SECONDS", 0.0)
+        assert in_a_process(lambda: compress(settings(strategy, "broken"), progress=kill)) == -signal.SIGKILL
+    assert started(workshop)
+    assert_same(compress(settings(strategy, "broken"), resume=True), whole)
 
 
 @pytest.mark.slow

@@ -325,7 +325,7 @@ def test_training_between_two_trials_makes_scores_anew(bench):
     optimiser = Optimiser([(bench.supernet.adapters(), 1e-2)], 5)
     bench.job.model.skips.requires_grad_(True)
     data = Encoded(bench.job.data.train, bench.supernet.encode, torch.device("cpu"))
-    search.training = Training(data, optimiser, TrainingOrder(data.lengths, 16, seed=0))
+    search.training = Training(data, optimiser, TrainingOrder(data.lengths, 16, seed=0), kept=1.0)
     numbers, seen = batch_of_step(0, 32, len(bench.split), 1), []
     search.run(lambda step, search: seen.append(optimiser.done))
     first, second, last = (outcomes[0] for outcomes in search.strategy.history)

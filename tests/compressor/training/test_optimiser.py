@@ -10,7 +10,7 @@ from compressor.training.optimiser import Optimiser
 
 
 def one_step(optimiser, parameter):
-    optimiser.step((parameter * torch.tensor([1.0, -3.0, 5.0])).sum() + parameter.square().sum())
+    optimiser.step([((parameter * torch.tensor([1.0, -3.0, 5.0])).sum() + parameter.square().sum(), 1.0)])
 
 
 def test_the_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing():

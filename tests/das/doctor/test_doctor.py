@@ -8,6 +8,7 @@ import torch
 
 from compressor.checkpoints.build import load_checkpoint
 from compressor.families import FAMILIES
+from compressor.training.loss_in_parts import KEPT_BYTES
 from das.demo.checkpoints import ASSETS
 from das.demo.demos import SHIPPED
 from das.doctor import machine as health
@@ -150,6 +151,16 @@ def test_a_batch_that_fits_is_named():
     assert fitting.fix.endswith(f"--image-size {found.model.dims.image_size // 2 // 12 * 12}")
     assert none.fix.endswith("--recover closed-form")
     assert "--out FOLDER" in disk.fix
+
+
+def test_no_more_activations_are_counted_than_a_training_step_keeps():
+    found = outline_model(CHECKPOINT)
+    _, kept = measure_training(found.model, find_candidates(found.model), make_training_inputs(found.model))
+    most = KEPT_BYTES // kept
+    for batch_size in (most - 1, most, most + 1, 10 * most):
+        _, training, _ = estimate_compress(found, PLENTY, batch_size)
+        counted = min(batch_size, most)
+        assert training.parts[f"activations of {counted} samples"] == counted * round(1.25 * kept)
 
 
 def test_texts_are_shortened_where_there_are_no_images():
