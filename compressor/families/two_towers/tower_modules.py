@@ -62,30 +62,22 @@ class TowerLayer(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        return self.layer(hidden, None)
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, N, D) and (B, 1, 1, N), or None, -> (B, N, D)."""
+        return self.layer(hidden, mask)
 
-    def one_token(self, pick: Pick, hidden: Tensor) -> Tensor:
+    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes."""
-        return one_token_of_clip(self.layer, pick, hidden, None)
-
-
-class CausalLayer(nn.Module):
-    """The same where each token attends to those in front of it and to itself."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, D) and (B, 1, 1, L) -> (B, L, D)."""
-        place = torch.arange(mask.shape[-1], device=mask.device)
-        return self.layer(hidden, mask & (place <= place[:, None]))
-
-    def one_token(self, pick: Pick, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Return the output, (B, 1, D), at the token that ``pick`` takes, the last one: it attends to all others."""
         return one_token_of_clip(self.layer, pick, hidden, mask)
+
+
+class CausalLayer(TowerLayer):
+    """The same where each token attends to those in front of it and to itself: the last one, to all."""
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, L, D) and (B, 1, 1, L) bool -> (B, L, D)."""
+        place = torch.arange(mask.shape[-1], device=mask.device)
+        return super().forward(hidden, mask & (place <= place[:, None]))
 
 
 class Projections(nn.Module):

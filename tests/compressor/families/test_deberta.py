@@ -1,52 +1,33 @@
 """DeBERTa's embeddings of distances are one table for all layers, and a part of the score of every pair of tokens."""
 
-import json
+from functools import partial
 
 import pytest
 import torch
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from compressor.checkpoints.build import load_checkpoint
 from compressor.errors import InputError
 from compressor.models.plan import Plan, Skip
 from compressor.models.surgery import remove_layers
+from tests.support import library_models
 from tests.support.command_line import refused
 
-SIZES = {
-    "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50,
-    "max_position_embeddings": 40, "relative_attention": True, "num_labels": 3,
-}  # fmt: skip
+SIZES = {**library_models.SIZES, "num_hidden_layers": 4, "relative_attention": True, "num_labels": 3}
 V3 = {
     "pos_att_type": ["p2c", "c2p"], "position_buckets": 6, "norm_rel_ebd": "layer_norm", "share_att_key": True,
     "position_biased_input": False,
 }  # fmt: skip
-LENGTHS = (30, 9, 21)
+texts = partial(library_models.texts, 0)
 
 
 def library(**settings):
     torch.manual_seed(0)
-    model = DebertaV2ForSequenceClassification(DebertaV2Config(**(SIZES | settings))).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model
-
-
-def texts():
-    torch.manual_seed(1)
-    mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long()
-    return {"input_ids": torch.where(mask.bool(), torch.randint(5, 50, mask.shape), 0), "attention_mask": mask}
+    return library_models.drawn(DebertaV2ForSequenceClassification(DebertaV2Config(**(SIZES | settings))))
 
 
 @pytest.fixture
 def load(tmp_path):
-    def save(model, **changes):
-        model.save_pretrained(tmp_path)
-        config = json.loads((tmp_path / "config.json").read_text())
-        (tmp_path / "config.json").write_text(json.dumps(config | changes))
-        return load_checkpoint(tmp_path).model
-
-    return save
+    return partial(library_models.load_saved, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """ModernBERT's two kinds of layer: each keeps its own mask and turns, whatever is cut around it."""
 
-import json
+from functools import partial
 
 import pytest
 import torch
 from transformers import AutoConfig, ModernBertForSequenceClassification
 
-from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.check_family import check_family
 from compressor.errors import InputError
 from compressor.families import FAMILIES
@@ -17,42 +16,26 @@ from compressor.models.plan import Plan, Skip
 from compressor.models.simplify import OneToken, trim
 from compressor.models.surgery import remove_layers
 from compressor.tasks import TASKS
+from tests.support import library_models
 from tests.support.command_line import refused
 
 TASK = "text-classification"
 SIZES = {
-    "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50,
-    "max_position_embeddings": 40, "pad_token_id": 3, "local_attention": 6, "classifier_pooling": "mean",
+    **library_models.SIZES, "num_hidden_layers": 5, "pad_token_id": 3, "local_attention": 6,
+    "classifier_pooling": "mean",
 }  # fmt: skip
-LENGTHS = (30, 9, 21)
+texts = partial(library_models.texts, SIZES["pad_token_id"])  # longer than the window
 
 
 def library(**settings):
     torch.manual_seed(0)
     config = AutoConfig.for_model("modernbert", num_labels=3, **(SIZES | settings))
-    model = ModernBertForSequenceClassification._from_config(config, attn_implementation="eager").eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model
-
-
-def texts():
-    """Texts longer than the window, padded."""
-    torch.manual_seed(1)
-    mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long()
-    return {"input_ids": torch.where(mask.bool(), torch.randint(5, 50, mask.shape), 3), "attention_mask": mask}
+    return library_models.drawn(ModernBertForSequenceClassification._from_config(config, attn_implementation="eager"))
 
 
 @pytest.fixture
 def load(tmp_path):
-    def save(model, **changes):
-        model.save_pretrained(tmp_path)
-        config = json.loads((tmp_path / "config.json").read_text()) | changes
-        (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value != ""}))
-        return load_checkpoint(tmp_path).model
-
-    return save
+    return partial(library_models.load_saved, tmp_path)
 
 
 def cut(model, *layers):
@@ -93,7 +76,7 @@ def test_settings_of_older_versions_are_read(every, load):
     """Published checkpoints name the types, and the rates of turning, as transformers 4 did."""
     whole = library(global_attn_every_n_layers=every, global_rope_theta=500.0, local_rope_theta=70.0)
     older = {"global_attn_every_n_layers": every, "global_rope_theta": 500.0, "local_rope_theta": 70.0}
-    model = load(whole, **older, layer_types="", rope_parameters="")
+    model = load(whole, **older, layer_types=None, rope_parameters=None)
     with torch.no_grad():
         torch.testing.assert_close(model(**texts()), whole(**texts()).logits, atol=1e-5, rtol=0)
     source = older | {"model_type": "modernbert"}
