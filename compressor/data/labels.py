@@ -46,6 +46,22 @@ def align_labels(dataset: RawDataset, names: Sequence[str], task: Task, own_head
     return replace(dataset, splits=splits, labels=tuple(names), metrics=metrics, written=written)
 
 
+def check_new_head(dataset: RawDataset, task: Task) -> None:
+    """Refuse samples of a single class where a new head is to tell classes apart: any answer would be right.
+
+    Raises:
+        InputError: all have the same.
+    """
+    used = _used(dataset)
+    if task.excludes and len(used) == 1:
+        raise input_error(
+            "one-class",
+            f"all {task.samples} of the data are of one class, {dataset.labels[used[0]]}: a new head learns nothing",
+            "two classes at least",
+            "--data FOLDER with others, too",
+        )
+
+
 def _written_as(dataset: RawDataset, names: tuple[str, ...], places: Mapping[int, int]) -> tuple[str, ...]:
     """Return what the data writes for each of the model's classes; the model's name for one that the data lacks."""
     written = {places[old]: (dataset.written or dataset.labels)[old] for old in places}

@@ -12,7 +12,7 @@ from compressor.checkpoints.recognise import Recognised
 from compressor.checkpoints.sizes import Transfer, has_own_head
 from compressor.checkpoints.sources.source_files import find_source_files
 from compressor.data.held_out import add_held_out
-from compressor.data.labels import align_labels
+from compressor.data.labels import align_labels, check_new_head
 from compressor.data.read_data import read_data
 from compressor.data.read_unlabelled import read_unlabelled
 from compressor.data.roles import make_splits, make_unlabelled_splits
@@ -90,6 +90,8 @@ def _read_dataset(settings: Settings, inputs: Inputs, progress: Progress) -> Raw
     if settings.calibration is None:
         dataset = read_data(root, task.name, progress, columns=settings.columns)
         own_head = has_own_head(checkpoint, task.name, len(dataset.labels), settings.adapt)
+        if not own_head:
+            check_new_head(dataset, task)
         dataset = align_labels(dataset, checkpoint.labels if own_head else (), task, own_head)
     else:
         dataset = replace(read_unlabelled(root, task, progress, settings.columns), labels=checkpoint.labels)

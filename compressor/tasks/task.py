@@ -114,6 +114,11 @@ class Task:
         return issubclass(self.split, RankedSplit)
 
     @property
+    def excludes(self) -> bool:
+        """A model says one of several classes of a sample, or of a word, which exclude each other."""
+        return self.output == "tags" or self.answers is most_likely
+
+    @property
     def metric_of_samples(self) -> str:
         """Name of ``scores``."""
         return self.sample_metric or self.metric

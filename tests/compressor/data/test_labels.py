@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compressor.data.labels import align_labels
+from compressor.data.labels import align_labels, check_new_head
 from compressor.data.read_data import read_data
 from compressor.data.types import RawDataset, Records, Sample
 from compressor.errors import InputError
@@ -30,6 +30,19 @@ def numbers(of):
 def test_classes_are_numbered_as_the_model_numbers_them():
     moved = align_labels(found(("negative", "positive"), 0, 1), ("POSITIVE", "NEGATIVE"), TEXT)
     assert (numbers(moved), moved.labels) == ([(1,), (0,)], ("POSITIVE", "NEGATIVE"))
+
+
+@pytest.mark.parametrize("name", ["text-classification", "image-classification", "token-classification", "nlvr2"])
+def test_a_new_head_needs_two_classes(name):
+    check_new_head(found(("a", "b"), 0, 1, 0), TASKS[name])
+    for names, label in ((("a",), 0), (("a", "b"), 1)):
+        with refused(InputError, "one-class", f"of one class, {names[label]}"):
+            check_new_head(found(names, label, label), TASKS[name])
+
+
+@pytest.mark.parametrize("name", ["multi-label-classification", "regression", "reranking", "irtr"])
+def test_a_new_head_that_chooses_no_class_needs_no_other(name):
+    check_new_head(found(("a",), 0, 0), TASKS[name])
 
 
 def test_the_f1_is_of_the_same_class_whatever_its_number():
