@@ -17,8 +17,10 @@ from compressor.data.layouts.input_forms import IMAGES, InputForm, bind, image_i
 from compressor.data.layouts.split_files import kind_of
 from compressor.data.read_unlabelled import samples_in_row
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource, check_text, parse_line
+from compressor.data.reading.json_files import parse_line
+from compressor.data.reading.row_source import RowSource
 from compressor.data.reading.rows import Placed, Row, Unreadable
+from compressor.data.reading.text_files import check_text
 from compressor.data.types import ImageRef, Sample
 from compressor.errors import InputError, Problem, UsageError, input_error
 from compressor.tasks.task import Task

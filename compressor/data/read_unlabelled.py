@@ -25,7 +25,8 @@ from compressor.data.layouts.input_forms import (
 )
 from compressor.data.layouts.vqa_json import coco_name
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource, json_list, lines_source, text_source
+from compressor.data.reading.json_files import json_list
+from compressor.data.reading.row_source import RowSource, lines_source, text_source
 from compressor.data.reading.rows import FOLDERS, Row, join, number_rows, read_rows, text_cell, titled_text
 from compressor.data.reading.tables import arrow_source, parquet_source
 from compressor.data.texts.embedded_split import EmbeddedSplit

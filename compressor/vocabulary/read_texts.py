@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.layouts.split_files import kind_of
-from compressor.data.reading.readers import check_text, lines
 from compressor.data.reading.rows import Unreadable
+from compressor.data.reading.text_files import check_text, lines
 from compressor.errors import input_error
 from compressor.progress import QUIET, Progress
 

@@ -13,7 +13,7 @@ from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.label_columns import NOT_PUBLIC, Classes
 from compressor.data.layouts.split_files import SplitFiles
 from compressor.data.reading.class_labels import is_given
-from compressor.data.reading.readers import RowSource
+from compressor.data.reading.row_source import RowSource
 from compressor.data.reading.rows import NO_LABELS, Labels, Unreadable
 from compressor.data.types import RawDataset, Reading
 

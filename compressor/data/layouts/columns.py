@@ -14,7 +14,7 @@ from compressor.data.layouts.label_columns import NOT_PUBLIC, Classes, present_l
 from compressor.data.layouts.split_files import TABLES, SplitFiles, expected_files, find_splits, kind_of
 from compressor.data.reading.class_labels import class_number
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource, concatenate
+from compressor.data.reading.row_source import RowSource, concatenate
 from compressor.data.reading.rows import (
     COUNTED,
     NO_LABELS,

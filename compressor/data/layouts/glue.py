@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compressor.data.layouts.split_files import SPLITS
 from compressor.data.reading.class_labels import class_finder, class_names, one_class
-from compressor.data.reading.readers import csv_header, csv_rows, lines
+from compressor.data.reading.csv_files import csv_header, csv_rows
 from compressor.data.reading.rows import (
     COUNTED,
     NO_LABEL,
@@ -26,6 +26,7 @@ from compressor.data.reading.rows import (
     text_cell,
     unanswered,
 )
+from compressor.data.reading.text_files import lines
 from compressor.data.types import RawDataset, Reading, Sample
 from compressor.errors import input_error
 

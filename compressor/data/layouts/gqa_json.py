@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import json_objects
+from compressor.data.reading.json_files import json_objects
 from compressor.data.reading.rows import (
     NO_LABELS,
     Labels,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import RowSource
+from compressor.data.reading.row_source import RowSource
 from compressor.data.types import ImageRef
 from compressor.errors import input_error
 

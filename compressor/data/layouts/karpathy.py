@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.data.layouts.arrow_tables import RETRIEVAL_LABELS
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import json_list
+from compressor.data.reading.json_files import json_list
 from compressor.data.reading.rows import NoImage, Row, Unreadable, field, find_file, number_rows, read_rows, text_cell
 from compressor.data.types import ImageRef, RawDataset, Reading, Sample
 from compressor.errors import input_error

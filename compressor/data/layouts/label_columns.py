@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.reading.class_labels import class_names, class_number, find_class, is_given, read_label
-from compressor.data.reading.readers import RowSource
+from compressor.data.reading.row_source import RowSource
 from compressor.data.reading.rows import NO_LABEL, NO_LABELS, Labels, Unreadable, listed
 from compressor.data.reading.vqa_answers import answer_classes, soft_answers
 

@@ -9,7 +9,7 @@ from compressor.data.layouts.arrow_tables import NLVR2_LABELS
 from compressor.data.layouts.input_forms import image_pair
 from compressor.data.reading.class_labels import one_class
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import first_row, json_rows
+from compressor.data.reading.json_files import first_row, json_rows
 from compressor.data.reading.rows import (
     Labels,
     Row,

@@ -9,7 +9,7 @@ from compressor.data.layouts.arrow_tables import SNLI_VE_LABELS
 from compressor.data.layouts.input_forms import FLICKR, image_of_flickr
 from compressor.data.reading.class_labels import one_class
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import json_rows
+from compressor.data.reading.json_files import json_rows
 from compressor.data.reading.rows import (
     NO_LABEL,
     Labels,

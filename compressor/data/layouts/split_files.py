@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compressor.data.reading.readers import RowSource, text_source
+from compressor.data.reading.row_source import RowSource, text_source
 from compressor.data.reading.rows import Row, Unreadable
 from compressor.data.reading.tables import arrow_source, parquet_source
 from compressor.errors import input_error

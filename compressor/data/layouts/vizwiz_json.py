@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import first_row, json_rows
+from compressor.data.reading.json_files import first_row, json_rows
 from compressor.data.reading.rows import (
     Labels,
     Placed,

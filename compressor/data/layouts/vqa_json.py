@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.reading.image_refs import ImageFiles
-from compressor.data.reading.readers import json_list
+from compressor.data.reading.json_files import json_list
 from compressor.data.reading.rows import (
     Labels,
     Row,

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from compressor.data.arrow_files import BATCH, open_table, table_rows
 from compressor.data.reading.image_refs import cell_of_table, holds_images, may_hold_image
-from compressor.data.reading.readers import RowSource, check_once
+from compressor.data.reading.row_source import RowSource, check_once
 from compressor.data.reading.rows import Placed
 from compressor.data.reading.signatures import find_signature, read_head
 from compressor.errors import first_line, input_error

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from compressor.data.reading.readers import lines
 from compressor.data.reading.rows import find_file
+from compressor.data.reading.text_files import lines
 from compressor.errors import input_error
 
 ANSWERS_FILE = "answers.txt"

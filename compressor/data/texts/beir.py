@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.layouts.split_files import SPLITS
-from compressor.data.reading.readers import csv_rows, json_rows
+from compressor.data.reading.csv_files import csv_rows
+from compressor.data.reading.json_files import json_rows
 from compressor.data.reading.rows import Row, Unreadable, read_rows, text_cell, titled_text
 from compressor.data.texts.judgements import Relevances
 from compressor.data.types import RawDataset, Reading, Records, Sample

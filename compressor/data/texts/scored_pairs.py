@@ -11,7 +11,7 @@ from typing import Any
 from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.label_columns import Classes
 from compressor.data.layouts.split_files import SplitFiles
-from compressor.data.reading.readers import RowSource
+from compressor.data.reading.row_source import RowSource
 from compressor.data.reading.rows import Labels, Unreadable
 from compressor.data.texts.judgements import Similarities
 from compressor.data.types import RawDataset, Reading, Records, Sample

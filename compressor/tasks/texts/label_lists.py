@@ -13,7 +13,7 @@ from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.label_columns import Classes
 from compressor.data.layouts.split_files import SplitFiles
 from compressor.data.reading.class_labels import class_names, class_number, find_class, is_given, read_label
-from compressor.data.reading.readers import RowSource
+from compressor.data.reading.row_source import RowSource
 from compressor.data.reading.rows import Labels, Placed, Unreadable, listed
 
 LABELS = "labels"  # the column that columns of 0 and 1 become

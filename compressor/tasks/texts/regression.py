@@ -11,7 +11,7 @@ from compressor.data.baselines import Baseline
 from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.input_forms import InputForm
 from compressor.data.layouts.label_columns import Classes
-from compressor.data.reading.readers import RowSource
+from compressor.data.reading.row_source import RowSource
 from compressor.data.splits import Split
 from compressor.data.texts.scored_pairs import read_score
 from compressor.data.types import Batch

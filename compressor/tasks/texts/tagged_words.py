@@ -12,8 +12,9 @@ from compressor.data.layouts.columns import NamedColumns
 from compressor.data.layouts.label_columns import Classes
 from compressor.data.layouts.split_files import SplitFiles
 from compressor.data.reading.class_labels import class_names, find_class, read_label
-from compressor.data.reading.readers import RowSource, lines
+from compressor.data.reading.row_source import RowSource
 from compressor.data.reading.rows import Labels, Placed, Unreadable, find_files, listed, read_rows
+from compressor.data.reading.text_files import lines
 from compressor.data.types import RawDataset, Reading, Sample
 
 FILES = ("{}.txt", "{}.conll", "eng.{}")

@@ -8,7 +8,8 @@ import pytest
 
 from compressor.data.read_data import read_data
 from compressor.data.read_unlabelled import INPUTS, read_unlabelled
-from compressor.data.reading.readers import json_rows, text_source
+from compressor.data.reading.json_files import json_rows
+from compressor.data.reading.row_source import text_source
 from compressor.data.reading.rows import Unreadable
 from compressor.errors import InputError
 from compressor.tasks import TASKS
