@@ -12,7 +12,8 @@ from compressor.models.plan import Plan
 from compressor.search.result import SearchResult
 from compressor.settings import Choice
 from compressor.training.expected_time import Expected, expect_time
-from compressor.tuning.tune import Tuning, expect_tuning_time
+from compressor.tuning.prepare_tuning import Tuning
+from compressor.tuning.tune import expect_tuning_time
 from compressor.values import Value
 from exporters.export import ExportReport
 from profiles.deployment.best import Best

@@ -41,9 +41,9 @@ def plan_tuning(settings: TuneSettings, resume: bool = False) -> TunePlan:
     """Open and check everything a tuning needs; return its plan.
 
     Raises:
-        DasError: as :func:`compressor.tuning.tune.prepare_tuning` says.
+        DasError: as :func:`compressor.tuning.prepare_tuning.prepare_tuning` says.
     """
-    from compressor.tuning.tune import open_tuning, prepare_tuning
+    from compressor.tuning.prepare_tuning import open_tuning, prepare_tuning
     from das.results import describe_tuning
 
     inputs = open_tuning(settings, resume)

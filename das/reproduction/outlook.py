@@ -15,7 +15,8 @@ from compressor.jobs.open_inputs import open_inputs
 from compressor.jobs.prepare_job import prepare_job
 from compressor.progress import QUIET, Progress
 from compressor.training.expected_time import expect_time
-from compressor.tuning.tune import expect_tuning_time, prepare_tuning
+from compressor.tuning.prepare_tuning import prepare_tuning
+from compressor.tuning.tune import expect_tuning_time
 from compressor.values import Value
 from das.doctor.estimates import GRADIENT_AND_MOMENTS, estimate_compress, measure_free, outline_model
 from das.doctor.health import Need

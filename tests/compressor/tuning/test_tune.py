@@ -16,7 +16,8 @@ from compressor.evaluation.evaluate import evaluate
 from compressor.files import TUNED_FILE
 from compressor.tuning.apply_method import is_head
 from compressor.tuning.methods import METHODS
-from compressor.tuning.tune import prepare_tuning, tune
+from compressor.tuning.prepare_tuning import prepare_tuning
+from compressor.tuning.tune import tune
 from compressor.tuning.tune_settings import TuneSettings
 from compressor.tuning.tuned import TENSORS, open_tuned
 from profiles.timing.latency import take_turns
