@@ -1,4 +1,4 @@
-"""Every family that reads images through every command, at tiny size: vision encoders, two towers, BLIP.
+"""Vision encoders, two towers and BLIP through every command, at tiny size; METER and ViLT: benchmarks.paper.matrix.
 
 python -m benchmarks.families.image_matrix --work W
 """
@@ -85,6 +85,11 @@ def siglip(task: str) -> Case:
     return Case("SiglipModel", "siglip", "SiglipImageProcessor", BOTH, task)
 
 
+def blip(task: str) -> Case:
+    """Return the case of a BLIP; only its vision layers can take a map in."""
+    return Case("BlipForImageTextRetrieval", "blip", "BlipImageProcessor", BOTH, task, {"scope": "vision"})
+
+
 # By what the row is called, and its task.
 CASES: Mapping[tuple[str, str], Case] = {
     (name, case.task): case
@@ -107,7 +112,8 @@ CASES: Mapping[tuple[str, str], Case] = {
         ("clip", clip("zero-shot")),
         ("siglip", siglip("retrieval")),
         ("siglip", siglip("zero-shot")),
-        ("blip", Case("BlipForImageTextRetrieval", "blip", "BlipImageProcessor", BOTH, "itm", {"scope": "vision"})),
+        ("blip", blip("itm")),
+        ("blip", blip("irtr")),
     )
 }
 SQUARES = ("ViTImageProcessor", "SiglipImageProcessor", "BlipImageProcessor")  # that crop nothing
@@ -203,4 +209,4 @@ if __name__ == "__main__":
         if row[0] in options.cases and not (home / "cells.json").exists():
             measure(CASES[row], home)
     rows = {row: kept_row(home, steps_of(CASES[row])) for row, home in homes.items()}
-    write_section("image-matrix", "Every family that reads images, every command", report(rows))
+    write_section("image-matrix", "Vision encoders, two towers and BLIP, every command", report(rows))
