@@ -87,7 +87,7 @@ class Judge:
         groups = [([p for name in sorted(layers) for p in model.skips[name].parameters()], RECOVERY_RATE)]
         freeze_all_but(model, groups)
         optimiser = Optimiser(groups, self.setting.steps)
-        order = self.job.data.train.training_order(self.setting.batch_size, self.job.settings.seed)
+        order = self.train.split.training_order(self.setting.batch_size, self.job.settings.seed)
         for step in range(self.setting.steps):
             batch = self.train.batch(order.batch(step))
             logits = self.supernet.logits(batch, layers)

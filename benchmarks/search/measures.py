@@ -11,6 +11,7 @@ from torch import Tensor
 from compressor.data.batches import batches_of_like_length
 from compressor.models.supernet import Supernet
 from compressor.progress import Progress
+from compressor.search.linear_probe import probe_answers
 from compressor.search.loop import TOGETHER
 from compressor.tasks import TASKS
 from compressor.training.activation_cache import ANSWER, Encoded
@@ -45,6 +46,18 @@ def measure_subsets(
         )
         found[:, :, numbers] = torch.stack(values).unflatten(1, (rows, -1)).transpose(0, 1).numpy()
     return found
+
+
+def probe_subsets(supernet: Supernet, held_out: Encoded, subsets: Sequence[frozenset[str]]) -> list[float]:
+    """Return the share of the full model's answers to the samples that a linear probe reads of each subset."""
+    read: dict[frozenset[str], list[Tensor]] = {subset: [] for subset in subsets}
+    answers = []
+    for numbers in batches_of_like_length(held_out.lengths, TOGETHER):
+        batch = held_out.batch(numbers)
+        answers.append(batch[ANSWER])
+        for subset, last in supernet.streams_of_all(batch, subsets):
+            read[subset].append(supernet.read(last).reshape(len(numbers), -1))
+    return [probe_answers(torch.cat(read[subset]), torch.cat(answers)) for subset in subsets]
 
 
 def per_sample(mean: Callable[..., Tensor], logits: Tensor, targets: Tensor, *teacher: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from compressor.families import FAMILIES
 from compressor.models.adapters import Adapter
+from compressor.models.readout import Readout, read_tokens
 from compressor.models.simplify import trim_last_round
 from compressor.models.steps import Step, StepModel, Streams, split_at_candidates, steps_of
 from compressor.models.surgery import new_skip_adapter
@@ -60,7 +62,15 @@ class Supernet:
     def logits_of_all(
         self, streams: Mapping[str, Tensor], subsets: Collection[frozenset[str]]
     ) -> Iterator[tuple[frozenset[str], Tensor]]:
-        """Yield each subset with its logits, (B, classes); what subsets have in common from the start runs once.
+        """Yield each subset with its logits, (B, classes), as :meth:`streams_of_all` walks them."""
+        for subset, last in self.streams_of_all(streams, subsets):
+            yield subset, self.answer(last)
+
+    @torch.inference_mode()
+    def streams_of_all(
+        self, streams: Mapping[str, Tensor], subsets: Collection[frozenset[str]]
+    ) -> Iterator[tuple[frozenset[str], Streams]]:
+        """Yield each subset with its last streams, (B, N, D); what subsets have in common from the start runs once.
 
         The rounds are walked depth first, so that no more streams are kept than there are rounds. Of a kept layer in
         the last one no more is computed than the epilogue reads. On a GPU they run in bfloat16: this is for scoring,
@@ -68,13 +78,29 @@ class Supernet:
         """
         yield from self._descend(dict(streams), 0, frozenset(subsets))
 
+    @torch.inference_mode()
+    def answer(self, last: Streams) -> Tensor:
+        """Return the logits, (B, classes), of the last streams."""
+        with self._autocast():
+            return self.model.epilogue(last).float()
+
+    @torch.inference_mode()
+    def read(self, last: Streams) -> Tensor:
+        """Return the tokens of the last streams that the head reads, normed, (B, D): of all the first and the mean."""
+        readouts = FAMILIES[self.model.family].readout(self.model.dims, self.model.task)
+        both: tuple[Readout, ...] = ("first", "mean")
+        tokens = [
+            read_tokens(last, name, kind)
+            for name, readout in readouts.items()
+            for kind in (both if readout == "all" else (readout,))
+        ]
+        return torch.cat([F.layer_norm(token.flatten(1).float(), token.shape[-1:]) for token in tokens], 1)
+
     def _descend(
         self, streams: Streams, depth: int, subsets: frozenset[frozenset[str]]
-    ) -> Iterator[tuple[frozenset[str], Tensor]]:
+    ) -> Iterator[tuple[frozenset[str], Streams]]:
         if depth == len(self.varying):
-            with self._autocast():
-                logits = self.model.epilogue(streams).float()
-            yield from ((subset, logits) for subset in subsets)
+            yield from ((subset, streams) for subset in subsets)
             return
         round_ = self.varying[depth]
         here = {step.name for step in round_}

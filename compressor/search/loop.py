@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from compressor.models.plan import summarise
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Bar, Progress
 from compressor.search.cost import Costs
+from compressor.search.linear_probe import LEAST, probe_answers
 from compressor.search.result import LogEntry
 from compressor.search.strategies.das_bandit import reward
 from compressor.search.strategies.strategy import Result, Strategy, Subset, Trial
@@ -95,6 +97,7 @@ class Search:
         self.spent, self.seed, self.training = spent, seed, training
         self.log: list[LogEntry] = []
         self.known: dict[Subset, tuple[int, Tensor]] = {}  # held-out samples scored, and sums over them
+        self.read: dict[Subset, Tensor] = {}  # of those probed: what the head reads of the same samples, (n, d)
         self.steps = 0  # training steps and scored subsets since the start or the resumption
         self.started = time.monotonic()
 
@@ -140,9 +143,11 @@ class Search:
         Without training in between, samples that a subset was scored on before are not run again. Of several processes
         each takes some of the subsets, so that a score has the same bits however many there are.
         """
-        samples = self._samples(trial)
+        samples, probe = self._samples(trial), self._probes(trial)
         numbers = batch_of_step(trial.rotation, samples, len(self.held_out), self.seed)
         groups = self._by_samples(trial)
+        for subset in groups.get(0, ()):
+            self.known.pop(subset, None)  # scored before without keeping what is read
         fresh = {subset for have, subsets in groups.items() if have < samples for subset in subsets}
         for have, subsets in groups.items():
             names = {self.names(subset): subset for subset in even_share(sorted(subsets))}
@@ -150,17 +155,27 @@ class Search:
             for start in range(have, samples, self._chunk):
                 chunk = numbers[start : start + self._chunk]
                 added: dict[Subset, Tensor] = {}
+                read: dict[Subset, Tensor] = {}
                 for rows in batches_of_like_length(self.held_out.lengths[chunk], TOGETHER):
                     batch = self.held_out.batch(chunk[rows])
-                    for layers, logits in self.supernet.logits_of_all(batch, names):
-                        added[names[layers]] = added.get(names[layers], 0) + self._sums(logits, batch, layers)
+                    for layers, last in self.supernet.streams_of_all(batch, names):
+                        subset, logits = names[layers], self.supernet.answer(last)
+                        added[subset] = added.get(subset, 0) + self._sums(logits, batch, layers)
+                        if probe:
+                            features = self.supernet.read(last).reshape(len(rows), -1).cpu()
+                            read.setdefault(subset, features.new_empty(len(chunk), features.shape[1]))[rows] = features
                         self._finish_step(bar, after_step)
                 # All of a chunk or nothing: an interrupted one is run again.
                 for subset, sums in dict(all_gather(list(added.items()))).items():
                     before, total = self.known.get(subset, (0, 0.0))
                     self.known[subset] = before + len(chunk), total + sums
+                for subset, features in dict(all_gather(list(read.items()))).items():
+                    self.read[subset] = torch.cat([self.read.get(subset, features[:0]), features])
                 self.spent.add("other sizes" if trial.other_sizes else "scoring", macs, len(chunk))
-        results = [self._result(subset) for subset in trial.subsets]
+        answers = self._answers(numbers) if probe else None
+        results = [self._result(subset, answers) for subset in trial.subsets]
+        if probe:
+            self.read = {subset: self.read[subset] for subset in trial.subsets}
         seconds = round(time.monotonic() - self.started, 3)
         self.log += [self._entry(trial, result, seconds) for result in results if result.subset in fresh]
         if self.training:
@@ -173,10 +188,12 @@ class Search:
         after_step(self.steps, self)
 
     def _by_samples(self, trial: Trial) -> dict[int, list[Subset]]:
-        """Return the trial's subsets by the number of samples they have been scored on."""
+        """Return the trial's subsets by the number of samples that need not be run again."""
         groups: dict[int, list[Subset]] = {}
+        probe = self._probes(trial)
         for subset in trial.subsets:
-            groups.setdefault(self.known.get(subset, (0,))[0], []).append(subset)
+            have = 0 if probe and subset not in self.read else self.known.get(subset, (0,))[0]
+            groups.setdefault(have, []).append(subset)
         return groups
 
     def _count_scores(self, trial: Trial) -> int:
@@ -191,10 +208,19 @@ class Search:
         chunks, left = divmod(samples, self._chunk)
         return chunks * math.ceil(self._chunk / TOGETHER) + math.ceil(left / TOGETHER)
 
-    def _result(self, subset: Subset) -> Result:
+    def _result(self, subset: Subset, answers: Tensor | None = None) -> Result:
+        """Return what is known of a subset; ``answers`` are the full model's to the same samples, to be read."""
         samples, sums = self.known[subset]
         divergence, loss, value = (sums / samples).tolist()
-        return Result(subset, divergence, loss, value, samples)
+        readable = None if answers is None else probe_answers(self.read[subset], answers)
+        return Result(subset, divergence, loss, value, samples, readable)
+
+    def _answers(self, numbers: np.ndarray) -> Tensor:
+        """Return the full model's answers to held-out samples, (n, outputs)."""
+        parts = [
+            self.held_out.batch(numbers[at : at + CHUNK])[ANSWER].flatten(1) for at in range(0, len(numbers), CHUNK)
+        ]
+        return torch.cat(parts).cpu()
 
     def score_full(self) -> Result:
         """Score the full model on all held-out samples."""
@@ -227,6 +253,9 @@ class Search:
             )
         return torch.tensor(sums, dtype=torch.float64)
 
+    def _probes(self, trial: Trial) -> bool:
+        return trial.probe and self._samples(trial) >= LEAST
+
     def _samples(self, trial: Trial) -> int:
         return min(trial.samples or len(self.held_out), len(self.held_out))
 
@@ -244,6 +273,7 @@ class Search:
             reward=reward(result.loss),
             value=result.value,
             samples=result.samples,
+            readable=result.readable,
             seconds=seconds,
         )
 
@@ -257,6 +287,7 @@ class Search:
             "history": self.strategy.state_dict(),
             "log": [entry.model_dump() for entry in self.log],
             "known": [[list(subset), samples, sums.tolist()] for subset, (samples, sums) in self.known.items()],
+            "read": [[list(subset), features] for subset, features in self.read.items()],
             "spent": dict(self.spent.forwards),
         }
         if self.training is not None:
@@ -272,6 +303,7 @@ class Search:
             tuple(subset): (samples, torch.tensor(sums, dtype=torch.float64))
             for subset, samples, sums in state["known"]
         }
+        self.read = {tuple(subset): features for subset, features in state["read"]}
         self.spent.forwards = dict(state["spent"])
         if self.training is not None:
             self.supernet.model.load_state_dict(state["parameters"], strict=False)

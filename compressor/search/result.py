@@ -9,9 +9,9 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 from compressor.values import Value
 
 
-def rank_key(value: float, divergence: float) -> tuple[float, float]:
-    """Return a key that sorts by score, best first, and equal scores by divergence."""
-    return -value, divergence
+def rank_key(value: float, divergence: float, readable: float | None = None) -> tuple[float, float]:
+    """Return a key that sorts by what is readable where that was measured, else by score; equals by divergence."""
+    return -(value if readable is None else readable), divergence
 
 
 class LogEntry(Value):
@@ -26,6 +26,8 @@ class LogEntry(Value):
         reward: exp(-loss).
         value: the task's score, in [0, 1].
         samples: number of held-out samples.
+        readable: share of the full model's answers that a linear probe reads
+            (:func:`compressor.search.linear_probe.probe_answers`); None where there was no probe.
         seconds: since the search was started or resumed.
         gates: of strategy das: the gate of each candidate after the trial's update; None without gates.
     """
@@ -38,27 +40,29 @@ class LogEntry(Value):
     reward: float
     value: float
     samples: int
+    readable: float | None = None
     seconds: float
     gates: Mapping[str, float] | None = None
 
     @property
     def rank_key(self) -> tuple[float, float]:
         """Sort key, as :func:`rank_key`."""
-        return rank_key(self.value, self.divergence)
+        return rank_key(self.value, self.divergence, self.readable)
 
 
 class Point(Value):
-    """A subset of layers scored on all held-out samples, with the adapters that the search had."""
+    """A subset of layers scored on all held-out samples, with the adapters that the search had: as an entry's."""
 
     layers: tuple[str, ...]
     value: float
     loss: float
     divergence: float
+    readable: float | None = None
 
     @property
     def rank_key(self) -> tuple[float, float]:
         """Sort key, as :func:`rank_key`."""
-        return rank_key(self.value, self.divergence)
+        return rank_key(self.value, self.divergence, self.readable)
 
 
 class SearchResult(Value):

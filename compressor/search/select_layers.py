@@ -109,6 +109,7 @@ def search_space(job: Job, influence: Callable[[], Sequence[float]]) -> SearchSp
         warm_up=job.warm_up_steps,
         every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
         pools=_pools(job) if job.settings.balanced else (),
+        probed=job.trains_in_recovery and job.task.probed,
     )
 
 
@@ -230,7 +231,13 @@ def _metric(job: Job) -> str:
 def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, float]) -> SearchResult:
     samples, full = len(search.held_out), search.score_full()
     points = {
-        entry.layers: Point(layers=entry.layers, value=entry.value, loss=entry.loss, divergence=entry.divergence)
+        entry.layers: Point(
+            layers=entry.layers,
+            value=entry.value,
+            loss=entry.loss,
+            divergence=entry.divergence,
+            readable=entry.readable,
+        )
         for entry in search.log
         if entry.samples == samples and not entry.trained
     }

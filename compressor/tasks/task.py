@@ -119,6 +119,11 @@ class Task:
         return self.output == "tags" or self.answers is most_likely
 
     @property
+    def probed(self) -> bool:
+        """A linear probe can read the answers: there is one for each sample, of what the head reads of it."""
+        return not self.ranked and self.output != "tags"
+
+    @property
     def metric_of_samples(self) -> str:
         """Name of ``scores``."""
         return self.sample_metric or self.metric

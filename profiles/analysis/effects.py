@@ -34,9 +34,10 @@ class Contrast(Value):
 
 
 class Alternatives(Value):
-    """The best-scored subsets that skip a layer and that keep it, one of them the choice, on the same samples.
+    """The best-ranked subsets that skip a layer and that keep it, one of them the choice, on the same samples.
 
-    ``skipped_divergence`` and ``kept_divergence`` are theirs from the full model's answers.
+    ``skipped_divergence`` and ``kept_divergence`` are theirs from the full model's answers; ``skipped_readable`` and
+    ``kept_readable`` the shares of these that a linear probe reads, None where there was no probe.
     """
 
     samples: int
@@ -44,6 +45,8 @@ class Alternatives(Value):
     kept: float
     skipped_divergence: float
     kept_divergence: float
+    skipped_readable: float | None = None
+    kept_readable: float | None = None
 
 
 class Interaction(Value):
@@ -145,6 +148,8 @@ def find_alternatives(log: Iterable[LogEntry], layer: str, pick: Collection[str]
         kept=keeps.value,
         skipped_divergence=skips.divergence,
         kept_divergence=keeps.divergence,
+        skipped_readable=skips.readable,
+        kept_readable=keeps.readable,
     )
 
 

@@ -76,11 +76,11 @@ class Standing(Value):
         samples: held-out samples.
         scored: subsets of the size that were scored on them, the pick among them.
         subsets: of that size that there are.
-        rank: of the pick by score, equals by divergence; 1 is the best.
+        rank: of the pick by what is readable where that was probed, else by score; equals by divergence; 1 is the best.
         rank_by_divergence: of the pick by divergence alone.
-        regret: the best score among them less the pick's.
+        regret: the score of the best-ranked less the pick's.
         regret_in_divergence: the pick's divergence less the smallest.
-        best: layers of the best-scored.
+        best: layers of the best-ranked.
     """
 
     samples: int
@@ -290,8 +290,10 @@ def _by_alternatives(name: str, pick: Sequence[str], record: SearchResult, log: 
 
 
 def _compared(others: Sequence[LogEntry], pick: LogEntry) -> str:
-    """Compare scores where the pick's is the best, else divergences, which subsets are filtered by first."""
+    """Compare what subsets were ranked by where the pick is the best, else divergences, which filter them first."""
     best = min(others, key=lambda entry: entry.rank_key)
+    if best.readable is not None and pick.readable is not None and best.rank_key >= pick.rank_key:
+        return f"leaves {best.readable:.1%} of the answers readable, the pick {pick.readable:.1%}"
     if best.value < pick.value:
         return f"scores {100 * best.value:.2f}, the pick {100 * pick.value:.2f}"
     if best.value == pick.value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compressor.evaluation.score import IndexRecall, Score
 from profiles.analysis.answer_flips import flips_table
+from profiles.analysis.effects import Alternatives
 from profiles.formatting import Table, format_bytes
 from profiles.gates.budget_check import tries_table
 from profiles.reports.compression_report import KEPT, REPLACED, CompressionReport
@@ -116,18 +117,25 @@ def tabulate_gates(report: CompressionReport) -> Table:
 def tabulate_scores(report: CompressionReport) -> Table:
     """Return the best subsets that skip and that keep each layer, one of which is the choice: skipped layers first."""
     both = [(entry, entry.best) for entry in report.candidates if entry.best]
+    probed = any(best.kept_readable is not None for _, best in both)
+
+    def compare(best: Alternatives) -> tuple[str, str]:
+        if best.skipped_readable is None or best.kept_readable is None:
+            return f"{best.skipped_divergence:.2g}", f"{best.kept_divergence:.2g}"
+        return f"{100 * best.skipped_readable:.1f}", f"{100 * best.kept_readable:.1f}"
+
     rows = [
         (
             entry.name,
             f"{100 * best.skipped:.2f}",
             f"{100 * best.kept:.2f}",
-            f"{best.skipped_divergence:.2g}",
-            f"{best.kept_divergence:.2g}",
+            *compare(best),
             f"{REPLACED} skipped" if entry.skipped else f"{KEPT} kept",
         )
         for entry, best in sorted(both, key=lambda pair: (not pair[0].skipped, pair[1].kept - pair[1].skipped))
     ]
-    header = ("layer", "best that skips it", "that keeps it", "they diverge by", "and", "")
+    further = ("they leave readable, %", "and") if probed else ("they diverge by", "and")
+    header = ("layer", "best that skips it", "that keeps it", *further, "")
     return Table("Why these layers: the best subset either way, score in %", header, tuple(rows))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import results
-from benchmarks.search import equal_terms, models, ranking, ranking_report, transfer, transfer_report
+from benchmarks.search import equal_terms, models, probe, ranking, ranking_report, transfer, transfer_report
 from benchmarks.search.measures import measure_subsets
 from benchmarks.search.models import Setting
 from benchmarks.search.published import Published, search_as_published
@@ -155,6 +155,25 @@ def test_subsets_are_measured_as_the_library_scores_them(small):
     found = closed_form(small, [frozenset(point.layers) for point in points])
     expected = [[point.divergence, point.loss, point.value] for point in points]
     np.testing.assert_allclose(found.mean(2), expected, atol=1e-5)
+
+
+def test_what_is_readable_is_what_the_search_reads_and_is_reported_beside_the_recovered_scores(
+    small, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("compressor.search.loop.LEAST", 4)  # of six held-out samples
+    probe.measure_share(0, 1, "sst2", (0,), tmp_path, tmp_path)
+    home = tmp_path / "probe" / "sst2-0"
+    assert len(list(home.glob("trained-*.json"))) == 15
+    scored = {frozenset(one["layers"]): one for one in json.loads((home / "scores-2.json").read_text())}
+    job = small.open(None, None)
+    points = select_layers(job, RunCheckpoint(None, {}), Stages(), QUIET).result.points
+    found = [point for point in points if len(point.layers) == 2]
+    assert found
+    for point in found:
+        assert scored[frozenset(point.layers)]["readable"] == pytest.approx(point.readable, abs=1e-4)
+    probe.report(tmp_path)
+    page = (tmp_path / "page.md").read_text()
+    assert "| small sentences | 0 | 2 | 15 | " in page and "| mean, median |" in page
 
 
 def test_the_ranking_is_measured_and_reported_whatever_is_finished(small, monkeypatch, tmp_path):

@@ -30,29 +30,31 @@ def _by_divergence(result: Result) -> float:
     return result.divergence
 
 
-def _by_score(result: Result) -> tuple[float, float]:
+def _by_rank(result: Result) -> tuple[float, float]:
     return result.rank_key
 
 
 class Rung(NamedTuple):
     """A round of successive halving: held-out samples (None: all), survivors of each size, and how they are ranked.
 
-    Half of the subsets of a size survive, but no fewer than ``least`` and no more than ``most``.
+    Half of the subsets of a size survive, but no fewer than ``least`` and no more than ``most``. With ``probe`` what is
+    readable ranks them where the choice will be trained, else the score does.
     """
 
     samples: int | None
     least: int
     most: int
     key: Callable[[Result], Any]
+    probe: bool = False
 
 
 # On few samples the divergence from the full model tells more than the score; on very few, which half is the worse.
 RUNGS = (
     Rung(8, 96, MOST, _by_divergence),
-    Rung(32, 1, 96, _by_divergence),
-    Rung(128, 1, 24, _by_score),
-    Rung(512, 1, 6, _by_score),
-    Rung(None, 1, 1, _by_score),
+    Rung(32, 24, 96, _by_divergence),
+    Rung(128, 1, 24, _by_rank, probe=True),
+    Rung(512, 1, 6, _by_rank, probe=True),
+    Rung(None, 1, 1, _by_rank, probe=True),
 )
 
 
@@ -87,9 +89,11 @@ class Auto(Strategy):
             grown = dict.fromkeys(more for subset in self._beam for more in add_layer(subset, self.space.candidates))
             return Trial(tuple(grown), BEAM_SAMPLES)
         if self._rungs:
-            return Trial(tuple(subset for subsets in self._live.values() for subset in subsets), self._rungs[0].samples)
+            rung, live = self._rungs[0], tuple(subset for subsets in self._live.values() for subset in subsets)
+            return Trial(live, rung.samples, probe=rung.probe and self.space.probed)
         if self._other_sizes:
-            return Trial(self._neighbours(self._other_sizes[0]), NEIGHBOUR_SAMPLES, other_sizes=True)
+            neighbours = self._neighbours(self._other_sizes[0])
+            return Trial(neighbours, NEIGHBOUR_SAMPLES, other_sizes=True, probe=self.space.probed)
         return None
 
     def _observe(self, trial: Trial, results: Sequence[Result]) -> None:
@@ -100,7 +104,8 @@ class Auto(Strategy):
             if not self._rungs:
                 self._chosen = {size: subsets[0] for size, subsets in self._live.items()}
         else:
-            self._chosen[self._other_sizes.pop(0)] = min(results, key=_by_divergence).subset
+            key = _by_rank if self.space.probed else _by_divergence
+            self._chosen[self._other_sizes.pop(0)] = min(results, key=key).subset
 
     def _keep_beam(self, results: Sequence[Result]) -> None:
         """Go on from the best subsets; all of a size asked for enter the successive halving."""

@@ -33,6 +33,7 @@ class SearchSpace:
         warm_up: training steps before the first trial is scored.
         every: training steps between trials.
         pools: candidates by kind, of which a lot takes equally many; none where it makes no difference between them.
+        probed: what is chosen will be trained, so a probe tells more than a score.
     """
 
     candidates: int
@@ -43,6 +44,7 @@ class SearchSpace:
     warm_up: int = 0
     every: int = 1
     pools: tuple[tuple[int, ...], ...] = ()
+    probed: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Trial:
         rotation: selects the held-out samples; within rotation 0, fewer samples are always among more.
         training: the subset to skip in each training step.
         other_sizes: the subsets are of sizes that nobody asked for; their cost is counted apart.
+        probe: tell what a linear probe reads of each, where there are samples enough to fit one.
     """
 
     subsets: tuple[Subset, ...] = ()
@@ -62,6 +65,7 @@ class Trial:
     rotation: int = 0
     training: tuple[Subset, ...] = ()
     other_sizes: bool = False
+    probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Result:
         loss: of the task.
         value: the task's score, in [0, 1].
         samples: number of held-out samples.
+        readable: share of the full model's answers that a linear probe reads; None without one.
     """
 
     subset: Subset
@@ -81,11 +86,12 @@ class Result:
     loss: float
     value: float
     samples: int
+    readable: float | None = None
 
     @property
     def rank_key(self) -> tuple[float, float]:
         """Sort key, as :func:`rank_key`."""
-        return rank_key(self.value, self.divergence)
+        return rank_key(self.value, self.divergence, self.readable)
 
 
 class Strategy(ABC):
@@ -169,7 +175,7 @@ class WithFinalScores(Strategy):
         if trial is not None:
             return trial
         missing = tuple(dict.fromkeys(subset for subset in self.choice().values() if subset not in self._scored))
-        return Trial(missing, other_sizes=True) if missing else None
+        return Trial(missing, other_sizes=True, probe=self.space.probed) if missing else None
 
     def _observe(self, trial: Trial, results: Sequence[Result]) -> None:
         if trial.samples is None:

@@ -19,6 +19,7 @@ from compressor.models.surgery import make_plan, remove_layers
 from compressor.progress import QUIET
 from compressor.search.cost import measure_costs
 from compressor.search.least_squares import fit_adapters
+from compressor.search.linear_probe import LEAST, probe_answers
 from compressor.search.loop import Search, Spent, Training, with_teacher
 from compressor.search.select_layers import encode_calibration
 from compressor.search.strategies.das_bandit import Bandit, DasBandit
@@ -303,6 +304,46 @@ def test_a_search_stopped_anywhere_goes_on_to_the_same_end(bench, monkeypatch, a
     assert resumed.strategy.history == whole.strategy.history
     assert resumed.spent.forwards == pytest.approx(whole.spent.forwards)
     assert without_seconds(resumed.log) == without_seconds(whole.log)
+
+
+def test_a_probe_reads_what_the_head_of_the_slim_model_reads(bench):
+    subsets, samples = ((0, 1), (2, 3, 9)), len(bench.split)
+    search = bench.search(Trial(subsets, 80), Trial(subsets, probe=True), Trial(subsets, LEAST - 1, probe=True))
+    search.run()
+    unprobed, probed, few = search.strategy.history
+    assert {outcome.readable for outcome in (*unprobed, *few)} == {None}
+    batch = bench.split.batch(np.arange(samples))
+    inputs = {name: batch[name] for name in FAMILIES[bench.job.model.family].input_names}
+    for outcome in probed:
+        read, slim = {}, bench.slim(outcome.subset)
+        slim.epilogue.register_forward_pre_hook(lambda module, given, read=read: read.update(given[0]))
+        with torch.inference_mode():
+            slim(**inputs)
+            tokens = [torch.layer_norm(read[name][:, 0], read[name].shape[-1:]) for name in ("text", "image")]
+            expected = probe_answers(torch.cat(tokens, 1), bench.job.model(**inputs))
+        assert outcome.readable == pytest.approx(expected, abs=1e-5)
+        close(measures(outcome), bench.directly(outcome.subset, np.arange(samples)))
+
+
+@pytest.mark.parametrize("at", [1, 12, 30, 40])
+def test_a_probe_stopped_anywhere_goes_on_to_the_same_end(bench, monkeypatch, at):
+    monkeypatch.setattr("compressor.search.loop.CHUNK", 40)
+    trials = Trial(((0,), (2, 3)), 20), Trial(((0,), (2, 3), (4, 5)), 70, probe=True), Trial(((4, 5),), probe=True)
+    whole, stopped, kept = bench.search(*trials), bench.search(*trials), {}
+    whole.run()
+
+    def stop(step, search):
+        if step == min(at, whole.steps - 1):
+            kept.update(search.state_dict())
+            raise Stop
+
+    with pytest.raises(Stop):
+        stopped.run(stop)
+    resumed = bench.search(*trials)
+    resumed.load_state_dict(kept)
+    resumed.run()
+    assert resumed.strategy.history == whole.strategy.history
+    assert resumed.spent.forwards == pytest.approx(whole.spent.forwards)
 
 
 @given(st.integers(1, 2000), st.integers(0, 50), st.data())

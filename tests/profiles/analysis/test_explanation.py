@@ -128,7 +128,7 @@ def test_an_explanation_says_what_the_log_says(run_here):
     assert (widest["scored"], widest["subsets"]) == (495, 495)
     alike = [line for line in log if line.samples == last["samples"] and len(line.layers) == 8]
     mine = next(line for line in alike if set(line.layers) == set(pick))
-    better = [line for line in alike if (-line.value, line.divergence) < (-mine.value, mine.divergence)]
+    better = [line for line in alike if (-line.readable, line.divergence) < (-mine.readable, mine.divergence)]
     assert last["rank"] == 1 + len(better) == 1
     assert last["regret"] == 0
 
@@ -281,16 +281,23 @@ def test_the_report_compares_what_is_comparable(shared_run):
         alike = [entry for entry in log if len(entry.layers) == len(pick) and entry.samples == best.samples]
         chosen = next(entry for entry in alike if frozenset(entry.layers) == pick)
         assert (best.skipped if candidate.skipped else best.kept) == chosen.value
-        others = [entry.value for entry in alike if (candidate.name in entry.layers) != candidate.skipped]
-        assert (best.kept if candidate.skipped else best.skipped) == max(others)
-        if max(others) < chosen.value:
-            assert f"scores {100 * max(others):.2f}, the pick {100 * chosen.value:.2f}" in whys[candidate.name]
+        others = [entry for entry in alike if (candidate.name in entry.layers) != candidate.skipped]
+        other = min(others, key=lambda entry: (-(entry.readable or entry.value), entry.divergence))
+        assert (best.kept if candidate.skipped else best.skipped) == other.value
+        if other.readable is not None:
+            assert (best.kept_readable if candidate.skipped else best.skipped_readable) == other.readable
+            told = f"leaves {other.readable:.1%} of the answers readable, the pick {chosen.readable:.1%}"
+            assert told in whys[candidate.name]
 
 
 @pytest.mark.parametrize(
     ("rival", "says"),
     [
         (entry("C", 0.9, value=0.5), "the best subset that keeps it scores 50.00, the pick 75.00 (32 samples)"),
+        (
+            entry("C", 0.9, value=0.9, readable=0.5),
+            "the best subset that keeps it leaves 50.0% of the answers readable, the pick 75.0% (32 samples)",
+        ),
         (entry("C", 0.9, value=0.75), "scores as much and diverges by 0.9, the pick by 0.4"),
         (entry("C", 0.9, value=0.8), "diverges by 0.9, the pick by 0.4"),
     ],
@@ -302,7 +309,7 @@ def test_why_names_what_told_the_choice_from_the_best_of_the_others(run_here, ri
     kept = next(name for name in run.manifest.candidates if name not in pick)
     other = (*pick[1:], kept)
     log = [
-        entry(pick, 0.4, value=0.75),
+        entry(pick, 0.4, value=0.75, readable=None if rival.readable is None else 0.75),
         rival.model_copy(update={"layers": other}),
         entry(pick, 0.3, samples=64, value=0.7),
     ]

@@ -125,14 +125,27 @@ def test_every_survivor_of_a_sieve_is_better_than_what_it_drops():
 
 def test_the_score_decides_among_what_diverges_least():
     """Half of the subsets go by their divergence; of the others, the one that diverges most answers best."""
-    subsets = list(combinations(range(6), 2))
+    subsets = list(combinations(range(8), 3))
     rank = {subset: number for number, subset in enumerate(subsets)}
-    best = subsets[7]  # the eighth of fifteen
-    strategy = STRATEGIES["auto"](space(6, 2))
+    best = subsets[27]  # the last of the better half of 56
+    strategy = STRATEGIES["auto"](space(8, 3))
     while (trial := strategy.ask()) is not None:
         samples = trial.samples or ALL
         strategy.tell([Result(s, rank.get(s, 0) / 100, 0.0, rank.get(s, 0) / 100, samples) for s in trial.subsets])
-    assert strategy.choice()[2] == best
+    assert strategy.choice()[3] == best
+
+
+def test_what_is_readable_decides_where_the_choice_will_be_trained():
+    """The score says one thing and the probe another; small pools reach the probe whole."""
+    read = {subset: number / 100 for number, subset in enumerate(combinations(range(6), 2))}
+    for probed, best in ((True, max(read, key=read.get)), (False, min(read, key=read.get))):
+        strategy = STRATEGIES["auto"](replace(space(6, 2), probed=probed))
+        while (trial := strategy.ask()) is not None:
+            assert not trial.probe or probed
+            samples, told = trial.samples or ALL, [read.get(s, 0) if trial.probe else None for s in trial.subsets]
+            outcomes = zip(trial.subsets, told, strict=True)
+            strategy.tell([Result(s, 0.0, 0.0, 1 - read.get(s, 0), samples, share) for s, share in outcomes])
+        assert strategy.choice()[2] == best
 
 
 def test_random_is_seeded_and_even():
