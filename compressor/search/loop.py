@@ -179,7 +179,7 @@ class Search:
         seconds = round(time.monotonic() - self.started, 3)
         self.log += [self._entry(trial, result, seconds) for result in results if result.subset in fresh]
         if self.training:
-            self.known = {}
+            self.known, self.read = {}, {}
         return results
 
     def _finish_step(self, bar: Bar, after_step: AfterStep) -> None:

@@ -16,6 +16,8 @@ FOUND = {
 def test_the_best_score_comes_first_and_of_equal_ones_what_diverges_least():
     scored = [(0.7, 0.1), (0.8, 0.3), (0.8, 0.2), (0.9, 0.9)]
     assert sorted(scored, key=lambda pair: rank_key(*pair)) == [(0.9, 0.9), (0.8, 0.2), (0.8, 0.3), (0.7, 0.1)]
+    probed = [(0.9, 0.1, 0.5), (0.7, 0.3, 0.6), (0.7, 0.2, 0.6)]
+    assert sorted(probed, key=lambda three: rank_key(*three)) == probed[::-1]
 
 
 @pytest.mark.parametrize(
