@@ -23,6 +23,7 @@ from compressor.models.simplify import trim_last_round
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.progress import describe_seconds
 from compressor.search.cost import Costs
+from compressor.search.linear_probe import LEAST
 from compressor.search.select_layers import CALIBRATION_SAMPLES, draw_scored_samples, search_space
 from compressor.search.strategies import STRATEGIES
 from compressor.search.strategies.strategy import Result, WithFinalScores
@@ -139,13 +140,16 @@ def _count_passes(job: Job, samples: int) -> float:
     space = search_space(job, lambda: [0.0] * len(job.candidates))
     strategy, passes = WithFinalScores(STRATEGIES[job.strategy](space)), 0
     known: dict[tuple[int, ...], int] = {}
+    read: set[tuple[int, ...]] = set()  # of these the search has kept what a probe reads
     while (trial := strategy.ask()) is not None:
         wanted = min(trial.samples or samples, samples)
+        probe = trial.probe and wanted >= LEAST
         fresh: dict[int, list[frozenset[str]]] = {}
         for subset in trial.subsets:
-            have = 0 if trial.training else known.get(subset, 0)
+            have = 0 if trial.training or (probe and subset not in read) else known.get(subset, 0)
             fresh.setdefault(have, []).append(frozenset(job.candidates[i] for i in subset))
             known[subset] = max(wanted, have)
+        read = {*trial.subsets} if probe else read
         passes += sum(max(0, wanted - have) * costs.together(varying, subsets) for have, subsets in fresh.items())
         strategy.tell([Result(subset, 0.0, 0.0, 0.0, wanted) for subset in trial.subsets])
     return passes / sum(steps.values())
