@@ -22,14 +22,14 @@ from exporters.check_request import check_request
 from exporters.checks.divergence import starts_at
 from exporters.checks.parity import LEAST_SHARE, falls_short, parity_failure, precision_failure, record
 from exporters.checks.records import Comparison, Parity, read_record, record_of
-from exporters.checks.validate import judge
+from exporters.checks.validate import Then, forget, judge
 from exporters.export_time import expect_export
 from exporters.folder import remove_export
 from exporters.graph.artifacts import split_graphs
 from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING, Fixed, first_rows, with_text_length
 from exporters.graph.metadata import embed, facts_of, usage_facts
-from exporters.graph.onnx import opset_of
+from exporters.graph.onnx import join_weights, opset_of
 from exporters.graph.precision import PRECISIONS
 from exporters.graph.sensitivity import quantise_until_passing
 from exporters.graph.vision_split import check_splittable
@@ -53,6 +53,15 @@ class Exported(Value):
     opset: int | None
     parity: Parity
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file that was written once: what it was compared with came to, remarks of its runtime, seconds of writing."""
+
+    parity: Parity
+    notes: tuple[str, ...]
+    seconds: float
 
 
 class ExportReport(Value):
@@ -193,12 +202,8 @@ def export_split(
     return exported
 
 
-def make_all(artifacts: Sequence[Artifact], made: Mapping[Path, Exported] | None = None) -> tuple[Exported, ...]:
+def make_all(artifacts: Sequence[Artifact]) -> tuple[Exported, ...]:
     """Make files, run and compare each, in order and each path once; those that can be reused are only compared.
-
-    Args:
-        artifacts: what to make.
-        made: by path, what was made a moment ago and is not even compared again.
 
     Raises:
         UsageError: two runtimes share a file and write attention into it in different forms.
@@ -206,38 +211,52 @@ def make_all(artifacts: Sequence[Artifact], made: Mapping[Path, Exported] | None
         EnvironmentProblem: a runtime refuses the model, or the folder cannot be written.
     """
     _require_one_form(artifacts)
-    exports, known = dict[Path, Exported](), made or {}
+    exports = dict[Path, Exported]()
     for artifact in artifacts:
         if artifact.path not in exports:
-            exports[artifact.path] = (
-                known.get(artifact.path) or (_reuse(artifact) if artifact.reuse else None) or _make(artifact)
-            )
+            exports[artifact.path] = (_reuse(artifact) if artifact.reuse else None) or _make(artifact)
     return tuple(exports.values())
 
 
-def certify_later(artifact: Artifact, reference: Reference) -> Parity:
-    """Return the record of a file that was compared on a few samples, with its certificate on those of ``reference``.
+def draft(artifact: Artifact, then: Then = forget) -> Draft:
+    """Write the file of ``artifact`` and compare it; it gets no record, as it may not be kept.
 
-    Nothing is written; a file that fails stays where it is.
+    Args:
+        artifact: what to make.
+        then: called with the runner of a file that passed, while it is open.
+
+    Raises:
+        CheckFailed: it does not answer as the model does; it is removed.
+        EnvironmentProblem: a runtime refuses the model, or the folder cannot be written.
     """
-    found, earlier = _parity(artifact, artifact.path, reference), read_record(artifact.path)
-    kept = {name: getattr(earlier, name) for name in ("held_back", "shares", "sha256")}
-    return found.model_copy(update=kept)
+    made = _write_until_passing(artifact, artifact.path, then)
+    if made.parity.status == "failed":
+        parity = _locate(artifact, artifact.path, made.parity)
+        remove_export(artifact.path, parity)
+        raise parity_failure(parity, artifact.path.name)
+    return made
 
 
-def keep(artifact: Artifact, exported: Exported, parity: Parity, folder: Path) -> Exported:
-    """Move the file of ``artifact`` to ``folder``, in place of an earlier one, with the record ``parity``.
+def certify_draft(artifact: Artifact, made: Draft, reference: Reference) -> Parity:
+    """Return the record of a draft, with its certificate on the samples of ``reference``; nothing is written."""
+    parity = _parity(artifact, artifact.path, reference).model_copy(update={"held_back": made.parity.held_back})
+    return _with_shares(artifact, artifact.path, parity) if parity.status == "passed" else parity
+
+
+def keep(artifact: Artifact, made: Draft, parity: Parity, folder: Path) -> Exported:
+    """Move a draft to ``folder``, in place of an earlier file, with the record ``parity``.
 
     Raises:
         EnvironmentProblem: the folder cannot be written.
     """
     target = folder / artifact.path.name
     with staged(target, artifact.companions) as temporary:
-        for name in exported.files:
-            artifact.path.with_name(name).replace(temporary.with_name(name))
+        for part in parts_of(artifact.path):
+            part.replace(temporary.with_name(part.name))
+        join_weights(temporary)
         settled = _settle(replace(artifact, path=target), temporary, parity)
     graph = target if artifact.graph == artifact.path else artifact.graph
-    return _describe_export(replace(artifact, path=target, graph=graph), settled, exported.seconds, exported.notes)
+    return _describe_export(replace(artifact, path=target, graph=graph), settled, made.seconds, made.notes)
 
 
 def _require_one_form(artifacts: Iterable[Artifact]) -> None:
@@ -251,41 +270,37 @@ def _require_one_form(artifacts: Iterable[Artifact]) -> None:
             raise usage_error("attention-forms-differ", found, "one form for all that read the file", fix)
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """A file that was written once: its record, remarks of its runtime, and the seconds that writing took."""
-
-    parity: Parity
-    notes: tuple[str, ...]
-    seconds: float
-
-
 def _make(artifact: Artifact) -> Exported:
     """Write, run and compare; a quantised file again, with more in float, while it fails."""
-    started = time.perf_counter()
     with staged(artifact.path, artifact.companions) as temporary:
-
-        def attempt(in_float: tuple[str, ...] = ()) -> _Attempt:
-            begun = time.perf_counter()
-            notes = artifact.write(temporary, in_float)
-            seconds = time.perf_counter() - begun
-            return _Attempt(_parity(artifact, temporary, artifact.request.reference), notes, seconds)
-
-        if artifact.sensitivities is None:
-            last, in_float = attempt(), tuple[str, ...]()
-        else:
-            last, in_float = quantise_until_passing(
-                attempt, lambda export: export.parity.status != "failed", artifact.sensitivities
-            )
-        parity = last.parity.model_copy(update={"held_back": in_float})
+        made = _write_until_passing(artifact, temporary, forget)
+        parity = made.parity
         if parity.status == "passed":
             parity = _with_shares(artifact, temporary, parity)
         parity = _settle(artifact, temporary, parity)
     if parity.status == "failed":
         fail = precision_failure if parity.shares else parity_failure
         raise fail(parity, artifact.path.name)
-    seconds = last.seconds if artifact.sensitivities is None else time.perf_counter() - started
-    return _describe_export(artifact, parity, seconds, last.notes)
+    return _describe_export(artifact, parity, made.seconds, made.notes)
+
+
+def _write_until_passing(artifact: Artifact, path: Path, then: Then) -> Draft:
+    """Write ``path`` and compare it; a quantised file again, with more in float, while it fails."""
+
+    def attempt(in_float: tuple[str, ...] = ()) -> Draft:
+        begun = time.perf_counter()
+        notes = artifact.write(path, in_float)
+        seconds = time.perf_counter() - begun
+        return Draft(_parity(artifact, path, artifact.request.reference, then), notes, seconds)
+
+    if artifact.sensitivities is None:
+        return attempt()
+    started = time.perf_counter()
+    last, in_float = quantise_until_passing(
+        attempt, lambda made: made.parity.status != "failed", artifact.sensitivities
+    )
+    parity = last.parity.model_copy(update={"held_back": in_float})
+    return Draft(parity, last.notes, time.perf_counter() - started)
 
 
 def _reuse(artifact: Artifact) -> Exported | None:
@@ -304,8 +319,8 @@ def _reuse(artifact: Artifact) -> Exported | None:
     return _describe_export(artifact, earlier, 0.0, ("exported before; compared again on a few samples",))
 
 
-def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Parity:
-    """Compare the file ``path`` where it can be run, and return its record."""
+def _parity(artifact: Artifact, path: Path, reference: Reference | None, then: Then = forget) -> Parity:
+    """Compare the file ``path`` where it can be run, and return its record, still without hashes."""
     request, runtime = artifact.request, artifact.runtime
     if artifact.unable:
         comparison = Comparison(status="not verified", reason=artifact.unable, tolerance=request.tolerance)
@@ -322,8 +337,10 @@ def _parity(artifact: Artifact, path: Path, reference: Reference | None) -> Pari
                 fixed=request.fixed,
                 progress=request.progress,
                 device=artifact.device,
+                known=request.known,
+                then=then,
             )
-    parity = record(path, artifact.runs_on, request.precision.name, comparison, artifact.packages)
+    parity = record(artifact.runs_on, request.precision.name, comparison, artifact.packages)
     return parity.model_copy(update={"certificate": certificate, "attention": request.form.name})
 
 
@@ -347,13 +364,7 @@ def _settle(artifact: Artifact, temporary: Path, parity: Parity) -> Parity:
     """Put the record beside the export and into ONNX files; of one that failed, leave nothing but the record."""
     request, folder = artifact.request, temporary.parent
     if parity.status == "failed":
-        parity = parity.model_copy(update={"sha256": _hashes(folder)})
-        if parity.samples and not parity.shares:  # it ran, and its answers are off
-            rows, locate = request.fixed.batch or 1, artifact.runtime.locate
-            where = starts_at(
-                request.model, temporary, request.samples, rows, request.tolerance, request.progress, locate
-            )
-            parity = parity.model_copy(update={"starts_at": where})
+        parity = _locate(artifact, temporary, parity.model_copy(update={"sha256": _hashes(folder)}))
         remove_export(temporary, parity)
     else:
         facts = facts_of(request.model, parity)
@@ -363,6 +374,16 @@ def _settle(artifact: Artifact, temporary: Path, parity: Parity) -> Parity:
         parity = parity.model_copy(update=update)
     record_of(temporary).write_text(parity.model_dump_json(indent=2))
     return parity
+
+
+def _locate(artifact: Artifact, path: Path, parity: Parity) -> Parity:
+    """Add to the record of a file that failed where its error starts, if it ran and its answers are off."""
+    request = artifact.request
+    if not parity.samples or parity.shares:
+        return parity
+    rows, locate = request.fixed.batch or 1, artifact.runtime.locate
+    where = starts_at(request.model, path, request.samples, rows, request.tolerance, request.progress, locate)
+    return parity.model_copy(update={"starts_at": where})
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -31,8 +31,10 @@ class Request:
         precision, opset, form, fixed: of the graph; opset None is the exporter's choice.
         batch: smallest, usual and largest batch that is to be taken.
         workspace: bytes a layer may use for itself while it runs; None sets no limit.
+        apart: whether weights of ONNX files lie beside them whatever their size, so that many can read the graph.
         device: that the files are made for and compared on, "cpu" or "cuda".
         progress: told about each stage.
+        known: what the model answered in comparisons so far, which those of further files need not ask again.
     """
 
     model: StepModel
@@ -46,8 +48,10 @@ class Request:
     fixed: Fixed = VARYING
     batch: tuple[int, int, int] = (1, 8, 32)
     workspace: int | None = None
+    apart: bool = False
     device: str = "cpu"
     progress: Progress = QUIET
+    known: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def in_float(self) -> Request:

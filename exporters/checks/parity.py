@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, repeat
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,7 +19,6 @@ from compressor.errors import CheckFailed, Problem
 from compressor.evaluation.evaluate import share_equal
 from compressor.families import FAMILIES
 from compressor.families.family import Family
-from compressor.files import hashes_of
 from compressor.models.padding import join_rows
 from compressor.models.steps import StepModel
 from compressor.tasks.losses import most_likely
@@ -128,14 +126,14 @@ def parity_batches(
     return batches
 
 
-def record(path: Path, runtime: str, precision: str, comparison: Comparison, packages: Sequence[str]) -> Parity:
-    """Make the record of the export ``path``: the comparison, hashes of its files, versions of ``packages``."""
+def record(runtime: str, precision: str, comparison: Comparison, packages: Sequence[str]) -> Parity:
+    """Make the record of an export: the comparison, and versions of ``packages``; still without hashes of its files."""
     return Parity(
         **comparison.model_dump(),
         runtime=runtime,
         precision=precision,
         versions=versions_of(packages),
-        sha256=hashes_of(path),
+        sha256={},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 from torch import Tensor
@@ -17,10 +17,15 @@ from exporters.checks.parity import check, parity_batches
 from exporters.checks.records import Certificate, Comparison
 from exporters.graph.inputs import Fixed
 from exporters.graph.precision import Precision
-from exporters.runtimes.runner import Refused, Runner
+from exporters.runtimes.runner import Refused, Remembering, Runner
 from exporters.runtimes.torch_runner import TorchRunner
 
 CHECKED_SIZES = (1, 2, 8)  # batch sizes that graphs which take any are tried with
+Then = Callable[[Runner], object]
+
+
+def forget(runner: Runner) -> None:
+    """Do nothing more with an export that was compared."""
 
 
 def judge(
@@ -34,6 +39,8 @@ def judge(
     fixed: Fixed,
     progress: Progress,
     device: str = "cpu",
+    known: dict[str, Tensor] | None = None,
+    then: Then = forget,
 ) -> tuple[Comparison, Certificate | None]:
     """Compare on a few samples and, where that holds and there is a reference, make the certificate.
 
@@ -49,6 +56,8 @@ def judge(
         fixed: axes that it takes one size of only.
         progress: told about the samples.
         device: that the model is run on, too, "cpu" or "cuda".
+        known: what the model answered before, and what it answers now, see :class:`Remembering`; None forgets.
+        then: called with the export while it is open, where it passed.
 
     Raises:
         EnvironmentProblem: the runtime is not here.
@@ -59,22 +68,29 @@ def judge(
     tolerance = family.tolerances[precision.name]
     first = sizes[:-1] or sizes if reference else sizes
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
+    ours = Remembering(TorchRunner(model if device == "cpu" else deepcopy(model), device), known)
+    certificate = None
     try:
-        with TorchRunner(model if device == "cpu" else deepcopy(model), device) as ours, candidate:
+        with ours, candidate:
             batches = parity_batches(model, few, first, any_length=not fixed.text_length)
             comparison = check(family, ours, candidate, batches, tolerance, precision.relative, task.answers, undecided)
             samples_run = min(comparison.samples, len(next(iter(few.values()))))
             comparison = comparison.model_copy(update={"samples": samples_run})
-            if reference is None or comparison.status == "failed":
+            if comparison.status == "failed":
                 return comparison, None
             try:
-                certificate = certify(
-                    candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress, undecided
-                )
+                if reference:
+                    certificate = certify(
+                        candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress, undecided
+                    )
+                if certificate is None or certificate.passed:
+                    then(candidate)
             except Refused as error:
                 return comparison.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
     except Refused as error:  # the runtime takes neither the file nor a batch that the model takes
         return Comparison(status="failed", reason=error.problems[0].found, tolerance=tolerance), None
+    if certificate is None:
+        return comparison, None
     comparison = comparison.model_copy(update={"batch_sizes": tuple(sorted({*comparison.batch_sizes, sizes[-1]}))})
     if not certificate.passed:
         wider = None if certificate.within_tolerance else certificate.tightest_tolerance

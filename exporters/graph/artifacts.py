@@ -39,6 +39,7 @@ def graph(request: Request, reuse: bool = False) -> Artifact:
                 form=request.form,
                 precision=request.precision,
                 fixed=request.fixed,
+                apart=request.apart,
             )
         return ()
 

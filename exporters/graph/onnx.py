@@ -39,6 +39,7 @@ def export_onnx(
     form: AttentionForm = FORMS["composed"],
     precision: Precision = PRECISIONS["fp32"],
     fixed: Fixed = VARYING,
+    apart: bool = False,
 ) -> None:
     """Trace ``model`` and write ``path``; weights above 1 GiB go to ``<path>.data`` beside it.
 
@@ -50,6 +51,7 @@ def export_onnx(
         form: how attention is written.
         precision: of weights and activations; pixels and logits are float32 in every graph. Nothing is quantised here.
         fixed: axes that take one size only.
+        apart: weights go beside the file whatever their size, until :func:`join_weights`: others are made from it.
 
     Raises:
         CheckFailed: the model takes one size only along an axis that is to vary.
@@ -68,7 +70,7 @@ def export_onnx(
         traced = in_precision(model, precision.dtype)
         axes = _axes(model, rows, fixed)
         program = trace(traced, rows, outputs, axes, opset=opset or needed, form=form, dtype=precision.dtype)
-        save(program, traced, temporary)
+        save(program, traced, temporary, apart)
         _check_axes(temporary, axes)
         written = opset_of(temporary)
         if opset not in (None, written):
@@ -86,11 +88,21 @@ def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> 
         save(trace(module, inputs, ("output",), None), module, temporary)
 
 
-def save(program: Any, module: nn.Module, path: Path) -> None:
+def save(program: Any, module: nn.Module, path: Path, apart: bool = False) -> None:
     """Write the program that :func:`trace` made of ``module``, its weights beside it where they are large."""
     with silence():
-        program.save(path, external_data=needs_data_file(weight_bytes(module)))
+        program.save(path, external_data=apart or needs_data_file(weight_bytes(module)))
     _say_shapes_once(path)
+
+
+def join_weights(path: Path) -> None:
+    """Put the weights that lie beside an ONNX file into it, where one file can hold them; of other files do nothing."""
+    import onnx
+
+    beside = path.with_name(f"{path.name}.data")
+    if path.suffix == ".onnx" and beside.exists() and not needs_data_file(beside.stat().st_size):
+        onnx.save_model(load_graph(path, weights=True), path)
+        beside.unlink()
 
 
 def _say_shapes_once(path: Path) -> None:

@@ -1,8 +1,8 @@
 """``das export --to best``: slim in every runtime and precision that runs here, and of these the one to deploy.
 
-All are made in a hidden folder and compared with PyTorch on a few samples. A first timing leaves behind what is clearly
-slower; the others, and the best of each runtime, take turns in fresh processes. Then the fastest is certified, and kept
-unless it costs too much of the answers: then it is the next one's turn.
+All are made in a hidden folder and compared with PyTorch on a few samples. A first timing, while they are open for it,
+leaves behind what is clearly slower; the others, and the best of each runtime, take turns in fresh processes. Then the
+fastest is certified, and kept unless it costs too much of the answers: then it is the next one's turn.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.saved_run.run_folder import Run
 from exporters.checks.records import Parity
-from exporters.export import Exported, ExportReport, certify_later, keep, make_all
-from exporters.folder import exports_of
+from exporters.export import Draft, ExportReport, certify_draft, draft, keep
+from exporters.folder import count_bytes, exports_of
 from exporters.graph.attention import FORMS
 from exporters.graph.precision import PRECISIONS, Precision
 from exporters.request import Request
 from exporters.runtimes import RUNTIMES, obstacles
-from exporters.runtimes.runtime import Artifact, ModelSource, Runtime
+from exporters.runtimes.runner import Runner
+from exporters.runtimes.runtime import Artifact, Runtime
 from exporters.usage import usage_of, write_usage
 from profiles.comparison.full_vs_slim import NotMeasured
 from profiles.deployment.best import BEST, Best, Tried
@@ -43,18 +44,20 @@ from profiles.timing.worker import SLIM, Setting, WorkerRequest
 
 CLOSE = 1.3  # times the fastest: what takes longer in a first timing is left behind, but for the best of a runtime
 FIRST_SECONDS, FIRST_TURNS = 0.5, 3  # of the first timing of each
+COMPARED, ROUNDED = 8, 32  # samples that a file is compared on, beside other sizes; of int8, which may hold layers back
 SECONDS = 6.0  # that those which are left take turns for, all together
 Stages = Mapping[str, Latency]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a runtime executes in a precision, in the hidden folder."""
+    """What a runtime executes in a precision, in the hidden folder, and the first timing of it."""
 
     runtime: Runtime
     precision: Precision
     artifact: Artifact
-    exported: Exported
+    made: Draft
+    first: Latency
 
     @property
     def name(self) -> str:
@@ -94,19 +97,19 @@ def export_best(
     except OSError as error:
         raise cannot_write(folder, error) from None
     with TemporaryDirectory(prefix=f"{PARTIAL}{os.getpid()}-", dir=folder) as hidden:
-        candidates, left_out = _make_candidates(run, model, Path(hidden), device, progress)
-        first = _time_first(run, candidates, device, threads, batch, progress)
-        timed = _time_finalists(run, _find_close(candidates, first), device, threads, batch, progress)
-        times = {**first, **(timed.times if timed else {})}
+        candidates, left_out = _make_candidates(run, model, reference, Path(hidden), device, batch, progress)
+        timed = _time_finalists(run, _find_close(candidates), device, threads, batch, progress)
+        times = {**{one.name: one.first for one in candidates}, **(timed.times if timed else {})}
         order = sorted(
             candidates, key=lambda one: (bool(timed and one.name not in timed.times), times[one.name].p50_ms)
         )
         chosen, records = _choose(order, reference, progress)
-        exported = keep(chosen.artifact, chosen.exported, records[chosen.name], folder)
+        sizes = {one.name: count_bytes(one.artifact.path) for one in candidates}
+        exported = keep(chosen.artifact, chosen.made, records[chosen.name], folder)
     usage = usage_of(run)
     best = Best(
         tried=tuple(
-            _describe(candidate, chosen, times, timed, records.get(candidate.name))
+            _describe(candidate, chosen, sizes[candidate.name], times, timed, records.get(candidate.name))
             for candidate in sorted(order, key=lambda one: one is not chosen)
         ),
         batch=batch,
@@ -150,24 +153,39 @@ def _never_faster(precision: Precision, device: str) -> str:
 
 
 def _make_candidates(
-    run: Run, model: StepModel, folder: Path, device: str, progress: Progress
+    run: Run, model: StepModel, reference: Reference, folder: Path, device: str, batch: int, progress: Progress
 ) -> tuple[list[Candidate], list[NotMeasured]]:
-    """Make every file in ``folder``, and compare it on a few samples; return what fails with the reason."""
+    """Make every file in ``folder``, compare it on a few samples and time it; return what fails with the reason."""
     ways, left_out = list_ways(device)
-    samples = run.samples()
+    samples, calls = run.samples(), make_inputs(run, batch)
     inputs = {name: samples[name] for name in FAMILIES[model.family].input_names if name in samples}
-    base = Request(model, inputs, folder, usage=usage_of(run), device=device, progress=progress)
-    candidates, made, errors = list[Candidate](), dict[Path, Exported](), list[DasError]()
+    base = Request(model, inputs, folder, usage=usage_of(run), apart=True, device=device, progress=progress)
+    drafts, times = dict[Path, Draft](), dict[Path, Latency]()
+    candidates, errors = list[Candidate](), list[DasError]()
+
+    def make(artifact: Artifact) -> None:
+        def time_first(runner: Runner) -> None:
+            call = {artifact.path.name: runner.bind(calls)}
+            (times[artifact.path],) = measure(
+                call, seconds=FIRST_SECONDS, batch=batch, least_turns=FIRST_TURNS
+            ).values()
+
+        drafts[artifact.path] = draft(artifact, time_first)
+
     for runtime, precision in ways:
-        request = replace(base, precision=precision, form=FORMS[runtime.attention_on(device)])
+        few = replace(reference, samples=min(reference.samples, ROUNDED if precision.quantised else COMPARED))
+        form = FORMS[runtime.attention_on(device)]
         try:
-            artifacts = runtime.artifacts(request)
-            made |= {one.path: found for one, found in zip(artifacts, make_all(artifacts, made), strict=True)}
+            artifacts = runtime.artifacts(replace(base, reference=few, precision=precision, form=form))
+            for artifact in artifacts:
+                if artifact.path not in drafts:
+                    make(artifact)
         except (CheckFailed, EnvironmentProblem) as error:
             left_out.append(NotMeasured(what=f"{precision.name} in {runtime.name}", why=error.problems[0].found))
             errors.append(error)
             continue
-        candidates.append(Candidate(runtime, precision, artifacts[-1], made[artifacts[-1].path]))
+        path = artifacts[-1].path
+        candidates.append(Candidate(runtime, precision, artifacts[-1], drafts[path], times[path]))
     if not candidates:
         reasons = "; ".join(f"{entry.what}: {entry.why}" for entry in left_out)
         expected, fix = "a runtime that executes files, as ONNX Runtime", "pip install 'das-toolkit[cpu]'; das doctor"
@@ -176,25 +194,12 @@ def _make_candidates(
     return candidates, left_out
 
 
-def _time_first(
-    run: Run, candidates: Sequence[Candidate], device: str, threads: int, batch: int, progress: Progress
-) -> dict[str, Latency]:
-    """Time a few calls of each, one after the other: all of them together may not fit into memory."""
-    inputs, times = make_inputs(run, batch), dict[str, Latency]()
-    for candidate in progress.track(candidates, "a first timing", len(candidates)):
-        source = ModelSource(run.load_slim, candidate.artifact.path, precision=candidate.precision)
-        with candidate.runtime.open(source, device, threads) as runner:
-            call = {candidate.name: runner.bind(inputs)}
-            times |= measure(call, seconds=FIRST_SECONDS, batch=batch, least_turns=FIRST_TURNS)
-    return times
-
-
-def _find_close(candidates: Sequence[Candidate], first: Stages) -> list[Candidate]:
+def _find_close(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return those that may be the fastest, by the shortest call of each: close ones, and the best of each runtime."""
-    ordered = sorted(candidates, key=lambda candidate: first[candidate.name].min_ms)
-    limit = CLOSE * first[ordered[0].name].min_ms
+    ordered = sorted(candidates, key=lambda candidate: candidate.first.min_ms)
+    limit = CLOSE * ordered[0].first.min_ms
     best = {candidate.runtime.name: candidate.name for candidate in reversed(ordered)}
-    return [one for one in ordered if first[one.name].min_ms <= limit or one.name in best.values()]
+    return [one for one in ordered if one.first.min_ms <= limit or one.name in best.values()]
 
 
 def _time_finalists(
@@ -229,7 +234,7 @@ def _choose(
     """
     records: dict[str, Parity] = {}
     for candidate in order:
-        parity = records[candidate.name] = certify_later(candidate.artifact, reference)
+        parity = records[candidate.name] = certify_draft(candidate.artifact, candidate.made, reference)
         if not _why_refused(parity):
             return candidate, records
         progress.say(f"{candidate.name} is not kept: {_why_refused(parity)}")
@@ -255,7 +260,7 @@ def _why_refused(parity: Parity) -> str:
 
 
 def _describe(
-    candidate: Candidate, chosen: Candidate, times: Stages, timed: Timed | None, parity: Parity | None
+    candidate: Candidate, chosen: Candidate, size: int, times: Stages, timed: Timed | None, parity: Parity | None
 ) -> Tried:
     certificate = parity.certificate if parity else None
     in_turns = bool(timed and {candidate.name, chosen.name} <= timed.times.keys())
@@ -269,7 +274,7 @@ def _describe(
         runtime=candidate.runtime.name,
         precision=candidate.precision.name,
         file=candidate.name,
-        bytes=candidate.exported.bytes,
+        bytes=size,
         p50_ms=times[candidate.name].p50_ms,
         slower=timed.speedup(chosen.name, over=candidate.name)
         if timed and in_turns and candidate is not chosen

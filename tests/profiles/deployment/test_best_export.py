@@ -8,6 +8,7 @@ import pytest
 
 import das as api
 from compressor.errors import CheckFailed, EnvironmentProblem, Problem, UsageError
+from compressor.evaluation.reference import open_reference
 from compressor.progress import QUIET
 from das.predict import choose_way
 from das.results import Exports
@@ -83,8 +84,8 @@ def choose(monkeypatch):
     """Choose among files with these records, the fastest first."""
 
     def choose(**records):
-        monkeypatch.setattr(best_export, "certify_later", lambda artifact, reference: records[artifact])
-        order = [SimpleNamespace(name=name, artifact=name) for name in records]
+        monkeypatch.setattr(best_export, "certify_draft", lambda artifact, made, reference: records[artifact])
+        order = [SimpleNamespace(name=name, artifact=name, made=None) for name in records]
         chosen, certified = best_export._choose(order, None, QUIET)
         return chosen.name, list(certified)
 
@@ -100,10 +101,12 @@ def test_one_that_costs_too_much_makes_room_for_the_next_which_alone_is_certifie
 
 
 def test_what_is_close_to_the_fastest_or_the_best_of_its_runtime_is_timed_again():
-    times = {name: SimpleNamespace(min_ms=ms) for name, ms in (("a", 10.0), ("b", 12.9), ("c", 13.1), ("d", 40.0))}
-    of = {"a": "ov", "b": "ov", "c": "ov", "d": "ort"}
-    candidates = [SimpleNamespace(name=name, runtime=SimpleNamespace(name=of[name])) for name in times]
-    assert [one.name for one in best_export._find_close(candidates, times)] == ["a", "b", "d"]
+    times = {"a": ("ov", 10.0), "b": ("ov", 12.9), "c": ("ov", 13.1), "d": ("ort", 40.0)}
+    candidates = [
+        SimpleNamespace(name=name, runtime=SimpleNamespace(name=runtime), first=SimpleNamespace(min_ms=ms))
+        for name, (runtime, ms) in times.items()
+    ]
+    assert [one.name for one in best_export._find_close(candidates)] == ["a", "b", "d"]
 
 
 def test_nothing_that_runs_here_is_an_error_that_says_why(shared_run, tmp_path, monkeypatch, only_onnxruntime):
@@ -111,7 +114,8 @@ def test_nothing_that_runs_here_is_an_error_that_says_why(shared_run, tmp_path, 
     monkeypatch.setattr(best_export, "obstacles", lambda device: gone)
     run = replace(shared_run, path=tmp_path)
     with refused(EnvironmentProblem, "nothing-to-deploy", "onnxruntime: no onnxruntime; pip install it"):
-        best_export._make_candidates(shared_run, shared_run.load_slim(), run.path, "cpu", QUIET)
+        reference = open_reference(shared_run)
+        best_export._make_candidates(shared_run, shared_run.load_slim(), reference, run.path, "cpu", 1, QUIET)
 
 
 @pytest.mark.parametrize(
