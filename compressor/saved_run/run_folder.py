@@ -59,6 +59,7 @@ class Run:
             InputError: the weights are missing, damaged, NaN, or not those of the manifest's plan.
         """
         from compressor.checkpoints.finite import check_finite
+        from compressor.models.unfilled import Unfilled
 
         weights = self._tensors(WEIGHTS)
         expected = self.outline().state_dict()
@@ -70,7 +71,8 @@ class Run:
                 "compress again",
             )
         check_finite(weights.items(), self.path / WEIGHTS)
-        slim = self._build()
+        with Unfilled():
+            slim = self._build()
         slim.load_state_dict(weights, assign=True)
         return slim.eval()
 
