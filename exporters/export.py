@@ -13,7 +13,7 @@ from compressor.costs.macs import linear_share
 from compressor.errors import InputError, usage_error
 from compressor.evaluation.reference import Reference
 from compressor.families import FAMILIES
-from compressor.files import hashes_of, parts_of, sha256, staged
+from compressor.files import cannot_write, hashes_of, parts_of, sha256, staged
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.training.expected_time import LONG
@@ -229,7 +229,10 @@ def draft(artifact: Artifact, then: Then = forget) -> Draft:
         CheckFailed: it does not answer as the model does; it is removed.
         EnvironmentProblem: a runtime refuses the model, or the folder cannot be written.
     """
-    made = _write_until_passing(artifact, artifact.path, then)
+    try:
+        made = _write_until_passing(artifact, artifact.path, then)
+    except OSError as error:
+        raise cannot_write(artifact.path, error) from error
     if made.parity.status == "failed":
         parity = _locate(artifact, artifact.path, made.parity)
         remove_export(artifact.path, parity)

@@ -16,12 +16,18 @@ import exporters.graph.onnx
 from compressor.architectures.meter import MeterDims
 from compressor.costs.parts import weight_bytes
 from compressor.errors import CheckFailed, EnvironmentProblem, InputError, UsageError
+from compressor.evaluation.reference import Reference
+from compressor.families import FAMILIES
 from compressor.families.meter.meter_family import build
 from compressor.files import PARTIAL, staged
 from compressor.models.steps import StepModel
+from compressor.tasks import TASKS
 from exporters.checks.records import Parity, read_record, record_of
-from exporters.export import ExportReport, export, shared_form
-from exporters.graph.onnx import export_onnx, needs_data_file
+from exporters.export import ExportReport, certify_draft, draft, export, keep, shared_form
+from exporters.graph.artifacts import graph, rounded_graph
+from exporters.graph.onnx import export_onnx, join_weights, needs_data_file
+from exporters.graph.precision import PRECISIONS
+from exporters.request import Request
 from exporters.runtimes import find_runtime
 from exporters.runtimes.sessions import OnnxRunner, require_provider
 from exporters.runtimes.torch_runner import TorchRunner
@@ -117,6 +123,70 @@ def test_an_export_that_answers_differently_fails_and_leaves_only_its_record(tmp
     parity = Parity.model_validate_json((tmp_path / "model.onnx.parity.json").read_bytes())
     assert parity.status == "failed"
     assert parity.max_abs_error > parity.tolerance
+
+
+def test_drafts_ask_the_model_once_and_only_what_is_kept_gets_a_record(tmp_path, monkeypatch):
+    copied_instead(monkeypatch)
+    model, opened, asked = full(), [], []
+    hidden, folder = tmp_path / "hidden", tmp_path / "exports"
+    hidden.mkdir()
+    request = Request(model, samples(), hidden, precision=PRECISIONS["int8"])
+    hook = model.register_forward_hook(lambda *_: asked.append(1))
+    try:
+        drafts = [draft(graph(request.in_float), opened.append)]
+        once = len(asked)
+        drafts.append(draft(rounded := rounded_graph(request, calibrated=False), opened.append))
+        assert len(asked) == once > 1
+    finally:
+        hook.remove()
+    assert [made.parity.status for made in drafts] == ["passed", "passed"]
+    assert len(opened) == 2
+    assert names_in(hidden) == ["model.int8.onnx", "model.onnx"]
+    record = certify_draft(rounded, drafts[1], reference_of(model))
+    assert (record.certificate.samples, record.sha256) == (3, {})
+    assert record.shares.macs > 0.5
+    kept = keep(rounded, drafts[1], record, folder)
+    assert names_in(folder) == ["model.int8.onnx", "model.int8.onnx.parity.json"]
+    assert read_record(folder / "model.int8.onnx").sha256.keys() == {"model.int8.onnx"}
+    assert kept.parity == read_record(folder / "model.int8.onnx")
+
+
+def reference_of(model):
+    """The samples with the model's own answers."""
+    with TorchRunner(model, "cpu") as runner:
+        slim = runner.run(samples())
+    return Reference(
+        samples=len(slim),
+        inputs=lambda rows: {name: x[rows] for name, x in samples().items()},
+        slim=slim,
+        full=None,
+        targets=None,
+        task=TASKS["vqa"],
+        family=FAMILIES["meter"],
+        fingerprint="few",
+    )
+
+
+def test_a_draft_that_answers_differently_is_gone(tmp_path, monkeypatch):
+    copied_instead(monkeypatch)
+    opened = []
+    with refused(CheckFailed, "parity-failed", "an output is"):
+        draft(graph(Request(slim(), samples(), tmp_path)), opened.append)
+    assert (names_in(tmp_path), opened) == ([], [])
+
+
+def test_weights_that_lay_apart_are_joined_to_the_file(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save_model(onnx.load(full_onnx()), path, save_as_external_data=True, location="model.onnx.data")
+    with OnnxRunner(path, threads=1) as runner:
+        apart = runner.run(samples())
+    assert names_in(tmp_path) == ["model.onnx", "model.onnx.data"]
+    join_weights(path)
+    assert names_in(tmp_path) == ["model.onnx"]
+    with OnnxRunner(path, threads=1) as runner:
+        assert torch.equal(runner.run(samples()), apart)
+    join_weights(path)
+    assert names_in(tmp_path) == ["model.onnx"]
 
 
 def test_an_int8_export_that_computes_in_float_fails_though_its_answers_are_right(tmp_path, monkeypatch):

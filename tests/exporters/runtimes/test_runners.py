@@ -7,6 +7,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from compressor.errors import EnvironmentProblem, InputError
+from exporters.runtimes.runner import Remembering
 from exporters.runtimes.sessions import OnnxRunner
 from exporters.runtimes.torch_runner import TorchRunner, require_compiler
 from profiles.deployment.ways import choose_runtimes
@@ -125,3 +126,21 @@ def test_a_compiler_that_fails_is_an_environment_problem(monkeypatch, tmp_path):
 def test_torch_compile_is_used_only_when_it_is_named():
     assert [runtime.name for runtime in choose_runtimes((), "cpu")] == ["torch", "onnxruntime"]
     assert [runtime.name for runtime in choose_runtimes(["compile"], "cpu")] == ["compile"]
+
+
+def test_the_same_inputs_are_run_once():
+    calls, known = [], {}
+    model = nn.Identity()
+    model.forward = lambda x: calls.append(x) or 2 * x
+
+    def run(x):
+        with Remembering(TorchRunner(model, "cpu", inputs=("x",)), known) as runner:
+            return runner.run({"x": x})
+
+    ones = torch.ones(2, 3)
+    assert torch.equal(run(ones), 2 * ones)
+    assert torch.equal(run(torch.ones(2, 3)), 2 * ones)
+    assert len(calls) == 1
+    others = ones.T, ones.reshape(1, 6), ones.int(), -ones  # of the same bytes in another shape or type, or not
+    assert all(torch.equal(run(x), (2 * x).float()) for x in others)
+    assert len(calls) == 1 + len(others)
