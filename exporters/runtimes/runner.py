@@ -153,7 +153,7 @@ def digest_inputs(inputs: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(inputs.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        digest.update(value.contiguous().numpy())
+        digest.update(value.numpy().tobytes())
     return digest.hexdigest()
 
 
