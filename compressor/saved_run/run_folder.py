@@ -59,7 +59,7 @@ class Run:
             InputError: the weights are missing, damaged, NaN, or not those of the manifest's plan.
         """
         from compressor.checkpoints.finite import check_finite
-        from compressor.models.unfilled import Unfilled
+        from compressor.saved_run.unfilled import Unfilled
 
         weights = self._tensors(WEIGHTS)
         expected = self.outline().state_dict()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from compressor.families import FAMILIES
-from compressor.models.unfilled import Unfilled
+from compressor.saved_run.unfilled import Unfilled
 from tests.support import tiny_models as tiny
 
 
