@@ -51,7 +51,7 @@ class LogEntry(Value):
 
 
 class Point(Value):
-    """A subset of layers scored on all held-out samples, with the adapters that the search had: as an entry's."""
+    """A subset of layers scored on all held-out samples, with the search's adapters; means as those of an entry."""
 
     layers: tuple[str, ...]
     value: float
