@@ -147,7 +147,8 @@ class Search:
         numbers = batch_of_step(trial.rotation, samples, len(self.held_out), self.seed)
         groups = self._by_samples(trial)
         for subset in groups.get(0, ()):
-            self.known.pop(subset, None)  # scored before without keeping what is read
+            self.known.pop(subset, None)  # scored before without keeping all that was read
+            self.read.pop(subset, None)
         fresh = {subset for have, subsets in groups.items() if have < samples for subset in subsets}
         for have, subsets in groups.items():
             names = {self.names(subset): subset for subset in even_share(sorted(subsets))}
@@ -192,8 +193,9 @@ class Search:
         groups: dict[int, list[Subset]] = {}
         probe = self._probes(trial)
         for subset in trial.subsets:
-            have = 0 if probe and subset not in self.read else self.known.get(subset, (0,))[0]
-            groups.setdefault(have, []).append(subset)
+            have = self.known.get(subset, (0,))[0]
+            kept = not probe or len(self.read.get(subset, ())) == have
+            groups.setdefault(have if kept else 0, []).append(subset)
         return groups
 
     def _count_scores(self, trial: Trial) -> int:
