@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -22,7 +22,7 @@ from exporters.check_request import check_request
 from exporters.checks.divergence import starts_at
 from exporters.checks.parity import LEAST_SHARE, falls_short, parity_failure, precision_failure, record
 from exporters.checks.records import Comparison, Parity, read_record, record_of
-from exporters.checks.validate import Then, forget, judge
+from exporters.checks.validate import Worth, always, judge
 from exporters.export_time import expect_export
 from exporters.folder import remove_export
 from exporters.graph.artifacts import split_graphs
@@ -57,11 +57,19 @@ class Exported(Value):
 
 @dataclass(frozen=True)
 class Draft:
-    """A file that was written once: what it was compared with came to, remarks of its runtime, seconds of writing."""
+    """A file that was written once.
+
+    Attributes:
+        parity: what it was compared with came to.
+        notes: remarks of its runtime.
+        seconds: of writing.
+        answered: what it answered so far, see :class:`exporters.runtimes.runner.Remembering`.
+    """
 
     parity: Parity
     notes: tuple[str, ...]
     seconds: float
+    answered: dict[str, Tensor] = field(default_factory=dict)
 
 
 class ExportReport(Value):
@@ -218,19 +226,19 @@ def make_all(artifacts: Sequence[Artifact]) -> tuple[Exported, ...]:
     return tuple(exports.values())
 
 
-def draft(artifact: Artifact, then: Then = forget) -> Draft:
+def draft(artifact: Artifact, worth: Worth = always) -> Draft:
     """Write the file of ``artifact`` and compare it; it gets no record, as it may not be kept.
 
     Args:
         artifact: what to make.
-        then: called with the runner of a file that passed, while it is open.
+        worth: called with the runner of the file; where it says no, the file is not compared.
 
     Raises:
         CheckFailed: it does not answer as the model does; it is removed.
         EnvironmentProblem: a runtime refuses the model, or the folder cannot be written.
     """
     try:
-        made = _write_until_passing(artifact, artifact.path, then)
+        made = _write_until_passing(artifact, artifact.path, worth)
     except OSError as error:
         raise cannot_write(artifact.path, error) from error
     if made.parity.status == "failed":
@@ -241,8 +249,12 @@ def draft(artifact: Artifact, then: Then = forget) -> Draft:
 
 
 def certify_draft(artifact: Artifact, made: Draft, reference: Reference) -> Parity:
-    """Return the record of a draft, with its certificate on the samples of ``reference``; nothing is written."""
-    parity = _parity(artifact, artifact.path, reference).model_copy(update={"held_back": made.parity.held_back})
+    """Return the record of a draft, with its certificate on the samples of ``reference``; nothing is written.
+
+    The draft is not asked again what it has answered.
+    """
+    parity = _parity(artifact, artifact.path, reference, answered=made.answered)
+    parity = parity.model_copy(update={"held_back": made.parity.held_back})
     return _with_shares(artifact, artifact.path, parity) if parity.status == "passed" else parity
 
 
@@ -276,7 +288,7 @@ def _require_one_form(artifacts: Iterable[Artifact]) -> None:
 def _make(artifact: Artifact) -> Exported:
     """Write, run and compare; a quantised file again, with more in float, while it fails."""
     with staged(artifact.path, artifact.companions) as temporary:
-        made = _write_until_passing(artifact, temporary, forget)
+        made = _write_until_passing(artifact, temporary)
         parity = made.parity
         if parity.status == "passed":
             parity = _with_shares(artifact, temporary, parity)
@@ -287,14 +299,15 @@ def _make(artifact: Artifact) -> Exported:
     return _describe_export(artifact, parity, made.seconds, made.notes)
 
 
-def _write_until_passing(artifact: Artifact, path: Path, then: Then) -> Draft:
+def _write_until_passing(artifact: Artifact, path: Path, worth: Worth = always) -> Draft:
     """Write ``path`` and compare it; a quantised file again, with more in float, while it fails."""
 
     def attempt(in_float: tuple[str, ...] = ()) -> Draft:
         begun = time.perf_counter()
         notes = artifact.write(path, in_float)
         seconds = time.perf_counter() - begun
-        return Draft(_parity(artifact, path, artifact.request.reference, then), notes, seconds)
+        answered = dict[str, Tensor]()
+        return Draft(_parity(artifact, path, artifact.request.reference, worth, answered), notes, seconds, answered)
 
     if artifact.sensitivities is None:
         return attempt()
@@ -303,7 +316,7 @@ def _write_until_passing(artifact: Artifact, path: Path, then: Then) -> Draft:
         attempt, lambda made: made.parity.status != "failed", artifact.sensitivities
     )
     parity = last.parity.model_copy(update={"held_back": in_float})
-    return Draft(parity, last.notes, time.perf_counter() - started)
+    return replace(last, parity=parity, seconds=time.perf_counter() - started)
 
 
 def _reuse(artifact: Artifact) -> Exported | None:
@@ -322,7 +335,13 @@ def _reuse(artifact: Artifact) -> Exported | None:
     return _describe_export(artifact, earlier, 0.0, ("exported before; compared again on a few samples",))
 
 
-def _parity(artifact: Artifact, path: Path, reference: Reference | None, then: Then = forget) -> Parity:
+def _parity(
+    artifact: Artifact,
+    path: Path,
+    reference: Reference | None,
+    worth: Worth = always,
+    answered: dict[str, Tensor] | None = None,
+) -> Parity:
     """Compare the file ``path`` where it can be run, and return its record, still without hashes."""
     request, runtime = artifact.request, artifact.runtime
     if artifact.unable:
@@ -341,7 +360,8 @@ def _parity(artifact: Artifact, path: Path, reference: Reference | None, then: T
                 progress=request.progress,
                 device=artifact.device,
                 known=request.known,
-                then=then,
+                answered=answered,
+                worth=worth,
             )
     parity = record(artifact.runs_on, request.precision.name, comparison, artifact.packages)
     return parity.model_copy(update={"certificate": certificate, "attention": request.form.name})

@@ -70,7 +70,7 @@ class Subject:
 
 
 def run_das(checkout: Path, folder: Path, *typed: str) -> dict[str, Any]:
-    """Run a command of the das in a checkout; return its JSON, with its own seconds and peak memory in GB."""
+    """Run a command of the das in a checkout; return its JSON, with seconds, CPU seconds and peak memory in GB."""
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "das", *typed, "--json"],
@@ -84,7 +84,8 @@ def run_das(checkout: Path, folder: Path, *typed: str) -> dict[str, Any]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"das {' '.join(typed)} failed in {checkout.name}")
-    return {**json.loads(output), "seconds_here": time.monotonic() - started, "peak_gb": usage.ru_maxrss / 1e6}
+    took = {"seconds_here": time.monotonic() - started, "cpu_seconds": usage.ru_utime + usage.ru_stime}
+    return {**json.loads(output), **took, "peak_gb": usage.ru_maxrss / 1e6}
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:

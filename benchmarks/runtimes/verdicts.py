@@ -37,7 +37,7 @@ from profiles.timing import paired
 from profiles.timing.latency import Turns, summarise_turns, take_turns
 from profiles.timing.speedups import Speedup, estimate_speedup
 from profiles.timing.template import Template
-from profiles.timing.worker import COMMAND, FULL, SLIM, Setting, Worker, WorkerRequest
+from profiles.timing.worker import COMMAND, FULL, MADE_OF, SLIM, Setting, Worker, WorkerRequest
 
 TOKENS, LAYER = 40, "En5"
 CONFIG = {
@@ -108,7 +108,7 @@ def make_requests(run: Run, runtime: str, threads: int) -> dict[str, WorkerReque
 def time_group(template: Template, requests: Mapping[str, WorkerRequest], seconds: float) -> Mapping[str, Turns]:
     """The turns of one group of fresh processes."""
     with ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(one, template.again)) for name, one in requests.items()}
+        workers = {name: stack.enter_context(Worker(one, template.start)) for name, one in requests.items()}
         for worker in workers.values():
             worker.warm_up()
         return take_turns({name: worker.turn for name, worker in workers.items()}, seconds=seconds, least_turns=4)
@@ -182,9 +182,7 @@ def main() -> None:
     run, threads = make_run(arguments.work.resolve()), torch.get_num_threads()
     requests = {name: make_requests(run, name, threads) for name in arguments.runtime or ("onnxruntime", "torch")}
     found: dict[tuple[str, str, str], list[Speedup]] = {}
-    with Template(COMMAND) as template, ExitStack() as stack:
-        any_request = next(iter(requests.values()))[FULL]
-        stack.enter_context(Worker(any_request, template.start))  # leaves the template
+    with Template((*COMMAND, MADE_OF)) as template:
         for number in LogProgress().track(range(arguments.repetitions), "profiles", arguments.repetitions):
             for runtime, models in requests.items():
                 for comparison, way, speedup in profile_twice(template, models, arguments.seconds):

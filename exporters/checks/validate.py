@@ -21,11 +21,13 @@ from exporters.runtimes.runner import Refused, Remembering, Runner
 from exporters.runtimes.torch_runner import TorchRunner
 
 CHECKED_SIZES = (1, 2, 8)  # batch sizes that graphs which take any are tried with
-Then = Callable[[Runner], object]
+Worth = Callable[[Runner], bool]
+NOT_COMPARED = "slower in a first timing"
 
 
-def forget(runner: Runner) -> None:
-    """Do nothing more with an export that was compared."""
+def always(runner: Runner) -> bool:
+    """Compare every export."""
+    return True
 
 
 def judge(
@@ -40,7 +42,8 @@ def judge(
     progress: Progress,
     device: str = "cpu",
     known: dict[str, Tensor] | None = None,
-    then: Then = forget,
+    answered: dict[str, Tensor] | None = None,
+    worth: Worth = always,
 ) -> tuple[Comparison, Certificate | None]:
     """Compare on a few samples and, where that holds and there is a reference, make the certificate.
 
@@ -57,7 +60,8 @@ def judge(
         progress: told about the samples.
         device: that the model is run on, too, "cpu" or "cuda".
         known: what the model answered before, and what it answers now, see :class:`Remembering`; None forgets.
-        then: called with the export while it is open, where it passed.
+        answered: the same of the export.
+        worth: called with the export when it is open; where it says no, nothing is compared.
 
     Raises:
         EnvironmentProblem: the runtime is not here.
@@ -69,9 +73,12 @@ def judge(
     first = sizes[:-1] or sizes if reference else sizes
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
     ours = Remembering(TorchRunner(model if device == "cpu" else deepcopy(model), device), known)
+    candidate = candidate if answered is None else Remembering(candidate, answered)
     certificate = None
     try:
         with ours, candidate:
+            if not worth(candidate):
+                return Comparison(status="not verified", reason=NOT_COMPARED, tolerance=tolerance), None
             batches = parity_batches(model, few, first, any_length=not fixed.text_length)
             comparison = check(family, ours, candidate, batches, tolerance, precision.relative, task.answers, undecided)
             samples_run = min(comparison.samples, len(next(iter(few.values()))))
@@ -83,8 +90,6 @@ def judge(
                     certificate = certify(
                         candidate, ours, reference, sizes[-1], tolerance, precision, fixed, progress, undecided
                     )
-                if certificate is None or certificate.passed:
-                    then(candidate)
             except Refused as error:
                 return comparison.model_copy(update={"status": "failed", "reason": error.problems[0].found}), None
     except Refused as error:  # the runtime takes neither the file nor a batch that the model takes

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,24 @@ def export_part(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> 
 
 def save(program: Any, module: nn.Module, path: Path, apart: bool = False) -> None:
     """Write the program that :func:`trace` made of ``module``, its weights beside it where they are large."""
+    _straighten(program)
     with silence():
         program.save(path, external_data=apart or needs_data_file(weight_bytes(module)))
     _say_shapes_once(path)
+
+
+def _straighten(program: Any) -> None:
+    """Let weights that lie transposed in memory be copied as they are written: NumPy would write number by number."""
+    import numpy as np
+    from onnxscript import ir
+
+    def copy(array: Any) -> Any:
+        return ir.tensor(np.ascontiguousarray(array))
+
+    for value in program.model.graph.initializers.values():
+        held = value.const_value
+        if isinstance(held.raw, np.ndarray) and not held.raw.flags.c_contiguous:
+            value.const_value = ir.LazyTensor(partial(copy, held.raw), held.dtype, held.shape, name=held.name)
 
 
 def join_weights(path: Path) -> None:

@@ -1,8 +1,9 @@
 """``das export --to best``: slim in every runtime and precision that runs here, and of these the one to deploy.
 
-All are made in a hidden folder and compared with PyTorch on a few samples. A first timing, while they are open for it,
-leaves behind what is clearly slower; the others, and the best of each runtime, take turns in fresh processes. Then the
-fastest is certified, and kept unless it costs too much of the answers: then it is the next one's turn.
+All are made in a hidden folder, int8 first. A first timing leaves behind what is clearly slower; the others are
+compared with PyTorch on a few samples, and those which are close, and the best of each runtime, take turns in fresh
+processes. Then the fastest is certified, and kept unless it costs too much of the answers: then it is the next one's
+turn.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from compressor.files import PARTIAL, cannot_write, write_json
 from compressor.models.steps import StepModel
 from compressor.progress import QUIET, Progress
 from compressor.saved_run.run_folder import Run
+from compressor.unneeded_memory import give_back, page_out
 from exporters.checks.records import Parity
 from exporters.export import Draft, ExportReport, certify_draft, draft, keep
 from exporters.folder import count_bytes, exports_of
@@ -40,11 +42,12 @@ from profiles.machine.environment import describe_environment
 from profiles.timing.latency import Latency, measure
 from profiles.timing.paired import Timed, time_models
 from profiles.timing.sample_batches import make_inputs
-from profiles.timing.worker import SLIM, Setting, WorkerRequest
+from profiles.timing.template import Template
+from profiles.timing.worker import COMMAND, SLIM, Setting, WorkerRequest
 
 CLOSE = 1.3  # times the fastest: what takes longer in a first timing is left behind, but for the best of a runtime
-FIRST_SECONDS, FIRST_TURNS = 0.5, 3  # of the first timing of each
-COMPARED, ROUNDED = 8, 32  # samples that a file is compared on, beside other sizes; of int8, which may hold layers back
+FIRST_SECONDS, FIRST_TURNS = 0.5, 1  # of the first timing of each
+COMPARED, ROUNDED = 8, 16  # samples that a file is compared on, beside other sizes; of int8, which may hold layers back
 SECONDS = 6.0  # that those which are left take turns for, all together
 Stages = Mapping[str, Latency]
 
@@ -96,9 +99,10 @@ def export_best(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    with TemporaryDirectory(prefix=f"{PARTIAL}{os.getpid()}-", dir=folder) as hidden:
+    with TemporaryDirectory(prefix=f"{PARTIAL}{os.getpid()}-", dir=folder) as hidden, Template(COMMAND) as starts:
+        starts.prepare()  # beside the tracing, which takes one core
         candidates, left_out = _make_candidates(run, model, reference, Path(hidden), device, batch, progress)
-        timed = _time_finalists(run, _find_close(candidates), device, threads, batch, progress)
+        timed = _time_finalists(run, _find_close(candidates), device, threads, batch, progress, starts)
         times = {**{one.name: one.first for one in candidates}, **(timed.times if timed else {})}
         order = sorted(
             candidates, key=lambda one: (bool(timed and one.name not in timed.times), times[one.name].p50_ms)
@@ -139,7 +143,7 @@ def list_ways(device: str) -> tuple[list[tuple[Runtime, Precision]], list[NotMea
         if not runtime.built_on_demand:
             left_out.append(NotMeasured(what=runtime.name, why=f"takes options: das export --to {runtime.name}"))
             continue
-        for precision in PRECISIONS.values():
+        for precision in reversed(tuple(PRECISIONS.values())):  # the fastest first: what is slower need not be compared
             if why := why_not(runtime, precision, device) or _never_faster(precision, device):
                 left_out.append(NotMeasured(what=f"{precision.name} in {runtime.name}", why=why))
             else:
@@ -155,7 +159,10 @@ def _never_faster(precision: Precision, device: str) -> str:
 def _make_candidates(
     run: Run, model: StepModel, reference: Reference, folder: Path, device: str, batch: int, progress: Progress
 ) -> tuple[list[Candidate], list[NotMeasured]]:
-    """Make every file in ``folder``, compare it on a few samples and time it; return what fails with the reason."""
+    """Make every file in ``folder``, time it, and compare it on a few samples where it may be the one to keep.
+
+    What others are made from is always compared. Returned are those that did not fail, and what failed with the reason.
+    """
     ways, left_out = list_ways(device)
     samples, calls = run.samples(), make_inputs(run, batch)
     inputs = {name: samples[name] for name in FAMILIES[model.family].input_names if name in samples}
@@ -163,23 +170,26 @@ def _make_candidates(
     drafts, times = dict[Path, Draft](), dict[Path, Latency]()
     candidates, errors = list[Candidate](), list[DasError]()
 
-    def make(artifact: Artifact) -> None:
-        def time_first(runner: Runner) -> None:
+    def make(artifact: Artifact, runtime: Runtime | None) -> None:
+        def worth(runner: Runner) -> bool:
             call = {artifact.path.name: runner.bind(calls)}
-            (times[artifact.path],) = measure(
-                call, seconds=FIRST_SECONDS, batch=batch, least_turns=FIRST_TURNS
-            ).values()
+            timed = measure(call, seconds=FIRST_SECONDS, batch=batch, least_turns=FIRST_TURNS)
+            first = times[artifact.path] = timed[artifact.path.name]
+            return runtime is None or _may_be_close(first, runtime, candidates)
 
-        drafts[artifact.path] = draft(artifact, time_first)
+        request = artifact.request
+        few = replace(reference, samples=min(reference.samples, ROUNDED if request.precision.quantised else COMPARED))
+        drafts[artifact.path] = draft(replace(artifact, request=replace(request, reference=few)), worth)
+        give_back()
+        page_out(model.parameters())  # PyTorch has answered: the next file's maker needs the room
 
     for runtime, precision in ways:
-        few = replace(reference, samples=min(reference.samples, ROUNDED if precision.quantised else COMPARED))
         form = FORMS[runtime.attention_on(device)]
         try:
-            artifacts = runtime.artifacts(replace(base, reference=few, precision=precision, form=form))
+            artifacts = runtime.artifacts(replace(base, precision=precision, form=form))
             for artifact in artifacts:
                 if artifact.path not in drafts:
-                    make(artifact)
+                    make(artifact, runtime if artifact is artifacts[-1] else None)
         except (CheckFailed, EnvironmentProblem) as error:
             left_out.append(NotMeasured(what=f"{precision.name} in {runtime.name}", why=error.problems[0].found))
             errors.append(error)
@@ -194,6 +204,13 @@ def _make_candidates(
     return candidates, left_out
 
 
+def _may_be_close(first: Latency, runtime: Runtime, candidates: Sequence[Candidate]) -> bool:
+    """Return whether a file of ``runtime`` with this first timing would be among those that are close, so far."""
+    faster = [one for one in candidates if one.first.min_ms < first.min_ms]
+    limit = CLOSE * min((one.first.min_ms for one in candidates), default=first.min_ms)
+    return first.min_ms <= limit or all(one.runtime is not runtime for one in faster)
+
+
 def _find_close(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return those that may be the fastest, by the shortest call of each: close ones, and the best of each runtime."""
     ordered = sorted(candidates, key=lambda candidate: candidate.first.min_ms)
@@ -203,7 +220,13 @@ def _find_close(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _time_finalists(
-    run: Run, close: Sequence[Candidate], device: str, threads: int, batch: int, progress: Progress
+    run: Run,
+    close: Sequence[Candidate],
+    device: str,
+    threads: int,
+    batch: int,
+    progress: Progress,
+    starts: Template,
 ) -> Timed | None:
     """Time those that are close in turns, each in processes of its own; None where there is but one."""
     if len(close) == 1:
@@ -221,7 +244,7 @@ def _time_finalists(
         )
         for candidate in close
     }
-    return time_models(requests, SECONDS, progress)
+    return time_models(requests, SECONDS, progress, starts)
 
 
 def _choose(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import threading
 from collections.abc import Callable, Iterator
 
 import psutil
 
+from compressor.unneeded_memory import give_back
 from compressor.values import Value
 
 CALLS = 3
@@ -50,7 +49,7 @@ def watch_calls(call: Callable[[], object], before: int, gpu: bool) -> Memory:
     """
     import torch
 
-    _give_back_what_loading_took()
+    give_back()  # or the checkpoint that was read would count as the model's
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     with _watch() as sizes:
@@ -62,13 +61,6 @@ def watch_calls(call: Callable[[], object], before: int, gpu: bool) -> Memory:
         peak=max(sizes),
         gpu_allocated=torch.cuda.max_memory_allocated() if gpu else None,
     )
-
-
-def _give_back_what_loading_took() -> None:
-    gc.collect()
-    # glibc keeps freed memory; without its malloc_trim the checkpoint that was read would count as the model's.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextlib.contextmanager

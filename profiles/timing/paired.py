@@ -21,7 +21,7 @@ from profiles.timing.latency import Latency, Sample, Turns, summarise_turns, tak
 from profiles.timing.speedups import Speedup, estimate_speedup
 from profiles.timing.sweeps import BATCH, IMAGE, TEXT, THREADS, Sweep, SweepPoint
 from profiles.timing.template import Process, Template
-from profiles.timing.worker import COMMAND, FULL, SLIM, Setting, Worker, WorkerRequest
+from profiles.timing.worker import FULL, SLIM, Setting, Worker, WorkerRequest, command_of
 
 LEAST_TURNS = 16
 USUAL_GROUPS, LEAST_GROUPS = 6, 3  # of fresh processes, one for each model
@@ -60,13 +60,14 @@ class Timed:
         return estimate_speedup(self.times[over], self.times[which])
 
 
-def time_models(requests: Requests, seconds: float, progress: Progress) -> Timed:
+def time_models(requests: Requests, seconds: float, progress: Progress, starts: Template | None = None) -> Timed:
     """Time any number of models in turns, in several groups of fresh processes; each speed-up is that over the first.
 
     Args:
         requests: by name; the models may be run by different runtimes, but on one device.
         seconds: how long they are timed, all together.
         progress: told about it.
+        starts: starts their processes; None makes a template for them.
 
     Raises:
         EnvironmentProblem: a process died or cannot run its model.
@@ -100,7 +101,7 @@ def time_models(requests: Requests, seconds: float, progress: Progress) -> Timed
                 if on_gpu:
                     launches[name] = worker.launch()
 
-    _in_fresh_processes(requests, seconds, measure, f"timing {_named(requests)}", progress)
+    _in_fresh_processes(requests, seconds, measure, f"timing {_named(requests)}", progress, starts)
     times = {name: summarise_turns(taken, batch) for name, taken in turns.items()}
     launched = describe_launches(launches, {name: entry.p50_ms for name, entry in times.items()})
     width = max((estimate_speedup(times[first], times[name]).width for name in others), default=0.0)
@@ -177,12 +178,20 @@ def _points(
         yield SweepPoint(axis=axis, value=value, runtime=runtime, full=full, slim=slim, speedup=speedup)
 
 
-def _in_fresh_processes(requests: Requests, seconds: float, measure: Measure, label: str, progress: Progress) -> None:
+def _in_fresh_processes(
+    requests: Requests,
+    seconds: float,
+    measure: Measure,
+    label: str,
+    progress: Progress,
+    given: Template | None = None,
+) -> None:
     """Call ``measure`` with one group of fresh processes after the other, and with the number of all groups.
 
     Every other group is loaded the other way round: where a model's weights lie depends on who came before.
     """
-    with Template(COMMAND) as starts, ExitStack() as stack:
+    with ExitStack() as stack:
+        starts = given or stack.enter_context(Template(command_of(requests.values())))
         began = time.perf_counter()
         with _workers(requests, starts.start, progress) as workers:
             loading = sum(w.started.load_seconds + w.started.first_call_seconds for w in workers.values())
@@ -194,7 +203,7 @@ def _in_fresh_processes(requests: Requests, seconds: float, measure: Measure, la
         for number in range(1, groups):
             bar.advance()
             ordered = list(requests.items())[:: -1 if number % 2 else 1]
-            with _workers(dict(ordered), starts.again, QUIET) as workers:
+            with _workers(dict(ordered), starts.start, QUIET) as workers:
                 measure(workers, groups)
         bar.advance()
 

@@ -1,9 +1,8 @@
 """Fresh processes without the seconds that it takes to import PyTorch.
 
-A worker that is started from Python leaves a copy of itself behind before it loads its model: the template. Every
-later worker is a fork of that. It loads its model itself, into memory of its own, and starts its own threads, as a
-worker does that was started from Python. What a fork has in common with its template are addresses, so each skips a
-number of pages of its own.
+The first process that is started from Python becomes the template, and every worker is a fork of that. It loads its
+model itself, into memory of its own, and starts its own threads, as a process does that was started from Python. What a
+fork has in common with its template are addresses, so each skips a number of pages of its own.
 
 The template has no thread that runs anything and has not touched a GPU. Where there is no safe fork, on other systems
 than Linux, every worker is started from Python.
@@ -21,7 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from mmap import PAGESIZE, mmap
-from subprocess import PIPE, Popen
+from subprocess import DEVNULL, PIPE, Popen
+from tempfile import TemporaryFile
 from typing import IO, Protocol, Self
 
 CAN_FORK = sys.platform == "linux"
@@ -54,14 +54,17 @@ class Process(Protocol):
 
 
 class Template:
-    """Starts workers: from Python, or as forks of the template that the first of them left; a context manager.
+    """Starts workers, as forks of one process where that is safe; a context manager.
 
     Args:
-        command: starts a worker from Python. With the number of a file behind it, the worker leaves a template there.
+        command: starts a worker from Python. With the number of a file behind it, it starts a template that is told
+            there to fork.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command, (self._channel, self._other) = command, socket.socketpair()
+        self._process: Popen[bytes] | None = None
+        self._errors = TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
 
     def __enter__(self) -> Self:
         return self
@@ -69,41 +72,49 @@ class Template:
     def __exit__(self, *raised: object) -> None:
         self._channel.close()
         self._other.close()
+        if self._process:
+            self._process.wait()
+        self._errors.close()
+
+    def prepare(self) -> None:
+        """Start the template, which imports while others work, where there is one and it was not started before."""
+        if CAN_FORK and not self._process:
+            descriptor = self._other.fileno()
+            command = [*self._command, str(descriptor)]
+            self._process = Popen(command, stdin=DEVNULL, stdout=DEVNULL, stderr=self._errors, pass_fds=(descriptor,))
+            self._other.close()
 
     def start(self, errors: IO[str]) -> Process:
-        """Start a worker from Python, which writes its last words to ``errors``."""
-        left = self._other.fileno() < 0
-        descriptors = () if left or not CAN_FORK else (self._other.fileno(),)
-        process = Popen(
-            [*self._command, *map(str, descriptors)],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=errors,
-            text=True,
-            bufsize=1,
-            pass_fds=descriptors,
-        )
-        if descriptors:
-            self._other.close()
-        return process
-
-    def again(self, errors: IO[str]) -> Process:
-        """Start one after the first, in the quickest way there is.
+        """Start a worker, which writes its last words to ``errors``.
 
         Raises:
             OSError: the template is gone.
         """
-        return self._fork(errors) if CAN_FORK else self.start(errors)
+        if not CAN_FORK:
+            return Popen(self._command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True, bufsize=1)
+        self.prepare()
+        return self._fork(errors)
 
     def _fork(self, errors: IO[str]) -> Process:
         (commands, write), (read, answers) = os.pipe(), os.pipe()
         theirs = [commands, answers, errors.fileno()]
         try:
             socket.send_fds(self._channel, [b"fork"], theirs)
+            pid = self._read()
+        except ConnectionError:
+            os.close(write)
+            os.close(read)
+            raise ConnectionError(self._last_words()) from None
         finally:
             os.close(commands)
             os.close(answers)
-        return Forked(self, self._read(), os.fdopen(write, "w", buffering=1), os.fdopen(read))
+        return Forked(self, pid, os.fdopen(write, "w", buffering=1), os.fdopen(read))
+
+    def _last_words(self) -> str:
+        assert self._process
+        status = self._process.wait()
+        self._errors.seek(0)
+        return f"status {status}: {(self._errors.read().strip().splitlines() or ['no message'])[-1]}"
 
     def wait(self, pid: int) -> int:
         """Return the status that a fork of the template ended with; where the template was killed, that of a kill."""
@@ -142,23 +153,15 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def leave_template(descriptor: int, serve: Serve) -> None:
-    """Fork: this process goes on, its copy becomes the template at ``descriptor`` and never returns.
+def serve_as_template(descriptor: int, serve: Serve) -> None:
+    """Fork whenever that is asked for at ``descriptor``, until nobody listens there.
 
     Args:
         descriptor: the template's end of the channel.
         serve: what a worker does with its commands and answers.
     """
     with socket.socket(fileno=descriptor) as channel:
-        if os.fork():
-            return
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):  # those are of the worker that goes on
-            os.dup2(nothing, number)
-        try:
-            _fork_on_demand(channel, serve)
-        finally:
-            os._exit(0)
+        _fork_on_demand(channel, serve)
 
 
 def _fork_on_demand(channel: socket.socket, serve: Serve) -> None:

@@ -2,7 +2,8 @@
 
 What one model leaves in caches and allocators never meets the other, and yet the two can take turns. The process reads
 a request and then commands from its standard input, one JSON document a line, and answers each with one on standard
-output; it waits for them without using the CPU.
+output; it waits for them without using the CPU. On the command line are modules to import, and where a template is told
+to fork.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,11 +39,12 @@ from profiles.machine.kernels import Launch, time_kernels
 from profiles.machine.memory import Memory, read_resident, watch_calls
 from profiles.timing.latency import Clock, Sample, cuda_clock, time_burst, wall_clock, warm_up
 from profiles.timing.sample_batches import make_inputs
-from profiles.timing.template import Process, leave_template
+from profiles.timing.template import Process, serve_as_template
 
 FULL, SLIM = "full", "slim"
 # -P: the folder that das was started in is not a place to import from.
 COMMAND = (sys.executable, "-P", "-m", "profiles.timing.worker")
+MADE_OF = "transformers.modeling_utils"  # what takes seconds to import, and no file needs
 
 
 class Setting(Value):
@@ -177,6 +179,11 @@ class Worker:
         return f"{self.request.which} in {self.request.runtime}: {found}"
 
 
+def command_of(requests: Iterable[WorkerRequest]) -> tuple[str, ...]:
+    """Return the command that starts workers for these requests; where models are built, with what they are made of."""
+    return COMMAND if all(request.file for request in requests) else (*COMMAND, MADE_OF)
+
+
 def resize_inputs(run: Run, setting: Setting) -> dict[str, Tensor]:
     """Return samples of the run in other sizes: texts cut or repeated, images scaled."""
     family, inputs = FAMILIES[run.manifest.family], make_inputs(run, setting.batch)
@@ -260,9 +267,12 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to handle; this one ends with it
-    importlib.import_module("transformers.modeling_utils")  # models are made of it, and forks have it then
-    for descriptor in sys.argv[1:]:
-        leave_template(int(descriptor), serve)
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-    serve(sys.stdin, channel)
+    descriptors = [argument for argument in sys.argv[1:] if argument.isdigit()]
+    for module in sys.argv[1 : len(sys.argv) - len(descriptors)]:
+        importlib.import_module(module)
+    for descriptor in descriptors:
+        serve_as_template(int(descriptor), serve)
+    if not descriptors:
+        channel = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # what libraries print is no answer
+        serve(sys.stdin, channel)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.paper import reproduced_tables
-from benchmarks.runtimes import best_deployment, gpu
+from benchmarks.runtimes import best_deployment, export_seconds, gpu
 from benchmarks.search import equal_terms
 from benchmarks.search.sieve import KEPT, regret_of_best_kept
 from benchmarks.search.strategies import Row
@@ -204,19 +204,28 @@ def test_pairs_of_all_years_become_splits_that_share_no_pair(tmp_path, monkeypat
     assert {row["label"] for rows in found.values() for row in rows} == {"0"}  # of two scores the first, 0 to 2
 
 
-def test_the_deployment_script_times_what_it_can_once_and_says_what_it_cannot(tmp_path, monkeypatch, capsys):
-    def in_process(checkout, folder, *typed):
+@pytest.fixture
+def in_process(monkeypatch):
+    """Commands of das run in this process, and ONNX Runtime is the only runtime of files."""
+
+    def run_das(checkout, folder, *typed):
         monkeypatch.chdir(folder)
         done = das(*typed, "--json")
         assert done.exit_code == 0, done.stderr
-        return {**json.loads(done.stdout), "seconds_here": 1.0, "peak_gb": 0.5}
-
-    def refuse(*given):
-        raise ValueError("no such operator")
+        return {**json.loads(done.stdout), "seconds_here": 1.0, "cpu_seconds": 2.0, "peak_gb": 0.5}
 
     in_threads(monkeypatch)
     monkeypatch.setattr(best_export, "RUNTIMES", (find_runtime("onnxruntime"),))
-    monkeypatch.setattr(best_deployment, "run_das", in_process)
+    for script in (best_deployment, export_seconds):
+        monkeypatch.setattr(script, "run_das", run_das)
+
+
+def test_the_deployment_script_times_what_it_can_once_and_says_what_it_cannot(
+    tmp_path, monkeypatch, capsys, in_process
+):
+    def refuse(*given):
+        raise ValueError("no such operator")
+
     ways = (("slim", "onnxruntime", "int8"), ("full", "onnxruntime", "int8"), ("full", "torch", "int8"))
     monkeypatch.setattr(best_deployment, "WAYS", ways)
     monkeypatch.setattr(best_deployment, "transformers_onnx", refuse)
@@ -237,4 +246,21 @@ def test_the_deployment_script_times_what_it_can_once_and_says_what_it_cannot(tm
     # A run that goes on measures nothing again.
     monkeypatch.setattr(best_deployment, "time_all", refuse)
     best_deployment.main()
+    assert capsys.readouterr().out == page
+
+
+def test_exports_of_an_earlier_das_take_turns_with_those_of_today(tmp_path, monkeypatch, capsys, in_process):
+    typed = ["export_seconds", "--tiny", "--turns", "1", "--work", str(tmp_path), "--old", str(tmp_path / "earlier")]
+    monkeypatch.setattr("sys.argv", typed)
+    export_seconds.main()
+    page = capsys.readouterr().out
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    rows = {name: cells for name, *cells in table}
+    assert rows["das export"][:4] == ["1", "2", "0.5", ""]
+    assert rows["earlier das, --onnx --precision int8"][3] == "1.00"
+    assert "model.int8.onnx" in rows["earlier das, --onnx --precision int8"][4]
+    assert rows["earlier das, --onnx"][4] == "model.onnx"
+    assert not list(tmp_path.glob("tiny/timed-*"))
+    monkeypatch.setattr(export_seconds, "export_once", None)  # a run that goes on measures nothing again
+    export_seconds.main()
     assert capsys.readouterr().out == page

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 
 import torch
 
@@ -16,6 +16,8 @@ EXPORT = torch.onnx.export
 
 class Program:
     """What the exporter makes of a module, as far as it is used: it can be saved, or an earlier file of it copied."""
+
+    model = SimpleNamespace(graph=SimpleNamespace(initializers={}))  # no weights to be made ready for a file
 
     def __init__(self, name, trace):
         self.name, self.trace = name, trace

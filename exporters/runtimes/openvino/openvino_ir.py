@@ -16,12 +16,15 @@ from typing import Any
 from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem, one_line
+from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from exporters.graph.inputs import Fixed, batches_of, without_padding
 from exporters.graph.onnx import load_graph
 from exporters.graph.scopes import PART, module_name, scopes_of
+from exporters.runtimes.openvino.nncf_rounding import quantise
 from exporters.runtimes.openvino.openvino_runner import COMPUTES_IN, import_nncf, import_openvino
 
+TEXTS, IMAGES = 16, 8  # samples that ranges are taken from: more change no error, and an image has hundreds of patches
 WITHOUT_TIME = ("Constant", "Parameter", "Result")
 
 
@@ -52,10 +55,7 @@ def write_int8(
         CheckFailed: NNCF cannot round this model.
         EnvironmentProblem: NNCF is missing.
     """
-    nncf = import_nncf()
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
+    import_nncf()
     model = read_graph(source)
     operations = [op for op in model.get_ordered_ops() if op.get_type_name() not in WITHOUT_TIME]
     names = [op.get_friendly_name() for op in operations]
@@ -63,20 +63,7 @@ def write_int8(
     arrays = [{name: value.numpy() for name, value in batch.items()} for batch in batches]
     try:
         with _quiet():
-            rounded = nncf.quantize(
-                model,
-                nncf.Dataset(arrays),
-                model_type=nncf.ModelType.TRANSFORMER,
-                subset_size=len(batches),
-                ignored_scope=nncf.IgnoredScope(names=left),
-                advanced_parameters=AdvancedQuantizationParameters(
-                    # It fails on slim models with exact trims (seen on MiniLM), not on full ones.
-                    smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=-1),
-                    # By default a range ends at the mean of the samples' largest values. In a fitted adapter, whose
-                    # bias keeps its ReLU open, what tells samples apart lies up there.
-                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
-                ),
-            )
+            rounded = quantise(model, arrays, left)
     except Exception as error:  # NNCF's exceptions share no base class
         raise CheckFailed(
             Problem(
@@ -90,14 +77,16 @@ def write_int8(
 
 
 def calibration_batches(model: StepModel, samples: Mapping[str, Tensor], fixed: Fixed) -> list[dict[str, Tensor]]:
-    """Return samples as a file takes them, one by one or in its batches, without padding that it can do without.
+    """Return the first samples as a file takes them, without padding that it can do without: in its batches, or singly.
 
     Args:
         model: that the file is made from.
         samples: (N, ...) by name.
         fixed: axes that the file takes one size of; the last batch is filled up from the first samples.
     """
-    return [without_padding(model, batch, fixed) for batch in batches_of(samples, fixed.batch or 1)]
+    most = IMAGES if FAMILIES[model.family].names_of("image") else TEXTS
+    few = {name: rows[:most] for name, rows in samples.items()}
+    return [without_padding(model, batch, fixed) for batch in batches_of(few, fixed.batch or 1)]
 
 
 def read_graph(path: Path) -> Any:

@@ -16,6 +16,7 @@ from compressor.families import FAMILIES
 from compressor.progress import Progress
 from compressor.token_merging.merge_layers import set_merging
 from exporters.checks.validate import CHECKED_SIZES, judge
+from exporters.graph import onnx as onnx_graph
 from exporters.graph.inputs import VARYING
 from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS
@@ -23,6 +24,7 @@ from exporters.graph.quantise import quantise_dynamic, quantise_static
 from exporters.runtimes.sessions import OnnxRunner
 from tests.support import tiny_exports as exported
 from tests.support import tiny_models as tiny
+from tests.support import traces
 from tests.support.command_line import refused
 from tests.support.marks import slow_but
 
@@ -174,3 +176,13 @@ def test_a_graph_with_merged_tokens_answers_as_the_model_does(tmp_path):
     merging = set_merging(model, [3] * model.dims.vision_layers)
     assert compared(merging, exported.inputs_of(model), tmp_path / "model.onnx").status == "passed"
     assert not any("Scatter" in node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node)
+
+
+def test_weights_that_lie_transposed_in_memory_are_straightened_for_the_file():
+    program = traces.EXPORT(nn.Linear(8, 4).eval(), (torch.ones(2, 3, 8),), dynamo=True, verbose=False)
+    held = [value.const_value for value in program.model.graph.initializers.values()]
+    assert not all(weight.numpy().flags.c_contiguous for weight in held)
+    onnx_graph._straighten(program)
+    for before, value in zip(held, program.model.graph.initializers.values(), strict=True):
+        assert value.const_value.numpy().flags.c_contiguous
+        assert (value.const_value.name, value.const_value.tobytes()) == (before.name, before.tobytes())

@@ -163,6 +163,48 @@ def test_no_range_ends_below_what_a_sample_has(tmp_path):
     assert np.abs(found - expected).mean() < 0.03 * expected.std()
 
 
+@pytest.mark.parametrize("family", ["meter", "bert"])
+def test_int8_is_what_nncf_makes_of_the_model(case_of, family):
+    case = case_of(family)
+    nncf = openvino_runner.import_nncf()
+    samples = [
+        {name: x.numpy() for name, x in one.items()} for one in calibration_batches(case.model, case.inputs, VARYING)
+    ]
+    model, options = read_graph(case.graph), nncf.quantization.advanced_parameters
+    left = openvino_ir._lookups_of_one_row(model.get_ordered_ops())
+    expected = nncf.quantize(
+        model,
+        nncf.Dataset(samples),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(samples),
+        ignored_scope=nncf.IgnoredScope(names=left),
+        advanced_parameters=options.AdvancedQuantizationParameters(
+            smooth_quant_alphas=options.AdvancedSmoothQuantParameters(matmul=-1),
+            activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
+            disable_bias_correction=True,
+        ),
+    )
+    found = read_model(case.write("int8"))
+    ours, theirs = (
+        [op.data for op in each.get_ordered_ops() if op.get_type_name() == "Constant"] for each in (found, expected)
+    )
+    assert len(ours) == len(theirs)
+    for own, nncfs in zip(ours, theirs, strict=True):
+        assert own.dtype == nncfs.dtype
+        np.testing.assert_array_equal(own, nncfs)
+
+
+def test_ranges_are_taken_from_the_first_samples(case_of):
+    case = case_of("roberta")
+    many = {name: x[torch.arange(40) % len(x)] for name, x in case.inputs.items()}
+    batches = calibration_batches(case.model, many, VARYING)
+    assert len(batches) == openvino_ir.TEXTS
+    assert all(len(batch["input_ids"]) == 1 for batch in batches)
+    case = case_of("meter")
+    many = {name: x[torch.arange(40) % len(x)] for name, x in case.inputs.items()}
+    assert len(calibration_batches(case.model, many, VARYING)) == openvino_ir.IMAGES
+
+
 def test_int8_says_nothing_and_takes_one_byte_a_weight(case_of, capfd):
     case = case_of("roberta")
     path = case.folder / "quiet.int8.ov.xml"

@@ -540,7 +540,7 @@ def test_processes_of_their_own_that_import_nothing_from_the_users_folder(run, t
     (tmp_path / "torch.py").write_text("raise SystemExit('the wrong torch')")
     monkeypatch.chdir(tmp_path)
     asked = request(run).model_copy(update={"threads": 2})
-    with Template(COMMAND) as starts, Worker(asked, starts.start) as first, Worker(asked, starts.again) as second:
+    with Template(COMMAND) as starts, Worker(asked, starts.start) as first, Worker(asked, starts.start) as second:
         assert len({os.getpid(), first.pid, second.pid}) == 3
         for worker in (first, second):
             assert all(wall > 0 and gpu is None for wall, gpu in worker.turn())

@@ -13,8 +13,11 @@ from compressor.progress import QUIET
 from das.predict import choose_way
 from das.results import Exports
 from exporters.checks.records import MetricChange, Parity, read_record
+from exporters.export import certify_draft, draft
+from exporters.request import Request
 from exporters.runtimes import find_runtime
 from exporters.runtimes.onnxruntime import OnnxRuntime
+from exporters.runtimes.sessions import OnnxRunner
 from profiles.deployment import best_export
 from profiles.deployment.best import BEST, Best, Tried, describe_best, list_reasons, read_best, tabulate_best
 from profiles.machine.environment import describe_environment
@@ -107,6 +110,43 @@ def test_what_is_close_to_the_fastest_or_the_best_of_its_runtime_is_timed_again(
         for name, (runtime, ms) in times.items()
     ]
     assert [one.name for one in best_export._find_close(candidates)] == ["a", "b", "d"]
+
+
+def test_what_is_clearly_slower_than_another_of_its_runtime_is_not_compared():
+    ov, ort = find_runtime("openvino"), find_runtime("onnxruntime")
+    made = [SimpleNamespace(runtime=ort, first=SimpleNamespace(min_ms=10.0))]
+
+    def close(runtime, ms):
+        return best_export._may_be_close(SimpleNamespace(min_ms=ms), runtime, made)
+
+    assert best_export._may_be_close(SimpleNamespace(min_ms=10.0), ort, [])
+    assert close(ov, 100.0)  # the best of its runtime so far
+    assert close(ort, 13.0)
+    assert not close(ort, 13.1)
+    assert close(ort, 9.0)
+
+
+def test_a_file_that_is_left_behind_is_not_asked_and_one_that_is_kept_is_asked_once(tmp_path, monkeypatch):
+    asked = []
+    run = OnnxRunner.run
+    monkeypatch.setattr(
+        OnnxRunner, "run", lambda self, inputs: asked.append(len(inputs["input_ids"])) or run(self, inputs)
+    )
+    copied_instead(monkeypatch, slim_onnx)
+    run_ = make_run(tmp_path / "run")
+    model, reference = run_.load_slim(), open_reference(run_)
+    request = Request(model, run_.samples(), tmp_path, reference=reference, progress=QUIET)
+    (artifact,) = find_runtime("onnxruntime").artifacts(request)
+    left = draft(artifact, lambda runner: False)
+    assert (left.parity.status, asked) == ("not verified", [])
+    made = draft(artifact)
+    first = list(asked)
+    assert made.parity.certificate.samples == 3
+    record = certify_draft(artifact, made, reference)
+    assert asked == first
+    assert record.certificate == made.parity.certificate
+    certify_draft(artifact, left, reference)
+    assert asked == first * 2
 
 
 def test_nothing_that_runs_here_is_an_error_that_says_why(shared_run, tmp_path, monkeypatch, only_onnxruntime):

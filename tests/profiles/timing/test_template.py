@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not CAN_FORK, reason="workers are started from P
 
 WORKER = """
 import os, sys
-from profiles.timing.template import leave_template
+from profiles.timing.template import serve_as_template
 
 def serve(commands, answers):
     for line in commands:
@@ -23,20 +23,14 @@ def serve(commands, answers):
         answers.write(f"{os.getpid()} {line}")
         answers.flush()
 
-for number in sys.argv[1:]:
-    leave_template(int(number), serve)
-serve(sys.stdin, os.fdopen(os.dup(1), "w"))
+serve_as_template(int(sys.argv[1]), serve)
 """
 
 
 @pytest.fixture
 def starts():
-    with Template((sys.executable, "-c", WORKER)) as template, TemporaryFile("w+") as errors:
-        first = template.start(errors)
+    with Template((sys.executable, "-c", WORKER)) as template:
         yield template
-        first.stdin.close()
-        assert first.wait() == 0
-        first.stdout.close()
 
 
 def ask(process, line):
@@ -46,7 +40,7 @@ def ask(process, line):
 
 def test_every_worker_is_a_process_of_its_own(starts):
     with TemporaryFile("w+") as errors:
-        workers = [starts.again(errors) for _ in range(3)]
+        workers = [starts.start(errors) for _ in range(3)]
         assert [ask(worker, "hello") for worker in workers] == [f"{worker.pid} hello\n" for worker in workers]
         assert len({os.getpid(), *(worker.pid for worker in workers)}) == 4
         for worker in workers:
@@ -59,14 +53,14 @@ def test_every_worker_is_a_process_of_its_own(starts):
 
 def test_how_a_worker_ended_is_known(starts):
     with TemporaryFile("w+") as errors:
-        failed, killed = starts.again(errors), starts.again(errors)
+        failed, killed = starts.start(errors), starts.start(errors)
         assert ask(failed, "fail") == ""
         assert failed.wait() == 1
         killed.kill()
         assert killed.wait() == -signal.SIGKILL
         errors.seek(0)
         assert errors.read().splitlines()[-1] == "ValueError: cannot"
-        still = starts.again(errors)
+        still = starts.start(errors)
         assert ask(still, "hello") == f"{still.pid} hello\n"
         still.stdin.close()
         for worker in (failed, killed, still):
@@ -75,9 +69,6 @@ def test_how_a_worker_ended_is_known(starts):
 
 def test_a_template_that_is_gone_is_an_error_of_the_system():
     with Template((sys.executable, "-c", "pass")) as template, TemporaryFile("w+") as errors:
-        process = template.start(errors)
-        process.stdin.close()
-        assert process.wait() == 0
-        process.stdout.close()
-        with pytest.raises(OSError, match=r"gone|pipe|reset"):
-            template.again(errors)
+        for _ in range(2):
+            with pytest.raises(OSError, match="status 0: no message"):
+                template.start(errors)
