@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -145,9 +146,9 @@ def count_macs(model: StepModel, inputs: Mapping[str, Tensor]) -> Macs:
 def linear_share(model: StepModel, inputs: Mapping[str, Tensor]) -> float:
     """Return the part of the multiply-adds of a forward pass that is in linear layers, 0 to 1, norms left out.
 
-    Products of batches of matrices are of attention, that of a single query among them.
+    Products of batches of matrices are of attention, that of a single query among them. Nothing is computed.
     """
-    with torch.inference_mode(), _counter() as counter:
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), _counter() as counter:
         Positional(model, tuple(inputs))(*inputs.values())
     flops = {packet.__name__: count for packet, count in counter.get_flop_counts().get("Global", {}).items()}
     norms = sum(count for name, count in flops.items() if KINDS.get(name) == NORMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
+import torch
 from torch import Tensor
 
 from compressor.evaluation.reference import Reference
@@ -72,14 +73,16 @@ def judge(
     tolerance = family.tolerances[precision.name]
     first = sizes[:-1] or sizes if reference else sizes
     few = {name: rows[: sum(first)] for name, rows in samples.items()} if reference else samples
+    batches = parity_batches(model, few, first, any_length=not fixed.text_length)
     ours = Remembering(TorchRunner(model if device == "cpu" else deepcopy(model), device), known)
+    if reference:
+        _learn_answers(ours, reference, batches[: len(first)])
     candidate = candidate if answered is None else Remembering(candidate, answered)
     certificate = None
     try:
         with ours, candidate:
             if not worth(candidate):
                 return Comparison(status="not verified", reason=NOT_COMPARED, tolerance=tolerance), None
-            batches = parity_batches(model, few, first, any_length=not fixed.text_length)
             comparison = check(family, ours, candidate, batches, tolerance, precision.relative, task.answers, undecided)
             samples_run = min(comparison.samples, len(next(iter(few.values()))))
             comparison = comparison.model_copy(update={"samples": samples_run})
@@ -102,3 +105,16 @@ def judge(
         limits = {"tolerance": certificate.tolerance, "tightest_tolerance": wider}
         comparison = comparison.model_copy(update={"status": "failed", "reason": certificate.reason, **limits})
     return comparison, certificate
+
+
+def _learn_answers(model: Remembering, reference: Reference, batches: Sequence[Mapping[str, Tensor]]) -> None:
+    """Let the model know what it answered when the run was made, where ``batches`` are the first samples in order."""
+    if reference.slim is None or reference.slim.ndim > 2:  # logits of tokens are as long as their batch was
+        return
+    start = 0
+    for batch in batches:
+        end = start + len(next(iter(batch.values())))
+        rows = reference.inputs(list(range(start, min(end, reference.samples))))
+        if all(name in rows and torch.equal(value, rows[name]) for name, value in batch.items()):
+            model.learn(batch, reference.slim[start:end])
+        start = end

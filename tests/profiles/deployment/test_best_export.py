@@ -134,13 +134,15 @@ def test_a_file_that_is_left_behind_is_not_asked_and_one_that_is_kept_is_asked_o
     )
     copied_instead(monkeypatch, slim_onnx)
     run_ = make_run(tmp_path / "run")
-    model, reference = run_.load_slim(), open_reference(run_)
+    model, reference, answers = run_.load_slim(), open_reference(run_), []
+    model.register_forward_hook(lambda *_: answers.append(1))
     request = Request(model, run_.samples(), tmp_path, reference=reference, progress=QUIET)
     (artifact,) = find_runtime("onnxruntime").artifacts(request)
     left = draft(artifact, lambda runner: False)
     assert (left.parity.status, asked) == ("not verified", [])
     made = draft(artifact)
     first = list(asked)
+    assert len(answers) == 1  # the shortest text: what it answers to the others it has answered in the run
     assert made.parity.certificate.samples == 3
     record = certify_draft(artifact, made, reference)
     assert asked == first
