@@ -17,8 +17,10 @@ from compressor.costs.layer_macs import (
     add_macs,
     classifier_macs,
     encoder_layer_macs,
+    encoder_parts,
     encoder_token_macs,
     fusion_layer_macs,
+    fusion_parts,
     fusion_token_macs,
     multiply_macs,
     norm_macs,
@@ -184,11 +186,13 @@ def meter_macs(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMac
     words, pixels = dims.text_hidden, dims.vision_width
 
     def fusion(tokens: int, others: int) -> Place:
-        whole = fusion_layer_macs(tokens, others, d, dims.fusion_ffn, d)
-        return Place(images, tokens, d, whole, fusion_token_macs(tokens, others, d, dims.fusion_ffn, dims.heads, d), 3)
+        sizes = tokens, others, d, dims.fusion_ffn
+        whole, one = fusion_layer_macs(*sizes, d), fusion_token_macs(*sizes, dims.heads, d)
+        return Place(images, tokens, d, whole, one, 3, fusion_parts(*sizes, dims.heads, d))
 
     language = encoder_layer_macs(text, words, dims.text_ffn)
     language_first = encoder_token_macs(text, words, dims.text_ffn, dims.text_heads, normed=1)
+    language_parts = encoder_parts(text, words, dims.text_ffn, dims.text_heads, normed=1)
     vision = encoder_layer_macs(image, pixels, dims.vision_ffn)
     vision_first = encoder_token_macs(image, pixels, dims.vision_ffn, dims.vision_heads, normed=image)
     sizes = pixels, dims.vision_ffn, dims.vision_heads
@@ -196,8 +200,8 @@ def meter_macs(dims: MeterDims, task: str, patches: tuple[int, int]) -> ModelMac
     return ModelMacs(
         prologue=add_macs(multiply_macs(images, embedded), {NORMS: norm_macs(text, words)}),
         places={
-            "language": Place(1, text, words, language, language_first),
-            "vision": Place(images, image, pixels, vision, vision_first),
+            "language": Place(1, text, words, language, language_first, parts=language_parts),
+            "vision": Place(images, image, pixels, vision, vision_first, parts=encoder_parts(image, *sizes, image)),
             **merging_places(images, image, dims.merged_tokens, sizes),
             "text_bridge": Place(1, text, d, projection_macs(text, words, d), projection_macs(1, words, d)),
             "image_bridge": Place(

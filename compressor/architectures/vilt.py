@@ -17,6 +17,7 @@ from compressor.costs.layer_macs import (
     add_macs,
     classifier_macs,
     encoder_layer_macs,
+    encoder_parts,
     encoder_token_macs,
     multiply_macs,
     norm_macs,
@@ -140,7 +141,11 @@ def vilt_macs(dims: ViltDims, task: str, patches: tuple[int, int]) -> ModelMacs:
     pooled = multiply_macs(images, projection_macs(1, d, d, normed=True))
     return ModelMacs(
         prologue=add_macs(multiply_macs(images, embedded), {NORMS: norm_macs(dims.text_length, d)}),
-        places={"encoder": Place(images, tokens, d, whole, first, 2)},
+        places={
+            "encoder": Place(
+                images, tokens, d, whole, first, 2, encoder_parts(tokens, d, dims.ffn, dims.heads, normed=tokens)
+            )
+        },
         head=add_macs(pooled, classifier_macs(task, images * d, 2 * d, dims.classes)),
     )
 

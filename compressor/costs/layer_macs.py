@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from compressor.models import layer_parts
 
 PRODUCTS, ATTENTION, CONVOLUTION, NORMS = "matrix products", "attention", "convolution", "LayerNorm"
 
@@ -24,6 +26,8 @@ class Place:
         whole: MACs of one row.
         one_token: the same where one token alone is computed.
         parallel: parallel adapters in it, where the model has any.
+        parts: MACs of the parts that it may be taken apart into, by name: of one row, and where one token alone is
+            computed.
     """
 
     rows: int
@@ -32,6 +36,7 @@ class Place:
     whole: ByKind
     one_token: ByKind
     parallel: int = 0
+    parts: Mapping[str, tuple[ByKind, ByKind]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,45 @@ def encoder_token_macs(tokens: int, width: int, ffn: int, heads: int, normed: in
     """
     products = 4 * width**2 + 2 * width * ffn + 2 * heads * tokens * width
     return {PRODUCTS: products, NORMS: norm_macs(normed + 1, width)}
+
+
+def encoder_parts(tokens: int, width: int, ffn: int, heads: int, normed: int) -> dict[str, tuple[ByKind, ByKind]]:
+    """Return the MACs of attention and feed-forward with a norm each, as ``parts`` of a :class:`Place`.
+
+    Together they are those of :func:`encoder_layer_macs`, and of :func:`encoder_token_macs`.
+    """
+    attention = {PRODUCTS: 4 * tokens * width**2, ATTENTION: 2 * tokens**2 * width, NORMS: norm_macs(tokens, width)}
+    one = {PRODUCTS: 4 * width**2 + 2 * heads * tokens * width, NORMS: norm_macs(normed, width)}
+    return {layer_parts.ATTENTION: (attention, one), layer_parts.FEED_FORWARD: _feed_forward(tokens, width, ffn)}
+
+
+def fusion_parts(
+    tokens: int, others: int, width: int, ffn: int, heads: int, other_width: int
+) -> dict[str, tuple[ByKind, ByKind]]:
+    """Return the MACs of self-attention, cross-attention and feed-forward with a norm each, as ``parts`` of a place.
+
+    Together they are those of :func:`fusion_layer_macs`, and of :func:`fusion_token_macs`.
+    """
+    attention, one = encoder_parts(tokens, width, ffn, heads, normed=1)[layer_parts.ATTENTION]
+    cross = {
+        PRODUCTS: 2 * tokens * width**2 + 2 * others * width * other_width,
+        ATTENTION: 2 * tokens * others * width,
+        NORMS: norm_macs(tokens, width),
+    }
+    of_one = {
+        PRODUCTS: 2 * width**2 + 2 * width * other_width + 2 * heads * others * other_width,
+        NORMS: norm_macs(1, width),
+    }
+    return {
+        layer_parts.ATTENTION: (attention, one),
+        layer_parts.CROSS_ATTENTION: (cross, of_one),
+        layer_parts.FEED_FORWARD: _feed_forward(tokens, width, ffn),
+    }
+
+
+def _feed_forward(tokens: int, width: int, ffn: int) -> tuple[ByKind, ByKind]:
+    one = {PRODUCTS: 2 * width * ffn, NORMS: norm_macs(1, width)}
+    return multiply_macs(tokens, one), one
 
 
 def fusion_layer_macs(tokens: int, others: int, width: int, ffn: int, other_width: int) -> ByKind:

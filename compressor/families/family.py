@@ -15,6 +15,7 @@ from compressor.costs.layer_macs import ModelMacs
 from compressor.data.text import NoTexts, TextTransform
 from compressor.data.types import ImageTransform, Transforms
 from compressor.families.key_mapping import Format, State
+from compressor.models.layer_parts import Parts, layer_of, part_of
 from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, StepModel
 from compressor.tasks import TASKS
@@ -154,6 +155,7 @@ class Family:
         absorbers: by pool, the path in the block of a layer of the linear map whose output it adds to its stream last,
             with nothing behind it. What skipped layers did can be merged into it. Pools whose layers end in a norm, as
             BERT's, are left out.
+        parts: of layers that may be skipped in part, by pool (docs/half-layers.md).
         merging: the pool of layers that can merge tokens of images, which are square then: the dims say in
             ``merged_tokens`` how many each of them merges, none where it is empty (docs/token-merging.md). Empty where
             no layer can.
@@ -182,6 +184,7 @@ class Family:
     prepare: Callable[[State, Any, State, str | None], State] = no_preparation
     parallel_fraction: float = 1 / 8
     absorbers: Mapping[str, str] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
     merging: str = ""
     unmasked: bool = False
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
@@ -283,11 +286,14 @@ class Family:
         return Transforms(text, image, getattr(dims, "prompts", {}))
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return ``names`` in report order: pool by pool, then by number."""
+        """Return ``names`` of layers and parts in report order: pool by pool, then by number, parts as they run."""
         prefixes = [pool.prefix for pool in self.pools]
 
-        def rank(name: str) -> tuple[int, int]:
-            prefix = name.rstrip("0123456789")
-            return prefixes.index(prefix), int(name[len(prefix) :])
+        def rank(name: str) -> tuple[int, int, int]:
+            layer = layer_of(name)
+            prefix = layer.rstrip("0123456789")
+            pool = prefixes.index(prefix)
+            order = ["", *(part.name for part in self.parts.get(self.pools[pool].name, ()))]
+            return pool, int(layer[len(prefix) :]), order.index(part_of(name))
 
         return tuple(sorted(names, key=rank))

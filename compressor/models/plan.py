@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from compressor.errors import Problem, UsageError
+from compressor.models.layer_parts import part_of
 from compressor.values import Value
+
+PART = "(-[a-z][a-z-]*)?"  # behind the name of a layer, where it is one of a part
 
 
 class Skip(Value):
@@ -29,10 +32,11 @@ class Plan(Value):
         return tuple(entry.layer for entry in self.skip)
 
 
-def match_layers(patterns: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
-    """Return the layers of ``layers`` that the patterns name, in ``layers``'s order.
+def match_layers(patterns: Sequence[str], layers: Sequence[str], parts: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the layers that the patterns name, in their order, and then the parts of layers that they name.
 
-    A pattern is a layer name, a shell pattern (``FL*``) or a range (``LEn6-11``).
+    A pattern is a name, a shell pattern (``FL*``) or a range (``LEn6-11``). One that names layers names no parts:
+    ``FL*-feed-forward`` and ``FL2-4-feed-forward`` do.
 
     Raises:
         UsageError: naming every pattern that matches nothing, with the nearest layer name for each.
@@ -41,7 +45,7 @@ def match_layers(patterns: Sequence[str], layers: Sequence[str]) -> tuple[str, .
     matches: set[str] = set()
     problems = []
     for pattern in patterns:
-        hits = [name for name in layers if fnmatchcase(name, pattern)] or _range(pattern, layers)
+        hits = _hits(pattern, layers) or _hits(pattern, parts)
         matches.update(hits)
         if not hits:
             near = difflib.get_close_matches(pattern, layers, n=1, cutoff=0.0)
@@ -55,28 +59,36 @@ def match_layers(patterns: Sequence[str], layers: Sequence[str]) -> tuple[str, .
             )
     if problems:
         raise UsageError(*problems)
-    return tuple(name for name in layers if name in matches)
+    return tuple(name for name in (*layers, *parts) if name in matches)
 
 
-def _range(pattern: str, layers: Sequence[str]) -> list[str]:
-    match = re.fullmatch(r"([A-Za-z]+)(\d+)-(\d+)", pattern)
+def _hits(pattern: str, names: Sequence[str]) -> list[str]:
+    return [name for name in names if fnmatchcase(name, pattern)] or _range(pattern, names)
+
+
+def _range(pattern: str, names: Sequence[str]) -> list[str]:
+    match = re.fullmatch(rf"([A-Za-z]+)(\d+)-(\d+){PART}", pattern)
     if not match:
         return []
-    prefix, first, last = match[1], int(match[2]), int(match[3])
-    return [name for name in layers if name in {f"{prefix}{i}" for i in range(first, last + 1)}]
+    prefix, first, last, part = match[1], int(match[2]), int(match[3]), match[4] or ""
+    return [name for name in names if name in {f"{prefix}{i}{part}" for i in range(first, last + 1)}]
 
 
 def summarise(names: Sequence[str]) -> str:
-    """Return layer names with runs folded: ``LEn0-11, FL0-5``."""
-    folded: list[tuple[str, int, int]] = []
-    for name in names:
-        match = re.fullmatch(r"([A-Za-z_]+)(\d+)", name)
-        prefix, number = (match[1], int(match[2])) if match else (name, -1)
-        if folded and number >= 0 and folded[-1][0] == prefix and folded[-1][2] == number - 1:
-            folded[-1] = (prefix, folded[-1][1], number)
+    """Return names with runs folded, ``LEn0-11, FL0-5``; parts of one kind together: ``FL2-4-feed-forward``."""
+    folded: list[tuple[str, int, int, str]] = []
+    for name in sorted(names, key=_part):
+        match = re.fullmatch(rf"([A-Za-z_]+)(\d+){PART}", name)
+        prefix, number, part = (match[1], int(match[2]), match[3] or "") if match else (name, -1, "")
+        if folded and number >= 0 and folded[-1][0] == prefix and folded[-1][2:] == (number - 1, part):
+            folded[-1] = (prefix, folded[-1][1], number, part)
         else:
-            folded.append((prefix, number, number))
+            folded.append((prefix, number, number, part))
     return ", ".join(
-        prefix if first < 0 else f"{prefix}{first}" if first == last else f"{prefix}{first}-{last}"
-        for prefix, first, last in folded
+        prefix if first < 0 else f"{prefix}{first}{part}" if first == last else f"{prefix}{first}-{last}{part}"
+        for prefix, first, last, part in folded
     )
+
+
+def _part(name: str) -> str:
+    return part_of(name) if re.fullmatch(rf"[A-Za-z_]+\d+{PART}", name) else ""

@@ -18,7 +18,7 @@ from compressor.families import FAMILIES
 from compressor.models.prefix import Prefix
 from compressor.models.readout import ONE, Readout, read_tokens
 from compressor.models.rounds import Round, Step
-from compressor.models.steps import StepModel, TokenWise, masks_of
+from compressor.models.steps import StepModel, TokenQuery, TokenWise, masks_of
 
 Needs = dict[str, Readout]
 """Which tokens of each stream are read behind some round, ``first``, ``last`` or ``all``; of streams left out none."""
@@ -71,7 +71,9 @@ def trim(model: StepModel) -> StepModel:
         for step in live:
             block, need = trimmed.blocks[step.name], needs.get(step.stream, "all")
             if one := _compute_one_token(step, block, need):
-                _need(before, step.reads, need if isinstance(block, TokenWise) else "all")
+                _need(before, step.reads[:1], need if isinstance(block, TokenWise) else "all")
+                alike = isinstance(block, TokenWise) and not isinstance(block, TokenQuery)
+                _need(before, step.reads[1:], need if alike else "all")
                 _need(before, _masks_read(step.stream, need), "all")
             else:
                 _need(before, step.reads, "all")

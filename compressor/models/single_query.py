@@ -58,10 +58,23 @@ def one_token_of(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) ->
         hidden: (B, N, D).
         mask: (B, 1, 1, N); None where nothing is masked.
     """
-    token, inner = pick(hidden), layer.attention.self
+    return layer.feed_forward_chunk(one_token_of_attention(layer.attention, pick, hidden, mask))
+
+
+def one_token_of_attention(attention: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Return one token, (B, 1, D), of the output of the attention of such a layer, its norm included.
+
+    Args:
+        attention: BERT's, or one with submodules of the same names.
+        pick: takes the token.
+        hidden: (B, N, D).
+        mask: (B, 1, 1, N); None where nothing is masked.
+    """
+    token, inner = pick(hidden), attention.self
     heads = inner.num_attention_heads
-    attended = attend_one_token(token, hidden, inner.query, inner.key, inner.value, heads, mask)
-    return layer.feed_forward_chunk(layer.attention.output(attended, token))
+    return attention.output(
+        attend_one_token(token, hidden, inner.query, inner.key, inner.value, heads, mask), token
+    )
 
 
 def one_token_of_clip(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:

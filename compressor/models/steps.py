@@ -27,6 +27,18 @@ class TokenWise(nn.Module):
         return self(pick(x), *others)
 
 
+class TokenQuery(TokenWise):
+    """A block whose every output token depends on the same token of the first stream, and on all tokens of others."""
+
+
+class Keep(nn.Module):
+    """Returns streams as they are: under other names, for steps that read them as they were."""
+
+    def forward(self, *streams: Tensor) -> tuple[Tensor, ...]:
+        """Return the streams, (B, N, D) each."""
+        return streams
+
+
 class StepModel(nn.Module):
     """A full or a slim model.
 

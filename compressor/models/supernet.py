@@ -14,15 +14,16 @@ from compressor.models.adapters import Adapter
 from compressor.models.readout import Readout, read_tokens
 from compressor.models.simplify import trim_last_round
 from compressor.models.steps import Step, StepModel, Streams, split_at_candidates, steps_of
-from compressor.models.surgery import new_skip_adapter
+from compressor.models.surgery import new_skip_adapter, split_layers
 
 
 class Supernet:
     """Routes candidates of a frozen model through skip adapters, which it keeps in ``model.skips``.
 
     Args:
-        model: a full model; its parameters are frozen and it is put into eval mode.
-        candidates: names of the layers that may be skipped.
+        model: a full model; its parameters are frozen and it is put into eval mode. It is searched with those layers in
+            parts that candidates are parts of.
+        candidates: names of the layers, or parts of layers, that may be skipped.
         also_trained: other steps with parameters in training; nothing behind them can be computed beforehand.
         width: bottleneck of fresh adapters; None is each layer's own.
     """
@@ -34,7 +35,8 @@ class Supernet:
         also_trained: Sequence[str] = (),
         width: int | None = None,
     ) -> None:
-        self.model, self.candidates = model.eval().requires_grad_(False), tuple(candidates)
+        self.model = model = split_layers(model.eval().requires_grad_(False), candidates)
+        self.candidates = tuple(candidates)
         self.fixed, self.varying = split_at_candidates(model.rounds, {*candidates, *also_trained})
         for name in self.candidates:
             model.skips[name] = new_skip_adapter(model, name, width)

@@ -1,16 +1,18 @@
-"""Removing layers for good: the step list is edited, kept parts are copied, everything else is left behind."""
+"""Removing layers for good, or parts of them: the list of steps is edited, what is kept is copied, the rest left."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from itertools import chain
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
 from compressor.families import FAMILIES
 from compressor.models.adapters import PassThrough, SkipAdapter
+from compressor.models.layer_parts import layers_of, parts_of_layers, split_rounds
 from compressor.models.plan import Plan, Skip, match_layers
-from compressor.models.steps import StepModel, steps_of
+from compressor.models.steps import Keep, StepModel, steps_of
 
 
 def stream_width(model: StepModel, layer: str) -> int:
@@ -37,6 +39,27 @@ def adapter_width(model: StepModel, layer: str) -> int:
     return max(1, round(FAMILIES[model.family].pool(str(pool)).skip_fraction * stream_width(model, layer)))
 
 
+def split_layers(model: StepModel, names: Collection[str]) -> StepModel:
+    """Return ``model`` with those layers in parts that ``names`` names parts of; the model itself where there are none.
+
+    All is shared with it: weights, and skip adapters.
+    """
+    parts = FAMILIES[model.family].parts
+    known = parts_of_layers(model.rounds, parts)
+    layers = [layer for layer in layers_of(names) if not {*names}.isdisjoint(known.get(layer, ()))]
+    if not layers:
+        return model
+    rounds, blocks = split_rounds(model.rounds, layers, parts), dict(model.blocks.items())
+    for step in steps_of(model.rounds):
+        if step.name in layers:
+            taken = (part.take(model.blocks[step.name]) for part in parts[str(step.pool)])
+            blocks |= zip(known[step.name], taken, strict=True)
+    blocks |= {step.name: Keep() for step in steps_of(rounds) if step.name not in blocks}
+    split = StepModel(model.family, model.task, model.dims, model.prologue, rounds, blocks, model.epilogue)
+    split.skips = model.skips
+    return split.train(model.training)
+
+
 def make_plan(model: StepModel, layers: Sequence[str], adapters: bool = True, width: int | None = None) -> Plan:
     """Return the plan that skips ``layers`` (names or patterns) of ``model``, with adapters in their place or nothing.
 
@@ -46,7 +69,10 @@ def make_plan(model: StepModel, layers: Sequence[str], adapters: bool = True, wi
         UsageError: a name that is not in the model.
 
     """
-    names = match_layers(layers, FAMILIES[model.family].layer_order(model.layers))
+    family = FAMILIES[model.family]
+    parts = chain.from_iterable(parts_of_layers(model.rounds, family.parts).values())
+    names = match_layers(layers, family.layer_order(model.layers), family.layer_order(tuple(parts)))
+    model = split_layers(model, names)
     widths = {name: (width or adapter_width(model, name)) if adapters else 0 for name in names}
     return Plan(skip=tuple(Skip(layer=name, adapter_width=width) for name, width in widths.items()))
 
@@ -69,6 +95,7 @@ def remove_layers(model: StepModel, plan: Plan, copy_kept: bool = True) -> StepM
         UsageError: a planned layer is not in the model.
 
     """
+    model = split_layers(model, plan.layers)
     match_layers(plan.layers, model.layers)
     width = {entry.layer: entry.adapter_width for entry in plan.skip}
     # What blocks and prologue share, their copies share.

@@ -32,6 +32,7 @@ from compressor.costs.layer_macs import (
     multiply_macs,
 )
 from compressor.costs.part_names import BRIDGES, HEAD, PARALLEL, PROLOGUE, SKIP
+from compressor.models.layer_parts import layer_of, part_of
 from compressor.models.rounds import Rounds, steps_of
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def iterate_terms(
 
     yield from spread(PROLOGUE, PROLOGUE, sizes.prologue)
     for step in steps_of(rounds):
-        place = sizes.places.get(step.name, sizes.places.get(str(step.pool)))
+        place = sizes.places.get(layer_of(step.name), sizes.places.get(str(step.pool)))
         if place is None:
             continue
         tokens = 1 if step.name in one_token else place.tokens
@@ -100,7 +101,8 @@ def iterate_terms(
                 replacement = adapter_macs(tokens, place.width, skip[step.name])
                 yield from spread(SKIP, step.name, multiply_macs(place.rows, replacement))
             continue
-        layer_macs = place.one_token if step.name in one_token else place.whole
+        whole, one = place.parts[part] if (part := part_of(step.name)) else (place.whole, place.one_token)
+        layer_macs = one if step.name in one_token else whole
         yield from spread(step.pool or BRIDGES, step.name, multiply_macs(place.rows, layer_macs))
         if parallel:
             adapters = multiply_macs(place.rows * place.parallel, adapter_macs(tokens, place.width, parallel))

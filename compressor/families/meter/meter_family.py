@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from compressor.architectures.meter import POOLS, READOUT, MeterDims, meter_macs, meter_rounds
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES, Family
+from compressor.families.library_parts import BertAttention, BertFeedForward, ClipAttention, ClipFeedForward, halves
 from compressor.families.meter.meter_checkpoint import PUBLIC, prepare_meter
+from compressor.families.meter.meter_fusion import FUSION_PARTS
 from compressor.families.vision_language import OUTPUTS, SECONDARY
 
 if TYPE_CHECKING:
@@ -50,5 +52,11 @@ METER = Family(
     formula=meter_macs,
     prepare=prepare_meter,
     absorbers={"vision": "mlp.fc2"},
+    parts={
+        "language": halves(BertAttention, BertFeedForward, reads=(0, 1)),
+        "vision": halves(ClipAttention, ClipFeedForward),
+        "fusion-language": FUSION_PARTS,
+        "fusion-vision": FUSION_PARTS,
+    },
     merging="vision",
 )

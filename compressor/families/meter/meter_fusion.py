@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.models.adapters import Adapter
+from compressor.models.layer_parts import ATTENTION, CROSS_ATTENTION, FEED_FORWARD, LayerPart
 from compressor.models.prefix import attend
 from compressor.models.single_query import attend_one_token
-from compressor.models.steps import Pick
+from compressor.models.steps import Pick, TokenQuery, TokenWise
 
 
 @dataclass(frozen=True)
@@ -127,3 +129,59 @@ class FusionLayer(nn.Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         out = self.output(self.intermediate(x), x)
         return out if self.adapter is None else out + self.adapter(x)
+
+
+class FusionAttention(nn.Module):
+    """The self-attention of a fusion layer, its norm included."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.attention: _FusionAttention = layer.attention
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, N, D) and an additive mask, (B, 1, 1, N), or None, -> (B, N, D)."""
+        out: Tensor = self.attention(x, x, mask)
+        return out
+
+    def one_token(self, pick: Pick, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the output, (B, 1, D), at the token that ``pick`` takes."""
+        return self.attention.one_token(pick(x), x, mask)
+
+
+class FusionCrossAttention(TokenQuery):
+    """The attention of a fusion layer to the other stream, its norm included."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.crossattention: _FusionAttention = layer.crossattention
+
+    def forward(self, x: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, N, D), (B, M, D) and an additive mask, (B, 1, 1, M), or None, -> (B, N, D)."""
+        out: Tensor = self.crossattention(x, other, mask)
+        return out
+
+    def one_token(self, pick: Pick, x: Tensor, *others: Tensor | None) -> Tensor:
+        """Return the output, (B, 1, D), at the token that ``pick`` takes."""
+        other, mask = others
+        assert other is not None
+        return self.crossattention.one_token(pick(x), other, mask)
+
+
+class FusionFeedForward(TokenWise):
+    """The feed-forward of a fusion layer, its norm included."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.intermediate, self.output = layer.intermediate, layer.output
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        out: Tensor = self.output(self.intermediate(x), x)
+        return out
+
+
+FUSION_PARTS = (
+    LayerPart(ATTENTION, (0, 2), FusionAttention),
+    LayerPart(CROSS_ATTENTION, (0, 1, 3), FusionCrossAttention),
+    LayerPart(FEED_FORWARD, (0,), FusionFeedForward),
+)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, Family
+from compressor.families.library_parts import BertAttention, BertFeedForward, halves
 from compressor.families.text_encoder.text_dims import RobertaDims, TextDims
 from compressor.families.text_encoder.text_family import encoder_family, text_encoder_macs
 from compressor.families.text_encoder.text_modules import BertEncoderLayer, RobertaPrologue
@@ -56,6 +57,8 @@ class ElectraDims(TextDims):
     }
 
 
+BERT_PARTS = halves(BertAttention, BertFeedForward, reads=(0, 1), layer=lambda block: block.layer)
+
 BERT = encoder_family(
     "bert",
     BertDims,
@@ -69,6 +72,7 @@ BERT = encoder_family(
         "question-answering": "qa_outputs.",
     },
     block=BertEncoderLayer,
+    parts=BERT_PARTS,
     formula=text_encoder_macs,
 )
 
@@ -81,6 +85,7 @@ roberta_family = partial(
     inputs=(INPUT_IDS, ATTENTION_MASK),
     prologue=RobertaPrologue,
     block=BertEncoderLayer,
+    parts=BERT_PARTS,
     formula=text_encoder_macs,
 )
 ROBERTA = roberta_family("roberta", RobertaDims, library="Roberta")
@@ -99,6 +104,7 @@ ELECTRA = encoder_family(
         "question-answering": "qa_outputs.",
     },
     block=BertEncoderLayer,
+    parts=BERT_PARTS,
     formula=text_encoder_macs,
 )
 

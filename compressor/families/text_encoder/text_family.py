@@ -20,6 +20,7 @@ from compressor.costs.layer_macs import (
     ModelMacs,
     Place,
     encoder_layer_macs,
+    encoder_parts,
     encoder_token_macs,
     norm_macs,
 )
@@ -50,6 +51,7 @@ from compressor.families.key_mapping import (
 from compressor.families.text_encoder.sentence_head import SentenceEpilogue, read_sentence_head
 from compressor.families.text_encoder.text_dims import TEXT_LENGTH, TextDims
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextEpilogue, TextPrologue
+from compressor.models.layer_parts import LayerPart
 from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, Step, StepModel
 
@@ -87,7 +89,7 @@ def text_encoder_macs(dims: TextDims, task: str, patches: tuple[int, int]) -> Mo
     first = encoder_token_macs(tokens, d, dims.ffn, dims.heads, normed=1)
     return ModelMacs(
         prologue={NORMS: norm_macs(tokens, embedded), PRODUCTS: tokens * embedded * d if embedded != d else 0},
-        places={"encoder": Place(1, tokens, d, whole, first, 1)},
+        places={"encoder": Place(1, tokens, d, whole, first, 1, encoder_parts(tokens, d, dims.ffn, dims.heads, 1))},
         head=head_macs(dims, task),
     )
 
@@ -130,6 +132,7 @@ def encoder_family(
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = None,
     library_keeps: Callable[[Any, Sequence[int]], bool] = keeps_any,
     absorber: str = "",
+    parts: tuple[LayerPart, ...] = (),
 ) -> Family:
     """Return a family of encoders whose published checkpoints are transformers' ``...ForSequenceClassification``.
 
@@ -159,6 +162,7 @@ def encoder_family(
         formula: its MACs, see :class:`Family`.
         library_keeps: see :class:`Library`.
         absorber: path in a layer, see :class:`Family`; empty where a norm comes last.
+        parts: of a layer, see :class:`Family`.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
     prefix = prefix or name
@@ -272,5 +276,6 @@ def encoder_family(
         build=build,
         formula=formula,
         absorbers={"encoder": absorber} if absorber else {},
+        parts={"encoder": parts} if parts else {},
         parallel_fraction=BOTTLENECK,
     )

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from compressor.architectures.vilt import POOLS, READOUT, ViltDims, example_image, vilt_macs, vilt_rounds
 from compressor.families.family import ATTENTION_MASK, INPUT_IDS, PIXEL_MASK, PIXEL_VALUES, Family
+from compressor.families.library_parts import halves
 from compressor.families.vilt.vilt_checkpoint import HUGGING_FACE, PUBLIC, prepare_vilt
 from compressor.families.vision_language import OUTPUTS, SECONDARY
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from compressor.families.image_transforms import PixelbertTransform
     from compressor.models.steps import StepModel
 
@@ -19,6 +22,20 @@ def build(dims: ViltDims, task: str) -> StepModel:
     from compressor.families.vilt.vilt_model import build_vilt
 
     return build_vilt(dims, task)
+
+
+def take_attention(layer: nn.Module) -> nn.Module:
+    """Return the attention of a layer."""
+    from compressor.families.vilt.vilt_model import ViltAttention
+
+    return ViltAttention(layer)
+
+
+def take_feed_forward(layer: nn.Module) -> nn.Module:
+    """Return the feed-forward of a layer."""
+    from compressor.families.vilt.vilt_model import ViltFeedForward
+
+    return ViltFeedForward(layer)
 
 
 def image_transform(dims: ViltDims) -> PixelbertTransform:
@@ -45,5 +62,6 @@ VILT = Family(
     image_transform=image_transform,
     formula=vilt_macs,
     absorbers={POOLS[0].name: "mlp.fc2"},
+    parts={POOLS[0].name: halves(take_attention, take_feed_forward, reads=(0, 1))},
     prepare=prepare_vilt,
 )

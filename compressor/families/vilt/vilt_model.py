@@ -9,6 +9,8 @@ probabilities have no dropout; token 0 of the text is pooled.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,7 +24,7 @@ from compressor.models.adapters import Adapter
 from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
 from compressor.models.single_query import attend_one_token
-from compressor.models.steps import Pick, StepModel, Streams, expand_batch
+from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
 
 
 class ViltWordEmbeddings(TextEmbeddings):
@@ -144,6 +146,36 @@ class ViltEncoderLayer(nn.Module):
     def one_token(self, pick: Pick, x: Tensor, mask: Tensor) -> Tensor:
         """Return the output, (B, 1, D), at the token that ``pick`` takes."""
         return self.mlp(self.attention.one_token(pick, x, mask[:, None, None]))
+
+
+class ViltAttention(nn.Module):
+    """The attention of a layer, and the norm in front of it."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.attention: _ViltAttention = layer.attention
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, D) and bool (B, N), True takes part, -> (B, N, D)."""
+        out: Tensor = self.attention(x, mask[:, None, None])
+        return out
+
+    def one_token(self, pick: Pick, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the output, (B, 1, D), at the token that ``pick`` takes."""
+        return self.attention.one_token(pick, x, mask[:, None, None])
+
+
+class ViltFeedForward(TokenWise):
+    """The feed-forward of a layer, and the norm in front of it."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.mlp: nn.Module = layer.mlp
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        out: Tensor = self.mlp(x)
+        return out
 
 
 class ViltEpilogue(nn.Module):

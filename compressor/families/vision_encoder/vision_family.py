@@ -21,6 +21,7 @@ from compressor.costs.layer_macs import (
     ModelMacs,
     Place,
     encoder_layer_macs,
+    encoder_parts,
     encoder_token_macs,
     norm_macs,
 )
@@ -35,6 +36,7 @@ from compressor.families.vision_encoder.vision_modules import (
     VisionPrologue,
     VitEncoderLayer,
 )
+from compressor.models.layer_parts import LayerPart
 from compressor.models.readout import Readout
 from compressor.models.steps import Rounds, StepModel
 from compressor.token_merging.merge_schedule import merging_places, merging_rounds
@@ -64,7 +66,9 @@ def vision_macs(dims: VisionDims, task: str, patches: tuple[int, int]) -> ModelM
     return ModelMacs(
         prologue={CONVOLUTION: count * 3 * dims.patch**2 * d},
         places={
-            POOL.name: Place(1, tokens, d, whole, first, 1),
+            POOL.name: Place(
+                1, tokens, d, whole, first, 1, encoder_parts(tokens, d, dims.ffn, dims.heads, normed=tokens)
+            ),
             **merging_places(1, tokens, dims.merged_tokens, (d, dims.ffn, dims.heads)),
         },
         head={PRODUCTS: d * dims.classes, NORMS: norm_macs(1, d)},
@@ -99,6 +103,7 @@ def vision_family(
     formula: Callable[[Any, str, tuple[int, int]], ModelMacs] | None = vision_macs,
     absorber: str = "layer.mlp.fc2",
     merging: str = "",
+    parts: tuple[LayerPart, ...] = (),
 ) -> Family:
     """Return a family of encoders whose published checkpoints are transformers' ``...ForImageClassification``.
 
@@ -120,6 +125,7 @@ def vision_family(
         formula: its MACs, see :class:`Family`.
         absorber: path in a layer, see :class:`Family`.
         merging: see :class:`Family`; its layers have ViT's layout, and one token in front of the patches.
+        parts: of a layer, see :class:`Family`.
     """
     model_type: str = dims_type.model_fields["config"].default["model_type"]
     prefix = prefix or name
@@ -186,7 +192,7 @@ def vision_family(
                         (f"{prefix}.layernorm.", "epilogue.norm."),
                         *heads.items(),
                     ),
-                    splits=tuple((layer + key, tuple(map(named, parts))) for key, parts in splits),
+                    splits=tuple((layer + key, tuple(map(named, tensors))) for key, tensors in splits),
                 ),
                 heads={TASK: head_keys},
                 read_dims=read_dims,
@@ -218,4 +224,5 @@ def vision_family(
         prepare=partial(fit_positions, antialias),
         absorbers={POOL.name: absorber},
         merging=merging,
+        parts={POOL.name: parts} if parts else {},
     )

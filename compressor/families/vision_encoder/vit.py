@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from compressor.costs.layer_macs import NORMS, PRODUCTS, ModelMacs, norm_macs
 from compressor.families.image_settings import ImageSettings
 from compressor.families.key_mapping import HEAD
+from compressor.families.library_parts import VitAttention, VitFeedForward, halves
 from compressor.families.vision_encoder.vision_dims import VisionDims
 from compressor.families.vision_encoder.vision_family import POOL, vision_family, vision_macs
 from compressor.models.steps import Streams
@@ -65,8 +66,12 @@ def two_head_macs(dims: DeitDims, task: str, patches: tuple[int, int]) -> ModelM
     return replace(vision_macs(dims, task, patches), head=heads)
 
 
-VIT = vision_family("vit", VitDims, library="ViT", keys=LAYER_KEYS, merging=POOL.name)
-DEIT = vision_family("deit", DeitDims, library="DeiT", keys=LAYER_KEYS, signature=("classifier.weight",))
+VIT_PARTS = halves(VitAttention, VitFeedForward, layer=lambda block: block.layer)
+
+VIT = vision_family("vit", VitDims, library="ViT", keys=LAYER_KEYS, merging=POOL.name, parts=VIT_PARTS)
+DEIT = vision_family(
+    "deit", DeitDims, library="DeiT", keys=LAYER_KEYS, signature=("classifier.weight",), parts=VIT_PARTS
+)
 DEIT_DISTILLED = vision_family(
     "deit-distilled",
     DeitDims,
@@ -78,6 +83,7 @@ DEIT_DISTILLED = vision_family(
     architecture="DeiTForImageClassificationWithTeacher",
     epilogue=TwoHeads,
     readout="all",
+    parts=VIT_PARTS,
     formula=two_head_macs,
 )
 VIT_FAMILIES = (VIT, DEIT, DEIT_DISTILLED)
