@@ -15,6 +15,7 @@ from compressor.values import Value, list_faults
 
 PLACES = {"out", "data", "calibration", "checkpoint", "tokenizer"}  # settings that may differ when a run is resumed
 LARGEST_SEED = 2**63 - 1  # that PyTorch takes, and every reader of JSON
+LAYER, HALF = GRANULARITIES = ("layer", "half")
 SomeSettings = TypeVar("SomeSettings", bound=Value)
 
 
@@ -48,6 +49,8 @@ class Settings(Value):
         calibration: folder of inputs, with or without answers, in place of ``data``: the full model's are taken.
         scope: named scope or layer patterns the search may touch; None is the family's default.
         layers: names or patterns of the layers to skip, without a search.
+        granularity: ``layer``, or ``half``: attention and feed-forward are skipped each for itself, so many that they
+            save the MACs of ``skip`` layers (docs/half-layers.md).
         strategy: a key of ``compressor.search.strategies``; None takes the default, with ``adapt`` the paper's.
         balanced: with strategy ``random``: as many layers of each pool; MACs before exact trims are equal then.
         merge_tokens: share of the MACs of the vision layers left that merging tokens is to save, as ``0.3x``; None
@@ -92,6 +95,7 @@ class Settings(Value):
     calibration: str | None = None
     scope: str | None = None
     layers: tuple[str, ...] = ()
+    granularity: str = "layer"
     strategy: str | None = None
     balanced: bool = False
     merge_tokens: str | float | None = None
@@ -131,6 +135,7 @@ class Settings(Value):
         ``holdout`` is none where no layer is skipped: what is held out is not trained on, as in the runs beside it.
         """
         named = {"--scope": self.scope, "--strategy": self.strategy, "--balanced": self.balanced}
+        named |= {"--granularity": self.granularity != LAYER}
         named |= {"--holdout": self.holdout} if self.skip != 0 else {}
         return " and ".join(option for option, value in named.items() if value)
 

@@ -24,7 +24,6 @@ from pydantic import TypeAdapter
 
 from benchmarks.results import LogProgress, write_section
 from benchmarks.search.judge import RECOVERY_RATE, Judge, make_judge
-from benchmarks.search.layer_parts import split_layers
 from benchmarks.search.measures import probe_subsets
 from benchmarks.search.models import SETTINGS, WORK, Setting
 from benchmarks.search.units import Unit, do_units, in_processes
@@ -156,7 +155,7 @@ def choose(job: Job, sizes: Sequence[int], path: Path) -> None:
                     macs=pool.macs(subset),
                     full=pool.costs.full,
                     readable=read,
-                )  # fmt: skip
+                )
             )
     path.write_bytes(CHOSEN.dump_json(found, indent=1))
 
@@ -233,10 +232,16 @@ def _line(data: str, size: int, folders: Sequence[Path]) -> Iterator[tuple[str, 
     macs = [fmean(pair[at].chosen.macs / pair[at].chosen.full for pair in pairs) for at in (0, 1)]
     gone = Counter(name.partition("-")[2] for _, pair in pairs for name in pair.chosen.names)
     yield (
-        SETTINGS[data].name, str(size), str(len(pairs)), _spread([100 * pair[0].full for pair in pairs]), _spread(whole),
-        _spread(parts), _spread(gains), f"{macs[0]:.3f}, {macs[1]:.3f}",
+        SETTINGS[data].name,
+        str(size),
+        str(len(pairs)),
+        _spread([100 * pair[0].full for pair in pairs]),
+        _spread(whole),
+        _spread(parts),
+        _spread(gains),
+        f"{macs[0]:.3f}, {macs[1]:.3f}",
         ", ".join(f"{number / len(pairs):.1f} {name}" for name, number in sorted(gone.items())),
-    )  # fmt: skip
+    )
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -271,6 +271,11 @@ class Family:
         """Return the pool called ``name``."""
         return next(pool for pool in self.pools if pool.name == name)
 
+    def pool_of(self, name: str) -> Pool:
+        """Return the pool that a layer, or a part of one, belongs to by its name."""
+        prefix = layer_of(name).rstrip("0123456789")
+        return next(pool for pool in self.pools if pool.prefix == prefix)
+
     def transforms(self, dims: Any, tokenizer: Tokenizer | None) -> Transforms:
         """Return what turns texts and images into the inputs of a model of these dims; no ``tokenizer`` without texts.
 
@@ -287,13 +292,10 @@ class Family:
 
     def layer_order(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``names`` of layers and parts in report order: pool by pool, then by number, parts as they run."""
-        prefixes = [pool.prefix for pool in self.pools]
 
         def rank(name: str) -> tuple[int, int, int]:
-            layer = layer_of(name)
-            prefix = layer.rstrip("0123456789")
-            pool = prefixes.index(prefix)
-            order = ["", *(part.name for part in self.parts.get(self.pools[pool].name, ()))]
-            return pool, int(layer[len(prefix) :]), order.index(part_of(name))
+            pool = self.pool_of(name)
+            order = ["", *(part.name for part in self.parts.get(pool.name, ()))]
+            return self.pools.index(pool), int(layer_of(name).removeprefix(pool.prefix)), order.index(part_of(name))
 
         return tuple(sorted(names, key=rank))

@@ -16,6 +16,7 @@ from compressor.costs.parts import without_adapters, without_idle
 from compressor.data.batches import steps_per_epoch
 from compressor.data.splits import TaskData
 from compressor.families import FAMILIES
+from compressor.models.layer_parts import layers_of
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers, stream_width
@@ -63,14 +64,24 @@ class Job:
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest() if self.tokenizer else ""
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that candidates are, or are parts of."""
+        return layers_of(self.candidates)
+
+    @property
+    def in_parts(self) -> bool:
+        """True where candidates are parts of layers."""
+        return self.layers != self.candidates
+
+    @property
     def skip(self) -> int:
-        """Number of layers to skip."""
-        return self.settings.skip or len(self.candidates)
+        """Number of layers to skip, or whose MACs parts are to save."""
+        return self.settings.skip or len(self.layers)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Numbers of layers that may be skipped: the one asked for, or with a budget any."""
-        return tuple(range(1, len(self.candidates) + 1)) if self.settings.limits else (self.skip,)
+        return tuple(range(1, len(self.layers) + 1)) if self.settings.limits else (self.skip,)
 
     @property
     def strategy(self) -> str:
@@ -175,7 +186,7 @@ class Job:
     @property
     def _width(self) -> int:
         """Width of the streams that are trained on."""
-        return stream_width(self.model, self.candidates[0]) if self.candidates else int(self.model.dims.hidden)
+        return stream_width(self.model, self.layers[0]) if self.candidates else int(self.model.dims.hidden)
 
     def _steps(self, epochs: float) -> int:
         return round(epochs * steps_per_epoch(self.settings.batch_size, len(self.data.train)))

@@ -52,7 +52,7 @@ def layers_of(names: Collection[str]) -> tuple[str, ...]:
 def parts_of_layers(rounds: Rounds, parts: Parts) -> dict[str, tuple[str, ...]]:
     """Return the names of the parts of every whole layer that has any."""
     return {
-        step.name: tuple(f"{step.name}{BETWEEN}{part.name}" for part in parts[step.pool])
+        step.name: tuple(f"{step.name}{BETWEEN}{part.name}" for part in parts[str(step.pool)])
         for step in steps_of(rounds)
         if step.pool in parts and not part_of(step.name)
     }
@@ -70,7 +70,9 @@ def _split_round(round_: Round, layers: Collection[str], parts: Parts) -> list[R
     """Return what becomes of a round; layers that ran at once still read the streams as they were before it."""
     written = tuple(step.stream for step in round_)
     before = {name: f"{name}_before" for name in written} if len(round_) > 1 else {}
-    split: list[Round] = [(Step(f"before_{round_[0].name}", written, tuple(before.values()), light=True),)] * bool(before)
+    split: list[Round] = [(Step(f"before_{round_[0].name}", written, tuple(before.values()), light=True),)] * bool(
+        before
+    )
     for step in round_:
         reads = tuple(name if name == step.stream else before.get(name, name) for name in step.reads)
         whole = replace(step, reads=reads)

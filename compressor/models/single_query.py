@@ -72,9 +72,7 @@ def one_token_of_attention(attention: Any, pick: Pick, hidden: Tensor, mask: Ten
     """
     token, inner = pick(hidden), attention.self
     heads = inner.num_attention_heads
-    return attention.output(
-        attend_one_token(token, hidden, inner.query, inner.key, inner.value, heads, mask), token
-    )
+    return attention.output(attend_one_token(token, hidden, inner.query, inner.key, inner.value, heads, mask), token)
 
 
 def one_token_of_clip(layer: Any, pick: Pick, hidden: Tensor, mask: Tensor | None) -> Tensor:

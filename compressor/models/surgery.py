@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from itertools import chain
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 from torch import nn
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from compressor.errors import Problem, UsageError
 from compressor.search.budgets import DROP, KINDS, QUANTILES, parse_budget
 from compressor.search.strategies import DEFAULT, STRATEGIES, TRANSFER
-from compressor.settings import LARGEST_SEED, Choice, Settings
+from compressor.settings import GRANULARITIES, HALF, LARGEST_SEED, LAYER, Choice, Settings
 from compressor.tasks import TASKS
 
 FULL, LOT = "full", Choice.LOT.value
@@ -162,6 +162,27 @@ RULES = (
         "--strategy {s.strategy} with --adapt: a head without training says nothing about layers",
         f"--strategy {TRANSFER}, which trains it, or {LOT}, which asks nothing of it",
         "drop --strategy",
+    ),
+    Rule(
+        "unknown-granularity",
+        lambda s: s.granularity not in GRANULARITIES,
+        "--granularity {s.granularity}",
+        _choices(GRANULARITIES),
+        f"--granularity {LAYER}",
+    ),
+    Rule(
+        "half-layers-with-strategy",
+        lambda s: s.granularity == HALF and (s.adapt or s.strategy not in (None, DEFAULT)),
+        f"--granularity {HALF} with --adapt or another strategy than {DEFAULT}: they choose whole layers",
+        f"a fine-tuned model, and strategy {DEFAULT}",
+        "drop --strategy and --adapt, or --granularity",
+    ),
+    Rule(
+        "half-layers-replaced",
+        lambda s: s.granularity == HALF and (s.replace == MERGED or s.merge_tokens is not None),
+        f"--granularity {HALF} with --replace {MERGED} or --merge-tokens, which are of whole layers",
+        f"--replace {ADAPTER} or {NOTHING}, and all tokens",
+        f"drop --replace and --merge-tokens, or --granularity {HALF}",
     ),
     Rule(
         "balanced-without-lot",

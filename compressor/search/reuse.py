@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GOALS = {"skip", "layers", "max_macs", "max_params", "max_latency", "max_drop", "at", "runtime"}
 OWN = GOALS | {"device", "out", "from_run"}  # settings that a new run does not take over
-SEARCHED = ("layers", "scope", "strategy", "balanced", "skip_width")  # what a search was made with
+SEARCHED = ("layers", "scope", "granularity", "strategy", "balanced", "skip_width")  # what a search was made with
 OF_SKIPPED = (*SEARCHED, "reference")  # settings of a run that skips something
 FIXED = (*SEARCHED, "parallel_width")  # where that search is used again
 WHY_NONE: Mapping[str, str] = {  # a run has no search, by its strategy

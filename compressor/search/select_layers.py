@@ -26,7 +26,7 @@ from compressor.search.cost import Costs, measure_costs
 from compressor.search.least_squares import fit_adapters
 from compressor.search.loop import Search, Spent, Training, with_teacher
 from compressor.search.result import LogEntry, Point, SearchResult
-from compressor.search.strategies import STRATEGIES
+from compressor.search.strategies import STRATEGIES, make_strategy
 from compressor.search.strategies.das_bandit import add_gates
 from compressor.search.strategies.reference_strategies import RandomOrder
 from compressor.search.strategies.strategy import SearchSpace, WithFinalScores
@@ -78,14 +78,15 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
         spent.add("influence", sum(spent.costs.steps.values()), min(CALIBRATION_SAMPLES, len(job.data.train)))
         return from_main(lambda: block_influence(supernet, batches))
 
-    space = search_space(job, measure_influence)
+    saved = {name: priced.steps[name] - job.has_adapters * priced.adapters[name] for name in job.candidates}
+    space = search_space(job, measure_influence, saved)
     with stages.timed("encode"):
         part = draw_scored_samples(job)
         label = "Encoding the held-out data once"
         held_out = encode_split(job, part, with_teacher(supernet), checkpoint, progress, label, supernet.encode)
         spent.add("encoding", spent.costs.full, len(held_out))
         training = _prepare_training(job, supernet, spent, checkpoint, progress) if trains else None
-    strategy = WithFinalScores(STRATEGIES[job.strategy](space))
+    strategy = WithFinalScores(make_strategy(job.strategy, space))
     search = Search(supernet, job.task, strategy, held_out, spent, settings.seed + 1, training)
     if job.strategy == "exhaustive":
         progress.say(_price(search))
@@ -98,8 +99,18 @@ def select_layers(job: Job, checkpoint: RunCheckpoint, stages: Stages, progress:
     return FinishedSearch(result, log)
 
 
-def search_space(job: Job, influence: Callable[[], Sequence[float]]) -> SearchSpace:
-    """Return what the job's strategy is told of it; ``influence`` measures that of each candidate."""
+def search_space(
+    job: Job, influence: Callable[[], Sequence[float]], saved: Mapping[str, float] | None = None
+) -> SearchSpace:
+    """Return what the job's strategy is told of it.
+
+    Args:
+        job: to be searched.
+        influence: measures that of each candidate.
+        saved: MACs that skipping each candidate saves; None takes those of one kind to save the same.
+    """
+    saved = saved or dict.fromkeys(job.candidates, 1)
+    layer = sum(saved.values()) / len(job.layers)
     return SearchSpace(
         candidates=len(job.candidates),
         sizes=job.sizes,
@@ -110,6 +121,7 @@ def search_space(job: Job, influence: Callable[[], Sequence[float]]) -> SearchSp
         every=max(1, min(UPDATE_EVERY, (job.search_steps - job.warm_up_steps) // MIN_UPDATES)),
         pools=_pools(job) if job.settings.balanced else (),
         probed=job.trains_in_recovery and job.task.probed,
+        worth=tuple(saved[name] / layer for name in job.candidates) if job.in_parts else (),
     )
 
 
@@ -241,7 +253,7 @@ def _result(job: Job, search: Search, costs: Costs, explained: Mapping[str, floa
         for entry in search.log
         if entry.samples == samples and not entry.trained
     }
-    sizes = parameters_of_layers(job.model)
+    sizes = parameters_of_layers(search.supernet.model)
     adapters = {name: sum(p.numel() for p in job.model.skips[name].parameters()) for name in job.candidates}
     counts = int(job.has_adapters)  # what stands in a layer's place costs something, or nothing
     total, plain = (sum(p.numel() for p in model.parameters()) for model in (without_idle(job.model), job.plain))

@@ -21,11 +21,12 @@ from compressor.families import FAMILIES
 from compressor.jobs.job import Job
 from compressor.models.simplify import trim_last_round
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
+from compressor.models.surgery import split_layers
 from compressor.progress import describe_seconds
 from compressor.search.cost import Costs
 from compressor.search.linear_probe import LEAST
 from compressor.search.select_layers import CALIBRATION_SAMPLES, draw_scored_samples, search_space
-from compressor.search.strategies import STRATEGIES
+from compressor.search.strategies import make_strategy
 from compressor.search.strategies.strategy import Result, WithFinalScores
 from compressor.training.activation_cache import Encoder, fits_into_memory
 from compressor.training.recovery import encoder_of, freeze_all_but, recovery_groups, recovery_loss, rounds_behind
@@ -133,12 +134,13 @@ def _count_passes(job: Job, samples: int) -> float:
     A layer that computes one token alone counts as nothing, as an adapter does.
     The strategy is asked for its trials, and told results of no meaning: how many it asks for does not depend on them.
     """
-    _, varying = split_at_candidates(job.model.rounds, job.candidates)
-    steps = {step.name: int(bool(step.pool)) for step in steps_of(job.model.rounds)}
-    adapters, one_token = dict.fromkeys(job.candidates, 0), dict.fromkeys(trim_last_round(job.model, varying[-1]), 0)
+    model = split_layers(job.model, job.candidates)
+    _, varying = split_at_candidates(model.rounds, job.candidates)
+    steps = {step.name: int(bool(step.pool)) for step in steps_of(model.rounds)}
+    adapters, one_token = dict.fromkeys(job.candidates, 0), dict.fromkeys(trim_last_round(model, varying[-1]), 0)
     costs = Costs(fixed=0, steps=steps, adapters=adapters, epilogue=0, scoring=one_token)
     space = search_space(job, lambda: [0.0] * len(job.candidates))
-    strategy, passes = WithFinalScores(STRATEGIES[job.strategy](space)), 0
+    strategy, passes = WithFinalScores(make_strategy(job.strategy, space)), 0
     known: dict[tuple[int, ...], int] = {}
     read: set[tuple[int, ...]] = set()  # of these the search has kept what a probe reads
     while (trial := strategy.ask()) is not None:
@@ -158,6 +160,7 @@ def _count_passes(job: Job, samples: int) -> float:
 def _recovery(job: Job) -> tuple[dict[str, float], dict[str, float]]:
     """Return the seconds of encoding and training, and of cheaper recoveries by their options."""
     skip = (len(job.candidates) // 2 or 1) if job.settings.skip is None else job.settings.skip
+    skip = round(skip * len(job.candidates) / len(job.layers)) if job.in_parts and job.settings.skip else skip
     chosen = job.candidates if job.settings.layers else _spread(job.candidates, skip)
     (encoding, step), steps = _training_times(job, chosen), job.recovery.steps
     encoding *= len(job.recovery.order(job.data.train).samples(steps))

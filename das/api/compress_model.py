@@ -29,6 +29,7 @@ def compress(
     runtime: str | None = None,
     from_run: str | Path | None = None,
     scope: str | None = None,
+    granularity: str = "layer",
     strategy: str | None = None,
     balanced: bool | None = None,
     merge_tokens: str | float | None = None,
@@ -73,6 +74,7 @@ def compress(
         runtime: runtime that ``max_latency`` is measured in.
         from_run: earlier run whose search, checkpoint and settings are used again.
         scope: layers that the search may skip: a scope of the family, or patterns.
+        granularity: ``layer``, or ``half`` for attention and feed-forward each for itself (docs/half-layers.md).
         strategy: search strategy (docs/search.md).
         balanced: with strategy ``random``: as many layers of each pool.
         merge_tokens: share of the MACs of the vision layers left that merging tokens saves, e.g. ``"0.3x"``.
@@ -121,6 +123,7 @@ def compress(
         at=at,
         runtime=runtime,
         scope=scope,
+        granularity=granularity,
         strategy=strategy,
         balanced=balanced,
         merge_tokens=merge_tokens,

@@ -40,6 +40,7 @@ def compress(
         ),
     ] = None,
     scope: o.Scope = None,
+    granularity: o.Granularity = "layer",
     strategy: o.Strategy = None,
     balanced: o.Balanced = False,
     merge_tokens: o.MergeTokens = None,

@@ -133,6 +133,12 @@ Scope = Annotated[
         "all, vision, fusion), or patterns like FL*,LEn6-11."
     ),
 ]
+Granularity = Annotated[
+    str,
+    typer.Option(
+        help="layer, or half: attention and feed-forward each for itself, worth as many MACs as --skip layers.",
+    ),
+]
 Strategy = Annotated[
     str | None,
     typer.Option(

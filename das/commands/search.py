@@ -16,6 +16,7 @@ def search(
     task: o.Task = None,
     skip: o.Skip = None,
     scope: o.Scope = None,
+    granularity: o.Granularity = "layer",
     strategy: o.Strategy = None,
     balanced: o.Balanced = False,
     replace: o.Replace = "adapter",

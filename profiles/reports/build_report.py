@@ -7,6 +7,7 @@ from statistics import fmean
 
 from compressor.data.splits import Split
 from compressor.families import FAMILIES
+from compressor.models.layer_parts import BETWEEN, layers_of, part_of
 from compressor.models.plan import Plan
 from compressor.models.steps import steps_of
 from compressor.saved_run.run_folder import Run
@@ -73,7 +74,6 @@ def describe_candidates(
     family: str, names: Sequence[str], plan: Plan, log: Sequence[LogEntry]
 ) -> tuple[Candidate, ...]:
     """Summarise the search's log for each candidate."""
-    pools = {pool.prefix: pool.name for pool in FAMILIES[family].pools}
     updates = [entry for entry in log if entry.gates]
     gates = (updates[-1].gates if updates else None) or {}
 
@@ -84,7 +84,7 @@ def describe_candidates(
     return tuple(
         Candidate(
             name=name,
-            pool=pools[name.rstrip("0123456789")],
+            pool=FAMILIES[family].pool_of(name).name,
             skipped=name in plan.layers,
             gate=gates.get(name),
             reward_skipped=mean(name, True),
@@ -96,12 +96,19 @@ def describe_candidates(
 
 
 def draw_layers(family: str, layers: Sequence[str], skipped: Collection[str]) -> tuple[str, ...]:
-    """Draw a full model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter."""
-    lines = []
-    for pool in FAMILIES[family].pools:
-        names = FAMILIES[family].layer_order(tuple(n for n in layers if n.rstrip("0123456789") == pool.prefix))
-        marks = " ".join(REPLACED if name in skipped else KEPT for name in names)
-        lines.append(f"{pool.prefix:<4}{marks}")
+    """Draw a full model's layers, a line for each pool: ■ stands for a kept layer, □ for a skip adapter.
+
+    A layer some of whose parts are skipped is drawn as its parts, side by side.
+    """
+    kind, lines = FAMILIES[family], []
+    split = layers_of([name for name in skipped if part_of(name)])
+    for pool in kind.pools:
+        names = kind.layer_order(tuple(name for name in layers if kind.pool_of(name) == pool))
+        parts = {
+            name: [f"{name}{BETWEEN}{part.name}" for part in kind.parts[pool.name]] for name in names if name in split
+        }
+        marks = ("".join(REPLACED if one in skipped else KEPT for one in parts.get(name, [name])) for name in names)
+        lines.append(f"{pool.prefix:<4}{' '.join(marks)}")
     return tuple(lines)
 
 

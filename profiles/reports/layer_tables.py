@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from compressor.models.layer_parts import layer_of, layers_of
 from profiles.comparison.full_vs_slim import ProfileReport
 from profiles.formatting import Row, Table
 from profiles.timing.layer_times import LayerTime, LayerTimes
@@ -47,15 +48,16 @@ def predict_gains(full: LayerTimes, slim: LayerTimes, skipped: Sequence[str]) ->
         slim: of the slim one, measured in turns with it.
         skipped: names of the layers.
     """
-    before, after = ({layer.name: layer for layer in times.layers} for times in (full, slim))
+    before = {layer.name: layer for layer in full.layers}
     ms_per_mac, measured_ms = full.whole_ms / full.macs, full.whole_ms - slim.whole_ms
-    nothing = LayerTime(name="", pool="", ms=0, macs=0)  # where trims leave out a stream, its adapters are gone, too
 
     def gain(name: str) -> Gain:
-        layer, adapter = before[name], after.get(name, nothing)
-        return Gain(name, ms_per_mac * (layer.macs - adapter.macs), layer.ms - adapter.ms)
+        # The adapter in its place, or its parts; none where trims leave out a stream with its adapters.
+        layer, left = before[name], [one for one in slim.layers if layer_of(one.name) == name]
+        macs, ms = sum(one.macs for one in left), sum(one.ms for one in left)
+        return Gain(name, ms_per_mac * (layer.macs - macs), layer.ms - ms)
 
-    layers = tuple(map(gain, skipped))
+    layers = tuple(map(gain, layers_of(skipped)))
     together = Gain(
         "these layers",
         sum(layer.by_macs for layer in layers),

@@ -9,6 +9,8 @@ from typing import Any
 from compressor.costs.model_costs import ModelCosts, share_macs
 from compressor.data.splits import describe_dropped
 from compressor.evaluation.score import IndexRecall
+from compressor.models.layer_parts import part_of
+from compressor.models.plan import summarise
 from compressor.search.budgets import describe_drop
 from compressor.settings import Choice
 from compressor.tasks import TASKS
@@ -39,13 +41,15 @@ def describe_result(report: CompressionReport) -> tuple[str, ...]:
 
 def _removed(report: CompressionReport) -> str:
     """Say which layers are gone, and who chose them."""
-    count, names = len(report.skipped), ", ".join(report.skipped)
+    count, in_parts = len(report.skipped), any(map(part_of, report.skipped))
+    what, names = ("part", summarise(report.skipped)) if in_parts else ("layer", ", ".join(report.skipped))
     if report.strategy == Choice.NOTHING:
         trained = ": parallel adapters and head were trained" if report.settings.adapt else ""
         return f"No layer removed{trained} (--skip 0)."
     if report.strategy == Choice.NAMED:
-        return f"{count} layer{'s' * (count != 1)} removed, named by hand: {names}."
-    return f"{count} of {len(report.candidates)} candidate layers removed (strategy {report.strategy}): {names}."
+        return f"{count} {what}{'s' * (count != 1)} removed, named by hand: {names}."
+    of = f"candidate {what}s" if what == "layer" else "parts of layers"
+    return f"{count} of {len(report.candidates)} {of} removed (strategy {report.strategy}): {names}."
 
 
 def _merged(report: CompressionReport) -> str:

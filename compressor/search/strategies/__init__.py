@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from compressor.search.strategies.auto import Auto
+from compressor.search.strategies.auto_parts import AutoParts
 from compressor.search.strategies.das_bandit import DasBandit
 from compressor.search.strategies.reference_strategies import BlockInfluence, Exhaustive, Greedy, RandomOrder
-from compressor.search.strategies.strategy import Strategy
+from compressor.search.strategies.strategy import SearchSpace, Strategy
 
 DEFAULT, TRANSFER = "auto", "das"
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -17,3 +18,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "random": RandomOrder,
 }
 """Every strategy by the name users type; the first is the default."""
+
+
+def make_strategy(name: str, space: SearchSpace) -> Strategy:
+    """Return a fresh strategy of the name; of parts of layers the default one has another way."""
+    return AutoParts(space) if space.worth else STRATEGIES[name](space)

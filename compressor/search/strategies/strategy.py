@@ -26,7 +26,7 @@ class SearchSpace:
 
     Attributes:
         candidates: number of layers to choose from (n).
-        sizes: numbers of layers to skip; choices for other sizes are welcome.
+        sizes: numbers of layers to skip, or whose MACs parts are to save; choices for other sizes are welcome.
         seed: of everything drawn.
         influence: measures each candidate's block influence: 1 - mean cosine of its stream before and after.
         steps: training steps, for strategies that train.
@@ -34,6 +34,7 @@ class SearchSpace:
         every: training steps between trials.
         pools: candidates by kind, of which a lot takes equally many; none where it makes no difference between them.
         probed: what is chosen will be trained, so a probe tells more than a score.
+        worth: of each candidate that is a part of a layer, the layers of mean MACs that it saves; none of whole layers.
     """
 
     candidates: int
@@ -45,6 +46,7 @@ class SearchSpace:
     every: int = 1
     pools: tuple[tuple[int, ...], ...] = ()
     probed: bool = False
+    worth: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from compressor.families import FAMILIES
 from compressor.models.layer_parts import layers_of, parts_of_layers
 from compressor.models.plan import match_layers, summarise
 from compressor.models.simplify import trim
+from compressor.models.steps import steps_of
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers, split_layers
-from compressor.models.steps import steps_of
 from profiles.macs.formula import apply_formula
 from tests.support.tiny_models import SIZES, batch, model
 
@@ -99,7 +99,10 @@ def test_layers_that_run_at_once_read_what_was_there_before():
 
 
 def test_names_of_parts_are_matched_and_summarised():
-    layers, parts = ("FL0", "FL1", "FL2"), tuple(f"FL{i}-{part}" for i in range(3) for part in ("attention", "feed-forward"))
+    layers, parts = (
+        ("FL0", "FL1", "FL2"),
+        tuple(f"FL{i}-{part}" for i in range(3) for part in ("attention", "feed-forward")),
+    )
     assert match_layers(["FL*"], layers, parts) == layers
     assert match_layers(["FL0-1"], layers, parts) == ("FL0", "FL1")
     assert match_layers(["FL*-attention"], layers, parts) == ("FL0-attention", "FL1-attention", "FL2-attention")
