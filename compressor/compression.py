@@ -22,9 +22,9 @@ from compressor.jobs.check_work import remark_on_held_out
 from compressor.jobs.job import Job
 from compressor.jobs.open_inputs import open_inputs
 from compressor.jobs.prepare_job import prepare_job
-from compressor.models.check_trims import TrimsDiffer
 from compressor.models.plan import Plan
 from compressor.models.steps import StepModel
+from compressor.models.trims.check_trims import TrimsDiffer
 from compressor.progress import QUIET, Progress, Stages
 from compressor.saved_run.manifest import MANIFEST
 from compressor.saved_run.resume import RunCheckpoint, Stage, check_same

@@ -23,9 +23,9 @@ import torch
 from benchmarks.results import write_section
 from compressor.checkpoints.build import load_checkpoint
 from compressor.families import FAMILIES
-from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from exporters.folder import count_bytes
 from exporters.graph.inputs import VARYING, shape_ranges
 from exporters.graph.onnx import export_onnx

@@ -31,9 +31,9 @@ from compressor.architectures.meter import MeterDims
 from compressor.costs.macs import count_macs
 from compressor.errors import DasError
 from compressor.families.meter.meter_family import METER, build
-from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from exporters.graph.attention import FORMS
 from exporters.graph.onnx import export_onnx
 from exporters.graph.precision import PRECISIONS

@@ -25,9 +25,9 @@ from benchmarks.paper.meter_full_size import DIMS
 from benchmarks.results import write_section
 from compressor.costs.macs import count_macs
 from compressor.families.meter.meter_family import METER, build
-from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from exporters.graph.attention import FORMS
 from exporters.graph.onnx import export_onnx
 from exporters.graph.quantise import quantise_dynamic

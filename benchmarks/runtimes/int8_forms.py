@@ -31,8 +31,8 @@ from benchmarks.results import write_section
 from benchmarks.runtimes.int8_products import measure_products
 from compressor.device import cpu_instructions
 from compressor.families import FAMILIES
-from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
+from compressor.models.trims.simplify import trim
 from exporters.graph.attention import FORMS, AttentionForm
 from exporters.graph.onnx import export_onnx
 from exporters.graph.quantise import find_lookups, quantise_dynamic, quantise_static, round_tables

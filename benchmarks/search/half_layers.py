@@ -27,6 +27,8 @@ from benchmarks.search.units import Unit, do_units, in_processes
 from compressor.costs.macs import count_macs
 from compressor.jobs.job import Job
 from compressor.models.layer_parts import part_of
+from compressor.search.budgets import Prices
+from compressor.search.result import SearchResult
 from compressor.settings import GRANULARITIES, HALF, LAYER
 from compressor.values import Value
 from profiles.formatting import format_markdown_table
@@ -38,11 +40,14 @@ BUDGETS: Mapping[str, tuple[int, ...]] = {
     "trecqa": (1, 2, 3),
 }
 
+ANY_BUDGET: Mapping[str, object] = {"skip": None, "max_macs": "0.1x"}  # the search is the same for all
+
 
 class Chosen(Value):
-    """What a search chose for each number of layers, and the forward passes of the full model that it took."""
+    """Whole layers that a search chose, the share of MACs that is left, and the forward passes that it took."""
 
-    layers: Mapping[int, tuple[str, ...]]
+    layers: tuple[str, ...]
+    macs: float
     forwards: float
 
 
@@ -55,11 +60,25 @@ class Trained(Value):
     macs: float
 
 
-def choose(job: Job, sizes: Sequence[int], path: Path) -> None:
-    """Search once, and keep the choices of ``sizes``."""
+def choose(job: Job, size: int, path: Path) -> None:
+    """Search whole layers, and keep the choice with its share of the full model's MACs."""
     found = search(job, "auto", LogProgress())
-    layers = {size: found.chosen[size] for size in sizes}
-    path.write_text(Chosen(layers=layers, forwards=sum(found.forwards.values())).model_dump_json(indent=1))
+    left = 1 - sum(found.macs_saved[name] for name in found.chosen[size]) / found.macs
+    path.write_text(
+        Chosen(layers=found.chosen[size], macs=left, forwards=sum(found.forwards.values())).model_dump_json()
+    )
+
+
+def search_halves(job: Job, path: Path) -> None:
+    """Search parts for every budget, and keep the result."""
+    path.write_text(search(job, "auto", LogProgress()).model_dump_json())
+
+
+def pick_halves(found: SearchResult, most: float) -> tuple[str, ...]:
+    """Return the best subset, as ``das compress --max-macs`` takes it, of at most this share of the full's MACs."""
+    prices = Prices(full=found.macs, saved=found.macs_saved)
+    within = [point for point in found.points if prices.without(point.layers) <= most * found.macs]
+    return min(within, key=lambda point: point.rank_key).layers
 
 
 def recover(judge: Judge, layers: tuple[str, ...], path: Path) -> None:
@@ -74,28 +93,29 @@ def recover(judge: Judge, layers: tuple[str, ...], path: Path) -> None:
 def units_of(
     setting: Setting, sizes: tuple[int, ...], seed: int, work: Path, source: Path, home: Path
 ) -> Iterator[Unit]:
-    """Yield the searches of a seed, whole layers by number and parts at once, each before its recoveries."""
+    """Yield the searches of a seed, whole layers by number and then parts, each before its recoveries."""
 
-    def again(granularity: str, skip: int) -> Job:
-        return setting.open(work, source, model=seed, seed=seed, skip=skip, granularity=granularity)
+    def again(**options: object) -> Job:
+        return setting.open(work, source, model=seed, **{"seed": seed, **options})
 
     @cache
     def judge(granularity: str) -> Judge:
-        return make_judge(setting, again(granularity, max(sizes)))
+        return make_judge(setting, again(granularity=granularity, skip=max(sizes)))
 
-    def choose_again(granularity: str, chosen: tuple[int, ...], path: Path) -> None:
-        choose(again(granularity, max(chosen)), chosen, path)
+    def recover_whole(size: int, path: Path) -> None:
+        chosen = Chosen.model_validate_json((home / f"chosen-{size}.json").read_bytes())
+        recover(judge(LAYER), chosen.layers, path)
 
-    def recover_again(granularity: str, size: int, source: Path, path: Path) -> None:
-        chosen = Chosen.model_validate_json(source.read_bytes()).layers[size]
-        recover(judge(granularity), chosen, path)
+    def recover_halves(size: int, path: Path) -> None:
+        whole = Chosen.model_validate_json((home / f"chosen-{size}.json").read_bytes())
+        found = SearchResult.model_validate_json((home / "halves.json").read_bytes())
+        recover(judge(HALF), pick_halves(found, whole.macs), path)
 
-    for granularity, groups in ((LAYER, [(size,) for size in sizes]), (HALF, [sizes])):
-        for group in groups:
-            chosen = home / f"chosen-{granularity}-{max(group)}.json"
-            yield Unit(chosen, partial(choose_again, granularity, group))
-            for size in group:
-                yield Unit(_trained(home, granularity, size), partial(recover_again, granularity, size, chosen))
+    for size in sizes:
+        yield Unit(home / f"chosen-{size}.json", lambda path, size=size: choose(again(skip=size), size, path))
+        yield Unit(_trained(home, LAYER, size), partial(recover_whole, size))
+    yield Unit(home / "halves.json", lambda path: search_halves(again(granularity=HALF, **ANY_BUDGET), path))
+    yield from (Unit(_trained(home, HALF, size), partial(recover_halves, size)) for size in sizes)
 
 
 def _trained(home: Path, granularity: str, size: int) -> Path:
@@ -156,7 +176,7 @@ def _spread(values: Sequence[float]) -> str:
 def report(work: Path) -> None:
     """Write the section of what is finished."""
     body = (
-        "Halves are parts of layers (attention, METER's cross-attention, feed-forward) that save the MACs of k layers. "
+        "Halves are parts of layers (attention, METER's cross-attention, feed-forward) of no more MACs, adapters counted in. "
         f"Both choices are those of `auto`, recovered alike (adapters, rate {RECOVERY_RATE:g}); ± is the standard "
         f"deviation over seeds of choice and training, and of the text models' fine-tuning.\n\n{tabulate(work)}"
     )

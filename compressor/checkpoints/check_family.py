@@ -19,10 +19,10 @@ from compressor.checkpoints.build import load_checkpoint
 from compressor.checkpoints.recognise import Recognised, recognise
 from compressor.errors import CheckFailed, Problem
 from compressor.families.family import Family, Input
-from compressor.models.check_trims import check_trims
 from compressor.models.padding import zero_padding
 from compressor.models.steps import StepModel
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.check_trims import check_trims
 
 LENGTHS = (9, 5, 12)  # of the texts, in tokens
 TOLERANCE = 1e-5  # of logits, in units of the largest, where that is above 1

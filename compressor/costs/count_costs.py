@@ -9,8 +9,8 @@ from torch import Tensor
 from compressor.costs.macs import count_macs
 from compressor.costs.model_costs import ModelCosts, Pair, Trims
 from compressor.costs.parts import parameters, weight_bytes, without_idle
-from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
+from compressor.models.trims.simplify import trim
 from compressor.token_merging.merge_layers import set_merging
 
 

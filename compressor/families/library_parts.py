@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from compressor.models.layer_parts import ATTENTION, FEED_FORWARD, LayerPart
-from compressor.models.single_query import attend_one_token, one_token_of_attention
 from compressor.models.steps import Pick, TokenWise
+from compressor.models.trims.single_query import attend_one_token, one_token_of_attention
 
 
 class BertAttention(nn.Module):

@@ -12,6 +12,8 @@ from compressor.errors import InputError, input_error
 from compressor.families import FAMILIES
 from compressor.families.key_mapping import Format, State
 from compressor.models.adapters import Adapter
+from compressor.models.layer_parts import part_of
+from compressor.models.plan import summarise
 from compressor.models.steps import StepModel, steps_of
 
 NUMBER = "{i}"
@@ -76,9 +78,16 @@ def name_tensors(slim: StepModel, format: Format) -> SlimTensors:
     where the library's class cannot do without them.
 
     Raises:
-        InputError: adapters have no place in the library's class.
+        InputError: adapters have no place in the library's class, or parts of layers are gone.
     """
     assert format.library
+    if halves := [name for name in slim.skipped if part_of(name)]:
+        raise input_error(
+            "halves-have-no-place",
+            f"a run without {summarise(halves)}: transformers has no class for layers with a part alone",
+            "a run without whole layers",
+            "das export RUN --onnx for a file that needs no das, or das.load(RUN) for PyTorch",
+        )
     order = [step.name for step in steps_of(slim.rounds) if step.pool]
     kept = tuple(number for number, name in enumerate(order) if name in slim.layers)
     skips = {number: slim.blocks[name] for number, name in enumerate(order) if name in slim.skipped}

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from compressor.families import FAMILIES
 from compressor.models.adapters import Adapter
 from compressor.models.readout import Readout, read_tokens
-from compressor.models.simplify import trim_last_round
 from compressor.models.steps import Step, StepModel, Streams, split_at_candidates, steps_of
 from compressor.models.surgery import new_skip_adapter, split_layers
+from compressor.models.trims.simplify import trim_last_round
 
 
 class Supernet:

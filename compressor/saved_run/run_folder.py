@@ -48,7 +48,7 @@ class Run:
         Raises:
             InputError: as :meth:`load_saved`.
         """
-        from compressor.models.simplify import trim
+        from compressor.models.trims.simplify import trim
 
         return trim(self.load_saved())
 

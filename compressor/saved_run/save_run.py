@@ -60,7 +60,7 @@ def save_run(
     from safetensors.torch import save_file
 
     from compressor.families import FAMILIES
-    from compressor.models.check_trims import check_trims
+    from compressor.models.trims.check_trims import check_trims
 
     check_trims(slim.eval(), samples)
     with atomic_folder(folder, "free some space, then the same command with --resume") as temporary:

@@ -19,9 +19,9 @@ from compressor.data.splits import Split
 from compressor.device import use_fast_products
 from compressor.families import FAMILIES
 from compressor.jobs.job import Job
-from compressor.models.simplify import trim_last_round
 from compressor.models.steps import StepModel, split_at_candidates, steps_of
 from compressor.models.surgery import split_layers
+from compressor.models.trims.simplify import trim_last_round
 from compressor.progress import describe_seconds
 from compressor.search.cost import Costs
 from compressor.search.linear_probe import LEAST

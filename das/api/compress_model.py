@@ -29,7 +29,7 @@ def compress(
     runtime: str | None = None,
     from_run: str | Path | None = None,
     scope: str | None = None,
-    granularity: str = "layer",
+    granularity: str | None = None,
     strategy: str | None = None,
     balanced: bool | None = None,
     merge_tokens: str | float | None = None,

@@ -20,8 +20,8 @@ from compressor.device import choose_device
 from compressor.errors import Checks, Problem, UsageError
 from compressor.families import FAMILIES
 from compressor.files import write_json
-from compressor.models.simplify import trim
 from compressor.models.steps import StepModel
+from compressor.models.trims.simplify import trim
 from compressor.progress import QUIET, Progress, describe_seconds
 from compressor.saved_run.run_folder import Run
 from exporters.folder import exports_of

@@ -9,7 +9,7 @@ With N tokens of width d, M tokens of the other stream, feed-forward width f and
 - adapter = 2 N d b + LN(N); parallel ones in each kept layer (three in METER's fusion, two in ViLT's, one beside a text
   encoder's), one skip adapter in place of a layer
 - a layer trimmed to one token, with h heads: 4 d^2 + 2 h N d for each attention to N tokens
-  (``compressor.models.single_query``); all else on one token
+  (``compressor.models.trims.single_query``); all else on one token
 
 A text is one row until it meets the images of its sample, each of which is a row of its own. 1 MAC = 2 FLOPs. Softmax,
 activations, additions, biases and embedding lookups are not counted.
@@ -124,7 +124,7 @@ def apply_formula(model: StepModel, inputs: Mapping[str, Tensor]) -> tuple[Term,
     None for families without a formula, and for samples with more texts than images.
     """
     from compressor.families import FAMILIES
-    from compressor.models.simplify import OneToken
+    from compressor.models.trims.simplify import OneToken
 
     family = FAMILIES[model.family]
     text, image = family.sizes_of("text", inputs), family.sizes_of("image", inputs)

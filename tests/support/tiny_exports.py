@@ -8,8 +8,8 @@ import onnx
 import torch
 
 from compressor.checkpoints.build import load_checkpoint
-from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from exporters.graph.attention import FORMS
 from exporters.graph.inputs import VARYING
 from exporters.graph.onnx import export_onnx

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from compressor.models.adapters import Adapter
 from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, Streams, TokenWise
+from compressor.models.trims.single_query import attend_one_token
 
 
 class BlipPrologue(nn.Module):

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from compressor.models.adapters import Adapter
 from compressor.models.layer_parts import ATTENTION, CROSS_ATTENTION, FEED_FORWARD, LayerPart
 from compressor.models.prefix import attend
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, TokenQuery, TokenWise
+from compressor.models.trims.single_query import attend_one_token
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from compressor.families.vision_language import build_head
 from compressor.models.padding import MASKED
 from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
-from compressor.models.single_query import one_token_of, one_token_of_clip
 from compressor.models.steps import Match, Pick, StepModel, Streams, TokenWise
+from compressor.models.trims.single_query import one_token_of, one_token_of_clip
 from compressor.token_merging.bipartite import merge_alike
 
 

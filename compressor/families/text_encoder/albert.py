@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from compressor.families.text_encoder.text_dims import TextDims
 from compressor.families.text_encoder.text_family import encoder_family, text_encoder_macs
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextPrologue
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick
+from compressor.models.trims.single_query import attend_one_token
 
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel

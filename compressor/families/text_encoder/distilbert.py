@@ -11,8 +11,8 @@ from compressor.families.family import ATTENTION_MASK, INPUT_IDS
 from compressor.families.text_encoder.text_dims import TextDims
 from compressor.families.text_encoder.text_family import encoder_family, text_encoder_macs
 from compressor.families.text_encoder.text_modules import TextEncoderLayer
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick
+from compressor.models.trims.single_query import attend_one_token
 
 
 class DistilbertDims(TextDims):

@@ -17,8 +17,8 @@ from compressor.families.family import ATTENTION_MASK, INPUT_IDS
 from compressor.families.text_encoder.text_dims import TextDims
 from compressor.families.text_encoder.text_family import encoder_family, text_encoder_macs
 from compressor.families.text_encoder.text_modules import TextEncoderLayer, TextPrologue
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, Streams
+from compressor.models.trims.single_query import attend_one_token
 
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel

@@ -10,8 +10,8 @@ from compressor.families.embeddings import untyped_roberta
 from compressor.families.text_encoder.text_dims import TextDims
 from compressor.models.adapters import Adapter
 from compressor.models.readout import ONE, Readout, read_tokens
-from compressor.models.single_query import one_token_of
 from compressor.models.steps import Pick, Streams, valid_tokens
+from compressor.models.trims.single_query import one_token_of
 
 if TYPE_CHECKING:
     from transformers.modeling_utils import PreTrainedModel

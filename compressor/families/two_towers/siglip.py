@@ -19,7 +19,7 @@ from compressor.families.key_mapping import TensorPart, Unbuilt
 from compressor.families.two_towers.tower_dims import TEXT, VISION, TowerDims
 from compressor.families.two_towers.tower_family import tower_family
 from compressor.families.two_towers.tower_modules import Projections, TowerLayer
-from compressor.models.single_query import attend_one_token
+from compressor.models.trims.single_query import attend_one_token
 
 POOL, OURS = "vision_model.head.", "epilogue.head.image."
 NAFLEX = Unbuilt(
@@ -66,7 +66,7 @@ def no_norm(model: Any) -> nn.Module:
 class AttentionPool(nn.Module):
     """The library's pooling: a learned query attends to all tokens, and a feed-forward part follows.
 
-    One query needs no keys and values of its own (:mod:`compressor.models.single_query`).
+    One query needs no keys and values of its own (:mod:`compressor.models.trims.single_query`).
     """
 
     def __init__(self, head: Any) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.models.readout import Readout, read_tokens
-from compressor.models.single_query import one_token_of_clip
 from compressor.models.steps import Pick, Streams
+from compressor.models.trims.single_query import one_token_of_clip
 
 Reader = Callable[[Tensor], Tensor]
 """Of token ids, (B, L): how many of them belong to the text, (B, 1)."""

@@ -23,8 +23,8 @@ from compressor.families.vision_language import build_head
 from compressor.models.adapters import Adapter
 from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, StepModel, Streams, TokenWise, expand_batch
+from compressor.models.trims.single_query import attend_one_token
 
 
 class ViltWordEmbeddings(TextEmbeddings):

@@ -10,8 +10,8 @@ from compressor.families.vision_encoder.vision_dims import VisionDims
 from compressor.models.adapters import Adapter
 from compressor.models.prefix import attend
 from compressor.models.readout import read_tokens
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Pick, Streams
+from compressor.models.trims.single_query import attend_one_token
 from compressor.token_merging.bipartite import merge_alike
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from itertools import chain
 
 from compressor.search.strategies.strategy import Choice, Result, SearchSpace, Strategy, Subset, Trial
 
-BEAM, TRIED = 4, 8  # subsets that grow, and parts that each is grown by
+BEAM, TRIED = 6, 8  # subsets that grow, and parts that each is grown by
 FEW = 96  # held-out samples that they are compared on
-FINALISTS = 6  # of each number of layers, compared on all samples
+FINALISTS = 4  # of those that save 1/2, 1, 3/2 ... layers, compared on all samples: the front of a budget
 SLACK = 0.06  # of a layer, that less may be saved: parts have more adapters than layers
 
 
@@ -54,7 +54,8 @@ class AutoParts(Strategy):
             grown = dict.fromkeys(chain.from_iterable(map(self._grow, self._beam)))
             return Trial(tuple(grown), FEW, probe=self.space.probed)
         if not self._chosen:
-            finalists = dict.fromkeys(chain.from_iterable(map(self._finalists, self._sizes)))
+            steps = [half / 2 for half in range(1, 2 * max(self.space.sizes) + 1)]
+            finalists = dict.fromkeys(chain.from_iterable(map(self._finalists, steps)))
             return Trial(tuple(finalists), probe=self.space.probed)
         return None
 
@@ -69,7 +70,7 @@ class AutoParts(Strategy):
             self._beam = sorted(going, key=lambda entry: (entry.loss / self._worth(entry.subset), entry.subset))[:BEAM]
         else:
             ranked = sorted(results, key=lambda result: result.rank_key)
-            for size in self._sizes:
+            for size in range(1, max(self.space.sizes) + 1):
                 self._chosen[size] = next(one.subset for one in ranked if self._saves(one.subset, size))
 
     def _grow(self, entry: Grown) -> list[Subset]:
@@ -89,19 +90,15 @@ class AutoParts(Strategy):
             for part, subset in tried.items()
         ]
 
-    def _finalists(self, size: int) -> list[Subset]:
-        """Return the best subsets, on few samples, that save as much as ``size`` layers."""
-        enough = [subset for subset in self._seen if self._saves(subset, size)]
+    def _finalists(self, layers: float) -> list[Subset]:
+        """Return the best subsets, on few samples, that save as much as so many layers."""
+        enough = [subset for subset in self._seen if self._saves(subset, layers)]
         return sorted(enough, key=lambda subset: (self._seen[subset], subset))[:FINALISTS]
-
-    @property
-    def _sizes(self) -> range:
-        return range(1, max(self.space.sizes) + 1)
 
     def _worth(self, subset: Subset) -> float:
         return sum(self.space.worth[part] for part in subset)
 
-    def _saves(self, subset: Subset, layers: int) -> bool:
+    def _saves(self, subset: Subset, layers: float) -> bool:
         return self._worth(subset) >= layers - SLACK
 
 

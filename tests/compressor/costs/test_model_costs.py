@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from compressor.costs.macs import count_macs
 from compressor.costs.model_costs import MacsShare, Pair, Trims, share_macs
 from compressor.costs.parts import without_idle
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from profiles.analysis.pareto import build_pareto
 from profiles.comparison.run_vs_run import compare_runs
 from profiles.comparison.run_vs_run_tables import tabulate_runs

@@ -14,9 +14,9 @@ from compressor.evaluation.evaluate import evaluate
 from compressor.evaluation.ranking import match_scores
 from compressor.families import FAMILIES
 from compressor.models.padding import join_rows
-from compressor.models.simplify import trim
 from compressor.models.steps import split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from compressor.progress import QUIET
 from compressor.tasks import TASKS
 from compressor.tasks.towers.matches import recalls

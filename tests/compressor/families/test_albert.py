@@ -13,8 +13,8 @@ from compressor.costs.parts import parameters, parameters_of_layers
 from compressor.errors import InputError
 from compressor.families import FAMILIES
 from compressor.models.plan import Plan, Skip
-from compressor.models.simplify import trim
 from compressor.models.surgery import remove_layers
+from compressor.models.trims.simplify import trim
 from tests.support import tiny_models as tiny
 from tests.support.command_line import refused
 

@@ -20,8 +20,8 @@ from compressor.checkpoints.sizes import Transfer
 from compressor.costs.macs import count_macs
 from compressor.errors import InputError
 from compressor.families import FAMILIES
-from compressor.models.simplify import OneToken, trim
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import OneToken, trim
 from profiles.macs.crosscheck import cross_check
 from tests.support import tiny_blip, tiny_towers
 from tests.support.command_line import refused

@@ -13,8 +13,8 @@ from compressor.families.key_mapping import Library
 from compressor.hub.slim_config import make_config
 from compressor.hub.slim_tensors import name_tensors
 from compressor.models.plan import Plan, Skip
-from compressor.models.simplify import OneToken, trim
 from compressor.models.surgery import remove_layers
+from compressor.models.trims.simplify import OneToken, trim
 from compressor.tasks import TASKS
 from tests.support import library_models
 from tests.support.command_line import refused

@@ -6,8 +6,8 @@ import torch
 from compressor.checkpoints.build import load_checkpoint
 from compressor.costs.macs import count_macs
 from compressor.families.text_encoder.sentence_head import POOL, Dense
-from compressor.models.simplify import OneToken, trim
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import OneToken, trim
 from profiles.macs.crosscheck import cross_check
 from tests.support.embedders import TEXTS, inputs_of, write_embedder
 from tests.support.marks import slow_but

@@ -19,9 +19,9 @@ from compressor.families.text_encoder.bert_families import BertDims
 from compressor.models.adapters import Adapter
 from compressor.models.padding import join_rows
 from compressor.models.plan import Plan, Skip
-from compressor.models.simplify import OneToken, trim
 from compressor.models.steps import split_at_candidates
 from compressor.models.surgery import remove_layers
+from compressor.models.trims.simplify import OneToken, trim
 from tests.support.command_line import refused
 from tests.support.marks import slow_but
 

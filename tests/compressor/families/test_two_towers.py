@@ -14,8 +14,8 @@ from compressor.checkpoints.recognise import recognise
 from compressor.costs.macs import count_macs
 from compressor.errors import InputError, UsageError
 from compressor.families import FAMILIES
-from compressor.models.simplify import OneToken, trim
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import OneToken, trim
 from profiles.macs.crosscheck import cross_check
 from tests.support import tiny_towers as towers
 from tests.support.command_line import das, refused

@@ -12,7 +12,7 @@ from compressor.costs.macs import count_macs
 from compressor.data.generated.pictures import write_pictures
 from compressor.errors import InputError, UsageError
 from compressor.jobs.open_inputs import open_inputs
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from compressor.settings import Settings
 from compressor.token_merging.merge_layers import set_merging
 from profiles.macs.formula import apply_formula

@@ -9,8 +9,8 @@ from torch import nn
 from compressor.families import FAMILIES
 from compressor.families.embeddings import UntypedEmbeddings
 from compressor.families.text_encoder import BertEncoderLayer
-from compressor.models.check_trims import TrimsDiffer, check_trims
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.check_trims import TrimsDiffer, check_trims
 from tests.support import tiny_models as tiny
 from tests.support.command_line import refused
 

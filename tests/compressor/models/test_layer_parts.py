@@ -8,10 +8,10 @@ from compressor.errors import UsageError
 from compressor.families import FAMILIES
 from compressor.models.layer_parts import layers_of, parts_of_layers
 from compressor.models.plan import match_layers, summarise
-from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers, split_layers
+from compressor.models.trims.simplify import trim
 from profiles.macs.formula import apply_formula
 from tests.support.tiny_models import SIZES, batch, model
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compressor.models.prefix import Prefix, attend
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from compressor.tuning.apply_method import apply_method
 from compressor.tuning.methods import METHODS
 from tests.support import tiny_models as tiny

@@ -12,10 +12,10 @@ from torch import nn
 from compressor.families import FAMILIES
 from compressor.models.adapters import SkipAdapter
 from compressor.models.readout import read_tokens
-from compressor.models.simplify import OneToken, trim
 from compressor.models.steps import Step, StepModel, TokenWise, steps_of
 from compressor.models.supernet import Supernet
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import OneToken, trim
 from tests.support import tiny_models as tiny
 
 READOUTS = ("first", "last", "mean", "all")

@@ -15,10 +15,10 @@ from compressor.costs.model_costs import Pair
 from compressor.costs.parts import parameters
 from compressor.families import FAMILIES
 from compressor.families.meter.meter_family import build
-from compressor.models.simplify import OneToken, trim
-from compressor.models.single_query import attend_one_token
 from compressor.models.steps import Step, StepModel, split_where_modalities_meet, steps_of
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import OneToken, trim
+from compressor.models.trims.single_query import attend_one_token
 from profiles.macs.formula import count_by_part, count_fusion_layer
 from tests.support import tiny_models as tiny
 from tests.support.command_line import GOLDEN

@@ -7,7 +7,7 @@ import torch
 
 from compressor.costs.macs import count_macs
 from compressor.families import FAMILIES
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from compressor.token_merging.bipartite import merge_alike
 from compressor.token_merging.merge_layers import set_merging
 from profiles.macs.formula import apply_formula

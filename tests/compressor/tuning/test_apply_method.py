@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compressor.errors import EnvironmentProblem, UsageError
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from compressor.tuning.apply_method import apply_method, count_updated, is_head
 from compressor.tuning.lora import merge_lora
 from compressor.tuning.methods import METHODS, find_method

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from exporters.checks.divergence import locate
 from exporters.graph.quantise import quantise_dynamic
 from tests.support.marks import slow

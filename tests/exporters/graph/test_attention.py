@@ -14,7 +14,7 @@ from onnx import TensorProto
 import exporters.export
 from compressor.errors import UsageError
 from compressor.families import FAMILIES
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from exporters.checks.parity import LEAST_SHARE
 from exporters.export import export, make_all
 from exporters.graph.artifacts import graph

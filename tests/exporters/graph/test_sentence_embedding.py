@@ -6,7 +6,7 @@ import torch
 
 from compressor.checkpoints.build import load_checkpoint
 from compressor.families.text_encoder.sentence_head import Dense
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes.sessions import OnnxRunner
 from tests.support.embedders import inputs_of, write_embedder

@@ -9,8 +9,8 @@ import torch
 import exporters.graph.artifacts
 from compressor.errors import CheckFailed, InputError, UsageError
 from compressor.families import FAMILIES
-from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from compressor.saved_run.run_folder import open_run
 from compressor.token_merging.merge_layers import set_merging
 from das.predict import choose_runner

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compressor.device import missing_products
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import RUNTIMES, find_runtime
 from exporters.runtimes.runtime import ModelSource

@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from exporters.graph.precision import PRECISIONS
 from exporters.runtimes import find_runtime, obstacles
 from exporters.runtimes.cuda_graphs import NotCaptured, capture

@@ -9,8 +9,8 @@ import torch
 from onnx import helper
 from torch import nn
 
-from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
+from compressor.models.trims.simplify import trim
 from exporters.graph.onnx import load_graph
 from exporters.graph.quantise import quantise_dynamic
 from exporters.graph.scopes import NAMES as SCOPES

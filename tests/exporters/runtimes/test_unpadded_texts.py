@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compressor.families import FAMILIES
-from compressor.models.simplify import trim
+from compressor.models.trims.simplify import trim
 from exporters.runtimes.torch_runner import TorchRunner
 from tests.support import tiny_models as tiny
 from tests.support.tiny_exports import inputs_of

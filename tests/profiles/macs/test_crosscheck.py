@@ -9,8 +9,8 @@ from torch import nn
 from compressor.costs.layer_macs import ATTENTION
 from compressor.costs.macs import count_macs
 from compressor.families import FAMILIES
-from compressor.models.simplify import trim
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from profiles.macs import formula as closed_form
 from profiles.macs.agreement import Agreement, Counts, describe_agreement
 from profiles.macs.built import make_traceable

@@ -11,9 +11,9 @@ from torch import nn
 from benchmarks.runtimes import layers as benchmark
 from compressor.costs.macs import count_macs
 from compressor.costs.parts import BRIDGES, HEAD, PROLOGUE, SKIP
-from compressor.models.simplify import trim
 from compressor.models.steps import steps_of
 from compressor.models.surgery import make_plan, remove_layers
+from compressor.models.trims.simplify import trim
 from das.render.rich_tables import draw
 from exporters.graph.onnx import export_onnx
 from exporters.runtimes import RUNTIMES, find_runtime

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem, first_line
 from compressor.models.readout import read_tokens
-from compressor.models.simplify import OneToken, trim
 from compressor.models.steps import StepModel
+from compressor.models.trims.simplify import OneToken, trim
 
 TOLERANCE = 1e-4  # in units of the largest value, where that is above 1
 SAMPLES = 4

@@ -1,0 +1,1 @@
+"""Exact trims: what no output depends on is not computed."""
