@@ -176,7 +176,8 @@ def _spread(values: Sequence[float]) -> str:
 def report(work: Path) -> None:
     """Write the section of what is finished."""
     body = (
-        "Halves are parts of layers (attention, METER's cross-attention, feed-forward) of no more MACs, adapters counted in. "
+        "Halves are parts of layers (attention, METER's cross-attention, feed-forward) of no more MACs, adapters "
+        "counted in. "
         f"Both choices are those of `auto`, recovered alike (adapters, rate {RECOVERY_RATE:g}); ± is the standard "
         f"deviation over seeds of choice and training, and of the text models' fine-tuning.\n\n{tabulate(work)}"
     )
