@@ -5,8 +5,8 @@
     python -m benchmarks.search.half_layers --report
 
 Of the models of ``benchmarks.search.models``, one for each seed where they are trained from pre-trained weights: the
-search of ``das compress --skip k`` chooses whole layers, and that of ``--granularity half`` parts that save as much.
-Both choices are recovered alike, and scored on samples that no search has seen. What is finished stays in the work
+search of ``das compress --skip k`` chooses whole layers, and that of ``--granularity half`` parts of as many MACs,
+within 1 % of the full model's. Both choices are recovered alike, and scored on samples that no search has seen. What is finished stays in the work
 folder, and is not done again.
 """
 
@@ -177,8 +177,8 @@ def _spread(values: Sequence[float]) -> str:
 def report(work: Path) -> None:
     """Write the section of what is finished."""
     body = (
-        "Halves are parts of layers (attention, METER's cross-attention, feed-forward) of no more MACs, adapters "
-        "counted in. "
+        "Halves are parts of layers (attention, METER's cross-attention, feed-forward) of as many MACs, within "
+        f"{EQUAL:.0%} of the full model's. "
         f"Both choices are those of `auto`, recovered alike (adapters, rate {RECOVERY_RATE:g}); ± is the standard "
         f"deviation over seeds of choice and training, and of the text models' fine-tuning.\n\n{tabulate(work)}"
     )
