@@ -6,8 +6,8 @@
 
 Of the models of ``benchmarks.search.models``, one for each seed where they are trained from pre-trained weights: the
 search of ``das compress --skip k`` chooses whole layers, and that of ``--granularity half`` parts of as many MACs,
-within 1 % of the full model's. Both choices are recovered alike, and scored on samples that no search has seen. What is finished stays in the work
-folder, and is not done again.
+within 1 % of the full model's. Both choices are recovered alike, and scored on samples that no search has seen. What is
+finished stays in the work folder, and is not done again.
 """
 
 from __future__ import annotations
