@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
+from compressor.models.layer_parts import layers_of, part_of
 from compressor.values import Value
+
+SLACK = 0.06  # of a layer, that parts worth one may save less: they have more adapters than it
 
 
 def rank_key(value: float, divergence: float, readable: float | None = None) -> tuple[float, float]:
@@ -112,6 +115,13 @@ class SearchResult(Value):
         ):
             raise ValueError("its points are not of its candidates, or its choices not among its points")
         return self
+
+    def count_skipped(self, layers: Collection[str]) -> int:
+        """Return how many layers go, or of parts of layers, how many layers of mean MACs they save."""
+        if not any(map(part_of, layers)):
+            return len(layers)
+        layer = sum(self.macs_saved.values()) / len(layers_of(self.macs_saved))
+        return int(sum(self.macs_saved[name] for name in layers) / layer + SLACK)
 
     def point(self, layers: Collection[str]) -> Point:
         """Return the point of these layers."""

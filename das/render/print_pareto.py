@@ -21,7 +21,7 @@ def print_pareto(report: ParetoReport, folder: Path) -> None:
     """Draw the points of the run in ``folder`` within 80 columns, and the command that takes one of them."""
     rows = tuple(
         (
-            str(len(point.layers)),
+            str(point.skip),
             f"{100 * point.value:.2f}",
             f"{0.0 - 100 * point.drop:+.2f}" if point.layers else "",
             f"{point.share - 1:+.1%}" if point.share != 1 else "",
@@ -40,9 +40,9 @@ def print_pareto(report: ParetoReport, folder: Path) -> None:
         console.print(Text(sentence, style="dim"))
     others = [point for point in report.rows if point.chosen and set(point.layers) != set(report.own.layers)]
     if others:
-        taken = len(report.own.layers)  # one more layer, else one less, is the next question
-        near = min(others, key=lambda point: (abs(len(point.layers) - taken), -len(point.layers)))
-        console.print(f"\ndas compress --from {folder} --skip {len(near.layers)}", soft_wrap=True)
+        taken = report.own.skip  # one more layer, else one less, is the next question
+        near = min(others, key=lambda point: (abs(point.skip - taken), -point.skip))
+        console.print(f"\ndas compress --from {folder} --skip {near.skip}", soft_wrap=True)
 
 
 def _plot(report: ParetoReport) -> list[str]:
@@ -52,7 +52,7 @@ def _plot(report: ParetoReport) -> list[str]:
     width = min(MOST_WIDTH, console.width - LABELS)
     grid = [[" "] * width for _ in range(HEIGHT)]
     for point in (*report.points, *report.rows):
-        mark = str(len(point.layers)) if point in report.rows else "·"
+        mark = str(point.skip) if point in report.rows else "·"
         column = round((point.share - left) / ((right - left) or 1) * (width - len(mark)))
         row = round((top - point.value) / ((top - bottom) or 1) * (HEIGHT - 1))
         grid[row][column : column + len(mark)] = mark
@@ -74,7 +74,7 @@ def _sentences(report: ParetoReport) -> list[str]:
         "counted in; exact trims come on top.",
         "front: nothing that costs as little scores better. asked: this number of layers was asked for and searched "
         "with full care; the others come along with it.",
-        f"The run itself, {len(own.layers)} layers, --recover {own.recover}, on the {own.slim.samples:,} samples of "
+        f"The run itself, {own.skip} layers, --recover {own.recover}, on the {own.slim.samples:,} samples of "
         f"the evaluation split: {own.slim.metric} {100 * own.slim.value:.2f}{before}; {_cost(report)}.",
     ]
 

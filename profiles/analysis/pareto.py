@@ -28,6 +28,7 @@ class ParetoPoint(Value):
 
     Attributes:
         layers: the skipped ones; none of the full model.
+        skip: how many they are, or of parts of layers, how many layers they are worth (``count_skipped``).
         value: the score in [0, 1], with the search's adapters, before any recovery.
         drop: the full model's score less this one.
         divergence: from the full model's answers.
@@ -39,6 +40,7 @@ class ParetoPoint(Value):
     """
 
     layers: tuple[str, ...]
+    skip: int
     value: float
     drop: float
     divergence: float
@@ -59,6 +61,7 @@ class OwnResult(Value):
     """
 
     layers: tuple[str, ...]
+    skip: int
     recover: str
     cost: float
     share: float
@@ -98,7 +101,7 @@ class ParetoReport(Value):
     def rows(self) -> tuple[ParetoPoint, ...]:
         """Return the full model, the choice for each number of layers, and the rest of the front, by that number."""
         points = [point for point in self.points if point.chosen or point.front or not point.layers]
-        return tuple(sorted(points, key=lambda point: (len(point.layers), -point.cost)))
+        return tuple(sorted(points, key=lambda point: (point.skip, -point.cost)))
 
 
 def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
@@ -134,6 +137,7 @@ def build_pareto(run: Run, cost: str = "macs") -> ParetoReport:
         points=_points(record, prices),
         own=OwnResult(
             layers=plan,
+            skip=record.count_skipped(plan),
             recover=manifest.settings.recover,
             cost=own.slim,
             share=own.slim / own.full,
@@ -152,13 +156,14 @@ def _points(record: SearchResult, prices: Prices) -> tuple[ParetoPoint, ...]:
     points = [
         ParetoPoint(
             layers=point.layers,
+            skip=record.count_skipped(point.layers),
             value=point.value,
             drop=record.full.value - point.value,
             divergence=point.divergence,
             cost=prices.without(point.layers),
             share=prices.without(point.layers) / prices.full,
             chosen=frozenset(point.layers) in chosen,
-            asked=len(point.layers) in record.sizes,
+            asked=record.count_skipped(point.layers) in record.sizes,
             front=point in front,
         )
         for point in with_full.points

@@ -200,7 +200,7 @@ def tabulate_front(front: ParetoReport) -> Table:
     """Return the best subset for every number of layers, and the rest of the front."""
     rows = tuple(
         (
-            str(len(point.layers)),
+            str(point.skip),
             f"{100 * point.value:.2f}",
             f"{0.0 - 100 * point.drop:+.2f}" if point.layers else "",
             f"{point.share - 1:+.1%}" if point.share != 1 else "",

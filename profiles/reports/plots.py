@@ -111,7 +111,7 @@ def draw_pareto(report: ParetoReport, title: str = "", inches: tuple[float, floa
     for point in report.rows:
         if point.layers:
             place = 100 * point.share, 100 * point.value
-            axes.annotate(str(len(point.layers)), place, xytext=(4, -10), textcoords="offset points")
+            axes.annotate(str(point.skip), place, xytext=(4, -10), textcoords="offset points")
     axes.set(
         xlabel=f"{report.by_layers}, % of the full model",
         ylabel=f"{report.metric}, %, {report.samples:,} held-out samples",

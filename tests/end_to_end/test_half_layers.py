@@ -59,6 +59,9 @@ def test_it_is_exported_and_its_search_used_again(half):
     toolkit.export(half, "onnx")
     assert exports_of(half).path.joinpath("model.onnx").exists()
     assert das("verify", "half").exit_code == 0
+    front = json.loads(das("pareto", "half", "--json").stdout)
+    assert front["own"]["skip"] == 2
+    assert {point["skip"] for point in front["points"] if point["asked"]} == {2}
     compress("--from", "half", "--skip", 1, "--out", "again")
     assert len(open_run("again").manifest.plan.skip) < len(half.manifest.plan.skip)
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from compressor.search.result import SLACK
 from compressor.search.strategies.strategy import Choice, Result, SearchSpace, Strategy, Subset, Trial
 
 BEAM, TRIED = 6, 8  # subsets that grow, and parts that each is grown by
 FEW = 96  # held-out samples that they are compared on
 FINALISTS = 4  # of those that save 1/2, 1, 3/2 ... layers, compared on all samples: the front of a budget
-SLACK = 0.06  # of a layer, that less may be saved: parts have more adapters than layers
 
 
 @dataclass(frozen=True)

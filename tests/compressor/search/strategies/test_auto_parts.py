@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from compressor.search.result import SLACK
 from compressor.search.strategies import make_strategy
-from compressor.search.strategies.auto_parts import BEAM, SLACK, TRIED, AutoParts
+from compressor.search.strategies.auto_parts import BEAM, TRIED, AutoParts
 from compressor.search.strategies.strategy import Result, SearchSpace, WithFinalScores
 
 
