@@ -8,13 +8,23 @@ import numpy as np
 import pytest
 
 from benchmarks import results
-from benchmarks.search import equal_terms, models, probe, ranking, ranking_report, transfer, transfer_report
+from benchmarks.search import (
+    equal_terms,
+    half_layers,
+    models,
+    probe,
+    ranking,
+    ranking_report,
+    transfer,
+    transfer_report,
+)
 from benchmarks.search.measures import measure_subsets
 from benchmarks.search.models import Setting
 from benchmarks.search.published import Published, search_as_published
 from benchmarks.search.rank_correlation import ceiling, estimate, kendall, ranks, spearman
 from benchmarks.search.transfer_report import Scores
 from benchmarks.search.units import Unit, do_units
+from compressor.models.layer_parts import part_of
 from compressor.models.supernet import Supernet
 from compressor.progress import QUIET, Progress, Stages
 from compressor.saved_run.resume import RunCheckpoint
@@ -174,6 +184,23 @@ def test_what_is_readable_is_what_the_search_reads_and_is_reported_beside_the_re
     probe.report(tmp_path)
     page = (tmp_path / "page.md").read_text()
     assert "| small sentences | 0 | 2 | 15 | " in page and "| mean, median |" in page
+
+
+def test_halves_are_chosen_at_the_macs_of_whole_layers_and_reported_beside_them(small, monkeypatch, tmp_path):
+    monkeypatch.setitem(half_layers.BUDGETS, "sst2", (1, 2))
+    half_layers.measure_share(0, 1, "sst2", (0,), tmp_path, tmp_path)
+    home = tmp_path / "half-layers" / "sst2-0"
+    for size in (1, 2):
+        whole, half = (
+            half_layers.Trained.model_validate_json((home / f"trained-{kind}-{size}.json").read_bytes())
+            for kind in ("layer", "half")
+        )
+        assert len(whole.layers) == size
+        assert all(part_of(name) for name in half.layers)
+        assert half.macs <= whole.macs + half_layers.EQUAL + 1e-9
+    half_layers.report(tmp_path)
+    page = (tmp_path / "page.md").read_text()
+    assert "| small sentences | 1 | 1 | " in page and "| small sentences | 2 | 1 | " in page
 
 
 def test_the_ranking_is_measured_and_reported_whatever_is_finished(small, monkeypatch, tmp_path):
