@@ -16,7 +16,6 @@ from typing import Any
 from torch import Tensor
 
 from compressor.errors import CheckFailed, Problem, one_line
-from compressor.families import FAMILIES
 from compressor.models.steps import StepModel
 from exporters.graph.inputs import Fixed, batches_of, without_padding
 from exporters.graph.onnx import load_graph
@@ -24,7 +23,7 @@ from exporters.graph.scopes import PART, module_name, scopes_of
 from exporters.runtimes.openvino.nncf_rounding import quantise
 from exporters.runtimes.openvino.openvino_runner import COMPUTES_IN, import_nncf, import_openvino
 
-TEXTS, IMAGES = 16, 8  # samples that ranges are taken from: more change no error, and an image has hundreds of patches
+SAMPLES = 32  # that ranges are taken from: of 8 or 16, scores of a METER lose a point (docs/exports.md)
 WITHOUT_TIME = ("Constant", "Parameter", "Result")
 
 
@@ -84,8 +83,7 @@ def calibration_batches(model: StepModel, samples: Mapping[str, Tensor], fixed: 
         samples: (N, ...) by name.
         fixed: axes that the file takes one size of; the last batch is filled up from the first samples.
     """
-    most = IMAGES if FAMILIES[model.family].names_of("image") else TEXTS
-    few = {name: rows[:most] for name, rows in samples.items()}
+    few = {name: rows[:SAMPLES] for name, rows in samples.items()}
     return [without_padding(model, batch, fixed) for batch in batches_of(few, fixed.batch or 1)]
 
 

@@ -198,11 +198,11 @@ def test_ranges_are_taken_from_the_first_samples(case_of):
     case = case_of("roberta")
     many = {name: x[torch.arange(40) % len(x)] for name, x in case.inputs.items()}
     batches = calibration_batches(case.model, many, VARYING)
-    assert len(batches) == openvino_ir.TEXTS
+    assert len(batches) == openvino_ir.SAMPLES
     assert all(len(batch["input_ids"]) == 1 for batch in batches)
     case = case_of("meter")
     many = {name: x[torch.arange(40) % len(x)] for name, x in case.inputs.items()}
-    assert len(calibration_batches(case.model, many, VARYING)) == openvino_ir.IMAGES
+    assert len(calibration_batches(case.model, many, VARYING)) == openvino_ir.SAMPLES
 
 
 def test_int8_says_nothing_and_takes_one_byte_a_weight(case_of, capfd):
