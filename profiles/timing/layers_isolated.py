@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from compressor.families import FAMILIES
 from compressor.jobs.job import Job
 from compressor.models.steps import Step, Streams
-from compressor.models.surgery import new_skip_adapter
+from compressor.models.surgery import new_skip_adapter, split_layers
 from compressor.progress import QUIET, Progress
 from compressor.search.budgets import Prices
 from exporters.export_time import LayerAlone
@@ -93,7 +93,8 @@ def layer_prices(job: Job, progress: Progress = QUIET, seconds: float = SECONDS)
 
 def _parts(job: Job) -> tuple[_Part, _Part, dict[str, _Part], dict[str, _Part]]:
     """Return the full model, the same with merged tokens, and of that every candidate, and the adapter of each."""
-    model, inputs = job.merge_tokens(job.model), _first_sample(job)
+    merging, inputs = job.merge_tokens(job.model), _first_sample(job)
+    model = split_layers(merging, job.candidates)
     layers, adapters = {}, {}
     with torch.no_grad():
         streams = model.prologue(**inputs)
@@ -105,7 +106,7 @@ def _parts(job: Job) -> tuple[_Part, _Part, dict[str, _Part], dict[str, _Part]]:
                     replaced, new_skip_adapter(model, step.name, job.settings.skip_width), streams
                 )
             streams = model.advance(streams, (round_,))
-    return _Part(job.model, inputs), _Part(model, inputs), layers, adapters
+    return _Part(job.model, inputs), _Part(merging, inputs), layers, adapters
 
 
 def _part(step: Step, block: nn.Module, streams: Streams) -> _Part:

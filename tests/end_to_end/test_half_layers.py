@@ -80,6 +80,13 @@ def test_parts_can_be_named_by_hand(workshop):
     assert set(layers) == {"FL5", "FL0-feed-forward", "FL1-feed-forward", *(f"FV{i}-cross-attention" for i in range(6))}
 
 
+def test_parts_keep_to_a_budget(workshop):
+    compress(*HALF[:3], "--max-macs", "0.8x", "--granularity", "half", "--recover", "closed-form", "--out", "budget")
+    manifest = open_run("budget").manifest
+    assert manifest.plan.layers and all(map(part_of, manifest.plan.layers))
+    assert manifest.costs.macs.slim <= 0.8 * manifest.costs.macs.full
+
+
 REFUSED = {
     "unknown-granularity": ("--skip", 2, "--granularity", "quarter"),
     "half-layers-with-strategy": ("--skip", 2, "--granularity", "half", "--strategy", "greedy"),

@@ -334,6 +334,14 @@ def test_prices_of_layers_are_measured(workshop, runtime, scope):
     assert 0 < prices.saved["FV0"] < prices.full
 
 
+def test_prices_of_parts_of_layers_are_measured(workshop):
+    job = prepare_job(settings(max_latency="0.9x", runtime="torch", granularity="half"))
+    prices = layer_prices(job, seconds=0.1)
+    assert prices.saved.keys() == set(job.candidates)
+    assert prices.saved["FL0-attention"] == prices.saved["FL5-attention"] != prices.saved["FL0-feed-forward"]
+    assert prices.beside == 0
+
+
 def test_a_latency_budget_from_measured_layers_to_a_measured_model(workshop, monkeypatch, reads):
     monkeypatch.setattr("profiles.gates.budget_check.SECONDS", 0.2)
     in_threads(monkeypatch)
