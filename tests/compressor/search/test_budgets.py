@@ -335,7 +335,7 @@ def test_prices_of_layers_are_measured(workshop, runtime, scope):
 
 
 def test_prices_of_parts_of_layers_are_measured(workshop):
-    job = prepare_job(settings(max_latency="0.9x", runtime="torch", granularity="half"))
+    job = prepare_job(settings(max_latency="0.9x", runtime="torch", granularity="half", scope="FL0,FL5"))
     prices = layer_prices(job, seconds=0.1)
     assert prices.saved.keys() == set(job.candidates)
     assert prices.saved["FL0-attention"] == prices.saved["FL5-attention"] != prices.saved["FL0-feed-forward"]
