@@ -7,8 +7,10 @@ import ctypes
 import gc
 import mmap
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PAGE_OUT = 21  # Linux' MADV_PAGEOUT, which Python's mmap module does not name
 

@@ -121,7 +121,7 @@ def test_another_process_knows_the_family(run):
     request = WorkerRequest(
         run=run.path, which=SLIM, runtime="torch", file=None, threads=1, device="cpu", setting=Setting()
     )
-    with Template(COMMAND) as starts, Worker(request, starts.start) as first, Worker(request, starts.again) as second:
+    with Template(COMMAND) as starts, Worker(request, starts.start) as first, Worker(request, starts.start) as second:
         assert all(wall > 0 for worker in (first, second) for wall, _ in worker.turn())
 
 
