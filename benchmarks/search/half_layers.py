@@ -12,7 +12,6 @@ finished stays in the work folder, and is not done again.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -21,9 +20,9 @@ from statistics import fmean, stdev
 
 from benchmarks.results import LogProgress, write_section
 from benchmarks.search.judge import RECOVERY_RATE, Judge, make_judge
-from benchmarks.search.models import SETTINGS, WORK, Setting
+from benchmarks.search.models import SETTINGS, Setting, measure_or_report
 from benchmarks.search.strategies import search
-from benchmarks.search.units import Unit, do_units, in_processes
+from benchmarks.search.units import Unit, do_units
 from compressor.costs.macs import count_macs
 from compressor.jobs.job import Job
 from compressor.models.layer_parts import part_of
@@ -185,24 +184,5 @@ def report(work: Path) -> None:
     write_section("half-layers", "Halves of layers against whole layers at equal MACs", body)
 
 
-def main() -> None:
-    """Measure, or write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", choices=tuple(BUDGETS))
-    parser.add_argument("--source", type=Path, default=Path(), help="folder of the data set")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for data, checkpoints and results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0,), help="of models, searches and training")
-    parser.add_argument("--processes", type=int, default=2, help="of a thread each")
-    parser.add_argument("--report", action="store_true", help="write the section of what is finished, and do no more")
-    given = parser.parse_args()
-    if given.report:
-        report(given.work)
-        return
-    given.work.mkdir(parents=True, exist_ok=True)
-    for seed in given.seeds:  # once, before the processes begin
-        SETTINGS[given.data].settings(given.work, given.source, seed)
-    in_processes(measure_share, given.processes, given.data, tuple(given.seeds), given.work, given.source)
-
-
 if __name__ == "__main__":
-    main()
+    measure_or_report(__doc__, BUDGETS, measure_share, report)

@@ -136,6 +136,37 @@ def measure_data_set(description: str | None, choices: Iterable[str], measure_sh
     in_processes(measure_share, given.processes, given.data, given.work, given.source)
 
 
+def measure_or_report(
+    description: str | None,
+    choices: Iterable[str],
+    measure_share: Callable[..., None],
+    report: Callable[[Path], None],
+) -> None:
+    """Read from the command line what to measure, a data set with a model for each seed; or report what is there.
+
+    Args:
+        description: of the command.
+        choices: data sets that it measures.
+        measure_share: does one process's share: its number, how many there are, data set, seeds, work folder, source.
+        report: writes the section of what a work folder holds.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", choices=tuple(choices))
+    parser.add_argument("--source", type=Path, default=Path(), help="folder of the data set")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for data, checkpoints and results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0,), help="of the models")
+    parser.add_argument("--processes", type=int, default=2, help="of a thread each")
+    parser.add_argument("--report", action="store_true", help="write the section of what is finished, and do no more")
+    given = parser.parse_args()
+    if given.report:
+        report(given.work)
+        return
+    given.work.mkdir(parents=True, exist_ok=True)
+    for seed in given.seeds:  # once, before the processes begin
+        SETTINGS[given.data].settings(given.work, given.source, seed)
+    in_processes(measure_share, given.processes, given.data, tuple(given.seeds), given.work, given.source)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=SETTINGS)
